@@ -1,0 +1,82 @@
+"""The command line: a table of verbs, of which only the chosen one is imported, and the exit codes.
+
+0 done, 2 the user's input, 1 anything else.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from clintune import __version__
+from clintune.config.suggest import nearest
+from clintune.core.errors import ClintuneError, TrainingError
+
+VERBS = {
+    "train": ("clintune.verbs:train", "Fine-tune the model of a recipe; prints the run folder."),
+    "evaluate": ("clintune.verbs:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
+    "recipes": ("clintune.verbs:recipes", "List the recipes that come with clintune."),
+    "show": ("clintune.verbs:show", "Print the composed config of a recipe."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(usage())
+        return 0
+    if arguments[0] in {"-V", "--version"}:
+        print(f"clintune {__version__}")
+        return 0
+    try:
+        return _run(arguments[0], arguments[1:])
+    except ClintuneError as error:
+        print(f"clintune: {error}", file=sys.stderr)
+        return 1 if isinstance(error, TrainingError) else 2
+    except KeyboardInterrupt:
+        print("clintune: interrupted", file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(f"clintune: {unexpected(error)}", file=sys.stderr)
+        return 1
+
+
+def usage() -> str:
+    """Return the help page: one line a verb."""
+    rows = [f"  {verb:<10} {summary}" for verb, (_, summary) in VERBS.items()]
+    lines = [
+        "Fine-tune multimodal foundation models on clinical data.",
+        "",
+        "usage: clintune VERB RECIPE [KEY=VALUE ...]      clintune VERB --help says more",
+        "",
+        *rows,
+        "",
+        "example: clintune train quickstart adapter.r=16 trainer.max_steps=50",
+    ]
+    return "\n".join(lines)
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        print(f"clintune: verb '{verb}' does not exist{nearest(verb, VERBS)}", file=sys.stderr)
+        return 2
+    module, _, function = VERBS[verb][0].partition(":")
+    getattr(importlib.import_module(module), function)(arguments)
+    return 0
+
+
+def unexpected(error: Exception) -> str:
+    """Describe an error that nobody foresaw by type and place only: its message may hold patient data."""
+    if os.environ.get("CLINTUNE_DEBUG"):
+        return "".join(traceback.format_exception(error))
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__} in {place.filename}:{place.lineno}; the message is withheld because it may "
+        "hold patient data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

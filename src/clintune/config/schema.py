@@ -1,0 +1,156 @@
+"""The keys of a recipe. A key that is not here, nor in the signature of a `_target_`, is refused.
+
+No torch here: configs must be checked in under a second.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Splits:
+    """How subjects are split when the cohort has no `metadata/subject_splits.parquet` (or `ignore_file` is set)."""
+
+    tuning: float = 0.15
+    held_out: float = 0.15
+    stratify: str | None = None
+    """Name of a task whose label the splits and folds balance."""
+    seed: int = 0
+
+
+@dataclass
+class Cohort:
+    """One MEDS cohort on disk, with media columns."""
+
+    root: str = MISSING
+    source: Any = None
+    """A `_target_` that writes the cohort to `root` when it is missing or its settings changed: importer, generator."""
+    splits: Splits = field(default_factory=Splits)
+    folds: str | None = None
+    """Parquet or CSV file with subject_id and fold, relative to `root`; used when `cv` is set."""
+    groups: str | None = None
+    """Parquet file with subject_id and one column a grouping (site, device), relative to `root`: reported by group."""
+    lookback_hours: float | None = None
+    """Items older than this before the prediction time are left out; null keeps the whole history, 0 the moment."""
+
+
+@dataclass
+class Data:
+    """Where data come from and go to."""
+
+    raw: str = "data"
+    cache: str = "~/.cache/clintune"
+    max_bad_fraction: float = 0.0
+    """Share of items that may be unreadable before the run stops; those below it are counted and listed."""
+
+
+@dataclass
+class Backbone:
+    """The pretrained transformer that reads the tokens of all modalities."""
+
+    source: str = MISSING
+    """`bundled:NAME`, a local folder, a hub id, or `random` (with `config`)."""
+    revision: str | None = None
+    sha256: str | None = None
+    """Checksum of the weights; of the listing of all weight files where there are several."""
+    config: dict[str, Any] | None = None
+    """Hugging Face config (with `model_type`) of a random backbone."""
+    dtype: str = "float32"
+    quantize: str | None = None
+    """`4bit` loads the frozen base with bitsandbytes (CUDA)."""
+    max_tokens: int = 512
+    """Budget of tokens a sample, all modalities together."""
+
+
+@dataclass
+class Adapter:
+    """What trains in the backbone: `frozen`, `lora` or `full`; the LoRA settings also serve encoders in mode lora."""
+
+    mode: str = "lora"
+    r: int = 8
+    alpha: float = 16
+    dropout: float = 0.0
+    targets: Any = None
+    """Names of the linear layers, `all-linear`, or null for PEFT's choice for the architecture."""
+    rslora: bool = False
+    dora: bool = False
+
+
+@dataclass
+class Model:
+    """How tokens meet the backbone and the heads."""
+
+    modality_dropout: float = 0.0
+    """Chance in training that a sample's modality is dropped; one modality always stays."""
+    skip: bool = False
+    """Whether the heads also read the pooled embeddings of each modality directly."""
+    head_dropout: float = 0.0
+
+
+@dataclass
+class Trainer:
+    """The loop. A step is an optimizer step over `batch_size` samples, whatever the number of processes."""
+
+    max_steps: int | None = None
+    epochs: float = 10
+    batch_size: int = 16
+    micro_batch_size: int = 16
+    lr: float = 1e-4
+    head_lr: float | None = None
+    """Learning rate of projectors, heads and other new parts; null = `lr`."""
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of the steps."""
+    schedule: str = "cosine"
+    """`cosine`, `linear` or `constant`, after warm-up."""
+    clip: float = 1.0
+    precision: str = "auto"
+    """`fp32`, `bf16`, `fp16`, or `auto`: bf16 on a GPU that has it."""
+    average: float = 0.0
+    """Decay of the moving average of the weights; 0 = none. The average is what is tuned, saved and packaged."""
+    probe: bool = False
+    """Fit the heads' skip path as a penalised linear probe on frozen embeddings before training."""
+    tune_every: int | None = None
+    """Steps between scores on the tuning split; null = once an epoch."""
+    metric: str = "auroc"
+    """Tuning metric that chooses the best checkpoint: `loss` or the name of a metric, mean over tasks."""
+    patience: int | None = None
+    """Scores without improvement before the run stops early."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; null = whenever the tuning split is scored."""
+    workers: int = 0
+
+
+@dataclass
+class Cluster:
+    """Where the job runs."""
+
+    kind: str = "local"
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    name: str = MISSING
+    seed: int = 0
+    ensemble: int = 1
+    """Number of members trained with different seeds whose probabilities are averaged."""
+    cv: Any = None
+    """Number of folds, or a file of folds (subject_id, fold) for a run with one cohort."""
+    cv_repeats: int = 1
+    per_subject: bool = False
+    """Whether the predictions of a subject's samples are averaged before scoring."""
+    runs: str = "runs"
+    cohorts: dict[str, Cohort] = field(default_factory=dict)
+    modalities: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)
+    backbone: Backbone = field(default_factory=Backbone)
+    adapter: Adapter = field(default_factory=Adapter)
+    model: Model = field(default_factory=Model)
+    trainer: Trainer = field(default_factory=Trainer)
+    cluster: Cluster = field(default_factory=Cluster)
+    tracker: Any = None
+    data: Data = field(default_factory=Data)

@@ -1,0 +1,138 @@
+"""The types that travel between stages.
+
+Axes, named once:
+
+    N  samples of a batch           P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact)
+    K  tokens that a piece gives    M  tokens of a batch, all modalities together
+    W  width of an encoder          D  width of the backbone
+    T  columns of a task's target   O  outputs of a task's head
+
+Batches are ragged and flat: `owner` says which sample a piece or token belongs to. A sample that lacks a modality
+owns no piece of it, so nothing is padded or imputed before the backbone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One row of a cohort that a modality claims.
+
+    `hours` counts back from the prediction time (never negative, 0 for static rows); `path` is the absolute path of
+    a media file; `where` names file and row for error messages.
+    """
+
+    hours: float
+    code: str
+    where: str
+    value: float | None = None
+    text: str | None = field(default=None, repr=False)
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A subject at a prediction time: the items known by then, oldest first, and the targets.
+
+    `key` identifies the sample in errors without naming the subject. `targets[task]` is float32 [T], NaN = unknown.
+    """
+
+    key: str
+    items: Mapping[str, list[Item]]
+    targets: Mapping[str, "NDArray[np.float32]"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pieces:
+    """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time."""
+
+    tensors: Mapping[str, "Tensor"]
+    hours: "Tensor"
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}
+        assert len(lengths) == 1, f"pieces disagree on their number: {lengths}"
+
+    def __len__(self) -> int:
+        return len(self.hours)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PieceBatch:
+    """The pieces of one modality in a batch: `tensors` each [P, ...], `hours` [P], `owner` [P] int64 in 0..N-1."""
+
+    tensors: Mapping[str, "Tensor"]
+    hours: "Tensor"
+    owner: "Tensor"
+
+    def to(self, device: "str | object") -> "PieceBatch":
+        """Return the batch on another device."""
+        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        return PieceBatch(tensors=tensors, hours=self.hours.to(device), owner=self.owner.to(device))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Samples ready for the model.
+
+    `pieces[modality]` is absent where no sample has the modality; `targets[task]` is [N, T] with NaN where unknown;
+    `keys` are the samples' keys.
+    """
+
+    pieces: Mapping[str, PieceBatch]
+    targets: Mapping[str, "Tensor"]
+    keys: list[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: "str | object") -> "Batch":
+        """Return the batch on another device."""
+        return replace(
+            self,
+            pieces={name: pieces.to(device) for name, pieces in self.pieces.items()},
+            targets={name: target.to(device, non_blocking=True) for name, target in self.targets.items()},
+        )
+
+    def without(self, modalities: set[str]) -> "Batch":
+        """Return the batch as if nobody had these modalities."""
+        return replace(self, pieces={name: pieces for name, pieces in self.pieces.items() if name not in modalities})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """Tokens of one modality: `embeddings` [M, D], `owner` [M] int64, `hours` [M] float32 before prediction."""
+
+    embeddings: "Tensor"
+    owner: "Tensor"
+    hours: "Tensor"
+
+    def __post_init__(self) -> None:
+        assert self.embeddings.ndim == 2 and len(self.embeddings) == len(self.owner) == len(self.hours)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """Predictions of one task: `probabilities` [N, O] and `targets` [N, T], beside the samples they belong to.
+
+    `cohort` [N] str and `subject_id` [N] int64 name the subject together; `fold` [N] int64 is 0 without folds.
+    """
+
+    cohort: "NDArray[np.str_]"
+    subject_id: "NDArray[np.int64]"
+    prediction_time: "list[datetime]"
+    fold: "NDArray[np.int64]"
+    targets: "NDArray[np.float32]"
+    probabilities: "NDArray[np.float32]"
+
+    def __len__(self) -> int:
+        return len(self.subject_id)

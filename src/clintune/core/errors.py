@@ -1,0 +1,36 @@
+"""The errors that clintune raises on purpose.
+
+    ClintuneError
+    ├── ConfigError (ValueError)     a recipe, key, override or verb that cannot be used
+    ├── DataError (ValueError)       a table, row or media file that breaks the data contract
+    ├── WeightsError (ValueError)    weights that are missing, changed or do not fit
+    ├── PackageError (ValueError)    an adapter package that is incomplete, changed or not trusted
+    └── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+
+Each message is one line that names the thing and the remedy and holds no patient data. `clintune.cli` alone turns
+them into exit codes: 2 for the user's input (all of these but TrainingError), 1 for anything else.
+"""
+
+
+class ClintuneError(Exception):
+    """Base of every error that clintune raises on purpose."""
+
+
+class ConfigError(ClintuneError, ValueError):
+    """A recipe, key, override or verb that cannot be used."""
+
+
+class DataError(ClintuneError, ValueError):
+    """A table, row or media file that breaks the data contract."""
+
+
+class WeightsError(ClintuneError, ValueError):
+    """Weights that are missing, changed or do not fit."""
+
+
+class PackageError(ClintuneError, ValueError):
+    """An adapter package that is incomplete, changed or not trusted."""
+
+
+class TrainingError(ClintuneError, RuntimeError):
+    """A run that stopped itself rather than go on wrongly."""

@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all, and the hashes that identify them."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
+
+    The block may write a file or make a folder there. A folder replaces an older one of the same name. After an
+    exception nothing is left behind and an older `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    partial = holder / path.name
+    try:
+        yield partial
+        _flush(partial)
+        if partial.is_dir() and path.exists():
+            os.replace(path, holder / "replaced")
+        os.replace(partial, path)
+        _flush_one(path.parent)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, atomically; NaN is refused because JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def value_sha256(value: Any) -> str:
+    """Return the SHA-256 of a JSON-able value; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def stamp(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return (path, size, modification time in ns) of each file: changes whenever one of the files does."""
+    stats = ((path, path.stat()) for path in sorted(paths))
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir():
+        for child in path.rglob("*"):
+            _flush_one(child)
+    _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

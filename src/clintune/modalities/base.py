@@ -1,0 +1,102 @@
+"""What a modality is: which rows it claims, how an item becomes pieces, how pieces become tokens.
+
+A modality lives in four steps, each a method: the constructor stores plain values; `fit` reads the training items
+once and returns statistics; `build` loads weights and makes modules; then `prepare` (CPU, one item) and `encode`
+(device, all pieces of a batch) run for every sample.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from clintune.contracts import Item, Pieces
+
+Mode = Literal["frozen", "lora", "full"]
+
+
+class Modality(nn.Module, ABC):
+    """Base of every modality.
+
+    `mode` says what trains in the encoder; `max_pieces` is the budget of pieces a sample, spent on the newest first;
+    `views` is the number of augmented views (1: none) of which training draws one. Set by `build`: `width` (W),
+    `tokens_per_piece` (K) and `source` (JSON-able: the weights' origin and checksum).
+    """
+
+    media_column: ClassVar[str | None] = None
+    """The media column of the cohort's tables that names the file of an item, if the modality reads files."""
+
+    native: bool = False
+    """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
+
+    def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1) -> None:
+        super().__init__()
+        self.mode: Mode = mode
+        self.max_pieces = max_pieces
+        self.views = views
+        self.width = 0
+        self.tokens_per_piece = 1
+        self.source: dict[str, Any] = {}
+
+    @abstractmethod
+    def claims(self) -> pl.Expr:
+        """Return a boolean expression over MEDS columns that is true for the rows this modality reads."""
+
+    @abstractmethod
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Load weights and make modules; `statistics` is what `fit` returned, now or when the package was written."""
+
+    @abstractmethod
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Read and preprocess one item. View 0 is the plain one; any other is a fixed augmentation of it.
+
+        Raises DataError naming `item.where` when the item cannot be read.
+        """
+
+    @abstractmethod
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Encode pieces, each tensor [P, ...], to tokens [P, K, W]; a piece's tokens depend on that piece alone."""
+
+    @classmethod
+    @abstractmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return `n` items as this modality would claim them, media files written under `folder`."""
+
+    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return JSON-able statistics of the training items; by default there are none to learn."""
+        return {}
+
+    def select(self, items: list[Item]) -> list[Item]:
+        """Choose among a sample's items (oldest first); by default all. The piece budget is applied afterwards."""
+        return items
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether tokens can be computed once: the encoder is frozen and there is something to encode."""
+        return self.mode == "frozen" and not self.native
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
+        return {"class": type(self).__qualname__}
+
+
+def collate_pieces(pieces: list[Pieces]) -> dict[str, Tensor]:
+    """Stack the tensors of several items along P; ragged trailing axes are padded with zeros to the longest."""
+    return {name: _stack([item.tensors[name] for item in pieces]) for name in pieces[0].tensors}
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    if all(list(tensor.shape[1:]) == shape for tensor in tensors):
+        return torch.cat(tensors)
+    stacked = tensors[0].new_zeros(sum(map(len, tensors)), *shape)
+    start = 0
+    for tensor in tensors:
+        region = (slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))
+        stacked[region] = tensor
+        start += len(tensor)
+    return stacked

@@ -1,0 +1,93 @@
+"""What a task is: where its labels stand, what its head answers, how the answer is scored."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import meds
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clintune.core.errors import DataError
+
+SAMPLE = [meds.DataSchema.subject_id_name, meds.LabelSchema.prediction_time_name]
+
+
+class Task(ABC):
+    """Base of every task.
+
+    `label` names `labels/<label>.parquet` (or the folder `labels/<label>/`) of a cohort; a cohort that lacks it has
+    no labels for the task. `weight` scales the task's mean loss. Outputs are raw logits [N, O].
+    """
+
+    def __init__(self, *, label: str, weight: float = 1.0) -> None:
+        self.label = label
+        self.weight = weight
+
+    @property
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """Names of the O outputs, known once `fit` or `load_state` has run."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Return O."""
+        return len(self.output_names)
+
+    @abstractmethod
+    def read(self, root: Path) -> pl.DataFrame | None:
+        """Read a cohort's labels: subject_id, prediction_time, target (list of T float32, NaN where unknown).
+
+        Returns None where the cohort has no such label; raises DataError for a file that breaks the label schema.
+        """
+
+    @abstractmethod
+    def fit(self, targets: NDArray[np.float32]) -> None:
+        """Learn what depends on the training targets [N, T], such as class weights."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the JSON-able state that the package keeps; `load_state` restores it."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (sum of losses, number of labelled targets), both scalars; unknown targets add to neither."""
+
+    @abstractmethod
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Turn logits [N, O] into probabilities [N, O]."""
+
+    @abstractmethod
+    def metrics(self, targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -> dict[str, float]:
+        """Score probabilities [N, O] against targets [N, T]; the first metric is the one that training selects on.
+
+        Unknown targets are left out; a metric that is undefined (one class only) is NaN.
+        """
+
+    @abstractmethod
+    def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
+        """Return the prediction columns of `meds_evaluation.PredictionSchema` for this task."""
+
+
+def read_label_file(path: Path) -> pl.DataFrame:
+    """Read one MEDS label file and check its keys.
+
+    Raises DataError where the file cannot be read, lacks a key column or labels one (subject, time) twice.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except Exception as error:
+        raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
+    missing = [name for name in SAMPLE if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
+    table = table.with_columns(pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+    doubled = table.select(SAMPLE).is_duplicated()
+    if doubled.any():
+        raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")
+    return table

@@ -1,0 +1,108 @@
+"""The verbs: read arguments, check the config, then import what does the work.
+
+Torch is imported only after the config was found right, so that a mistake is answered at once.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.recipes import find_recipe, shipped_recipes, summary
+from clintune.config.sweep import sweep
+from clintune.core.errors import ConfigError
+
+
+def train(argv: Sequence[str]) -> None:
+    """Fine-tune the model of a recipe, or resume a run."""
+    parser = _recipe_parser("train", "Fine-tune the model of a recipe; the last line printed is the run folder.")
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
+    parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
+    arguments = parser.parse_args(argv)
+    if arguments.resume:
+        if arguments.multirun or arguments.dry_run:
+            raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
+        run = run_folder(arguments.recipe)
+        config = load_config(run / "recipe.yaml")
+        configs = [_change(config, arguments.overrides)]
+    else:
+        run = None
+        recipe = find_recipe(arguments.recipe)
+        jobs = sweep(arguments.overrides) if arguments.multirun else [arguments.overrides]
+        configs = [compose_recipe(recipe, overrides) for overrides in jobs]
+
+    from clintune.training.run import describe, train_run
+
+    for config in configs:
+        if arguments.dry_run:
+            describe(config)
+        else:
+            print(train_run(config, run))
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """Score a run."""
+    parser = argparse.ArgumentParser(
+        prog="clintune evaluate", description="Score a run on its held-out subjects; the last line printed is the run folder."
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run that has been trained")
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default 1000)")
+    parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
+    arguments = parser.parse_args(argv)
+    run = run_folder(arguments.run)
+    load_config(run / "recipe.yaml")
+
+    from clintune.evaluation.evaluate import evaluate_run
+
+    evaluate_run(run, replicates=arguments.bootstrap, ablate=not arguments.no_ablations)
+    print(run)
+
+
+def recipes(argv: Sequence[str]) -> None:
+    """List the shipped recipes with one line each."""
+    argparse.ArgumentParser(prog="clintune recipes", description="List the recipes that come with clintune.").parse_args(argv)
+    found = shipped_recipes()
+    width = max(map(len, found), default=0)
+    for name, path in found.items():
+        print(f"{name:<{width}}  {summary(path)}")
+
+
+def show(argv: Sequence[str]) -> None:
+    """Print the composed config of a recipe."""
+    arguments = _recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
+    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.overrides)), end="")
+
+
+def run_folder(name: str) -> Path:
+    """Return the folder of a run; ConfigError when it is not one."""
+    folder = Path(name)
+    if not (folder / "recipe.yaml").is_file():
+        raise ConfigError(f"run {name}: no recipe.yaml there; give the folder that `clintune train` printed")
+    return folder
+
+
+def _recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"clintune {verb}", description=description)
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe (`clintune recipes`) or path of your own")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as in trainer.max_steps=50")
+    return parser
+
+
+def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Apply overrides to the config of a run that goes on; print what differs from what it was started with."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for override in overrides:
+        key, _, value = override.partition("=")
+        try:
+            was = OmegaConf.select(config, key, throw_on_missing=True)
+            changed = OmegaConf.from_dotlist([f"{key}={value}"])
+            config = OmegaConf.merge(config, changed)  # type: ignore[assignment]
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"--resume: override '{override}' does not fit the run's recipe; use KEY=VALUE with a key of recipe.yaml") from error
+        print(f"{key}: {was} -> {value}")
+    return config
