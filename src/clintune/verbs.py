@@ -34,7 +34,8 @@ def train(argv: Sequence[str]) -> None:
         jobs = sweep(arguments.overrides) if arguments.multirun else [arguments.overrides]
         configs = [compose_recipe(recipe, overrides) for overrides in jobs]
 
-    from clintune.training.run import describe, train_run
+    from clintune.training.describe import describe
+    from clintune.training.run import train_run
 
     for config in configs:
         if arguments.dry_run:

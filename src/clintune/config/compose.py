@@ -106,8 +106,8 @@ def _targets(node: Any, path: str = "") -> Iterator[str]:
         yield from _targets(value, f"{path}.{key}" if path else str(key))
 
 
-RUNTIME = frozenset({"root", "folder"})
-"""Parameters that clintune passes itself: the root a cohort is written to, the folder of a tracker's run."""
+RUNTIME = frozenset({"root", "folder", "name", "settings"})
+"""Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
 
 
 def _explain(recipe: Path, error: Exception) -> str:

@@ -6,12 +6,13 @@ once and returns statistics; `build` loads weights and makes modules; then `prep
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import polars as pl
 import torch
+from meds.schema import DataSchema
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
@@ -29,6 +30,9 @@ class Modality(nn.Module, ABC):
 
     media_column: ClassVar[str | None] = None
     """The media column of the cohort's tables that names the file of an item, if the modality reads files."""
+
+    cached: ClassVar[bool] = True
+    """Whether an item's pieces are worth keeping on disk; false where preparing them costs nothing."""
 
     native: bool = False
     """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
@@ -79,9 +83,27 @@ class Modality(nn.Module, ABC):
         """Whether tokens can be computed once: the encoder is frozen and there is something to encode."""
         return self.mode == "frozen" and not self.native
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, except what must not: a frozen encoder, and batch norms, which would mix the pieces."""
+        super().train(mode)
+        for module in self.modules():
+            if self.mode == "frozen" or isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = False
+        return self
+
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
         return {"class": type(self).__qualname__}
+
+
+def has_code(codes: Sequence[str]) -> pl.Expr:
+    """Return an expression that is true for rows whose code is listed, or begins with a listed one that ends in `//`.
+
+    An empty list matches nothing.
+    """
+    code = pl.col(DataSchema.code_name)
+    prefixes = [code.str.starts_with(prefix) for prefix in codes if prefix.endswith("//")]
+    return pl.any_horizontal(code.is_in([name for name in codes if not name.endswith("//")]), *prefixes)
 
 
 def collate_pieces(pieces: list[Pieces]) -> dict[str, Tensor]:

@@ -4,15 +4,15 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-import meds
 import numpy as np
 import polars as pl
+from meds.schema import DataSchema, LabelSchema
 from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.core.errors import DataError
 
-SAMPLE = [meds.DataSchema.subject_id_name, meds.LabelSchema.prediction_time_name]
+SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
 
 
 class Task(ABC):
@@ -62,16 +62,58 @@ class Task(ABC):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Turn logits [N, O] into probabilities [N, O]."""
 
-    @abstractmethod
     def metrics(self, targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -> dict[str, float]:
         """Score probabilities [N, O] against targets [N, T]; the first metric is the one that training selects on.
 
         Unknown targets are left out; a metric that is undefined (one class only) is NaN.
         """
+        scores = self.scores(targets, probabilities, np.ones((1, len(targets))))
+        return {name: float(values[0]) for name, values in scores.items()}
+
+    @abstractmethod
+    def scores(
+        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute the metrics under R weightings of the samples at once: `weights` [R, N] gives [R] values each."""
 
     @abstractmethod
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
         """Return the prediction columns of `meds_evaluation.PredictionSchema` for this task."""
+
+
+def label_files(root: Path, label: str) -> list[Path]:
+    """List `labels/<label>.parquet`, or the files in the folder `labels/<label>/`; none where there is neither."""
+    folder = root / "labels" / label
+    file = folder.with_name(f"{label}.parquet")
+    if file.is_file():
+        return [file]
+    return sorted(folder.rglob("*.parquet"))
+
+
+def read_labels(root: Path, label: str, column: str, kind: type[pl.DataType]) -> pl.DataFrame | None:
+    """Read a label that is one file or a folder of shards: subject_id, prediction_time, `column`.
+
+    Returns None where the cohort has no such label; raises DataError as `read_label_file` and `label_values` do.
+    """
+    files = label_files(root, label)
+    if not files:
+        return None
+    table = pl.concat([label_values(read_label_file(file), file, column, kind) for file in files])
+    if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
+        raise DataError(f"{files[0].parent}: two files label the same subject and prediction time; keep one")
+    return table
+
+
+def label_values(table: pl.DataFrame, path: Path, column: str, kind: type[pl.DataType]) -> pl.DataFrame:
+    """Keep the key columns and the value column of a label file.
+
+    Raises DataError where the value column is missing or not of the type that the MEDS label schema gives it.
+    """
+    if column not in table.columns:
+        raise DataError(f"{path}: lacks column {column}, which holds the labels of this kind of task; add it")
+    if table.schema[column] not in (kind, pl.Null):
+        raise DataError(f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}")
+    return table.select(*SAMPLE, pl.col(column).cast(kind))
 
 
 def read_label_file(path: Path) -> pl.DataFrame:

@@ -1,0 +1,233 @@
+"""Write a sample index: the rows each modality claims, and which of them each sample may see.
+
+One shard is in memory at a time, and each is read once a modality; the cost is linear in the rows, but for sorting.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from datasets.utils import tqdm
+from meds.schema import LabelSchema, data_subdirectory, dataset_metadata_filepath
+from numpy.typing import NDArray
+
+from clintune.cohort import shards
+from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
+from clintune.core.errors import DataError
+
+PREDICTION_TIME = LabelSchema.prediction_time_name
+RANGE = ("static", "static_stop", "start", "stop")
+"""A sample sees rows [static, static_stop) and [start, stop) of a modality's file."""
+
+_ROWS = pa.schema(
+    [
+        (TIME, pa.timestamp("us")),
+        (CODE, pa.large_string()),
+        (NUMBER, pa.float32()),
+        (TEXT, pa.large_string()),
+        ("path", pa.large_string()),
+        ("shard", pa.int32()),
+        (ROW, pa.int64()),
+    ]
+)
+_BATCH = 16_384
+_STATIC = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a modality reads: `rows` is true for its rows, `media` names the column of its files."""
+
+    rows: pl.Expr
+    media: str | None = None
+
+
+@dataclass
+class Cut:
+    """The samples of a cohort in (subject, time) order and what each may see; times in microseconds.
+
+    `ranges[modality]` is int64 [4, N] in the order of RANGE; `covered` [N] says that the subject has data.
+    """
+
+    subjects: NDArray[np.int64]
+    times: NDArray[np.int64]
+    lookback: int | None
+    ranges: dict[str, NDArray[np.int64]]
+    covered: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.covered = np.zeros(len(self.subjects), bool)
+
+    def of_subjects(self, subjects: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of these subjects' samples, ascending; `subjects` is sorted."""
+        first = np.searchsorted(self.subjects, subjects, "left")
+        counts = np.searchsorted(self.subjects, subjects, "right") - first
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(first, counts) + within
+
+    def look(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
+        """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
+        subjects, times = self.subjects[samples], self.times[samples]
+        row_subjects = rows[SUBJECT].to_numpy()
+        row_times = rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
+        known, moments = np.unique(row_subjects), np.unique(row_times)
+
+        # (subject, time) as one ascending integer, so that one binary search finds all cuts.
+        stride = len(moments) + 1
+        owner = np.searchsorted(known, subjects) * stride
+        keys = np.searchsorted(known, row_subjects) * stride + np.searchsorted(moments, row_times)
+
+        def rows_before(moment: NDArray[np.int64] | int, side: Literal["left", "right"]) -> NDArray[np.int64]:
+            bounds: NDArray[np.int64] = np.searchsorted(keys, owner + np.searchsorted(moments, moment, side))
+            return bounds
+
+        static_stop = rows_before(_STATIC, "right")
+        start = static_stop if self.lookback is None else rows_before(times - self.lookback, "left")
+        seen = np.stack([rows_before(_STATIC, "left"), static_stop, start, rows_before(times, "right")])
+        seen[:, ~np.isin(subjects, known)] = 0
+        return seen
+
+
+def write_index(
+    folder: Path,
+    root: Path,
+    claims: Mapping[str, Claim],
+    labels: Mapping[str, pl.DataFrame | None],
+    lookback_hours: float | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the index of the cohort at `root` to `folder`; `about` goes into its `index.json`.
+
+    Raises DataError for data that break the contract, see `shards`; for a subject in two shards; for a label whose
+    subject has no data.
+    """
+    folder.mkdir()
+    names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
+    media = shards.media_columns(root)
+    samples = _samples(root, labels)
+    cut = Cut(
+        subjects=samples[SUBJECT].to_numpy(),
+        times=samples[PREDICTION_TIME].to_physical().to_numpy(),
+        lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
+        ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
+    )
+    owners = []
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(_RowWriter(folder / f"{name}.arrow")) for name in claims}
+        for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
+            scan = shards.scan_shard(root / where, where, media)
+            owners.append(shards.read_subjects(scan, where).to_numpy())
+            mine = cut.of_subjects(owners[-1])
+            cut.covered[mine] = True
+            for name, claim in claims.items():
+                rows = _claimed(scan, where, claim, media)
+                if len(rows):
+                    cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
+                    writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
+    _check_owners(owners, names)
+    _check_labels(root, samples, cut.covered, labels)
+    widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
+    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims)}
+    (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+
+
+class _RowWriter:
+    """Append claimed rows to an Arrow stream file."""
+
+    def __init__(self, path: Path) -> None:
+        self.num_rows = 0
+        self._file = pa.OSFile(str(path), "wb")
+        self._stream = pa.ipc.new_stream(self._file, _ROWS)
+
+    def append(self, rows: pl.DataFrame) -> None:
+        for part in rows.select(_ROWS.names).iter_slices(_BATCH):
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
+            self._stream.write_table(table.combine_chunks())
+        self.num_rows += len(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stream.close()
+        self._file.close()
+
+
+def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> pl.DataFrame:
+    """Return a shard's rows that a modality claims, in (subject, time) order, static rows first."""
+    columns = scan.collect_schema().names()
+    if claim.media is not None:
+        if claim.media in columns and claim.media not in media:
+            listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
+            raise DataError(f"{where}: has media column {claim.media}, which {listing} does not list; add it there")
+        if claim.media not in columns:
+            return pl.DataFrame()
+    missing = sorted(set(claim.rows.meta.root_names()) - set(columns))
+    if missing:
+        raise DataError(f"{where}: lacks column {missing[0]}, which a modality's `claims` reads; add it")
+    path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
+    with shards.readable(where):
+        wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
+        rows = wanted.collect(engine="streaming")
+    shards.check_paths(rows, "path", where)
+    return rows.sort(SUBJECT, TIME, maintain_order=True)
+
+
+def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFrame:
+    present = [table for table in labels.values() if table is not None]
+    keys = [table.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT)) for table in present]
+    if not sum(map(len, keys)):
+        raise DataError(f"{root}: no label file has a row for {', '.join(labels)}; add labels or drop the cohort")
+    return pl.concat(keys).unique().sort(SUBJECT, PREDICTION_TIME)
+
+
+def _check_owners(owners: list[NDArray[np.int64]], names: list[str]) -> None:
+    subjects = np.concatenate(owners)
+    shard = np.repeat(np.arange(len(owners)), [len(owner) for owner in owners])
+    order = np.argsort(subjects, kind="stable")
+    twice = np.flatnonzero(np.diff(subjects[order]) == 0)
+    if len(twice):
+        first, second = names[shard[order[twice[0]]]], names[shard[order[twice[0] + 1]]]
+        raise DataError(f"{first} and {second} both hold a subject ({len(twice)} such); keep each subject in one file")
+
+
+def _check_labels(
+    root: Path, samples: pl.DataFrame, covered: NDArray[np.bool_], labels: Mapping[str, pl.DataFrame | None]
+) -> None:
+    if covered.all():
+        return
+    unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
+    tasks = [key for key, table in labels.items() if table is not None and len(table.join(unknown, on=SUBJECT))]
+    count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
+    raise DataError(f"{root}: {count} without a row in {data_subdirectory}/; add their data or drop their labels")
+
+
+def _write_samples(
+    path: Path, samples: pl.DataFrame, labels: Mapping[str, pl.DataFrame | None], cut: Cut
+) -> dict[str, int]:
+    """Write one row a sample; return the width T of each task's target, 0 where the cohort has no labels for it."""
+    columns = {SUBJECT: samples[SUBJECT].to_arrow(), PREDICTION_TIME: samples[PREDICTION_TIME].to_arrow()}
+    widths = {}
+    for task, table in labels.items():
+        widths[task] = 0
+        if table is None or table.is_empty():
+            continue
+        keyed = table.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT), pl.col("target").cast(pl.List(pl.Float32)))
+        target = samples.join(keyed, on=[SUBJECT, PREDICTION_TIME], how="left", maintain_order="left")["target"]
+        lengths = target.drop_nulls().list.len().unique()
+        assert len(lengths) == 1, f"task {task} reads targets of different lengths"
+        widths[task] = int(lengths[0])
+        columns[f"target/{task}"] = target.to_arrow(compat_level=pl.CompatLevel.oldest())
+    for modality, ranges in cut.ranges.items():
+        columns |= {f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)}
+    table = pa.table(columns)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    return widths

@@ -1,0 +1,222 @@
+"""The sample index of a cohort: the only door to its data, which cuts each sample at its prediction time."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from datasets import Dataset
+from filelock import FileLock
+from meds.schema import dataset_metadata_filepath
+from numpy.typing import NDArray
+
+import clintune
+from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
+from clintune.cohort.shards import CODE, NUMBER, ROW, SUBJECT, TEXT, TIME, find_shards
+from clintune.contracts import Item, Sample
+from clintune.core.errors import DataError
+from clintune.core.files import atomic_path, stamp, value_sha256
+
+_FORMAT = 1
+_HOUR = 3_600_000_000
+
+
+class Claimant(Protocol):
+    """What the index needs of a modality."""
+
+    @property
+    def media_column(self) -> str | None:
+        """Name the media column of the items, if they are files."""
+
+    def claims(self) -> pl.Expr:
+        """Return an expression that is true for the modality's rows."""
+
+
+class Labelled(Protocol):
+    """What the index needs of a task."""
+
+    def read(self, root: Path) -> pl.DataFrame | None:
+        """Read subject_id, prediction_time and target (list of float32) of a cohort."""
+
+
+class CohortConfig(Protocol):
+    """What the index needs of `config.schema.Cohort`."""
+
+    root: str
+    lookback_hours: float | None
+
+
+class SampleIndex:
+    """The samples of one cohort, in (subject, prediction time) order.
+
+    Files are memory-mapped and opened on first use; pickling keeps the folder's path only, so an index travels to
+    data loading workers, forked or spawned, at no cost.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        self.name: str = about["name"]
+        self.root = Path(about["root"])
+        self.fingerprint: str = about["fingerprint"]
+        self.modalities: list[str] = about["modalities"]
+        self.widths: dict[str, int] = about["tasks"]
+        """Width T of each task's target; 0 where the cohort has no labels for the task."""
+        self._shards: list[str] = about["shards"]
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        cohort: CohortConfig,
+        modalities: Mapping[str, Claimant],
+        tasks: Mapping[str, Labelled],
+        cache: Path,
+    ) -> "SampleIndex":
+        """Open the index of a cohort under `cache`, building it first where its inputs have changed.
+
+        Raises DataError for data or labels that break the contract. Two processes do not build one index twice.
+        """
+        root = Path(cohort.root).expanduser().resolve()
+        if not root.is_dir():
+            raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
+        claims = {key: Claim(modality.claims(), modality.media_column) for key, modality in modalities.items()}
+        labels = {key: task.read(root) for key, task in tasks.items()}
+        fingerprint = _fingerprint(name, root, cohort.lookback_hours, claims, labels)
+        folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                about = {"name": name, "root": str(root), "fingerprint": fingerprint}
+                with atomic_path(folder) as partial:
+                    write_index(partial, root, claims, labels, cohort.lookback_hours, about)
+        return cls(folder)
+
+    def __reduce__(self) -> tuple[Callable[[Path], "SampleIndex"], tuple[Path]]:
+        return SampleIndex, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.subject_ids)
+
+    def __getitem__(self, row: int) -> Sample:
+        if not 0 <= row < len(self):
+            raise IndexError(f"sample {row} of {len(self)}")
+        return Sample(
+            key=f"{self.name}#{row}",
+            items={name: self._read(name, row, self._ranges[name][:, row]) for name in self.modalities},
+            targets={task: self.targets(task)[row] for task in self.widths},
+        )
+
+    @cached_property
+    def subject_ids(self) -> NDArray[np.int64]:
+        """Subject of each sample [N]."""
+        return self._column(SUBJECT)
+
+    @cached_property
+    def prediction_times(self) -> NDArray[np.datetime64]:
+        """Prediction time of each sample [N], datetime64[us]."""
+        return self._column(PREDICTION_TIME)
+
+    def targets(self, task: str) -> NDArray[np.float32]:
+        """Return a task's targets [N, T], NaN where unknown; [N, 0] where the cohort has no labels for the task."""
+        return self._targets[task]
+
+    def num_items(self, modality: str) -> NDArray[np.int64]:
+        """Return how many items of a modality each sample sees [N]."""
+        static, static_stop, start, stop = self._ranges[modality]
+        seen: NDArray[np.int64] = static_stop - static + stop - start
+        return seen
+
+    def items(self, modality: str, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[Item]:
+        """Yield what the samples `rows` see of a modality, each item once, with the hours of the first to see it."""
+        owner, seen = None, 0
+        for row in np.unique(np.asarray(rows, np.int64)):
+            static, static_stop, start, stop = self._ranges[modality][:, row]
+            if self.subject_ids[row] == owner:
+                static, start = static_stop, max(start, min(seen, stop))
+            owner, seen = self.subject_ids[row], stop
+            yield from self._read(modality, int(row), np.array([static, static_stop, start, stop]))
+
+    def _read(self, modality: str, row: int, bounds: NDArray[np.int64]) -> list[Item]:
+        static, static_stop, start, stop = map(int, bounds)
+        data = self._rows[modality].data
+        if static_stop == start:
+            return self._items(data.fast_slice(static, stop - static), row)
+        parts = (data.fast_slice(static, static_stop - static), data.fast_slice(start, stop - start))
+        return [item for part in parts for item in self._items(part, row)]
+
+    def _items(self, table: pa.Table, row: int) -> list[Item]:
+        passed = self.prediction_times[row] - table[TIME].to_numpy()
+        hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR).tolist()
+        columns = (table[name].to_pylist() for name in (CODE, NUMBER, TEXT, "path", "shard", ROW))
+        return [
+            Item(
+                hours=hour,
+                code=code,
+                where=f"{self._shards[shard]}: row {number}",
+                value=value,
+                text=text,
+                path=None if path is None else self.root / path,
+            )
+            for hour, code, value, text, path, shard, number in zip(hours, *columns, strict=True)
+        ]
+
+    @cached_property
+    def _rows(self) -> dict[str, Dataset]:
+        return {name: Dataset.from_file(str(self.folder / f"{name}.arrow")) for name in self.modalities}
+
+    @cached_property
+    def _samples(self) -> Dataset:
+        return Dataset.from_file(str(self.folder / "samples.arrow"))
+
+    @cached_property
+    def _ranges(self) -> dict[str, NDArray[np.int64]]:
+        return {name: np.stack([self._column(f"{name}/{bound}") for bound in RANGE]) for name in self.modalities}
+
+    @cached_property
+    def _targets(self) -> dict[str, NDArray[np.float32]]:
+        targets = {}
+        for task, width in self.widths.items():
+            targets[task] = np.full((len(self), width), np.nan, np.float32)
+            if width:
+                lists = self._samples.data[f"target/{task}"].combine_chunks()
+                known = lists.is_valid().to_numpy(zero_copy_only=False)
+                targets[task][known] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        return targets
+
+    def _column(self, name: str) -> NDArray[Any]:
+        column: NDArray[Any] = self._samples.data[name].to_numpy()
+        return column
+
+
+def _fingerprint(
+    name: str,
+    root: Path,
+    lookback_hours: float | None,
+    claims: Mapping[str, Claim],
+    labels: Mapping[str, pl.DataFrame | None],
+) -> str:
+    metadata = root / dataset_metadata_filepath
+    return value_sha256(
+        {
+            "format": [_FORMAT, clintune.__version__, name, str(root), lookback_hours],
+            "files": stamp([*find_shards(root), *([metadata] if metadata.exists() else [])]),
+            "claims": {key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in claims.items()},
+            "labels": {key: None if table is None else _digest(table) for key, table in labels.items()},
+        }
+    )
+
+
+def _digest(labels: pl.DataFrame) -> str:
+    """Hash the labels themselves: a task's settings may change what it reads from an unchanged file."""
+    digest = hashlib.sha256()
+    for column in (SUBJECT, PREDICTION_TIME):
+        digest.update(labels[column].to_physical().cast(pl.Int64).to_numpy().tobytes())
+    digest.update(labels["target"].list.len().fill_null(0).to_numpy().tobytes())
+    digest.update(labels["target"].explode().cast(pl.Float32).fill_null(float("nan")).to_numpy().tobytes())
+    return digest.hexdigest()

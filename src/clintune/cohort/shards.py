@@ -1,0 +1,106 @@
+"""The Parquet files of a MEDS cohort: found, checked, and read with one schema whatever their writer's types."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+from meds.schema import DataSchema, DatasetMetadataSchema, data_subdirectory, dataset_metadata_filepath
+
+from clintune.core.errors import DataError
+
+SUBJECT = DataSchema.subject_id_name
+TIME = DataSchema.time_name
+CODE = DataSchema.code_name
+NUMBER = DataSchema.numeric_value_name
+TEXT = DataSchema.text_value_name
+MEDIA_KEY = DatasetMetadataSchema.additional_value_modality_columns_name
+ROW = "__row__"
+MOMENT = pl.Datetime("us")
+
+_WHOLE = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
+_STRING = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+# Column -> (accepted types, type in clintune, MEDS name). No Date: an event of the day would count as its midnight.
+_TYPES: dict[str, tuple[tuple[type[pl.DataType], ...], pl.DataType, str]] = {
+    SUBJECT: (_WHOLE, pl.Int64(), "int64"),
+    TIME: ((pl.Datetime, pl.Null), MOMENT, "timestamp[us]"),
+    CODE: (_STRING, pl.String(), "string"),
+    NUMBER: ((pl.Float32, pl.Float64, pl.Null, *_WHOLE), pl.Float32(), "float32"),
+    TEXT: (_STRING, pl.String(), "large_string"),
+}
+_REQUIRED = (SUBJECT, TIME, CODE)
+
+
+def find_shards(root: Path) -> list[Path]:
+    """Return the cohort's data files, sorted by path; raises DataError when there is none."""
+    shards = sorted((root / data_subdirectory).rglob("*.parquet"))
+    if not shards:
+        raise DataError(f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there")
+    return shards
+
+
+def media_columns(root: Path) -> list[str]:
+    """Return the media columns that `metadata/dataset.json` declares; none where the file is missing."""
+    path = root / dataset_metadata_filepath
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return [str(name) for name in metadata.get(MEDIA_KEY) or []]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not a JSON object; write it again") from error
+
+
+def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
+    """Return a shard's rows lazily: the five MEDS columns, the declared media columns it has, and its row number.
+
+    Times with a zone become UTC, optional columns that are absent become null, NaN values become null. Raises
+    DataError, naming the file by `where`, for a column that is missing or of a type that cannot stand for MEDS's.
+    """
+    with readable(where):
+        scan = pl.scan_parquet(path, hive_partitioning=False, row_index_name=ROW)
+        schema = scan.collect_schema()
+    columns: list[pl.Expr] = []
+    for name, (accepted, target, meds_type) in _TYPES.items():
+        if name not in schema:
+            if name in _REQUIRED:
+                raise DataError(f"{where}: lacks column {name}; a MEDS table has {', '.join(_REQUIRED)}")
+            columns.append(pl.lit(None, target).alias(name))
+        elif not isinstance(schema[name], accepted):
+            raise DataError(f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it")
+        else:
+            columns.append(pl.col(name).cast(target))
+    for name in media:
+        if name in schema:
+            if not isinstance(schema[name], _STRING):
+                raise DataError(f"{where}: media column {name} is {schema[name]}; it holds relative paths: cast it")
+            columns.append(pl.col(name).cast(pl.String))
+    others = [pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW]
+    return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None))
+
+
+def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
+    """Return a shard's distinct subjects, sorted; raises DataError where a subject or code is null."""
+    with readable(where):
+        null = scan.filter(pl.col(SUBJECT).is_null() | pl.col(CODE).is_null()).select(ROW, SUBJECT).head(1).collect()
+        if len(null):
+            column = SUBJECT if null[SUBJECT][0] is None else CODE
+            raise DataError(f"{where}: row {null[ROW][0]}: column {column} is null; give it a value or drop the row")
+        return scan.select(pl.col(SUBJECT).unique().sort()).collect(engine="streaming").to_series()
+
+
+def check_paths(rows: pl.DataFrame, column: str, where: str) -> None:
+    """Raise DataError where a media path is absolute or climbs out of the cohort's folder."""
+    path = pl.col(column)
+    outside = rows.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
+    if len(outside):
+        row = outside[ROW].sort()[0]
+        raise DataError(f"{where}: row {row}: column {column} leaves the cohort's folder; make the path relative to it")
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Turn what polars says about a damaged file into a DataError that names it."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{where}: not a readable Parquet file ({type(error).__name__}); write it again") from error

@@ -1,0 +1,191 @@
+"""Splits and folds by subject, drawn without state: who goes where depends on the subject, the seed and nothing else.
+
+Subjects that `metadata/linked_subjects.parquet` (subject_id, unit) joins, such as mother and child or one person
+under two ids, are drawn as one unit and never part.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from meds.schema import SubjectSplitSchema, held_out_split, subject_splits_filepath, train_split, tuning_split
+from numpy.typing import NDArray
+
+from clintune.config.schema import Splits
+from clintune.core.errors import ConfigError, DataError
+
+SPLITS = (train_split, tuning_split, held_out_split)
+LINKED_FILE = "metadata/linked_subjects.parquet"
+_SUBJECT = SubjectSplitSchema.subject_id_name
+_SPLIT = SubjectSplitSchema.split_name
+_FEW = 5
+"""A target column with more distinct values than this is balanced by its quarters."""
+
+
+class Samples(Protocol):
+    """What a split needs of `SampleIndex`."""
+
+    @property
+    def root(self) -> Path:
+        """Folder of the cohort."""
+
+    @property
+    def subject_ids(self) -> NDArray[np.int64]:
+        """Subject of each sample [N]."""
+
+
+def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None) -> NDArray[np.str_]:
+    """Return the split of each sample [N]: the cohort's own file, or drawn by hash of the subject.
+
+    `stratify` holds targets [N, T] to balance. Without it, a new subject moves no other. Raises DataError for a file
+    with an unknown split, a subject in two splits, or a subject with samples and no split.
+    """
+    path = index.root / subject_splits_filepath
+    if path.exists():
+        return _read_splits(path, index)
+    _check_fractions(splits.tuning, splits.held_out)
+    units, unit_of_sample = _units(index)
+    draws = _draw(units, "split", splits.seed)
+    if stratify is None:
+        held_out = draws < splits.held_out
+        tuning = draws < splits.held_out + splits.tuning
+    else:
+        order = np.lexsort((draws, _strata(unit_of_sample, stratify)))
+        held_out = _spread(order, splits.held_out)
+        tuning = held_out | _spread(order[~held_out[order]], splits.tuning / max(1 - splits.held_out, 1e-9), len(units))
+    names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
+    return names[unit_of_sample]
+
+
+def assign_folds(
+    index: Samples, folds: int, seed: int, repeat: int = 0, stratify: NDArray[np.float32] | None = None
+) -> NDArray[np.int64]:
+    """Return the fold of each sample [N]: by subject, of equal numbers of subjects, targets [N, T] balanced."""
+    units, unit_of_sample = _units(index)
+    if not 2 <= folds <= len(units):
+        raise ConfigError(f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds")
+    draws = _draw(units, "fold", seed, repeat)
+    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    fold = np.empty(len(units), np.int64)
+    fold[np.lexsort((draws, strata))] = np.arange(len(units)) % folds
+    return fold[unit_of_sample]
+
+
+def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
+    """Return the fold of each sample [N] from a Parquet or CSV file (subject_id, fold), relative to the cohort's root.
+
+    Raises DataError unless each subject with samples has exactly one row.
+    """
+    table = _read_table(index.root / path, (_SUBJECT, "fold"))
+    return _of_samples(index.root / path, table, "fold", index).cast(pl.Int64).to_numpy()
+
+
+def fold_splits(
+    index: Samples,
+    fold_of_sample: NDArray[np.int64],
+    fold: int,
+    tuning_fraction: float,
+    seed: int,
+    stratify: NDArray[np.float32] | None = None,
+) -> NDArray[np.str_]:
+    """Return the split of each sample [N] when `fold` is held out and tuning is drawn by subject from the others."""
+    _check_fractions(tuning_fraction, 0)
+    units, unit_of_sample = _units(index)
+    held_out = np.zeros(len(units), bool)
+    held_out[unit_of_sample[fold_of_sample == fold]] = True
+    if (held_out[unit_of_sample] != (fold_of_sample == fold)).any():
+        raise DataError(f"{index.root / LINKED_FILE}: folds part linked subjects; give each unit one fold")
+    draws = _draw(units, "tuning", seed, fold)
+    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    order = np.lexsort((draws, strata))
+    tuning = _spread(order[~held_out[order]], tuning_fraction, len(units))
+    names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
+    return names[unit_of_sample]
+
+
+def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct units and which of them each sample [N] belongs to."""
+    ids = index.subject_ids
+    path = index.root / LINKED_FILE
+    if path.exists():
+        linked = _read_table(path, (_SUBJECT, "unit"))
+        joined = pl.DataFrame({_SUBJECT: ids}).join(linked, on=_SUBJECT, how="left", maintain_order="left")
+        ids = joined.select(pl.coalesce("unit", _SUBJECT)).to_series().to_numpy()
+    units, unit_of_sample = np.unique(ids, return_inverse=True)
+    return units, unit_of_sample
+
+
+def _draw(units: NDArray[np.int64], *purpose: int | str) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each unit that depends on the unit and the purpose alone."""
+    keys = [":".join(map(str, (*purpose, unit))).encode() for unit in units.tolist()]
+    digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
+    return np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
+
+
+def _strata(unit_of_sample: NDArray[np.int64], targets: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the stratum of each unit: like targets next to like, unknown ones apart.
+
+    A unit counts with its largest target, so a subject who is ever positive is positive.
+    """
+    by_unit = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
+    largest = by_unit.group_by(pl.Series("unit", unit_of_sample)).max().sort("unit").drop("unit")
+    bins = np.stack([_bins(column.to_numpy()) for column in largest.iter_columns()], axis=1)
+    return np.unique(np.column_stack([bins.sum(1), bins]), axis=0, return_inverse=True)[1].astype(np.int64)
+
+
+def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    known = values[~np.isnan(values)]
+    distinct = np.unique(known)
+    edges = distinct if len(distinct) <= _FEW else np.quantile(known, [0.25, 0.5, 0.75])
+    return np.where(np.isnan(values), -1, np.searchsorted(edges, values, "right"))
+
+
+def _spread(order: NDArray[np.int64], fraction: float, length: int | None = None) -> NDArray[np.bool_]:
+    """Mark a fraction of `order`, evenly along it: any run of it, such as a stratum, holds its share within one."""
+    steps = np.floor(np.arange(len(order) + 1) * fraction + 0.5)
+    marked = np.zeros(len(order) if length is None else length, bool)
+    marked[order[np.diff(steps) > 0]] = True
+    return marked
+
+
+def _check_fractions(tuning: float, held_out: float) -> None:
+    if tuning < 0 or held_out < 0 or tuning + held_out >= 1:
+        raise ConfigError(f"splits: tuning {tuning} and held_out {held_out} leave nothing to train on; lower them")
+
+
+def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
+    table = _read_table(path, (_SUBJECT, _SPLIT))
+    unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
+    if len(unknown):
+        raise DataError(f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it")
+    return _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
+
+
+def _read_table(path: Path, columns: tuple[str, str]) -> pl.DataFrame:
+    """Read two columns of a Parquet or CSV file; subjects are whole numbers, each in one row."""
+    try:
+        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(columns)}")
+    table = table.select(columns)
+    if not table[_SUBJECT].dtype.is_integer():
+        raise DataError(f"{path}: column {_SUBJECT} is {table[_SUBJECT].dtype}; MEDS wants int64: cast it")
+    table = table.with_columns(pl.col(_SUBJECT).cast(pl.Int64))
+    twice = table[_SUBJECT].is_duplicated()
+    if twice.any():
+        raise DataError(f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject")
+    return table
+
+
+def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
+    samples = pl.DataFrame({_SUBJECT: index.subject_ids})
+    joined = samples.join(table, on=_SUBJECT, how="left", maintain_order="left")
+    missing = joined.filter(pl.col(column).is_null())[_SUBJECT].n_unique()
+    if missing:
+        raise DataError(f"{path}: {missing} subjects with samples have no {column}; add a row for each")
+    return joined[column]

@@ -1,0 +1,74 @@
+"""Scores by group of subjects (site, sex, device) and by output of a task (phenotype, class)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clintune import metrics
+from clintune.contracts import Predictions
+from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
+from clintune.evaluation.subjects import take
+
+UNKNOWN = "unknown"
+"""The group of subjects that the table of groups does not list."""
+
+
+def by_group(
+    tasks: Mapping[str, Scored], groups: Mapping[str, pl.DataFrame], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
+    """Score each group by itself: column, group, task, metric.
+
+    `groups[cohort]` holds `subject_id` and one column a grouping; a column may stand in some cohorts' tables only.
+    """
+    columns = sorted({name for table in groups.values() for name in table.columns if name != "subject_id"})
+    result: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
+    for column in columns:
+        labels = {name: group_of(scored.predictions, groups, column) for name, scored in tasks.items()}
+        result[column] = {}
+        for group in np.unique(np.concatenate(list(labels.values()))).tolist():
+            parts = {name: Scored(take(s.predictions, labels[name] == group), s.score) for name, s in tasks.items()}
+            kept = {name: part for name, part in parts.items() if len(part.predictions)}
+            result[column][group] = intervals(kept, replicates=replicates, seed=seed)
+    return result
+
+
+def group_of(predictions: Predictions, groups: Mapping[str, pl.DataFrame], column: str) -> NDArray[np.str_]:
+    """Return the group [N] of each row's subject as text."""
+    listed = {
+        (cohort, subject): str(group)
+        for cohort, table in groups.items()
+        if column in table.columns
+        for subject, group in table.select("subject_id", column).drop_nulls().iter_rows()
+    }
+    keys = zip(predictions.cohort.tolist(), predictions.subject_id.tolist(), strict=True)
+    return np.array([listed.get(key, UNKNOWN) for key in keys], dtype=np.str_)
+
+
+def by_output(
+    predictions: Predictions, names: list[str], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Interval]]:
+    """Score each phenotype, or each class against the others, by itself: name, metric."""
+    targets = predictions.targets
+    if targets.shape[1] < len(names):
+        targets = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names))).astype(np.float32)
+    return {
+        name: intervals(
+            {name: Scored(_one_column(predictions, targets, i), _score_binary)}, replicates=replicates, seed=seed
+        )[name]
+        for i, name in enumerate(names)
+    }
+
+
+def _one_column(predictions: Predictions, targets: NDArray[np.float32], i: int) -> Predictions:
+    columns = slice(i, i + 1)
+    return replace(predictions, targets=targets[:, columns], probabilities=predictions.probabilities[:, columns])
+
+
+def _score_binary(
+    targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: Floats
+) -> dict[str, Floats]:
+    chosen = {"auroc": metrics.auroc, "auprc": metrics.auprc}
+    return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}

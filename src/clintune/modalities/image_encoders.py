@@ -1,0 +1,228 @@
+"""Image encoders of three families behind one face: timm, Hugging Face vision models, a small CNN.
+
+Each answers with a pooled embedding and a map of region embeddings, and knows how its images are to be prepared.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.data.config import resolve_model_data_config
+from timm.models._hub import load_model_config_from_path
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, PreTrainedModel
+
+from clintune.core.errors import ConfigError, WeightsError
+from clintune.weights import ResolvedWeights, freeze_unused, load_transformer
+
+_HALF = (0.5, 0.5, 0.5)
+_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """How an encoder wants its pixels: side of the square, mean and deviation of 0..1 values, interpolation."""
+
+    size: int
+    mean: tuple[float, ...] = _HALF
+    std: tuple[float, ...] = _HALF
+    interpolation: str = "bicubic"
+
+
+class ImageEncoder(nn.Module, ABC):
+    """Encode pixels [P, 3, S, S] to a pooled embedding [P, W] and a map [P, C, H, H]; C is W for most encoders."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (pooled, map)."""
+
+
+def make_image_encoder(weights: ResolvedWeights | Mapping[str, Any], size: int | None) -> ImageEncoder:
+    """Make the encoder that weights, or the config of a random one, call for; `size` overrides its own image size.
+
+    A config names an `architecture` (`cnn`, or any timm name) or a Hugging Face `model_type`, beside its settings.
+    """
+    if not isinstance(weights, ResolvedWeights):
+        if weights.get("architecture") == "cnn":
+            return _small_cnn(weights, size)
+        if "architecture" in weights:
+            return TimmEncoder(_create_timm(size, **weights), size)
+        return TransformerEncoder(load_transformer(weights), _random_preprocessing(weights, size))
+    if weights.path.suffix == ".pth":
+        model = load_efficientnet_lite0(weights.path)
+        model.reset_classifier(0)
+        return TimmEncoder(model, size)
+    if _is_timm(weights.path):
+        return TimmEncoder(_load_timm(weights, size), size)
+    return TransformerEncoder(load_transformer(weights), _own_preprocessing(weights, size))
+
+
+class TimmEncoder(ImageEncoder):
+    """Any timm model without its classifier; pooled as timm pools it."""
+
+    def __init__(self, model: Any, size: int | None) -> None:
+        data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+        own_size = data["input_size"][-1]
+        super().__init__(
+            Preprocessing(
+                size=size or own_size,
+                mean=tuple(data["mean"]),
+                std=tuple(data["std"]),
+                interpolation=data["interpolation"] if data["interpolation"] != "random" else "bicubic",
+            )
+        )
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (pooled, map)."""
+        features = self.model.forward_features(pixels)
+        pooled = self.model.forward_head(features, pre_logits=True)
+        if features.ndim == 3:
+            return pooled, _to_map(features[:, self.model.num_prefix_tokens :])
+        channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        return pooled, features.permute(0, 3, 1, 2) if channels_last else features
+
+
+class TransformerEncoder(ImageEncoder):
+    """Any Hugging Face vision model, or the vision half of an image-text model.
+
+    Pooled is the model's own pooled output where its weights came with the model, else the class token, else the mean.
+    """
+
+    def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
+        super().__init__(preprocessing)
+        self.model = getattr(model, "vision_model", model)
+        freeze_unused(self.model, "mask_token")
+        config = model.config if self.model is model else model.config.vision_config
+        patch = getattr(config, "patch_size", None)
+        self.patches = (preprocessing.size // patch) ** 2 if isinstance(patch, int) else None
+        resized = getattr(config, "image_size", None) not in (None, preprocessing.size)
+        # Models that interpolate their positions without being asked, such as DINOv2, have no such parameter.
+        asks = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
+        self.options = {"interpolate_pos_encoding": True} if resized and asks else {}
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (pooled, map)."""
+        output = self.model(pixel_values=pixels, **self.options)
+        hidden = output.last_hidden_state
+        pooled = output.get("pooler_output")
+        if hidden.ndim == 4:
+            return hidden.mean((2, 3)) if pooled is None else pooled.flatten(1), hidden
+        length = hidden.shape[1]
+        hierarchical = self.patches is None or self.patches > length
+        prefix = length - isqrt(length) ** 2 if hierarchical else length - (self.patches or 0)
+        if pooled is None:
+            pooled = hidden[:, 0] if prefix else hidden.mean(1)
+        return pooled, _to_map(hidden[:, prefix:])
+
+
+class SmallCNN(ImageEncoder):
+    """A plain network to train from scratch: per width two 3 x 3 convolutions with group norm, halved in between."""
+
+    def __init__(self, widths: list[int], preprocessing: Preprocessing) -> None:
+        super().__init__(preprocessing)
+        layers: list[nn.Module] = []
+        for before, width in zip([3, *widths], widths, strict=False):
+            layers += [*_convolution(before, width), *_convolution(width, width), nn.MaxPool2d(2)]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (pooled, map)."""
+        features = self.layers(pixels)
+        return features.mean((2, 3)), features
+
+
+def load_efficientnet_lite0(path: Path) -> Any:
+    """Load the bundled EfficientNet-Lite0 with its ImageNet classifier into timm's model.
+
+    Its tensors have other names but stand in the same order. The file is read with `weights_only`, so that nothing
+    in it is run. Raises WeightsError when it does not fit.
+    """
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    read = torch.load(path, map_location="cpu", weights_only=True)
+    values = [value for name, value in read.items() if not name.endswith("num_batches_tracked")]
+    state = model.state_dict()
+    names = [name for name in state if not name.endswith("num_batches_tracked")]
+    if [state[name].shape for name in names] != [value.shape for value in values]:
+        raise WeightsError(f"weights {path.name}: tensors do not fit tf_efficientnet_lite0; reinstall the package")
+    model.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
+    return model
+
+
+def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
+    try:
+        own = timm.get_pretrained_cfg(architecture)
+        if size is not None and own is not None and own.fixed_input_size:
+            settings["img_size"] = size
+        return timm.create_model(architecture, pretrained=False, num_classes=0, **settings)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"config of a random image encoder: timm cannot make {architecture} ({error})") from error
+
+
+def _load_timm(weights: ResolvedWeights, size: int | None) -> Any:
+    config = load_model_config_from_path(weights.path)[0]
+    sized: dict[str, Any] = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
+    try:
+        return timm.create_model(f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise WeightsError(f"weights {weights.source}: timm cannot load them ({type(error).__name__})") from error
+
+
+def _small_cnn(config: Mapping[str, Any], size: int | None) -> SmallCNN:
+    if set(config) != {"architecture", "widths"} or size is None:
+        raise ConfigError("config of architecture cnn takes `widths`, a list of channels, and `size` must be set")
+    return SmallCNN(list(config["widths"]), Preprocessing(size=size))
+
+
+def _is_timm(folder: Path) -> bool:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise WeightsError(f"weights in {folder.name}: config.json is missing; copy the whole model folder")
+    return '"architecture"' in config.read_text(encoding="utf-8")
+
+
+def _random_preprocessing(config: Mapping[str, Any], size: int | None) -> Preprocessing:
+    own = config.get("image_size")
+    if size is None and own is None:
+        raise ConfigError("config of a random image encoder lacks image_size; set it, or `size`")
+    return Preprocessing(size=size or int(own))  # type: ignore[arg-type]
+
+
+def _own_preprocessing(weights: ResolvedWeights, size: int | None) -> Preprocessing:
+    try:
+        processor = AutoImageProcessor.from_pretrained(weights.path, local_files_only=True)  # type: ignore[no-untyped-call]
+        own = getattr(processor, "crop_size", None) or processor.size
+        return Preprocessing(
+            size=size or own.get("height") or own["shortest_edge"],
+            mean=tuple(processor.image_mean),
+            std=tuple(processor.image_std),
+            interpolation=_RESAMPLE.get(int(processor.resample), "bicubic"),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "add its preprocessor_config.json with size, image_mean and image_std"
+        raise WeightsError(f"weights {weights.source}: how to normalise images is unknown; {remedy}") from error
+
+
+def _to_map(tokens: Tensor) -> Tensor:
+    """Lay patch tokens [P, H*H, W] out as a map [P, W, H, H]."""
+    side = isqrt(tokens.shape[1])
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+
+def _convolution(before: int, width: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.GroupNorm(_groups(width), width), nn.ReLU()]
+
+
+def _groups(width: int) -> int:
+    return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)

@@ -1,0 +1,166 @@
+"""Images: any timm or Hugging Face vision encoder, or a small one from scratch."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+from torchvision.transforms.v2 import InterpolationMode  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional as transform
+
+from clintune.contracts import Item, Pieces
+from clintune.core.errors import ConfigError
+from clintune.core.seeding import derive_seed, generator
+from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.image_encoders import ImageEncoder, make_image_encoder
+from clintune.modalities.images import read_bytes, read_image
+from clintune.weights import ResolvedWeights, resolve_or_random
+
+
+class Imaging(Modality):
+    """Images, each one piece of 1 + `regions`² tokens: the pooled embedding, then region embeddings row by row.
+
+    `source` is `timm:NAME`, a bundle, a folder or hub id of a timm or Hugging Face vision model, or `random` with a
+    `config`. `fit` makes an image square: `pad` keeps all of it and its proportions, with black bars; `squash` keeps
+    all of it; `crop` keeps the middle. Views above 0 are rotated, cropped, brightened or dimmed a little, and with
+    `flip` mirrored half of the time (off, because a mirrored chest is another finding). Pieces: `pixels` [P, 3, S, S].
+    """
+
+    media_column: ClassVar[str | None] = "image_path"
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        revision: str | None = None,
+        sha256: str | None = None,
+        config: dict[str, Any] | None = None,
+        codes: list[str] | None = None,
+        size: int | None = None,
+        fit: Literal["pad", "squash", "crop"] = "pad",
+        regions: int = 0,
+        flip: bool = False,
+        mode: Mode = "frozen",
+        max_pieces: int = 4,
+        views: int = 1,
+    ) -> None:
+        super().__init__(mode=mode, max_pieces=max_pieces, views=views)
+        self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
+        self.codes = codes
+        self.size = size
+        self.square = fit
+        self.regions = regions
+        self.flip = flip
+
+    def claims(self) -> pl.Expr:
+        """Claim rows with an image, of the listed codes where there is a list."""
+        filled = pl.col("image_path").is_not_null()
+        return filled if self.codes is None else filled & has_code(self.codes)
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Load or make the encoder and learn from it the width of its tokens."""
+        weights = resolve_or_random(**self.weights)
+        self.encoder: ImageEncoder = make_image_encoder(weights, self.size)
+        self.encoder.requires_grad_(self.mode == "full")
+        self.preprocessing = self.encoder.preprocessing
+        self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        pooled, region = _try(self.encoder)
+        if self.regions and len(pooled) != len(region):
+            raise ConfigError(
+                f"regions: the encoder's pooled width {len(pooled)} is not {len(region)}; set regions to 0"
+            )
+        self.width = len(pooled)
+        self.tokens_per_piece = 1 + self.regions**2
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Read one image, make it square, augment it for views above 0, and normalise it as the encoder wants."""
+        data = read_bytes(item.path, item.where)
+        assert item.path is not None
+        square = _square(read_image(data, item.path.suffix.lower(), item.where), self.square)
+        resample = InterpolationMode(self.preprocessing.interpolation)
+        size = [self.preprocessing.size] * 2
+        if view == 0:
+            image = transform.resize(square, size, interpolation=resample, antialias=True)
+        else:
+            content = hashlib.sha256(data).hexdigest()
+            image = _augment(square, size, resample, self.flip, generator("augment", content, view))
+        pixels = transform.normalize(image.clamp(0, 1), list(self.preprocessing.mean), list(self.preprocessing.std))
+        return Pieces(tensors={"pixels": pixels.unsqueeze(0)}, hours=torch.tensor([item.hours], dtype=torch.float32))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Encode images to [P, 1 + regions², W]."""
+        pooled, regions = self.encoder(tensors["pixels"])
+        if not self.regions:
+            return pooled.unsqueeze(1)  # type: ignore[no-any-return]
+        tiles = adaptive_avg_pool2d(regions, self.regions).flatten(2).transpose(1, 2)
+        return torch.cat([pooled.unsqueeze(1), tiles], dim=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens beside the weights, the encoder's own normalisation included."""
+        own = self.preprocessing
+        return super().settings() | {
+            "config": self.weights["config"],
+            "size": own.size,
+            "mean": list(own.mean),
+            "std": list(own.std),
+            "interpolation": own.interpolation,
+            "fit": self.square,
+            "regions": self.regions,
+            "flip": self.flip,
+        }
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Write grey PNG images of a bright spot on noise, each of another shape."""
+        draw = np.random.default_rng(derive_seed(seed, "fake images"))
+        return [_fake_image(folder, number, draw) for number in range(n)]
+
+
+def _try(encoder: ImageEncoder) -> tuple[Tensor, Tensor]:
+    """Encode a black image and return its pooled embedding [W] and one region's embedding [C]."""
+    training = encoder.training
+    with torch.no_grad():
+        pooled, regions = encoder.eval()(torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size))
+    encoder.train(training)
+    return pooled[0], regions[0, :, 0, 0]
+
+
+def _square(image: Tensor, fit: str) -> Tensor:
+    height, width = image.shape[-2:]
+    if fit == "pad":
+        side = max(height, width)
+        left, top = (side - width) // 2, (side - height) // 2
+        return transform.pad(image, [left, top, side - width - left, side - height - top])
+    if fit == "crop":
+        return transform.center_crop(image, [min(height, width)] * 2)
+    return image
+
+
+def _augment(image: Tensor, size: list[int], resample: InterpolationMode, flip: bool, draws: torch.Generator) -> Tensor:
+    """Return a view of the image: 85 to 100 % of its sides, turned up to 10 degrees, intensities changed up to 10 %."""
+    scale, top, left, turn, bright, contrast, mirror = torch.rand(7, generator=draws).tolist()
+    height, width = (round(side * (0.85 + 0.15 * scale)) for side in image.shape[-2:])
+    top, left = round((image.shape[-2] - height) * top), round((image.shape[-1] - width) * left)
+    image = transform.resized_crop(image, top, left, height, width, size, interpolation=resample, antialias=True)
+    image = transform.rotate(image, 20 * turn - 10, interpolation=InterpolationMode.BILINEAR)
+    middle = image.mean()
+    image = middle + (image - middle) * (0.9 + 0.2 * contrast) + 0.2 * (bright - 0.5)
+    return transform.horizontal_flip(image) if flip and mirror < 0.5 else image
+
+
+def _fake_image(folder: Path, number: int, draw: np.random.Generator) -> Item:
+    height, width = draw.integers(40, 80, 2)
+    rows, columns = np.mgrid[:height, :width]
+    spot = np.exp(-((rows - draw.uniform(0, height)) ** 2 + (columns - draw.uniform(0, width)) ** 2) / 200)
+    pixels = (160 * spot + draw.uniform(0, 60, (height, width))).astype(np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"image_{number}.png"
+    Image.fromarray(pixels).save(path)
+    hours = round(draw.uniform(0, 500), 2)
+    return Item(hours=hours, code="IMAGE//XRAY", where=f"fake.parquet row {number}", path=path)

@@ -1,0 +1,234 @@
+"""Clinical notes: chunks of text through a text encoder, or token ids for the backbone itself."""
+
+import random
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import torch
+from meds.schema import DataSchema
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from clintune.contracts import Item, Pieces
+from clintune.core.errors import ConfigError, DataError, WeightsError
+from clintune.core.seeding import derive_seed
+from clintune.modalities.base import Modality, Mode, has_code
+from clintune.weights import ResolvedWeights, freeze_unused, load_transformer, resolve, resolve_or_random
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
+
+
+class Notes(Modality):
+    """Notes as chunks, each chunk one piece and one token: the encoder's embedding of it.
+
+    `source` is any Hugging Face text encoder (or `random` with `config`, and then `tokenizer` names a source with a
+    tokenizer). `chunk: sentences` fills chunks of `chunk_tokens` with whole sentences and cuts only a sentence that
+    is longer; `tokens` cuts anywhere. Neighbours of one cut share `overlap_tokens`. `codes` narrows which rows with
+    text are notes. Pieces: `input_ids` and `attention_mask`, both [P, L].
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        revision: str | None = None,
+        sha256: str | None = None,
+        config: dict[str, Any] | None = None,
+        tokenizer: str | None = None,
+        codes: list[str] | None = None,
+        chunk: Literal["sentences", "tokens"] = "sentences",
+        chunk_tokens: int = 64,
+        overlap_tokens: int = 8,
+        pooling: Literal["mean", "cls"] = "mean",
+        mode: Mode = "frozen",
+        max_pieces: int = 16,
+    ) -> None:
+        super().__init__(mode=mode, max_pieces=max_pieces)
+        self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
+        self.tokenizer_source = tokenizer
+        self.codes = codes
+        self.chunk = chunk
+        self.chunk_tokens = chunk_tokens
+        self.overlap_tokens = overlap_tokens
+        self.pooling = pooling
+
+    def claims(self) -> pl.Expr:
+        """Claim rows with text that is not blank, of the listed codes where there is a list."""
+        return _has_text(self.codes)
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Load tokenizer and encoder."""
+        weights = resolve_or_random(**self.weights)
+        self.tokenizer = _tokenizer(self.tokenizer_source, weights)
+        model = load_transformer(weights)
+        self.encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
+        self.encoder.requires_grad_(self.mode == "full")
+        freeze_unused(self.encoder, "pooler")
+        self.width = model.config.hidden_size
+        self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        self._check_chunks(getattr(model.config, "max_position_embeddings", None))
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Cut one note into chunks and tokenize them."""
+        text = _text(item)
+        texts = [text] if self.chunk == "tokens" else self._merge_sentences(text)
+        encoded = self.tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.chunk_tokens,
+            stride=self.overlap_tokens,
+            return_overflowing_tokens=True,
+            padding=False,
+        )
+        ids = [torch.tensor(chunk) for chunk in encoded["input_ids"]]
+        tensors = {
+            "input_ids": pad_sequence(ids, batch_first=True),
+            "attention_mask": pad_sequence([torch.ones_like(chunk) for chunk in ids], batch_first=True),
+        }
+        return Pieces(tensors=tensors, hours=torch.full((len(ids),), item.hours, dtype=torch.float32))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Encode chunks to one token each, [P, 1, W]."""
+        mask = tensors["attention_mask"]
+        hidden: Tensor = self.encoder(input_ids=tensors["input_ids"], attention_mask=mask).last_hidden_state
+        if self.pooling == "cls":
+            return hidden[:, :1]
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return ((hidden * weights).sum(1) / weights.sum(1)).unsqueeze(1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens beside the weights."""
+        names = ("chunk", "chunk_tokens", "overlap_tokens", "pooling", "tokenizer_source")
+        return super().settings() | {"config": self.weights["config"]} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return notes of a few made-up sentences."""
+        return _fake_notes(n, seed)
+
+    def _merge_sentences(self, text: str) -> list[str]:
+        """Join neighbouring sentences as long as they fit into one chunk together."""
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        sentences = [text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))]
+        lengths = map(len, self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"])
+        room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
+        chunks: list[str] = []
+        used = room + 1
+        for sentence, length in zip(sentences, lengths, strict=True):
+            if used + length <= room:
+                chunks[-1] += sentence
+                used += length
+            else:
+                chunks.append(sentence)
+                used = length
+        return chunks
+
+    def _check_chunks(self, longest: int | None) -> None:
+        room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
+        if self.overlap_tokens >= room:
+            raise ConfigError(
+                f"overlap_tokens {self.overlap_tokens} leaves no new token in a chunk of {room}; lower it"
+            )
+        if longest is not None and self.chunk_tokens > longest:
+            raise ConfigError(f"chunk_tokens {self.chunk_tokens} is more than the encoder's {longest}; lower it")
+
+
+class NativeNotes(Modality):
+    """Notes as token ids of the backbone's own vocabulary, each id one piece of the budget, the newest kept.
+
+    `source` is the backbone's, for its tokenizer. Each note ends with the tokenizer's separator. Pieces: `ids` [P].
+    """
+
+    native = True
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        revision: str | None = None,
+        codes: list[str] | None = None,
+        mode: Mode = "frozen",
+        max_pieces: int = 128,
+    ) -> None:
+        super().__init__(mode=mode, max_pieces=max_pieces)
+        self.tokenizer_source = source
+        self.revision = revision
+        self.codes = codes
+
+    def claims(self) -> pl.Expr:
+        """Claim rows with text that is not blank, of the listed codes where there is a list."""
+        return _has_text(self.codes)
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Load the tokenizer; the encoder is the backbone."""
+        weights = resolve(self.tokenizer_source, revision=self.revision)
+        self.tokenizer = _tokenizer(None, weights)
+        self.source = weights.record()
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Tokenize one note; of a note longer than the whole budget its end is kept."""
+        ids = self.tokenizer(_text(item), add_special_tokens=False, verbose=False)["input_ids"]
+        end = self.tokenizer.sep_token_id if self.tokenizer.sep_token_id is not None else self.tokenizer.eos_token_id
+        kept = torch.tensor([*ids, *([] if end is None else [end])][-self.max_pieces :], dtype=torch.int64)
+        return Pieces(tensors={"ids": kept}, hours=torch.full((len(kept),), item.hours, dtype=torch.float32))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Refuse: the backbone embeds native tokens itself."""
+        raise AssertionError("native tokens are embedded by the backbone")
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return notes of a few made-up sentences."""
+        return _fake_notes(n, seed)
+
+
+def _has_text(codes: list[str] | None) -> pl.Expr:
+    text = pl.col(DataSchema.text_value_name)
+    filled = text.is_not_null() & (text.str.strip_chars() != "")
+    return filled if codes is None else filled & has_code(codes)
+
+
+def _text(item: Item) -> str:
+    if item.text is None or not item.text.strip():
+        raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
+    return item.text
+
+
+def _tokenizer(source: str | None, weights: "ResolvedWeights | Mapping[str, Any]") -> PreTrainedTokenizerBase:
+    if source is not None:
+        weights = resolve(source)
+    if not isinstance(weights, ResolvedWeights):
+        raise ConfigError("notes with source random have no tokenizer; set tokenizer to a source that has one")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"weights {weights.source}: no tokenizer beside them; add tokenizer.json") from error
+    if not tokenizer.is_fast:
+        raise WeightsError(f"weights {weights.source}: the tokenizer is not a fast one; add tokenizer.json")
+    return tokenizer
+
+
+_FAKE = {
+    "who": ["The patient", "She", "He", "The team", "The nurse on duty"],
+    "does": ["reports", "denies", "was treated for", "shows signs of", "is worried about"],
+    "what": ["fever and a dry cough", "chest pain on exertion", "shortness of breath", "poor sleep", "nausea"],
+    "when": ["since last week", "on arrival", "after the second dose", "during the night", "at rest"],
+}
+
+
+def _fake_notes(n: int, seed: int) -> list[Item]:
+    draw = random.Random(derive_seed(seed, "fake notes"))
+
+    def sentence() -> str:
+        return " ".join(map(draw.choice, _FAKE.values())) + "."
+
+    texts = [" ".join(sentence() for _ in range(draw.randint(1, 12))) for _ in range(n)]
+    return [
+        Item(hours=round(draw.uniform(0, 500), 2), code="NOTE//PROGRESS", where=f"fake.parquet row {row}", text=text)
+        for row, text in enumerate(texts)
+    ]

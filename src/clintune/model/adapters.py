@@ -1,0 +1,80 @@
+"""What trains in a part: nothing (`frozen`), PEFT's LoRA (`lora`) or everything (`full`)."""
+
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from torch import nn
+
+from clintune.core.errors import ConfigError
+from clintune.model.backbone import Backbone
+
+MODES = ("frozen", "lora", "full")
+
+
+def adapt_backbone(backbone: Backbone, adapter: Any) -> None:
+    """Make the backbone train as `config.schema.Adapter` says; under `lora` its model becomes a stock PEFT model.
+
+    Raises ConfigError for an unknown mode, targets that do not exist, or `full` on weights that cannot train.
+    """
+    _check_mode(adapter.mode, "adapter.mode")
+    if adapter.mode == "full" and backbone.dtype.itemsize < 4:
+        raise ConfigError("adapter.mode=full trains the weights themselves and needs backbone.dtype=float32")
+    backbone.model.requires_grad_(adapter.mode == "full")
+    backbone.embedding.requires_grad_(False)  # tokens come as embeddings: the table would never be in the graph
+    if adapter.mode == "lora":
+        try:
+            backbone.model = get_peft_model(backbone.model, lora_config(adapter, adapter.targets))
+        except ValueError as error:
+            raise ConfigError(_no_targets("adapter.targets", error)) from error
+
+
+def adapt_encoder(encoder: nn.Module, mode: str, adapter: Any, key: str) -> None:
+    """Make a modality's encoder train as its mode says, in place; LoRA goes into its linear and 1 x 1 layers.
+
+    Raises ConfigError for an unknown mode or an encoder without such layers.
+    """
+    _check_mode(mode, key)
+    encoder.requires_grad_(mode == "full")
+    if mode == "lora":
+        try:
+            inject_adapter_in_model(lora_config(adapter, _plain_layers(encoder)), encoder)
+        except ValueError as error:
+            raise ConfigError(_no_targets(key, error)) from error
+
+
+def lora_config(adapter: Any, targets: Any) -> LoraConfig:
+    """Return PEFT's config for `config.schema.Adapter` settings."""
+    return LoraConfig(
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=targets if targets is None or isinstance(targets, str) else list(targets),
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
+        bias="none",
+        task_type="FEATURE_EXTRACTION",
+    )
+
+
+def is_peft(model: nn.Module) -> bool:
+    """Return whether a backbone's model carries a PEFT adapter."""
+    return isinstance(model, PeftModel)
+
+
+def _plain_layers(encoder: nn.Module) -> list[str]:
+    """Return the names of the linear and ungrouped 1 x 1 convolution layers."""
+    return [
+        name
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1)
+    ]
+
+
+def _check_mode(mode: str, key: str) -> None:
+    if mode not in MODES:
+        raise ConfigError(f"{key} '{mode}' does not exist; use {', '.join(MODES)}")
+
+
+def _no_targets(key: str, error: ValueError) -> str:
+    return f"{key}: PEFT finds no layers for LoRA ({str(error).splitlines()[0]}); name them, or use all-linear"

@@ -1,0 +1,110 @@
+"""The shared backbone: any Hugging Face encoder or decoder, run on embeddings instead of token ids."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from clintune.core.errors import ConfigError
+from clintune.weights import ResolvedWeights, load_transformer, resolve
+
+
+class Backbone(nn.Module):
+    """A transformer that maps token embeddings [N, L, D] to hidden states [N, L, D].
+
+    `model` is the bare Hugging Face model, or the PEFT model around it; `weights` says where its weights came from
+    (None for a random one).
+    """
+
+    def __init__(self, model: PreTrainedModel, weights: ResolvedWeights | None) -> None:
+        super().__init__()
+        self.model: nn.Module = model
+        self.weights = weights
+        config = model.config.get_text_config()
+        self.width: int = config.hidden_size
+        self.max_positions: int = config.max_position_embeddings
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    @property
+    def embedding(self) -> Any:
+        """Return the table of the input embeddings."""
+        return self.model.get_input_embeddings()  # type: ignore[operator]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the floating point type of the input embeddings."""
+        return self.embedding.weight.dtype  # type: ignore[no-any-return,union-attr]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embed token ids as the backbone itself does, its own scaling included."""
+        return self.embedding(ids)  # type: ignore[no-any-return]
+
+    def embedding_rms(self) -> float:
+        """Return the root mean square of an entry of the input embeddings: the scale that new tokens must match."""
+        rows = torch.arange(min(1024, self.embedding.weight.shape[0]), device=self.embedding.weight.device)
+        with torch.no_grad():
+            return float(self.embed(rows).float().square().mean().sqrt())
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Run on embeddings [N, L, D] and mask [N, L] (true = token, padding behind); returns float32 [N, L, D].
+
+        Positions are passed explicitly, because models guess them differently when they get embeddings.
+        """
+        positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
+        output = self.model(
+            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask.long(), return_dict=True, **extra
+        )
+        return output.last_hidden_state.float()  # type: ignore[no-any-return]
+
+
+def load_backbone(settings: Any) -> Backbone:
+    """Load the backbone that a `config.schema.Backbone` describes.
+
+    Raises ConfigError for settings that do not go together and WeightsError when weights cannot be had.
+    """
+    quantization = _quantization(settings)
+    dtype = getattr(torch, settings.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ConfigError(f"backbone.dtype '{settings.dtype}' is not a torch dtype; use float32, bfloat16 or float16")
+    if settings.source == "random":
+        if not settings.config:
+            raise ConfigError("backbone.source is random but backbone.config is empty; give a Hugging Face config")
+        weights, model = None, load_transformer(dict(settings.config), dtype=dtype)
+    else:
+        weights = resolve(settings.source, revision=settings.revision, sha256=settings.sha256)
+        model = load_transformer(weights, dtype=dtype, quantization_config=quantization)
+    # A vision-language model brings its own vision tower; only its language model reads our tokens.
+    model = getattr(model, "language_model", model)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # nothing reads it: the heads read the query tokens
+    backbone = Backbone(model, weights)
+    if settings.max_tokens > backbone.max_positions:
+        raise ConfigError(
+            f"backbone.max_tokens {settings.max_tokens} is more than the {backbone.max_positions} positions of "
+            f"{settings.source}; lower it"
+        )
+    return backbone
+
+
+def _quantization(settings: Any) -> Any:
+    if settings.quantize is None:
+        return None
+    if settings.quantize != "4bit":
+        raise ConfigError(f"backbone.quantize '{settings.quantize}' does not exist; use 4bit or null")
+    if not torch.cuda.is_available():
+        raise ConfigError("backbone.quantize=4bit needs a CUDA device; run on a GPU or leave it null")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("backbone.quantize=4bit needs bitsandbytes; pip install 'clintune[qlora]'") from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

@@ -1,0 +1,69 @@
+"""Build the model that a config describes: modalities, backbone with adapter, fusion."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from clintune.cohort.samples import Samples
+from clintune.core.errors import DataError
+from clintune.core.seeding import seeded
+from clintune.modalities.base import Modality
+from clintune.model.adapters import adapt_backbone, adapt_encoder
+from clintune.model.backbone import load_backbone
+from clintune.model.fusion import Fusion
+
+Statistics = dict[str, dict[str, Any]]
+"""What `Modality.fit` returned, by modality; JSON-able."""
+
+
+def make_modalities(config: DictConfig) -> dict[str, Modality]:
+    """Instantiate the modalities of a config; nothing is loaded yet."""
+    return {str(name): instantiate(part) for name, part in config.modalities.items()}
+
+
+def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64]) -> Statistics:
+    """Fit each modality's statistics on the items that the training samples `rows` see.
+
+    Raises DataError when no training sample has any item of a modality: its parts could never train.
+    """
+    for name in modalities:
+        if not samples.num_items(name)[rows].any():
+            raise DataError(
+                f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows of the "
+                "cohort it claims"
+            )
+    return {name: modality.fit(samples.items(name, rows)) for name, modality in modalities.items()}
+
+
+def build_model(
+    config: DictConfig, modalities: Mapping[str, Modality], statistics: Statistics, outputs: Mapping[str, int], seed: int
+) -> Fusion:
+    """Build the model: load encoders and backbone, add adapters, projectors, queries and heads.
+
+    New weights depend on `seed` alone. `outputs` is the number of outputs of each task.
+    """
+    with seeded(seed, "init"):
+        for name, modality in modalities.items():
+            modality.build(statistics[name])
+            encoder = getattr(modality, "encoder", None)
+            if encoder is not None:
+                adapt_encoder(encoder, modality.mode, config.adapter, f"modalities.{name}.mode")
+        backbone = load_backbone(config.backbone)
+        adapt_backbone(backbone, config.adapter)
+        return Fusion(
+            modalities,
+            backbone,
+            outputs,
+            max_tokens=config.backbone.max_tokens,
+            skip=config.model.skip,
+            head_dropout=config.model.head_dropout,
+        )
+
+
+def trainable(model: Fusion) -> dict[str, Any]:
+    """Return the trainable parameters by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

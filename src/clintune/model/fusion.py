@@ -1,0 +1,202 @@
+"""From pieces of all modalities to one output a task: encode, project, put in time order, run, read the queries.
+
+Shapes: N samples, M tokens, L longest sample with its queries, W encoder width, D backbone width, Q tasks, O outputs.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from clintune.contracts import Batch, PieceBatch, Tokens
+from clintune.model.backbone import Backbone
+from clintune.modalities.base import Modality
+
+
+class Fusion(nn.Module):
+    """One backbone over the tokens of any subset of modalities, with one query token and one head a task."""
+
+    def __init__(
+        self,
+        modalities: Mapping[str, Modality],
+        backbone: Backbone,
+        outputs: Mapping[str, int],
+        *,
+        max_tokens: int,
+        skip: bool,
+        head_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.modalities = nn.ModuleDict(modalities)
+        self.backbone = backbone
+        self.max_tokens = max_tokens
+        width, scale = backbone.width, backbone.embedding_rms()
+        self.projectors = nn.ModuleDict(
+            {name: Projector(part.width, width, scale) for name, part in modalities.items() if not part.native}
+        )
+        self.kinds = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in modalities})
+        self.clock = TimeEmbedding(width)
+        self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
+        widths = {name: part.width for name, part in modalities.items() if not part.native} if skip else {}
+        self.heads = nn.ModuleDict({task: Head(width, widths, num, head_dropout) for task, num in outputs.items()})
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return logits [N, O] of every task for every sample, labelled or not."""
+        tokens: list[Tokens] = []
+        pooled: dict[str, Tensor] = {}
+        for name in self.modalities:
+            if name in batch.pieces:
+                modality_tokens, embeddings = self._tokens(name, batch.pieces[name])
+                tokens.append(modality_tokens)
+                if name in self.projectors:
+                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch))
+        hidden = self._run(tokens, len(batch))
+        unused = self._unused(set(batch.pieces))
+        return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
+
+    def train(self, mode: bool = True) -> "Fusion":
+        """Set training mode; batch normalisation keeps its pretrained statistics, or micro-batches would differ."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def _tokens(self, name: str, pieces: PieceBatch) -> tuple[Tokens, Tensor]:
+        """Return the modality's tokens in backbone width, and their embeddings [P, K, W] before projection."""
+        modality = self.modalities[name]
+        assert isinstance(modality, Modality)
+        if modality.native:
+            embeddings = self.backbone.embed(pieces.tensors["ids"])[:, None]
+            projected = embeddings.float()
+        elif "tokens" in pieces.tensors:
+            embeddings = pieces.tensors["tokens"]
+            projected = self.projectors[name](embeddings)
+        else:
+            embeddings = modality.encode(pieces.tensors)
+            projected = self.projectors[name](embeddings)
+        projected = projected + self.kinds[name] + self.clock(pieces.hours)[:, None]
+        num = projected.shape[1]
+        tokens = Tokens(
+            embeddings=projected.flatten(0, 1),
+            owner=pieces.owner.repeat_interleave(num),
+            hours=pieces.hours.repeat_interleave(num),
+        )
+        return tokens, embeddings
+
+    def _run(self, tokens: list[Tokens], num_samples: int) -> Tensor:
+        """Return the hidden states [N, Q, D] of the query tokens."""
+        embeddings, mask, length = pack(tokens, self.queries, num_samples, self.max_tokens)
+        hidden = self.backbone(embeddings, mask)
+        slots = length[:, None] + torch.arange(len(self.queries), device=length.device)
+        return hidden.gather(1, slots[..., None].expand(-1, -1, hidden.shape[-1]))
+
+    def _unused(self, present: set[str]) -> Tensor:
+        """Return a zero that depends on every trainable part without data here, so that DDP finds each in the graph."""
+        zero = self.queries.new_zeros(())
+        if not present:
+            zero = zero + self.clock.linear.weight.sum() * 0.0
+        for name, modality in self.modalities.items():
+            if name in present:
+                continue
+            parts = [modality, *([self.projectors[name]] if name in self.projectors else [])]
+            parameters = [self.kinds[name], *(p for part in parts for p in part.parameters())]
+            zero = zero + sum(p.sum() for p in parameters if p.requires_grad) * 0.0
+            for head in self.heads.values():
+                if name in head.skip:
+                    zero = zero + head.skip[name].weight.sum() * 0.0
+        return zero
+
+
+class Projector(nn.Module):
+    """LayerNorm and a linear map from an encoder's width to the backbone's, at the scale of its own embeddings."""
+
+    def __init__(self, width_in: int, width_out: int, scale: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width_in)
+        self.linear = nn.Linear(width_in, width_out)
+        nn.init.normal_(self.linear.weight, std=scale / math.sqrt(width_in))
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map [..., W] to [..., D]."""
+        return self.linear(self.norm(embeddings.float()))  # type: ignore[no-any-return]
+
+
+class TimeEmbedding(nn.Module):
+    """Fourier features of log(1 + hours) before prediction, from minutes to decades; starts at zero."""
+
+    def __init__(self, width: int, num_frequencies: int = 16) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.logspace(-1, 1, num_frequencies), persistent=False)
+        self.linear = nn.Linear(2 * num_frequencies, width, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, hours: Tensor) -> Tensor:
+        """Map hours [M] to embeddings [M, D]."""
+        phase = torch.log1p(hours)[:, None] * self.frequencies
+        return self.linear(torch.cat([phase.sin(), phase.cos()], dim=-1))  # type: ignore[no-any-return]
+
+
+class Head(nn.Module):
+    """A linear readout of the task's query and, with `skip`, of each modality's pooled embedding."""
+
+    def __init__(self, width: int, skip_widths: Mapping[str, int], num_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.readout = nn.Linear(width, num_outputs)
+        nn.init.normal_(self.readout.weight, std=0.02)
+        nn.init.zeros_(self.readout.bias)
+        self.skip = nn.ModuleDict({name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()})
+        for linear in self.skip.values():
+            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+
+    def forward(self, query: Tensor, pooled: Mapping[str, Tensor]) -> Tensor:
+        """Map the query's hidden state [N, D] and pooled embeddings [N, W] to logits [N, O]."""
+        logits = self.readout(self.dropout(query))
+        for name, linear in self.skip.items():
+            if name in pooled:
+                logits = logits + linear(pooled[name])
+        return logits  # type: ignore[no-any-return]
+
+
+def pool(embeddings: Tensor, owner: Tensor, num_samples: int) -> Tensor:
+    """Average row-normalised embeddings [P, K, W] over each sample to [N, W]; zero where a sample has none."""
+    rows = nn.functional.layer_norm(embeddings.float(), embeddings.shape[-1:]).mean(1)
+    sums = rows.new_zeros(num_samples, rows.shape[-1]).index_add(0, owner, rows)
+    counts = torch.bincount(owner, minlength=num_samples).clamp(min=1)
+    return sums / counts[:, None]
+
+
+def pack(tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Put each sample's tokens in time order, oldest first, then its queries, then padding.
+
+    Returns embeddings [N, L, D], mask [N, L] and the number of tokens before the queries [N]. Over `max_tokens`
+    (queries included) the oldest tokens are dropped.
+    """
+    num_queries, width = queries.shape
+    if tokens:
+        embeddings = torch.cat([part.embeddings for part in tokens])
+        owner = torch.cat([part.owner for part in tokens])
+        hours = torch.cat([part.hours for part in tokens])
+    else:
+        embeddings, hours = queries.new_zeros(0, width), queries.new_zeros(0)
+        owner = torch.zeros(0, dtype=torch.long, device=queries.device)
+    order = torch.argsort(hours, descending=True, stable=True)
+    order = order[torch.argsort(owner[order], stable=True)]
+    embeddings, owner = embeddings[order], owner[order]
+    count = torch.bincount(owner, minlength=num_samples)
+    first = count.cumsum(0) - count
+    excess = (count - (max_tokens - num_queries)).clamp(min=0)
+    slot = torch.arange(len(owner), device=owner.device) - first[owner] - excess[owner]
+    kept = slot >= 0
+    length = count - excess
+    longest = int(length.max()) + num_queries
+    packed = queries.new_zeros(num_samples, longest, width)
+    packed = packed.index_put((owner[kept], slot[kept]), embeddings[kept].to(packed.dtype))
+    rows = torch.arange(num_samples, device=owner.device)[:, None]
+    columns = length[:, None] + torch.arange(num_queries, device=owner.device)
+    packed = packed.index_put((rows, columns), queries.expand(num_samples, -1, -1))
+    mask = torch.arange(longest, device=owner.device) < (length + num_queries)[:, None]
+    return packed, mask, length

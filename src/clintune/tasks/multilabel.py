@@ -1,0 +1,91 @@
+"""Many yes-or-no outcomes of one sample, such as phenotypes, each known or not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clintune import metrics
+from clintune.core.errors import DataError
+from clintune.tasks.base import SAMPLE, Task, label_values, read_label_file
+from clintune.tasks.binary import VALUE, predicted_boolean
+from clintune.tasks.losses import known_cross_entropy
+
+
+class Multilabel(Task):
+    """Predict one logit a phenotype; `labels/<label>/<phenotype>.parquet` hold their `boolean_value`.
+
+    The phenotypes are `phenotypes`, or the files of the first cohort that is read. A sample that a phenotype's file
+    does not list is unknown there, as is a phenotype of which a cohort has no file.
+    """
+
+    def __init__(self, *, label: str, weight: float = 1.0, phenotypes: Sequence[str] | None = None) -> None:
+        super().__init__(label=label, weight=weight)
+        self._names = None if phenotypes is None else list(phenotypes)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Return the phenotypes."""
+        assert self._names is not None, "phenotypes are known once a cohort is read or the state is loaded"
+        return self._names
+
+    def read(self, root: Path) -> pl.DataFrame | None:
+        """Read and join the files in `labels/<label>/`.
+
+        Raises DataError for a file that names no phenotype of this task.
+        """
+        files = {file.stem: file for file in sorted((root / "labels" / self.label).glob("*.parquet"))}
+        if not files:
+            return None
+        self._names = sorted(files) if self._names is None else self._names
+        for name in sorted(set(files) - set(self._names)):
+            raise DataError(f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file")
+        tables = [
+            label_values(read_label_file(file), file, VALUE, pl.Boolean).with_columns(phenotype=pl.lit(name))
+            for name, file in files.items()
+        ]
+        wide = pl.concat(tables).with_columns(pl.col(VALUE).cast(pl.Float32)).pivot("phenotype", index=SAMPLE)
+        values = [pl.col(name) if name in files else pl.lit(None, pl.Float32) for name in self._names]
+        target = pl.concat_list([value.fill_null(float("nan")) for value in values])
+        return wide.select(*SAMPLE, target=target)
+
+    def fit(self, targets: NDArray[np.float32]) -> None:
+        """Learn nothing: the phenotypes are known from the files."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the phenotypes."""
+        return {"phenotypes": self.output_names}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore the phenotypes."""
+        self._names = list(state["phenotypes"])
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of cross-entropies and the number of known labels, over samples and phenotypes."""
+        return known_cross_entropy(outputs, targets)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Apply the logistic function, in float32."""
+        return outputs.float().sigmoid()
+
+    def scores(
+        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute means over the phenotypes and, as `_micro`, AUROC and AUPRC of all pairs of sample and phenotype."""
+        chosen = {
+            "auroc": metrics.macro_auroc,
+            "auprc": metrics.macro_auprc,
+            "auroc_micro": metrics.micro_auroc,
+            "auprc_micro": metrics.micro_auprc,
+            "brier": metrics.macro_brier,
+            "ece": metrics.macro_ece,
+        }
+        return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}
+
+    def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
+        """Return probability and decision of one phenotype, from its [N, 1]: each phenotype has a file of its own."""
+        return predicted_boolean(probabilities)

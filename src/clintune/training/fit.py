@@ -1,0 +1,141 @@
+"""One member: statistics, caches, model, optimizer; then the loop."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clintune.core.errors import DataError
+from clintune.core.seeding import derive_seed
+from clintune.model.batching import Batches
+from clintune.model.build import build_model, fit_statistics, make_modalities, trainable
+from clintune.model.cache import PieceCache
+from clintune.package import Package
+from clintune.training import checkpoint
+from clintune.training.history import History
+from clintune.training.loop import Fit, train
+from clintune.training.optimizer import Average, make_optimizer
+from clintune.training.order import Order, inference_draws
+from clintune.training.partition import Unit, rows_by_split
+from clintune.training.prepare import fill_caches
+from clintune.training.workspace import Workspace, console
+
+
+def fit_member(
+    workspace: Workspace,
+    unit: Unit,
+    member: int,
+    split: NDArray[np.str_],
+    accelerator: Accelerator,
+    history: History,
+    run: Path,
+) -> tuple[Package, int]:
+    """Train one member on a unit's split; return it as a package, with the seed of its new weights."""
+    config = workspace.config
+    trainer = config.trainer
+    seed = derive_seed(config.seed, "member", member, *unit.seed_parts)
+    package, caches = build_member(workspace, split, seed, accelerator, run)
+    rows = rows_by_split(split)
+    order = Order(
+        rows["train"],
+        sum(workspace.samples.num_items(name) for name in package.model.modalities),  # type: ignore[arg-type]
+        batch_size=trainer.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        seed=seed,
+    )
+    num_steps = trainer.max_steps if trainer.max_steps is not None else math.ceil(trainer.epochs * order.steps_per_epoch)
+    if num_steps == 0:
+        return package, seed
+
+    parameters = trainable(package.model)
+    model, optimizer = accelerator.prepare(package.model, make_optimizer(parameters, trainer))
+    folder = unit.folder / "checkpoints"
+    folder = folder if config.ensemble == 1 else folder / f"member-{member}"
+    label = " ".join(filter(None, [unit.label, f"member {member}" if config.ensemble > 1 else ""])) or "train"
+    with _bar(accelerator) as bar:
+        line = bar.add_task(label, total=num_steps, rate="", loss="")
+
+        def watch(step: int, record: dict[str, Any]) -> None:
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            rate = f"{speed * order.batch_size:.0f} samples/s" if speed else ""
+            bar.update(line, completed=step, loss=f"loss {record['loss']:.3f}", rate=rate)
+
+        def batches(draws: Any) -> Batches:
+            return Batches(draws, workspace.samples, package.model.modalities, caches, config.model.modality_dropout)  # type: ignore[arg-type]
+
+        fit = Fit(
+            folder=folder,
+            trainer=trainer,
+            seed=seed,
+            accelerator=accelerator,
+            model=model,
+            parameters=parameters,
+            tasks=package.tasks,
+            order=order,
+            num_steps=num_steps,
+            batches=batches,
+            tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
+            optimizer=optimizer,
+            average=Average(parameters, trainer.average),
+            log=lambda record: history.append(unit, member, record),
+            watch=watch,
+        )
+        if accelerator.is_main_process:
+            history.rewind(unit, member, checkpoint.last_step(folder))
+        progress = train(fit)
+    accelerator.free_memory()
+    if accelerator.is_main_process:
+        best = "" if progress.best_score is None else f", best tuning score {progress.best_score:.4f} at step {progress.best_step}"
+        console.print(f"{label}: {progress.step} steps{best}")
+    return package, seed
+
+
+def build_member(
+    workspace: Workspace, split: NDArray[np.str_], seed: int, accelerator: Accelerator, run: Path
+) -> tuple[Package, dict[str, PieceCache]]:
+    """Fit statistics and tasks on the training samples, build the model, fill the caches of all samples of the split.
+
+    Raises DataError for a split without training samples, or a task without training labels.
+    """
+    config, samples = workspace.config, workspace.samples
+    rows = rows_by_split(split)
+    if not len(rows["train"]):
+        raise DataError("no sample is in the training split; check the cohort's splits and labels")
+    modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
+    for name, task in tasks.items():
+        targets = samples.targets(name)
+        if np.isnan(targets[rows["train"]]).all():
+            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
+        task.fit(targets[rows["train"]])
+    statistics = fit_statistics(modalities, samples, rows["train"])
+    model = build_model(config, modalities, statistics, {name: task.num_outputs for name, task in tasks.items()}, seed)
+    with accelerator.main_process_first():
+        caches = fill_caches(
+            modalities,
+            statistics,
+            samples,
+            np.concatenate(list(rows.values())),
+            workspace.cache,
+            device=accelerator.device,
+            max_bad_fraction=config.data.max_bad_fraction,
+            report=run / "unreadable.csv",
+        )
+    return Package(config=config, model=model, tasks=tasks, statistics=statistics), caches
+
+
+def _bar(accelerator: Accelerator) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not accelerator.is_main_process,
+    )

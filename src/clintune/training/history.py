@@ -1,0 +1,51 @@
+"""The history of a run: one JSON line a step, true again after a resume."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from clintune.core.files import write_text
+from clintune.training.partition import Unit
+from clintune.training.tracking import Tracker
+
+
+class History:
+    """Appends records to `history.jsonl` and hands their numbers to the tracker."""
+
+    def __init__(self, path: Path, tracker: Tracker | None) -> None:
+        self.path = path
+        self.tracker = tracker
+
+    def rewind(self, unit: Unit, member: int, step: int) -> None:
+        """Drop the records of a fit after `step`: they are about to be made again."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = []
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that was being written when the run was killed
+            if _place(unit, member) != [record["repeat"], record["fold"], record["member"]] or record["step"] <= step:
+                kept.append(line if line.endswith("\n") else line + "\n")
+        if kept != lines:
+            write_text(self.path, "".join(kept))
+
+    def append(self, unit: Unit, member: int, record: dict[str, Any]) -> None:
+        """Append one step's record; a metric that is undefined is null."""
+        repeat, fold, member = _place(unit, member)  # type: ignore[assignment]
+        defined = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()}
+        line = {"repeat": repeat, "fold": fold, "member": member, **defined}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.tracker is not None:
+            prefix = "" if unit.fold is None else f"{repeat}-{fold}/"
+            prefix += f"member-{member}/" if member else ""
+            numbers = {prefix + key: float(v) for key, v in defined.items() if key != "step" and v is not None}
+            self.tracker.log(int(record["step"]), numbers)
+
+
+def _place(unit: Unit, member: int) -> list[int | None]:
+    return [unit.repeat, unit.fold, member]

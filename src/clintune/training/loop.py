@@ -1,0 +1,228 @@
+"""The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from clintune.contracts import Batch
+from clintune.core.errors import DataError, TrainingError
+from clintune.core.seeding import seeded
+from clintune.model.batching import Batches, Draw
+from clintune.tasks.base import Task
+from clintune.training import checkpoint
+from clintune.training.checkpoint import Progress
+from clintune.training.movement import MovementCheck
+from clintune.training.optimizer import Average, schedule, set_rate
+from clintune.training.order import Order
+
+
+@dataclass
+class Fit:
+    """One model to train: everything that the loop needs."""
+
+    folder: Path
+    """Where its checkpoints go."""
+    trainer: Any
+    seed: int
+    accelerator: Accelerator
+    model: nn.Module
+    parameters: dict[str, nn.Parameter]
+    tasks: Mapping[str, Task]
+    order: Order
+    num_steps: int
+    batches: Callable[[Any], Batches]
+    """Makes the batches of a sequence of draws."""
+    tuning: list[Draw]
+    optimizer: Any
+    average: Average
+    log: Callable[[dict[str, Any]], None]
+    """Takes one record of the history; called on the main process."""
+    watch: Callable[[int, dict[str, Any]], None]
+    """Takes the step just done, for the progress bar."""
+    progress: Progress = field(default_factory=Progress)
+
+
+def train(fit: Fit) -> Progress:
+    """Train until the last step or until the tuning score stops improving; leave the chosen weights in the model.
+
+    Raises TrainingError when the loss is not finite or a trainable tensor does not move.
+    """
+    progress = fit.progress = checkpoint.restore(fit.folder, fit.parameters, fit.average, fit.optimizer)
+    trainer, accelerator = fit.trainer, fit.accelerator
+    tune_every = trainer.tune_every or fit.order.steps_per_epoch
+    save_every = trainer.checkpoint_every or tune_every
+    movement = MovementCheck(fit.parameters if progress.step == 0 else {})
+    micro_batches = iter(_loader(fit, progress.step))
+    per_step = len(fit.order.micro_batches(0, accelerator.num_processes)) // accelerator.num_processes
+
+    while progress.step < fit.num_steps and not progress.finished:
+        # ---- one step ---------------------------------------------------------------------------------------------
+        set_rate(fit.optimizer, schedule(trainer, progress.step, fit.num_steps))
+        losses, seen = train_step(fit, progress.step, list(islice(micro_batches, per_step)))
+        progress.step += 1
+        fit.average.update(progress.step)
+        if not accelerator.optimizer_step_was_skipped:
+            movement.after_step(progress.step, *seen)
+        record = {"step": progress.step, "loss": sum(losses.values()), **{f"loss/{t}": v for t, v in losses.items()}}
+
+        # ---- tune, log, save --------------------------------------------------------------------------------------
+        last = progress.step == fit.num_steps
+        if fit.tuning and (progress.step % tune_every == 0 or last):
+            scores = tune(fit)
+            record |= scores
+            _judge(fit, scores["tuning/score"])
+        if accelerator.is_main_process:
+            fit.log(record)
+            fit.watch(progress.step, record)
+            if progress.step % save_every == 0 or last or progress.finished:
+                checkpoint.save(fit.folder, progress, fit.parameters, fit.average, fit.optimizer)
+        accelerator.wait_for_everyone()
+
+    progress.finished = True
+    if fit.tuning:
+        checkpoint.load_best(fit.folder, fit.parameters)
+    else:
+        checkpoint.copy_into(fit.parameters, fit.average.values)
+    return progress
+
+
+def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], tuple[set[str], set[str]]]:
+    """Take one optimizer step; return each task's mean loss, and which modalities and tasks had data.
+
+    Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
+    so that missing labels, ragged batches and the number of processes do not change the gradient.
+    """
+    accelerator, tasks = fit.accelerator, fit.tasks
+    fit.model.train()
+    modalities = sorted({name for batch in micro_batches for name in batch.pieces} | set(_bare(fit.model).modalities))
+    present = [float(sum(name in batch.pieces for batch in micro_batches)) for name in modalities]
+    labels = [float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()]
+    totals = accelerator.reduce(torch.tensor(labels + present, device=accelerator.device), "sum")
+    counts = dict(zip(tasks, totals.tolist(), strict=False))
+
+    sums = torch.zeros(len(tasks), device=accelerator.device)
+    suspects = []
+    for number, batch in enumerate(micro_batches):
+        is_last = number == len(micro_batches) - 1
+        place = number * accelerator.num_processes + accelerator.process_index
+        sync = contextlib.nullcontext() if is_last else accelerator.no_sync(fit.model)
+        with seeded(fit.seed, "step", step, place), sync:
+            outputs = fit.model(batch.to(accelerator.device))
+            loss = outputs[next(iter(tasks))].sum() * 0.0
+            for i, (name, task) in enumerate(tasks.items()):
+                total, _ = task.loss(outputs[name], batch.targets[name].to(accelerator.device))
+                part = task.weight * total / max(counts[name], 1.0)
+                sums[i] += part.detach()
+                loss = loss + part
+            # DDP averages the gradients over processes; ours are parts of one sum.
+            accelerator.backward(loss * accelerator.num_processes)
+        suspects.append((outputs, batch.keys))
+
+    norm = accelerator.clip_grad_norm_(list(fit.parameters.values()), fit.trainer.clip)
+    # Under fp16 the scaler itself skips a step whose gradient overflowed, and lowers its scale.
+    _check_finite(accelerator, step, sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]), suspects)
+    fit.optimizer.step()
+    fit.optimizer.zero_grad(set_to_none=True)
+    losses = accelerator.reduce(sums, "sum").tolist()
+    had_data = {name for name, number in zip(modalities, totals.tolist()[len(tasks) :], strict=True) if number}
+    return dict(zip(tasks, losses, strict=True)), (had_data, {name for name in tasks if counts[name]})
+
+
+def tune(fit: Fit) -> dict[str, float]:
+    """Score the averaged weights on the tuning split: each task's loss and metrics, and the score that selects."""
+    accelerator = fit.accelerator
+    draws = fit.tuning[accelerator.process_index :: accelerator.num_processes]
+    with fit.average.applied():
+        parts = [(o, t) for o, t in infer(fit.model, fit.batches(draws), accelerator, fit.trainer.workers)]
+    gathered = gather_object(parts)
+    scores: dict[str, float] = {}
+    losses, chosen = [], []
+    for name, task in fit.tasks.items():
+        outputs = torch.cat([part[0][name] for part in gathered])
+        targets = torch.cat([part[1][name] for part in gathered])
+        total, count = task.loss(outputs, targets)
+        if count:
+            losses.append(task.weight * float(total) / float(count))
+        metrics = task.metrics(targets.numpy(), task.probabilities(outputs).numpy())
+        chosen.append(metrics.get(fit.trainer.metric, float("nan")))
+        scores |= {f"tuning/{name}/{metric}": value for metric, value in metrics.items()}
+    scores["tuning/loss"] = sum(losses)
+    score = -scores["tuning/loss"] if fit.trainer.metric == "loss" else float(np.nanmean(chosen)) if not np.isnan(chosen).all() else float("nan")
+    if np.isnan(score):
+        raise DataError(
+            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task (one class only, or no "
+            "such metric); enlarge the split, or use trainer.metric=loss"
+        )
+    scores["tuning/score"] = score
+    return scores
+
+
+@torch.no_grad()
+def infer(
+    model: nn.Module, batches: Batches, accelerator: Accelerator, workers: int
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Yield (logits, targets) of each batch, by task, float32 on the CPU."""
+    model = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
+    model.eval()
+    for batch in DataLoader(batches, batch_size=None, num_workers=workers):
+        outputs = model(batch.to(accelerator.device))
+        yield {task: logits.float().cpu() for task, logits in outputs.items()}, dict(batch.targets)
+
+
+def _loader(fit: Fit, first_step: int) -> DataLoader[Batch]:
+    accelerator = fit.accelerator
+    draws = fit.order.draws(first_step, fit.num_steps, accelerator.process_index, accelerator.num_processes)
+    workers = fit.trainer.workers
+    return DataLoader(
+        fit.batches(draws), batch_size=None, num_workers=workers, pin_memory=accelerator.device.type == "cuda"
+    )
+
+
+def _judge(fit: Fit, score: float) -> None:
+    """Keep the best weights; give up after `patience` scores without a better one."""
+    progress = fit.progress
+    if progress.best_score is None or score > progress.best_score:
+        progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
+        if fit.accelerator.is_main_process:
+            with fit.average.applied():
+                checkpoint.save_best(fit.folder, fit.parameters)
+    else:
+        progress.stale += 1
+        progress.finished = fit.trainer.patience is not None and progress.stale >= fit.trainer.patience
+
+
+def _num_known(task: Task, targets: Tensor) -> int:
+    return int(task.loss(torch.zeros(len(targets), task.num_outputs), targets)[1])
+
+
+def _bare(model: nn.Module) -> Any:
+    return getattr(model, "module", model)
+
+
+def _check_finite(
+    accelerator: Accelerator, step: int, values: Tensor, suspects: list[tuple[dict[str, Tensor], list[str]]]
+) -> None:
+    """Stop all processes together, naming the samples whose outputs are not finite, or else all of the step's."""
+    finite = accelerator.reduce(torch.isfinite(values).all().float().reshape(1), "min")
+    if bool(finite):
+        return
+    keys, bad = [], []
+    for outputs, batch_keys in suspects:
+        fine = torch.stack([logits.isfinite().all(1) for logits in outputs.values()]).all(0).tolist()
+        keys += batch_keys
+        bad += [key for key, is_fine in zip(batch_keys, fine, strict=True) if not is_fine]
+    named = sorted(gather_object(bad)) or sorted(gather_object(keys))
+    raise TrainingError(
+        f"step {step + 1}: loss or gradient is not finite; samples {', '.join(named)}; lower trainer.lr, or look at "
+        "these samples' items"
+    )

@@ -1,0 +1,57 @@
+"""The check that training trains: every trainable tensor must change as soon as it can."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from clintune.core.errors import TrainingError
+
+
+class MovementCheck:
+    """Watches the first steps until each trainable tensor has moved.
+
+    A tensor can move once its part had data; a LoRA A matrix one step later, because its gradient is B times something
+    and B starts at zero. Fingerprints, not copies, are kept: under `full` there may be billions of weights.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.still = {name: _fingerprint(parameter) for name, parameter in parameters.items()}
+        self.chances: dict[str, int] = dict.fromkeys(parameters, 0)
+
+    def after_step(self, step: int, modalities: set[str], tasks: set[str]) -> None:
+        """Check after an optimizer step that saw these modalities and labels of these tasks.
+
+        Raises TrainingError naming the tensors that had their chance and did not change.
+        """
+        if not self.still:
+            return
+        stuck = []
+        for name in list(self.still):
+            if _fingerprint(self.parameters[name]) != self.still[name]:
+                del self.still[name]
+                continue
+            self.chances[name] += _had_data(name, modalities, tasks)
+            if self.chances[name] >= (2 if ".lora_A." in name else 1):
+                stuck.append(name)
+        if stuck:
+            raise TrainingError(
+                f"step {step}: {len(stuck)} of {len(self.parameters)} trainable tensors did not change: "
+                f"{', '.join(stuck[:8])}; freeze them (mode, adapter.targets) or check the learning rate"
+            )
+
+
+def _had_data(name: str, modalities: set[str], tasks: set[str]) -> bool:
+    part = name.split(".")
+    if part[0] in {"modalities", "projectors", "kinds"}:
+        return part[1] in modalities
+    if part[0] == "heads":
+        return part[1] in tasks and (part[2] != "skip" or part[3] in modalities)
+    return bool(modalities) and bool(tasks)
+
+
+def _fingerprint(parameter: nn.Parameter) -> tuple[float, float]:
+    values = parameter.detach().double()
+    weights = torch.arange(1, values.numel() + 1, device=values.device, dtype=torch.float64).reshape(values.shape)
+    return float(values.sum()), float((values * weights.sqrt()).sum())

@@ -1,0 +1,81 @@
+"""Optimizer, learning rate schedule and moving average of the weights."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clintune.core.errors import ConfigError
+
+NEW_PARTS = ("projectors.", "kinds.", "clock.", "queries", "heads.")
+"""Parts that start untrained and learn at `trainer.head_lr`."""
+
+
+def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Any) -> torch.optim.AdamW:
+    """Return AdamW over the trainable parameters; vectors (biases, norms, embeddings of kinds) are not decayed."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    head_lr = trainer.lr if trainer.head_lr is None else trainer.head_lr
+    for name, parameter in parameters.items():
+        rate = head_lr if name.startswith(NEW_PARTS) else trainer.lr
+        decay = trainer.weight_decay if parameter.ndim > 1 and name != "queries" else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), g in groups.items()]
+    )
+
+
+def schedule(trainer: Any, step: int, num_steps: int) -> float:
+    """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay; never 0 in warm-up."""
+    num_warmup = round(trainer.warmup * num_steps)
+    if step < num_warmup:
+        return (step + 1) / num_warmup
+    done = (step - num_warmup) / max(1, num_steps - num_warmup)
+    if trainer.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if trainer.schedule == "linear":
+        return 1 - done
+    if trainer.schedule == "constant":
+        return 1.0
+    raise ConfigError(f"trainer.schedule '{trainer.schedule}' does not exist; use cosine, linear or constant")
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to `factor` times its own."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+class Average:
+    """An exponential moving average of the trainable weights, its start corrected as in Adam (decay 0: no average)."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self.parameters = parameters
+        self.decay = decay
+        self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in parameters.items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after step `step` (1 is the first)."""
+        decay = min(self.decay, step / (step + 10))
+        for name, value in self.values.items():
+            value.lerp_(self.parameters[name], 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the model the averaged weights inside the block."""
+        trained = {name: self.parameters[name].detach().clone() for name in self.values}
+        copy_into(self.parameters, self.values)
+        try:
+            yield
+        finally:
+            copy_into(self.parameters, trained)
+
+
+@torch.no_grad()
+def copy_into(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    """Copy values into the parameters of the same names."""
+    for name, value in values.items():
+        parameters[name].copy_(value)

@@ -1,0 +1,128 @@
+"""Units of a run: one for a plain run, one a fold under `cv`; each with its own split of the samples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import meds
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from clintune.cohort.index import SampleIndex
+from clintune.cohort.samples import Samples
+from clintune.cohort.splits import assign_folds, fold_splits, read_folds, subject_splits
+from clintune.core.errors import ConfigError
+from clintune.core.files import atomic_path
+
+SPLITS = (meds.train_split, meds.tuning_split, meds.held_out_split)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """One split of the samples and the folder of what is trained on it."""
+
+    folder: Path
+    repeat: int = 0
+    fold: int | None = None
+
+    @property
+    def seed_parts(self) -> tuple[int, int]:
+        """Return what tells this unit's seeds from those of other units."""
+        return self.repeat, -1 if self.fold is None else self.fold
+
+    @property
+    def label(self) -> str:
+        """Return the unit's name for people."""
+        return "" if self.fold is None else f"repeat {self.repeat} fold {self.fold}"
+
+
+def units(config: DictConfig, run: Path, samples: Samples) -> list[Unit]:
+    """Return the units of a run, in the order in which they are trained.
+
+    Raises ConfigError for a `cv` that is neither a number of folds nor a file of folds.
+    """
+    if config.cv is None:
+        if config.cv_repeats != 1:
+            raise ConfigError("cv_repeats is set without cv; add cv=5")
+        return [Unit(folder=run)]
+    num_folds = _num_folds(config, samples)
+    return [
+        Unit(folder=run / "folds" / f"{repeat}-{fold}", repeat=repeat, fold=fold)
+        for repeat in range(config.cv_repeats)
+        for fold in range(num_folds)
+    ]
+
+
+def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str_]:
+    """Return the split of each sample [N] in a unit, cohort by cohort; samples without any known label are in none."""
+    parts = []
+    for index in samples.indexes:
+        cohort = config.cohorts[index.name]
+        balance = _balance(cohort, index)
+        if unit.fold is None:
+            parts.append(subject_splits(index, cohort.splits, balance))
+        else:
+            fold_of_sample = _folds(config, cohort, index, unit.repeat)
+            parts.append(
+                fold_splits(index, fold_of_sample, unit.fold, cohort.splits.tuning, cohort.splits.seed, balance)
+            )
+    split = np.concatenate(parts)
+    return np.where(samples.labelled(), split, "")
+
+
+def rows_by_split(split: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each split."""
+    return {name: np.flatnonzero(split == name) for name in SPLITS}
+
+
+def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
+    """Write which split each subject is in, so that the run folder alone says what was held out."""
+    table = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id, "split": split})
+    with atomic_path(path) as partial:
+        table.filter(pl.col("split") != "").unique(maintain_order=True).write_parquet(partial)
+
+
+def read_splits(path: Path, samples: Samples) -> NDArray[np.str_]:
+    """Return the split of each sample [N] as a run wrote it; samples of subjects it did not know are in none."""
+    rows = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id})
+    joined = rows.join(pl.read_parquet(path), on=["cohort", "subject_id"], how="left", maintain_order="left")
+    split = joined["split"].fill_null("").to_numpy().astype(str)
+    return np.where(samples.labelled(), split, "")
+
+
+def _num_folds(config: DictConfig, samples: Samples) -> int:
+    if isinstance(config.cv, int) and not isinstance(config.cv, bool):
+        return config.cv
+    if not isinstance(config.cv, str):
+        raise ConfigError(f"cv '{config.cv}' is neither a number of folds nor a file of folds")
+    if len(config.cohorts) != 1:
+        raise ConfigError("cv names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number")
+    if config.cv_repeats != 1:
+        raise ConfigError("cv names a file of folds, which cannot be repeated; set cv_repeats=1")
+    return len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
+
+
+def _folds(config: DictConfig, cohort: Any, index: SampleIndex, repeat: int) -> NDArray[np.int64]:
+    """Return the fold of each sample of a cohort, from 0; a file of folds is used in its first repeat only."""
+    path = config.cv if isinstance(config.cv, str) else cohort.folds
+    if path is None:
+        return assign_folds(index, config.cv, cohort.splits.seed, repeat, _balance(cohort, index))
+    if repeat:
+        raise ConfigError(f"cohorts.{index.name}.folds is a file, which cannot be repeated; set cv_repeats=1")
+    names, fold = np.unique(read_folds(Path(path), index), return_inverse=True)
+    if isinstance(config.cv, int) and len(names) != config.cv:
+        raise ConfigError(f"cv={config.cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}")
+    return fold
+
+
+def _balance(cohort: Any, index: SampleIndex) -> NDArray[np.float32] | None:
+    task = cohort.splits.stratify
+    if task is None:
+        return None
+    if task not in index.widths or not index.widths[task]:
+        raise ConfigError(f"cohorts.{index.name}.splits.stratify: '{task}' is no task with labels in this cohort")
+    return index.targets(task)
+
+

@@ -1,0 +1,62 @@
+"""Everything read and computed once before training: each item's pieces, and the list of the unreadable ones."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from clintune.cohort.samples import Samples
+from clintune.contracts import Item
+from clintune.core.errors import DataError
+from clintune.core.files import atomic_path
+from clintune.modalities.base import Modality
+from clintune.model.build import Statistics
+from clintune.model.cache import PieceCache
+from clintune.training.workspace import console
+
+
+def fill_caches(
+    modalities: Mapping[str, Modality],
+    statistics: Statistics,
+    samples: Samples,
+    rows: NDArray[np.int64],
+    cache: Path,
+    *,
+    device: str | torch.device,
+    max_bad_fraction: float,
+    report: Path,
+) -> dict[str, PieceCache]:
+    """Return the filled cache of each modality that reads text or files, for what the samples `rows` see.
+
+    Unreadable items are left out and listed in `report` (CSV: modality, row, reason); where they are more than
+    `max_bad_fraction` of a modality's items, DataError names the first.
+    """
+    caches: dict[str, PieceCache] = {}
+    bad: list[dict[str, str]] = []
+    for name, modality in modalities.items():
+        if not modality.cached:
+            continue
+        caches[name] = PieceCache(modality, statistics[name], cache / "pieces")
+        modality.to(device).eval()
+        items = list(samples.items(name, rows))
+        shown: Iterable[Item] = track(items, f"prepare {name}", console=console, transient=True)
+        errors = caches[name].fill(modality, _views(shown, modality.views), device)
+        bad += [{"modality": name, "row": row, "reason": str(error)} for row, error in errors.items()]
+        if len(errors) > max_bad_fraction * len(items):
+            raise DataError(
+                f"modalities.{name}: {len(errors)} of {len(items)} items are unreadable, more than data.max_bad_fraction="
+                f"{max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
+            )
+    if bad:
+        with atomic_path(report) as partial:
+            pl.DataFrame(bad).write_csv(partial)
+        console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")
+    return caches
+
+
+def _views(items: Iterable[Item], num_views: int) -> Iterator[tuple[Item, int]]:
+    return ((item, view) for item in items for view in range(num_views))

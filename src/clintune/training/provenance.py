@@ -1,0 +1,57 @@
+"""What a run was made of: versions, machine, input files, data fingerprints."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from clintune import __version__
+from clintune.core.files import file_sha256, value_sha256
+from clintune.training.workspace import Workspace
+
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "timm", "polars", "numpy", "hydra-core", "meds")
+
+
+def provenance(workspace: Workspace) -> dict[str, Any]:
+    """Return a JSON-able record of code, environment, config and data; input files are named relative to their root."""
+    config = workspace.config
+    return {
+        "clintune": __version__,
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["clintune", *sys.argv[1:]],
+        "config_sha256": config_sha256(config),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "packages": {name: version(name) for name in _PACKAGES},
+        "cohorts": {index.name: {"fingerprint": index.fingerprint, "files": _files(index.root)} for index in workspace.samples.indexes},
+    }
+
+
+def config_sha256(config: DictConfig) -> str:
+    """Return the hash of a resolved config."""
+    return value_sha256(OmegaConf.to_container(config, resolve=True))
+
+
+def _files(root: Path) -> dict[str, str]:
+    """Hash every table of a cohort; media files are hashed by the piece cache."""
+    tables = sorted([*root.rglob("*.parquet"), *root.rglob("*.json"), *root.rglob("*.csv")])
+    return {str(path.relative_to(root)): file_sha256(path) for path in tables}
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that runs, with + where it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -1,0 +1,88 @@
+"""A run: from a config to a run folder with checkpoints, history and adapter packages."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from clintune.config.compose import to_yaml
+from clintune.core.files import write_json, write_text
+from clintune.package import write_package
+from clintune.training.card import card
+from clintune.training.fit import fit_member
+from clintune.training.history import History
+from clintune.training.launch import make_accelerator
+from clintune.training.partition import Unit, split_of, units, write_splits
+from clintune.training.provenance import provenance
+from clintune.training.tracking import Tracker
+from clintune.training.workspace import Workspace, console, open_workspace
+
+
+def train_run(config: DictConfig, run: Path | None = None) -> Path:
+    """Train every member of every unit of a run that is not packaged yet; return the run folder.
+
+    With `run`, go on where that run stopped. Raises what the data, weights and loop raise.
+    """
+    accelerator = make_accelerator(config.trainer)
+    workspace = open_workspace(config)
+    run = _start(workspace, accelerator) if run is None else run
+    tracker = _tracker(config, run) if accelerator.is_main_process else None
+    history = History(run / "history.jsonl", tracker)
+    for unit in units(config, run, workspace.samples):
+        split = split_of(config, workspace.samples, unit)
+        if accelerator.is_main_process:
+            write_splits(unit.folder / "splits.parquet", workspace.samples, split)
+        for member in range(config.ensemble):
+            folder = member_folder(config, unit, member)
+            if not folder.exists():
+                package, seed = fit_member(workspace, unit, member, split, accelerator, history, run)
+                if accelerator.is_main_process:
+                    write_package(folder, package, seed, card(config))
+            accelerator.wait_for_everyone()
+    if tracker is not None:
+        tracker.finish()
+    return run
+
+
+def member_folder(config: DictConfig, unit: Unit, member: int) -> Path:
+    """Return where the package of a member goes."""
+    package = unit.folder / "package"
+    return package if config.ensemble == 1 else package / f"member-{member}"
+
+
+def _start(workspace: Workspace, accelerator: Accelerator) -> Path:
+    """Make the run folder on the main process and tell the others."""
+    config = workspace.config
+    run = Path()
+    if accelerator.is_main_process:
+        run = _new_folder(Path(config.runs) / config.name)
+        write_text(run / "recipe.yaml", to_yaml(config))
+        write_json(run / "provenance.json", provenance(workspace))
+        console.print(f"run folder {run}")
+    shared: list[Any] = [str(run)]
+    broadcast_object_list(shared)
+    return Path(shared[0])
+
+
+def _new_folder(parent: Path) -> Path:
+    """Make a folder named by the time in UTC; a second run within a second waits its turn as -1, -2, ..."""
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    number = 0
+    while True:
+        folder = parent / (f"{stamp}-{number}" if number else stamp)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _tracker(config: DictConfig, run: Path) -> Tracker:
+    settings = OmegaConf.to_container(config, resolve=True)
+    return instantiate(config.tracker, folder=run, name=f"{config.name}-{run.name}", settings=settings)  # type: ignore[no-any-return]

