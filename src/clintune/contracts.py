@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -74,7 +75,7 @@ class PieceBatch:
     hours: "Tensor"
     owner: "Tensor"
 
-    def to(self, device: "str | object") -> "PieceBatch":
+    def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
         tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
         return PieceBatch(tensors=tensors, hours=self.hours.to(device), owner=self.owner.to(device))
@@ -95,7 +96,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to(self, device: "str | object") -> "Batch":
+    def to(self, device: "str | torch.device") -> "Batch":
         """Return the batch on another device."""
         return replace(
             self,
@@ -117,7 +118,8 @@ class Tokens:
     hours: "Tensor"
 
     def __post_init__(self) -> None:
-        assert self.embeddings.ndim == 2 and len(self.embeddings) == len(self.owner) == len(self.hours)
+        assert self.embeddings.ndim == 2, f"tokens are [M, D], not {tuple(self.embeddings.shape)}"
+        assert len(self.embeddings) == len(self.owner) == len(self.hours), "tokens disagree on their number"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,9 @@
 """The adapter package: what leaves the house. safetensors and text only; nothing is unpickled, nothing unknown is run.
 
-    adapter_config.json  adapter_model.safetensors   the backbone's adapter, PEFT's own files
-    parts.safetensors                                projectors, queries, heads, trained or random encoder parts
-    clintune.yaml                                    composition, weights' origin, statistics, states of the tasks
-    README.md  MANIFEST.json                         card; sha256 of every file
+adapter_config.json  adapter_model.safetensors   the backbone's adapter, PEFT's own files
+parts.safetensors                                projectors, queries, heads, trained or random encoder parts
+clintune.yaml                                    composition, weights' origin, statistics, states of the tasks
+README.md  MANIFEST.json                         card; sha256 of every file
 """
 
 import json
@@ -25,10 +25,11 @@ from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.model.adapters import is_peft
 from clintune.model.build import Statistics, build_model, make_modalities
 from clintune.model.fusion import Fusion
+from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
 
 _ADAPTER = "adapter_model.safetensors"
-_SECTIONS = ("name", "modalities", "tasks", "backbone", "adapter", "model", "data")
+_SECTIONS = ("name", "modalities", "tasks", "backbone", "adapter", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,9 @@ def write_package(folder: Path, package: Package, seed: int, card: str) -> None:
 def load_package(folder: Path, device: str | torch.device = "cpu", trusted: Sequence[str] = ()) -> Package:
     """Load a package: verify every file, rebuild the model on its base weights, fill every tensor.
 
-    `trusted` names modules outside clintune whose classes the package may use. Raises PackageError for a file that is missing or changed, a class of a module that is not
-    trusted, a tensor that is missing, left
-    over or of another shape, or base weights other than those it was trained on.
+    `trusted` names modules outside clintune whose classes the package may use. Raises PackageError for a file that is
+    missing or changed, a class of a module that is not trusted, a tensor that is missing, left over or of another
+    shape, or base weights other than those it was trained on.
     """
     _verify_files(folder)
     about = OmegaConf.to_container(OmegaConf.load(folder / "clintune.yaml"))
@@ -88,7 +89,9 @@ def load_package(folder: Path, device: str | torch.device = "cpu", trusted: Sequ
     outputs = {name: task.num_outputs for name, task in tasks.items()}
     model = build_model(config, make_modalities(config), about["statistics"], outputs, about["seed"])
     if _origins(model) != about["weights"]:
-        raise PackageError(f"{folder}: trained on other base weights than those found here; see weights in clintune.yaml")
+        raise PackageError(
+            f"{folder}: trained on other base weights than those found here; see weights in clintune.yaml"
+        )
     _fill(folder, model)
     model.to(device).eval()
     return Package(config=config, model=model, tasks=tasks, statistics=about["statistics"])
@@ -119,6 +122,7 @@ def _random_parts(model: Fusion) -> Iterator[str]:
     if model.backbone.weights is None:
         yield "backbone."
     for name, modality in model.modalities.items():
+        assert isinstance(modality, Modality)
         if modality.source.get("source") in {None, "random"}:
             yield f"modalities.{name}."
 
@@ -157,7 +161,9 @@ def _verify_files(folder: Path) -> None:
     listed: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))
     found = {path.name for path in folder.iterdir()} - {"MANIFEST.json"}
     if extra := sorted(found ^ listed.keys()):
-        raise PackageError(f"{folder}: {extra[0]} is {'not listed' if extra[0] in found else 'missing'}; fetch it again")
+        raise PackageError(
+            f"{folder}: {extra[0]} is {'not listed' if extra[0] in found else 'missing'}; fetch it again"
+        )
     for name, digest in listed.items():
         if file_sha256(folder / name) != digest:
             raise PackageError(f"{folder / name}: changed since it was written (sha256 differs); fetch it again")

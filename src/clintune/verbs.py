@@ -47,10 +47,13 @@ def train(argv: Sequence[str]) -> None:
 def evaluate(argv: Sequence[str]) -> None:
     """Score a run."""
     parser = argparse.ArgumentParser(
-        prog="clintune evaluate", description="Score a run on its held-out subjects; the last line printed is the run folder."
+        prog="clintune evaluate",
+        description="Score a run on its held-out subjects; the last line printed is the run folder.",
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run that has been trained")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default 1000)")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default 1000)"
+    )
     parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
     arguments = parser.parse_args(argv)
     run = run_folder(arguments.run)
@@ -58,13 +61,15 @@ def evaluate(argv: Sequence[str]) -> None:
 
     from clintune.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, replicates=arguments.bootstrap, ablate=not arguments.no_ablations)
+    evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations)
     print(run)
 
 
 def recipes(argv: Sequence[str]) -> None:
     """List the shipped recipes with one line each."""
-    argparse.ArgumentParser(prog="clintune recipes", description="List the recipes that come with clintune.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="clintune recipes", description="List the recipes that come with clintune."
+    ).parse_args(argv)
     found = shipped_recipes()
     width = max(map(len, found), default=0)
     for name, path in found.items():
@@ -104,6 +109,8 @@ def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             changed = OmegaConf.from_dotlist([f"{key}={value}"])
             config = OmegaConf.merge(config, changed)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
-            raise ConfigError(f"--resume: override '{override}' does not fit the run's recipe; use KEY=VALUE with a key of recipe.yaml") from error
+            raise ConfigError(
+                f"--resume: override '{override}' does not fit the recipe; use KEY=VALUE with a key of recipe.yaml"
+            ) from error
         print(f"{key}: {was} -> {value}")
     return config

@@ -131,11 +131,12 @@ def resolve_or_random(
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
 
 
-def freeze_unused(model: "torch.nn.Module", *parts: str) -> None:
-    """Stop gradients of parameters whose name holds one of `parts`, such as `pooler`, when nothing reads them."""
-    for name, parameter in model.named_parameters():
-        if any(part in name for part in parts):
-            parameter.requires_grad_(False)
+def drop_unused(model: "torch.nn.Module", *names: str) -> None:
+    """Take parts that nothing reads, such as `pooler`, out of a model wherever they stand: they would never train."""
+    for module in list(model.modules()):
+        for name in names:
+            if name in module._modules or name in module._parameters:
+                setattr(module, name, None)
 
 
 def _transformer_config(config: Mapping[str, Any]) -> "PreTrainedConfig":

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -69,30 +69,19 @@ class Cut:
         """Return the numbers of these subjects' samples, ascending; `subjects` is sorted."""
         first = np.searchsorted(self.subjects, subjects, "left")
         counts = np.searchsorted(self.subjects, subjects, "right") - first
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.repeat(first, counts) + within
+        numbers: NDArray[np.int64] = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return numbers
 
     def look(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
         """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
         subjects, times = self.subjects[samples], self.times[samples]
         row_subjects = rows[SUBJECT].to_numpy()
         row_times = rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
-        known, moments = np.unique(row_subjects), np.unique(row_times)
-
-        # (subject, time) as one ascending integer, so that one binary search finds all cuts.
-        stride = len(moments) + 1
-        owner = np.searchsorted(known, subjects) * stride
-        keys = np.searchsorted(known, row_subjects) * stride + np.searchsorted(moments, row_times)
-
-        def rows_before(moment: NDArray[np.int64] | int, side: Literal["left", "right"]) -> NDArray[np.int64]:
-            bounds: NDArray[np.int64] = np.searchsorted(keys, owner + np.searchsorted(moments, moment, side))
-            return bounds
-
-        static_stop = rows_before(_STATIC, "right")
-        start = static_stop if self.lookback is None else rows_before(times - self.lookback, "left")
-        seen = np.stack([rows_before(_STATIC, "left"), static_stop, start, rows_before(times, "right")])
-        seen[:, ~np.isin(subjects, known)] = 0
-        return seen
+        first = np.searchsorted(row_subjects, subjects, "left")
+        after = np.searchsorted(row_subjects, subjects, "right")
+        static_stop = _bisect(row_times, first, after, np.full_like(times, _STATIC + 1))
+        start = static_stop if self.lookback is None else _bisect(row_times, static_stop, after, times - self.lookback)
+        return np.stack([first, static_stop, start, _bisect(row_times, static_stop, after, times + 1)])
 
 
 def write_index(
@@ -160,6 +149,17 @@ class _RowWriter:
         self._file.close()
 
 
+def _bisect(
+    times: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], moments: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return, for each n, the first place in the ascending `times[low[n]:high[n]]` that is not before `moments[n]`."""
+    while (unsure := low < high).any():
+        middle = np.where(unsure, (low + high) // 2, 0)
+        before = times[middle] < moments
+        low, high = np.where(unsure & before, middle + 1, low), np.where(unsure & ~before, middle, high)
+    return low
+
+
 def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> pl.DataFrame:
     """Return a shard's rows that a modality claims, in (subject, time) order, static rows first."""
     columns = scan.collect_schema().names()
@@ -177,7 +177,14 @@ def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> 
         wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
         rows = wanted.collect(engine="streaming")
     shards.check_paths(rows, "path", where)
-    return rows.sort(SUBJECT, TIME, maintain_order=True)
+    return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
+
+
+def _in_order(rows: pl.DataFrame) -> bool:
+    """Return whether rows stand as MEDS wants them, as they mostly do: sorting a large shard doubles the memory."""
+    subjects, times = rows[SUBJECT].to_numpy(), rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
+    same = subjects[1:] == subjects[:-1]
+    return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
 
 
 def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFrame:

@@ -36,7 +36,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
             config = compose(recipe.stem, overrides=[f"hydra.searchpath=[file://{groups}]", *overrides])
         if OmegaConf.is_missing(config, "name"):
             config.name = recipe.stem
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(recipe, error)) from error
     problems = [*_missing(plain), *_parts(plain), *_targets(plain)]
@@ -53,7 +53,9 @@ def load_config(path: Path) -> DictConfig:
     try:
         return OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))  # type: ignore[return-value]
     except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: not a resolved recipe of this version of clintune ({_first_line(error)})") from error
+        raise ConfigError(
+            f"{path}: not a resolved recipe of this version of clintune ({_first_line(error)})"
+        ) from error
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -79,7 +81,7 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
             yield f"'{section}' is empty; choose at least one"
         for name, part in config[section].items():
             if not isinstance(part, dict) or "_target_" not in part:
-                yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults list or drop its keys"
+                yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
     if not config["cohorts"]:
         yield "'cohorts' is empty; choose at least one"
 
@@ -122,7 +124,8 @@ def _explain(recipe: Path, error: Exception) -> str:
     option = re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s+\S+)+)", text)
     if option:
         name, group, known = option.groups()
-        return f"{where}'{name.rpartition('/')[2]}' is not a choice of {group}{nearest(name.rpartition('/')[2], known.split())}"
+        choice = name.rpartition("/")[2]
+        return f"{where}'{choice}' is not a choice of {group}{nearest(choice, known.split())}"
     key = re.search(r"full_key: (\S+)", text)
     if key and re.search(r"Key '[^']*' (is )?not in|not in struct", text):
         parent, _, last = key.group(1).rpartition(".")

@@ -24,7 +24,9 @@ def find_recipe(name: str) -> Path:
         return path.resolve()
     recipes = shipped_recipes()
     if name not in recipes:
-        raise ConfigError(f"recipe '{name}' does not exist{nearest(name, recipes)} (a recipe of your own: its path, ending in .yaml)")
+        raise ConfigError(
+            f"recipe '{name}' does not exist{nearest(name, recipes)} (a recipe of your own: its path, ending in .yaml)"
+        )
     return recipes[name]
 
 

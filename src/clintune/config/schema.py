@@ -70,10 +70,10 @@ class Adapter:
 
     mode: str = "lora"
     r: int = 8
-    alpha: float = 16
+    alpha: int = 16
     dropout: float = 0.0
     targets: Any = None
-    """Names of the linear layers, `all-linear`, or null for PEFT's choice for the architecture."""
+    """Names of the linear layers, `all-linear`, or null: PEFT's choice for the architecture, all where it has none."""
     rslora: bool = False
     dora: bool = False
 
@@ -87,6 +87,8 @@ class Model:
     skip: bool = False
     """Whether the heads also read the pooled embeddings of each modality directly."""
     head_dropout: float = 0.0
+    average_views: bool = False
+    """Whether inference averages the probabilities over all augmented views instead of the plain one."""
 
 
 @dataclass
@@ -110,8 +112,6 @@ class Trainer:
     """`fp32`, `bf16`, `fp16`, or `auto`: bf16 on a GPU that has it."""
     average: float = 0.0
     """Decay of the moving average of the weights; 0 = none. The average is what is tuned, saved and packaged."""
-    probe: bool = False
-    """Fit the heads' skip path as a penalised linear probe on frozen embeddings before training."""
     tune_every: int | None = None
     """Steps between scores on the tuning split; null = once an epoch."""
     metric: str = "auroc"

@@ -25,8 +25,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield partial
         _flush(partial)
         if partial.is_dir() and path.exists():
-            os.replace(path, holder / "replaced")
-        os.replace(partial, path)
+            path.replace(holder / "replaced")
+        partial.replace(path)
         _flush_one(path.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)

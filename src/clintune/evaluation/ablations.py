@@ -5,10 +5,19 @@ without a modality may make up for it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clintune.contracts import Predictions
-from clintune.evaluation.intervals import Difference, Interval, Score, Scored, bootstrap, to_differences, to_intervals
+from clintune.evaluation.intervals import (
+    Difference,
+    Interval,
+    Score,
+    Scored,
+    bootstrap,
+    to_differences,
+    to_intervals,
+    to_json,
+)
 
 WHOLE = "whole"
 Predict = Callable[[frozenset[str]], Mapping[str, Predictions]]
@@ -20,6 +29,10 @@ class Ablation(NamedTuple):
 
     scores: dict[str, dict[str, Interval]]
     differences: dict[str, dict[str, Difference]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: `scores` and `differences`, each by task and metric."""
+        return {"scores": to_json(self.scores), "differences": to_json(self.differences)}
 
 
 def variants(modalities: Iterable[str]) -> dict[str, frozenset[str]]:

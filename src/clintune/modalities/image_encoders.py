@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, PreTrainedModel
 
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.weights import ResolvedWeights, freeze_unused, load_transformer
+from clintune.weights import ResolvedWeights, drop_unused, load_transformer
 
 _HALF = (0.5, 0.5, 0.5)
 _RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -103,7 +103,7 @@ class TransformerEncoder(ImageEncoder):
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         super().__init__(preprocessing)
         self.model = getattr(model, "vision_model", model)
-        freeze_unused(self.model, "mask_token")
+        drop_unused(self.model, "mask_token")
         config = model.config if self.model is model else model.config.vision_config
         patch = getattr(config, "patch_size", None)
         self.patches = (preprocessing.size // patch) ** 2 if isinstance(patch, int) else None

@@ -136,9 +136,9 @@ def _square(image: Tensor, fit: str) -> Tensor:
     if fit == "pad":
         side = max(height, width)
         left, top = (side - width) // 2, (side - height) // 2
-        return transform.pad(image, [left, top, side - width - left, side - height - top])
+        return transform.pad(image, [left, top, side - width - left, side - height - top])  # type: ignore[no-any-return]
     if fit == "crop":
-        return transform.center_crop(image, [min(height, width)] * 2)
+        return transform.center_crop(image, [min(height, width)] * 2)  # type: ignore[no-any-return]
     return image
 
 

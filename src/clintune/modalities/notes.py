@@ -18,7 +18,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode, has_code
-from clintune.weights import ResolvedWeights, freeze_unused, load_transformer, resolve, resolve_or_random
+from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 
@@ -67,8 +67,8 @@ class Notes(Modality):
         self.tokenizer = _tokenizer(self.tokenizer_source, weights)
         model = load_transformer(weights)
         self.encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
+        drop_unused(self.encoder, "pooler")
         self.encoder.requires_grad_(self.mode == "full")
-        freeze_unused(self.encoder, "pooler")
         self.width = model.config.hidden_size
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
         self._check_chunks(getattr(model.config, "max_position_embeddings", None))

@@ -3,15 +3,17 @@
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import nn
 
+from clintune.config.schema import Adapter
 from clintune.core.errors import ConfigError
 from clintune.model.backbone import Backbone
 
 MODES = ("frozen", "lora", "full")
 
 
-def adapt_backbone(backbone: Backbone, adapter: Any) -> None:
+def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
     """Make the backbone train as `config.schema.Adapter` says; under `lora` its model becomes a stock PEFT model.
 
     Raises ConfigError for an unknown mode, targets that do not exist, or `full` on weights that cannot train.
@@ -23,12 +25,13 @@ def adapt_backbone(backbone: Backbone, adapter: Any) -> None:
     backbone.embedding.requires_grad_(False)  # tokens come as embeddings: the table would never be in the graph
     if adapter.mode == "lora":
         try:
-            backbone.model = get_peft_model(backbone.model, lora_config(adapter, adapter.targets))
+            targets = adapter.targets or _default_targets(backbone.model)
+            backbone.model = get_peft_model(backbone.model, lora_config(adapter, targets))
         except ValueError as error:
             raise ConfigError(_no_targets("adapter.targets", error)) from error
 
 
-def adapt_encoder(encoder: nn.Module, mode: str, adapter: Any, key: str) -> None:
+def adapt_encoder(encoder: nn.Module, mode: str, adapter: Adapter, key: str) -> None:
     """Make a modality's encoder train as its mode says, in place; LoRA goes into its linear and 1 x 1 layers.
 
     Raises ConfigError for an unknown mode or an encoder without such layers.
@@ -42,7 +45,7 @@ def adapt_encoder(encoder: nn.Module, mode: str, adapter: Any, key: str) -> None
             raise ConfigError(_no_targets(key, error)) from error
 
 
-def lora_config(adapter: Any, targets: Any) -> LoraConfig:
+def lora_config(adapter: Adapter, targets: Any) -> LoraConfig:
     """Return PEFT's config for `config.schema.Adapter` settings."""
     return LoraConfig(
         r=adapter.r,
@@ -59,6 +62,12 @@ def lora_config(adapter: Any, targets: Any) -> LoraConfig:
 def is_peft(model: nn.Module) -> bool:
     """Return whether a backbone's model carries a PEFT adapter."""
     return isinstance(model, PeftModel)
+
+
+def _default_targets(model: Any) -> str | None:
+    """Return None where PEFT has a choice of its own for the architecture, else every linear layer."""
+    known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    return None if model.config.model_type in known else "all-linear"
 
 
 def _plain_layers(encoder: nn.Module) -> list[str]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
 from clintune.weights import ResolvedWeights, load_transformer, resolve
 
@@ -35,7 +36,7 @@ class Backbone(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Return the floating point type of the input embeddings."""
-        return self.embedding.weight.dtype  # type: ignore[no-any-return,union-attr]
+        return self.embedding.weight.dtype  # type: ignore[no-any-return]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embed token ids as the backbone itself does, its own scaling included."""
@@ -60,7 +61,7 @@ class Backbone(nn.Module):
         return output.last_hidden_state.float()  # type: ignore[no-any-return]
 
 
-def load_backbone(settings: Any) -> Backbone:
+def load_backbone(settings: Settings) -> Backbone:
     """Load the backbone that a `config.schema.Backbone` describes.
 
     Raises ConfigError for settings that do not go together and WeightsError when weights cannot be had.
@@ -89,7 +90,7 @@ def load_backbone(settings: Any) -> Backbone:
     return backbone
 
 
-def _quantization(settings: Any) -> Any:
+def _quantization(settings: Settings) -> Any:
     if settings.quantize is None:
         return None
     if settings.quantize != "4bit":
@@ -102,7 +103,7 @@ def _quantization(settings: Any) -> Any:
         raise ConfigError("backbone.quantize=4bit needs bitsandbytes; pip install 'clintune[qlora]'") from error
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -33,14 +33,18 @@ def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: N
     for name in modalities:
         if not samples.num_items(name)[rows].any():
             raise DataError(
-                f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows of the "
-                "cohort it claims"
+                f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows "
+                "of the cohort it claims"
             )
     return {name: modality.fit(samples.items(name, rows)) for name, modality in modalities.items()}
 
 
 def build_model(
-    config: DictConfig, modalities: Mapping[str, Modality], statistics: Statistics, outputs: Mapping[str, int], seed: int
+    config: DictConfig,
+    modalities: Mapping[str, Modality],
+    statistics: Statistics,
+    outputs: Mapping[str, int],
+    seed: int,
 ) -> Fusion:
     """Build the model: load encoders and backbone, add adapters, projectors, queries and heads.
 

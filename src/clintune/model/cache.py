@@ -99,7 +99,7 @@ class PieceCache:
             tensors = collate_pieces([done[key] for key in group])
             tokens = modality.encode({name: tensor.to(device) for name, tensor in tensors.items()}).float().cpu()
             lengths = [len(done[key]) for key in group]
-            for key, part in zip(group, tokens.split(lengths), strict=True):
+            for key, part in zip(group, torch.split(tokens, lengths), strict=True):
                 encoded[key] = Pieces(tensors={"tokens": part}, hours=done[key].hours)
         return encoded
 
@@ -132,7 +132,9 @@ class PieceCache:
 
 def item_key(item: Item, view: int) -> str:
     """Return the hash of an item's content and view; a media file counts by its bytes, not by its name."""
-    media = _media_sha256(item.path, os.stat(item.path).st_mtime_ns) if item.path and item.path.exists() else str(item.path)
+    media = (
+        _media_sha256(item.path, os.stat(item.path).st_mtime_ns) if item.path and item.path.exists() else str(item.path)
+    )
     return value_sha256([item.code, item.value, item.text, media, view])[:32]
 
 

@@ -4,14 +4,14 @@ Shapes: N samples, M tokens, L longest sample with its queries, W encoder width,
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from clintune.contracts import Batch, PieceBatch, Tokens
-from clintune.model.backbone import Backbone
 from clintune.modalities.base import Modality
+from clintune.model.backbone import Backbone
 
 
 class Fusion(nn.Module):
@@ -90,23 +90,27 @@ class Fusion(nn.Module):
         embeddings, mask, length = pack(tokens, self.queries, num_samples, self.max_tokens)
         hidden = self.backbone(embeddings, mask)
         slots = length[:, None] + torch.arange(len(self.queries), device=length.device)
-        return hidden.gather(1, slots[..., None].expand(-1, -1, hidden.shape[-1]))
+        queries: Tensor = hidden.gather(1, slots[..., None].expand(-1, -1, hidden.shape[-1]))
+        return queries
 
     def _unused(self, present: set[str]) -> Tensor:
         """Return a zero that depends on every trainable part without data here, so that DDP finds each in the graph."""
-        zero = self.queries.new_zeros(())
+        absent = [name for name in self.modalities if name not in present]
+        parameters = [parameter for name in absent for parameter in self._parameters_of(name)]
         if not present:
-            zero = zero + self.clock.linear.weight.sum() * 0.0
-        for name, modality in self.modalities.items():
-            if name in present:
-                continue
-            parts = [modality, *([self.projectors[name]] if name in self.projectors else [])]
-            parameters = [self.kinds[name], *(p for part in parts for p in part.parameters())]
-            zero = zero + sum(p.sum() for p in parameters if p.requires_grad) * 0.0
-            for head in self.heads.values():
-                if name in head.skip:
-                    zero = zero + head.skip[name].weight.sum() * 0.0
-        return zero
+            parameters += self.clock.parameters()
+        sums = [parameter.sum() for parameter in parameters if parameter.requires_grad]
+        return torch.stack(sums).sum() * 0.0 if sums else self.queries.new_zeros(())
+
+    def _parameters_of(self, name: str) -> Iterator[nn.Parameter]:
+        yield self.kinds[name]
+        yield from self.modalities[name].parameters()
+        if name in self.projectors:
+            yield from self.projectors[name].parameters()
+        for head in self.heads.values():
+            assert isinstance(head, Head)
+            if name in head.skip:
+                yield from head.skip[name].parameters()
 
 
 class Projector(nn.Module):
@@ -129,6 +133,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, num_frequencies: int = 16) -> None:
         super().__init__()
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.logspace(-1, 1, num_frequencies), persistent=False)
         self.linear = nn.Linear(2 * num_frequencies, width, bias=False)
         nn.init.zeros_(self.linear.weight)

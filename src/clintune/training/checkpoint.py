@@ -38,13 +38,14 @@ def save(
             save_file(average.values, partial / "average.safetensors")
         state = optimizer.state_dict()["state"]
         tensors = {f"{number}.{key}": value for number, values in state.items() for key, value in values.items()}
-        save_file({key: torch.as_tensor(value).contiguous() for key, value in tensors.items()}, partial / "optimizer.safetensors")
+        save_file(
+            {key: torch.as_tensor(value).contiguous() for key, value in tensors.items()},
+            partial / "optimizer.safetensors",
+        )
         write_json(partial / "progress.json", asdict(progress))
 
 
-def restore(
-    folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
-) -> Progress:
+def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any) -> Progress:
     """Load `folder/last` in place and return its progress; a fresh progress where there is no checkpoint.
 
     Raises TrainingError when the checkpoint holds other tensors than the model has.
@@ -92,8 +93,8 @@ def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     wrong += [name for name in values.keys() & parameters.keys() if values[name].shape != parameters[name].shape]
     if wrong:
         raise TrainingError(
-            f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); resume with the recipe that "
-            "wrote it, or train anew"
+            f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); resume with the recipe "
+            "that wrote it, or train anew"
         )
     copy_into(parameters, values)
 

@@ -27,7 +27,8 @@ def describe(config: DictConfig) -> None:
 
     parts = Table("part", "kind", "shape", "mode", "trainable", "total", title=config.name)
     for name, modality in modalities.items():
-        shape = f"{modality.max_pieces} pieces x {modality.tokens_per_piece} tokens x {modality.width or model.backbone.width}"
+        width = modality.width or model.backbone.width
+        shape = f"{modality.max_pieces} pieces x {modality.tokens_per_piece} tokens x {width}"
         sizes = [f"{number:,}" for number in parameters_of(modality)]
         parts.add_row(f"modalities.{name}", type(modality).__name__, shape, modality.mode, *sizes)
     backbone = f"{config.backbone.max_tokens} tokens x {model.backbone.width}"
@@ -35,15 +36,21 @@ def describe(config: DictConfig) -> None:
     parts.add_row("backbone", config.backbone.source, backbone, config.adapter.mode, *sizes)
     for name, head in model.heads.items():
         shape = f"{outputs[name]} outputs"
-        parts.add_row(f"tasks.{name}", type(workspace.tasks[name]).__name__, shape, "full", *map("{:,}".format, parameters_of(head)))
+        parts.add_row(
+            f"tasks.{name}",
+            type(workspace.tasks[name]).__name__,
+            shape,
+            "full",
+            *map("{:,}".format, parameters_of(head)),
+        )
     trains, total = parameters_of(model)
     parts.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
     console.print(parts)
     console.print(f"trainable share {trains / total:.2%}")
     if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(
-            f"warning: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a LoRA "
-            "adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
+            f"warning: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
+            "LoRA adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
             style="yellow",
         )
     console.print(_data(workspace, {name: len(r) for name, r in rows.items()}))
@@ -56,4 +63,5 @@ def _data(workspace: Workspace, counts: dict[str, int]) -> str:
     budget = sum(m.max_pieces * m.tokens_per_piece for m in workspace.modalities.values()) + len(workspace.tasks)
     listed = ", ".join(f"{name} {number}" for name, number in counts.items())
     limit = workspace.config.backbone.max_tokens
-    return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit}); samples: {listed}"
+    asked = f"modalities ask for {budget}, backbone.max_tokens is {limit}"
+    return f"token budget {min(budget, limit)} a sample ({asked}); samples: {listed}"

@@ -48,7 +48,9 @@ def fit_member(
         micro_batch_size=trainer.micro_batch_size,
         seed=seed,
     )
-    num_steps = trainer.max_steps if trainer.max_steps is not None else math.ceil(trainer.epochs * order.steps_per_epoch)
+    num_steps = (
+        trainer.max_steps if trainer.max_steps is not None else math.ceil(trainer.epochs * order.steps_per_epoch)
+    )
     if num_steps == 0:
         return package, seed
 
@@ -90,7 +92,11 @@ def fit_member(
         progress = train(fit)
     accelerator.free_memory()
     if accelerator.is_main_process:
-        best = "" if progress.best_score is None else f", best tuning score {progress.best_score:.4f} at step {progress.best_step}"
+        best = (
+            ""
+            if progress.best_score is None
+            else f", best tuning score {progress.best_score:.4f} at step {progress.best_step}"
+        )
         console.print(f"{label}: {progress.step} steps{best}")
     return package, seed
 

@@ -1,17 +1,17 @@
 """The one place where the Accelerator is built."""
 
 import os
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
+from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def make_accelerator(trainer: Any) -> Accelerator:
+def make_accelerator(trainer: Trainer) -> Accelerator:
     """Return the Accelerator of this process, with deterministic kernels.
 
     Accumulation is our own: accelerate's stays at 1, or the loss would be divided twice. Raises ConfigError for an

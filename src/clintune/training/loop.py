@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clintune.config.schema import Trainer
 from clintune.contracts import Batch
 from clintune.core.errors import DataError, TrainingError
 from clintune.core.seeding import seeded
@@ -22,7 +23,7 @@ from clintune.tasks.base import Task
 from clintune.training import checkpoint
 from clintune.training.checkpoint import Progress
 from clintune.training.movement import MovementCheck
-from clintune.training.optimizer import Average, schedule, set_rate
+from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 
 
@@ -32,7 +33,7 @@ class Fit:
 
     folder: Path
     """Where its checkpoints go."""
-    trainer: Any
+    trainer: Trainer
     seed: int
     accelerator: Accelerator
     model: nn.Module
@@ -92,7 +93,7 @@ def train(fit: Fit) -> Progress:
     if fit.tuning:
         checkpoint.load_best(fit.folder, fit.parameters)
     else:
-        checkpoint.copy_into(fit.parameters, fit.average.values)
+        copy_into(fit.parameters, fit.average.values)
     return progress
 
 
@@ -106,7 +107,9 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     fit.model.train()
     modalities = sorted({name for batch in micro_batches for name in batch.pieces} | set(_bare(fit.model).modalities))
     present = [float(sum(name in batch.pieces for batch in micro_batches)) for name in modalities]
-    labels = [float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()]
+    labels = [
+        float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
+    ]
     totals = accelerator.reduce(torch.tensor(labels + present, device=accelerator.device), "sum")
     counts = dict(zip(tasks, totals.tolist(), strict=False))
 
@@ -143,7 +146,7 @@ def tune(fit: Fit) -> dict[str, float]:
     accelerator = fit.accelerator
     draws = fit.tuning[accelerator.process_index :: accelerator.num_processes]
     with fit.average.applied():
-        parts = [(o, t) for o, t in infer(fit.model, fit.batches(draws), accelerator, fit.trainer.workers)]
+        parts = list(infer(fit.model, fit.batches(draws), accelerator, fit.trainer.workers))
     gathered = gather_object(parts)
     scores: dict[str, float] = {}
     losses, chosen = [], []
@@ -157,11 +160,17 @@ def tune(fit: Fit) -> dict[str, float]:
         chosen.append(metrics.get(fit.trainer.metric, float("nan")))
         scores |= {f"tuning/{name}/{metric}": value for metric, value in metrics.items()}
     scores["tuning/loss"] = sum(losses)
-    score = -scores["tuning/loss"] if fit.trainer.metric == "loss" else float(np.nanmean(chosen)) if not np.isnan(chosen).all() else float("nan")
+    score = (
+        -scores["tuning/loss"]
+        if fit.trainer.metric == "loss"
+        else float(np.nanmean(chosen))
+        if not np.isnan(chosen).all()
+        else float("nan")
+    )
     if np.isnan(score):
         raise DataError(
-            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task (one class only, or no "
-            "such metric); enlarge the split, or use trainer.metric=loss"
+            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task (one class only, "
+            "or no such metric); enlarge the split, or use trainer.metric=loss"
         )
     scores["tuning/score"] = score
     return scores

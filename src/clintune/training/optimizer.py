@@ -3,18 +3,18 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
 
 NEW_PARTS = ("projectors.", "kinds.", "clock.", "queries", "heads.")
 """Parts that start untrained and learn at `trainer.head_lr`."""
 
 
-def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Any) -> torch.optim.AdamW:
+def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> torch.optim.AdamW:
     """Return AdamW over the trainable parameters; vectors (biases, norms, embeddings of kinds) are not decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     head_lr = trainer.lr if trainer.head_lr is None else trainer.head_lr
@@ -27,7 +27,7 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Any) -> torc
     )
 
 
-def schedule(trainer: Any, step: int, num_steps: int) -> float:
+def schedule(trainer: Trainer, step: int, num_steps: int) -> float:
     """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay; never 0 in warm-up."""
     num_warmup = round(trainer.warmup * num_steps)
     if step < num_warmup:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import meds
+from meds.schema import held_out_split, train_split, tuning_split
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from clintune.cohort.splits import assign_folds, fold_splits, read_folds, subjec
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 
-SPLITS = (meds.train_split, meds.tuning_split, meds.held_out_split)
+SPLITS = (train_split, tuning_split, held_out_split)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,5 +124,3 @@ def _balance(cohort: Any, index: SampleIndex) -> NDArray[np.float32] | None:
     if task not in index.widths or not index.widths[task]:
         raise ConfigError(f"cohorts.{index.name}.splits.stratify: '{task}' is no task with labels in this cohort")
     return index.targets(task)
-
-

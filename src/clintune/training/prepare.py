@@ -48,8 +48,8 @@ def fill_caches(
         bad += [{"modality": name, "row": row, "reason": str(error)} for row, error in errors.items()]
         if len(errors) > max_bad_fraction * len(items):
             raise DataError(
-                f"modalities.{name}: {len(errors)} of {len(items)} items are unreadable, more than data.max_bad_fraction="
-                f"{max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
+                f"modalities.{name}: {len(errors)} of {len(items)} items are unreadable, more than "
+                f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
             )
     if bad:
         with atomic_path(report) as partial:

@@ -31,7 +31,10 @@ def provenance(workspace: Workspace) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: version(name) for name in _PACKAGES},
-        "cohorts": {index.name: {"fingerprint": index.fingerprint, "files": _files(index.root)} for index in workspace.samples.indexes},
+        "cohorts": {
+            index.name: {"fingerprint": index.fingerprint, "files": _files(index.root)}
+            for index in workspace.samples.indexes
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """Trackers: where a run's curves go beside its own history. Numbers and the recipe only, never samples."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Tracker(Protocol):
@@ -30,11 +30,25 @@ class NoTracker:
 class WandbTracker:
     """Track with Weights & Biases; `mode` offline writes below the run folder, needs no account and sends nothing."""
 
-    def __init__(self, *, folder: Path, name: str, settings: dict[str, Any], project: str, mode: str = "offline") -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        name: str,
+        settings: dict[str, Any],
+        project: str,
+        mode: Literal["online", "offline"] = "offline",
+    ) -> None:
         import wandb
 
         self.run = wandb.init(
-            project=project, name=name, config=settings, dir=str(folder), mode=mode, save_code=False, reinit="create_new"
+            project=project,
+            name=name,
+            config=settings,
+            dir=str(folder),
+            mode=mode,
+            save_code=False,
+            reinit="create_new",
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:

@@ -45,6 +45,7 @@ def open_workspace(config: DictConfig) -> Workspace:
     samples = Samples(indexes)
     for name, task in tasks.items():
         if not (~np.isnan(samples.targets(name))).any():
-            raise DataError(f"tasks.{name}: no cohort has a known label in labels/{task.label}; check the task's `label`")
+            raise DataError(
+                f"tasks.{name}: no cohort has a known label in labels/{task.label}; check the task's `label`"
+            )
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities)
-

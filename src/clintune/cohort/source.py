@@ -1,0 +1,68 @@
+"""Where a cohort on disk comes from: an importer or generator that its config names as `source`."""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.utils import instantiate
+
+from clintune.config.schema import Cohort
+from clintune.core.errors import DataError
+from clintune.core.files import atomic_path, stamp, value_sha256, write_json
+
+STAMP_FILE = ".source.json"
+
+
+def ensure_cohort(name: str, cohort: Cohort) -> Path:
+    """Return the root of a cohort, writing it first where its `source` has not yet or its inputs have changed.
+
+    A source is a function `f(root, **settings)` that writes a whole cohort to `root`; a setting `raw` names the
+    folder it reads, whose files count as inputs. Raises DataError for a root that is missing and has no source, and
+    for one that holds files which no source wrote: these are never replaced.
+    """
+    root = Path(cohort.root).expanduser().resolve()
+    if cohort.source is None:
+        if not root.is_dir():
+            raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
+        return root
+    write: functools.partial[None] = instantiate(cohort.source, _partial_=True)
+    settings = {key: Path(value).expanduser() if key == "raw" else value for key, value in write.keywords.items()}
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f".{root.name}.lock")):
+        wanted = {"source": _source_digest(write.func, settings), "raw": _raw_digest(settings.get("raw"))}
+        if not _is_current(name, root, wanted):
+            with atomic_path(root) as partial:
+                write.func(partial, **settings)
+                write_json(partial / STAMP_FILE, wanted)
+    return root
+
+
+def _source_digest(function: Callable[..., Any], settings: dict[str, Any]) -> str:
+    """Hash the function's file and settings: a changed importer writes another cohort."""
+    file = inspect.getsourcefile(function)
+    code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return value_sha256([f"{function.__module__}.{function.__qualname__}", code, settings])
+
+
+def _raw_digest(raw: Path | None) -> str | None:
+    """Hash names, sizes and times of the raw files; None where there are none (any more)."""
+    if raw is None or not raw.is_dir():
+        return None
+    files = stamp(path for path in raw.rglob("*") if path.is_file())
+    return value_sha256([(Path(path).relative_to(raw).as_posix(), size, time) for path, size, time in files])
+
+
+def _is_current(name: str, root: Path, wanted: dict[str, str | None]) -> bool:
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    file = root / STAMP_FILE
+    if not file.exists():
+        raise DataError(f"cohorts.{name}.root: {root} holds files no source wrote; use another root or drop `source`")
+    written = json.loads(file.read_text(encoding="utf-8"))
+    # Raw files that are gone leave nothing to compare with, nor to write from.
+    return bool(written == wanted or (wanted["raw"] is None and written["source"] == wanted["source"]))

@@ -1,0 +1,203 @@
+"""The report's figures as inline SVG: the same input gives the same text, and colours are told apart by everybody."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from clintune import metrics
+from clintune.contracts import Predictions
+from clintune.evaluation.disclosure import SMALLEST_SHOWN
+
+Floats = NDArray[np.floating]
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Palette of Okabe and Ito (2008)."""
+INK, FAINT = "#22303c", "#8a97a3"
+STYLE: dict[Any, Any] = {
+    "font.family": ["sans-serif"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e6eaee",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clintune",
+}
+
+
+class Line(NamedTuple):
+    """One curve: its name, outcomes [n] of 0 and 1, and probabilities [n]."""
+
+    name: str
+    targets: Floats
+    probabilities: Floats
+
+    @property
+    def plottable(self) -> bool:
+        """Whether both outcomes are frequent enough to be shown."""
+        positive = int(self.targets.sum())
+        return min(positive, len(self.targets) - positive) >= SMALLEST_SHOWN
+
+
+def lines_of(predictions: Predictions, names: Sequence[str]) -> tuple[list[Line], Line]:
+    """Return the curves to draw, and one of all labelled pairs of sample and output together."""
+    targets = predictions.targets
+    if targets.shape[1] < len(names):
+        targets = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names)))
+    known = ~np.isnan(targets)
+    pooled = Line("all together" if len(names) > 1 else names[0], targets[known], predictions.probabilities[known])
+    columns = zip(names, targets.T, predictions.probabilities.T, known.T, strict=True)
+    each = [Line(name, y[k], p[k]) for name, y, p, k in columns]
+    drawn = [line for line in each if line.plottable]
+    return (drawn if 0 < len(drawn) <= len(COLORS) else [pooled] * pooled.plottable), pooled
+
+
+def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
+    """Draw ROC, precision-recall and calibration curve side by side."""
+
+    def draw(figure: Figure) -> None:
+        roc, precision, calibration = figure.subplots(1, 3)
+        for line, color in zip(lines, COLORS, strict=False):
+            roc.plot(*metrics.roc_curve(line.targets, line.probabilities), color=color, lw=2, label=line.name)
+            found = metrics.pr_curve(line.targets, line.probabilities)
+            precision.step(*found, color=color, lw=2, where="pre", label=line.name)
+            precision.axhline(line.targets.mean(), color=color if len(lines) > 1 else FAINT, lw=1, ls="--")
+        roc.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
+        roc.text(0.62, 0.54, "chance", color=FAINT, rotation=37, rotation_mode="anchor")
+        _frame(roc, "Ranking (ROC)", "False alarms among those without", "Found among those with")
+        _frame(precision, "Precision and recall", "Found among those with", "Correct among those flagged")
+        _calibration(calibration, pooled)
+        if len(lines) > 1:
+            roc.legend(loc="lower right", fontsize=8)
+
+    return _svg(draw, (9.6, 3.3), prefix, title)
+
+
+def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> str:
+    """Draw the losses and each task's tuning score over the steps: each fit faint, their mean strong."""
+    scores = sorted({key for record in records for key in record if re.fullmatch(r"tuning/.+/auroc", key)})
+
+    def draw(figure: Figure) -> None:
+        losses, tuning = figure.subplots(1, 2)
+        _series(losses, records, "loss", COLORS[0], "training")
+        _series(losses, records, "tuning/loss", COLORS[1], "tuning")
+        for key, color in zip(scores, COLORS, strict=False):
+            _series(tuning, records, key, color, key.split("/")[1])
+        losses.set(title="Loss (lower is better)", xlabel="step")
+        tuning.set(title="AUROC on the tuning split", xlabel="step")
+        for axes in (losses, tuning):
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=8)
+
+    return _svg(draw, (9.6, 2.9), prefix, title)
+
+
+def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, title: str) -> str:
+    """Draw one panel a task: a bar from 0.5 (chance) and an interval for each variant's AUROC."""
+    variants = list(next(iter(panels.values())))
+    lowest = min((v["low"] for panel in panels.values() for v in panel.values() if v["low"] is not None), default=0.5)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (name, panel) in zip(grid, panels.items(), strict=True):
+            for row, variant in enumerate(variants):
+                score = panel[variant]
+                if score["value"] is None:
+                    continue
+                color = COLORS[0] if row == 0 else COLORS[5] if variant.startswith("only") else "#b9c3cc"
+                axes.barh(row, score["value"] - 0.5, left=0.5, color=color, height=0.62)
+                axes.plot([score["low"], score["high"]], [row, row], color=INK, lw=1.4)
+                axes.text(1.22, row, f"{score['value']:.2f}", va="center", ha="right", fontsize=8)
+            axes.set(title=fill(name, 18), xlabel="AUROC", xlim=(min(0.48, lowest - 0.02), 1.23), xticks=[0.5, 0.75, 1])
+            axes.axvline(0.5, color=INK, lw=1)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="y", visible=False)
+        grid[0].set_yticks(range(len(variants)), variants)
+        grid[0].invert_yaxis()
+
+    return _svg(draw, (9.6, 1.1 + 0.27 * len(variants)), prefix, title)
+
+
+def _calibration(axes: Axes, line: Line) -> None:
+    bins = int(np.clip(len(line.targets) // 30, 2, 10))
+    curve = metrics.calibration_curve(line.targets, line.probabilities, bins)
+    kept = curve.counts >= SMALLEST_SHOWN
+    predicted, observed, counts = curve.predicted[kept], curve.observed[kept], curve.counts[kept]
+    low, high = _wilson(observed, counts)
+    axes.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
+    axes.vlines(predicted, low, high, color=COLORS[0], lw=1.2)
+    axes.plot(predicted, observed, color=COLORS[0], marker="o", ms=5, lw=1.2)
+    few, many = counts.min(initial=len(line.targets)), counts.max(initial=0)
+    size = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+    axes.text(1.0, 0.01, f"{size} predictions a point", ha="right", fontsize=8, color=FAINT)
+    _frame(axes, "Calibration", "Predicted risk", "Observed share")
+
+
+def _wilson(share: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return the 95 % score interval of shares (Wilson, 1927)."""
+    z2 = 1.959964**2
+    centre = (share + z2 / (2 * counts)) / (1 + z2 / counts)
+    half = np.sqrt(z2) / (1 + z2 / counts) * np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
+    return centre - half, centre + half
+
+
+def _frame(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.06), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(mpl.ticker.FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+        axis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
+
+
+def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: str, label: str) -> None:
+    fits: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
+    steps: dict[int, list[float]] = {}
+    for record in records:
+        if record.get(key) is not None:
+            fit = tuple(record.get(name) for name in ("repeat", "fold", "member"))
+            fits.setdefault(fit, []).append((record["step"], record[key]))
+            steps.setdefault(record["step"], []).append(record[key])
+    if not steps:
+        return
+    for points in fits.values() if len(fits) > 1 else ():
+        axes.plot(*zip(*points, strict=True), color=color, lw=0.7, alpha=0.25)
+    means = sorted((step, float(np.mean(values))) for step, values in steps.items())
+    axes.plot(*zip(*means, strict=True), color=color, lw=1.8, label=label)
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str) -> str:
+    """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-labelledby="{prefix}-title"', 1).replace(
+        ">", f'><title id="{prefix}-title">{_escape(title)}</title>', 1
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,101 @@
+"""Predictions of a trained member for some samples, with any subset of the modalities."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from clintune.cohort.samples import Samples
+from clintune.contracts import Batch, Predictions
+from clintune.evaluation.subjects import per_subject
+from clintune.model.batching import Batches
+from clintune.model.cache import PieceCache
+from clintune.package import Package
+from clintune.training.order import inference_draws
+
+Probabilities = dict[str, NDArray[np.float32]]
+"""Task to [N, O]."""
+
+
+@torch.inference_mode()
+def predict_member(
+    package: Package,
+    caches: Mapping[str, PieceCache],
+    samples: Samples,
+    rows: NDArray[np.int64],
+    variants: Mapping[str, frozenset[str]],
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, Probabilities]:
+    """Return the probabilities for `rows` under each variant, which names the modalities that are kept.
+
+    They are averaged over the augmented views where the recipe says so.
+    """
+    modalities = package.model.modalities
+    num_views = max(part.views for part in modalities.values()) if package.config.model.average_views else 1
+    views = []
+    for view in range(num_views):
+        draws = inference_draws(rows, batch_size, view)
+        batches = DataLoader(Batches(draws, samples, modalities, caches), batch_size=None)
+        views.append(_run(package, batches, variants, device))
+    return average(views)
+
+
+def average(several: Sequence[dict[str, Probabilities]]) -> dict[str, Probabilities]:
+    """Average probabilities of the same variants and tasks."""
+    return {
+        variant: {task: np.mean([part[variant][task] for part in several], axis=0) for task in by_task}
+        for variant, by_task in several[0].items()
+    }
+
+
+def to_predictions(
+    samples: Samples,
+    rows: NDArray[np.int64],
+    task: str,
+    probabilities: NDArray[np.float32],
+    fold: int,
+    by_subject: bool,
+) -> Predictions:
+    """Return the predictions of one task for the samples `rows`, averaged by subject if asked."""
+    predictions = Predictions(
+        cohort=samples.cohort[rows],
+        subject_id=samples.subject_id[rows],
+        prediction_time=samples.prediction_time[rows].tolist(),
+        fold=np.full(len(rows), fold, np.int64),
+        targets=samples.targets(task)[rows],
+        probabilities=probabilities,
+    )
+    return per_subject(predictions) if by_subject else predictions
+
+
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of several units as one."""
+    return Predictions(
+        cohort=np.concatenate([part.cohort for part in parts]),
+        subject_id=np.concatenate([part.subject_id for part in parts]),
+        prediction_time=[time for part in parts for time in part.prediction_time],
+        fold=np.concatenate([part.fold for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+    )
+
+
+def _run(
+    package: Package, batches: DataLoader[Batch], variants: Mapping[str, frozenset[str]], device: torch.device
+) -> dict[str, Probabilities]:
+    """Run every variant on each batch while it is at hand."""
+    everything = set(package.model.modalities)
+    parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {
+        variant: {task: [] for task in package.tasks} for variant in variants
+    }
+    for batch in batches:
+        on_device = batch.to(device)
+        for variant, kept in variants.items():
+            outputs = package.model(on_device.without(everything - kept))
+            for name, task in package.tasks.items():
+                parts[variant][name].append(task.probabilities(outputs[name]).cpu().numpy())
+    return {v: {task: np.concatenate(p) for task, p in by_task.items()} for v, by_task in parts.items()}

@@ -1,0 +1,192 @@
+"""Rest and activity rhythm: the field's nonparametric features of recordings of days, nothing learned."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clintune.contracts import Item, Pieces
+from clintune.modalities.signals import Signal
+from clintune.modalities.wearable import Wearable, window_hours
+
+Hours = NDArray[np.float64]
+
+FEATURES = (
+    *(f"hour_{hour:02d}" for hour in range(24)),
+    "interdaily_stability",
+    "intradaily_variability",
+    "l5",
+    "m10",
+    "relative_amplitude",
+    "mean",
+    "deviation",
+    "share_of_zeros",
+)
+_CLIP = 5.0
+
+
+class Rhythm(Wearable):
+    """Rest and activity features of windows of whole days, each window one piece and one token.
+
+    Of each channel: the mean transformed signal of each hour of the day, interdaily stability and intradaily
+    variability, the least active five and most active ten hours (transformed) and the relative amplitude, mean and
+    deviation of the transformed signal, share of zeros. All are computed on observed samples alone, standardised by
+    the training recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known:
+    an unknown one is 0, as is the hourly profile of a recording that does not tell its local time.
+    Pieces: `features` [P, C * F], NaN where unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate_hz: float = 1 / 60,
+        days: int = 14,
+        channels: list[str] | None = None,
+        codes: list[str] | None = None,
+        transform: Literal["none", "log1p"] = "log1p",
+        max_pieces: int = 1,
+    ) -> None:
+        super().__init__(
+            rate_hz=rate_hz,
+            window_hours=24 * days,
+            channels=channels,
+            codes=codes,
+            transform=transform,
+            mode="frozen",
+            max_pieces=max_pieces,
+        )
+
+    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return the channels and mean and deviation of each of their features over the training windows."""
+        found: dict[str, list[Hours]] = {}
+        for signal in self.read_all(items):
+            for window in self._windows(signal):
+                for name, features in zip(signal.channels, self._features(window), strict=True):
+                    found.setdefault(name, []).append(features)
+        names = sorted(found) if self.channels is None else list(self.channels)
+        tables = [np.stack(found.get(name, [np.full(len(FEATURES), np.nan)])) for name in names]
+        table = [column[np.isfinite(column)] for part in tables for column in part.T]
+        return {
+            "channels": names,
+            "mean": [float(column.mean()) if len(column) else 0.0 for column in table],
+            "std": [(float(column.std()) or 1.0) if len(column) else 1.0 for column in table],
+        }
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Keep the statistics; there are no weights."""
+        self._keep(statistics)
+        self.register_buffer("centre", torch.tensor(self.mean), persistent=False)
+        self.register_buffer("spread", torch.tensor(self.std), persistent=False)
+        self.width = 2 * len(self.mean)
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Read one recording and compute the features of its newest windows."""
+        signal = self.read(item, self.names)
+        features = np.stack([self._features(window).reshape(-1) for window in self._windows(signal)])
+        spans = signal.windows(self.window_length, self.max_pieces)
+        tensors = {"features": torch.from_numpy(features.astype(np.float32))}
+        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item.hours))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Standardise to [P, 1, W]."""
+        scaled = (tensors["features"] - self.get_buffer("centre")) / self.get_buffer("spread")
+        known = scaled.isfinite()
+        return torch.cat([scaled.nan_to_num(0.0).clamp(-_CLIP, _CLIP), known.to(scaled.dtype)], dim=-1).unsqueeze(1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens: everything, as there are no weights."""
+        names = ("rate_hz", "window_hours", "channels", "transform", "max_pieces")
+        return {"class": type(self).__qualname__} | {name: getattr(self, name) for name in names}
+
+    def _windows(self, signal: Signal) -> list[Signal]:
+        return [signal.part(max(0, a), b) for a, b in signal.windows(self.window_length, self.max_pieces)]
+
+    def _features(self, window: Signal) -> Hours:
+        """Return the features [C, F] of one window, NaN where unknown."""
+        hours, first = hourly_means(window)
+        mapped_hours, _ = hourly_means(replace(window, values=self._transform(window.values)))
+        rows = []
+        for values, raw, mapped in zip(window.values, hours, mapped_hours, strict=True):
+            seen = values[np.isfinite(values)].astype(np.float64)
+            l5, m10 = extreme_hours(daily_profile(raw, first))
+            transformed = self._transform(np.array([l5, m10]))
+            amplitude = (m10 - l5) / (m10 + l5) if m10 + l5 > 0 else np.nan
+            profile = daily_profile(mapped, first) if window.start else np.full(24, np.nan)
+            level = self._transform(seen)
+            moments = [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3
+            stability, variability = interdaily_stability(raw, first), intradaily_variability(raw)
+            rows.append([*profile, stability, variability, *transformed, amplitude, *moments])
+        return np.array(rows)
+
+
+def hourly_means(signal: Signal) -> tuple[Hours, int]:
+    """Average a signal by the hours of the clock: means [C, H], and the hour of day of the first.
+
+    An hour is NaN when less than half of it was observed. Without a start, hours are counted from the first sample.
+    """
+    per_hour = 3600 * signal.rate_hz
+    begin = signal.start.minute / 60 + signal.start.second / 3600 if signal.start else 0.0
+    places = np.floor(begin + np.arange(signal.num_samples) / per_hour + 1e-9).astype(np.int64)
+    means = np.full((len(signal.values), int(places[-1]) + 1), np.nan)
+    for channel, row in enumerate(signal.values):
+        seen = np.isfinite(row)
+        counts = np.bincount(places[seen], minlength=means.shape[1])
+        sums = np.bincount(places[seen], weights=row[seen], minlength=means.shape[1])
+        enough = (counts > 0) & (counts >= per_hour / 2)
+        means[channel, enough] = sums[enough] / counts[enough]
+    return means, signal.start.hour if signal.start else 0
+
+
+def daily_profile(hours: Hours, first: int) -> Hours:
+    """Average hourly means [H], the first at hour of day `first`, over the days: [24], NaN for an hour never seen."""
+    seen = np.isfinite(hours)
+    place = (first + np.arange(len(hours)))[seen] % 24
+    counts = np.bincount(place, minlength=24)
+    return np.where(counts > 0, np.bincount(place, weights=hours[seen], minlength=24) / np.maximum(counts, 1), np.nan)
+
+
+def interdaily_stability(hours: Hours, first: int) -> float:
+    """Return IS: the share of the hours' variance that the mean day explains, 1 for days that are all alike.
+
+    Witting et al. (Biological Psychiatry 1990); hours that were not observed are left out of both variances.
+    """
+    seen = hours[np.isfinite(hours)]
+    profile = daily_profile(hours, first)
+    between = profile[np.isfinite(profile)]
+    if _constant(seen):
+        return float("nan")
+    return float(((between - seen.mean()) ** 2).mean() / seen.var())
+
+
+def intradaily_variability(hours: Hours) -> float:
+    """Return IV: the mean squared change from hour to hour over the variance, near 0 for a sine, near 2 for noise.
+
+    Witting et al. (Biological Psychiatry 1990); a change counts where both of its hours were observed.
+    """
+    seen, changes = hours[np.isfinite(hours)], np.diff(hours)
+    changes = changes[np.isfinite(changes)]
+    if len(changes) == 0 or _constant(seen):
+        return float("nan")
+    return float((changes**2).mean() / seen.var())
+
+
+def extreme_hours(profile: Hours) -> tuple[float, float]:
+    """Return L5 and M10: the least mean of five and the greatest of ten consecutive hours of the mean day.
+
+    Van Someren et al. (Chronobiology International 1999); the day is a circle, hours never seen take part in neither.
+    """
+    around = np.concatenate([profile, profile[:9]])
+    fives = [around[start : start + 5].mean() for start in range(24)]
+    tens = [around[start : start + 10].mean() for start in range(24)]
+    least = min((value for value in fives if np.isfinite(value)), default=np.nan)
+    most = max((value for value in tens if np.isfinite(value)), default=np.nan)
+    return float(least), float(most)
+
+
+def _constant(values: Hours) -> bool:
+    """Return whether values vary by no more than rounding."""
+    return len(values) < 2 or bool(np.ptp(values) <= 1e-6 * np.abs(values).max())

@@ -1,0 +1,149 @@
+"""Facts known at the prediction time: sex, age, a scale's value, smoking, the newest of each."""
+
+import random
+from collections.abc import Iterable, Mapping
+from math import isfinite, sqrt
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import polars as pl
+import torch
+from meds.schema import DataSchema, birth_code
+from torch import Tensor, nn
+
+from clintune.contracts import Item, Pieces
+from clintune.core.seeding import derive_seed
+from clintune.modalities.base import Modality, Mode, has_code
+
+_HOURS_PER_YEAR = 24 * 365.25
+_CLIP = 5.0
+
+
+class Static(Modality):
+    """Facts, each one piece and one token: the embedding of its code, moved by its standardised value.
+
+    Claimed are rows without time, the birth (read as the age in years at the prediction time) and `codes`: exact
+    ones, or beginnings that end in `//`. Values are standardised by code and clipped to ±5 deviations, so that a typing
+    error cannot drown a patient; NaN or infinite ones count as absent. A code never seen in training gives zeros.
+    Pieces: `code` [P] (0 = unknown), `value` [P], `has_value` [P].
+    """
+
+    cached: ClassVar[bool] = False
+
+    def __init__(
+        self, *, codes: list[str] | None = None, width: int = 64, mode: Mode = "full", max_pieces: int = 32
+    ) -> None:
+        super().__init__(mode=mode, max_pieces=max_pieces)
+        self.codes = codes or []
+        self.width = width
+
+    def claims(self) -> pl.Expr:
+        """Claim rows without time, the birth, and rows of the listed codes."""
+        return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *self.codes])
+
+    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return mean and deviation of the values of each code that training knows; both null where none has any."""
+        moments: dict[str, _Moments] = {}
+        for item in items:
+            before = moments.get(item.code, _Moments(0, 0.0, 0.0))
+            value = _value(item)
+            moments[item.code] = before if value is None else before.add(value)
+        return {"codes": {code: moments[code].summary() for code in sorted(moments)}}
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Make embeddings for the codes of the statistics."""
+        self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
+        self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
+        valued = any(known["mean"] is not None for known in self.statistics.values())
+        self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued)
+        self.encoder.requires_grad_(self.mode == "full")
+
+    def select(self, items: list[Item]) -> list[Item]:
+        """Keep the newest row of each code."""
+        newest = {item.code: number for number, item in enumerate(items)}
+        return [items[number] for number in sorted(newest.values())]
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Look up the code and standardise the value."""
+        scaled = self._standardise(item)
+        tensors = {
+            "code": torch.tensor([self.index.get(item.code, 0)]),
+            "value": torch.tensor([scaled or 0.0], dtype=torch.float32),
+            "has_value": torch.tensor([scaled is not None], dtype=torch.float32),
+        }
+        return Pieces(tensors=tensors, hours=torch.tensor([item.hours], dtype=torch.float32))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Encode facts to one token each, [P, 1, W]."""
+        encoded: Tensor = self.encoder(tensors["code"], tensors["value"], tensors["has_value"])
+        return encoded.unsqueeze(1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens beside the weights."""
+        return super().settings() | {"codes": self.codes, "width": self.width}
+
+    def _standardise(self, item: Item) -> float | None:
+        value, known = _value(item), self.statistics.get(item.code)
+        if value is None or known is None or known["mean"] is None or known["std"] is None:
+            return None
+        return max(-_CLIP, min(_CLIP, (value - known["mean"]) / known["std"]))
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return births, sexes and values of a scale in turn."""
+        draw = random.Random(derive_seed(seed, "fake static"))
+        items = []
+        for row in range(n):
+            where = f"fake.parquet row {row}"
+            if row % 3 == 0:
+                items.append(Item(hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where))
+            elif row % 3 == 1:
+                items.append(Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where))
+            else:
+                items.append(Item(hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5)))
+        return items
+
+
+class FactEncoder(nn.Module):
+    """Embed codes, shift each by its value along a direction of its own, and refine by a small residual MLP.
+
+    Without biases, so that code 0 (unknown) stays exactly zero. Where training knows no value (not `valued`) there is
+    nothing for values to learn.
+    """
+
+    def __init__(self, num_codes: int, width: int, valued: bool) -> None:
+        super().__init__()
+        self.code = nn.Embedding(num_codes, width, padding_idx=0)
+        self.slope = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
+        self.present = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
+        self.mlp = nn.Sequential(nn.Linear(width, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False))
+
+    def forward(self, code: Tensor, value: Tensor, has_value: Tensor) -> Tensor:
+        """Return [P, W]; a value without `has_value` is not read."""
+        fact: Tensor = self.code(code)
+        if self.slope is not None and self.present is not None:
+            fact = fact + has_value.unsqueeze(-1) * (self.present(code) + value.unsqueeze(-1) * self.slope(code))
+        return fact + self.mlp(fact)  # type: ignore[no-any-return]
+
+
+class _Moments(NamedTuple):
+    """Running number, mean and sum of squared deviations (Welford, 1962)."""
+
+    number: int
+    mean: float
+    squares: float
+
+    def add(self, value: float) -> "_Moments":
+        number = self.number + 1
+        mean = self.mean + (value - self.mean) / number
+        return _Moments(number, mean, self.squares + (value - self.mean) * (value - mean))
+
+    def summary(self) -> dict[str, float | None]:
+        if self.number == 0:
+            return {"mean": None, "std": None}
+        return {"mean": self.mean, "std": sqrt(self.squares / self.number) or 1.0}
+
+
+def _value(item: Item) -> float | None:
+    value = item.hours / _HOURS_PER_YEAR if item.code == birth_code else item.value
+    return value if value is not None and isfinite(value) else None

@@ -1,0 +1,195 @@
+"""Wearable and bedside signals: windows of a recording through a small encoder trained from scratch."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from clintune.contracts import Item, Pieces
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.seeding import derive_seed
+from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.signal_encoders import Kind, SignalEncoder
+from clintune.modalities.signals import Signal, Values, read_signal, write_npz
+
+
+class Wearable(Modality):
+    """Recordings in windows, each one piece of `tokens` tokens.
+
+    A recording is brought to `rate_hz`, cut from its end into windows of `window_hours`, and each channel is
+    transformed (`log1p`: the sign of the value stays) and standardised by the training recordings. Nothing is
+    imputed: a gap is 0 with the mask of its channel at 0. The time of a recording's row is the time of its END, when
+    all of it is known; a window counts its hours from its own end. `channels` lists what to read, others are left
+    out; null takes those of the training recordings, and any other is then an error.
+    Pieces: `signal` [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0
+    where the recording does not tell it).
+    """
+
+    media_column: ClassVar[str | None] = "waveform_path"
+
+    def __init__(
+        self,
+        *,
+        rate_hz: float,
+        window_hours: float,
+        encoder: Kind = "patch_transformer",
+        channels: list[str] | None = None,
+        codes: list[str] | None = None,
+        transform: Literal["none", "log1p"] = "none",
+        patch: int = 60,
+        width: int = 64,
+        depth: int = 2,
+        tokens: int = 1,
+        mode: Mode = "full",
+        max_pieces: int = 14,
+    ) -> None:
+        super().__init__(mode=mode, max_pieces=max_pieces)
+        self.rate_hz = rate_hz
+        self.window_hours = window_hours
+        self.kind: Kind = encoder
+        self.channels = channels
+        self.names = channels
+        self.codes = codes
+        self.transform = transform
+        self.shape = {"patch": patch, "width": width, "depth": depth, "tokens": tokens}
+
+    @property
+    def window_length(self) -> int:
+        """Return L, the samples of a window."""
+        return round(self.window_hours * 3600 * self.rate_hz)
+
+    def claims(self) -> pl.Expr:
+        """Claim rows with a recording, of the listed codes where there is a list."""
+        filled = pl.col("waveform_path").is_not_null()
+        return filled if self.codes is None else filled & has_code(self.codes)
+
+    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return the channels and, of each, mean and deviation of its transformed samples."""
+        totals: dict[str, tuple[int, float, float]] = {}
+        for signal in self.read_all(items):
+            for name, row in zip(signal.channels, self._transform(signal.values), strict=True):
+                seen = row[np.isfinite(row)].astype(np.float64)
+                number, total, squares = totals.get(name, (0, 0.0, 0.0))
+                totals[name] = (number + len(seen), total + float(seen.sum()), squares + float((seen**2).sum()))
+        names = sorted(totals) if self.channels is None else list(self.channels)
+        summaries = [_summary(*totals.get(name, (0, 0.0, 0.0))) for name in names]
+        return {"channels": names, "mean": [mean for mean, _ in summaries], "std": [std for _, std in summaries]}
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Make the encoder for the channels of the statistics."""
+        self._keep(statistics)
+        if not 1 <= self.shape["patch"] <= self.window_length or self.window_length < 1:
+            raise ConfigError(f"patch {self.shape['patch']} does not fit a window of {self.window_length} samples")
+        inputs = 2 * len(self.mean) + 2
+        self.encoder = SignalEncoder(self.kind, inputs=inputs, length=self.window_length, **self.shape)
+        self.encoder.requires_grad_(self.mode == "full")
+        self.width = self.shape["width"]
+        self.tokens_per_piece = self.shape["tokens"]
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Read one recording and cut its newest windows."""
+        signal = self.read(item, self.names)
+        spans = signal.windows(self.window_length, self.max_pieces)
+        values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
+        clock = signal.clock() * (2 * np.pi / 24)
+        cut = torch.from_numpy(_cut(values, spans))
+        observed = cut.isfinite()
+        tensors = {
+            "signal": cut.nan_to_num(0.0),
+            "observed": observed.float(),
+            "clock": torch.from_numpy(_cut(np.stack([np.sin(clock), np.cos(clock)]), spans)).nan_to_num(0.0),
+        }
+        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item.hours))
+
+    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Encode windows to [P, K, W]."""
+        observed = tensors["observed"]
+        encoded: Tensor = self.encoder(torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1), observed)
+        return encoded
+
+    def read(self, item: Item, names: list[str] | None) -> Signal:
+        """Read an item's recording at the rate of this modality, with the channels `names` (null: its own)."""
+        signal = read_signal(item.path, item.where)
+        if names is not None:
+            unknown = sorted(set(signal.channels) - set(names))
+            if unknown and self.channels is None:
+                raise DataError(
+                    f"{item.where}: no training recording has channel {unknown[0]}; rename it or set channels"
+                )
+            signal = signal.with_channels(names)
+        if not np.isfinite(signal.values).any():
+            raise DataError(f"{item.where}: the recording has no sample of {', '.join(signal.channels)}; drop the row")
+        return signal.at_rate(self.rate_hz)
+
+    def read_all(self, items: Iterable[Item]) -> Iterator[Signal]:
+        """Read the training recordings; unreadable ones are counted and listed later, when all items are prepared."""
+        first_error, num_read = None, 0
+        for item in items:
+            try:
+                signal = self.read(item, self.channels)
+            except DataError as error:
+                first_error = first_error or error
+                continue
+            num_read += 1
+            yield signal
+        if first_error is not None and num_read == 0:
+            raise first_error
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the tokens beside the weights."""
+        names = ("rate_hz", "window_hours", "kind", "channels", "transform", "shape", "max_pieces")
+        return super().settings() | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Write recordings of two to four days, one activity count a minute, with a daily rhythm and a gap."""
+        draw = np.random.default_rng(derive_seed(seed, "fake recordings"))
+        return [_fake_recording(folder, number, draw) for number in range(n)]
+
+    def _keep(self, statistics: Mapping[str, Any]) -> None:
+        self.names = list(statistics["channels"])
+        self.mean = np.array(statistics["mean"], dtype=np.float32)
+        self.std = np.array(statistics["std"], dtype=np.float32)
+
+    def _transform(self, values: Values) -> Values:
+        return np.sign(values) * np.log1p(np.abs(values)) if self.transform == "log1p" else values
+
+
+def window_hours(signal: Signal, spans: list[tuple[int, int]], hours: float) -> Tensor:
+    """Return the hours [P] from the end of each window to the prediction time, `hours` after the recording's end."""
+    ends = torch.tensor([stop for _, stop in spans], dtype=torch.float64)
+    return (hours + (signal.num_samples - ends) / (3600 * signal.rate_hz)).float()
+
+
+def _cut(values: Values, spans: list[tuple[int, int]]) -> Values:
+    """Cut [C, T] into windows [P, C, L]; what lies before the recording is a gap."""
+    before = max(0, -min(start for start, _ in spans))
+    padded = np.pad(values, ((0, 0), (before, 0)), constant_values=np.nan)
+    return np.stack([padded[:, start + before : stop + before] for start, stop in spans]).astype(np.float32)
+
+
+def _summary(number: int, total: float, squares: float) -> tuple[float, float]:
+    if number == 0:
+        return 0.0, 1.0
+    mean = total / number
+    variance = squares / number - mean**2
+    return mean, float(np.sqrt(variance)) if variance > 1e-12 * max(1.0, mean**2) else 1.0
+
+
+def _fake_recording(folder: Path, number: int, draw: np.random.Generator) -> Item:
+    minutes = np.arange(int(draw.integers(2 * 1440, 4 * 1440)))
+    start = datetime(2020, 1, 1) + timedelta(minutes=int(draw.integers(0, 1440)))  # noqa: DTZ001 (local time)
+    clock = (minutes + start.hour * 60 + start.minute) / 1440
+    level = 150 * (1 - np.cos(2 * np.pi * (clock - draw.uniform(0, 0.1))))
+    activity = draw.poisson(level * draw.uniform(0.5, 2)).astype(np.float32)
+    gap = int(draw.integers(0, len(minutes) - 200))
+    activity[gap : gap + 200] = np.nan
+    path = folder / f"recording_{number}.npz"
+    write_npz(path, Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start))
+    hours = round(draw.uniform(0, 500), 2)
+    return Item(hours=hours, code="WEARABLE//ACTIVITY", where=f"fake.parquet row {number}", path=path)

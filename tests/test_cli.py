@@ -1,0 +1,121 @@
+"""The command line, as processes: exit codes, one-line errors with suggestions, and no torch before it is needed."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+BLOCKER = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "transformers", "peft", "timm", "datasets"}:
+            raise AssertionError("imported " + name)
+sys.meta_path.insert(0, Refuse())
+from clintune.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def clintune(*words, cwd=None):
+    """Run clintune in a process where importing torch fails."""
+    return subprocess.run([sys.executable, "-c", BLOCKER, *words], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "# Mine.\ndefaults:\n  - base\n  - cohort: [quickstart]\n  - modality: [notes]\n"
+            "  - task@tasks.y: binary\n  - _self_\ntasks: {y: {label: deterioration}}\n" + text
+        )
+        return str(path)
+
+    return write
+
+
+def error_of(*words):
+    done = clintune(*words)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_help_lists_every_verb_without_torch():
+    done = clintune("--help")
+    assert done.returncode == 0
+    assert {"train", "evaluate", "recipes", "show"} <= set(done.stdout.split())
+
+
+def test_recipes_are_listed_with_one_line_each():
+    done = clintune("recipes")
+    assert done.returncode == 0
+    assert re.search(r"^quickstart +\S.+$", done.stdout, re.M)
+
+
+def test_show_prints_the_composed_config(recipe):
+    done = clintune("show", recipe(""), "adapter.r=16")
+    assert done.returncode == 0, done.stderr
+    assert "  r: 16\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "suggestion"),
+    [
+        ("adapter.rr=16", "did you mean 'r'"),
+        ("trainer.max_step=5", "did you mean 'max_steps'"),
+        ("traner.max_steps=5", "did you mean 'trainer'"),
+        ("backbone=minlm", "did you mean 'minilm'"),
+        ("modalities.notes.max_piece=3", "did you mean 'max_pieces'"),
+        ("trainer.max_steps=many", "trainer.max_steps"),
+    ],
+)
+def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(recipe, override, suggestion):
+    assert suggestion in error_of("train", recipe(""), override)
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("adapter: {rr: 16}\n", "did you mean 'r'"),
+        ("trainer: {epoch: 3}\n", "did you mean 'epochs'"),
+        ("treiner: {epochs: 3}\n", "did you mean 'trainer'"),
+        ("modalities: {notes: {max_piece: 3}}\n", "did you mean 'max_pieces'"),
+        ("cohorts: {quickstart: {lookback: 3}}\n", "did you mean 'lookback_hours'"),
+        ("modalities: {imaging: {max_pieces: 3}}\n", "'modalities.imaging' is tuned but not chosen"),
+        ("backbone: {source: ???}\n", "'backbone.source' must be given"),
+        ("tasks: {y: {_target_: clintune.tasks.binary.Binery, label: y}}\n", "did you mean 'Binary'"),
+    ],
+)
+def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(recipe, text, suggestion):
+    path = recipe("")
+    whole = open(path).read()
+    if text.startswith("tasks:"):
+        whole = whole.replace("tasks: {y: {label: deterioration}}\n", "")
+    open(path, "w").write(whole + text)
+    error = error_of("train", path)
+    assert suggestion in error
+    assert "mine.yaml" in error
+
+
+def test_a_mistyped_verb_or_recipe_is_refused_and_the_nearest_name_suggested(tmp_path, recipe):
+    assert "did you mean 'train'" in error_of("trian", "quickstart")
+    assert "did you mean 'quickstart'" in error_of("train", "quikstart")
+    recipe("")
+    assert "did you mean 'mine.yaml'" in error_of("train", str(tmp_path / "mien.yaml"))
+    assert "no recipe.yaml there" in error_of("evaluate", str(tmp_path))
+
+
+def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys):
+    from clintune import cli
+
+    def fail(arguments):
+        raise KeyError("John Doe, born 1950")
+
+    monkeypatch.setattr("clintune.verbs.recipes", fail)
+    assert cli.main(["recipes"]) == 1
+    printed = capsys.readouterr().err
+    assert "John Doe" not in printed
+    assert "unexpected KeyError in" in printed
