@@ -40,8 +40,8 @@ def train(argv: Sequence[str]) -> None:
     for config in configs:
         if arguments.dry_run:
             describe(config)
-        else:
-            print(train_run(config, run))
+        elif (done := train_run(config, run)) is not None:
+            print(done)
 
 
 def evaluate(argv: Sequence[str]) -> None:

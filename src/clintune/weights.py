@@ -106,17 +106,19 @@ def load_transformer(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are counted and refused below
             dtype=dtype or torch.float32,
             **options,
         )
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"weights {weights.source}: not a model that transformers loads ({_line(error)})") from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    if missing or info["mismatched_keys"]:
-        first = (missing or sorted(str(key) for key in info["mismatched_keys"]))[0]
-        number = len(missing) + len(info["mismatched_keys"])
+    lost = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    lost += sorted(key for key, *_ in info["mismatched_keys"])
+    if lost:
         remedy = "take weights of the architecture that config.json names"
-        raise WeightsError(f"weights {weights.source}: {number} tensors are missing or misfit, as {first}; {remedy}")
+        raise WeightsError(
+            f"weights {weights.source}: {len(lost)} tensors are missing or misfit, as {lost[0]}; {remedy}"
+        )
     for key in info["missing_keys"]:
         model.get_submodule(key[: key.index("pooler")].rstrip(".")).pooler = None
     return model  # type: ignore[no-any-return]

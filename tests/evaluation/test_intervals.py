@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from clintune import metrics
@@ -168,3 +170,11 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     predictions = draw(np.random.default_rng(10), 40)
     first, again, other = (intervals(scored(predictions), seed=seed)["x"]["auroc"] for seed in (0, 0, 1))
     assert first == again != other
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_every_interval_holds_its_score_even_where_resampling_inflates_it(seed):
+    rng = np.random.default_rng(seed)
+    for score in intervals(scored(draw(rng, 90, fold=np.arange(90) % 3)), replicates=100)["x"].values():
+        assert 0 <= score.low <= score.value <= score.high <= 1

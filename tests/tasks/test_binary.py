@@ -70,7 +70,8 @@ def test_broken_label_files_are_named_with_the_remedy(tmp_path, damage, words):
     damage(tmp_path)
     with pytest.raises(DataError, match=words) as error:
         Binary(label="icu").read(tmp_path)
-    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_balanced_classes_weigh_the_same_and_one_on_average():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hydra.utils import instantiate
 
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
@@ -53,7 +53,8 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_parts_and_unknown_targets_get_n
     torch.testing.assert_close(total, torch.stack([part for part, _ in parts]).sum())
     unknown = targets.isnan().expand_as(outputs)
     assert outputs.grad[unknown].count_nonzero() == 0
-    assert outputs.grad.isfinite().all() and outputs.grad[~unknown].all()
+    assert outputs.grad.isfinite().all()
+    assert outputs.grad[~unknown].all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,8 +65,10 @@ def test_a_batch_without_labels_gives_exactly_zero_and_stays_in_the_graph(kind, 
     width = 1 if kind == "multiclass" else task.num_outputs
     total, count = task.loss(outputs, torch.full((n, width), float("nan")))
     total.backward()
-    assert total.item() == 0 and count == 0
-    assert outputs.grad is not None and outputs.grad.count_nonzero() == 0
+    assert total.item() == 0
+    assert count == 0
+    assert outputs.grad is not None
+    assert outputs.grad.count_nonzero() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
-import meds
+import numpy as np
 import polars as pl
 from meds.schema import (
     CodeMetadataSchema,
@@ -16,6 +18,7 @@ from meds.schema import (
     dataset_metadata_filepath,
     subject_splits_filepath,
 )
+from numpy.typing import NDArray
 
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, SUBJECT, TEXT, TIME
 
@@ -56,7 +59,7 @@ def write_tables(root: Path, name: str, events: pl.DataFrame, shards: int = 1) -
     _write(root / code_metadata_filepath, codes.with_columns(empty))
     described = {
         DatasetMetadataSchema.dataset_name_name: name,
-        DatasetMetadataSchema.meds_version_name: meds.__version__,
+        DatasetMetadataSchema.meds_version_name: version("meds"),
         MEDIA_KEY: [column for column in events.columns if column not in _CORE],
     }
     (root / dataset_metadata_filepath).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
@@ -77,6 +80,14 @@ def write_subject_table(path: Path, column: str, value_of_subject: dict[int, str
     """Write a table of subject_id and one column."""
     table = pl.DataFrame({SUBJECT: list(value_of_subject), column: list(value_of_subject.values())})
     _write(path, table.with_columns(pl.col(SUBJECT).cast(pl.Int64)).sort(SUBJECT))
+
+
+def write_signal(
+    path: Path, signal: NDArray[np.float32], rate_hz: float, start: datetime, channels: Sequence[str]
+) -> None:
+    """Write a signal [channels, time], NaN in gaps, that begins at local time `start`, as `.npz`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, signal=signal, rate_hz=rate_hz, start=start.isoformat(), channels=np.array(channels))
 
 
 def _write(path: Path, table: pl.DataFrame) -> None:

@@ -9,8 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from clintune.config.schema import Config
 from clintune.config.signature import parameters
@@ -37,7 +38,7 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
         if OmegaConf.is_missing(config, "name"):
             config.name = recipe.stem
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
         raise ConfigError(_explain(recipe, error)) from error
     problems = [*_missing(plain), *_parts(plain), *_targets(plain)]
     if problems:
@@ -121,6 +122,8 @@ def _explain(recipe: Path, error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__
     text = "\n".join(str(link) for link in chain)
     where = f"{recipe.name}: "
+    if isinstance(error, AssertionError) or "is defined before" in text:
+        return f"{where}the defaults list has an `override` before a plain entry; move overrides to its end"
     option = re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s+\S+)+)", text)
     if option:
         name, group, known = option.groups()
@@ -151,5 +154,3 @@ def _known_keys(recipe: Path, parent: str) -> list[str]:
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
-
-__all__ = ["ListConfig", "compose_recipe", "load_config", "to_yaml"]

@@ -40,6 +40,8 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool) -> None
     """
     config = load_config(run / "recipe.yaml")
     workspace = open_workspace(config)
+    for unit in units(config, run, workspace.samples):
+        member_folders(unit.folder / "package")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
@@ -75,7 +77,7 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool) -> None
         metrics["groups"] = groups
     write_json(run / "metrics.json", metrics)
     outputs = {
-        name: to_json({"": by_output(part.predictions, tasks[name].output_names, replicates=replicates)})  # type: ignore[dict-item]
+        name: to_json(by_output(part.predictions, tasks[name].output_names, replicates=replicates))
         for name, part in held_out.items()
         if tasks[name].num_outputs > 1
     }

@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.color": "#e6eaee",
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
@@ -75,7 +76,7 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
     def draw(figure: Figure) -> None:
         roc, precision, calibration = figure.subplots(1, 3)
         for line, color in zip(lines, COLORS, strict=False):
-            roc.plot(*metrics.roc_curve(line.targets, line.probabilities), color=color, lw=2, label=line.name)
+            roc.plot(*metrics.roc_curve(line.targets, line.probabilities), color=color, lw=2, label=fill(line.name, 24))
             found = metrics.pr_curve(line.targets, line.probabilities)
             precision.step(*found, color=color, lw=2, where="pre", label=line.name)
             precision.axhline(line.targets.mean(), color=color if len(lines) > 1 else FAINT, lw=1, ls="--")

@@ -210,7 +210,8 @@ def _centred(values: Floats) -> Floats:
     draws = values[1:][~np.isnan(values[1:])]
     if not len(draws):
         return draws
-    return np.minimum(draws - draws.mean() + values[0], max(draws.max(), values[0]))
+    centred: Floats = draws - draws.mean() + values[0]
+    return np.minimum(centred, max(float(draws.max()), float(values[0])))
 
 
 def _bounds(draws: Floats) -> tuple[float, float]:

@@ -93,7 +93,12 @@ def _summaries(content: ReportContent) -> list[dict[str, Any]]:
     """Return each task's AUROC and who it rests on, the mean over tasks last."""
     scores = content.metrics[content.split]
     return [
-        {"task": task, "score": metrics["auroc"], "kind": _kind(content, task), "positive": _positive(content, task, metrics)}
+        {
+            "task": task,
+            "score": metrics["auroc"],
+            "kind": _kind(content, task),
+            "positive": _positive(content, task, metrics),
+        }
         for task, metrics in scores.items()
         if "auroc" in metrics
     ]
@@ -118,9 +123,8 @@ def _positive(content: ReportContent, task: str, metrics: Mapping[str, Mapping[s
 def _tables(content: ReportContent) -> list[dict[str, Any]]:
     """Return one table a split: a row a task, a column a metric."""
     tables = []
-    for split, scores in content.metrics.items():
-        if split == "folds":
-            continue
+    for split in dict.fromkeys((content.split, *SPLITS)):
+        scores = content.metrics.get(split, {})
         names = [name for name in METRICS if all(name in metrics for metrics in scores.values())]
         others = [
             {"task": task, "metric": name, "score": metrics[name]}
@@ -129,11 +133,16 @@ def _tables(content: ReportContent) -> list[dict[str, Any]]:
             if name in metrics and name not in names
         ]
         rows = [
-            {"task": task, "metrics": metrics, "counts": next(iter(metrics.values())), "positive": _positive(content, task, metrics)}
+            {
+                "task": task,
+                "metrics": metrics,
+                "counts": next(iter(metrics.values())),
+                "positive": _positive(content, task, metrics),
+            }
             for task, metrics in scores.items()
         ]
         tables.append({"split": SPLITS.get(split, split), "names": names, "rows": rows, "others": others})
-    return tables
+    return [table for table in tables if table["rows"]]
 
 
 def _tasks(content: ReportContent) -> list[dict[str, Any]]:
@@ -170,7 +179,11 @@ def _ablations(content: ReportContent) -> dict[str, Any] | None:
         for task in drawn
     }
     rows = [
-        {"variant": variant, "score": ablation["scores"][main]["auroc"], "difference": ablation["differences"][main]["auroc"]}
+        {
+            "variant": variant,
+            "score": ablation["scores"][main]["auroc"],
+            "difference": ablation["differences"][main]["auroc"],
+        }
         for variant, ablation in content.ablations.items()
     ]
     title = "AUROC of the whole model, of each modality alone and with each modality left out"
@@ -220,7 +233,9 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for name, value in record.items():
-        pairs += _flatten(value, f"{prefix}{name} › ") if isinstance(value, Mapping) else [(f"{prefix}{name}", _text(value))]
+        pairs += (
+            _flatten(value, f"{prefix}{name} › ") if isinstance(value, Mapping) else [(f"{prefix}{name}", _text(value))]
+        )
     return pairs
 
 

@@ -44,9 +44,7 @@ def per_subject(predictions: Predictions) -> Predictions:
     np.fmax.at(highest, owner, predictions.targets)
     mixed = int((lowest < highest).any(axis=1).sum())
     if mixed:
-        raise DataError(
-            f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false"
-        )
+        raise DataError(f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false")
     sums = np.zeros((size, predictions.probabilities.shape[1]))
     np.add.at(sums, owner, predictions.probabilities)
     times = pl.DataFrame({"owner": owner, "time": predictions.prediction_time}).group_by("owner").max().sort("owner")

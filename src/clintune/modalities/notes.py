@@ -128,13 +128,12 @@ class Notes(Modality):
                 used = length
         return chunks
 
-    def _check_chunks(self, longest: int | None) -> None:
+    def _check_chunks(self, positions: int | None) -> None:
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
         if self.overlap_tokens >= room:
-            raise ConfigError(
-                f"overlap_tokens {self.overlap_tokens} leaves no new token in a chunk of {room}; lower it"
-            )
-        if longest is not None and self.chunk_tokens > longest:
+            raise ConfigError(f"overlap_tokens {self.overlap_tokens} leaves nothing new in a chunk of {room}; lower it")
+        longest = min(positions or self.chunk_tokens, self.tokenizer.model_max_length)
+        if self.chunk_tokens > longest:
             raise ConfigError(f"chunk_tokens {self.chunk_tokens} is more than the encoder's {longest}; lower it")
 
 

@@ -1,5 +1,6 @@
 """What trains in a part: nothing (`frozen`), PEFT's LoRA (`lora`) or everything (`full`)."""
 
+import warnings
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
@@ -26,7 +27,9 @@ def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
     if adapter.mode == "lora":
         try:
             targets = adapter.targets or _default_targets(backbone.model)
-            backbone.model = get_peft_model(backbone.model, lora_config(adapter, targets))
+            with warnings.catch_warnings():  # PEFT 0.21 reads an attribute that transformers is about to rename
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+                backbone.model = get_peft_model(backbone.model, lora_config(adapter, targets))
         except ValueError as error:
             raise ConfigError(_no_targets("adapter.targets", error)) from error
 

@@ -53,6 +53,7 @@ class Task(ABC):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
+        assert not state, f"{type(self).__name__} keeps no state"
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class Multiclass(Task):
         if foreign.any():
             row = foreign.arg_true()[0]
             raise DataError(
-                f"{root / 'labels' / self.label}: row {row} of column {VALUE} is none of the task's "
+                f"labels/{self.label} of {root}: row {row} of column {VALUE} is none of the task's "
                 f"{len(self._names)} classes; name every class in `classes` or correct the label"
             )
         number = pl.col(VALUE).replace_strict(self._names, range(len(self._names)), return_dtype=pl.Float32)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from omegaconf import DictConfig
+from rich.box import SIMPLE
 from rich.table import Table
 
 from clintune.core.seeding import derive_seed
@@ -25,17 +26,17 @@ def describe(config: DictConfig) -> None:
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
 
-    parts = Table("part", "kind", "shape", "mode", "trainable", "total", title=config.name)
+    parts = Table("part", "kind", "shape", "mode", "trainable", "total", title=config.name, box=SIMPLE)
     for name, modality in modalities.items():
         width = modality.width or model.backbone.width
-        shape = f"{modality.max_pieces} pieces x {modality.tokens_per_piece} tokens x {width}"
+        shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
         sizes = [f"{number:,}" for number in parameters_of(modality)]
-        parts.add_row(f"modalities.{name}", type(modality).__name__, shape, modality.mode, *sizes)
-    backbone = f"{config.backbone.max_tokens} tokens x {model.backbone.width}"
+        parts.add_row(name, type(modality).__name__, shape, modality.mode, *sizes)
+    backbone = f"{config.backbone.max_tokens} x {model.backbone.width}"
     sizes = [f"{number:,}" for number in parameters_of(model.backbone)]
     parts.add_row("backbone", config.backbone.source, backbone, config.adapter.mode, *sizes)
     for name, head in model.heads.items():
-        shape = f"{outputs[name]} outputs"
+        shape = str(outputs[name])
         parts.add_row(
             f"tasks.{name}",
             type(workspace.tasks[name]).__name__,
@@ -46,6 +47,7 @@ def describe(config: DictConfig) -> None:
     trains, total = parameters_of(model)
     parts.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
     console.print(parts)
+    console.print("shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs")
     console.print(f"trainable share {trains / total:.2%}")
     if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(

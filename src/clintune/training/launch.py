@@ -3,7 +3,7 @@
 import os
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
@@ -31,5 +31,4 @@ def make_accelerator(trainer: Trainer) -> Accelerator:
         mixed_precision=_PRECISIONS[precision],
         cpu=not has_gpu,
         gradient_accumulation_steps=1,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )

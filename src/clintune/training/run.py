@@ -22,10 +22,10 @@ from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, console, open_workspace
 
 
-def train_run(config: DictConfig, run: Path | None = None) -> Path:
+def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """Train every member of every unit of a run that is not packaged yet; return the run folder.
 
-    With `run`, go on where that run stopped. Raises what the data, weights and loop raise.
+    With `run`, go on where that run stopped. Processes other than the main one return None. Raises what the data, weights and loop raise.
     """
     accelerator = make_accelerator(config.trainer)
     workspace = open_workspace(config)
@@ -45,7 +45,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path:
             accelerator.wait_for_everyone()
     if tracker is not None:
         tracker.finish()
-    return run
+    return run if accelerator.is_main_process else None
 
 
 def member_folder(config: DictConfig, unit: Unit, member: int) -> Path:
@@ -85,4 +85,7 @@ def _new_folder(parent: Path) -> Path:
 
 def _tracker(config: DictConfig, run: Path) -> Tracker:
     settings = OmegaConf.to_container(config, resolve=True)
-    return instantiate(config.tracker, folder=run, name=f"{config.name}-{run.name}", settings=settings)  # type: ignore[no-any-return]
+    tracker: Tracker = instantiate(config.tracker, _partial_=True)(
+        folder=run, name=f"{config.name}-{run.name}", settings=settings
+    )
+    return tracker

@@ -1,0 +1,49 @@
+"""Made-up wrist actigraphy: days and nights in minutes, with nights the more broken the worse a patient does."""
+
+from datetime import datetime
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DAY = 1440
+
+
+def activity_counts(rng: np.random.Generator, severity: float, start: datetime, days: int) -> NDArray[np.float32]:
+    """Return counts a minute [days * 1440] from local time `start`, NaN where the watch was off.
+
+    The standard normal `severity` shows in the share of the night that is spent awake and in how often one wakes;
+    how active a person is by day, and when the night begins, is independent of it.
+    """
+    minute = start.hour * 60 + start.minute + np.arange(days * _DAY)
+    bed, rise = 22.75 + rng.normal(0, 0.6), 6.75 + rng.normal(0, 0.6)
+    hour = minute / 60 % 24
+    asleep = (hour > bed % 24) & (hour < rise) if bed >= 24 else (hour > bed) | (hour < rise)
+    awake = ~asleep | _wakes(rng, NormalDist().cdf(severity), len(minute))
+    hump = 0.6 + 0.4 * np.sin((hour - 8) / 24 * 2 * np.pi)
+    vigour = rng.lognormal(5.2, 0.35)
+    level = np.where(awake, np.where(asleep, 0.35, hump), 0.004) * vigour
+    bursts = rng.gamma(0.7, 1 / 0.7, len(minute)) * _slow(rng, len(minute))
+    counts = np.round(level * bursts).astype(np.float32)
+    for _ in range(int(rng.integers(0, 4))):
+        off = int(rng.integers(0, len(counts)))
+        counts[off : off + int(rng.integers(10, 90))] = np.nan
+    return counts
+
+
+def _wakes(rng: np.random.Generator, extent: float, length: int) -> NDArray[np.bool_]:
+    """Return the minutes of waking that would fall into a night: 2 to 50 % of it, in spells of about 12 minutes."""
+    share, spell = 0.02 + 0.48 * extent, 12.0
+    leave, enter = 1 / spell, share / (1 - share) / spell
+    draws = rng.random(length)
+    awake, state = np.empty(length, bool), False
+    for minute, draw in enumerate(draws):
+        state = draw >= leave if state else draw < enter
+        awake[minute] = state
+    return awake
+
+
+def _slow(rng: np.random.Generator, length: int) -> NDArray[np.float64]:
+    """Return a slowly varying factor around 1: busy and idle half hours."""
+    halves = rng.lognormal(-0.08, 0.4, length // 30 + 1)
+    return np.repeat(halves, 30)[:length]

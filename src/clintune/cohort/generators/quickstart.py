@@ -1,0 +1,129 @@
+"""A small made-up cohort with notes, chest images and wearable signals, for a first run in minutes.
+
+Three independent factors, one a modality, decide together who deteriorates: no modality alone gets far, all three
+come close to certainty. Rows after the prediction time give the outcome away: a model that sees them is too good.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from meds.schema import held_out_split, train_split, tuning_split
+
+from clintune.cohort.generators.actigraphy import activity_counts
+from clintune.cohort.generators.chest import chest_image
+from clintune.cohort.generators.notes import outcome_note, progress_note
+from clintune.cohort.shards import SUBJECT
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_signal,
+    write_splits,
+    write_tables,
+)
+
+_NOISE = 0.4
+_THRESHOLD = 0.4
+_MISSING = 0.1
+_FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
+_SHARDS = 4
+
+
+@dataclass(frozen=True)
+class _Patient:
+    """A subject: the factors [3] behind note, image and signal, which of them are observed, and the outcome."""
+
+    subject: int
+    time: datetime
+    factors: tuple[float, float, float]
+    observed: tuple[bool, bool, bool]
+    outcome: bool
+
+
+def write_quickstart(
+    root: Path, subjects: int = 600, seed: int = 0, image_size: int = 128, signal_days: int = 2
+) -> None:
+    """Write the cohort to `root`: about 40 % of subjects have the label `deterioration`.
+
+    A tenth of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
+    the seed and its number alone.
+    """
+    events = Events(media=["image_path", "waveform_path"])
+    patients = [_draw(np.random.default_rng((seed, number)), number) for number in range(1, subjects + 1)]
+    for patient in patients:
+        rng = np.random.default_rng((seed, patient.subject, 1))
+        _add_facts(rng, events, patient)
+        if patient.observed[0]:
+            _add_notes(rng, events, patient)
+        if patient.observed[1]:
+            _add_images(rng, events, patient, root, image_size)
+        if patient.observed[2]:
+            _add_signal(rng, events, patient, root, signal_days)
+        _add_aftermath(rng, events, patient, root, image_size)
+    write_tables(root, "quickstart", events.table(), _SHARDS)
+    rows = [(patient.subject, patient.time, patient.outcome) for patient in patients]
+    write_labels(root, "deterioration", pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"))
+    order = np.random.default_rng((seed,)).permutation(subjects) / subjects
+    named = np.select([order < 0.6, order < 0.75], [train_split, tuning_split], held_out_split)
+    write_splits(root, {patient.subject: str(split) for patient, split in zip(patients, named, strict=True)})
+
+
+def _draw(rng: np.random.Generator, subject: int) -> _Patient:
+    factors = rng.standard_normal(3)
+    observed = rng.random(3) >= _MISSING
+    observed[rng.integers(3)] = True
+    outcome = factors.sum() + _NOISE * rng.standard_normal() > _THRESHOLD
+    time = _FIRST + timedelta(minutes=int(rng.integers(3 * 365 * 1440)))
+    note, image, signal = factors.tolist()
+    return _Patient(subject, time, (note, image, signal), tuple(observed.tolist()), bool(outcome))
+
+
+def _before(rng: np.random.Generator, patient: _Patient, hours: float) -> datetime:
+    """Return a minute within `hours` before the patient's prediction time."""
+    return patient.time - timedelta(minutes=int(rng.integers(1, round(hours * 60))))
+
+
+def _add_facts(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
+    events.add(patient.subject, None, f"SEX//{'FM'[int(rng.integers(2))]}")
+    events.add(patient.subject, None, "AGE", numeric_value=float(np.clip(np.round(rng.normal(64, 14)), 18, 99)))
+
+
+def _add_notes(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
+    for _ in range(int(rng.integers(2, 5))):
+        text = progress_note(rng, patient.factors[0])
+        events.add(patient.subject, _before(rng, patient, 48), "NOTE//PROGRESS", text_value=text)
+
+
+def _add_images(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int) -> None:
+    for number in range(int(rng.integers(1, 3))):
+        path = _save_image(rng, root, f"{patient.subject:06d}_{number}", patient.factors[1], size)
+        events.add(patient.subject, _before(rng, patient, 36), "IMAGE//CXR", image_path=path)
+
+
+def _add_signal(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, days: int) -> None:
+    path = root / "signals" / f"{patient.subject:06d}.npz"
+    end = patient.time - timedelta(minutes=int(rng.integers(0, 60)))
+    start = end - timedelta(days=days)
+    counts = activity_counts(rng, patient.factors[2], start, days)
+    write_signal(path, counts[None], 1 / 60, start, ["activity"])
+    events.add(patient.subject, end, "ACTIGRAPHY", waveform_path=path.relative_to(root).as_posix())
+
+
+def _add_aftermath(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int) -> None:
+    """Add rows from a minute after the prediction time on that name the outcome, or show it."""
+    after = patient.time + timedelta(minutes=1)
+    events.add(patient.subject, after, "NOTE//OUTCOME", text_value=outcome_note(patient.outcome))
+    events.add(patient.subject, after, "DETERIORATION", numeric_value=float(patient.outcome))
+    path = _save_image(rng, root, f"{patient.subject:06d}_after", 3.0 if patient.outcome else -3.0, size)
+    events.add(patient.subject, after + timedelta(hours=int(rng.integers(1, 48))), "IMAGE//CXR", image_path=path)
+
+
+def _save_image(rng: np.random.Generator, root: Path, name: str, severity: float, size: int) -> str:
+    path = root / "images" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chest_image(rng, severity, size).save(path)
+    return path.relative_to(root).as_posix()

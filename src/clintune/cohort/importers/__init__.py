@@ -1,0 +1,1 @@
+"""One file a public data set: a function that writes it as a cohort."""

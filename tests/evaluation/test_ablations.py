@@ -1,0 +1,58 @@
+"""Ablations: which variants there are, and that each is compared with the whole model."""
+
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from clintune.contracts import Predictions
+from clintune.evaluation.ablations import WHOLE, ablate, variants
+from clintune.tasks.binary import Binary
+
+TASK = Binary(label="x")
+
+
+@pytest.mark.parametrize(
+    ("modalities", "names"),
+    [
+        ("a", [WHOLE]),
+        ("ab", [WHOLE, "only a", "only b"]),
+        ("cab", [WHOLE, "only a", "only b", "only c", "without a", "without b", "without c"]),
+    ],
+)
+def test_variants_name_what_is_kept(modalities, names):
+    result = variants(modalities)
+    assert list(result) == names
+    assert len(set(result.values())) == len(names)
+    assert all(result[f"only {m}"] == {m} for m in modalities if f"only {m}" in result)
+    assert all(result[f"without {m}"] == set(modalities) - {m} for m in modalities if f"without {m}" in result)
+
+
+def test_a_modality_that_carries_the_signal_is_missed_and_an_idle_one_is_not():
+    rng = np.random.default_rng(0)
+    targets = (np.arange(200) % 2).astype(np.float32)[:, None]
+    signal = {"image": targets + rng.normal(size=(200, 1)), "note": targets + rng.normal(size=(200, 1)), "idle": 0}
+
+    def predict(kept):
+        logits = sum((signal[name] for name in sorted(kept)), np.zeros((200, 1)))
+        return {
+            "x": Predictions(
+                cohort=np.full(200, "a"),
+                subject_id=np.arange(200),
+                prediction_time=[datetime(2020, 1, 1)] * 200,
+                fold=np.zeros(200, np.int64),
+                targets=targets,
+                probabilities=(1 / (1 + np.exp(-logits))).astype(np.float32),
+            )
+        }
+
+    result = ablate(predict, signal, {"x": TASK.scores}, replicates=200)
+    change = {name: ablation.differences["x"]["auroc"] for name, ablation in result.items()}
+    whole = result[WHOLE].scores["x"]["auroc"].value
+    assert (change[WHOLE].value, change["without idle"].value) == (0, 0)
+    assert change["without image"].high < 0
+    assert change["without note"].high < 0
+    assert result["only idle"].scores["x"]["auroc"].value == 0.5
+    for name, ablation in result.items():
+        assert change[name].value == pytest.approx(ablation.scores["x"]["auroc"].value - whole)
+        assert set(ablation.to_json()) == {"scores", "differences"}

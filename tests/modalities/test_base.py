@@ -1,0 +1,41 @@
+import polars as pl
+import pytest
+import torch
+from torch import nn
+
+from clintune.contracts import Pieces
+from clintune.modalities.base import collate_pieces, has_code
+from clintune.modalities.static import Static
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([], [False, False, False, False]),
+        (["LAB"], [True, False, False, False]),
+        (["LAB//"], [False, True, True, False]),
+        (["LAB//HR", "DRUG"], [False, True, False, True]),
+        (["LAB", "LAB//"], [True, True, True, False]),
+    ],
+)
+def test_codes_match_exactly_unless_they_end_in_two_slashes(codes, expected):
+    table = pl.DataFrame({"code": ["LAB", "LAB//HR", "LAB//HR//2", "DRUG"]})
+    assert table.select(found=has_code(codes))["found"].to_list() == expected
+
+
+def test_ragged_pieces_are_padded_with_zeros():
+    parts = [
+        Pieces(tensors={"ids": torch.full((n, length), n)}, hours=torch.zeros(n))
+        for n, length in [(1, 4), (2, 2), (1, 3)]
+    ]
+    assert collate_pieces(parts)["ids"].tolist() == [[1, 1, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0], [1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(("mode", "trains"), [("frozen", False), ("lora", True), ("full", True)])
+def test_train_leaves_frozen_encoders_and_batch_norms_as_they_are(mode, trains):
+    modality = Static(mode=mode)
+    modality.encoder = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3), nn.BatchNorm1d(3))
+    modality.train()
+    assert [part.training for part in modality.encoder] == [trains, False, False]
+    assert modality.eval() is modality
+    assert not any(part.training for part in modality.modules())

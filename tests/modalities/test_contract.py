@@ -1,0 +1,47 @@
+"""Every modality config keeps the contract, with its own weights where they are here."""
+
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from clintune.core.paths import config_root
+from clintune.testing import check_modality
+
+CONFIGS = config_root() / "configs" / "modality"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+SMALL_DINO = {"model_type": "dinov2", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+CHANGES = {
+    "imaging": {"views": 2, "regions": 2},
+    "imaging_vit": {"source": "random", "config": {**SMALL_DINO, "image_size": 56, "patch_size": 14}},
+    "notes_native": {"source": "bundled:minilm", "revision": None},
+    "wearable": {"tokens": 4},
+}
+
+
+def modality(name):
+    config = OmegaConf.load(CONFIGS / f"{name}.yaml")
+    return instantiate(OmegaConf.merge(config, CHANGES.get(name, {})), _convert_="all")
+
+
+CASES = [(name, what) for name in NAMES for what, _ in check_modality(partial(modality, name), Path())]
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fake")
+    return cache(lambda name: dict(check_modality(partial(modality, name), folder / name)))
+
+
+@pytest.mark.parametrize(("name", "what"), CASES, ids=map("-".join, CASES))
+def test_contract(checks, name, what):
+    checks(name)[what]()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_says_its_place_and_what_each_key_does(name):
+    lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == f"# @package modalities.{name.split('_')[0]}"
+    assert all("  # " in line for line in lines[3:])

@@ -1,0 +1,185 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
+
+from clintune.contracts import Item
+from clintune.core.errors import ConfigError, DataError
+from clintune.modalities.base import collate_pieces
+from clintune.modalities.notes import NativeNotes, Notes
+from clintune.weights import resolve
+
+ITEM = Item(hours=3.0, code="NOTE", where="notes.parquet row 1", text="")
+ROBERTA = {
+    "model_type": "roberta",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 30522,
+    "max_position_embeddings": 40,
+}
+T5 = {"model_type": "t5", "d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32, "vocab_size": 30522}
+MODERN = {**ROBERTA, "model_type": "modernbert", "pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102}
+SENTENCE = st.lists(st.sampled_from(["fever", "cough", "pain", "dyspnoea", "since", "3"]), min_size=1)
+TEXT = st.lists(SENTENCE.map(lambda words: " ".join(words) + "."), min_size=1, max_size=12).map(" ".join)
+
+
+def build(**settings):
+    notes = Notes(**{"source": "bundled:minilm", **settings})
+    notes.build({})
+    return notes.eval()
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return build()
+
+
+def embed(notes, *texts):
+    with torch.no_grad():
+        return notes.encode(collate_pieces([notes.prepare(replace(ITEM, text=text)) for text in texts]))[:, 0]
+
+
+def body(notes, text):
+    """Return the note's tokens chunk by chunk, without special ones."""
+    tensors = notes.prepare(replace(ITEM, text=text)).tensors
+    return [
+        ids[mask.bool()][1:-1].tolist()
+        for ids, mask in zip(tensors["input_ids"], tensors["attention_mask"], strict=True)
+    ]
+
+
+def test_tokens_are_the_mean_embeddings_that_transformers_gives(minilm):
+    folder = resolve("bundled:minilm").path
+    texts = ["Fever and cough since Monday.", "Chest radiograph is clear, no effusion, no pneumothorax."]
+    batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = AutoModel.from_pretrained(folder).eval()(**batch).last_hidden_state
+    means = [row[mask.bool()].mean(0) for row, mask in zip(hidden, batch["attention_mask"], strict=True)]
+    torch.testing.assert_close(embed(minilm, *texts), torch.stack(means), atol=1e-5, rtol=1e-5)
+
+
+def test_sentences_of_like_meaning_are_near_each_other(minilm):
+    found = embed(minilm, "The patient has a fever.", "He is running a high temperature.", "The invoice was paid.")
+    near, far = torch.cosine_similarity(found[0], found[1:])
+    assert near > far + 0.3
+
+
+def test_cls_pooling_takes_the_first_token(minilm):
+    cls = build(pooling="cls")
+    tensors = cls.prepare(replace(ITEM, text="Fever.")).tensors
+    with torch.no_grad():
+        expected = cls.encoder(**tensors).last_hidden_state[:, 0]
+        torch.testing.assert_close(cls.encode(tensors)[:, 0], expected)
+        assert not torch.allclose(minilm.encode(tensors)[:, 0], expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=TEXT, length=st.integers(8, 40), overlap=st.integers(0, 5))
+def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text, length, overlap):
+    notes = Notes(source="bundled:minilm", chunk="tokens", chunk_tokens=length, overlap_tokens=overlap)
+    notes.tokenizer = minilm.tokenizer
+    whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    chunks = body(notes, text)
+    rebuilt = chunks[0]
+    for chunk in chunks[1:]:
+        assert chunk[:overlap] == rebuilt[len(rebuilt) - overlap :]
+        assert len(chunk) > overlap
+        rebuilt = rebuilt + chunk[overlap:]
+    assert rebuilt == whole
+    assert all(len(chunk) == length - 2 for chunk in chunks[:-1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=TEXT, length=st.integers(8, 40))
+def test_chunks_of_sentences_lose_nothing_and_cut_only_what_does_not_fit(minilm, text, length):
+    notes = Notes(source="bundled:minilm", chunk_tokens=length, overlap_tokens=0)
+    notes.tokenizer = minilm.tokenizer
+    whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    chunks = body(notes, text)
+    assert [token for chunk in chunks for token in chunk] == whole
+    stop = minilm.tokenizer.convert_tokens_to_ids(".")
+    rest_of_cut = False
+    for chunk, following in pairwise(chunks):
+        if chunk[-1] != stop:
+            assert len(chunk) == length - 2, "a sentence was cut although it was not longer than a chunk"
+        elif stop in following and not rest_of_cut:
+            assert len(chunk) + following.index(stop) + 1 > length - 2, "the next sentence would have fitted"
+        rest_of_cut = chunk[-1] != stop
+
+
+def test_lines_are_sentences_and_a_long_one_is_cut_with_overlap(minilm):
+    notes = Notes(source="bundled:minilm", chunk_tokens=12, overlap_tokens=2)
+    notes.tokenizer = minilm.tokenizer
+    long = body(notes, "one two three four five six seven eight nine ten eleven twelve thirteen")
+    assert long[0][-2:] == long[1][:2]
+    assert len(body(notes, "Findings:\nno change of the heart size at all\nno effusion of the pleura either")) == 2
+
+
+def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
+    pieces = minilm.prepare(replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5))
+    assert len(pieces) > 4
+    assert pieces.hours.tolist() == [7.5] * len(pieces)
+
+
+@pytest.mark.parametrize("config", [ROBERTA, T5, MODERN], ids=lambda config: config["model_type"])
+def test_any_family_of_encoders_serves_and_padding_changes_nothing(config):
+    notes = build(source="random", config=config, tokenizer="bundled:minilm", chunk_tokens=32, mode="full")
+    short, long = "Fever.", "Fever and a dry cough since Monday, no chest pain."
+    torch.testing.assert_close(embed(notes, short, long)[:1], embed(notes, short), atol=1e-5, rtol=1e-5)
+    assert notes.width == 16
+    tokens = notes.encode(notes.prepare(replace(ITEM, text=long)).tensors)
+    tokens.square().sum().backward()
+    assert [name for name, parameter in notes.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"chunk_tokens": 600}, "chunk_tokens 600 is more than the encoder's 512"),
+        ({"chunk_tokens": 10, "overlap_tokens": 8}, "overlap_tokens 8 leaves nothing new in a chunk of 8"),
+        ({"source": "random", "config": ROBERTA}, "tokenizer"),
+        ({"source": "random"}, "config"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        build(**settings)
+
+
+def test_blank_notes_are_not_claimed_nor_read(minilm):
+    table = pl.DataFrame({"code": ["NOTE//A", "NOTE//B", "X", "X"], "text_value": ["fine", " \n", None, "yes"]})
+    assert table.select(Notes(source="x").claims()).to_series().to_list() == [True, False, False, True]
+    assert table.select(Notes(source="x", codes=["NOTE//"]).claims()).to_series().to_list() == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    for text in (None, " \n"):
+        with pytest.raises(DataError, match=r"notes\.parquet row 1: the note is blank"):
+            minilm.prepare(replace(ITEM, text=text))
+
+
+def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():
+    native = NativeNotes(source="bundled:minilm", max_pieces=6)
+    native.build({})
+    whole = native.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]
+    pieces = native.prepare(replace(ITEM, text="a b c d e f g h"))
+    assert pieces.tensors["ids"].tolist() == [*whole[-5:], native.tokenizer.sep_token_id]
+    assert native.native
+    assert not native.cacheable
+    short = native.prepare(replace(ITEM, text="a b"))
+    assert short.tensors["ids"].tolist() == [*whole[:2], native.tokenizer.sep_token_id]
+
+
+def test_fake_notes_depend_on_the_seed(tmp_path: Path):
+    assert Notes.fake(tmp_path, 3, 1) == Notes.fake(tmp_path, 3, 1)
+    assert [item.text for item in Notes.fake(tmp_path, 3, 1)] != [item.text for item in Notes.fake(tmp_path, 3, 2)]
