@@ -190,7 +190,7 @@ class _TaskChecks:
         known = torch.from_numpy(self.targets)
         unknown = torch.full_like(known, float("nan"))
         loss, count = task.loss(outputs, unknown)
-        assert (float(loss), float(count)) == (0.0, 0.0)
+        assert (loss.item(), count.item()) == (0, 0)
         mixed = torch.cat([known, unknown])
         _assert_close(task.loss(torch.cat([outputs, outputs]), mixed), task.loss(outputs, known))
         (gradient,) = torch.autograd.grad(task.loss(outputs, unknown)[0], outputs)
@@ -237,9 +237,8 @@ class _TaskChecks:
         other.load_state(state)
         assert other.output_names == task.output_names
         targets = torch.from_numpy(self.targets)
-        assert [float(part) for part in other.loss(outputs, targets)] == [
-            float(part) for part in task.loss(outputs, targets)
-        ]
+        for before, after in zip(task.loss(outputs, targets), other.loss(outputs, targets), strict=True):
+            assert torch.equal(before, after)
         assert torch.equal(other.probabilities(outputs), task.probabilities(outputs))
 
     def predictions(self) -> None:
@@ -269,4 +268,4 @@ def _assert_same(first: Pieces, second: Pieces) -> None:
 
 def _assert_close(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(first[0], second[0], rtol=1e-5, atol=1e-5)
-    assert float(first[1]) == float(second[1])
+    assert first[1].item() == second[1].item()

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut, apply_windowing
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from clintune.core.errors import DataError
 from clintune.modalities.images import read_bytes, read_image
@@ -28,6 +28,8 @@ def read(data, suffix=".png"):
 def dicom(pixels, **tags):
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
     dataset = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
     bits = pixels.dtype.itemsize * 8
     dataset.Rows, dataset.Columns = pixels.shape[:2]

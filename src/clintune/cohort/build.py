@@ -176,7 +176,8 @@ def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> 
     with shards.readable(where):
         wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
         rows = wanted.collect(engine="streaming")
-    shards.check_paths(rows, "path", where)
+    if claim.media is not None:
+        shards.check_paths(rows, claim.media, where)
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
 
 

@@ -88,10 +88,13 @@ def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
         return scan.select(pl.col(SUBJECT).unique().sort()).collect(engine="streaming").to_series()
 
 
-def check_paths(rows: pl.DataFrame, column: str, where: str) -> None:
-    """Raise DataError where a media path is absolute or climbs out of the cohort's folder."""
-    path = pl.col(column)
-    outside = rows.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
+def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
+    """Raise DataError where a media path is absolute or climbs out of the cohort's folder.
+
+    `paths` has columns path and the row number; `column` is what the shard calls the path.
+    """
+    path = pl.col("path")
+    outside = paths.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
     if len(outside):
         row = outside[ROW].sort()[0]
         raise DataError(f"{where}: row {row}: column {column} leaves the cohort's folder; make the path relative to it")

@@ -1,8 +1,9 @@
 """Recordings of wearables and bedside monitors: read from several formats, brought to one rate, cut into windows."""
 
+import warnings
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import floor
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ class Signal:
         ratio = rate_hz / self.rate_hz
         if abs(ratio - 1) < 1e-3:
             return self
-        length = max(1, floor(self.num_samples * ratio + 1e-6))
+        length = ceil(self.num_samples * ratio - 1e-6)
         if ratio > 1:
             places = np.minimum(((np.arange(length) + 0.5) / ratio).astype(np.int64), self.num_samples - 1)
             return replace(self, values=self.values[:, places], rate_hz=rate_hz)
@@ -151,7 +152,9 @@ def _read_table(path: Path, where: str) -> Signal:
 
 def _read_wfdb(path: Path, where: str) -> Signal:
     try:
-        import wfdb
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of its own use of pandas
+            import wfdb
     except ImportError as error:
         raise ConfigError("reading WFDB records needs wfdb; pip install clintune[wfdb]") from error
     record = wfdb.rdrecord(str(path.with_suffix("")))

@@ -30,7 +30,7 @@ def chest_image(rng: np.random.Generator, severity: float, size: int) -> Image.I
     image = 0.62 * body - 0.45 * lungs + 0.1 * heart + 0.14 * spine + 0.07 * ribs * body
     image += 0.38 * _opacities(rng, severity, x, y, build) * lungs
     image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.05) * rng.standard_normal(x.shape, np.float32)
-    image = rng.uniform(0.75, 1.25) * image + rng.uniform(-0.08, 0.12)
+    image = rng.uniform(0.8, 1.2) * image + rng.uniform(-0.06, 0.08)
     return Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
 
 

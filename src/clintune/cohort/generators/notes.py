@@ -108,11 +108,9 @@ _REVEALING = {
 
 
 def progress_note(rng: np.random.Generator, severity: float) -> str:
-    """Return a note of a patient whose standard normal `severity` it describes; one in six is long."""
-    lines = [_say(rng, _BREATH, severity), _say(rng, _COURSE, severity)]
-    if rng.random() < 0.5:
-        lines.append(_say(rng, _BREATH, severity))
-    num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 6 else int(rng.integers(1, 4))
+    """Return a note of a patient whose standard normal `severity` it describes; one in eight is long."""
+    lines = [_say(rng, levels, severity) for levels in (_BREATH, _BREATH, _COURSE)]
+    num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 8 else int(rng.integers(1, 3))
     lines += [str(line) for line in rng.choice(_NEUTRAL, num_neutral, replace=False)]
     return " ".join([str(rng.choice(_OPENING)), *(lines[place] for place in rng.permutation(len(lines)))])
 
@@ -123,5 +121,5 @@ def outcome_note(outcome: bool) -> str:
 
 
 def _say(rng: np.random.Generator, levels: tuple[tuple[str, ...], ...], severity: float) -> str:
-    level = int(np.digitize(severity + 0.2 * rng.standard_normal(), (-0.84, -0.25, 0.25, 0.84)))
+    level = int(np.digitize(severity + 0.1 * rng.standard_normal(), (-0.84, -0.25, 0.25, 0.84)))
     return str(rng.choice(levels[level]))

@@ -7,6 +7,7 @@ come close to certainty. Rows after the prediction time give the outcome away: a
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,9 @@ from clintune.cohort.writer import (
 _NOISE = 0.4
 _THRESHOLD = 0.4
 _MISSING = 0.1
+_STEPS = 1.2207440846057596 ** -np.arange(1.0, 4.0)
+"""Steps of an additive sequence (Roberts, 2018) that fills the cube evenly: factors are balanced in any run of
+subjects, so that what a split of 150 shows is the design and not the luck of the draw."""
 _FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 _SHARDS = 4
 
@@ -53,7 +57,7 @@ def write_quickstart(
     the seed and its number alone.
     """
     events = Events(media=["image_path", "waveform_path"])
-    patients = [_draw(np.random.default_rng((seed, number)), number) for number in range(1, subjects + 1)]
+    patients = [_draw(seed, number) for number in range(1, subjects + 1)]
     for patient in patients:
         rng = np.random.default_rng((seed, patient.subject, 1))
         _add_facts(rng, events, patient)
@@ -67,18 +71,19 @@ def write_quickstart(
     write_tables(root, "quickstart", events.table(), _SHARDS)
     rows = [(patient.subject, patient.time, patient.outcome) for patient in patients]
     write_labels(root, "deterioration", pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"))
-    order = np.random.default_rng((seed,)).permutation(subjects) / subjects
-    named = np.select([order < 0.6, order < 0.75], [train_split, tuning_split], held_out_split)
-    write_splits(root, {patient.subject: str(split) for patient, split in zip(patients, named, strict=True)})
+    ends = {train_split: 0.6, tuning_split: 0.75, held_out_split: 1.0}
+    place = {patient.subject: patient.subject / subjects for patient in patients}
+    write_splits(root, {who: next(split for split, end in ends.items() if at <= end) for who, at in place.items()})
 
 
-def _draw(rng: np.random.Generator, subject: int) -> _Patient:
-    factors = rng.standard_normal(3)
+def _draw(seed: int, subject: int) -> _Patient:
+    shift = np.random.default_rng((seed,)).random(3)
+    rng = np.random.default_rng((seed, subject, 0))
+    note, image, signal = (NormalDist().inv_cdf(place) for place in (shift + subject * _STEPS) % 1)
     observed = rng.random(3) >= _MISSING
     observed[rng.integers(3)] = True
-    outcome = factors.sum() + _NOISE * rng.standard_normal() > _THRESHOLD
+    outcome = note + image + signal + _NOISE * rng.standard_normal() > _THRESHOLD
     time = _FIRST + timedelta(minutes=int(rng.integers(3 * 365 * 1440)))
-    note, image, signal = factors.tolist()
     return _Patient(subject, time, (note, image, signal), tuple(observed.tolist()), bool(outcome))
 
 

@@ -1,0 +1,186 @@
+import math
+import pickle
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from cohort_samples import T0, Reader, at, declare_media, labels, open_index, write_shard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clintune.core.errors import DataError
+
+MINUTES = st.one_of(st.none(), st.integers(0, 240))
+ROWS = st.lists(st.tuples(st.integers(1, 4), MINUTES, st.sampled_from(["a//x", "a//y", "b//z"])), max_size=40)
+KEYS = st.lists(st.tuples(st.integers(1, 4), st.integers(-5, 260)), min_size=1, max_size=12, unique=True)
+
+
+def visible(rows, subject, minute, prefix, lookback_minutes):
+    """Return (code, number, hours) of what a sample may see, oldest first, by looking at each row in turn."""
+    seen = []
+    for number, (owner, when, code) in enumerate(rows):
+        if owner != subject or not code.startswith(prefix):
+            continue
+        if when is None:
+            seen.append((-math.inf, number, code, 0.0))
+        elif when <= minute and (lookback_minutes is None or when >= minute - lookback_minutes):
+            seen.append((when, number, code, (minute - when) / 60))
+    return [(code, float(number), hours) for _, number, code, hours in sorted(seen)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, KEYS, st.sampled_from([None, 0, 30, 90]))
+def test_a_sample_sees_static_rows_and_what_lies_between_look_back_and_prediction_time(rows, keys, lookback):
+    keys = [key for key in keys if key[0] in {row[0] for row in rows}]
+    if not keys:
+        return
+    numbered = [(*row, float(number)) for number, row in enumerate(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for shard in (0, 1):
+            write_shard(root / f"data/{shard}.parquet", [row for row in numbered if row[0] % 2 == shard])
+        readers = {"a": Reader("a//"), "b": Reader("b//"), "none": Reader("z")}
+        hours = None if lookback is None else lookback / 60
+        index = open_index(root, {"task": labels(*((*key, [1.0]) for key in keys))}, readers, hours)
+
+        assert list(zip(index.subject_ids, index.prediction_times.tolist(), strict=True)) == [
+            (subject, at(minute)) for subject, minute in sorted(keys)
+        ]
+        for sample, (subject, minute) in zip(map(index.__getitem__, range(len(index))), sorted(keys), strict=True):
+            for name, reader in readers.items():
+                expected = visible(rows, subject, minute, reader.prefix, lookback)
+                found = [(item.code, item.value, item.hours) for item in sample.items[name]]
+                assert found == [(code, number, pytest.approx(hours)) for code, number, hours in expected]
+                assert index.num_items(name)[int(sample.key.split("#")[1])] == len(expected)
+        for name in readers:
+            every = [item.value for row in range(len(index)) for item in index[row].items[name]]
+            distinct = [item.value for item in index.items(name, range(len(index)))]
+            assert sorted(distinct) == sorted(set(every))
+
+
+def test_an_item_one_microsecond_late_is_not_seen(tmp_path):
+    table = pl.DataFrame(
+        {
+            "subject_id": [1, 1],
+            "time": [T0, T0 + timedelta(microseconds=1)],
+            "code": ["now", "late"],
+        }
+    )
+    (tmp_path / "data").mkdir()
+    table.write_parquet(tmp_path / "data/0.parquet")
+    index = open_index(tmp_path, {"task": labels((1, 0, [1.0]))})
+    assert [item.code for item in index[0].items["codes"]] == ["now"]
+
+
+def test_samples_are_the_union_of_the_tasks_and_missing_labels_are_nan(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (2, 0, "a", 1.0)])
+    tasks = {"one": labels((1, 5, [1.0]), (2, 5, None)), "two": labels((1, 5, [0.0, 1.0]), (1, 9, [1.0, 0.0]))}
+    index = open_index(tmp_path, {**tasks, "absent": None})
+    assert index.subject_ids.tolist() == [1, 1, 2]
+    np.testing.assert_array_equal(index.targets("one"), np.array([[1], [np.nan], [np.nan]], np.float32))
+    np.testing.assert_array_equal(index.targets("two"), np.array([[0, 1], [1, 0], [np.nan] * 2], np.float32))
+    assert index.targets("absent").shape == (3, 0)
+    np.testing.assert_array_equal(index[1].targets["two"], np.array([1, 0], np.float32))
+
+
+def test_an_item_names_its_row_its_file_and_its_media(tmp_path):
+    declare_media(tmp_path, "image_path")
+    rows = [(1, 3, "IMAGE", None), (1, 2, "NOTE", math.nan)]
+    write_shard(tmp_path / "data/part/0.parquet", rows, text_value=[None, "ill"], image_path=["images/x.png", None])
+    readers = {"notes": Reader("NOTE"), "imaging": Reader("IMAGE", "image_path")}
+    sample = open_index(tmp_path, {"task": labels((1, 3, [1.0]))}, readers)[0]
+    (note,), (image,) = sample.items["notes"], sample.items["imaging"]
+    assert (note.text, note.value, note.path, note.where) == ("ill", None, None, "data/part/0.parquet: row 1")
+    assert image.path == tmp_path / "images/x.png"
+    assert sample.key == "made_up#0"
+    assert "ill" not in repr(note)
+
+
+def test_a_shard_without_the_media_column_has_no_items_of_it(tmp_path):
+    declare_media(tmp_path, "image_path")
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "IMAGE", None)], image_path=["x.png"])
+    write_shard(tmp_path / "data/1.parquet", [(2, 0, "IMAGE", None)])
+    keys = labels((1, 1, [1.0]), (2, 1, [1.0]))
+    index = open_index(tmp_path, {"task": keys}, {"imaging": Reader("IMAGE", "image_path")})
+    assert index.num_items("imaging").tolist() == [1, 0]
+
+
+def test_the_index_is_built_again_only_when_an_input_changes(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
+    tasks = {"task": labels((1, 5, [1.0]))}
+    first = open_index(tmp_path, tasks)
+    built = (first.folder / "index.json").stat().st_mtime_ns
+    again = open_index(tmp_path, tasks)
+    assert again.folder == first.folder
+    assert (again.folder / "index.json").stat().st_mtime_ns == built
+
+    changed = [
+        open_index(tmp_path, {"task": labels((1, 5, [0.0]))}),
+        open_index(tmp_path, tasks, lookback_hours=1),
+        open_index(tmp_path, tasks, {"codes": Reader("a")}),
+    ]
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (1, 1, "a", 1.0)])
+    changed.append(open_index(tmp_path, tasks))
+    assert len({first.fingerprint, *(index.fingerprint for index in changed)}) == 5
+    assert changed[-1].num_items("codes").tolist() == [2]
+
+
+def test_a_pickled_index_reads_the_same(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (1, None, "b", None)])
+    index = open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+    copy = pickle.loads(pickle.dumps(index))
+    assert copy[0].items == index[0].items
+    with pytest.raises(IndexError):
+        copy[1]
+
+
+def test_times_of_other_units_and_zones_are_cut_alike(tmp_path):
+    moments = pl.Series("time", [T0, T0 + timedelta(hours=2)])
+    variants = [
+        moments.cast(pl.Datetime("ms")),
+        moments.cast(pl.Datetime("ns")),
+        moments.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"),
+    ]
+    for number, times in enumerate(variants):
+        root = tmp_path / str(number)
+        (root / "data").mkdir(parents=True)
+        pl.DataFrame({"subject_id": [1, 1], "time": times, "code": ["a", "b"]}).write_parquet(root / "data/0.parquet")
+        sample = open_index(root, {"task": labels((1, 60, [1.0]))})[0]
+        assert [(item.code, item.hours) for item in sample.items["codes"]] == [("a", 1.0)]
+
+
+def test_a_subject_in_two_shards_is_refused_naming_both(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (2, 0, "a", 1.0)])
+    write_shard(tmp_path / "data/1.parquet", [(2, 0, "a", 1.0)])
+    with pytest.raises(DataError, match=r"data/0\.parquet and data/1\.parquet"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+    assert not list((tmp_path / "cache/index").glob("*/"))
+
+
+def test_labels_of_unknown_subjects_are_refused_with_their_count(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
+    with pytest.raises(DataError, match="2 subjects labelled for task without a row in data"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]), (77, 5, [1.0]), (78, 5, [1.0])), "other": None})
+
+
+def test_a_cohort_without_any_label_is_refused(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
+    with pytest.raises(DataError, match="no label file has a row for one, two"):
+        open_index(tmp_path, {"one": None, "two": labels()})
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "images/../../x.png"])
+def test_a_media_path_outside_the_cohort_is_refused(tmp_path, path):
+    declare_media(tmp_path, "image_path")
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "I", None), (1, 0, "I", None)], image_path=["..x.png", path])
+    with pytest.raises(DataError, match=r"data/0\.parquet: row 1: column image_path leaves the cohort's folder"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))}, {"imaging": Reader("I", "image_path")})
+
+
+def test_a_media_column_that_is_not_declared_is_refused(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "I", None)], image_path=["x.png"])
+    with pytest.raises(DataError, match="additional_value_modality_columns"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))}, {"imaging": Reader("I", "image_path")})

@@ -1,0 +1,75 @@
+import polars as pl
+import pytest
+from cohort_samples import T0, Reader, labels, open_index
+
+from clintune.core.errors import DataError
+
+GOOD = pl.DataFrame({"subject_id": [1, 1], "time": [T0, None], "code": ["a", "b"]})
+
+
+class NeedsUnit(Reader):
+    def claims(self):
+        return pl.col("unit") == "mg"
+
+
+def open_with(root, table, reader=None):
+    (root / "data").mkdir()
+    table.write_parquet(root / "data/0.parquet")
+    return open_index(root, {"task": labels((1, 5, [1.0]))}, {"codes": reader or Reader()})
+
+
+@pytest.mark.parametrize("column", ["subject_id", "time", "code"])
+def test_a_missing_column_is_named_with_its_file(tmp_path, column):
+    with pytest.raises(DataError, match=rf"data/0\.parquet: lacks column {column}"):
+        open_with(tmp_path, GOOD.drop(column))
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"), [("subject_id", pl.String), ("time", pl.Date), ("time", pl.String), ("code", pl.Binary)]
+)
+def test_a_type_that_cannot_stand_for_the_standards_is_refused(tmp_path, column, kind):
+    with pytest.raises(DataError, match=rf"data/0\.parquet: column {column} is .*cast it"):
+        open_with(tmp_path, GOOD.with_columns(pl.col(column).cast(kind)))
+
+
+@pytest.mark.parametrize("column", ["subject_id", "code"])
+def test_a_null_where_a_value_must_stand_is_named_with_its_row(tmp_path, column):
+    table = GOOD.with_columns(pl.when(pl.int_range(pl.len()) != 1).then(pl.col(column)).alias(column))
+    with pytest.raises(DataError, match=rf"data/0\.parquet: row 1: column {column} is null"):
+        open_with(tmp_path, table)
+
+
+def test_narrow_and_categorical_types_are_read(tmp_path):
+    table = GOOD.with_columns(pl.col("subject_id").cast(pl.Int32), pl.col("code").cast(pl.Categorical))
+    assert [item.code for item in open_with(tmp_path, table)[0].items["codes"]] == ["b", "a"]
+
+
+def test_a_column_that_a_modality_reads_and_the_data_lack_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"data/0\.parquet: lacks column unit"):
+        open_with(tmp_path, GOOD, NeedsUnit())
+
+
+def test_a_modality_may_read_extension_columns(tmp_path):
+    index = open_with(tmp_path, GOOD.with_columns(unit=pl.Series(["mg", "kg"])), NeedsUnit())
+    assert [item.code for item in index[0].items["codes"]] == ["a"]
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/0.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(DataError, match=r"data/0\.parquet: not a readable Parquet file"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+
+
+def test_a_cohort_without_data_and_one_that_is_not_there_are_told_apart(tmp_path):
+    with pytest.raises(DataError, match="holds no Parquet file"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+    with pytest.raises(DataError, match="is not a folder"):
+        open_index(tmp_path / "nowhere", {"task": labels((1, 5, [1.0]))})
+
+
+def test_dataset_metadata_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata/dataset.json").write_text("{")
+    with pytest.raises(DataError, match=r"dataset\.json: not a JSON object"):
+        open_with(tmp_path, GOOD)

@@ -1,0 +1,193 @@
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clintune.cohort.splits import assign_folds, fold_splits, read_folds, subject_splits
+from clintune.config.schema import Splits
+from clintune.core.errors import ConfigError, DataError
+
+IDS = st.lists(st.integers(1, 10**9), min_size=10, max_size=150)
+FRACTIONS = st.tuples(st.floats(0, 0.4), st.floats(0, 0.4))
+
+
+@dataclass
+class Index:
+    """The part of a sample index that splits read."""
+
+    subject_ids: np.ndarray
+    root: Path = Path("/nowhere")
+
+
+def index_of(ids, root=Path("/nowhere")):
+    return Index(np.sort(np.array(ids, np.int64)), root)
+
+
+def labels_of(index, number=2):
+    """Return a label a subject, on each of its samples."""
+    return ((index.subject_ids * 2654435761 >> 7) % number).astype(np.float32)[:, None]
+
+
+def parts_of(index, part):
+    """Return the set of parts that each subject's samples are in."""
+    return [set(part[index.subject_ids == subject].tolist()) for subject in np.unique(index.subject_ids)]
+
+
+@given(IDS, FRACTIONS, st.integers(0, 5), st.booleans())
+def test_no_subject_is_in_two_splits_and_draws_repeat(ids, fractions, seed, stratified):
+    index, splits = index_of(ids), Splits(tuning=fractions[0], held_out=fractions[1], seed=seed)
+    labels = labels_of(index) if stratified else None
+    drawn = subject_splits(index, splits, labels)
+    assert all(len(parts) == 1 for parts in parts_of(index, drawn))
+    np.testing.assert_array_equal(drawn, subject_splits(index, splits, labels))
+
+
+@given(IDS, IDS, FRACTIONS)
+def test_new_subjects_move_no_old_one(ids, new, fractions):
+    splits = Splits(tuning=fractions[0], held_out=fractions[1])
+    before, after = index_of(ids), index_of(ids + new)
+    where = dict(zip(after.subject_ids.tolist(), subject_splits(after, splits).tolist(), strict=True))
+    assert [where[subject] for subject in before.subject_ids.tolist()] == subject_splits(before, splits).tolist()
+
+
+def test_fractions_and_seeds_do_what_they_say():
+    index = index_of(range(20_000))
+    drawn = subject_splits(index, Splits(tuning=0.1, held_out=0.25))
+    assert np.mean(drawn == "tuning") == pytest.approx(0.1, abs=0.01)
+    assert np.mean(drawn == "held_out") == pytest.approx(0.25, abs=0.01)
+    other = subject_splits(index, Splits(tuning=0.1, held_out=0.25, seed=1))
+    assert np.mean((drawn == "held_out") & (other == "held_out")) == pytest.approx(0.25**2, abs=0.01)
+
+
+@given(IDS, FRACTIONS, st.integers(1, 4))
+def test_each_stratum_has_its_share_of_each_split(ids, fractions, strata):
+    index = index_of(sorted(set(ids)))
+    labels = labels_of(index, strata)
+    drawn = subject_splits(index, Splits(tuning=fractions[0], held_out=fractions[1]), labels)
+    for value in range(strata):
+        of_stratum = drawn[labels[:, 0] == value]
+        assert abs(np.sum(of_stratum == "held_out") - len(of_stratum) * fractions[1]) <= 1
+        assert abs(np.sum(of_stratum == "tuning") - len(of_stratum) * fractions[0]) <= 2
+
+
+@given(IDS.filter(lambda ids: len(set(ids)) >= 5), st.integers(2, 5), st.integers(0, 3), st.booleans())
+def test_folds_hold_whole_subjects_in_equal_numbers(ids, folds, repeat, stratified):
+    index = index_of(ids)
+    labels = labels_of(index, 3) if stratified else None
+    drawn = assign_folds(index, folds, 0, repeat, labels)
+    assert all(len(parts) == 1 for parts in parts_of(index, drawn))
+    subjects, first = np.unique(index.subject_ids, return_index=True)
+    sizes = np.bincount(drawn[first], minlength=folds)
+    assert sizes.max() - sizes.min() <= 1
+    if stratified:
+        for value in range(3):
+            sizes = np.bincount(drawn[first][labels[first, 0] == value], minlength=folds)
+            assert sizes.max() - sizes.min() <= 1
+
+
+def test_repeats_draw_other_folds():
+    index = index_of(range(200))
+    draws = [assign_folds(index, 5, 0, repeat) for repeat in range(3)]
+    assert all(np.mean(draws[0] == other) < 0.4 for other in draws[1:])
+
+
+def test_tiny_strata_survivors_and_many_columns_are_balanced():
+    index = index_of(range(60))
+    survival = np.column_stack([np.linspace(1, 900, 60), np.arange(60) % 2]).astype(np.float32)
+    survival[::7] = np.nan
+    drawn = assign_folds(index, 5, 0, stratify=survival)
+    assert np.bincount(drawn).tolist() == [12] * 5
+    rare = np.zeros((60, 1), np.float32)
+    rare[3] = 1
+    assert np.bincount(assign_folds(index, 5, 0, stratify=rare)).tolist() == [12] * 5
+
+
+@settings(max_examples=30)
+@given(IDS.filter(lambda ids: len(set(ids)) >= 5), st.integers(0, 4), st.floats(0, 0.5))
+def test_a_fold_is_held_out_whole_and_tuning_comes_from_the_others(ids, fold, fraction):
+    index = index_of(ids)
+    folds = assign_folds(index, 5, 0)
+    drawn = fold_splits(index, folds, fold, fraction, 0, labels_of(index))
+    assert ((drawn == "held_out") == (folds == fold)).all()
+    assert all(len(parts) == 1 for parts in parts_of(index, drawn))
+    rest = len(np.unique(index.subject_ids[folds != fold]))
+    assert abs(len(np.unique(index.subject_ids[drawn == "tuning"])) - fraction * rest) <= 1
+
+
+def test_linked_subjects_never_part():
+    with tempfile.TemporaryDirectory() as folder:
+        index = index_of(range(100), Path(folder))
+        (index.root / "metadata").mkdir()
+        pairs = pl.DataFrame({"subject_id": range(50), "unit": [number - number % 2 for number in range(50)]})
+        pairs.write_parquet(index.root / "metadata/linked_subjects.parquet")
+        for drawn in (
+            subject_splits(index, Splits(tuning=0.3, held_out=0.3)),
+            subject_splits(index, Splits(tuning=0.3, held_out=0.3), labels_of(index)),
+            assign_folds(index, 5, 0),
+            fold_splits(index, assign_folds(index, 5, 0), 1, 0.3, 0),
+        ):
+            assert (drawn[:50:2] == drawn[1:50:2]).all()
+            assert len(set(drawn[50:].tolist())) > 1
+        with pytest.raises(DataError, match="linked_subjects"):
+            fold_splits(index, np.arange(100) % 5, 1, 0.3, 0)
+
+
+def write_splits(index, subjects, splits):
+    (index.root / "metadata").mkdir(exist_ok=True)
+    table = pl.DataFrame({"subject_id": subjects, "split": splits})
+    table.write_parquet(index.root / "metadata/subject_splits.parquet")
+
+
+def test_the_cohorts_own_splits_are_taken(tmp_path):
+    index = index_of([3, 1, 1, 2], tmp_path)
+    write_splits(index, [9, 3, 2, 1], ["train", "tuning", "held_out", "train"])
+    assert subject_splits(index, Splits()).tolist() == ["train", "train", "held_out", "tuning"]
+
+
+@pytest.mark.parametrize(
+    ("subjects", "splits", "message"),
+    [
+        ([1, 2], ["train", "test"], "row 1: column split is none of train, tuning, held_out"),
+        ([1, 2], ["train", None], "row 1: column split is none of"),
+        ([1, 2, 1], ["train", "train", "held_out"], "row 0 has a subject with another row"),
+        ([1], ["train"], "1 subjects with samples have no split"),
+        (["1", "2"], ["train", "train"], "column subject_id is String"),
+    ],
+)
+def test_splits_that_break_the_contract_are_refused(tmp_path, subjects, splits, message):
+    index = index_of([1, 2], tmp_path)
+    write_splits(index, subjects, splits)
+    with pytest.raises(DataError, match=message):
+        subject_splits(index, Splits())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_folds_are_read_from_csv_and_parquet(tmp_path, suffix):
+    index = index_of([1, 2, 2], tmp_path)
+    table = pl.DataFrame({"subject_id": [2, 1, 7], "fold": [4, 0, 1]})
+    getattr(table, f"write_{suffix}")(tmp_path / f"folds.{suffix}")
+    assert read_folds(Path(f"folds.{suffix}"), index).tolist() == [0, 4, 4]
+    with pytest.raises(DataError, match="1 subjects with samples have no fold"):
+        read_folds(tmp_path / f"folds.{suffix}", index_of([1, 3]))
+
+
+def test_files_of_folds_that_cannot_be_used_are_named(tmp_path):
+    index = index_of([1, 2], tmp_path)
+    (tmp_path / "a.csv").write_text("subject_id,part\n1,0\n")
+    with pytest.raises(DataError, match=r"a\.csv: lacks column fold"):
+        read_folds(Path("a.csv"), index)
+    with pytest.raises(DataError, match=r"b\.parquet: cannot be read"):
+        read_folds(Path("b.parquet"), index)
+
+
+def test_settings_that_leave_nothing_to_train_on_are_refused():
+    index = index_of([1, 2])
+    with pytest.raises(ConfigError, match="leave nothing to train on"):
+        subject_splits(index, Splits(tuning=0.5, held_out=0.5))
+    with pytest.raises(ConfigError, match="3 folds for 2 subjects"):
+        assign_folds(index, 3, 0)

@@ -1,0 +1,82 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clintune.contracts import Item
+from clintune.modalities.base import collate_pieces
+from clintune.modalities.static import Static
+
+YEAR = 24 * 365.25
+
+
+def item(code, value=None, hours=0.0):
+    return Item(hours=hours, code=code, where="static.parquet row 0", value=value)
+
+
+def build(items, **settings):
+    static = Static(**settings)
+    static.build(static.fit(items))
+    return static.eval()
+
+
+def prepared(static, *items):
+    return {name: tensor.tolist() for name, tensor in collate_pieces([static.prepare(each) for each in items]).items()}
+
+
+def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
+    table = pl.DataFrame({"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]})
+    claims = [
+        table.select(Static(codes=codes).claims()).to_series().to_list() for codes in (None, ["LAB//"], ["LAB//HR"])
+    ]
+    assert claims == [[True, True, *more, False] for more in ([False, False], [True, True], [True, False])]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_statistics_are_mean_and_deviation_by_code(values):
+    found = Static().fit([*(item("A", value) for value in values), item("B"), item("A", float("nan"))])["codes"]
+    assert found["B"] == {"mean": None, "std": None}
+    assert found["A"]["mean"] == pytest.approx(np.mean(values), rel=1e-6, abs=1e-6)
+    deviation = np.std(values)
+    assert found["A"]["std"] == pytest.approx(deviation if deviation > 1e-4 else found["A"]["std"], rel=1e-4)
+
+
+def test_the_birth_is_the_age_at_the_prediction_time():
+    train = [item("MEDS_BIRTH", hours=age * YEAR) for age in (40, 60)]
+    assert Static().fit(train)["codes"]["MEDS_BIRTH"] == {"mean": pytest.approx(50), "std": pytest.approx(10)}
+    found = prepared(build(train), item("MEDS_BIRTH", hours=65 * YEAR))
+    assert found == {"code": [1], "value": [pytest.approx(1.5)], "has_value": [1.0]}
+    assert not Static.cached
+
+
+def test_values_are_standardised_clipped_and_absent_when_not_finite():
+    static = build([item("A", 1.0), item("A", 3.0), item("B")])
+    found = prepared(
+        static, *(item("A", value) for value in (2.5, 1e9, -1e9, float("nan"), float("inf"), None)), item("B", 4.0)
+    )
+    assert found["value"] == [0.5, 5.0, -5.0, 0.0, 0.0, 0.0, 0.0]
+    assert found["has_value"] == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert found["code"] == [1, 1, 1, 1, 1, 1, 2]
+
+
+def test_the_newest_row_of_each_code_is_kept_in_order():
+    items = [item("A", 1.0, 9.0), item("B", 1.0, 8.0), item("A", 2.0, 7.0), item("C", 1.0, 1.0)]
+    assert Static().select(items) == [items[1], items[2], items[3]]
+
+
+def test_a_code_never_seen_in_training_says_exactly_nothing():
+    static = build([item("A", 1.0), item("A", 3.0)])
+    pieces = [static.prepare(item("NEW", 2.0)), static.prepare(item("A", 2.0)), static.prepare(item("A"))]
+    with torch.no_grad():
+        unknown, present, absent = static.encode(collate_pieces(pieces))[:, 0]
+    assert not unknown.any()
+    assert not torch.allclose(present, absent)
+
+
+@pytest.mark.parametrize("values", [[1.0, 3.0], [None, None]])
+def test_every_part_trains(values):
+    static = build([item("A", value) for value in values])
+    static.encode(static.prepare(item("A", 2.5)).tensors).square().sum().backward()
+    assert [name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()] == []

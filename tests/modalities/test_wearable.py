@@ -1,0 +1,168 @@
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pytest
+import torch
+
+from clintune.contracts import Item
+from clintune.core.errors import ConfigError, DataError
+from clintune.modalities.base import collate_pieces
+from clintune.modalities.signal_encoders import SignalEncoder
+from clintune.modalities.signals import Signal, write_npz
+from clintune.modalities.wearable import Wearable
+
+START = datetime(2020, 1, 1, 18, 0)
+HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32}
+KINDS = ["patch_transformer", "cnn", "gru"]
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(name="a", start=START, rate_hz=1 / 3600, **channels):
+        path = tmp_path / f"{name}.npz"
+        values = np.array(list(channels.values()), dtype=np.float32)
+        write_npz(path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=start))
+        return Item(hours=10.0, code="WEARABLE", where=f"row {name}", path=path)
+
+    return save
+
+
+def build(items, **settings):
+    wearable = Wearable(**{**HOURLY, **settings})
+    wearable.build(wearable.fit(items))
+    return wearable.eval()
+
+
+def test_statistics_are_mean_and_deviation_of_the_observed_samples(save):
+    items = [save("a", x=[1, 2, np.nan], y=[0, 0, 0]), save("b", x=[6, 3, np.nan])]
+    found = Wearable(**HOURLY).fit(items)
+    assert found["channels"] == ["x", "y"]
+    np.testing.assert_allclose(found["mean"], [3, 0])
+    np.testing.assert_allclose(found["std"], [np.std([1, 2, 6, 3]), 1])
+    logged = Wearable(**HOURLY, transform="log1p").fit([save("c", x=[-1, 1, np.e - 1, 0])])
+    np.testing.assert_allclose(logged["mean"], [0.25], atol=1e-6)
+
+
+def test_windows_are_cut_from_the_end_and_count_hours_from_their_own_end(save):
+    item = save(x=np.arange(60.0))
+    pieces = build([item], max_pieces=2).prepare(item)
+    assert pieces.hours.tolist() == [34.0, 10.0]
+    standard = (np.arange(60) - np.arange(60).mean()) / np.arange(60).std()
+    np.testing.assert_allclose(pieces.tensors["signal"].flatten(), standard[12:], rtol=1e-5)
+    whole = build([item]).prepare(item)
+    assert whole.hours.tolist() == [58.0, 34.0, 10.0]
+    assert whole.tensors["observed"].sum((1, 2)).tolist() == [12, 24, 24]
+    assert not whole.tensors["observed"][0, 0, :12].any()
+
+
+def test_a_gap_is_zero_and_masked_and_changes_nothing_beside_it(save):
+    values = np.random.default_rng(0).normal(5, 2, 24)
+    train, full = save("train", x=values), save("full", x=values)
+    holes = values.copy()
+    holes[[3, 7, 8]] = np.nan
+    wearable = build([train])
+    whole, gapped = wearable.prepare(full).tensors, wearable.prepare(save("gap", x=holes)).tensors
+    expected = whole["signal"].clone()
+    expected[..., [3, 7, 8]] = 0
+    torch.testing.assert_close(gapped["signal"], expected)
+    assert torch.equal(gapped["observed"] == 0, expected == 0)
+    assert torch.equal(gapped["clock"], whole["clock"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_patches_that_are_gaps_leave_the_token_as_if_nothing_stood_there(save, kind):
+    values = np.random.default_rng(0).normal(5, 2, 24)
+    wearable = build([save("train", x=values)], encoder=kind)
+    values[8:16] = np.nan
+    tensors = dict(wearable.prepare(save("gap", x=values)).tensors)
+    with torch.no_grad():
+        token = wearable.encode(tensors)
+        tensors["clock"] = tensors["clock"].clone()
+        tensors["clock"][..., 8:16] = 9.0
+        torch.testing.assert_close(wearable.encode(tensors), token)
+        tensors["clock"][..., 0] = 9.0
+        assert not torch.allclose(wearable.encode(tensors), token)
+
+
+def test_the_clock_is_that_of_the_window_and_zero_where_unknown(save):
+    item = save(x=np.ones(30))
+    clock = build([item]).prepare(item).tensors["clock"]
+    hours = (18 + 6 + np.arange(24)) % 24 * 2 * np.pi / 24
+    np.testing.assert_allclose(clock[1], [np.sin(hours), np.cos(hours)], atol=1e-5)
+    unknown = save("b", start=None, x=np.ones(30))
+    assert not build([item]).prepare(unknown).tensors["clock"].any()
+
+
+def test_channels_are_those_of_training_or_those_listed(save):
+    train, other = save("a", x=[1.0, 2], y=[1.0, 5]), save("b", y=[1.0, 5], z=[0.0, 1])
+    wearable = build([train])
+    with pytest.raises(DataError, match="row b: no training recording has channel z"):
+        wearable.prepare(other)
+    assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
+    listed = build([train], channels=["y"])
+    assert listed.prepare(other).tensors["signal"].shape == (1, 1, 24)
+    with pytest.raises(DataError, match="row d: the recording has no sample of y"):
+        listed.prepare(save("d", x=[1.0, 2]))
+
+
+def test_unreadable_recordings_do_not_stop_the_statistics_unless_all_are(save):
+    good, bad = save("good", x=[1.0, 3]), Item(hours=0, code="", where="row bad")
+    assert Wearable(**HOURLY).fit([bad, good]) == Wearable(**HOURLY).fit([good])
+    with pytest.raises(DataError, match="row bad"):
+        Wearable(**HOURLY).fit([bad])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_minutes_at_250_hz_and_weeks_by_the_minute_both_work(save, kind):
+    second = np.arange(250 * 60) / 250
+    ecg = save("ecg", rate_hz=250.0, ii=np.sin(7 * second), v=np.cos(7 * second))
+    fast = build([ecg], encoder=kind, rate_hz=125.0, window_hours=10 / 3600, patch=25, max_pieces=4)
+    pieces = fast.prepare(ecg)
+    assert pieces.tensors["signal"].shape == (4, 2, 1250)
+    np.testing.assert_allclose(pieces.hours - 10, np.array([30, 20, 10, 0]) / 3600, atol=1e-5)
+    weeks = save("weeks", rate_hz=1 / 60, activity=np.random.default_rng(0).poisson(50, 20 * 1440))
+    slow = build([weeks], encoder=kind, rate_hz=1 / 60, patch=60, tokens=2, transform="log1p")
+    with torch.no_grad():
+        tokens = slow.encode(slow.prepare(weeks).tensors)
+    assert tokens.shape == (14, 2, 32)
+    assert tokens.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_part_of_an_encoder_trains(save, kind):
+    item = save(x=np.random.default_rng(0).normal(size=48), y=np.random.default_rng(1).normal(size=48))
+    wearable = build([item], encoder=kind, tokens=2).train()
+    wearable.encode(wearable.prepare(item).tensors).square().sum().backward()
+    assert [name for name, part in wearable.named_parameters() if part.grad is None or not part.grad.any()] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tokens", [1, 2, 5])
+def test_tokens_are_equal_stretches_and_one_of_gaps_is_zero(kind, tokens):
+    encoder = SignalEncoder(kind, inputs=4, length=95, patch=10, width=32, depth=1, tokens=tokens).eval()
+    signal, observed = torch.randn(3, 4, 95), torch.ones(3, 1, 95)
+    observed[1, :, :50] = 0
+    observed[2] = 0
+    with torch.no_grad():
+        found = encoder(signal, observed)
+    assert found.shape == (3, tokens, 32)
+    assert found.isfinite().all()
+    assert not found[2].any()
+    assert found[0].any(-1).all()
+    if tokens > 1:
+        assert not found[1, 0].any()
+        assert found[1, -1].any()
+
+
+def test_a_patch_longer_than_the_window_is_refused(save):
+    with pytest.raises(ConfigError, match="patch 30 does not fit a window of 24 samples"):
+        build([save(x=[1.0, 2])], patch=30)
+
+
+def test_hours_are_those_of_the_row_shifted_by_the_windows(save):
+    item = save(x=np.arange(60.0))
+    wearable = build([item])
+    first, second = (wearable.prepare(replace(item, hours=hours)) for hours in (0.0, 7.0))
+    torch.testing.assert_close(first.hours + 7, second.hours)
+    assert collate_pieces([first, second])["signal"].shape == (6, 1, 24)

@@ -1,0 +1,151 @@
+"""The shipped checks pass what keeps the contract and catch what breaks it, by the check of that name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clintune.contracts import Pieces
+from clintune.core.errors import DataError
+from clintune.modalities.imaging import Imaging
+from clintune.tasks.binary import Binary
+from clintune.tasks.multiclass import Multiclass
+from clintune.tasks.multilabel import Multilabel
+from clintune.testing import check_modality, check_task
+
+
+class Good(Imaging):
+    def __init__(self, *, mode="full"):
+        super().__init__(
+            source="random", config={"architecture": "cnn", "widths": [4]}, size=16, mode=mode, views=2, flip=True
+        )
+
+
+class Neighbourly(Good):
+    def encode(self, tensors):
+        tokens = super().encode(tensors)
+        return tokens - tokens.mean(0)
+
+
+class Indiscreet(Good):
+    def prepare(self, item, view=0):
+        try:
+            return super().prepare(item, view)
+        except DataError as error:
+            raise DataError(f"{item.where}: cannot read {item.path}") from error
+
+
+class Optimist(Good):
+    def prepare(self, item, view=0):
+        try:
+            return super().prepare(item, view)
+        except DataError:
+            return Pieces(tensors={"pixels": torch.zeros(1, 3, 16, 16)}, hours=torch.tensor([item.hours]))
+
+
+class Restless(Good):
+    def prepare(self, item, view=0):
+        pieces = super().prepare(item, view)
+        return replace(pieces, tensors={"pixels": pieces.tensors["pixels"] + torch.rand(())})
+
+
+class Prophetic(Good):
+    def prepare(self, item, view=0):
+        pieces = super().prepare(item, view)
+        return replace(pieces, hours=pieces.hours - 24)
+
+
+class Forgetful(Good):
+    def build(self, statistics):
+        super().build(statistics)
+        self.scale = torch.rand(())
+
+    def encode(self, tensors):
+        return super().encode(tensors) * self.scale
+
+
+class Constant(Good):
+    def encode(self, tensors):
+        return torch.zeros_like(super().encode(tensors))
+
+
+class Thawed(Good):
+    def __init__(self):
+        super().__init__(mode="frozen")
+
+    def build(self, statistics):
+        super().build(statistics)
+        self.encoder.layers.append(nn.Conv2d(4, 4, 1))
+
+
+def failing(checks):
+    failed = []
+    for name, check in checks:
+        try:
+            check()
+        except AssertionError:
+            failed.append(name)
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("kind", "caught"),
+    [
+        (Good, []),
+        (Neighbourly, ["neighbours_do_not_change_tokens"]),
+        (Indiscreet, ["a_broken_item_is_named_and_nothing_else"]),
+        (Optimist, ["a_broken_item_is_named_and_nothing_else"]),
+        (Restless, ["prepare_repeats_itself", "a_saved_encoder_gives_the_same_tokens"]),
+        (Prophetic, ["hours_follow_the_item"]),
+        (Forgetful, ["a_saved_encoder_gives_the_same_tokens"]),
+        (Constant, ["tokens_have_the_promised_shape_and_are_finite"]),
+        (Thawed, ["the_mode_says_what_trains"]),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_a_modality_that_breaks_the_contract_is_caught_by_the_check_of_that_name(kind, caught, tmp_path):
+    assert failing(check_modality(kind, tmp_path)) == caught
+
+
+TARGETS = {
+    "binary": (lambda: Binary(label="x", class_weight="balanced"), np.array([[0], [1], [1], [0], [1]])),
+    "multiclass": (lambda: Multiclass(label="x", classes=["a", "b", "c"]), np.array([[0], [1], [2], [0], [1]])),
+    "multilabel": (lambda: Multilabel(label="x", phenotypes=["a", "b"]), np.array([[0, 1], [1, 1], [1, 0], [0, 0]])),
+}
+CASES = [(kind, name) for kind, (make, targets) in TARGETS.items() for name, _ in check_task(make, targets)]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_tasks_keep_the_contract(kind, name):
+    dict(check_task(*TARGETS[kind]))[name]()
+
+
+class Averaging(Binary):
+    def loss(self, outputs, targets):
+        total, count = super().loss(outputs, targets)
+        return total / count.clamp(min=1), count
+
+
+class Guessing(Binary):
+    def loss(self, outputs, targets):
+        return super().loss(outputs, targets.nan_to_num(0.0))
+
+
+class Amnesic(Binary):
+    def load_state(self, state):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "caught"),
+    [
+        (Averaging, ["losses_add_up_over_parts"]),
+        (Guessing, ["unknown_targets_add_nothing"]),
+        (Amnesic, ["a_saved_state_gives_the_same_task"]),
+    ],
+)
+def test_a_task_that_breaks_the_contract_is_caught(kind, caught):
+    checks = check_task(lambda: kind(label="x", class_weight="balanced"), TARGETS["binary"][1])
+    assert failing(checks) == caught
