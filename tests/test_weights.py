@@ -130,7 +130,9 @@ def test_a_random_transformer_depends_on_the_seed_alone():
     assert not torch.equal(make(1), make(2))
 
 
-@pytest.mark.parametrize("config", [{"hidden_size": 3}, {"model_type": "no_such_model"}])
+@pytest.mark.parametrize(
+    "config", [{"hidden_size": 3}, {"model_type": "no_such_model"}, {"model_type": "bert", "hidden_size": "wide"}]
+)
 def test_a_config_that_makes_no_model_is_a_config_error(config):
     with pytest.raises(ConfigError, match="random transformer"):
         load_transformer(config)

@@ -142,13 +142,14 @@ def drop_unused(model: "torch.nn.Module", *names: str) -> None:
 
 
 def _transformer_config(config: Mapping[str, Any]) -> "PreTrainedConfig":
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     if "model_type" not in config:
         raise ConfigError("config of a random transformer lacks model_type; add it, as in model_type: bert")
     try:
         return AutoConfig.for_model(**config)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
 
 

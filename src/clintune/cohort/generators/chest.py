@@ -28,8 +28,8 @@ def chest_image(rng: np.random.Generator, severity: float, size: int) -> Image.I
     ribs = np.square(np.maximum(0, np.sin(11 * (y + 0.35 * x**2) + rng.uniform(0, 6))) ** 2) * (np.abs(x) < 0.75)
 
     image = 0.62 * body - 0.45 * lungs + 0.1 * heart + 0.14 * spine + 0.07 * ribs * body
-    image += 0.38 * _opacities(rng, severity, x, y, build) * lungs
-    image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.05) * rng.standard_normal(x.shape, np.float32)
+    image += 0.5 * _opacities(rng, severity, x, y, build) * lungs
+    image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.035) * rng.standard_normal(x.shape, np.float32)
     image = rng.uniform(0.8, 1.2) * image + rng.uniform(-0.06, 0.08)
     return Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
 
@@ -41,12 +41,12 @@ def _opacities(
     extent = NormalDist().cdf(severity)
     clear = np.ones_like(x)
     first = int(rng.integers(2))
-    for number in range(round(12 * extent)):
+    for number in range(round(14 * extent)):
         centre_x, centre_y, wide, high = _LUNGS[(first + number) % 2]
         radius, angle = 0.9 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         place_x = (centre_x + wide * radius * np.cos(angle)) * build
         place_y = centre_y + high * radius * np.sin(angle)
-        spread = rng.uniform(0.05, 0.09) + 0.09 * extent
+        spread = rng.uniform(0.06, 0.09) + 0.07 * extent
         clear *= 1 - 0.8 * np.exp(-((x - place_x) ** 2 + (y - place_y) ** 2) / (2 * spread**2))
     return 1 - clear
 
