@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,12 +91,12 @@ def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(recipe, o
     ],
 )
 def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(recipe, text, suggestion):
-    path = recipe("")
-    whole = open(path).read()
+    path = Path(recipe(""))
+    whole = path.read_text()
     if text.startswith("tasks:"):
         whole = whole.replace("tasks: {y: {label: deterioration}}\n", "")
-    open(path, "w").write(whole + text)
-    error = error_of("train", path)
+    path.write_text(whole + text)
+    error = error_of("train", str(path))
     assert suggestion in error
     assert "mine.yaml" in error
 

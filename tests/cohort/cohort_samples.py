@@ -53,7 +53,9 @@ def write_shard(path, rows, **columns):
     subjects, minutes, codes, values = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
     table = pl.DataFrame([subjects, [at(minute) for minute in minutes], codes, values], schema=EVENTS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.with_columns(**{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()}).write_parquet(path)
+    table.with_columns(**{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()}).write_parquet(
+        path
+    )
 
 
 def declare_media(root, *columns):

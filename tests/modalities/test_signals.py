@@ -73,6 +73,8 @@ def test_times_with_a_t_are_read_and_other_orders_of_day_and_month_refused(tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("time,x,,\n2020-01-01 10:00:00,1,,3\n", "without a name"),
+        ("time,x,x\n2020-01-01 10:00:00,1,3\n", "without a name"),
         ("when,x\n2020-01-01 10:00:00,1\n", "no column time"),
         ("time,x\n2020-01-01 10:00:00,1\n", "two times"),
         ("time,x\n2020-01-01 10:00:00,a\n2020-01-01 10:01:00,b\n", "numeric column"),

@@ -153,4 +153,3 @@ def _known_keys(recipe: Path, parent: str) -> list[str]:
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-

@@ -84,8 +84,9 @@ class Model:
 
     modality_dropout: float = 0.0
     """Chance in training that a sample's modality is dropped; one modality always stays."""
-    skip: bool = False
-    """Whether the heads also read the pooled embeddings of each modality directly."""
+    skip: str | None = None
+    """A path from the pooled embeddings of each modality straight to the heads: `trained` with the rest, or `probe`:
+    a penalised linear probe of the frozen encoders, fitted first; its logits and the backbone's are averaged."""
     head_dropout: float = 0.0
     average_views: bool = False
     """Whether inference averages the probabilities over all augmented views instead of the plain one."""

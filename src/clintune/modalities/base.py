@@ -34,6 +34,10 @@ class Modality(nn.Module, ABC):
     cached: ClassVar[bool] = True
     """Whether an item's pieces are worth keeping on disk; false where preparing them costs nothing."""
 
+    scaled: ClassVar[bool] = False
+    """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
+    layer-normalised before they are projected or pooled."""
+
     native: bool = False
     """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
 

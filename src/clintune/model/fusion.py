@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clintune.contracts import Batch, PieceBatch, Tokens
+from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality
 from clintune.model.backbone import Backbone
 
@@ -24,7 +25,7 @@ class Fusion(nn.Module):
         outputs: Mapping[str, int],
         *,
         max_tokens: int,
-        skip: bool,
+        skip: str | None,
         head_dropout: float,
     ) -> None:
         super().__init__()
@@ -33,13 +34,15 @@ class Fusion(nn.Module):
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
         self.projectors = nn.ModuleDict(
-            {name: Projector(part.width, width, scale) for name, part in modalities.items() if not part.native}
+            {name: Projector(part, width, scale) for name, part in modalities.items() if not part.native}
         )
         self.kinds = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in modalities})
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
-        widths = {name: part.width for name, part in modalities.items() if not part.native} if skip else {}
-        self.heads = nn.ModuleDict({task: Head(width, widths, num, head_dropout) for task, num in outputs.items()})
+        widths = skip_widths(modalities, skip)
+        self.heads = nn.ModuleDict(
+            {task: Head(width, widths, num, head_dropout, probe=skip == "probe") for task, num in outputs.items()}
+        )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return logits [N, O] of every task for every sample, labelled or not."""
@@ -50,7 +53,7 @@ class Fusion(nn.Module):
                 modality_tokens, embeddings = self._tokens(name, batch.pieces[name])
                 tokens.append(modality_tokens)
                 if name in self.projectors:
-                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch))
+                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch), self.modalities[name].scaled)
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
         return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
@@ -116,11 +119,11 @@ class Fusion(nn.Module):
 class Projector(nn.Module):
     """LayerNorm and a linear map from an encoder's width to the backbone's, at the scale of its own embeddings."""
 
-    def __init__(self, width_in: int, width_out: int, scale: float) -> None:
+    def __init__(self, modality: Modality, width: int, scale: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width_in)
-        self.linear = nn.Linear(width_in, width_out)
-        nn.init.normal_(self.linear.weight, std=scale / math.sqrt(width_in))
+        self.norm = nn.Identity() if modality.scaled else nn.LayerNorm(modality.width)
+        self.linear = nn.Linear(modality.width, width)
+        nn.init.normal_(self.linear.weight, std=scale / math.sqrt(modality.width))
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -145,31 +148,64 @@ class TimeEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """A linear readout of the task's query and, with `skip`, of each modality's pooled embedding."""
+    """A linear readout of the task's query and, on the skip path, of each modality's pooled embedding.
 
-    def __init__(self, width: int, skip_widths: Mapping[str, int], num_outputs: int, dropout: float) -> None:
+    A probe is frozen, and left out in training: were it in the loss, it would leave the backbone nothing to learn.
+    Its logits and the backbone's are averaged rather than summed, which would count the evidence twice.
+    """
+
+    def __init__(
+        self, width: int, skip_widths: Mapping[str, int], num_outputs: int, dropout: float, probe: bool
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(width, num_outputs)
         nn.init.normal_(self.readout.weight, std=0.02)
         nn.init.zeros_(self.readout.bias)
         self.skip = nn.ModuleDict({name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()})
-        for linear in self.skip.values():
-            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+        self.probe_bias: Tensor | None
+        self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
+        for parameter in self.skip.parameters():
+            nn.init.zeros_(parameter)
+            parameter.requires_grad_(not probe)
 
     def forward(self, query: Tensor, pooled: Mapping[str, Tensor]) -> Tensor:
         """Map the query's hidden state [N, D] and pooled embeddings [N, W] to logits [N, O]."""
-        logits = self.readout(self.dropout(query))
-        for name, linear in self.skip.items():
-            if name in pooled:
-                logits = logits + linear(pooled[name])
-        return logits  # type: ignore[no-any-return]
+        logits: Tensor = self.readout(self.dropout(query))
+        if self.probe_bias is None:
+            return logits + self._skip(pooled)
+        return logits if self.training else (logits + self.probe_bias + self._skip(pooled)) / 2
+
+    def _skip(self, pooled: Mapping[str, Tensor]) -> Tensor | float:
+        return sum(linear(pooled[name]) for name, linear in self.skip.items() if name in pooled)
 
 
-def pool(embeddings: Tensor, owner: Tensor, num_samples: int) -> Tensor:
-    """Average row-normalised embeddings [P, K, W] over each sample to [N, W]; zero where a sample has none."""
-    rows = nn.functional.layer_norm(embeddings.float(), embeddings.shape[-1:]).mean(1)
-    sums = rows.new_zeros(num_samples, rows.shape[-1]).index_add(0, owner, rows)
+def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[str, int]:
+    """Return the width of each modality on the skip path; a probe reads frozen encoders only.
+
+    Raises ConfigError for an unknown skip path, or a probe of nothing.
+    """
+    if skip not in {None, "trained", "probe"}:
+        raise ConfigError(f"model.skip '{skip}' does not exist; use trained, probe or null")
+    if skip is None:
+        return {}
+    chosen = {n: m.width for n, m in modalities.items() if not m.native and (skip == "trained" or m.cacheable)}
+    if not chosen:
+        raise ConfigError(
+            "model.skip=probe reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
+        )
+    return chosen
+
+
+def pool(embeddings: Tensor, owner: Tensor, num_samples: int, scaled: bool) -> Tensor:
+    """Average embeddings [P, K, W] over each sample to [N, W], of length about one; zero where a sample has none.
+
+    Unless their scale means something, rows are layer-normalised first.
+    """
+    width = embeddings.shape[-1]
+    rows = embeddings.float() if scaled else nn.functional.layer_norm(embeddings.float(), (width,))
+    rows = rows.mean(1) / math.sqrt(width)
+    sums = rows.new_zeros(num_samples, width).index_add(0, owner, rows)
     counts = torch.bincount(owner, minlength=num_samples).clamp(min=1)
     return sums / counts[:, None]
 

@@ -47,7 +47,9 @@ def describe(config: DictConfig) -> None:
     trains, total = parameters_of(model)
     parts.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
     console.print(parts)
-    console.print("shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs")
+    console.print(
+        "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs"
+    )
     console.print(f"trainable share {trains / total:.2%}")
     if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(

@@ -9,6 +9,7 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
@@ -23,6 +24,7 @@ from clintune.training.optimizer import Average, make_optimizer
 from clintune.training.order import Order, inference_draws
 from clintune.training.partition import Unit, rows_by_split
 from clintune.training.prepare import fill_caches
+from clintune.training.probe import fit_probe
 from clintune.training.workspace import Workspace, console
 
 
@@ -51,7 +53,11 @@ def fit_member(
     num_steps = (
         trainer.max_steps if trainer.max_steps is not None else math.ceil(trainer.epochs * order.steps_per_epoch)
     )
+    if config.model.skip == "probe":
+        fit_probe(package, workspace.samples, caches, rows["train"], derive_seed(config.seed, *unit.seed_parts))
     if num_steps == 0:
+        for head in package.model.heads.values():
+            nn.init.zeros_(head.readout.weight)  # untrained, it would only blur the probe
         return package, seed
 
     parameters = trainable(package.model)
