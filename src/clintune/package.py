@@ -25,7 +25,6 @@ from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.model.adapters import is_peft
 from clintune.model.build import Statistics, build_model, make_modalities
 from clintune.model.fusion import Fusion
-from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
 
 _ADAPTER = "adapter_model.safetensors"
@@ -44,7 +43,7 @@ class Package:
 
 def make_tasks(config: DictConfig) -> dict[str, Task]:
     """Instantiate the tasks of a config."""
-    return {str(name): instantiate(part) for name, part in config.tasks.items()}
+    return {str(name): instantiate(part, _convert_="all") for name, part in config.tasks.items()}
 
 
 def write_package(folder: Path, package: Package, seed: int, card: str) -> None:
@@ -121,15 +120,14 @@ def _random_parts(model: Fusion) -> Iterator[str]:
     """Yield the prefixes of parts that started from random weights, which a base cannot restore."""
     if model.backbone.weights is None:
         yield "backbone."
-    for name, modality in model.modalities.items():
-        assert isinstance(modality, Modality)
+    for name, modality in model.encoders.items():
         if modality.source.get("source") in {None, "random"}:
             yield f"modalities.{name}."
 
 
 def _origins(model: Fusion) -> dict[str, Any]:
     weights = model.backbone.weights
-    encoders = {name: dict(modality.source) for name, modality in model.modalities.items()}  # type: ignore[arg-type]
+    encoders = {name: dict(modality.source) for name, modality in model.encoders.items()}
     return {"backbone": weights.record() if weights else None, "modalities": encoders}
 
 

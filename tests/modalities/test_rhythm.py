@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clintune.contracts import Item
 from clintune.modalities.rhythm import (
-    FEATURES,
+    GROUPS,
     Rhythm,
     daily_profile,
     extreme_hours,
@@ -21,6 +21,8 @@ from clintune.modalities.signals import Signal, write_npz
 DAYS = 14
 HOUR = np.arange(24 * DAYS)
 SINE = 1 - np.cos(2 * np.pi * HOUR / 24)
+
+FEATURES = [name for group in ("profile", "rhythm", "level") for name in GROUPS[group]]
 
 
 def witting(hours):

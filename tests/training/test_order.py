@@ -25,7 +25,7 @@ def test_processes_share_a_step_without_overlap_or_loss(num, batch_size, micro, 
     assert sorted(row for draw in draws for row in draw.rows) == sorted(rows.tolist())
     assert max(len(draw.rows) for draw in draws) <= max(micro, -(-len(rows) // processes))
     shares = [
-        list(made.draws(step, step + 1, process, processes)[i].rows for i in range(len(draws) // processes))
+        [made.draws(step, step + 1, process, processes)[i].rows for i in range(len(draws) // processes)]
         for process in range(processes)
     ]
     assert [draw.rows for draw in draws] == [shares[i % processes][i // processes] for i in range(len(draws))]

@@ -39,7 +39,8 @@ class Samples:
 
     def labelled(self) -> NDArray[np.bool_]:
         """Return which samples have a known target of any task [N]."""
-        return np.any([~np.isnan(targets).all(1) for targets in self._targets.values()], axis=0)
+        known: NDArray[np.bool_] = np.any([~np.isnan(targets).all(1) for targets in self._targets.values()], axis=0)
+        return known
 
     def num_items(self, modality: str) -> NDArray[np.int64]:
         """Return how many items of a modality each sample sees [N]."""

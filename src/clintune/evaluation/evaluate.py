@@ -142,7 +142,7 @@ def _predict_unit(
     for folder in member_folders(unit.folder / "package"):
         package = load_package(folder, device, trusted)
         caches = fill_caches(
-            package.model.modalities,
+            package.model.encoders,
             package.statistics,
             samples,
             np.concatenate([rows[split] for split in wanted]),

@@ -34,7 +34,7 @@ def predict_member(
 
     They are averaged over the augmented views where the recipe says so.
     """
-    modalities = package.model.modalities
+    modalities = package.model.encoders
     num_views = max(part.views for part in modalities.values()) if package.config.model.average_views else 1
     views = []
     for view in range(num_views):

@@ -1,8 +1,8 @@
 """Rest and activity rhythm: the field's nonparametric features of recordings of days, nothing learned."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,35 +10,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.contracts import Item, Pieces
+from clintune.core.errors import ConfigError
 from clintune.modalities.signals import Signal
 from clintune.modalities.wearable import Wearable, window_hours
 
 Hours = NDArray[np.float64]
 
-FEATURES = (
-    *(f"hour_{hour:02d}" for hour in range(24)),
-    "interdaily_stability",
-    "intradaily_variability",
-    "l5",
-    "m10",
-    "relative_amplitude",
-    "mean",
-    "deviation",
-    "share_of_zeros",
-)
+LAGS = (1, 5, 15, 30)
+"""Minutes."""
+GROUPS = {
+    "profile": tuple(f"hour_{hour:02d}" for hour in range(24)),
+    "rhythm": ("interdaily_stability", "intradaily_variability", "l5", "m10", "relative_amplitude"),
+    "level": ("mean", "deviation", "share_of_zeros"),
+    "fragmentation": ("rest_to_active", "active_to_rest"),
+    "memory": tuple(f"autocorrelation_{lag}" for lag in LAGS),
+}
+FEATURES = tuple(name for group in GROUPS.values() for name in group)
 _CLIP = 5.0
 
 
 class Rhythm(Wearable):
     """Rest and activity features of windows of whole days, each window one piece and one token.
 
-    Of each channel: the mean transformed signal of each hour of the day, interdaily stability and intradaily
-    variability, the least active five and most active ten hours (transformed) and the relative amplitude, mean and
-    deviation of the transformed signal, share of zeros. All are computed on observed samples alone, standardised by
+    Of each channel, in the groups of `features`: `profile`, the mean transformed signal of each hour of the day;
+    `rhythm`, interdaily stability and intradaily variability, the least active five and most active ten hours
+    (transformed) and the relative amplitude; `level`, mean and deviation of the transformed signal and the share of
+    zeros; `fragmentation`, the log chances that a sample at rest (at most `rest`) is followed by an active one, and the
+    other way round; `memory`, autocorrelations of the log signal, rest as 0. All are computed on observed samples alone, standardised by
     the training recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known:
     an unknown one is 0, as is the hourly profile of a recording that does not tell its local time.
     Pieces: `features` [P, C * F], NaN where unknown.
     """
+
+    scaled: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -48,6 +52,8 @@ class Rhythm(Wearable):
         channels: list[str] | None = None,
         codes: list[str] | None = None,
         transform: Literal["none", "log1p"] = "log1p",
+        features: Sequence[str] = ("profile", "rhythm", "level"),
+        rest: float = 0.0,
         max_pieces: int = 1,
     ) -> None:
         super().__init__(
@@ -59,6 +65,8 @@ class Rhythm(Wearable):
             mode="frozen",
             max_pieces=max_pieces,
         )
+        self.features = list(features)
+        self.rest = rest
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and mean and deviation of each of their features over the training windows."""
@@ -68,7 +76,7 @@ class Rhythm(Wearable):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
         names = sorted(found) if self.channels is None else list(self.channels)
-        tables = [np.stack(found.get(name, [np.full(len(FEATURES), np.nan)])) for name in names]
+        tables = [np.stack(found.get(name, [np.full(len(self._chosen), np.nan)])) for name in names]
         table = [column[np.isfinite(column)] for part in tables for column in part.T]
         return {
             "channels": names,
@@ -99,7 +107,7 @@ class Rhythm(Wearable):
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens: everything, as there are no weights."""
-        names = ("rate_hz", "window_hours", "channels", "transform", "max_pieces")
+        names = ("rate_hz", "window_hours", "channels", "transform", "features", "rest", "max_pieces")
         return {"class": type(self).__qualname__} | {name: getattr(self, name) for name in names}
 
     def _windows(self, signal: Signal) -> list[Signal]:
@@ -119,8 +127,22 @@ class Rhythm(Wearable):
             level = self._transform(seen)
             moments = [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3
             stability, variability = interdaily_stability(raw, first), intradaily_variability(raw)
-            rows.append([*profile, stability, variability, *transformed, amplitude, *moments])
-        return np.array(rows)
+            known = [*profile, stability, variability, *transformed, amplitude, *moments]
+            rows.append([*known, *transitions(values > self.rest, np.isfinite(values)), *self._memory(window, values)])
+        return np.array(rows)[:, self._chosen]
+
+    def _memory(self, window: Signal, values: NDArray[np.float32]) -> list[float]:
+        active = np.where(values > self.rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0))
+        steps = [max(1, round(lag * 60 * window.rate_hz)) for lag in LAGS]
+        return [autocorrelation(active.astype(np.float64), step) for step in steps]
+
+    @property
+    def _chosen(self) -> list[int]:
+        """Return the places of the chosen features; ConfigError for a group that does not exist."""
+        for group in self.features:
+            if group not in GROUPS:
+                raise ConfigError(f"features '{group}' does not exist; choose among {', '.join(GROUPS)}")
+        return [FEATURES.index(name) for group in self.features for name in GROUPS[group]]
 
 
 def hourly_means(signal: Signal) -> tuple[Hours, int]:
@@ -185,6 +207,27 @@ def extreme_hours(profile: Hours) -> tuple[float, float]:
     least = min((value for value in fives if np.isfinite(value)), default=np.nan)
     most = max((value for value in tens if np.isfinite(value)), default=np.nan)
     return float(least), float(most)
+
+
+def transitions(active: NDArray[np.bool_], seen: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the log chance of a sample at rest to be followed by an active one, and of an active one by rest.
+
+    Lim et al. (Sleep 2011); pairs with a gap are left out, and 0.001 is added so that none is minus infinity.
+    """
+    pair = seen[:-1] & seen[1:]
+    before, after = active[:-1][pair], active[1:][pair]
+    up = after[~before].mean() if (~before).any() else np.nan
+    down = (~after[before]).mean() if before.any() else np.nan
+    return float(np.log(up + 1e-3)), float(np.log(down + 1e-3))
+
+
+def autocorrelation(values: Hours, lag: int) -> float:
+    """Return the correlation of a signal with itself `lag` samples later, over the pairs that were observed."""
+    first, second = values[:-lag], values[lag:]
+    pair = np.isfinite(first) & np.isfinite(second)
+    if pair.sum() < 3 or _constant(first[pair]) or _constant(second[pair]):
+        return float("nan")
+    return float(np.corrcoef(first[pair], second[pair])[0, 1])
 
 
 def _constant(values: Hours) -> bool:

@@ -74,13 +74,25 @@ def _default_targets(model: Any) -> str | None:
 
 
 def _plain_layers(encoder: nn.Module) -> list[str]:
-    """Return the names of the linear and ungrouped 1 x 1 convolution layers."""
+    """Return the names of the linear and ungrouped 1 x 1 convolution layers.
+
+    Those inside torch's own attention are left out: it reads their weights directly and would pass LoRA by.
+    """
+    owned = {
+        id(part)
+        for module in encoder.modules()
+        if isinstance(module, nn.MultiheadAttention)
+        for part in module.modules()
+    }
     return [
         name
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear)
-        or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1)
+        if id(module) not in owned and (isinstance(module, nn.Linear) or _is_pointwise(module))
     ]
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
 
 
 def _check_mode(mode: str, key: str) -> None:

@@ -22,7 +22,7 @@ Statistics = dict[str, dict[str, Any]]
 
 def make_modalities(config: DictConfig) -> dict[str, Modality]:
     """Instantiate the modalities of a config; nothing is loaded yet."""
-    return {str(name): instantiate(part) for name, part in config.modalities.items()}
+    return {str(name): instantiate(part, _convert_="all") for name, part in config.modalities.items()}
 
 
 def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64]) -> Statistics:

@@ -5,6 +5,7 @@ Shapes: N samples, M tokens, L longest sample with its queries, W encoder width,
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,16 @@ class Fusion(nn.Module):
             {task: Head(width, widths, num, head_dropout, probe=skip == "probe") for task, num in outputs.items()}
         )
 
+    @property
+    def encoders(self) -> dict[str, Modality]:
+        """Return the modalities by name."""
+        return cast(dict[str, Modality], dict(self.modalities.items()))
+
+    @property
+    def task_heads(self) -> "dict[str, Head]":
+        """Return the heads by task."""
+        return cast(dict[str, Head], dict(self.heads.items()))
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return logits [N, O] of every task for every sample, labelled or not."""
         tokens: list[Tokens] = []
@@ -53,7 +64,7 @@ class Fusion(nn.Module):
                 modality_tokens, embeddings = self._tokens(name, batch.pieces[name])
                 tokens.append(modality_tokens)
                 if name in self.projectors:
-                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch), self.modalities[name].scaled)
+                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch), self.encoders[name].scaled)
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
         return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
@@ -68,8 +79,7 @@ class Fusion(nn.Module):
 
     def _tokens(self, name: str, pieces: PieceBatch) -> tuple[Tokens, Tensor]:
         """Return the modality's tokens in backbone width, and their embeddings [P, K, W] before projection."""
-        modality = self.modalities[name]
-        assert isinstance(modality, Modality)
+        modality = self.encoders[name]
         if modality.native:
             embeddings = self.backbone.embed(pieces.tensors["ids"])[:, None]
             projected = embeddings.float()
@@ -110,8 +120,7 @@ class Fusion(nn.Module):
         yield from self.modalities[name].parameters()
         if name in self.projectors:
             yield from self.projectors[name].parameters()
-        for head in self.heads.values():
-            assert isinstance(head, Head)
+        for head in self.task_heads.values():
             if name in head.skip:
                 yield from head.skip[name].parameters()
 
@@ -176,7 +185,15 @@ class Head(nn.Module):
             return logits + self._skip(pooled)
         return logits if self.training else (logits + self.probe_bias + self._skip(pooled)) / 2
 
-    def _skip(self, pooled: Mapping[str, Tensor]) -> Tensor | float:
+    @torch.no_grad()
+    def keep_probe(self) -> None:
+        """Answer with the probe alone: the readout, which nobody trained, becomes zero and the average the probe."""
+        nn.init.zeros_(self.readout.weight)
+        for tensor in (self.probe_bias, *self.skip.parameters()):
+            if tensor is not None:
+                tensor.mul_(2)
+
+    def _skip(self, pooled: Mapping[str, Tensor]) -> Any:
         return sum(linear(pooled[name]) for name, linear in self.skip.items() if name in pooled)
 
 

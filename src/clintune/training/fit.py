@@ -9,7 +9,6 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
 
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
@@ -56,8 +55,8 @@ def fit_member(
     if config.model.skip == "probe":
         fit_probe(package, workspace.samples, caches, rows["train"], derive_seed(config.seed, *unit.seed_parts))
     if num_steps == 0:
-        for head in package.model.heads.values():
-            nn.init.zeros_(head.readout.weight)  # untrained, it would only blur the probe
+        for head in package.model.task_heads.values():
+            head.keep_probe()
         return package, seed
 
     parameters = trainable(package.model)
@@ -74,7 +73,7 @@ def fit_member(
             bar.update(line, completed=step, loss=f"loss {record['loss']:.3f}", rate=rate)
 
         def batches(draws: Any) -> Batches:
-            return Batches(draws, workspace.samples, package.model.modalities, caches, config.model.modality_dropout)  # type: ignore[arg-type]
+            return Batches(draws, workspace.samples, package.model.encoders, caches, config.model.modality_dropout)
 
         fit = Fit(
             folder=folder,

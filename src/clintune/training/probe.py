@@ -12,7 +12,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
 from clintune.model.batching import Batches
 from clintune.model.cache import PieceCache
-from clintune.model.fusion import Head, pool
+from clintune.model.fusion import pool
 from clintune.package import Package
 from clintune.training.order import inference_draws
 
@@ -30,7 +30,7 @@ def fit_probe(
 
     Raises ConfigError for a task whose targets are not one yes or no an output.
     """
-    heads = {name: head for name, head in package.model.heads.items() if isinstance(head, Head)}
+    heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
     pooled = pooled_embeddings(package, samples, caches, rows, names)
     features = torch.cat([pooled[name] for name in names], dim=1).double()
@@ -46,14 +46,14 @@ def fit_probe(
             weights, bias = fit_output(features[known], targets[known, output].double(), fold[known])
             head.probe_bias[output] = bias
             for name, part in zip(names, torch.split(weights, widths), strict=True):
-                head.skip[name].weight.data[output] = part.float()
+                head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
 
 
 def pooled_embeddings(
     package: Package, samples: Samples, caches: Mapping[str, PieceCache], rows: NDArray[np.int64], names: list[str]
 ) -> dict[str, Tensor]:
     """Return the plain view's pooled embeddings [N, W] of frozen modalities, on the CPU."""
-    modalities = {name: package.model.modalities[name] for name in names}
+    modalities = {name: package.model.encoders[name] for name in names}
     pooled: dict[str, list[Tensor]] = {name: [] for name in names}
     batches = Batches(inference_draws(rows, _BATCH), samples, modalities, caches)
     for number in range(len(batches)):
@@ -79,7 +79,7 @@ def fit_output(features: Tensor, targets: Tensor, fold: Tensor) -> tuple[Tensor,
     losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for held_out in range(NUM_FOLDS):
         train, test = fold != held_out, fold == held_out
-        if not test.any() or len(targets[train].unique()) < 2:
+        if not test.any() or targets[train].min() == targets[train].max():
             continue
         for i, (weights, bias) in enumerate(logistic_path(features[train], targets[train])):
             logits = features[test] @ weights + bias

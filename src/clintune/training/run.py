@@ -25,7 +25,8 @@ from clintune.training.workspace import Workspace, console, open_workspace
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """Train every member of every unit of a run that is not packaged yet; return the run folder.
 
-    With `run`, go on where that run stopped. Processes other than the main one return None. Raises what the data, weights and loop raise.
+    With `run`, go on where that run stopped. Processes other than the main one return None. Raises what the data,
+    the weights and the loop raise.
     """
     accelerator = make_accelerator(config.trainer)
     workspace = open_workspace(config)
