@@ -55,13 +55,15 @@ def evaluate(argv: Sequence[str]) -> None:
         "--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default 1000)"
     )
     parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
+    parser.add_argument("--against", metavar="RUN", help="compare with another evaluated run, paired by subject")
     arguments = parser.parse_args(argv)
     run = run_folder(arguments.run)
+    against = None if arguments.against is None else run_folder(arguments.against)
     load_config(run / "recipe.yaml")
 
     from clintune.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations)
+    evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
     print(run)
 
 

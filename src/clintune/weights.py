@@ -97,7 +97,9 @@ def load_transformer(
     """
     import torch
     from transformers import AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of a second each, and in the way of our own
     if not isinstance(weights, ResolvedWeights):
         return AutoModel.from_config(_transformer_config(weights), dtype=dtype)  # type: ignore[no-any-return,no-untyped-call]
     try:

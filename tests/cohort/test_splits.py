@@ -81,7 +81,7 @@ def test_folds_hold_whole_subjects_in_equal_numbers(ids, folds, repeat, stratifi
     labels = labels_of(index, 3) if stratified else None
     drawn = assign_folds(index, folds, 0, repeat, labels)
     assert all(len(parts) == 1 for parts in parts_of(index, drawn))
-    subjects, first = np.unique(index.subject_ids, return_index=True)
+    _, first = np.unique(index.subject_ids, return_index=True)
     sizes = np.bincount(drawn[first], minlength=folds)
     assert sizes.max() - sizes.min() <= 1
     if stratified:

@@ -7,14 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.contracts import Item
+from clintune.core.errors import ConfigError
 from clintune.modalities.rhythm import (
     GROUPS,
     Rhythm,
+    autocorrelation,
     daily_profile,
     extreme_hours,
     hourly_means,
     interdaily_stability,
     intradaily_variability,
+    transitions,
 )
 from clintune.modalities.signals import Signal, write_npz
 
@@ -160,3 +163,39 @@ def test_each_channel_has_features_of_its_own(tmp_path):
     features = rhythm.prepare(items[0]).tensors["features"]
     assert features.shape == (1, 2 * len(FEATURES))
     assert not torch.equal(*features.nan_to_num().reshape(2, -1))
+
+
+def test_transitions_of_a_known_chain_have_its_chances():
+    draw = np.random.default_rng(0)
+    active = np.zeros(200_000, bool)
+    for i in range(1, len(active)):
+        active[i] = draw.random() < (0.7 if active[i - 1] else 0.1)
+    up, down = transitions(active, np.ones(len(active), bool))
+    assert np.exp([up, down]) - 1e-3 == pytest.approx([0.1, 0.3], abs=0.005)
+
+
+def test_a_pair_with_a_gap_is_no_transition():
+    active = np.array([False, True, True, False])
+    seen = np.array([True, False, True, True])
+    assert np.isnan(transitions(active, seen)[0])
+    assert transitions(active, seen)[1] == pytest.approx(np.log(1.001))
+
+
+def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
+    values = np.random.default_rng(0).standard_normal(500).cumsum()
+    assert autocorrelation(values, 5) == pytest.approx(np.corrcoef(values[:-5], values[5:])[0, 1])
+    holed = values.copy()
+    holed[100:120] = np.nan
+    pairs = np.isfinite(holed[:-5]) & np.isfinite(holed[5:])
+    assert autocorrelation(holed, 5) == pytest.approx(np.corrcoef(values[:-5][pairs], values[5:][pairs])[0, 1])
+    assert np.isnan(autocorrelation(np.ones(50), 5))
+
+
+def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
+    items = Rhythm.fake(tmp_path, 3, 0)
+    part = Rhythm(days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=10)
+    part.build(part.fit(items))
+    assert part.width == 2 * 11
+    assert part.encode(part.prepare(items[0]).tensors).isfinite().all()
+    with pytest.raises(ConfigError, match="'rythm' does not exist; choose among profile"):
+        Rhythm(features=["rythm"]).fit(items)

@@ -5,164 +5,112 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.table import Table
 
 from clintune.config.compose import load_config
-from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.core.files import write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
+from clintune.evaluation.collect import MEMBER, ByTask, predict_run
+from clintune.evaluation.compare import compare_runs, plain_values, scored_by
 from clintune.evaluation.intervals import Scored, fold_values, intervals, to_json
-from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
 from clintune.evaluation.predictions import write_predictions
 from clintune.evaluation.report import ReportContent, write_report
 from clintune.evaluation.subgroups import by_group, by_output
-from clintune.package import load_package, member_folders
-from clintune.tasks.base import Task
-from clintune.training.partition import Unit, read_splits, rows_by_split, units
-from clintune.training.prepare import fill_caches
+from clintune.package import member_folders
+from clintune.training.partition import units
 from clintune.training.workspace import Workspace, console, open_workspace
 
-ByTask = dict[str, Predictions]
 
-
-def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool) -> None:
+def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against: Path | None) -> None:
     """Score every unit of a run on its tuning and held-out samples; write predictions, metrics.json and report.html.
 
-    Raises DataError when no sample is held out, PackageError when the run is not trained to its end.
+    With `against`, compare the held-out predictions with those of another run, paired by subject. Raises DataError
+    when no sample is held out, PackageError when the run is not trained to its end.
     """
     config = load_config(run / "recipe.yaml")
     workspace = open_workspace(config)
+    tasks = workspace.tasks
     for unit in units(config, run, workspace.samples):
         member_folders(unit.folder / "package")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
-    predicted = _predict(run, workspace, chosen, device)
+    predicted = predict_run(run, workspace, chosen, device)
     if not predicted[HELD_OUT]:
         raise DataError("no labelled sample is held out; check the splits of the run's cohorts")
+    for split, parts in predicted.items():
+        for name, predictions in parts.get(WHOLE, {}).items():
+            write_predictions(run / "predictions" / split, name, predictions, tasks[name])
 
-    tasks = workspace.tasks
-    scored = {split: _scored(parts[WHOLE], tasks) for split, parts in predicted.items() if parts}
+    scored = {split: scored_by(parts[WHOLE], tasks) for split, parts in predicted.items() if parts}
     metrics: dict[str, Any] = {
         split: to_json(intervals(parts, replicates=replicates)) for split, parts in scored.items()
     }
+    metrics |= _details(workspace, predicted[HELD_OUT], scored, chosen, replicates)
+    if against is not None:
+        metrics["against"] = compare_runs(run, against, tasks, replicates)
+    write_json(run / "metrics.json", metrics)
+    _report(run, workspace, metrics, scored[HELD_OUT], replicates)
+    _print(metrics)
+
+
+def _details(
+    workspace: Workspace,
+    held_out: Mapping[str, ByTask],
+    scored: Mapping[str, Mapping[str, Scored]],
+    chosen: Mapping[str, frozenset[str]],
+    replicates: int,
+) -> dict[str, Any]:
+    """Return what stands in metrics.json beside the splits: folds, members, ablations, groups, where there are any."""
+    config, tasks = workspace.config, workspace.tasks
+    details: dict[str, Any] = {}
     if config.cv is not None:
         by_fold = {split: fold_values(parts) for split, parts in scored.items()}
-        metrics["folds"] = [dict(zip(by_fold, fold, strict=True)) for fold in zip(*by_fold.values(), strict=True)]
-    for split, parts in predicted.items():
-        for name in parts.get(WHOLE, {}):
-            write_predictions(run / "predictions" / split, name, parts[WHOLE][name], tasks[name])
-
-    held_out = scored[HELD_OUT]
-    scores = {name: task.scores for name, task in tasks.items()}
-    ablations = {}
-    if ablate_modalities and len(workspace.modalities) > 1:
-        by_kept = {kept: predicted[HELD_OUT][variant] for variant, kept in chosen.items()}
+        details["folds"] = [dict(zip(by_fold, fold, strict=True)) for fold in zip(*by_fold.values(), strict=True)]
+    members = [parts for variant, parts in held_out.items() if variant.startswith(MEMBER)]
+    if members:
+        details["members"] = [plain_values(scored_by(parts, tasks)) for parts in members]
+    if len(chosen) > 1:
+        by_kept = {kept: held_out[variant] for variant, kept in chosen.items()}
+        scores = {name: task.scores for name, task in tasks.items()}
         compared = ablate(by_kept.__getitem__, workspace.modalities, scores, replicates=replicates)
-        ablations = {variant: ablation.to_json() for variant, ablation in compared.items()}
-        metrics["ablations"] = ablations
-    groups = {
-        column: {group: to_json(table) for group, table in by_name.items()}
-        for column, by_name in by_group(held_out, _groups(config, workspace), replicates=replicates).items()
-    }
-    if groups:
-        metrics["groups"] = groups
-    write_json(run / "metrics.json", metrics)
+        details["ablations"] = {variant: ablation.to_json() for variant, ablation in compared.items()}
+    if groups := _groups(config, workspace):
+        by_column = by_group(scored[HELD_OUT], groups, replicates=replicates)
+        details["groups"] = {
+            column: {group: to_json(table) for group, table in by_name.items()} for column, by_name in by_column.items()
+        }
+    return details
+
+
+def _report(
+    run: Path, workspace: Workspace, metrics: Mapping[str, Any], held_out: Mapping[str, Scored], replicates: int
+) -> None:
+    config, tasks = workspace.config, workspace.tasks
     outputs = {
         name: to_json(by_output(part.predictions, tasks[name].output_names, replicates=replicates))
         for name, part in held_out.items()
         if tasks[name].num_outputs > 1
     }
-    write_report(
-        run / "report.html",
-        ReportContent(
-            name=config.name,
-            metrics=metrics,
-            predictions={name: part.predictions for name, part in held_out.items()},
-            output_names={name: task.output_names for name, task in tasks.items()},
-            history=_history(run),
-            ablations=ablations,
-            groups=groups,
-            outputs=outputs,
-            provenance=json.loads((run / "provenance.json").read_text(encoding="utf-8")),
-            notes=_notes(run, config),
-        ),
+    content = ReportContent(
+        name=config.name,
+        metrics={key: metrics[key] for key in (TUNING, HELD_OUT, "folds") if key in metrics},
+        predictions={name: part.predictions for name, part in held_out.items()},
+        output_names={name: task.output_names for name, task in tasks.items()},
+        history=_history(run),
+        ablations=metrics.get("ablations", {}),
+        groups=metrics.get("groups", {}),
+        outputs=outputs,
+        provenance=json.loads((run / "provenance.json").read_text(encoding="utf-8")),
+        notes=_notes(run, config),
     )
-    _print(metrics)
-
-
-def _predict(
-    run: Path, workspace: Workspace, chosen: Mapping[str, frozenset[str]], device: torch.device
-) -> dict[str, dict[str, ByTask]]:
-    """Return the predictions of each split, variant and task, over all units."""
-    collected: dict[str, dict[str, dict[str, list[Predictions]]]] = {TUNING: {}, HELD_OUT: {}}
-    samples = workspace.samples
-    for number, unit in enumerate(units(workspace.config, run, samples)):
-        split = read_splits(unit.folder / "splits.parquet", samples)
-        rows = rows_by_split(split)
-        wanted = {
-            name: chosen if name == HELD_OUT else {WHOLE: chosen[WHOLE]}
-            for name in (TUNING, HELD_OUT)
-            if len(rows[name])
-        }
-        for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, device).items():
-            for variant, by_task in by_variant.items():
-                for task, probabilities in by_task.items():
-                    part = to_predictions(
-                        samples, rows[name], task, probabilities, number, workspace.config.per_subject
-                    )
-                    collected[name].setdefault(variant, {}).setdefault(task, []).append(part)
-    return {
-        name: {v: {task: concatenate(parts) for task, parts in by_task.items()} for v, by_task in by_variant.items()}
-        for name, by_variant in collected.items()
-    }
-
-
-def _predict_unit(
-    run: Path,
-    unit: Unit,
-    workspace: Workspace,
-    rows: Mapping[str, NDArray[np.int64]],
-    wanted: Mapping[str, Mapping[str, frozenset[str]]],
-    device: torch.device,
-) -> dict[str, dict[str, Probabilities]]:
-    """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
-    config, samples = workspace.config, workspace.samples
-    parts = [*config.modalities.values(), *config.tasks.values()]
-    trusted = sorted({str(part["_target_"]).partition(".")[0] for part in parts})
-    members: list[dict[str, dict[str, Probabilities]]] = []
-    for folder in member_folders(unit.folder / "package"):
-        package = load_package(folder, device, trusted)
-        caches = fill_caches(
-            package.model.encoders,
-            package.statistics,
-            samples,
-            np.concatenate([rows[split] for split in wanted]),
-            workspace.cache,
-            device=device,
-            max_bad_fraction=config.data.max_bad_fraction,
-            report=run / "unreadable.csv",
-        )
-        size = config.trainer.micro_batch_size
-        members.append(
-            {
-                split: predict_member(package, caches, samples, rows[split], kept, batch_size=size, device=device)
-                for split, kept in wanted.items()
-            }
-        )
-    return {split: average([member[split] for member in members]) for split in wanted}
-
-
-def _scored(predictions: ByTask, tasks: Mapping[str, Task]) -> dict[str, Scored]:
-    return {name: Scored(part, tasks[name].scores) for name, part in predictions.items()}
+    write_report(run / "report.html", content)
 
 
 def _groups(config: DictConfig, workspace: Workspace) -> dict[str, pl.DataFrame]:
@@ -205,3 +153,8 @@ def _print(metrics: Mapping[str, Any]) -> None:
             value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
             table.add_row(task, name, value, f"{low} to {high}")
     console.print(table)
+    for task, values in metrics.get("against", {}).items():
+        for name, difference in values.items():
+            numbers = [difference[key] for key in ("value", "low", "high")]
+            value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
+            console.print(f"against the other run: {task} {name} {value} ({low} to {high})")

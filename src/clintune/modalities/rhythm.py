@@ -36,9 +36,9 @@ class Rhythm(Wearable):
     `rhythm`, interdaily stability and intradaily variability, the least active five and most active ten hours
     (transformed) and the relative amplitude; `level`, mean and deviation of the transformed signal and the share of
     zeros; `fragmentation`, the log chances that a sample at rest (at most `rest`) is followed by an active one, and the
-    other way round; `memory`, autocorrelations of the log signal, rest as 0. All are computed on observed samples alone, standardised by
-    the training recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known:
-    an unknown one is 0, as is the hourly profile of a recording that does not tell its local time.
+    other way round; `memory`, autocorrelations of the log signal, rest as 0. All are computed on observed samples
+    alone, standardised by the training recordings and clipped to ±5 deviations. W holds the features and then, of
+    each, whether it is known: an unknown one is 0, as is the hourly profile of a recording without local time.
     Pieces: `features` [P, C * F], NaN where unknown.
     """
 

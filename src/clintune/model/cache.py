@@ -5,7 +5,6 @@ stopped goes on where it was. Items are found by the hash of their content, so r
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -133,7 +132,7 @@ class PieceCache:
 def item_key(item: Item, view: int) -> str:
     """Return the hash of an item's content and view; a media file counts by its bytes, not by its name."""
     media = (
-        _media_sha256(item.path, os.stat(item.path).st_mtime_ns) if item.path and item.path.exists() else str(item.path)
+        _media_sha256(item.path, item.path.stat().st_mtime_ns) if item.path and item.path.exists() else str(item.path)
     )
     return value_sha256([item.code, item.value, item.text, media, view])[:32]
 

@@ -182,7 +182,7 @@ class Head(nn.Module):
         """Map the query's hidden state [N, D] and pooled embeddings [N, W] to logits [N, O]."""
         logits: Tensor = self.readout(self.dropout(query))
         if self.probe_bias is None:
-            return logits + self._skip(pooled)
+            return logits + cast(Tensor, self._skip(pooled))
         return logits if self.training else (logits + self.probe_bias + self._skip(pooled)) / 2
 
     @torch.no_grad()

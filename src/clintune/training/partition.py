@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meds.schema import held_out_split, train_split, tuning_split
 import numpy as np
 import polars as pl
+from meds.schema import held_out_split, train_split, tuning_split
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 

@@ -1,0 +1,89 @@
+"""Predictions of a run's units and members, from their packages."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from meds.schema import held_out_split as HELD_OUT
+from meds.schema import tuning_split as TUNING
+from numpy.typing import NDArray
+
+from clintune.contracts import Predictions
+from clintune.evaluation.ablations import WHOLE
+from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
+from clintune.package import load_package, member_folders
+from clintune.training.partition import Unit, read_splits, rows_by_split, units
+from clintune.training.prepare import fill_caches
+from clintune.training.workspace import Workspace
+
+MEMBER = "member"
+ByTask = dict[str, Predictions]
+
+
+def predict_run(
+    run: Path, workspace: Workspace, chosen: Mapping[str, frozenset[str]], device: torch.device
+) -> dict[str, dict[str, ByTask]]:
+    """Return the predictions of each split, variant and task, over all units of a run.
+
+    `chosen` are the variants of the held-out samples; an ensemble also brings each `member N` of it by itself.
+    """
+    collected: dict[str, dict[str, dict[str, list[Predictions]]]] = {TUNING: {}, HELD_OUT: {}}
+    samples = workspace.samples
+    for number, unit in enumerate(units(workspace.config, run, samples)):
+        split = read_splits(unit.folder / "splits.parquet", samples)
+        rows = rows_by_split(split)
+        wanted = {
+            name: chosen if name == HELD_OUT else {WHOLE: chosen[WHOLE]}
+            for name in (TUNING, HELD_OUT)
+            if len(rows[name])
+        }
+        for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, device).items():
+            for variant, by_task in by_variant.items():
+                for task, probabilities in by_task.items():
+                    part = to_predictions(
+                        samples, rows[name], task, probabilities, number, workspace.config.per_subject
+                    )
+                    collected[name].setdefault(variant, {}).setdefault(task, []).append(part)
+    return {
+        name: {v: {task: concatenate(parts) for task, parts in by_task.items()} for v, by_task in by_variant.items()}
+        for name, by_variant in collected.items()
+    }
+
+
+def _predict_unit(
+    run: Path,
+    unit: Unit,
+    workspace: Workspace,
+    rows: Mapping[str, NDArray[np.int64]],
+    wanted: Mapping[str, Mapping[str, frozenset[str]]],
+    device: torch.device,
+) -> dict[str, dict[str, Probabilities]]:
+    """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
+    config, samples = workspace.config, workspace.samples
+    parts = [*config.modalities.values(), *config.tasks.values()]
+    trusted = sorted({str(part["_target_"]).partition(".")[0] for part in parts})
+    members: list[dict[str, dict[str, Probabilities]]] = []
+    for folder in member_folders(unit.folder / "package"):
+        package = load_package(folder, device, trusted)
+        caches = fill_caches(
+            package.model.encoders,
+            package.statistics,
+            samples,
+            np.concatenate([rows[split] for split in wanted]),
+            workspace.cache,
+            device=device,
+            max_bad_fraction=config.data.max_bad_fraction,
+            report=run / "unreadable.csv",
+        )
+        size = config.trainer.micro_batch_size
+        members.append(
+            {
+                split: predict_member(package, caches, samples, rows[split], kept, batch_size=size, device=device)
+                for split, kept in wanted.items()
+            }
+        )
+    together = {split: average([member[split] for member in members]) for split in wanted}
+    if len(members) > 1 and HELD_OUT in together:
+        together[HELD_OUT] |= {f"{MEMBER} {i}": member[HELD_OUT][WHOLE] for i, member in enumerate(members)}
+    return together

@@ -1,0 +1,87 @@
+"""A cohort of 40 made-up subjects, and recipes over it that train in a second or two."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RECIPE = """# A tiny run over every kind of modality.
+defaults:
+  - base
+  - modality: [notes, imaging_cnn, wearable_cnn, static]
+  - task@tasks.outcome: binary
+  - override /backbone: tiny
+  - _self_
+cohorts: {tiny: {root: ROOT}}
+modalities:
+  notes:
+    source: random
+    tokenizer: bundled:minilm
+    config: {model_type: bert, vocab_size: 30522, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+      intermediate_size: 32, max_position_embeddings: 64}
+    max_pieces: 4
+  imaging: {config: {architecture: cnn, widths: [4, 8]}, views: 1, max_pieces: 2}
+  wearable: {width: 8, depth: 1, max_pieces: 2}
+  static: {width: 8}
+tasks: {outcome: {label: deterioration}}
+adapter: {dropout: 0.1}
+model: {modality_dropout: 0.2, skip: trained}
+trainer: {max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, average: 0.9, tune_every: 2}
+data: {cache: CACHE}
+runs: RUNS
+"""
+
+
+@pytest.fixture(scope="session")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of the cohort; tests that change it copy it first."""
+    from clintune.cohort.generators.quickstart import write_quickstart
+
+    root = tmp_path_factory.mktemp("cohort") / "tiny"
+    write_quickstart(root, subjects=40, image_size=32, signal_days=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cohort(quickstart: Path, tmp_path: Path) -> Path:
+    """Return a copy of the cohort that the test may break."""
+    return Path(shutil.copytree(quickstart, tmp_path / "cohort"))
+
+
+@pytest.fixture
+def recipe(quickstart: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a recipe over a cohort, by default the shared one."""
+
+    def write(root: Path = quickstart, extra: str = "") -> Path:
+        path = tmp_path / "recipe.yaml"
+        text = RECIPE.replace("ROOT", str(root)).replace("CACHE", str(cache)).replace("RUNS", str(tmp_path / "runs"))
+        path.write_text(text + extra)
+        return path
+
+    return write
+
+
+def train(recipe: Path, *overrides: str) -> Path:
+    """Train a recipe in this process; return the run folder."""
+    from clintune.config.compose import compose_recipe
+    from clintune.training.run import train_run
+
+    run = train_run(compose_recipe(recipe, overrides))
+    assert run is not None
+    return run
+
+
+def run_python(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run Python with clintune's source on its path and one thread; never raises."""
+    source = str(Path(__file__).parents[1] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment)
