@@ -85,3 +85,33 @@ def run_python(*words: str, cwd: Path | None = None) -> "subprocess.CompletedPro
     source = str(Path(__file__).parents[1] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def plant(root: Path, seconds: float, *kinds: str) -> None:
+    """Give every labelled subject one new item of each kind, so many seconds after its prediction time."""
+    from datetime import timedelta
+
+    import numpy as np
+    import polars as pl
+    from PIL import Image
+
+    (root / "planted").mkdir(exist_ok=True)
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(root / "planted" / "image.png")
+    counts = np.full((1, 1440), 900.0, np.float32)
+    np.savez(root / "planted" / "signal.npz", signal=counts, rate_hz=1 / 60, channels=np.array(["activity"]))
+    items = {
+        "notes": {"code": "NOTE//PROGRESS", "text_value": "Sudden collapse and shock; transferred at once."},
+        "imaging": {"code": "IMAGE//CXR", "image_path": "planted/image.png"},
+        "wearable": {"code": "ACTIGRAPHY", "waveform_path": "planted/signal.npz"},
+        "static": {"code": "AGE", "numeric_value": 18.0},
+    }
+    labels = pl.read_parquet(root / "labels" / "deterioration.parquet").select("subject_id", "prediction_time")
+    moments = dict(labels.iter_rows())
+    for shard in sorted((root / "data").glob("*.parquet")):
+        table = pl.read_parquet(shard)
+        new = [
+            {"subject_id": subject, "time": moments[subject] + timedelta(seconds=seconds), **items[kind]}
+            for subject in table["subject_id"].unique().sort()
+            for kind in kinds
+        ]
+        pl.concat([table, pl.DataFrame(new, schema=table.schema)]).write_parquet(shard)

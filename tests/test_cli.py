@@ -86,7 +86,6 @@ def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(recipe, o
         ("modalities: {notes: {max_piece: 3}}\n", "did you mean 'max_pieces'"),
         ("cohorts: {quickstart: {lookback: 3}}\n", "did you mean 'lookback_hours'"),
         ("modalities: {imaging: {max_pieces: 3}}\n", "'modalities.imaging' is tuned but not chosen"),
-        ("backbone: {source: ???}\n", "'backbone.source' must be given"),
         ("tasks: {y: {_target_: clintune.tasks.binary.Binery, label: y}}\n", "did you mean 'Binary'"),
     ],
 )
@@ -99,6 +98,21 @@ def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(
     error = error_of("train", str(path))
     assert suggestion in error
     assert "mine.yaml" in error
+
+
+def test_every_key_that_must_be_given_is_named_at_once(recipe):
+    path = Path(recipe(""))
+    path.write_text(path.read_text().replace("[quickstart]", "[meds]").replace("{y: {label: deterioration}}", "{}"))
+    error = error_of("train", str(path))
+    assert "'cohorts.meds.root' must be given" in error
+    assert "'tasks.y.label' must be given" in error
+
+
+def test_folders_beside_a_recipe_are_not_taken_for_groups(recipe, tmp_path):
+    (tmp_path / "runs").mkdir()
+    done = clintune("show", recipe(""), "runs=elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert "\nruns: elsewhere\n" in done.stdout
 
 
 def test_a_mistyped_verb_or_recipe_is_refused_and_the_nearest_name_suggested(tmp_path, recipe):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from clintune.config.schema import Config
+from clintune.config.schema import Cohort, Config
 from clintune.config.signature import parameters
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
@@ -30,11 +31,8 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
     Raises ConfigError naming each wrong key or value, with the nearest name.
     """
-    groups = config_root() / "configs"
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(recipe.parent), version_base="1.3"):
-            config = compose(recipe.stem, overrides=[f"hydra.searchpath=[file://{groups}]", *overrides])
+        config = _compose(recipe, overrides)
         if OmegaConf.is_missing(config, "name"):
             config.name = recipe.stem
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
@@ -44,6 +42,16 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
     if problems:
         raise ConfigError(f"{recipe.name}: " + "; and ".join(problems))
     return config
+
+
+def _compose(recipe: Path, overrides: Sequence[str]) -> DictConfig:
+    """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
+    GlobalHydra.instance().clear()
+    with TemporaryDirectory() as folder:
+        Path(folder, recipe.name).write_bytes(recipe.read_bytes())
+        with initialize_config_dir(config_dir=folder, version_base="1.3"):
+            searchpath = f"hydra.searchpath=[file://{config_root() / 'configs'}]"
+            return compose(recipe.stem, overrides=[searchpath, *overrides])
 
 
 def load_config(path: Path) -> DictConfig:
@@ -143,11 +151,14 @@ def _known_keys(recipe: Path, parent: str) -> list[str]:
     """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
     node: Any = OmegaConf.structured(Config)
     try:
-        with initialize_config_dir(config_dir=str(recipe.parent), version_base="1.3"):
-            node = compose(recipe.stem, overrides=[f"hydra.searchpath=[file://{config_root() / 'configs'}]"])
+        node = _compose(recipe, ())
     except (HydraException, OmegaConfBaseException):
         pass
     selected = OmegaConf.select(node, parent, throw_on_missing=False) if parent else node
+    if selected is None and parent.startswith("cohorts."):
+        rest = parent.partition(".")[2].partition(".")[2]
+        cohort = OmegaConf.structured(Cohort)
+        selected = OmegaConf.select(cohort, rest) if rest else cohort
     return [str(key) for key in selected] if isinstance(selected, DictConfig) else []
 
 

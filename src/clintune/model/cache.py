@@ -43,7 +43,7 @@ class PieceCache:
         }
         self.folder = root / value_sha256(key)[:32]
         self._places: dict[str, tuple[Path, int, int]] = {}
-        self._bad: set[str] = set()
+        self._bad: dict[str, DataError] = {}
         self._seen: set[Path] = set()
         self._scan()
 
@@ -64,29 +64,31 @@ class PieceCache:
     ) -> dict[str, DataError]:
         """Compute the pieces of every (item, view) that is not there yet; return the error of each unreadable item.
 
-        The keys are the items' `where`.
+        The keys are the items' `where`; each of several items of like content has its error.
         """
-        errors: dict[str, DataError] = {}
-        missing = self._missing(items)
+        unread: dict[str, list[str]] = {}
+        missing = self._missing(items, unread)
         while chunk := list(islice(missing, _SHARD_ITEMS)):
             done: dict[str, Pieces] = {}
             for key, item, view in chunk:
                 try:
                     done[key] = modality.prepare(replace(item, hours=0.0), view)
                 except DataError as error:
-                    errors[item.where] = error
-                    self._bad.add(key)
+                    self._bad[key] = error
             if done:
                 self._write(self._encode(modality, done, device) if self.encoded else done)
-        return errors
+        return {where: self._bad[key] for key, places in unread.items() if key in self._bad for where in places}
 
-    def _missing(self, items: Iterable[tuple[Item, int]]) -> Iterator[tuple[str, Item, int]]:
-        wanted: set[str] = set()
+    def _missing(
+        self, items: Iterable[tuple[Item, int]], unread: dict[str, list[str]]
+    ) -> Iterator[tuple[str, Item, int]]:
+        """Yield one item of each content that is not there yet; `unread` gathers where all of them stand."""
         for item, view in items:
             key = item_key(item, view)
-            if key not in self._places and key not in wanted:
-                wanted.add(key)
-                yield key, item, view
+            if key not in self._places:
+                if key not in unread:
+                    yield key, item, view
+                unread.setdefault(key, []).append(item.where)
 
     @torch.no_grad()
     def _encode(self, modality: Modality, done: dict[str, Pieces], device: str | torch.device) -> dict[str, Pieces]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from clintune.core.errors import DataError
 
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
+_KEYS = ("int64", "timestamp[us]")
 
 
 class Task(ABC):
@@ -120,7 +121,8 @@ def label_values(table: pl.DataFrame, path: Path, column: str, kind: type[pl.Dat
 def read_label_file(path: Path) -> pl.DataFrame:
     """Read one MEDS label file and check its keys.
 
-    Raises DataError where the file cannot be read, lacks a key column or labels one (subject, time) twice.
+    Raises DataError where the file cannot be read, lacks a key column, has one of another type or with a null, or
+    labels one (subject, time) twice.
     """
     try:
         table = pl.read_parquet(path)
@@ -129,8 +131,18 @@ def read_label_file(path: Path) -> pl.DataFrame:
     missing = [name for name in SAMPLE if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
-    table = table.with_columns(pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+    for name, fits, wanted in zip(SAMPLE, (table.schema[SAMPLE[0]].is_integer(), _is_moment(table)), _KEYS, strict=True):
+        if not fits:
+            raise DataError(f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it")
+        if (null := table[name].is_null()).any():
+            raise DataError(f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row")
+    table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
         raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")
     return table
+
+
+def _is_moment(table: pl.DataFrame) -> bool:
+    """Return whether prediction times are moments: a day would count as its midnight."""
+    return isinstance(table.schema[SAMPLE[1]], pl.Datetime)

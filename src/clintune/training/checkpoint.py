@@ -1,6 +1,7 @@
 """Checkpoints: safetensors and JSON only, each folder whole or absent."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ class Progress:
 def save(
     folder: Path, progress: Progress, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
 ) -> None:
-    """Write a checkpoint as `folder/last`, replacing the one before it."""
-    with atomic_path(folder / "last") as partial:
+    """Write a checkpoint as `folder/step-N`, then remove the older ones: at any moment one of them is whole."""
+    with atomic_path(folder / f"step-{progress.step:08d}") as partial:
         partial.mkdir()
         save_weights(partial / "trainable.safetensors", parameters)
         if average.values:
@@ -43,16 +44,19 @@ def save(
             partial / "optimizer.safetensors",
         )
         write_json(partial / "progress.json", asdict(progress))
+    for older in _checkpoints(folder)[:-1]:
+        shutil.rmtree(older)
 
 
 def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any) -> Progress:
-    """Load `folder/last` in place and return its progress; a fresh progress where there is no checkpoint.
+    """Load the last checkpoint in place and return its progress; a fresh progress where there is none.
 
     Raises TrainingError when the checkpoint holds other tensors than the model has.
     """
-    last = folder / "last"
-    if not last.is_dir():
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
         return Progress()
+    last = checkpoints[-1]
     progress = _progress(last)
     load_weights(last / "trainable.safetensors", parameters)
     if average.values:
@@ -66,8 +70,8 @@ def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Avera
 
 
 def last_step(folder: Path) -> int:
-    """Return the step of `folder/last`, 0 where there is no checkpoint."""
-    return _progress(folder / "last").step if (folder / "last").is_dir() else 0
+    """Return the step of the last checkpoint, 0 where there is none."""
+    return max((_progress(path).step for path in _checkpoints(folder)[-1:]), default=0)
 
 
 def save_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -97,6 +101,11 @@ def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
             "that wrote it, or train anew"
         )
     copy_into(parameters, values)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, oldest first; a kill may have left more than one, the last is whole."""
+    return sorted(folder.glob("step-*"))
 
 
 def _progress(folder: Path) -> Progress:

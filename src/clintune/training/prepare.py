@@ -32,7 +32,7 @@ def fill_caches(
 ) -> dict[str, PieceCache]:
     """Return the filled cache of each modality that reads text or files, for what the samples `rows` see.
 
-    Unreadable items are left out and listed in `report` (CSV: modality, row, reason); where they are more than
+    Unreadable items are left out and added to `report` (CSV: modality, row, reason); where they are more than
     `max_bad_fraction` of a modality's items, DataError names the first.
     """
     caches: dict[str, PieceCache] = {}
@@ -52,8 +52,10 @@ def fill_caches(
                 f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
             )
     if bad:
+        listed = pl.DataFrame(bad)
+        known = [pl.read_csv(report)] if report.exists() else []
         with atomic_path(report) as partial:
-            pl.DataFrame(bad).write_csv(partial)
+            pl.concat([*known, listed]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
         console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")
     return caches
 

@@ -61,8 +61,8 @@ def _start(workspace: Workspace, accelerator: Accelerator) -> Path:
     run = Path()
     if accelerator.is_main_process:
         run = _new_folder(Path(config.runs) / config.name)
-        write_text(run / "recipe.yaml", to_yaml(config))
         write_json(run / "provenance.json", provenance(workspace))
+        write_text(run / "recipe.yaml", to_yaml(config))  # last: a folder that has it can be resumed
         console.print(f"run folder {run}")
     shared: list[Any] = [str(run)]
     broadcast_object_list(shared)

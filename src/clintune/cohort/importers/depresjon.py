@@ -77,17 +77,18 @@ def _middle(band: str | None, path: Path, row: int) -> float:
 def _read_minutes(path: Path) -> tuple[datetime, NDArray[np.float32]]:
     """Read a recording: its first minute, and one count for each minute of the wall clock since, NaN in gaps."""
     table = read_raw(path, ["timestamp", "activity"])
-    stamps = table["timestamp"]
+    if table.is_empty():
+        raise DataError(f"{path}: has no row; download the data set again")
     # Some files write the day first; told apart by the separator, because 7/5 could be either.
-    iso = bool(stamps.str.contains("-", literal=True).all())
-    times = stamps.str.to_datetime("%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False)
+    iso = "-" in (table["timestamp"][0] or "")
+    times = table["timestamp"].str.to_datetime("%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False)
     counts = table["activity"].cast(pl.Float32, strict=False)
     for column, values in (("timestamp", times), ("activity", counts)):
         if values.null_count():
             raise DataError(f"{path}: row {values.is_null().arg_true()[0]}: column {column} cannot be read; correct it")
     minutes = (times - times[0]).dt.total_minutes().to_numpy()
-    if len(minutes) == 0 or minutes.min() < 0:
-        raise DataError(f"{path}: column timestamp is empty or starts later than it goes on; sort the rows")
+    if minutes.min() < 0:
+        raise DataError(f"{path}: row {minutes.argmin()}: column timestamp lies before the first row; sort the rows")
     signal = np.full(minutes.max() + 1, np.nan, np.float32)
     signal[minutes] = counts.to_numpy()
     return times[0], signal
