@@ -21,7 +21,7 @@ def train(argv: Sequence[str]) -> None:
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value")
     parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")

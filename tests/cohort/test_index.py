@@ -1,6 +1,7 @@
 import math
 import pickle
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cohort_samples import T0, Reader, at, declare_media, labels, open_index, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from clintune.core.errors import DataError
 
@@ -135,6 +137,24 @@ def test_a_pickled_index_reads_the_same(tmp_path):
     assert copy[0].items == index[0].items
     with pytest.raises(IndexError):
         copy[1]
+
+
+def test_workers_of_a_data_loader_read_the_same(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(subject, 0, "a", float(subject)) for subject in range(20)])
+    index = open_index(tmp_path, {"task": labels(*((subject, 5, [1.0]) for subject in range(20)))})
+    loader = DataLoader(index, batch_size=4, num_workers=2, collate_fn=list)
+    found = [sample.items["codes"][0].value for batch in loader for sample in batch]
+    assert found == [float(subject) for subject in range(20)]
+
+
+def test_openers_at_the_same_time_wait_for_one_build(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
+    tasks = {"task": labels((1, 5, [1.0]))}
+    with ThreadPoolExecutor(4) as pool:
+        indexes = list(pool.map(lambda _: open_index(tmp_path, tasks), range(4)))
+    assert len({index.folder for index in indexes}) == 1
+    assert all(index[0].items == indexes[0][0].items for index in indexes)
+    assert [path.name for path in (tmp_path / "cache/index").iterdir() if path.is_dir()] == [indexes[0].folder.name]
 
 
 def test_times_of_other_units_and_zones_are_cut_alike(tmp_path):

@@ -30,7 +30,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
         if not root.is_dir():
             raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
         return root
-    write: functools.partial[None] = instantiate(cohort.source, _partial_=True)
+    write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")
     settings = {key: Path(value).expanduser() if key == "raw" else value for key, value in write.keywords.items()}
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):

@@ -24,6 +24,7 @@ from clintune.evaluation.report import ReportContent, write_report
 from clintune.evaluation.subgroups import by_group, by_output
 from clintune.package import member_folders
 from clintune.training.partition import units
+from clintune.training.provenance import check_data
 from clintune.training.workspace import Workspace, console, open_workspace
 
 
@@ -36,6 +37,7 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against
     config = load_config(run / "recipe.yaml")
     workspace = open_workspace(config)
     tasks = workspace.tasks
+    check_data(run, workspace)
     for unit in units(config, run, workspace.samples):
         member_folders(unit.folder / "package")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

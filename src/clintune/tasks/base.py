@@ -131,7 +131,9 @@ def read_label_file(path: Path) -> pl.DataFrame:
     missing = [name for name in SAMPLE if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
-    for name, fits, wanted in zip(SAMPLE, (table.schema[SAMPLE[0]].is_integer(), _is_moment(table)), _KEYS, strict=True):
+    for name, fits, wanted in zip(
+        SAMPLE, (table.schema[SAMPLE[0]].is_integer(), _is_moment(table)), _KEYS, strict=True
+    ):
         if not fits:
             raise DataError(f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it")
         if (null := table[name].is_null()).any():

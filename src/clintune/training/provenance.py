@@ -1,5 +1,6 @@
 """What a run was made of: versions, machine, input files, data fingerprints."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
+from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, value_sha256
 from clintune.training.workspace import Workspace
 
@@ -38,6 +40,21 @@ def provenance(workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def check_data(run: Path, workspace: Workspace) -> None:
+    """Refuse to go on with a run on other data than it began with.
+
+    Raises DataError naming the first table of a cohort that was changed, added or removed since.
+    """
+    recorded = json.loads((run / "provenance.json").read_text(encoding="utf-8"))["cohorts"]
+    for index in workspace.samples.indexes:
+        before, now = recorded[index.name]["files"], _files(index.root)
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if changed:
+            raise DataError(
+                f"{index.root / changed[0]}: is not as it was when {run.name} was trained; restore it, or train anew"
+            )
+
+
 def config_sha256(config: DictConfig) -> str:
     """Return the hash of a resolved config."""
     return value_sha256(OmegaConf.to_container(config, resolve=True))
@@ -45,7 +62,7 @@ def config_sha256(config: DictConfig) -> str:
 
 def _files(root: Path) -> dict[str, str]:
     """Hash every table of a cohort; media files are hashed by the piece cache."""
-    tables = sorted([*root.rglob("*.parquet"), *root.rglob("*.json"), *root.rglob("*.csv")])
+    tables = [path for folder in ("data", "metadata", "labels") for path in sorted((root / folder).rglob("*.*"))]
     return {str(path.relative_to(root)): file_sha256(path) for path in tables}
 
 

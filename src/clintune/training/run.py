@@ -17,7 +17,7 @@ from clintune.training.fit import fit_member
 from clintune.training.history import History
 from clintune.training.launch import make_accelerator
 from clintune.training.partition import Unit, split_of, units, write_splits
-from clintune.training.provenance import provenance
+from clintune.training.provenance import check_data, provenance
 from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, console, open_workspace
 
@@ -30,7 +30,10 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """
     accelerator = make_accelerator(config.trainer)
     workspace = open_workspace(config)
-    run = _start(workspace, accelerator) if run is None else run
+    if run is None:
+        run = _start(workspace, accelerator)
+    else:
+        check_data(run, workspace)
     tracker = _tracker(config, run) if accelerator.is_main_process else None
     history = History(run / "history.jsonl", tracker)
     for unit in units(config, run, workspace.samples):

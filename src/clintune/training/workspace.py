@@ -40,6 +40,8 @@ def open_workspace(config: DictConfig) -> Workspace:
     modalities, tasks = make_modalities(config), make_tasks(config)
     indexes = []
     for name, cohort in config.cohorts.items():
+        # The run folder must find the data from any working directory.
+        cohort.root = str(Path(cohort.root).expanduser().resolve())
         ensure_cohort(str(name), cohort)
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
     samples = Samples(indexes)

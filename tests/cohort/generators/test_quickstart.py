@@ -56,7 +56,9 @@ def test_media_files_exist_and_can_be_read(root):
     data = read_data(root)
     images = data["image_path"].drop_nulls().to_list()
     assert sorted(images) == sorted(str(path.relative_to(root)) for path in (root / "images").iterdir())
-    assert {Image.open(root / path).size for path in images} == {(24, 24)}
+    for path in images:
+        with Image.open(root / path) as image:
+            assert (image.size, image.mode) == ((24, 24), "L")
     for path in data["waveform_path"].drop_nulls():
         assert read_signal(root / path, path).values.shape == (1, 1440)
 

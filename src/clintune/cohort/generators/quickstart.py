@@ -30,8 +30,8 @@ from clintune.cohort.writer import (
 _NOISE = 0.4
 _THRESHOLD = 0.4
 _MISSING = 0.1
-_STEPS = 1.2207440846057596 ** -np.arange(1.0, 4.0)
-"""Steps of an additive sequence (Roberts, 2018) that fills the cube evenly: factors are balanced in any run of
+_STEPS = np.sqrt([2, 3, 5]) % 1
+"""Steps of an additive sequence (Richtmyer, 1951) that fills the cube evenly: factors are balanced in any run of
 subjects, so that what a split of 150 shows is the design and not the luck of the draw."""
 _FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 _SHARDS = 4
