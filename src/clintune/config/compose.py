@@ -1,5 +1,6 @@
 """Compose a recipe and overrides into one checked config, in under a second and without torch."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -150,10 +151,8 @@ def _explain(recipe: Path, error: Exception) -> str:
 def _known_keys(recipe: Path, parent: str) -> list[str]:
     """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
     node: Any = OmegaConf.structured(Config)
-    try:
+    with contextlib.suppress(HydraException, OmegaConfBaseException):
         node = _compose(recipe, ())
-    except (HydraException, OmegaConfBaseException):
-        pass
     selected = OmegaConf.select(node, parent, throw_on_missing=False) if parent else node
     if selected is None and parent.startswith("cohorts."):
         rest = parent.partition(".")[2].partition(".")[2]

@@ -1,0 +1,34 @@
+"""Every recipe that ships composes, says what it is for, and states only its differences."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.recipes import shipped_recipes, summary
+from clintune.config.sweep import sweep
+
+RECIPES = shipped_recipes()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_composes_and_survives_the_run_folder(name, tmp_path):
+    config = compose_recipe(RECIPES[name])
+    assert config.name == name
+    (tmp_path / "recipe.yaml").write_text(to_yaml(config))
+    loaded = load_config(tmp_path / "recipe.yaml")
+    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short_and_headed_by_what_why_and_how_to_run(name):
+    lines = RECIPES[name].read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    assert len(summary(RECIPES[name])) > 20
+    assert any(line.startswith("# Why: ") for line in header)
+    assert any(line.startswith(f"# Run: clintune train {name}") for line in header)
+    assert len(lines) - len(header) <= 35
+
+
+def test_a_sweep_is_the_product_that_hydra_makes():
+    assert sweep(["a=1,2", "b=x", "c=[1,2]"]) == [["a=1", "b=x", "c=[1,2]"], ["a=2", "b=x", "c=[1,2]"]]
+    assert len(sweep(["a=1,2", "b=range(0,3)"])) == 6
