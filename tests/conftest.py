@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # here and in the processes of tests: sums depend on the number of threads
+
 RECIPE = """# A tiny run over every kind of modality.
 defaults:
   - base
@@ -81,9 +85,9 @@ def train(recipe: Path, *overrides: str) -> Path:
 
 
 def run_python(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run Python with clintune's source on its path and one thread; never raises."""
+    """Run Python with clintune's source on its path; never raises."""
     source = str(Path(__file__).parents[1] / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": source}
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment)
 
 

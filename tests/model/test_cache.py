@@ -7,8 +7,8 @@ import torch
 
 from clintune.contracts import Item
 from clintune.core.seeding import seeded
-from clintune.model.cache import PieceCache, item_key
 from clintune.modalities.imaging import Imaging
+from clintune.model.cache import PieceCache, item_key
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import json
 
 import polars as pl
 import pytest
-from conftest import run_python, train
 from safetensors.numpy import load_file
+
+from conftest import run_python, train
 
 
 def test_two_processes_give_the_losses_and_weights_of_one(recipe, cohort, tmp_path):
@@ -24,7 +25,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(recipe, cohort, tmp_pa
     words = ["micro_batch_size=2", "max_steps=4"]
     words = [f"trainer.{word}" for word in words]
     alone = train(path, *words)
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = run_python(*launch, "-m", "clintune.cli", "train", str(path), f"runs={tmp_path / 'two'}", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     (together,) = (tmp_path / "two" / "recipe").iterdir()

@@ -95,6 +95,15 @@ class Modality(nn.Module, ABC):
                 module.training = False
         return self
 
+    @property
+    def num_facts(self) -> int:
+        """Return F, the number of plain numbers that a linear probe can read of a sample beside any encoder."""
+        return 0
+
+    def facts(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the plain numbers of pieces as [P, F]; a sample's are the sum over its pieces."""
+        raise AssertionError(f"{type(self).__name__} has no facts")
+
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
         return {"class": type(self).__qualname__}

@@ -73,6 +73,17 @@ class Static(Modality):
         }
         return Pieces(tensors=tensors, hours=torch.tensor([item.hours], dtype=torch.float32))
 
+    @property
+    def num_facts(self) -> int:
+        """Return a value and a mark of presence for each code."""
+        return 2 * len(self.index)
+
+    def facts(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return standardised values, then marks of presence [P, F]; zero for a code never seen in training."""
+        present = nn.functional.one_hot(tensors["code"], len(self.index) + 1)[:, 1:].float()
+        value = (tensors["value"] * tensors["has_value"]).float()
+        return torch.cat([present * value[:, None], present], dim=1)
+
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode facts to one token each, [P, 1, W]."""
         encoded: Tensor = self.encoder(tensors["code"], tensors["value"], tensors["has_value"])

@@ -41,8 +41,9 @@ class Fusion(nn.Module):
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
+        self.probe = skip == "probe"
         self.heads = nn.ModuleDict(
-            {task: Head(width, widths, num, head_dropout, probe=skip == "probe") for task, num in outputs.items()}
+            {task: Head(width, widths, num, head_dropout, probe=self.probe) for task, num in outputs.items()}
         )
 
     @property
@@ -64,7 +65,8 @@ class Fusion(nn.Module):
                 modality_tokens, embeddings = self._tokens(name, batch.pieces[name])
                 tokens.append(modality_tokens)
                 if name in self.projectors:
-                    pooled[name] = pool(embeddings, batch.pieces[name].owner, len(batch), self.encoders[name].scaled)
+                    part = self.encoders[name]
+                    pooled[name] = skip_features(part, batch.pieces[name], embeddings, len(batch), self.probe)
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
         return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
@@ -198,7 +200,7 @@ class Head(nn.Module):
 
 
 def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[str, int]:
-    """Return the width of each modality on the skip path; a probe reads frozen encoders only.
+    """Return the width of each modality on the skip path; a probe reads frozen encoders and plain facts only.
 
     Raises ConfigError for an unknown skip path, or a probe of nothing.
     """
@@ -206,12 +208,22 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
         raise ConfigError(f"model.skip '{skip}' does not exist; use trained, probe or null")
     if skip is None:
         return {}
-    chosen = {n: m.width for n, m in modalities.items() if not m.native and (skip == "trained" or m.cacheable)}
+    probed = {n: m.width if m.cacheable else m.num_facts for n, m in modalities.items()}
+    trained = {n: m.width for n, m in modalities.items() if not m.native}
+    chosen = {name: width for name, width in (probed if skip == "probe" else trained).items() if width}
     if not chosen:
         raise ConfigError(
             "model.skip=probe reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
         )
     return chosen
+
+
+def skip_features(modality: Modality, pieces: PieceBatch, embeddings: Tensor, num_samples: int, probe: bool) -> Tensor:
+    """Return what the skip path reads of a modality [N, W]: pooled embeddings, or for a probe its facts [N, F]."""
+    if not (probe and modality.num_facts):
+        return pool(embeddings, pieces.owner, num_samples, modality.scaled)
+    facts = modality.facts(pieces.tensors) / math.sqrt(modality.num_facts)
+    return facts.new_zeros(num_samples, facts.shape[1]).index_add(0, pieces.owner, facts)
 
 
 def pool(embeddings: Tensor, owner: Tensor, num_samples: int, scaled: bool) -> Tensor:

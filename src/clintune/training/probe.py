@@ -1,4 +1,4 @@
-"""The linear probe of frozen encoders: one penalised logistic regression an output, its penalty chosen by subject."""
+"""The linear probe of frozen encoders and facts: penalised logistic regressions, the penalty chosen by subject."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
 from clintune.model.batching import Batches
 from clintune.model.cache import PieceCache
-from clintune.model.fusion import pool
+from clintune.model.fusion import skip_features
 from clintune.package import Package
 from clintune.training.order import inference_draws
 
@@ -52,7 +52,7 @@ def fit_probe(
 def pooled_embeddings(
     package: Package, samples: Samples, caches: Mapping[str, PieceCache], rows: NDArray[np.int64], names: list[str]
 ) -> dict[str, Tensor]:
-    """Return the plain view's pooled embeddings [N, W] of frozen modalities, on the CPU."""
+    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU."""
     modalities = {name: package.model.encoders[name] for name in names}
     pooled: dict[str, list[Tensor]] = {name: [] for name in names}
     batches = Batches(inference_draws(rows, _BATCH), samples, modalities, caches)
@@ -61,9 +61,10 @@ def pooled_embeddings(
         for name, modality in modalities.items():
             if name in batch.pieces:
                 part = batch.pieces[name]
-                pooled[name].append(pool(part.tensors["tokens"], part.owner, len(batch), modality.scaled))
+                tokens = part.tensors.get("tokens", part.hours)
+                pooled[name].append(skip_features(modality, part, tokens, len(batch), probe=True))
             else:
-                pooled[name].append(torch.zeros(len(batch), modality.width))
+                pooled[name].append(torch.zeros(len(batch), modality.num_facts or modality.width))
     return {name: torch.cat(parts) for name, parts in pooled.items()}
 
 

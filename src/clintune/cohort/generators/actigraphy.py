@@ -21,7 +21,7 @@ def activity_counts(rng: np.random.Generator, severity: float, start: datetime, 
     asleep = (hour > bed % 24) & (hour < rise) if bed >= 24 else (hour > bed) | (hour < rise)
     awake = ~asleep | _wakes(rng, NormalDist().cdf(severity), len(minute))
     hump = 0.6 + 0.4 * np.sin((hour - 8) / 24 * 2 * np.pi)
-    vigour = rng.lognormal(5.2, 0.35)
+    vigour = rng.lognormal(5.2, 0.25)
     level = np.where(awake, np.where(asleep, 0.35, hump), 0.004) * vigour
     bursts = rng.gamma(0.7, 1 / 0.7, len(minute)) * _slow(rng, len(minute))
     counts = np.round(level * bursts).astype(np.float32)
@@ -32,8 +32,8 @@ def activity_counts(rng: np.random.Generator, severity: float, start: datetime, 
 
 
 def _wakes(rng: np.random.Generator, extent: float, length: int) -> NDArray[np.bool_]:
-    """Return the minutes of waking that would fall into a night: 2 to 50 % of it, in spells of about 12 minutes."""
-    share, spell = 0.02 + 0.48 * extent, 12.0
+    """Return the minutes of waking that would fall into a night: 2 to 50 % of it, in spells of about 8 minutes."""
+    share, spell = 0.02 + 0.48 * extent, 8.0
     leave, enter = 1 / spell, share / (1 - share) / spell
     draws = rng.random(length)
     awake, state = np.empty(length, bool), False

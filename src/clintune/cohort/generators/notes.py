@@ -109,8 +109,8 @@ _REVEALING = {
 
 def progress_note(rng: np.random.Generator, severity: float) -> str:
     """Return a note of a patient whose standard normal `severity` it describes; one in eight is long."""
-    lines = [_say(rng, levels, severity) for levels in (_BREATH, _BREATH, _COURSE)]
-    num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 8 else int(rng.integers(1, 3))
+    lines = [_say(rng, levels, severity) for levels in (_BREATH, _BREATH, _COURSE, _COURSE)]
+    num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 8 else int(rng.integers(0, 3))
     lines += [str(line) for line in rng.choice(_NEUTRAL, num_neutral, replace=False)]
     return " ".join([str(rng.choice(_OPENING)), *(lines[place] for place in rng.permutation(len(lines)))])
 

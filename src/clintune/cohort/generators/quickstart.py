@@ -27,7 +27,7 @@ from clintune.cohort.writer import (
     write_tables,
 )
 
-_NOISE = 0.4
+_NOISE = 0.3
 _THRESHOLD = 0.4
 _MISSING = 0.1
 _STEPS = np.sqrt([2, 3, 5]) % 1

@@ -1,0 +1,73 @@
+"""What the pages tell people to write and run works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from clintune.cli import VERBS
+from clintune.config.compose import compose_recipe
+from clintune.config.recipes import find_recipe
+from clintune.config.sweep import sweep
+from clintune.testing import check_modality, check_task
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+
+
+def run(code):
+    names = {}
+    exec(compile(code, "page", "exec"), names)
+    return names
+
+
+def commands():
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            if re.match(r"    clintune \w", line):
+                yield pytest.param(shlex.split(line.partition("#")[0]), id=f"{page.name}: {line.split('#')[0].strip()}")
+
+
+def test_the_modality_of_the_page_keeps_the_contract(tmp_path):
+    vectors = run(blocks("add_a_modality.md", "python")[0])["Vectors"]
+    for _, check in check_modality(lambda: vectors(length=16), tmp_path):
+        check()
+
+
+def test_the_task_of_the_page_keeps_the_contract():
+    names = run(blocks("add_a_task.md", "python")[0])
+    targets = np.array([[0], [1], [np.nan], [1], [0], [0], [1], [0]], dtype=np.float32)
+    for _, check in check_task(lambda: names["Focal"](label="readmission_30d"), targets):
+        check()
+
+
+def test_the_recipe_of_the_page_composes(tmp_path):
+    (tmp_path / "readmission.yaml").write_text(blocks("bring_your_data.md", "yaml")[0])
+    config = compose_recipe(tmp_path / "readmission.yaml")
+    assert config.cohorts.meds.splits.stratify == "readmission"
+
+
+def test_the_conversion_of_the_page_writes_a_meds_table(tmp_path, monkeypatch):
+    from meds import DataSchema
+
+    monkeypatch.chdir(tmp_path)
+    run(blocks("bring_your_data.md", "python")[0])
+    DataSchema.validate(pl.read_parquet("data.parquet").to_arrow().cast(DataSchema.schema()))
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_commands_name_verbs_recipes_and_keys_that_exist(words):
+    assert words[1] in VERBS
+    overrides = [word for word in words[3:] if "=" in word]
+    recipe = next((word for word in words[2:] if not word.startswith("-")), None)
+    if words[1] in {"train", "show"} and recipe and not recipe.startswith(("runs/", "./", "RUN")):
+        if "-m" in words:
+            overrides = sweep([word for word in words if "=" in word])[0]
+        compose_recipe(find_recipe(recipe), overrides)

@@ -1,0 +1,138 @@
+"""The adapter package: loads to the same model, stock PEFT reads its adapter, and nothing changed or foreign passes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from clintune.config.compose import compose_recipe
+from clintune.core.errors import PackageError
+from clintune.core.files import file_sha256
+from clintune.model.batching import Batches
+from clintune.package import load_package, member_folders, write_package
+from clintune.training import run as runs
+from clintune.training.order import inference_draws
+from clintune.training.prepare import fill_caches
+from clintune.training.workspace import open_workspace
+from conftest import RECIPE
+
+
+@pytest.fixture(scope="module")
+def trained(quickstart, cache, tmp_path_factory):
+    """Return a run's config, the model that it packaged, and the package's folder."""
+    folder = tmp_path_factory.mktemp("package")
+    recipe = folder / "recipe.yaml"
+    text = RECIPE.replace("ROOT", str(quickstart)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
+    recipe.write_text(text)
+    config, kept = compose_recipe(recipe, ["modalities.imaging.mode=lora"]), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "write_package", lambda *parts: (kept.append(parts[1]), write_package(*parts)))
+        run = runs.train_run(config)
+    return config, kept[0], run / "package"
+
+
+@pytest.fixture
+def package(trained, tmp_path):
+    """Return a copy of the package that the test may break."""
+    return shutil.copytree(trained[2], tmp_path / "package")
+
+
+def outputs(config, package, tmp_path):
+    workspace = open_workspace(config)
+    rows = np.arange(len(workspace.samples))
+    model = package.model.eval()
+    caches = fill_caches(
+        model.encoders, package.statistics, workspace.samples, rows, workspace.cache,
+        device="cpu", max_bad_fraction=0, report=tmp_path / "bad.csv",
+    )  # fmt: skip
+    batches = Batches(inference_draws(rows, 16), workspace.samples, model.encoders, caches)
+    with torch.no_grad():
+        return torch.cat([model(batches[i])["outcome"] for i in range(len(batches))])
+
+
+def sign(package):
+    """Write the manifest anew, as one who means harm would."""
+    files = [path for path in package.iterdir() if path.name != "MANIFEST.json"]
+    (package / "MANIFEST.json").write_text(json.dumps({path.name: file_sha256(path) for path in files}))
+
+
+def refusal(package):
+    with pytest.raises(PackageError) as caught:
+        load_package(package)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_loaded_package_gives_the_logits_of_the_model_that_was_trained(trained, tmp_path):
+    config, model, folder = trained
+    loaded = load_package(folder)
+    assert torch.equal(outputs(config, loaded, tmp_path), outputs(config, model, tmp_path))
+    assert loaded.tasks["outcome"].output_names == ["deterioration"]
+    assert member_folders(folder) == [folder]
+
+
+def test_stock_peft_loads_the_adapter(trained):
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModel
+
+    config, model, folder = trained
+    base = AutoModel.from_config(AutoConfig.for_model(**dict(config.backbone.config)))
+    loaded = PeftModel.from_pretrained(base, folder).state_dict()
+    trained_state = model.model.backbone.model.state_dict()
+    names = [name for name in loaded if ".lora_" in name]
+    assert names
+    assert all(torch.equal(loaded[name], trained_state[name]) for name in names)
+
+
+def test_one_flipped_byte_in_any_file_is_refused_by_name(package):
+    for path in sorted(package.iterdir()):
+        if path.name == "MANIFEST.json":
+            continue
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        assert f"{path.name}: changed" in refusal(package)
+        path.write_bytes(whole)
+    load_package(package)
+
+
+def test_a_file_too_many_or_too_few_is_refused_by_name(package):
+    (package / "model.pkl").write_bytes(b"cos\nsystem\n")
+    assert "model.pkl is not listed" in refusal(package)
+    (package / "model.pkl").unlink()
+    (package / "README.md").unlink()
+    assert "README.md is missing" in refusal(package)
+    (package / "MANIFEST.json").unlink()
+    assert "no MANIFEST.json" in refusal(package)
+
+
+@pytest.mark.parametrize("file", ["parts.safetensors", "adapter_model.safetensors"])
+@pytest.mark.parametrize("change", ["renamed", "dropped", "reshaped"])
+def test_a_tensor_that_does_not_fit_is_refused_by_name(package, file, change):
+    tensors = load_file(package / file)
+    name = next(iter(tensors))
+    value = tensors.pop(name)
+    if change == "renamed":
+        tensors[f"{name}x"] = value
+    if change == "reshaped":
+        tensors[name] = value[..., :0].clone()
+    save_file(tensors, package / file)
+    sign(package)
+    assert name in refusal(package)
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.open", "clintune.cli.main", "clintunex.tasks.Binary"])
+def test_a_foreign_target_is_refused_and_not_called(package, target):
+    path = package / "clintune.yaml"
+    path.write_text(path.read_text().replace("clintune.tasks.binary.Binary", target))
+    sign(package)
+    assert target in refusal(package)
+
+
+def test_no_file_of_a_package_is_a_pickle(trained):
+    suffixes = {path.suffix for path in trained[2].iterdir()}
+    assert suffixes == {".safetensors", ".json", ".yaml", ".md"}
