@@ -27,7 +27,7 @@ def trained(quickstart, cache, tmp_path_factory):
     recipe = folder / "recipe.yaml"
     text = RECIPE.replace("ROOT", str(quickstart)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
     recipe.write_text(text)
-    config, kept = compose_recipe(recipe, ["modalities.imaging.mode=lora"]), []
+    config, kept = compose_recipe(recipe, ["modalities.notes.mode=lora"]), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "write_package", lambda *parts: (kept.append(parts[1]), write_package(*parts)))
         run = runs.train_run(config)

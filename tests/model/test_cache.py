@@ -24,7 +24,7 @@ def items(tmp_path):
     return Imaging.fake(tmp_path / "images", 6, 0)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -58,12 +58,12 @@ def test_a_fill_that_was_stopped_goes_on_where_it_was(modality, items, tmp_path,
 
     def count(item, view=0):
         if len(prepared) == 5:
-            raise Stopped
+            raise StoppedError
         prepared.append(item.path)
         return prepare(item, view)
 
     monkeypatch.setattr(modality, "prepare", count)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         PieceCache(modality, {}, tmp_path / "cache").fill(modality, [(item, 0) for item in items])
     prepared.clear()
     cache = PieceCache(modality, {}, tmp_path / "cache")
