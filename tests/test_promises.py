@@ -157,15 +157,18 @@ def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(
     evaluate(run)
 
 
-def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_of_them(never_killed, tmp_path):
-    start, _, moments = never_killed
+def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_to_go_on_from(never_killed, tmp_path):
+    start, whole, moments = never_killed
     last = moments.index("replace MANIFEST.json") - 1
     while not moments[last].startswith("replace"):
         last -= 1
     _, done = start(1 + last, tmp_path)
     assert done.returncode == -9, done.stderr
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
-    assert last_step(run / "checkpoints") >= 4
+    assert last_step(run / "checkpoints") == 4
+    assert main(["train", "--resume", str(run)]) == 0
+    assert weights(run) == weights(whole)
+    assert (run / "history.jsonl").read_text() == (whole / "history.jsonl").read_text()
 
 
 # ---- 3. a run is described by its folder ---------------------------------------------------------------------------

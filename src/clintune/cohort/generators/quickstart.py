@@ -53,7 +53,7 @@ def write_quickstart(
 ) -> None:
     """Write the cohort to `root`: about 40 % of subjects have the label `deterioration`.
 
-    A tenth of each modality is missing by draw, less where it would leave a subject with none. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
+    About 7 % of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
     the seed and its number alone.
     """
     events = Events(media=["image_path", "waveform_path"])
