@@ -116,7 +116,7 @@ class Trainer:
     tune_every: int | None = None
     """Steps between scores on the tuning split; null = once an epoch."""
     metric: str = "auroc"
-    """Tuning metric that chooses the best checkpoint: `loss` or the name of a metric, mean over tasks."""
+    """Tuning metric that chooses the best checkpoint, mean over tasks: `auroc`, `brier`, another, or `loss`."""
     patience: int | None = None
     """Scores without improvement before the run stops early."""
     checkpoint_every: int | None = None

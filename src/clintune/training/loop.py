@@ -27,6 +27,9 @@ from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 
 
+LOWER_IS_BETTER = {"loss", "brier", "ece"}
+
+
 @dataclass
 class Fit:
     """One model to train: everything that the loop needs."""
@@ -160,19 +163,14 @@ def tune(fit: Fit) -> dict[str, float]:
         chosen.append(metrics.get(fit.trainer.metric, float("nan")))
         scores |= {f"tuning/{name}/{metric}": value for metric, value in metrics.items()}
     scores["tuning/loss"] = sum(losses)
-    score = (
-        -scores["tuning/loss"]
-        if fit.trainer.metric == "loss"
-        else float(np.nanmean(chosen))
-        if not np.isnan(chosen).all()
-        else float("nan")
-    )
-    if np.isnan(score):
+    if fit.trainer.metric == "loss":
+        chosen = [scores["tuning/loss"]]
+    if np.isnan(chosen).all():
         raise DataError(
             f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task (one class only, "
             "or no such metric); enlarge the split, or use trainer.metric=loss"
         )
-    scores["tuning/score"] = score
+    scores["tuning/score"] = float(np.nanmean(chosen)) * (-1 if fit.trainer.metric in LOWER_IS_BETTER else 1)
     return scores
 
 

@@ -37,10 +37,13 @@ def open_workspace(config: DictConfig) -> Workspace:
     Raises DataError when a task has no label in any cohort.
     """
     cache = Path(config.data.cache).expanduser()
+    # The run folder must find weights and data from any working directory.
+    for part in (config.backbone, *config.modalities.values()):
+        if "source" in part and Path(part.source).expanduser().is_dir():
+            part.source = str(Path(part.source).expanduser().resolve())
     modalities, tasks = make_modalities(config), make_tasks(config)
     indexes = []
     for name, cohort in config.cohorts.items():
-        # The run folder must find the data from any working directory.
         cohort.root = str(Path(cohort.root).expanduser().resolve())
         ensure_cohort(str(name), cohort)
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
