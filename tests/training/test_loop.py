@@ -130,3 +130,12 @@ def test_without_a_tuning_split_the_last_average_is_packaged(recipe, cohort):
     shared = average.keys() & packaged.keys()
     assert shared
     assert all(torch.equal(average[name], packaged[name]) for name in shared)
+
+
+@pytest.mark.parametrize("metric", ["brier", "loss"])
+def test_of_a_metric_that_is_better_when_lower_the_lowest_step_is_kept(recipe, metric):
+    run = train(recipe(), f"trainer.metric={metric}", "trainer.tune_every=1")
+    key = "tuning/loss" if metric == "loss" else f"tuning/outcome/{metric}"
+    values = {record["step"]: record[key] for record in history(run)}
+    (last,) = (run / "checkpoints").glob("step-*")
+    assert json.loads((last / "progress.json").read_text())["best_step"] == min(values, key=values.get)

@@ -26,7 +26,6 @@ from clintune.training.movement import MovementCheck
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 
-
 LOWER_IS_BETTER = {"loss", "brier", "ece"}
 
 
