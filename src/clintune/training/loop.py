@@ -22,7 +22,7 @@ from clintune.model.batching import Batches, Draw
 from clintune.tasks.base import Task
 from clintune.training import checkpoint
 from clintune.training.checkpoint import Progress
-from clintune.training.movement import MovementCheck
+from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 
@@ -75,7 +75,7 @@ def train(fit: Fit) -> Progress:
         progress.step += 1
         fit.average.update(progress.step)
         if not accelerator.optimizer_step_was_skipped:
-            movement.after_step(progress.step, *seen)
+            movement.after_step(progress.step, seen)
         record = {"step": progress.step, "loss": sum(losses.values()), **{f"loss/{t}": v for t, v in losses.items()}}
 
         # ---- tune, log, save --------------------------------------------------------------------------------------
@@ -99,20 +99,20 @@ def train(fit: Fit) -> Progress:
     return progress
 
 
-def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], tuple[set[str], set[str]]]:
-    """Take one optimizer step; return each task's mean loss, and which modalities and tasks had data.
+def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen]:
+    """Take one optimizer step; return each task's mean loss, and which modalities met which labels.
 
     Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
     so that missing labels, ragged batches and the number of processes do not change the gradient.
     """
     accelerator, tasks = fit.accelerator, fit.tasks
     fit.model.train()
-    modalities = sorted({name for batch in micro_batches for name in batch.pieces} | set(_bare(fit.model).modalities))
-    present = [float(sum(name in batch.pieces for batch in micro_batches)) for name in modalities]
+    pairs = [(name, task) for name in _bare(fit.model).modalities for task in tasks]
+    together = [float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs]
     labels = [
         float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
     ]
-    totals = accelerator.reduce(torch.tensor(labels + present, device=accelerator.device), "sum")
+    totals = accelerator.reduce(torch.tensor(labels + together, device=accelerator.device), "sum")
     counts = dict(zip(tasks, totals.tolist(), strict=False))
 
     sums = torch.zeros(len(tasks), device=accelerator.device)
@@ -139,8 +139,8 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
     losses = accelerator.reduce(sums, "sum").tolist()
-    had_data = {name for name, number in zip(modalities, totals.tolist()[len(tasks) :], strict=True) if number}
-    return dict(zip(tasks, losses, strict=True)), (had_data, {name for name in tasks if counts[name]})
+    seen = {pair for pair, number in zip(pairs, totals.tolist()[len(tasks) :], strict=True) if number}
+    return dict(zip(tasks, losses, strict=True)), seen
 
 
 def tune(fit: Fit) -> dict[str, float]:
@@ -209,6 +209,14 @@ def _judge(fit: Fit, score: float) -> None:
 
 def _num_known(task: Task, targets: Tensor) -> int:
     return int(task.loss(torch.zeros(len(targets), task.num_outputs), targets)[1])
+
+
+def _num_together(batch: Batch, modality: str, task: str) -> int:
+    """Count the pieces of a modality whose sample has a label of the task."""
+    if modality not in batch.pieces:
+        return 0
+    labelled = ~batch.targets[task].isnan().all(dim=1)
+    return int(labelled[batch.pieces[modality].owner].sum())
 
 
 def _bare(model: nn.Module) -> Any:

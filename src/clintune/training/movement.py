@@ -7,6 +7,9 @@ from torch import nn
 
 from clintune.core.errors import TrainingError
 
+Seen = set[tuple[str, str]]
+"""Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
+
 
 class MovementCheck:
     """Watches the first steps until each trainable tensor has moved.
@@ -20,8 +23,8 @@ class MovementCheck:
         self.still = {name: _fingerprint(parameter) for name, parameter in parameters.items()}
         self.chances: dict[str, int] = dict.fromkeys(parameters, 0)
 
-    def after_step(self, step: int, modalities: set[str], tasks: set[str]) -> None:
-        """Check after an optimizer step that saw these modalities and labels of these tasks.
+    def after_step(self, step: int, seen: Seen) -> None:
+        """Check after an optimizer step in which these modalities met labels of these tasks.
 
         Raises TrainingError naming the tensors that had their chance and did not change.
         """
@@ -32,7 +35,7 @@ class MovementCheck:
             if _fingerprint(self.parameters[name]) != self.still[name]:
                 del self.still[name]
                 continue
-            self.chances[name] += _had_data(name, modalities, tasks)
+            self.chances[name] += _had_data(name, seen)
             if self.chances[name] >= (2 if ".lora_A." in name else 1):
                 stuck.append(name)
         if stuck:
@@ -42,13 +45,15 @@ class MovementCheck:
             )
 
 
-def _had_data(name: str, modalities: set[str], tasks: set[str]) -> bool:
+def _had_data(name: str, seen: Seen) -> bool:
     part = name.split(".")
     if part[0] in {"modalities", "projectors", "kinds"}:
-        return part[1] in modalities
+        return any(modality == part[1] for modality, _ in seen)
+    if part[0] == "heads" and part[2] == "skip":
+        return (part[3], part[1]) in seen
     if part[0] == "heads":
-        return part[1] in tasks and (part[2] != "skip" or part[3] in modalities)
-    return bool(modalities) and bool(tasks)
+        return any(task == part[1] for _, task in seen)
+    return bool(seen)
 
 
 def _fingerprint(parameter: nn.Parameter) -> tuple[float, float]:
