@@ -92,18 +92,19 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
 
 
 def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> str:
-    """Draw the losses and each task's tuning score over the steps: each fit faint, their mean strong."""
+    """Draw the losses and, where one was taken, each task's tuning score over the steps: fits faint, their mean strong."""
     scores = sorted({key for record in records for key in record if re.fullmatch(r"tuning/.+/auroc", key)})
 
     def draw(figure: Figure) -> None:
-        losses, tuning = figure.subplots(1, 2)
-        _series(losses, records, "loss", COLORS[0], "training")
-        _series(losses, records, "tuning/loss", COLORS[1], "tuning")
+        panels = figure.subplots(1, 2 if scores else 1, squeeze=False)[0]
+        _series(panels[0], records, "loss", COLORS[0], "training")
+        _series(panels[0], records, "tuning/loss", COLORS[1], "tuning")
+        panels[0].set(title="Loss (lower is better)", xlabel="step")
         for key, color in zip(scores, COLORS, strict=False):
-            _series(tuning, records, key, color, key.split("/")[1])
-        losses.set(title="Loss (lower is better)", xlabel="step")
-        tuning.set(title="AUROC on the tuning split", xlabel="step")
-        for axes in (losses, tuning):
+            _series(panels[1], records, key, color, key.split("/")[1])
+        if scores:
+            panels[1].set(title="AUROC on the tuning split", xlabel="step")
+        for axes in panels:
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=8)
 
