@@ -92,7 +92,7 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
 
 
 def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> str:
-    """Draw the losses and, where one was taken, each task's tuning score over the steps: fits faint, their mean strong."""
+    """Draw the losses and, where one was taken, each task's tuning score by step: fits faint, means strong."""
     scores = sorted({key for record in records for key in record if re.fullmatch(r"tuning/.+/auroc", key)})
 
     def draw(figure: Figure) -> None:
