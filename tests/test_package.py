@@ -12,7 +12,7 @@ from clintune.config.compose import compose_recipe
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.model.batching import Batches
-from clintune.package import load_package, member_folders, write_package
+from clintune.package import load_package, trained_members, write_package
 from clintune.training import run as runs
 from clintune.training.order import inference_draws
 from clintune.training.prepare import fill_caches
@@ -71,7 +71,7 @@ def test_a_loaded_package_gives_the_logits_of_the_model_that_was_trained(trained
     loaded = load_package(folder)
     assert torch.equal(outputs(config, loaded, tmp_path), outputs(config, model, tmp_path))
     assert loaded.tasks["outcome"].output_names == ["deterioration"]
-    assert member_folders(folder) == [folder]
+    assert trained_members(folder, 1) == [folder]
 
 
 def test_stock_peft_loads_the_adapter(trained):

@@ -96,15 +96,21 @@ def load_package(folder: Path, device: str | torch.device = "cpu", trusted: Sequ
     return Package(config=config, model=model, tasks=tasks, statistics=about["statistics"])
 
 
-def member_folders(folder: Path) -> list[Path]:
-    """Return the packages of a run: `folder` itself, or its `member-*` where an ensemble was trained.
+def member_folders(folder: Path, ensemble: int) -> list[Path]:
+    """Return the folder of each member below `folder`: `folder` itself, or `member-N` for an ensemble."""
+    return [folder] if ensemble == 1 else [folder / f"member-{member}" for member in range(ensemble)]
 
-    Raises PackageError when there is none.
+
+def trained_members(folder: Path, ensemble: int) -> list[Path]:
+    """Return the packages of a run's members below `folder`.
+
+    Raises PackageError when one is missing: an ensemble of fewer members would be another model.
     """
-    members = sorted(folder.glob("member-*"), key=lambda path: int(path.name.removeprefix("member-")))
-    if not members and not (folder / "MANIFEST.json").is_file():
-        raise PackageError(f"{folder}: no package there; train the run to its end (clintune train --resume RUN)")
-    return members or [folder]
+    members = member_folders(folder, ensemble)
+    for member in members:
+        if not (member / "MANIFEST.json").is_file():
+            raise PackageError(f"{member}: no package there; train the run to its end (clintune train --resume RUN)")
+    return members
 
 
 def own_tensors(model: Fusion) -> dict[str, Tensor]:

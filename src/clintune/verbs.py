@@ -4,12 +4,14 @@ Torch is imported only after the config was found right, so that a mistake is an
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.compose import check_config, compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
@@ -101,9 +103,6 @@ def _recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
 
 def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides to the config of a run that goes on; print what differs from what it was started with."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     for override in overrides:
         key, _, value = override.partition("=")
         try:
@@ -114,5 +113,6 @@ def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             raise ConfigError(
                 f"--resume: override '{override}' does not fit the recipe; use KEY=VALUE with a key of recipe.yaml"
             ) from error
-        print(f"{key}: {was} -> {value}")
+        print(f"{key}: {was} -> {value}", file=sys.stderr)
+    check_config(config, "--resume")
     return config

@@ -36,13 +36,21 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
         config = _compose(recipe, overrides)
         if OmegaConf.is_missing(config, "name"):
             config.name = recipe.stem
-        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+        OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
         raise ConfigError(_explain(recipe, error)) from error
-    problems = [*_missing(plain), *_parts(plain), *_targets(plain)]
-    if problems:
-        raise ConfigError(f"{recipe.name}: " + "; and ".join(problems))
+    check_config(config, recipe.name)
     return config
+
+
+def check_config(config: DictConfig, where: str) -> None:
+    """Raise one ConfigError that names every key that is missing, unknown to its class, or of no effect."""
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    problems = [*_missing(plain), *_parts(plain), *_targets(plain)]
+    if config.cluster.kind != "local":
+        problems.append(f"'cluster.kind' {config.cluster.kind} does not exist; use local")
+    if problems:
+        raise ConfigError(f"{where}: " + "; and ".join(problems))
 
 
 def _compose(recipe: Path, overrides: Sequence[str]) -> DictConfig:

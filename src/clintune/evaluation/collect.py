@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
-from clintune.package import load_package, member_folders
+from clintune.package import load_package, trained_members
 from clintune.training.partition import Unit, read_splits, rows_by_split, units
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import Workspace
@@ -64,7 +64,7 @@ def _predict_unit(
     parts = [*config.modalities.values(), *config.tasks.values()]
     trusted = sorted({str(part["_target_"]).partition(".")[0] for part in parts})
     members: list[dict[str, dict[str, Probabilities]]] = []
-    for folder in member_folders(unit.folder / "package"):
+    for folder in trained_members(unit.folder / "package", config.ensemble):
         package = load_package(folder, device, trusted)
         caches = fill_caches(
             package.model.encoders,

@@ -17,12 +17,12 @@ from clintune.core.errors import DataError
 from clintune.core.files import write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.collect import MEMBER, ByTask, predict_run
-from clintune.evaluation.compare import compare_runs, plain_values, scored_by
-from clintune.evaluation.intervals import Scored, fold_values, intervals, to_json
+from clintune.evaluation.compare import compare_runs, scored_by
+from clintune.evaluation.intervals import Scored, fold_values, intervals, plain_values, to_json
 from clintune.evaluation.predictions import write_predictions
 from clintune.evaluation.report import ReportContent, write_report
 from clintune.evaluation.subgroups import by_group, by_output
-from clintune.package import member_folders
+from clintune.package import trained_members
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
 from clintune.training.workspace import Workspace, console, open_workspace
@@ -39,7 +39,7 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against
     tasks = workspace.tasks
     check_data(run, workspace)
     for unit in units(config, run, workspace.samples):
-        member_folders(unit.folder / "package")
+        trained_members(unit.folder / "package", config.ensemble)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}

@@ -27,6 +27,10 @@ class Progress:
     """Scores since the best one."""
     finished: bool = False
 
+    def __str__(self) -> str:
+        best = "" if self.best_score is None else f", best tuning score {self.best_score:.4f} at step {self.best_step}"
+        return f"{self.step} steps{best}"
+
 
 def save(
     folder: Path, progress: Progress, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any

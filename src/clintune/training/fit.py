@@ -1,22 +1,22 @@
 """One member: statistics, caches, model, optimizer; then the loop."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
-from clintune.model.batching import Batches
+from clintune.model.batching import Batches, Draw
 from clintune.model.build import build_model, fit_statistics, make_modalities, trainable
 from clintune.model.cache import PieceCache
-from clintune.package import Package
+from clintune.package import Package, member_folders
 from clintune.training import checkpoint
+from clintune.training.bar import step_bar
 from clintune.training.history import History
 from clintune.training.loop import Fit, train
 from clintune.training.optimizer import Average, make_optimizer
@@ -42,39 +42,29 @@ def fit_member(
     seed = derive_seed(config.seed, "member", member, *unit.seed_parts)
     package, caches = build_member(workspace, split, seed, accelerator, run)
     rows = rows_by_split(split)
-    order = Order(
-        rows["train"],
-        sum(workspace.samples.num_items(name) for name in package.model.modalities),  # type: ignore[arg-type]
-        batch_size=trainer.batch_size,
-        micro_batch_size=trainer.micro_batch_size,
-        seed=seed,
-    )
-    num_steps = (
-        trainer.max_steps if trainer.max_steps is not None else math.ceil(trainer.epochs * order.steps_per_epoch)
-    )
     if config.model.skip == "probe":
         fit_probe(package, workspace.samples, caches, rows["train"], derive_seed(config.seed, *unit.seed_parts))
+    lengths = np.sum([workspace.samples.num_items(name) for name in package.model.encoders], axis=0)
+    order = Order(
+        rows["train"], lengths, batch_size=trainer.batch_size, micro_batch_size=trainer.micro_batch_size, seed=seed
+    )
+    steps = trainer.max_steps
+    num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
     if num_steps == 0:
         for head in package.model.task_heads.values():
             head.keep_probe()
         return package, seed
 
+    def batches(draws: Sequence[Draw]) -> Batches:
+        return Batches(draws, workspace.samples, package.model.encoders, caches, config.model.modality_dropout)
+
     parameters = trainable(package.model)
     model, optimizer = accelerator.prepare(package.model, make_optimizer(parameters, trainer))
-    folder = unit.folder / "checkpoints"
-    folder = folder if config.ensemble == 1 else folder / f"member-{member}"
+    folder = member_folders(unit.folder / "checkpoints", config.ensemble)[member]
     label = " ".join(filter(None, [unit.label, f"member {member}" if config.ensemble > 1 else ""])) or "train"
-    with _bar(accelerator) as bar:
-        line = bar.add_task(label, total=num_steps, rate="", loss="")
-
-        def watch(step: int, record: dict[str, Any]) -> None:
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            rate = f"{speed * order.batch_size:.0f} samples/s" if speed else ""
-            bar.update(line, completed=step, loss=f"loss {record['loss']:.3f}", rate=rate)
-
-        def batches(draws: Any) -> Batches:
-            return Batches(draws, workspace.samples, package.model.encoders, caches, config.model.modality_dropout)
-
+    if accelerator.is_main_process:
+        history.rewind(unit, member, checkpoint.last_step(folder))
+    with step_bar(label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
         fit = Fit(
             folder=folder,
             trainer=trainer,
@@ -92,17 +82,10 @@ def fit_member(
             log=lambda record: history.append(unit, member, record),
             watch=watch,
         )
-        if accelerator.is_main_process:
-            history.rewind(unit, member, checkpoint.last_step(folder))
         progress = train(fit)
     accelerator.free_memory()
     if accelerator.is_main_process:
-        best = (
-            ""
-            if progress.best_score is None
-            else f", best tuning score {progress.best_score:.4f} at step {progress.best_step}"
-        )
-        console.print(f"{label}: {progress.step} steps{best}")
+        console.print(f"{label}: {progress}")
     return package, seed
 
 
@@ -137,16 +120,3 @@ def build_member(
             report=run / "unreadable.csv",
         )
     return Package(config=config, model=model, tasks=tasks, statistics=statistics), caches
-
-
-def _bar(accelerator: Accelerator) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not accelerator.is_main_process,
-    )

@@ -28,24 +28,23 @@ class History:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the line that was being written when the run was killed
-            if _place(unit, member) != [record["repeat"], record["fold"], record["member"]] or record["step"] <= step:
+            if not _place(unit, member).items() <= record.items() or record["step"] <= step:
                 kept.append(line if line.endswith("\n") else line + "\n")
         if kept != lines:
             write_text(self.path, "".join(kept))
 
     def append(self, unit: Unit, member: int, record: dict[str, Any]) -> None:
         """Append one step's record; a metric that is undefined is null."""
-        repeat, fold, member = _place(unit, member)  # type: ignore[assignment]
         defined = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()}
-        line = {"repeat": repeat, "fold": fold, "member": member, **defined}
+        line = {**_place(unit, member), **defined}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self.tracker is not None:
-            prefix = "" if unit.fold is None else f"{repeat}-{fold}/"
+            prefix = "" if unit.fold is None else f"{unit.repeat}-{unit.fold}/"
             prefix += f"member-{member}/" if member else ""
             numbers = {prefix + key: float(v) for key, v in defined.items() if key != "step" and v is not None}
             self.tracker.log(int(record["step"]), numbers)
 
 
-def _place(unit: Unit, member: int) -> list[int | None]:
-    return [unit.repeat, unit.fold, member]
+def _place(unit: Unit, member: int) -> dict[str, int | None]:
+    return {"repeat": unit.repeat, "fold": unit.fold, "member": member}

@@ -1,7 +1,7 @@
 """The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,9 @@ from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 
+Watch = Callable[[int, dict[str, Any]], None]
+"""Takes the step just done and its record, for the progress bar."""
+
 LOWER_IS_BETTER = {"loss", "brier", "ece"}
 
 
@@ -43,15 +46,14 @@ class Fit:
     tasks: Mapping[str, Task]
     order: Order
     num_steps: int
-    batches: Callable[[Any], Batches]
+    batches: Callable[[Sequence[Draw]], Batches]
     """Makes the batches of a sequence of draws."""
     tuning: list[Draw]
     optimizer: Any
     average: Average
     log: Callable[[dict[str, Any]], None]
     """Takes one record of the history; called on the main process."""
-    watch: Callable[[int, dict[str, Any]], None]
-    """Takes the step just done, for the progress bar."""
+    watch: Watch
     progress: Progress = field(default_factory=Progress)
 
 

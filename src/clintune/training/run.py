@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
 from clintune.core.files import write_json, write_text
-from clintune.package import write_package
+from clintune.package import member_folders, write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member
 from clintune.training.history import History
 from clintune.training.launch import make_accelerator
-from clintune.training.partition import Unit, split_of, units, write_splits
+from clintune.training.partition import split_of, units, write_splits
 from clintune.training.provenance import check_data, provenance
 from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, console, open_workspace
@@ -34,14 +34,15 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
         run = _start(workspace, accelerator)
     else:
         check_data(run, workspace)
+        if accelerator.is_main_process:
+            write_text(run / "recipe.yaml", to_yaml(config))  # overrides of the resume count from here on
     tracker = _tracker(config, run) if accelerator.is_main_process else None
     history = History(run / "history.jsonl", tracker)
     for unit in units(config, run, workspace.samples):
         split = split_of(config, workspace.samples, unit)
         if accelerator.is_main_process:
             write_splits(unit.folder / "splits.parquet", workspace.samples, split)
-        for member in range(config.ensemble):
-            folder = member_folder(config, unit, member)
+        for member, folder in enumerate(member_folders(unit.folder / "package", config.ensemble)):
             if not folder.exists():
                 package, seed = fit_member(workspace, unit, member, split, accelerator, history, run)
                 if accelerator.is_main_process:
@@ -50,12 +51,6 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     if tracker is not None:
         tracker.finish()
     return run if accelerator.is_main_process else None
-
-
-def member_folder(config: DictConfig, unit: Unit, member: int) -> Path:
-    """Return where the package of a member goes."""
-    package = unit.folder / "package"
-    return package if config.ensemble == 1 else package / f"member-{member}"
 
 
 def _start(workspace: Workspace, accelerator: Accelerator) -> Path:

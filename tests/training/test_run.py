@@ -1,0 +1,38 @@
+"""A run of several members: none may be missing, and a resume says what it was asked."""
+
+import shutil
+
+import pytest
+
+from clintune.cli import main
+from clintune.config.compose import load_config
+from clintune.core.errors import ConfigError
+from clintune.verbs import train as train_verb
+from conftest import train
+
+
+def test_an_ensemble_that_lacks_a_member_is_not_evaluated_and_a_resume_completes_it(recipe, capsys):
+    run = train(recipe(), "ensemble=2", "trainer.max_steps=2")
+    whole = (run / "package" / "member-1" / "parts.safetensors").read_bytes()
+    shutil.rmtree(run / "package" / "member-1")
+    assert main(["evaluate", str(run), "--bootstrap", "10"]) == 2
+    assert "member-1: no package there" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run)]) == 0
+    assert (run / "package" / "member-1" / "parts.safetensors").read_bytes() == whole
+    assert main(["evaluate", str(run), "--bootstrap", "10"]) == 0
+
+
+def test_what_a_resume_overrides_is_printed_and_kept_and_unknown_keys_are_refused(recipe, capsys):
+    run = train(recipe(), "trainer.max_steps=2")
+    assert main(["train", "--resume", str(run), "trainer.patience=7"]) == 0
+    assert "trainer.patience: None -> 7" in capsys.readouterr().err
+    assert load_config(run / "recipe.yaml").trainer.patience == 7
+    with pytest.raises(ConfigError, match="did you mean 'max_pieces'"):
+        train_verb(["--resume", str(run), "modalities.static.max_piece=3"])
+    with pytest.raises(ConfigError, match=r"trainer\.patient=3.* does not fit"):
+        train_verb(["--resume", str(run), "trainer.patient=3"])
+
+
+def test_a_cluster_that_does_not_exist_is_refused(recipe):
+    with pytest.raises(ConfigError, match=r"'cluster\.kind' slurm does not exist"):
+        train_verb([str(recipe()), "cluster.kind=slurm"])
