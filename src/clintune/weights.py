@@ -121,8 +121,8 @@ def load_transformer(
         raise WeightsError(
             f"weights {weights.source}: {len(lost)} tensors are missing or misfit, as {lost[0]}; {remedy}"
         )
-    for key in info["missing_keys"]:
-        model.get_submodule(key[: key.index("pooler")].rstrip(".")).pooler = None
+    if info["missing_keys"]:
+        drop_unused(model, "pooler")
     return model  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 @dataclass
 class Splits:
-    """How subjects are split when the cohort has no `metadata/subject_splits.parquet` (or `ignore_file` is set)."""
+    """How subjects are split when the cohort has no `metadata/subject_splits.parquet`."""
 
     tuning: float = 0.15
     held_out: float = 0.15

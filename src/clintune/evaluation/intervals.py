@@ -125,11 +125,14 @@ def fold_values(tasks: Mapping[str, Scored]) -> list[dict[str, dict[str, float |
     results = []
     for fold in folds:
         parts = {name: Scored(take(s.predictions, s.predictions.fold == fold), s.score) for name, s in tasks.items()}
-        table = bootstrap({name: part for name, part in parts.items() if len(part.predictions)}, replicates=0)
-        results.append(
-            {task: _plain({name: float(row[0]) for name, row in scores.items()}) for task, scores in table.items()}
-        )
+        results.append(plain_values({name: part for name, part in parts.items() if len(part.predictions)}))
     return results
+
+
+def plain_values(tasks: Mapping[str, Scored]) -> dict[str, dict[str, float | None]]:
+    """Score without intervals: task, metric, value (None where undefined)."""
+    table = bootstrap(tasks, replicates=0)
+    return {task: _plain({name: float(row[0]) for name, row in scores.items()}) for task, scores in table.items()}
 
 
 def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed: int = 0) -> Table:

@@ -119,6 +119,11 @@ def has_code(codes: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(code.is_in([name for name in codes if not name.endswith("//")]), *prefixes)
 
 
+def claimed(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:
+    """Return an expression that is true for filled rows, of the listed codes where there is a list."""
+    return filled if codes is None else filled & has_code(codes)
+
+
 def collate_pieces(pieces: list[Pieces]) -> dict[str, Tensor]:
     """Stack the tensors of several items along P; ragged trailing axes are padded with zeros to the longest."""
     return {name: _stack([item.tensors[name] for item in pieces]) for name in pieces[0].tensors}

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transform
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed, generator
-from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.base import Modality, Mode, claimed
 from clintune.modalities.image_encoders import ImageEncoder, make_image_encoder
 from clintune.modalities.images import read_bytes, read_image
 from clintune.weights import ResolvedWeights, resolve_or_random
@@ -60,8 +60,7 @@ class Imaging(Modality):
 
     def claims(self) -> pl.Expr:
         """Claim rows with an image, of the listed codes where there is a list."""
-        filled = pl.col("image_path").is_not_null()
-        return filled if self.codes is None else filled & has_code(self.codes)
+        return claimed(pl.col("image_path").is_not_null(), self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load or make the encoder and learn from it the width of its tokens."""

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.base import Modality, Mode, claimed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
@@ -188,8 +188,7 @@ class NativeNotes(Modality):
 
 def _has_text(codes: list[str] | None) -> pl.Expr:
     text = pl.col(DataSchema.text_value_name)
-    filled = text.is_not_null() & (text.str.strip_chars() != "")
-    return filled if codes is None else filled & has_code(codes)
+    return claimed(text.is_not_null() & (text.str.strip_chars() != ""), codes)
 
 
 def _text(item: Item) -> str:

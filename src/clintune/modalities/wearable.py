@@ -13,7 +13,7 @@ from torch import Tensor
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.base import Modality, Mode, claimed
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import Signal, Values, read_signal, write_npz
 
@@ -65,8 +65,7 @@ class Wearable(Modality):
 
     def claims(self) -> pl.Expr:
         """Claim rows with a recording, of the listed codes where there is a list."""
-        filled = pl.col("waveform_path").is_not_null()
-        return filled if self.codes is None else filled & has_code(self.codes)
+        return claimed(pl.col("waveform_path").is_not_null(), self.codes)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and, of each, mean and deviation of its transformed samples."""

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
-from clintune.weights import ResolvedWeights, load_transformer, resolve
+from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 
 
 class Backbone(nn.Module):
@@ -79,8 +79,7 @@ def load_backbone(settings: Settings) -> Backbone:
         model = load_transformer(weights, dtype=dtype, quantization_config=quantization)
     # A vision-language model brings its own vision tower; only its language model reads our tokens.
     model = getattr(model, "language_model", model)
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # nothing reads it: the heads read the query tokens
+    drop_unused(model, "pooler")  # the heads read the query tokens
     backbone = Backbone(model, weights)
     if settings.max_tokens > backbone.max_positions:
         raise ConfigError(

@@ -95,7 +95,8 @@ class Batches(Dataset[Batch]):
         for item in reversed(modality.select(items)):
             if budget <= 0:
                 break
-            pieces = read_pieces(modality, self.caches.get(name), item, view)
+            cache = self.caches.get(name)
+            pieces = modality.prepare(item, view) if cache is None else cache.read(item, view)
             if pieces is None or not len(pieces):
                 continue
             if len(pieces) > budget:
@@ -103,11 +104,6 @@ class Batches(Dataset[Batch]):
             budget -= len(pieces)
             chosen.append(pieces)
         return chosen[::-1]
-
-
-def read_pieces(modality: Modality, cache: PieceCache | None, item: Item, view: int) -> Pieces | None:
-    """Return an item's pieces from the cache, or prepare them where the modality needs none; None if unreadable."""
-    return cache.read(item, view) if cache is not None else modality.prepare(item, view)
 
 
 def _newest(pieces: Pieces, budget: int) -> Pieces:

@@ -7,6 +7,7 @@ import numpy as np
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from torch import nn
 
 from clintune.cohort.samples import Samples
 from clintune.core.errors import DataError
@@ -68,6 +69,6 @@ def build_model(
         )
 
 
-def trainable(model: Fusion) -> dict[str, Any]:
+def trainable(model: Fusion) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

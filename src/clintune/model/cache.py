@@ -85,7 +85,7 @@ class PieceCache:
         """Yield one item of each content that is not there yet; `unread` gathers where all of them stand."""
         for item, view in items:
             key = item_key(item, view)
-            if key not in self._places:
+            if key not in self:
                 if key not in unread:
                     yield key, item, view
                 unread.setdefault(key, []).append(item.where)

@@ -71,14 +71,6 @@ class Fusion(nn.Module):
         unused = self._unused(set(batch.pieces))
         return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
 
-    def train(self, mode: bool = True) -> "Fusion":
-        """Set training mode; batch normalisation keeps its pretrained statistics, or micro-batches would differ."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        return self
-
     def _tokens(self, name: str, pieces: PieceBatch) -> tuple[Tokens, Tensor]:
         """Return the modality's tokens in backbone width, and their embeddings [P, K, W] before projection."""
         modality = self.encoders[name]
