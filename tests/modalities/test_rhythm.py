@@ -193,9 +193,39 @@ def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
 
 def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
     items = Rhythm.fake(tmp_path, 3, 0)
-    part = Rhythm(days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=10)
+    part = Rhythm(days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=[10])
     part.build(part.fit(items))
     assert part.width == 2 * 11
     assert part.encode(part.prepare(items[0]).tensors).isfinite().all()
     with pytest.raises(ConfigError, match="'rythm' does not exist; choose among profile"):
         Rhythm(features=["rythm"]).fit(items)
+
+
+def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
+    draw = np.random.default_rng(1)
+    items = [
+        recording(tmp_path, str(n), draw.poisson(20 * np.repeat(SINE, 60)), light=draw.poisson(9, len(SINE) * 60))
+        for n in range(3)
+    ]
+
+    def tokens(features, rest):
+        rhythm = Rhythm(features=features, rest=rest)
+        rhythm.build(rhythm.fit(items))
+        return rhythm.probe_choices, rhythm.encode(rhythm.prepare(items[0]).tensors)[0, 0]
+
+    choices, everything = tokens(["level", "fragmentation"], [5, 20])
+    assert everything.shape == (2 * 2 * (3 + 2 + 2),)
+    expected = [
+        tokens(features, rest)[1]
+        for features, rest in (
+            (["level"], [0]),
+            (["fragmentation"], [5]),
+            (["level", "fragmentation"], [5]),
+            (["fragmentation"], [20]),
+            (["level", "fragmentation"], [20]),
+        )
+    ]
+    assert [len(choice) for choice in choices] == [len(part) for part in expected]
+    for choice, part in zip(choices, expected, strict=True):
+        torch.testing.assert_close(everything[choice].sort().values, part.sort().values)
+    assert not torch.equal(everything[choices[1]], everything[choices[3]])

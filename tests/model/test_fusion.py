@@ -12,6 +12,7 @@ from torch import nn
 from clintune.config.schema import Adapter, Backbone
 from clintune.contracts import Batch, PieceBatch, Tokens
 from clintune.modalities.base import Modality
+from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, pack, pool
@@ -209,3 +210,18 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line():
             load_backbone(Backbone(source="random", config=FAMILIES["bert"], max_tokens=48)),
             Adapter(targets=["no_such"]),
         )
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
+    static = Static(codes=["X"], width=16, mode=mode)
+    static.build({"codes": {"AGE": {"mean": 60.0, "std": 10.0}, "SEX//F": {"mean": None, "std": None}}})
+    model = fusion(skip="probe", static=static)
+    pieces = {"code": torch.tensor([1, 2]), "value": torch.tensor([2.0, 0.0]), "has_value": torch.tensor([1.0, 0.0])}
+    both = PieceBatch(tensors=pieces, hours=torch.zeros(2), owner=torch.tensor([0, 0]))
+    assert static.probe_width == static.num_facts == 4
+    with torch.no_grad():
+        before = model(batch(1, static=both))["y"]
+        model.task_heads["y"].skip["static"].weight += torch.tensor([[1.0, 10.0, 100.0, 1000.0]])
+        after = model(batch(1, static=both))["y"]
+    torch.testing.assert_close(after - before, torch.tensor([[(2.0 * 1 + 100 + 1000) / 2 / 2]]))

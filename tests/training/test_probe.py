@@ -5,7 +5,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from clintune.training.probe import NUM_FOLDS, PENALTIES, fit_output, logistic_path, subject_folds
+from clintune.training.probe import (
+    NUM_FOLDS,
+    PENALTIES,
+    column_choices,
+    fit_output,
+    logistic_path,
+    subject_folds,
+    subject_weights,
+    validation_losses,
+)
 
 
 def data(num, width, seed=0):
@@ -16,40 +25,78 @@ def data(num, width, seed=0):
     return torch.from_numpy(features), torch.from_numpy(targets)
 
 
+def weights_of(num):
+    return torch.from_numpy(np.random.default_rng(9).uniform(0.2, 2, num))
+
+
+def sklearns(features, targets, weight, inverse):
+    model = LogisticRegression(C=inverse, tol=1e-10, max_iter=10_000)
+    return model.fit(features.numpy(), targets.numpy(), sample_weight=weight.numpy())
+
+
 @pytest.mark.parametrize(("num", "width"), [(300, 20), (60, 200)])
 def test_every_penalty_gives_sklearns_logistic_regression(num, width):
     features, targets = data(num, width)
-    for inverse, (weights, bias) in zip(PENALTIES, logistic_path(features, targets), strict=True):
-        reference = LogisticRegression(C=inverse, tol=1e-10, max_iter=10_000).fit(features.numpy(), targets.numpy())
-        np.testing.assert_allclose(weights.numpy(), reference.coef_[0], atol=2e-4)
-        assert bias == pytest.approx(reference.intercept_[0], abs=2e-4)
+    weight = weights_of(num)
+    for inverse, (weights, bias) in zip(PENALTIES, logistic_path(features, targets, weight), strict=True):
+        reference = sklearns(features, targets, weight, inverse)
+        np.testing.assert_allclose(weights.numpy(), reference.coef_[0], atol=1e-3)
+        assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
 
 
-def test_the_penalty_is_the_one_with_the_least_held_out_log_loss():
-    features, targets = data(200, 50)
-    fold = torch.arange(200) % NUM_FOLDS
+def reference_losses(features, targets, weight, fold):
+    """Return the held-out log loss of each penalty, by scikit-learn."""
     losses = np.zeros(len(PENALTIES))
     for i, inverse in enumerate(PENALTIES):
         for k in range(NUM_FOLDS):
-            train, test = (fold != k).numpy(), (fold == k).numpy()
-            model = LogisticRegression(C=inverse, tol=1e-10, max_iter=10_000).fit(features[train], targets[train])
-            chance = model.predict_proba(features[test])[:, 1]
-            losses[i] -= np.log(np.where(targets[test] == 1, chance, 1 - chance)).sum()
-    weights, _ = fit_output(features, targets, fold)
-    best = logistic_path(features, targets)[int(losses.argmin())][0]
-    torch.testing.assert_close(weights, best)
+            train, test = fold != k, fold == k
+            model = sklearns(features[train], targets[train], weight[train], inverse)
+            chance = model.predict_proba(features[test].numpy())[:, 1]
+            losses[i] -= (weight[test].numpy() * np.log(np.where(targets[test] == 1, chance, 1 - chance))).sum()
+    return losses
 
 
-def test_no_subject_is_in_two_folds_and_folds_are_even():
+def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
+    features, targets = data(200, 12, seed=3)
+    noise = torch.from_numpy(np.random.default_rng(4).standard_normal((200, 8)))
+    everything, weight, fold = torch.cat([noise, features], dim=1), weights_of(200), torch.arange(200) % NUM_FOLDS
+    choices = [list(range(8)), list(range(20)), list(range(8, 20)), list(range(8, 12))]
+    losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
+    found = [validation_losses(everything[:, choice], targets, weight, fold) for choice in choices]
+    np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
+    choice, penalty = divmod(int(np.argmin(losses)), len(PENALTIES))
+    assert choice == 2
+    weights, bias = fit_output(everything, targets, weight, choices, fold)
+    reference = sklearns(features, targets, weight, PENALTIES[penalty])
+    assert not weights[:8].any()
+    np.testing.assert_allclose(weights[8:].numpy(), reference.coef_[0], atol=1e-3)
+    assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
+
+
+def test_choices_of_modalities_are_combined_side_by_side():
+    assert column_choices([[[0, 1]], [[0], [1, 2]]], [2, 3]) == [[0, 1, 2], [0, 1, 3, 4]]
+
+
+def test_subjects_weigh_alike_whatever_their_number_of_samples():
+    subject = np.array([7, 7, 7, 2, 9, 9])
+    weight = subject_weights(subject).numpy()
+    assert weight.mean() == pytest.approx(1)
+    np.testing.assert_allclose([weight[subject == s].sum() for s in (2, 7, 9)], 2)
+
+
+def test_no_subject_is_in_two_folds_and_classes_are_spread_evenly():
     subject = np.repeat(np.arange(41), np.arange(41) % 3 + 1)
-    fold = subject_folds(subject, 7).numpy()
+    positive = np.arange(41) % 4 == 0
+    fold = subject_folds(subject, positive[subject].astype(float), 7).numpy()
     assert all(len(set(fold[subject == s])) == 1 for s in range(41))
-    sizes = np.bincount([fold[subject == s][0] for s in range(41)])
-    assert sizes.max() - sizes.min() <= 1
+    of_subject = np.array([fold[subject == s][0] for s in range(41)])
+    for group in (positive, ~positive):
+        sizes = np.bincount(of_subject[group], minlength=NUM_FOLDS)
+        assert sizes.max() - sizes.min() <= 1
 
 
 def test_a_fold_without_one_of_the_classes_is_passed_over():
     features, targets = data(40, 5)
-    weights, bias = fit_output(features, targets, torch.where(targets == 1, 0, 1))
+    weights, bias = fit_output(features, targets, torch.ones(40).double(), [range(5)], torch.where(targets == 1, 0, 1))
     assert weights.isfinite().all()
     assert np.isfinite(bias)

@@ -143,7 +143,7 @@ class Config:
     """Number of folds, or a file of folds (subject_id, fold) for a run with one cohort."""
     cv_repeats: int = 1
     per_subject: bool = False
-    """Whether the predictions of a subject's samples are averaged before scoring."""
+    """Whether a subject counts once: predictions of its samples are averaged before scoring, a probe weighs them so."""
     runs: str = "runs"
     cohorts: dict[str, Cohort] = field(default_factory=dict)
     modalities: dict[str, Any] = field(default_factory=dict)

@@ -104,6 +104,16 @@ class Modality(nn.Module, ABC):
         """Return the plain numbers of pieces as [P, F]; a sample's are the sum over its pieces."""
         raise AssertionError(f"{type(self).__name__} has no facts")
 
+    @property
+    def probe_width(self) -> int:
+        """Return the number of columns a linear probe reads: facts or pooled tokens, none of an encoder that trains."""
+        return self.num_facts or (self.width if self.cacheable else 0)
+
+    @property
+    def probe_choices(self) -> list[list[int]]:
+        """Return sets of those columns, of which a probe takes the one that does best in folds of the training rows."""
+        return [list(range(self.probe_width))]
+
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
         return {"class": type(self).__qualname__}

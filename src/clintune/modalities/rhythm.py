@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations, pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ GROUPS = {
     "fragmentation": ("rest_to_active", "active_to_rest"),
     "memory": tuple(f"autocorrelation_{lag}" for lag in LAGS),
 }
-FEATURES = tuple(name for group in GROUPS.values() for name in group)
+_OF_REST = ("fragmentation", "memory")
 _CLIP = 5.0
 
 
@@ -35,10 +36,11 @@ class Rhythm(Wearable):
     Of each channel, in the groups of `features`: `profile`, the mean transformed signal of each hour of the day;
     `rhythm`, interdaily stability and intradaily variability, the least active five and most active ten hours
     (transformed) and the relative amplitude; `level`, mean and deviation of the transformed signal and the share of
-    zeros; `fragmentation`, the log chances that a sample at rest (at most `rest`) is followed by an active one, and the
-    other way round; `memory`, autocorrelations of the log signal, rest as 0. All are computed on observed samples
-    alone, standardised by the training recordings and clipped to ±5 deviations. W holds the features and then, of
-    each, whether it is known: an unknown one is 0, as is the hourly profile of a recording without local time.
+    zeros; `fragmentation`, the log chances that a sample at rest is followed by an active one, and the other way
+    round; `memory`, autocorrelations of the log signal, rest as 0. The last two come once for each threshold of
+    `rest`, the greatest value at rest. All are computed on observed samples alone, standardised by the training
+    recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known: an unknown
+    one is 0, as is the hourly profile of a recording without local time. A probe chooses among the groups.
     Pieces: `features` [P, C * F], NaN where unknown.
     """
 
@@ -53,7 +55,7 @@ class Rhythm(Wearable):
         codes: list[str] | None = None,
         transform: Literal["none", "log1p"] = "log1p",
         features: Sequence[str] = ("profile", "rhythm", "level"),
-        rest: float = 0.0,
+        rest: Sequence[float] = (0.0,),
         max_pieces: int = 1,
     ) -> None:
         super().__init__(
@@ -66,7 +68,7 @@ class Rhythm(Wearable):
             max_pieces=max_pieces,
         )
         self.features = list(features)
-        self.rest = rest
+        self.rest = list(rest)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and mean and deviation of each of their features over the training windows."""
@@ -76,7 +78,7 @@ class Rhythm(Wearable):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
         names = sorted(found) if self.channels is None else list(self.channels)
-        tables = [np.stack(found.get(name, [np.full(len(self._chosen), np.nan)])) for name in names]
+        tables = [np.stack(found.get(name, [np.full(sum(self._widths.values()), np.nan)])) for name in names]
         table = [column[np.isfinite(column)] for part in tables for column in part.T]
         return {
             "channels": names,
@@ -110,6 +112,23 @@ class Rhythm(Wearable):
         names = ("rate_hz", "window_hours", "channels", "transform", "features", "rest", "max_pieces")
         return {"class": type(self).__qualname__} | {name: getattr(self, name) for name in names}
 
+    @property
+    def probe_choices(self) -> list[list[int]]:
+        """Return the columns of every choice of groups, those that depend on rest at one threshold."""
+        ends = np.cumsum([0, *self._widths.values()])
+        blocks = range(0, self.width, int(ends[-1]))  # the features of each channel, then the marks of each
+        columns = {
+            name: [block + column for block in blocks for column in range(*span)]
+            for name, span in zip(self._widths, pairwise(ends.tolist()), strict=True)
+        }
+        choices = {
+            names: [column for name in names for column in columns[name]]
+            for rest in self.rest
+            for number in range(1, len(self.features) + 1)
+            for names in combinations([self._name(group, rest) for group in self.features], number)
+        }
+        return list(choices.values())
+
     def _windows(self, signal: Signal) -> list[Signal]:
         return [signal.part(max(0, a), b) for a, b in signal.windows(self.window_length, self.max_pieces)]
 
@@ -125,24 +144,29 @@ class Rhythm(Wearable):
             amplitude = (m10 - l5) / (m10 + l5) if m10 + l5 > 0 else np.nan
             profile = daily_profile(mapped, first) if window.start else np.full(24, np.nan)
             level = self._transform(seen)
-            moments = [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3
             stability, variability = interdaily_stability(raw, first), intradaily_variability(raw)
-            known = [*profile, stability, variability, *transformed, amplitude, *moments]
-            rows.append([*known, *transitions(values > self.rest, np.isfinite(values)), *self._memory(window, values)])
-        return np.array(rows)[:, self._chosen]
-
-    def _memory(self, window: Signal, values: NDArray[np.float32]) -> list[float]:
-        active = np.where(values > self.rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0))
-        steps = [max(1, round(lag * 60 * window.rate_hz)) for lag in LAGS]
-        return [autocorrelation(active.astype(np.float64), step) for step in steps]
+            groups: dict[str, Sequence[float] | Hours] = {
+                "profile": profile,
+                "rhythm": [stability, variability, *transformed, amplitude],
+                "level": [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3,
+            }
+            for rest in self.rest:
+                groups[self._name("fragmentation", rest)] = transitions(values > rest, np.isfinite(values))
+                groups[self._name("memory", rest)] = memory(values, rest, window.rate_hz)
+            rows.append(np.concatenate([groups[name] for name in self._widths]))
+        return np.array(rows)
 
     @property
-    def _chosen(self) -> list[int]:
-        """Return the places of the chosen features; ConfigError for a group that does not exist."""
+    def _widths(self) -> dict[str, int]:
+        """Return the number of features of each chosen group; ConfigError for a group that does not exist."""
         for group in self.features:
             if group not in GROUPS:
                 raise ConfigError(f"features '{group}' does not exist; choose among {', '.join(GROUPS)}")
-        return [FEATURES.index(name) for group in self.features for name in GROUPS[group]]
+        return {self._name(group, rest): len(GROUPS[group]) for group in self.features for rest in self.rest}
+
+    @staticmethod
+    def _name(group: str, rest: float) -> str:
+        return f"{group} {rest:g}" if group in _OF_REST else group
 
 
 def hourly_means(signal: Signal) -> tuple[Hours, int]:
@@ -219,6 +243,12 @@ def transitions(active: NDArray[np.bool_], seen: NDArray[np.bool_]) -> tuple[flo
     up = after[~before].mean() if (~before).any() else np.nan
     down = (~after[before]).mean() if before.any() else np.nan
     return float(np.log(up + 1e-3)), float(np.log(down + 1e-3))
+
+
+def memory(values: NDArray[np.float32], rest: float, rate_hz: float) -> list[float]:
+    """Return the autocorrelations at `LAGS` of the log signal in which values of at most `rest` count as 0."""
+    active = np.where(values > rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0))
+    return [autocorrelation(active.astype(np.float64), max(1, round(lag * 60 * rate_hz))) for lag in LAGS]
 
 
 def autocorrelation(values: Hours, lag: int) -> float:

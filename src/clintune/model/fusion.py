@@ -200,7 +200,7 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
         raise ConfigError(f"model.skip '{skip}' does not exist; use trained, probe or null")
     if skip is None:
         return {}
-    probed = {n: m.width if m.cacheable else m.num_facts for n, m in modalities.items()}
+    probed = {n: m.probe_width for n, m in modalities.items()}
     trained = {n: m.width for n, m in modalities.items() if not m.native}
     chosen = {name: width for name, width in (probed if skip == "probe" else trained).items() if width}
     if not chosen:

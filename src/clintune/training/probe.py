@@ -1,11 +1,16 @@
-"""The linear probe of frozen encoders and facts: penalised logistic regressions, the penalty chosen by subject."""
+"""The linear probe of frozen encoders and facts: penalised logistic regression.
 
-from collections.abc import Mapping
+Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of the training subjects.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clintune.cohort.samples import Samples
 from clintune.core.errors import ConfigError
@@ -16,7 +21,7 @@ from clintune.model.fusion import skip_features
 from clintune.package import Package
 from clintune.training.order import inference_draws
 
-PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """C, the inverse of the penalty, over pooled embeddings of about unit length."""
 NUM_FOLDS = 4
 _NEWTON_STEPS = 12
@@ -28,22 +33,26 @@ def fit_probe(
 ) -> None:
     """Fit the probes of every head on the training samples `rows` and put them into the model.
 
-    Raises ConfigError for a task whose targets are not one yes or no an output.
+    Where the run scores subjects (`per_subject`), each counts once, however many samples it has. Raises ConfigError
+    for a task whose targets are not one yes or no an output.
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
     pooled = pooled_embeddings(package, samples, caches, rows, names)
     features = torch.cat([pooled[name] for name in names], dim=1).double()
     widths = [pooled[name].shape[1] for name in names]
-    fold = subject_folds(samples.subject[rows], seed)
+    choices = column_choices([package.model.encoders[name].probe_choices for name in names], widths)
     for task, head in heads.items():
-        targets = torch.from_numpy(samples.targets(task)[rows])
+        targets = torch.from_numpy(samples.targets(task)[rows]).double()
         if targets.shape[1] != package.tasks[task].num_outputs:
             raise ConfigError(f"model.skip=probe serves binary and multilabel tasks, not tasks.{task}; use trained")
         assert head.probe_bias is not None
-        for output in range(targets.shape[1]):
-            known = ~targets[:, output].isnan()
-            weights, bias = fit_output(features[known], targets[known, output].double(), fold[known])
+        for output, target in enumerate(targets.T):
+            known = ~target.isnan()
+            subject = samples.subject[rows][known]
+            fold = subject_folds(subject, target[known].numpy(), seed)
+            weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
+            weights, bias = fit_output(features[known], target[known], weight, choices, fold)
             head.probe_bias[output] = bias
             for name, part in zip(names, torch.split(weights, widths), strict=True):
                 head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
@@ -64,38 +73,73 @@ def pooled_embeddings(
                 tokens = part.tensors.get("tokens", part.hours)
                 pooled[name].append(skip_features(modality, part, tokens, len(batch), probe=True))
             else:
-                pooled[name].append(torch.zeros(len(batch), modality.num_facts or modality.width))
+                pooled[name].append(torch.zeros(len(batch), modality.probe_width))
     return {name: torch.cat(parts) for name, parts in pooled.items()}
 
 
-def subject_folds(subject: NDArray[np.int64], seed: int) -> Tensor:
-    """Deal subjects [N] into folds; returns the fold of each sample."""
+def column_choices(choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[int]) -> list[list[int]]:
+    """Combine the choices of every modality into choices of columns of all of them side by side."""
+    starts = np.cumsum([0, *widths])
+    shifted = [
+        [[int(start) + column for column in choice] for choice in part]
+        for start, part in zip(starts, choices, strict=False)
+    ]
+    return [[column for choice in combination for column in choice] for combination in product(*shifted)]
+
+
+def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float64], seed: int) -> Tensor:
+    """Deal subjects into folds, those ever positive and the others evenly; returns the fold of each sample [N]."""
     distinct, number = np.unique(subject, return_inverse=True)
-    order = torch.randperm(len(distinct), generator=generator(seed, "probe folds"))
-    return (torch.argsort(order) % NUM_FOLDS)[torch.from_numpy(number)]
+    positive = np.zeros(len(distinct))
+    np.maximum.at(positive, number, targets)
+    shuffled = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).numpy()
+    fold = np.empty(len(distinct), np.int64)
+    fold[np.lexsort((shuffled, positive))] = np.arange(len(distinct)) % NUM_FOLDS
+    return torch.from_numpy(fold[number])
 
 
-def fit_output(features: Tensor, targets: Tensor, fold: Tensor) -> tuple[Tensor, float]:
-    """Choose the penalty with the least log loss over the folds, then fit on everything: weights [W] and bias."""
+def subject_weights(subject: NDArray[np.int64]) -> Tensor:
+    """Return weights [N] of mean one that give every subject the same sum."""
+    _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
+    return torch.from_numpy(len(subject) / len(counts) / counts[number])
+
+
+def fit_output(
+    features: Tensor, targets: Tensor, weight: Tensor, choices: Sequence[Sequence[int]], fold: Tensor
+) -> tuple[Tensor, float]:
+    """Choose columns and penalty with the least log loss over the folds, then fit on everything.
+
+    Returns weights [W], zero outside the chosen columns, and bias.
+    """
+    losses = torch.stack([validation_losses(features[:, columns], targets, weight, fold) for columns in choices])
+    choice, penalty = divmod(int(losses.argmin()), len(PENALTIES))
+    weights = torch.zeros(features.shape[1], dtype=features.dtype)
+    columns = list(choices[choice])
+    weights[columns], bias = logistic_path(features[:, columns], targets, weight)[penalty]
+    return weights, bias
+
+
+def validation_losses(features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
+    """Return the log loss, summed over the folds' held-out rows, for each penalty; folds of one class train nothing."""
     losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for held_out in range(NUM_FOLDS):
         train, test = fold != held_out, fold == held_out
         if not test.any() or targets[train].min() == targets[train].max():
             continue
-        for i, (weights, bias) in enumerate(logistic_path(features[train], targets[train])):
+        for i, (weights, bias) in enumerate(logistic_path(features[train], targets[train], weight[train])):
             logits = features[test] @ weights + bias
-            losses[i] += torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[test], reduction="sum")
-    return list(logistic_path(features, targets))[int(losses.argmin())]
+            losses[i] += binary_cross_entropy_with_logits(logits, targets[test], weight[test], reduction="sum")
+    return losses
 
 
-def logistic_path(features: Tensor, targets: Tensor) -> list[tuple[Tensor, float]]:
+def logistic_path(features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, float]]:
     """Fit penalised logistic regressions for every C of `PENALTIES`, each started from the one before.
 
-    Minimises C times the sum of log losses plus half the squared length of the weights, the bias free; by Newton's
-    method in the row space of the features, where the solution lies.
+    Minimises C times the weighted sum of log losses plus half the squared length of the weights, the bias free; by
+    Newton's method in the row space of the features, where the solution lies.
     """
-    left, singular, right = torch.linalg.svd(features, full_matrices=False)
-    rows = torch.cat([left * singular, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
+    rows, basis = _row_space(features)
+    rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
     penalty = torch.ones(rows.shape[1], dtype=features.dtype)
     penalty[-1] = 1e-6
     solution = torch.zeros(rows.shape[1], dtype=features.dtype)
@@ -103,11 +147,20 @@ def logistic_path(features: Tensor, targets: Tensor) -> list[tuple[Tensor, float
     for inverse in PENALTIES:
         for _ in range(_NEWTON_STEPS):
             chance = torch.sigmoid(rows @ solution)
-            gradient = inverse * rows.T @ (chance - targets) + penalty * solution
-            curvature = inverse * rows.T @ (rows * (chance * (1 - chance))[:, None]) + torch.diag(penalty)
+            gradient = inverse * rows.T @ (weight * (chance - targets)) + penalty * solution
+            curvature = inverse * rows.T @ (rows * (weight * chance * (1 - chance))[:, None]) + torch.diag(penalty)
             step = torch.linalg.solve(curvature, gradient)
             solution = solution - step
             if step.abs().max() < 1e-8:
                 break
-        path.append((right.T @ solution[:-1], float(solution[-1])))
+        path.append((basis @ solution[:-1], float(solution[-1])))
     return path
+
+
+def _row_space(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return coordinates [N, R] of the rows and the orthonormal basis [W, R] they are in, R the rank."""
+    wide = features.shape[0] < features.shape[1]
+    values, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
+    kept = values > 1e-12 * values[-1]
+    basis = features.T @ vectors[:, kept] / values[kept].sqrt() if wide else vectors[:, kept]
+    return features @ basis, basis

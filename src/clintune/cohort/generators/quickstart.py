@@ -29,7 +29,7 @@ from clintune.cohort.writer import (
 
 _NOISE = 0.3
 _THRESHOLD = 0.4
-_MISSING = 0.1
+_MISSING = 0.05
 _STEPS = np.sqrt([2, 3, 5]) % 1
 """Steps of an additive sequence (Richtmyer, 1951) that fills the cube evenly: factors are balanced in any run of
 subjects, so that what a split of 150 shows is the design and not the luck of the draw."""
@@ -53,7 +53,7 @@ def write_quickstart(
 ) -> None:
     """Write the cohort to `root`: about 40 % of subjects have the label `deterioration`.
 
-    About 7 % of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
+    About 3 % of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
     the seed and its number alone.
     """
     events = Events(media=["image_path", "waveform_path"])
