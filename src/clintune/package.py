@@ -116,7 +116,7 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
 def own_tensors(model: Fusion) -> dict[str, Tensor]:
     """Return every tensor that neither the base weights nor PEFT's files hold, by name, on the CPU."""
     kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    kept |= {name for name in model.state_dict() if name.startswith(("heads.", *_random_parts(model)))}
+    kept |= {name for name in model.state_dict() if name.startswith(("heads.", "projectors.", *_random_parts(model)))}
     if is_peft(model.backbone.model):
         kept -= {name for name in kept if name.startswith("backbone.") and ".lora_" in name}
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}

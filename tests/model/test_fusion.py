@@ -16,6 +16,7 @@ from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, pack, pool
+from clintune.package import own_tensors
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
 FAMILIES = {
@@ -225,3 +226,35 @@ def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
         model.task_heads["y"].skip["static"].weight += torch.tensor([[1.0, 10.0, 100.0, 1000.0]])
         after = model(batch(1, static=both))["y"]
     torch.testing.assert_close(after - before, torch.tensor([[(2.0 * 1 + 100 + 1000) / 2 / 2]]))
+
+
+class Choosing(Fixed):
+    """Two features, of which a probe may read either or both."""
+
+    scaled = True
+    probe_choices = ([0], [1], [0, 1])
+
+
+def test_the_backbone_reads_the_features_that_the_probe_chose():
+    model = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
+    assert model.projectors["b"].chosen is None
+
+    def reads(feature):
+        changed = tokens(0, [0], 2)
+        changed.tensors["tokens"][..., feature] += 1
+        with torch.no_grad():
+            return not torch.equal(
+                model.projectors["a"](changed.tensors["tokens"]),
+                model.projectors["a"](tokens(0, [0], 2).tensors["tokens"]),
+            )
+
+    assert [reads(0), reads(1)] == [True, True]
+    model.task_heads["y"].skip["a"].weight.data[0] = torch.tensor([0.0, 0.5])
+    model.keep_choice()
+    assert [reads(0), reads(1)] == [False, True]
+    model.task_heads["z"].skip["a"].weight.data[2] = torch.tensor([0.1, 0.0])
+    model.keep_choice()
+    assert reads(0)
+    again = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
+    again.load_state_dict(own_tensors(model), strict=False)
+    assert torch.equal(again.projectors["a"].chosen, model.projectors["a"].chosen)

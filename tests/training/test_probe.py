@@ -60,7 +60,8 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     features, targets = data(200, 12, seed=3)
     noise = torch.from_numpy(np.random.default_rng(4).standard_normal((200, 8)))
     everything, weight, fold = torch.cat([noise, features], dim=1), weights_of(200), torch.arange(200) % NUM_FOLDS
-    choices = [list(range(8)), list(range(20)), list(range(8, 20)), list(range(8, 12))]
+    everything = torch.cat([everything, torch.zeros(200, 1)], dim=1)
+    choices = [list(range(8)), list(range(20)), list(range(8, 21)), list(range(8, 12))]
     losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
     found = [validation_losses(everything[:, choice], targets, weight, fold) for choice in choices]
     np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
@@ -69,7 +70,8 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     weights, bias = fit_output(everything, targets, weight, choices, fold)
     reference = sklearns(features, targets, weight, PENALTIES[penalty])
     assert not weights[:8].any()
-    np.testing.assert_allclose(weights[8:].numpy(), reference.coef_[0], atol=1e-3)
+    np.testing.assert_allclose(weights[8:20].numpy(), reference.coef_[0], atol=1e-3)
+    assert weights[20] == 0
     assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
 
 

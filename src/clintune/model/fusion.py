@@ -34,14 +34,18 @@ class Fusion(nn.Module):
         self.backbone = backbone
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
+        self.probe = skip == "probe"
         self.projectors = nn.ModuleDict(
-            {name: Projector(part, width, scale) for name, part in modalities.items() if not part.native}
+            {
+                name: Projector(part, width, scale, chooses=self.probe and len(part.probe_choices) > 1)
+                for name, part in modalities.items()
+                if not part.native
+            }
         )
         self.kinds = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in modalities})
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
-        self.probe = skip == "probe"
         self.heads = nn.ModuleDict(
             {task: Head(width, widths, num, head_dropout, probe=self.probe) for task, num in outputs.items()}
         )
@@ -55,6 +59,14 @@ class Fusion(nn.Module):
     def task_heads(self) -> "dict[str, Head]":
         """Return the heads by task."""
         return cast(dict[str, Head], dict(self.heads.items()))
+
+    @torch.no_grad()
+    def keep_choice(self) -> None:
+        """Let the backbone read the features that the probe of some output reads, where there was a choice."""
+        for name, projector in self.projectors.items():
+            if isinstance(projector.chosen, Tensor):
+                probes = [head.skip.get_submodule(name).get_parameter("weight") for head in self.task_heads.values()]
+                projector.chosen.copy_(torch.cat(cast(list[Tensor], probes)).ne(0).any(dim=0))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return logits [N, O] of every task for every sample, labelled or not."""
@@ -120,10 +132,15 @@ class Fusion(nn.Module):
 
 
 class Projector(nn.Module):
-    """LayerNorm and a linear map from an encoder's width to the backbone's, at the scale of its own embeddings."""
+    """LayerNorm and a linear map from an encoder's width to the backbone's, at the scale of its own embeddings.
 
-    def __init__(self, modality: Modality, width: int, scale: float) -> None:
+    Where a probe chooses among the features of a modality, the backbone reads the ones of its choice too.
+    """
+
+    def __init__(self, modality: Modality, width: int, scale: float, *, chooses: bool) -> None:
         super().__init__()
+        self.chosen: Tensor | None
+        self.register_buffer("chosen", torch.ones(modality.width) if chooses else None)
         self.norm = nn.Identity() if modality.scaled else nn.LayerNorm(modality.width)
         self.linear = nn.Linear(modality.width, width)
         nn.init.normal_(self.linear.weight, std=scale / math.sqrt(modality.width))
@@ -131,7 +148,8 @@ class Projector(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map [..., W] to [..., D]."""
-        return self.linear(self.norm(embeddings.float()))  # type: ignore[no-any-return]
+        normed = self.norm(embeddings.float())
+        return self.linear(normed if self.chosen is None else normed * self.chosen)  # type: ignore[no-any-return]
 
 
 class TimeEmbedding(nn.Module):

@@ -56,6 +56,7 @@ def fit_probe(
             head.probe_bias[output] = bias
             for name, part in zip(names, torch.split(weights, widths), strict=True):
                 head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
+    package.model.keep_choice()
 
 
 def pooled_embeddings(
@@ -109,12 +110,12 @@ def fit_output(
 ) -> tuple[Tensor, float]:
     """Choose columns and penalty with the least log loss over the folds, then fit on everything.
 
-    Returns weights [W], zero outside the chosen columns, and bias.
+    Returns weights [W], zero outside the chosen columns and where a column is always zero, and bias.
     """
     losses = torch.stack([validation_losses(features[:, columns], targets, weight, fold) for columns in choices])
     choice, penalty = divmod(int(losses.argmin()), len(PENALTIES))
     weights = torch.zeros(features.shape[1], dtype=features.dtype)
-    columns = list(choices[choice])
+    columns = [column for column in choices[choice] if features[:, column].any()]
     weights[columns], bias = logistic_path(features[:, columns], targets, weight)[penalty]
     return weights, bias
 
