@@ -91,7 +91,7 @@ def test_three_independent_factors_decide_together_and_no_one_alone():
     assert roc_auc_score(outcome, factors.sum(1)) >= 0.95
     assert all(0.7 <= roc_auc_score(outcome, factors[:, which]) <= 0.8 for which in range(3))
     missing = 1 - np.array([patient.observed for patient in patients]).mean(0)
-    np.testing.assert_allclose(missing, 0.1 * 2 / 3, atol=0.03)
+    np.testing.assert_allclose(missing, 0.05 * 2 / 3, atol=0.01)
     assert all(any(patient.observed) for patient in patients)
 
 
