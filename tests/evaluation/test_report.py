@@ -232,3 +232,9 @@ def test_a_run_with_one_undefined_task_and_nothing_else_still_has_a_report():
     assert "Not defined" in text
     assert "No curves" in text
     assert "Groups" not in text
+
+
+def test_only_what_was_tuned_speaks_of_tuning(content, page):
+    untuned = {split: scores for split, scores in content.metrics.items() if split != "tuning"}
+    assert "tuning patients take no part in learning" in visible(page)
+    assert "tuning patients take no part" not in visible(render_report(replace(content, metrics=untuned)))

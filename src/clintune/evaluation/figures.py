@@ -105,6 +105,7 @@ def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> st
         if scores:
             panels[1].set(title="AUROC on the tuning split", xlabel="step")
         for axes in panels:
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=8)
 
@@ -179,7 +180,8 @@ def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: s
         return
     for points in fits.values() if len(fits) > 1 else ():
         axes.plot(*zip(*points, strict=True), color=color, lw=0.7, alpha=0.25)
-    means = sorted((step, float(np.mean(values))) for step, values in steps.items())
+    # The mean of the few fits that took more steps than most would jump.
+    means = sorted((step, float(np.mean(values))) for step, values in steps.items() if 2 * len(values) >= len(fits))
     axes.plot(*zip(*means, strict=True), color=color, lw=1.8, label=label)
 
 

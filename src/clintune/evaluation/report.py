@@ -82,6 +82,7 @@ def render_report(content: ReportContent) -> str:
         ablations=_ablations(content),
         groups=_groups(content),
         folds=_folds(content),
+        tuned="tuning" in content.metrics,
         history=figures.history(content.history, "history", "Loss and tuning score over the steps of training")
         if content.history
         else None,
