@@ -89,7 +89,7 @@ def test_subjects_weigh_alike_whatever_their_number_of_samples():
 def test_no_subject_is_in_two_folds_and_classes_are_spread_evenly():
     subject = np.repeat(np.arange(41), np.arange(41) % 3 + 1)
     positive = np.arange(41) % 4 == 0
-    fold = subject_folds(subject, positive[subject].astype(float), 7).numpy()
+    fold = subject_folds(subject, positive[subject].astype(np.float32), 7).numpy()
     assert all(len(set(fold[subject == s])) == 1 for s in range(41))
     of_subject = np.array([fold[subject == s][0] for s in range(41)])
     for group in (positive, ~positive):

@@ -66,10 +66,22 @@ def assign_folds(
     units, unit_of_sample = _units(index)
     if not 2 <= folds <= len(units):
         raise ConfigError(f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds")
-    draws = _draw(units, "fold", seed, repeat)
-    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
-    fold = np.empty(len(units), np.int64)
-    fold[np.lexsort((draws, strata))] = np.arange(len(units)) % folds
+    return deal(unit_of_sample, _draw(units, "fold", seed, repeat), folds, stratify)
+
+
+def deal(
+    unit_of_sample: NDArray[np.int64],
+    draws: NDArray[np.float64],
+    folds: int,
+    stratify: NDArray[np.float32] | None = None,
+) -> NDArray[np.int64]:
+    """Deal units, in the order of their `draws`, into folds of equal numbers of units; return each sample's fold [N].
+
+    `stratify` holds targets [N, T] to balance.
+    """
+    strata = np.zeros(len(draws), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    fold = np.empty(len(draws), np.int64)
+    fold[np.lexsort((draws, strata))] = np.arange(len(draws)) % folds
     return fold[unit_of_sample]
 
 

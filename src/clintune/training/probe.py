@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clintune.cohort.samples import Samples
+from clintune.cohort.splits import deal
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
 from clintune.model.batching import Batches
@@ -50,7 +51,7 @@ def fit_probe(
         for output, target in enumerate(targets.T):
             known = ~target.isnan()
             subject = samples.subject[rows][known]
-            fold = subject_folds(subject, target[known].numpy(), seed)
+            fold = subject_folds(subject, target[known].float().numpy(), seed)
             weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
             weights, bias = fit_output(features[known], target[known], weight, choices, fold)
             head.probe_bias[output] = bias
@@ -88,15 +89,11 @@ def column_choices(choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[
     return [[column for choice in combination for column in choice] for combination in product(*shifted)]
 
 
-def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float64], seed: int) -> Tensor:
+def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed: int) -> Tensor:
     """Deal subjects into folds, those ever positive and the others evenly; returns the fold of each sample [N]."""
     distinct, number = np.unique(subject, return_inverse=True)
-    positive = np.zeros(len(distinct))
-    np.maximum.at(positive, number, targets)
-    shuffled = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).numpy()
-    fold = np.empty(len(distinct), np.int64)
-    fold[np.lexsort((shuffled, positive))] = np.arange(len(distinct)) % NUM_FOLDS
-    return torch.from_numpy(fold[number])
+    draws = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).double().numpy()
+    return torch.from_numpy(deal(number, draws, NUM_FOLDS, targets))
 
 
 def subject_weights(subject: NDArray[np.int64]) -> Tensor:
