@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clintune import __version__
+from clintune.config.parts import make_parts
 from clintune.config.schema import Config
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, file_sha256, write_json
@@ -43,7 +43,7 @@ class Package:
 
 def make_tasks(config: DictConfig) -> dict[str, Task]:
     """Instantiate the tasks of a config."""
-    return {str(name): instantiate(part, _convert_="all") for name, part in config.tasks.items()}
+    return make_parts("tasks", config.tasks)
 
 
 def write_package(folder: Path, package: Package, seed: int, card: str) -> None:

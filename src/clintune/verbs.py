@@ -11,7 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clintune.config.compose import check_config, compose_recipe, load_config, to_yaml
+from clintune.config.check import check_config
+from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError

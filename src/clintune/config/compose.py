@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,20 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from clintune.config.check import check_config
 from clintune.config.schema import Cohort, Config
-from clintune.config.signature import parameters
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
 
 ConfigStore.instance().store(name="schema", node=Config)
 
-PARTS = ("modalities", "tasks")
-"""Sections whose entries must each name a class with `_target_`."""
-
 
 def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """Return the composed config of a recipe file; every key has been checked.
+    """Return the composed config of a recipe file; every key and value has been checked.
 
     Raises ConfigError naming each wrong key or value, with the nearest name.
     """
@@ -41,16 +38,6 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
         raise ConfigError(_explain(recipe, error)) from error
     check_config(config, recipe.name)
     return config
-
-
-def check_config(config: DictConfig, where: str) -> None:
-    """Raise one ConfigError that names every key that is missing, unknown to its class, or of no effect."""
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    problems = [*_missing(plain), *_parts(plain), *_targets(plain)]
-    if config.cluster.kind != "local":
-        problems.append(f"'cluster.kind' {config.cluster.kind} does not exist; use local")
-    if problems:
-        raise ConfigError(f"{where}: " + "; and ".join(problems))
 
 
 def _compose(recipe: Path, overrides: Sequence[str]) -> DictConfig:
@@ -79,55 +66,6 @@ def load_config(path: Path) -> DictConfig:
 def to_yaml(config: DictConfig) -> str:
     """Return the resolved config as YAML."""
     return OmegaConf.to_yaml(config, resolve=True)
-
-
-def _missing(node: Any, path: str = "") -> Iterator[str]:
-    """Yield each key that still must be given."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _missing(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _missing(value, f"{path}[{index}]")
-    elif node == "???":
-        yield f"'{path}' must be given (add {path}=VALUE)"
-
-
-def _parts(config: dict[str, Any]) -> Iterator[str]:
-    for section in PARTS:
-        if not config[section]:
-            yield f"'{section}' is empty; choose at least one"
-        for name, part in config[section].items():
-            if not isinstance(part, dict) or "_target_" not in part:
-                yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
-    if not config["cohorts"]:
-        yield "'cohorts' is empty; choose at least one"
-
-
-def _targets(node: Any, path: str = "") -> Iterator[str]:
-    """Yield each key below a `_target_` that the class does not take, and each one that it needs and lacks."""
-    if isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _targets(value, f"{path}[{index}]")
-    if not isinstance(node, dict):
-        return
-    if isinstance(node.get("_target_"), str):
-        try:
-            known, required = parameters(node["_target_"])
-        except ConfigError as error:
-            yield f"'{path}': {error}"
-            return
-        given = {str(key) for key in node if not str(key).startswith("_")}
-        for key in sorted(given - known):
-            yield f"'{path}.{key}' is not a key of {node['_target_'].rpartition('.')[2]}{nearest(key, known)}"
-        for key in sorted(required - given - RUNTIME):
-            yield f"'{path}.{key}' must be given (add {path}.{key}=VALUE)"
-    for key, value in node.items():
-        yield from _targets(value, f"{path}.{key}" if path else str(key))
-
-
-RUNTIME = frozenset({"root", "folder", "name", "settings"})
-"""Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
 
 
 def _explain(recipe: Path, error: Exception) -> str:

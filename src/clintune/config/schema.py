@@ -9,6 +9,16 @@ from typing import Any
 from omegaconf import MISSING
 
 
+def one_of(*choices: str | None) -> Any:
+    """Make a key that takes one of these values; the first is the default."""
+    return field(default=choices[0], metadata={"choices": choices})
+
+
+def bounded(default: Any, least: float, most: float = float("inf")) -> Any:
+    """Make a number that lies within bounds, or is null where that is its default."""
+    return field(default=default, metadata={"bounds": (least, most)})
+
+
 @dataclass
 class Splits:
     """How subjects are split when the cohort has no `metadata/subject_splits.parquet`."""
@@ -42,7 +52,7 @@ class Data:
 
     raw: str = "data"
     cache: str = "~/.cache/clintune"
-    max_bad_fraction: float = 0.0
+    max_bad_fraction: float = bounded(0.0, 0, 1)
     """Share of items that may be unreadable before the run stops; those below it are counted and listed."""
 
 
@@ -58,9 +68,9 @@ class Backbone:
     config: dict[str, Any] | None = None
     """Hugging Face config (with `model_type`) of a random backbone."""
     dtype: str = "float32"
-    quantize: str | None = None
+    quantize: str | None = one_of(None, "4bit")
     """`4bit` loads the frozen base with bitsandbytes (CUDA)."""
-    max_tokens: int = 512
+    max_tokens: int = bounded(512, 1)
     """Budget of tokens a sample, all modalities together."""
 
 
@@ -68,10 +78,10 @@ class Backbone:
 class Adapter:
     """What trains in the backbone: `frozen`, `lora` or `full`; the LoRA settings also serve encoders in mode lora."""
 
-    mode: str = "lora"
-    r: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    mode: str = one_of("lora", "frozen", "full")
+    r: int = bounded(8, 1)
+    alpha: int = bounded(16, 1)
+    dropout: float = bounded(0.0, 0, 1)
     targets: Any = None
     """Names of the linear layers, `all-linear`, or null: PEFT's choice for the architecture, all where it has none."""
     rslora: bool = False
@@ -82,12 +92,12 @@ class Adapter:
 class Model:
     """How tokens meet the backbone and the heads."""
 
-    modality_dropout: float = 0.0
+    modality_dropout: float = bounded(0.0, 0, 1)
     """Chance in training that a sample's modality is dropped; one modality always stays."""
-    skip: str | None = None
+    skip: str | None = one_of(None, "trained", "probe")
     """A path from the pooled embeddings of each modality straight to the heads: `trained` with the rest, or `probe`:
     a penalised linear probe of the frozen encoders, fitted first; its logits and the backbone's are averaged."""
-    head_dropout: float = 0.0
+    head_dropout: float = bounded(0.0, 0, 1)
     average_views: bool = False
     """Whether inference averages the probabilities over all augmented views instead of the plain one."""
 
@@ -96,39 +106,39 @@ class Model:
 class Trainer:
     """The loop. A step is an optimizer step over `batch_size` samples, whatever the number of processes."""
 
-    max_steps: int | None = None
-    epochs: float = 10
-    batch_size: int = 16
-    micro_batch_size: int = 16
+    max_steps: int | None = bounded(None, 0)
+    epochs: float = bounded(10, 0)
+    batch_size: int = bounded(16, 1)
+    micro_batch_size: int = bounded(16, 1)
     lr: float = 1e-4
     head_lr: float | None = None
     """Learning rate of projectors, heads and other new parts; null = `lr`."""
     weight_decay: float = 0.01
-    warmup: float = 0.1
+    warmup: float = bounded(0.1, 0, 1)
     """Share of the steps."""
-    schedule: str = "cosine"
+    schedule: str = one_of("cosine", "linear", "constant")
     """`cosine`, `linear` or `constant`, after warm-up."""
     clip: float = 1.0
-    precision: str = "auto"
+    precision: str = one_of("auto", "fp32", "bf16", "fp16")
     """`fp32`, `bf16`, `fp16`, or `auto`: bf16 on a GPU that has it."""
-    average: float = 0.0
+    average: float = bounded(0.0, 0, 1)
     """Decay of the moving average of the weights; 0 = none. The average is what is tuned, saved and packaged."""
-    tune_every: int | None = None
+    tune_every: int | None = bounded(None, 1)
     """Steps between scores on the tuning split; null = once an epoch."""
     metric: str = "auroc"
     """Tuning metric that chooses the best checkpoint, mean over tasks: `auroc`, `brier`, another, or `loss`."""
-    patience: int | None = None
+    patience: int | None = bounded(None, 1)
     """Scores without improvement before the run stops early."""
-    checkpoint_every: int | None = None
+    checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
-    workers: int = 0
+    workers: int = bounded(0, 0)
 
 
 @dataclass
 class Cluster:
     """Where the job runs."""
 
-    kind: str = "local"
+    kind: str = one_of("local")
 
 
 @dataclass
@@ -137,11 +147,11 @@ class Config:
 
     name: str = MISSING
     seed: int = 0
-    ensemble: int = 1
+    ensemble: int = bounded(1, 1)
     """Number of members trained with different seeds whose probabilities are averaged."""
     cv: Any = None
     """Number of folds, or a file of folds (subject_id, fold) for a run with one cohort."""
-    cv_repeats: int = 1
+    cv_repeats: int = bounded(1, 1)
     per_subject: bool = False
     """Whether a subject counts once: predictions of its samples are averaged before scoring, a probe weighs them so."""
     runs: str = "runs"

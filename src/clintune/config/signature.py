@@ -1,17 +1,49 @@
 """Read the parameters of a `_target_` from its source text, so that a config is checked without importing torch."""
 
 import ast
+import builtins
+import collections.abc
 import importlib.util
+import typing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
-from clintune.config.suggest import nearest
+from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
+
+from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a class or function: whether it must be given, and its annotation, evaluated and as written."""
+
+    required: bool
+    annotation: Any
+    text: str
+
+    def refuses(self, value: Any) -> str | None:
+        """Return in words what the annotation wants, where `value` is not that; None where it fits."""
+        try:
+            check_type(
+                value,
+                self.annotation,
+                forward_ref_policy=ForwardRefPolicy.IGNORE,
+                collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
+            )
+        except TypeCheckError:
+            choices = next((p for p in (self.annotation, *get_args(self.annotation)) if get_origin(p) is Literal), None)
+            if choices is not None:
+                return in_words(get_args(choices))
+            return self.text.replace("Sequence[", "list[").replace("None", "null")
+        return None
+
+
 @cache
-def parameters(target: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return (all, required) parameter names of the class or function that `target` names as `module.Name`.
+def parameters(target: str) -> dict[str, Parameter]:
+    """Return the parameters by name of the class or function that `target` names as `module.Name`.
 
     Raises ConfigError when there is no such module or name in it.
     """
@@ -22,15 +54,15 @@ def parameters(target: str) -> tuple[frozenset[str], frozenset[str]]:
         names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
         raise ConfigError(f"_target_ {target}: {module} has no {name}{nearest(name, names)}")
     if isinstance(node, ast.FunctionDef):
-        return _arguments(node.args, skip=0)
+        return _arguments(tree, node.args, skip=0)
     init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:
-        return _arguments(init.args, skip=1)
+        return _arguments(tree, init.args, skip=1)
     for base in (base.id for base in node.bases if isinstance(base, ast.Name)):
         home = module if _definition(tree, base) else _imported_from(tree, base)
         if home:
             return parameters(f"{home}.{base}")
-    return frozenset(), frozenset()
+    return {}
 
 
 def _parse(module: str, target: str) -> ast.Module:
@@ -53,10 +85,43 @@ def _imported_from(tree: ast.Module, name: str) -> str | None:
     return next((n.module for n in imports if any((a.asname or a.name) == name for a in n.names)), None)
 
 
-def _arguments(arguments: ast.arguments, skip: int) -> tuple[frozenset[str], frozenset[str]]:
-    positional = [a.arg for a in (*arguments.posonlyargs, *arguments.args)][skip:]
-    optional = set(positional[len(positional) - len(arguments.defaults) :] if arguments.defaults else [])
-    keyword = [a.arg for a in arguments.kwonlyargs]
-    optional |= {k for k, default in zip(keyword, arguments.kw_defaults, strict=True) if default is not None}
-    names = frozenset(positional + keyword)
-    return names, names - optional
+def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[str, Parameter]:
+    positional = [*arguments.posonlyargs, *arguments.args][skip:]
+    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    pairs = [
+        *zip(positional, defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return {
+        argument.arg: Parameter(
+            required=default is None,
+            annotation=_evaluate(tree, argument.annotation),
+            text=ast.unparse(argument.annotation) if argument.annotation else "",
+        )
+        for argument, default in pairs
+    }
+
+
+def _evaluate(tree: ast.Module, annotation: ast.expr | None) -> Any:
+    """Return the type that an annotation means; Any where only an import of more than types would tell."""
+    if annotation is None or isinstance(annotation, ast.Constant):
+        return Any
+    names: dict[str, Any] = {**vars(builtins), **vars(typing), **vars(collections.abc)}
+    for name in {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)} - names.keys():
+        alias = _alias(tree, name)
+        if alias is Any:
+            return Any
+        names[name] = alias
+    try:
+        return eval(ast.unparse(annotation), names)  # the text of a module that is about to be imported
+    except (TypeError, AttributeError):
+        return Any
+
+
+def _alias(tree: ast.Module, name: str) -> Any:
+    """Return what a name like `Mode = Literal[...]` stands for in its module or the one it is imported from."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return _evaluate(tree, node.value)
+    home = _imported_from(tree, name)
+    return _alias(_parse(home, f"{home}.{name}"), name) if home and home.startswith("clintune.") else Any

@@ -1,4 +1,4 @@
-"""The nearest name, for messages about a name that does not exist."""
+"""Words for messages about a name that does not exist: the nearest one, or all that do."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,3 +11,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def in_words(choices: Iterable[object]) -> str:
+    """Return `a, b or c`, as a recipe writes them."""
+    *others, last = ["null" if choice is None else str(choice) for choice in choices]
+    return f"{', '.join(others)} or {last}" if others else last

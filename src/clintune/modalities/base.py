@@ -16,6 +16,7 @@ from meds.schema import DataSchema
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
+from clintune.core.errors import ConfigError
 
 Mode = Literal["frozen", "lora", "full"]
 
@@ -25,7 +26,8 @@ class Modality(nn.Module, ABC):
 
     `mode` says what trains in the encoder; `max_pieces` is the budget of pieces a sample, spent on the newest first;
     `views` is the number of augmented views (1: none) of which training draws one. Set by `build`: `width` (W),
-    `tokens_per_piece` (K) and `source` (JSON-able: the weights' origin and checksum).
+    `tokens_per_piece` (K) and `source` (JSON-able: the weights' origin and checksum). Raises ConfigError for less than
+    one piece or view.
     """
 
     media_column: ClassVar[str | None] = None
@@ -43,6 +45,8 @@ class Modality(nn.Module, ABC):
 
     def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1) -> None:
         super().__init__()
+        if max_pieces < 1 or views < 1:
+            raise ConfigError(f"max_pieces is {max_pieces} and views {views}; give 1 or more")
         self.mode: Mode = mode
         self.max_pieces = max_pieces
         self.views = views

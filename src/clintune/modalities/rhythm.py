@@ -41,7 +41,7 @@ class Rhythm(Wearable):
     `rest`, the greatest value at rest. All are computed on observed samples alone, standardised by the training
     recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known: an unknown
     one is 0, as is the hourly profile of a recording without local time. A probe chooses among the groups.
-    Pieces: `features` [P, C * F], NaN where unknown.
+    Pieces: `features` [P, C * F], NaN where unknown. Raises ConfigError for a group that does not exist, or none.
     """
 
     scaled: ClassVar[bool] = True
@@ -67,8 +67,13 @@ class Rhythm(Wearable):
             mode="frozen",
             max_pieces=max_pieces,
         )
+        if not features or not rest:
+            raise ConfigError("features and rest say what is computed; give at least one of each")
+        if unknown := sorted(set(features) - GROUPS.keys()):
+            raise ConfigError(f"features '{unknown[0]}' does not exist; choose among {', '.join(GROUPS)}")
         self.features = list(features)
         self.rest = list(rest)
+        self.widths = {self._name(group, value): len(GROUPS[group]) for group in features for value in rest}
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and mean and deviation of each of their features over the training windows."""
@@ -78,7 +83,7 @@ class Rhythm(Wearable):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
         names = sorted(found) if self.channels is None else list(self.channels)
-        tables = [np.stack(found.get(name, [np.full(sum(self._widths.values()), np.nan)])) for name in names]
+        tables = [np.stack(found.get(name, [np.full(sum(self.widths.values()), np.nan)])) for name in names]
         table = [column[np.isfinite(column)] for part in tables for column in part.T]
         return {
             "channels": names,
@@ -115,11 +120,11 @@ class Rhythm(Wearable):
     @property
     def probe_choices(self) -> list[list[int]]:
         """Return the columns of every choice of groups, those that depend on rest at one threshold."""
-        ends = np.cumsum([0, *self._widths.values()])
+        ends = np.cumsum([0, *self.widths.values()])
         blocks = range(0, self.width, int(ends[-1]))  # the features of each channel, then the marks of each
         columns = {
             name: [block + column for block in blocks for column in range(*span)]
-            for name, span in zip(self._widths, pairwise(ends.tolist()), strict=True)
+            for name, span in zip(self.widths, pairwise(ends.tolist()), strict=True)
         }
         choices = {
             names: [column for name in names for column in columns[name]]
@@ -153,16 +158,8 @@ class Rhythm(Wearable):
             for rest in self.rest:
                 groups[self._name("fragmentation", rest)] = transitions(values > rest, np.isfinite(values))
                 groups[self._name("memory", rest)] = memory(values, rest, window.rate_hz)
-            rows.append(np.concatenate([groups[name] for name in self._widths]))
+            rows.append(np.concatenate([groups[name] for name in self.widths]))
         return np.array(rows)
-
-    @property
-    def _widths(self) -> dict[str, int]:
-        """Return the number of features of each chosen group; ConfigError for a group that does not exist."""
-        for group in self.features:
-            if group not in GROUPS:
-                raise ConfigError(f"features '{group}' does not exist; choose among {', '.join(GROUPS)}")
-        return {self._name(group, rest): len(GROUPS[group]) for group in self.features for rest in self.rest}
 
     @staticmethod
     def _name(group: str, rest: float) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
 from clintune.cohort.samples import Samples
+from clintune.config.parts import make_parts
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality
@@ -23,7 +23,7 @@ Statistics = dict[str, dict[str, Any]]
 
 def make_modalities(config: DictConfig) -> dict[str, Modality]:
     """Instantiate the modalities of a config; nothing is loaded yet."""
-    return {str(name): instantiate(part, _convert_="all") for name, part in config.modalities.items()}
+    return make_parts("modalities", config.modalities)
 
 
 def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64]) -> Statistics:

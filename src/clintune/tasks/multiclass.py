@@ -1,6 +1,5 @@
 """One of several classes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ class Multiclass(Task):
     The classes are `classes`, or those of the first cohort that is read, sorted.
     """
 
-    def __init__(self, *, label: str, weight: float = 1.0, classes: Sequence[str] | None = None) -> None:
+    def __init__(self, *, label: str, weight: float = 1.0, classes: list[str] | None = None) -> None:
         super().__init__(label=label, weight=weight)
         self._names = None if classes is None else list(classes)
 

@@ -1,6 +1,5 @@
 """Many yes-or-no outcomes of one sample, such as phenotypes, each known or not."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ class Multilabel(Task):
     does not list is unknown there, as is a phenotype of which a cohort has no file.
     """
 
-    def __init__(self, *, label: str, weight: float = 1.0, phenotypes: Sequence[str] | None = None) -> None:
+    def __init__(self, *, label: str, weight: float = 1.0, phenotypes: list[str] | None = None) -> None:
         super().__init__(label=label, weight=weight)
         self._names = None if phenotypes is None else list(phenotypes)
 

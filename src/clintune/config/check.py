@@ -1,0 +1,92 @@
+"""Check a composed config: every key is known, every needed one is given, every value fits. No torch here."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from math import inf
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from clintune.config.schema import Config
+from clintune.config.signature import parameters
+from clintune.config.suggest import in_words, nearest
+from clintune.core.errors import ConfigError
+
+PARTS = ("modalities", "tasks")
+"""Sections whose entries must each name a class with `_target_`."""
+RUNTIME = frozenset({"root", "folder", "name", "settings"})
+"""Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
+
+
+def check_config(config: DictConfig, where: str) -> None:
+    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every misfit value."""
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    problems = [*_missing(plain), *_parts(plain), *_targets(plain), *_values(Config, plain)]
+    if problems:
+        raise ConfigError(f"{where}: " + "; and ".join(problems))
+
+
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    """Yield each key that still must be given."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _missing(value, f"{path}[{index}]")
+    elif node == "???":
+        yield f"'{path}' must be given (add {path}=VALUE)"
+
+
+def _parts(config: dict[str, Any]) -> Iterator[str]:
+    for section in PARTS:
+        if not config[section]:
+            yield f"'{section}' is empty; choose at least one"
+        for name, part in config[section].items():
+            if not isinstance(part, dict) or "_target_" not in part:
+                yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
+    if not config["cohorts"]:
+        yield "'cohorts' is empty; choose at least one"
+
+
+def _targets(node: Any, path: str = "") -> Iterator[str]:
+    """Yield what is wrong below each `_target_`: keys that the class does not take or lacks, values that misfit."""
+    if isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{path}[{index}]")
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("_target_"), str):
+        yield from _part(node, path)
+    for key, value in node.items():
+        yield from _targets(value, f"{path}.{key}" if path else str(key))
+
+
+def _part(part: dict[str, Any], path: str) -> Iterator[str]:
+    try:
+        known = parameters(part["_target_"])
+    except ConfigError as error:
+        yield f"'{path}': {error}"
+        return
+    given = {str(key): value for key, value in part.items() if not str(key).startswith("_")}
+    for key in sorted(given.keys() - known.keys()):
+        yield f"'{path}.{key}' is not a key of {part['_target_'].rpartition('.')[2]}{nearest(key, known)}"
+    needed = {name for name, parameter in known.items() if parameter.required}
+    for key in sorted(needed - given.keys() - RUNTIME):
+        yield f"'{path}.{key}' must be given (add {path}.{key}=VALUE)"
+    for key in sorted(given.keys() & known.keys()):
+        if given[key] != "???" and (wanted := known[key].refuses(given[key])):
+            yield f"'{path}.{key}' is {given[key]!r}; give {wanted}"
+
+
+def _values(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield each value of the schema that is none of its choices or out of its bounds."""
+    for item in fields(kind):
+        value, where = node[item.name], f"{path}{item.name}"
+        if is_dataclass(item.type):
+            yield from _values(item.type, value, f"{where}.")
+        choices, (least, most) = item.metadata.get("choices"), item.metadata.get("bounds", (-inf, inf))
+        if choices and value not in choices:
+            yield f"'{where}' {value} does not exist; use {in_words(choices)}"
+        elif isinstance(value, float | int) and not least <= value <= most:
+            yield f"'{where}' is {value}; give {f'{least} to {most}' if most < inf else f'{least} or more'}"

@@ -1,0 +1,23 @@
+"""Make the parts of a config: the objects that its `_target_`s name."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from clintune.core.errors import ConfigError
+
+
+def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
+    """Instantiate each part of a section, such as `modalities`, by name.
+
+    Raises ConfigError that names the part whose constructor refuses its values.
+    """
+    made = {}
+    for name in map(str, parts):
+        try:
+            made[name] = instantiate(parts[name], _convert_="all")
+        except InstantiationException as error:
+            raise ConfigError(f"{section}.{name}: {error.__cause__!s}") from error
+    return made
