@@ -1,8 +1,9 @@
 """What a task is: where its labels stand, what its head answers, how the answer is scored."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.core.errors import DataError
+from clintune.metrics import Metric
 
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
 _KEYS = ("int64", "timestamp[us]")
@@ -22,6 +24,9 @@ class Task(ABC):
     `label` names `labels/<label>.parquet` (or the folder `labels/<label>/`) of a cohort; a cohort that lacks it has
     no labels for the task. `weight` scales the task's mean loss. Outputs are raw logits [N, O].
     """
+
+    scoring: ClassVar[Mapping[str, Metric]]
+    """How answers are scored, by the name that `trainer.metric` and metrics.json use."""
 
     def __init__(self, *, label: str, weight: float = 1.0) -> None:
         self.label = label
@@ -65,18 +70,18 @@ class Task(ABC):
         """Turn logits [N, O] into probabilities [N, O]."""
 
     def metrics(self, targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -> dict[str, float]:
-        """Score probabilities [N, O] against targets [N, T]; the first metric is the one that training selects on.
+        """Score probabilities [N, O] against targets [N, T].
 
         Unknown targets are left out; a metric that is undefined (one class only) is NaN.
         """
         scores = self.scores(targets, probabilities, np.ones((1, len(targets))))
         return {name: float(values[0]) for name, values in scores.items()}
 
-    @abstractmethod
     def scores(
         self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Compute the metrics under R weightings of the samples at once: `weights` [R, N] gives [R] values each."""
+        return {name: metric(targets, probabilities, weights) for name, metric in self.scoring.items()}
 
     @abstractmethod
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:

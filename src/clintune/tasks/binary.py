@@ -1,7 +1,7 @@
 """A yes-or-no outcome."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,8 @@ VALUE = LabelSchema.boolean_value_name
 
 class Binary(Task):
     """Predict `boolean_value` with one logit. `class_weight="balanced"` gives both classes the same say in the loss."""
+
+    scoring: ClassVar = {"auroc": metrics.auroc, "auprc": metrics.auprc, "brier": metrics.brier, "ece": metrics.ece}
 
     def __init__(self, *, label: str, weight: float = 1.0, class_weight: Literal["balanced"] | None = None) -> None:
         super().__init__(label=label, weight=weight)
@@ -66,13 +68,6 @@ class Binary(Task):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Apply the logistic function, in float32."""
         return outputs.float().sigmoid()
-
-    def scores(
-        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute AUROC, AUPRC, Brier score and ECE."""
-        chosen = {"auroc": metrics.auroc, "auprc": metrics.auprc, "brier": metrics.brier, "ece": metrics.ece}
-        return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}
 
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
         """Return probability and, at the threshold 0.5, decision."""

@@ -1,7 +1,7 @@
 """One of several classes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,15 @@ class Multiclass(Task):
 
     The classes are `classes`, or those of the first cohort that is read, sorted.
     """
+
+    scoring: ClassVar = {
+        "auroc": metrics.multiclass_auroc,
+        "auprc": metrics.multiclass_auprc,
+        "accuracy": metrics.accuracy,
+        "brier": metrics.multiclass_brier,
+        "ece": metrics.top_label_ece,
+    }
+    """AUROC and AUPRC are means over the classes, each against the others."""
 
     def __init__(self, *, label: str, weight: float = 1.0, classes: list[str] | None = None) -> None:
         super().__init__(label=label, weight=weight)
@@ -71,19 +80,6 @@ class Multiclass(Task):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Apply the softmax, in float32."""
         return outputs.float().softmax(dim=-1)
-
-    def scores(
-        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute mean one-versus-rest AUROC and AUPRC, accuracy, Brier score, and ECE of the most probable class."""
-        chosen = {
-            "auroc": metrics.multiclass_auroc,
-            "auprc": metrics.multiclass_auprc,
-            "accuracy": metrics.accuracy,
-            "brier": metrics.multiclass_brier,
-            "ece": metrics.top_label_ece,
-        }
-        return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}
 
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
         """Return the most probable class and the probability of each class."""

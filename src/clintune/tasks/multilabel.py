@@ -1,7 +1,7 @@
 """Many yes-or-no outcomes of one sample, such as phenotypes, each known or not."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,16 @@ class Multilabel(Task):
     The phenotypes are `phenotypes`, or the files of the first cohort that is read. A sample that a phenotype's file
     does not list is unknown there, as is a phenotype of which a cohort has no file.
     """
+
+    scoring: ClassVar = {
+        "auroc": metrics.macro_auroc,
+        "auprc": metrics.macro_auprc,
+        "auroc_micro": metrics.micro_auroc,
+        "auprc_micro": metrics.micro_auprc,
+        "brier": metrics.macro_brier,
+        "ece": metrics.macro_ece,
+    }
+    """Means over the phenotypes; `_micro` takes all pairs of sample and phenotype together."""
 
     def __init__(self, *, label: str, weight: float = 1.0, phenotypes: list[str] | None = None) -> None:
         super().__init__(label=label, weight=weight)
@@ -70,20 +80,6 @@ class Multilabel(Task):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Apply the logistic function, in float32."""
         return outputs.float().sigmoid()
-
-    def scores(
-        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute means over the phenotypes and, as `_micro`, AUROC and AUPRC of all pairs of sample and phenotype."""
-        chosen = {
-            "auroc": metrics.macro_auroc,
-            "auprc": metrics.macro_auprc,
-            "auroc_micro": metrics.micro_auroc,
-            "auprc_micro": metrics.micro_auprc,
-            "brier": metrics.macro_brier,
-            "ece": metrics.macro_ece,
-        }
-        return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}
 
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
         """Return probability and decision of one phenotype, from its [N, 1]: each phenotype has a file of its own."""
