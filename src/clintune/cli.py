@@ -72,9 +72,11 @@ def unexpected(error: Exception) -> str:
     if os.environ.get("CLINTUNE_DEBUG"):
         return "".join(traceback.format_exception(error))
     place = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""  # as in: disk full
+    what = f"unexpected {type(error).__name__}{reason} in {place.filename}:{place.lineno}"
     return (
-        f"unexpected {type(error).__name__} in {place.filename}:{place.lineno}; the message is withheld because it may "
-        "hold patient data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"
+        f"{what}; the message is withheld because it may hold patient data: run again with CLINTUNE_DEBUG=1 to see it, "
+        "and please report it"
     )
 
 

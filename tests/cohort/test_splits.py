@@ -181,8 +181,11 @@ def test_files_of_folds_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "a.csv").write_text("subject_id,part\n1,0\n")
     with pytest.raises(DataError, match=r"a\.csv: lacks column fold"):
         read_folds(Path("a.csv"), index)
+    (tmp_path / "b.parquet").write_text("no table")
     with pytest.raises(DataError, match=r"b\.parquet: cannot be read"):
         read_folds(Path("b.parquet"), index)
+    with pytest.raises(DataError, match=r"c\.parquet: is missing"):
+        read_folds(Path("c.parquet"), index)
 
 
 def test_settings_that_leave_nothing_to_train_on_are_refused():

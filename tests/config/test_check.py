@@ -60,6 +60,21 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         ),
         ("quickstart", "trainer.batch_size=0", "'trainer.batch_size' is 0; give 1 or more"),
         ("quickstart", "model.head_dropout=1.5", "'model.head_dropout' is 1.5; give 0 to 1"),
+        (
+            "quickstart",
+            "cohorts.quickstart.lookback_hours=-1",
+            "'cohorts.quickstart.lookback_hours' is -1.0; give 0 or more",
+        ),
+        (
+            "quickstart",
+            "cohorts.quickstart.splits.tuning=2",
+            "'cohorts.quickstart.splits.tuning' is 2.0; give 0 to 1",
+        ),
+        (
+            "quickstart",
+            "tracker._target_=os.system",
+            "'tracker': _target_ os.system: no Python module os; give the full path, as package.module.Name",
+        ),
     ],
 )
 def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, message):

@@ -118,6 +118,19 @@ def test_impossible_recordings_are_refused(tmp_path, change):
         read(tmp_path / "s.npz")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"signal": np.ones((1, 9)), "channels": ["x"]}, "lacks the array rate_hz"),
+        ({"signal": np.ones((9, 2)), "rate_hz": 1.0, "channels": ["x", "y"]}, r"2 channels and .* shape \[9, 2\]"),
+    ],
+)
+def test_archives_of_another_form_are_refused_with_what_is_amiss(tmp_path, arrays, said):
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(DataError, match=rf"signals\.parquet row 2: the recording .*{said}"):
+        read(tmp_path / "s.npz")
+
+
 def test_infinite_samples_are_gaps(tmp_path):
     write_npz(tmp_path / "s.npz", signal([1, np.inf, -np.inf]))
     np.testing.assert_array_equal(read(tmp_path / "s.npz").values, [[1, np.nan, np.nan]])

@@ -109,6 +109,7 @@ def write_index(
     )
     owners = []
     with ExitStack() as stack:
+        codes: dict[str, set[str]] = {name: set() for name in claims}
         writers = {name: stack.enter_context(_RowWriter(folder / f"{name}.arrow")) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
@@ -119,11 +120,13 @@ def write_index(
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
+                    codes[name].update(rows[CODE].unique())
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
     _check_owners(owners, names)
     _check_labels(root, samples, cut.covered, labels)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims)}
+    description = {**about, "tasks": widths, "shards": names}
+    description["codes"] = {name: sorted(codes[name]) for name in sorted(claims)}
     (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 

@@ -13,12 +13,12 @@ import polars as pl
 from meds.schema import SubjectSplitSchema, held_out_split, subject_splits_filepath, train_split, tuning_split
 from numpy.typing import NDArray
 
+from clintune.cohort.subjects import SUBJECT, read_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 
 SPLITS = (train_split, tuning_split, held_out_split)
 LINKED_FILE = "metadata/linked_subjects.parquet"
-_SUBJECT = SubjectSplitSchema.subject_id_name
 _SPLIT = SubjectSplitSchema.split_name
 _FEW = 5
 """A target column with more distinct values than this is balanced by its quarters."""
@@ -90,7 +90,7 @@ def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
 
     Raises DataError unless each subject with samples has exactly one row.
     """
-    table = _read_table(index.root / path, (_SUBJECT, "fold"))
+    table = read_subject_table(index.root / path, "fold")
     return _of_samples(index.root / path, table, "fold", index).cast(pl.Int64).to_numpy()
 
 
@@ -122,9 +122,9 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     ids = index.subject_ids
     path = index.root / LINKED_FILE
     if path.exists():
-        linked = _read_table(path, (_SUBJECT, "unit"))
-        joined = pl.DataFrame({_SUBJECT: ids}).join(linked, on=_SUBJECT, how="left", maintain_order="left")
-        ids = joined.select(pl.coalesce("unit", _SUBJECT)).to_series().to_numpy()
+        linked = read_subject_table(path, "unit")
+        joined = pl.DataFrame({SUBJECT: ids}).join(linked, on=SUBJECT, how="left", maintain_order="left")
+        ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
     units, unit_of_sample = np.unique(ids, return_inverse=True)
     return units, unit_of_sample
 
@@ -163,41 +163,22 @@ def _spread(order: NDArray[np.int64], fraction: float, length: int | None = None
 
 
 def _check_fractions(tuning: float, held_out: float) -> None:
-    if tuning < 0 or held_out < 0 or tuning + held_out >= 1:
+    if tuning + held_out >= 1:
         raise ConfigError(f"splits: tuning {tuning} and held_out {held_out} leave nothing to train on; lower them")
 
 
 def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
-    table = _read_table(path, (_SUBJECT, _SPLIT))
+    table = read_subject_table(path, _SPLIT)
     unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
     if len(unknown):
         raise DataError(f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it")
     return _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
 
 
-def _read_table(path: Path, columns: tuple[str, str]) -> pl.DataFrame:
-    """Read two columns of a Parquet or CSV file; subjects are whole numbers, each in one row."""
-    try:
-        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(columns)}")
-    table = table.select(columns)
-    if not table[_SUBJECT].dtype.is_integer():
-        raise DataError(f"{path}: column {_SUBJECT} is {table[_SUBJECT].dtype}; MEDS wants int64: cast it")
-    table = table.with_columns(pl.col(_SUBJECT).cast(pl.Int64))
-    twice = table[_SUBJECT].is_duplicated()
-    if twice.any():
-        raise DataError(f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject")
-    return table
-
-
 def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
-    samples = pl.DataFrame({_SUBJECT: index.subject_ids})
-    joined = samples.join(table, on=_SUBJECT, how="left", maintain_order="left")
-    missing = joined.filter(pl.col(column).is_null())[_SUBJECT].n_unique()
+    samples = pl.DataFrame({SUBJECT: index.subject_ids})
+    joined = samples.join(table, on=SUBJECT, how="left", maintain_order="left")
+    missing = joined.filter(pl.col(column).is_null())[SUBJECT].n_unique()
     if missing:
         raise DataError(f"{path}: {missing} subjects with samples have no {column}; add a row for each")
     return joined[column]

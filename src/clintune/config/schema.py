@@ -23,8 +23,8 @@ def bounded(default: Any, least: float, most: float = float("inf")) -> Any:
 class Splits:
     """How subjects are split when the cohort has no `metadata/subject_splits.parquet`."""
 
-    tuning: float = 0.15
-    held_out: float = 0.15
+    tuning: float = bounded(0.15, 0, 1)
+    held_out: float = bounded(0.15, 0, 1)
     stratify: str | None = None
     """Name of a task whose label the splits and folds balance."""
     seed: int = 0
@@ -42,7 +42,7 @@ class Cohort:
     """Parquet or CSV file with subject_id and fold, relative to `root`; used when `cv` is set."""
     groups: str | None = None
     """Parquet file with subject_id and one column a grouping (site, device), relative to `root`: reported by group."""
-    lookback_hours: float | None = None
+    lookback_hours: float | None = bounded(None, 0)
     """Items older than this before the prediction time are left out; null keeps the whole history, 0 the moment."""
 
 
@@ -110,15 +110,15 @@ class Trainer:
     epochs: float = bounded(10, 0)
     batch_size: int = bounded(16, 1)
     micro_batch_size: int = bounded(16, 1)
-    lr: float = 1e-4
-    head_lr: float | None = None
+    lr: float = bounded(1e-4, 0)
+    head_lr: float | None = bounded(None, 0)
     """Learning rate of projectors, heads and other new parts; null = `lr`."""
-    weight_decay: float = 0.01
+    weight_decay: float = bounded(0.01, 0)
     warmup: float = bounded(0.1, 0, 1)
     """Share of the steps."""
     schedule: str = one_of("cosine", "linear", "constant")
     """`cosine`, `linear` or `constant`, after warm-up."""
-    clip: float = 1.0
+    clip: float = bounded(1.0, 0)
     precision: str = one_of("auto", "fp32", "bf16", "fp16")
     """`fp32`, `bf16`, `fp16`, or `auto`: bf16 on a GPU that has it."""
     average: float = bounded(0.0, 0, 1)

@@ -70,8 +70,8 @@ def _parse(module: str, target: str) -> ast.Module:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"_target_ {target}: no module named {module}; give the full path, as in package.module.Name")
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ConfigError(f"_target_ {target}: no Python module {module}; give the full path, as package.module.Name")
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 

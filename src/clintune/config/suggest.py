@@ -1,16 +1,19 @@
-"""Words for messages about a name that does not exist: the nearest one, or all that do."""
+"""Words for messages about a name that does not exist: the nearest one, or those that do."""
 
 import difflib
 from collections.abc import Iterable
 
+_MOST = 20
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?`, or the known names where none is near, ready to end a message."""
+    """Return `; did you mean 'x'?`, or some known names where none is near, ready to end a message."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"; known: {', '.join(names[:_MOST])}{more}" if names else ""
 
 
 def in_words(choices: Iterable[object]) -> str:

@@ -83,8 +83,8 @@ def _details(
         scores = {name: task.scores for name, task in tasks.items()}
         compared = ablate(by_kept.__getitem__, workspace.modalities, scores, replicates=replicates)
         details["ablations"] = {variant: ablation.to_json() for variant, ablation in compared.items()}
-    if groups := _groups(config, workspace):
-        by_column = by_group(scored[HELD_OUT], groups, replicates=replicates)
+    if workspace.groups:
+        by_column = by_group(scored[HELD_OUT], workspace.groups, replicates=replicates)
         details["groups"] = {
             column: {group: to_json(table) for group, table in by_name.items()} for column, by_name in by_column.items()
         }
@@ -113,18 +113,6 @@ def _report(
         notes=_notes(run, config),
     )
     write_report(run / "report.html", content)
-
-
-def _groups(config: DictConfig, workspace: Workspace) -> dict[str, pl.DataFrame]:
-    """Return each cohort's table of groups, where it has one."""
-    tables = {}
-    for index in workspace.samples.indexes:
-        if (name := config.cohorts[index.name].groups) is not None:
-            path = index.root / name
-            if not path.is_file():
-                raise DataError(f"cohorts.{index.name}.groups: {path} is missing; write it, or set groups=null")
-            tables[index.name] = pl.read_parquet(path)
-    return tables
 
 
 def _history(run: Path) -> list[dict[str, Any]]:

@@ -40,6 +40,9 @@ class Modality(nn.Module, ABC):
     """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
     layer-normalised before they are projected or pooled."""
 
+    codes: list[str] | None = None
+    """The codes that a recipe lists, if the modality reads codes or is narrowed to some."""
+
     native: bool = False
     """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
 

@@ -14,7 +14,7 @@ from clintune.core.errors import ConfigError, DataError
 
 _TIME_COLUMNS = ("time", "timestamp", "datetime")
 _MOST_GAPS = 1000
-_REMEDY = "save it as .npz, .csv, .parquet or WFDB as docs/data says"
+_REMEDY = "save it as .npz, .csv, .parquet or WFDB, as docs/bring_your_data.md says"
 Values = NDArray[np.float32]
 
 
@@ -95,8 +95,6 @@ def read_signal(path: Path | None, where: str) -> Signal:
         signal = _READERS[path.suffix.lower()](path, where)
     except (DataError, ConfigError):
         raise
-    except KeyError as error:
-        raise DataError(f"{where}: the recording lacks {error}; {_REMEDY}") from error
     except Exception as error:
         raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
     if len(set(signal.channels)) < len(signal.channels):
@@ -111,11 +109,18 @@ def read_signal(path: Path | None, where: str) -> Signal:
 
 def _read_npz(path: Path, where: str) -> Signal:
     with np.load(path, allow_pickle=False) as file:
+        lacking = [name for name in ("signal", "rate_hz", "channels") if name not in file]
+        if lacking:
+            raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
+        values, channels = np.atleast_2d(file["signal"]), [str(name) for name in np.atleast_1d(file["channels"])]
+        if len(values) != len(channels):
+            shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
+            raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
         start = str(file["start"]) if "start" in file else ""
         return Signal(
-            values=np.atleast_2d(file["signal"]).astype(np.float32),
+            values=values.astype(np.float32),
             rate_hz=float(file["rate_hz"]),
-            channels=[str(name) for name in np.atleast_1d(file["channels"])],
+            channels=channels,
             start=datetime.fromisoformat(start).replace(tzinfo=None) if start else None,
         )
 

@@ -34,7 +34,7 @@ class Static(Modality):
         self, *, codes: list[str] | None = None, width: int = 64, mode: Mode = "full", max_pieces: int = 32
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces)
-        self.codes = codes or []
+        self.codes: list[str] = codes or []
         self.width = width
 
     def claims(self) -> pl.Expr:

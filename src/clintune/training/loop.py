@@ -168,8 +168,8 @@ def tune(fit: Fit) -> dict[str, float]:
         chosen = [scores["tuning/loss"]]
     if np.isnan(chosen).all():
         raise DataError(
-            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task (one class only, "
-            "or no such metric); enlarge the split, or use trainer.metric=loss"
+            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task, which has one "
+            "class only; enlarge the split, or use trainer.metric=loss"
         )
     scores["tuning/score"] = float(np.nanmean(chosen)) * (-1 if fit.trainer.metric in LOWER_IS_BETTER else 1)
     return scores

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
-from clintune.core.files import write_json, write_text
+from clintune.core.files import make_folder, write_json, write_text
 from clintune.package import member_folders, write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member
@@ -28,6 +28,8 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     With `run`, go on where that run stopped. Processes other than the main one return None. Raises what the data,
     the weights and the loop raise.
     """
+    if run is None:
+        make_folder(Path(config.runs), "runs")  # before hours are spent on what could not be written
     accelerator = make_accelerator(config.trainer)
     workspace = open_workspace(config)
     if run is None:

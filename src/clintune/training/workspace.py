@@ -1,17 +1,23 @@
 """What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from omegaconf import DictConfig
 from rich.console import Console
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
+from clintune.cohort.shards import CODE
 from clintune.cohort.source import ensure_cohort
-from clintune.core.errors import DataError
-from clintune.modalities.base import Modality
+from clintune.cohort.subjects import read_subject_table
+from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.files import make_folder
+from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
 from clintune.package import make_tasks
 from clintune.tasks.base import Task
@@ -29,14 +35,16 @@ class Workspace:
     samples: Samples
     tasks: dict[str, Task]
     modalities: dict[str, Modality]
+    groups: dict[str, pl.DataFrame]
+    """Each cohort's table of groups (`Cohort.groups`), where it has one."""
 
 
 def open_workspace(config: DictConfig) -> Workspace:
     """Write missing cohorts, open their indexes, read the labels.
 
-    Raises DataError when a task has no label in any cohort.
+    Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist.
     """
-    cache = Path(config.data.cache).expanduser()
+    cache = make_folder(Path(config.data.cache).expanduser(), "data.cache")
     # The run folder must find weights and data from any working directory.
     for part in (config.backbone, *config.modalities.values()):
         if "source" in part and Path(part.source).expanduser().is_dir():
@@ -53,4 +61,27 @@ def open_workspace(config: DictConfig) -> Workspace:
             raise DataError(
                 f"tasks.{name}: no cohort has a known label in labels/{task.label}; check the task's `label`"
             )
-    return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities)
+    _check_codes(modalities, indexes)
+    _check_metric(config.trainer.metric, tasks)
+    groups = {
+        index.name: read_subject_table(index.root / file)
+        for index in indexes
+        if (file := config.cohorts[index.name].groups) is not None
+    }
+    return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
+
+
+def _check_codes(modalities: Mapping[str, Modality], indexes: Sequence[SampleIndex]) -> None:
+    """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
+    for name, modality in modalities.items():
+        known = pl.DataFrame({CODE: sorted({code for index in indexes for code in index.codes[name]})})
+        for code in modality.codes or []:
+            if known.filter(has_code([code])).is_empty():
+                hint = nearest(code, known[CODE].to_list())
+                raise ConfigError(f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}")
+
+
+def _check_metric(metric: str, tasks: Mapping[str, Task]) -> None:
+    known = {"loss", *(name for task in tasks.values() for name in task.scoring)}
+    if metric not in known:
+        raise ConfigError(f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}")

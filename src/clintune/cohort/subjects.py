@@ -1,0 +1,35 @@
+"""Tables with one row a subject that stand beside a cohort: splits, folds, links, groups."""
+
+from pathlib import Path
+
+import polars as pl
+from meds.schema import DataSchema
+
+from clintune.core.errors import DataError
+
+SUBJECT = DataSchema.subject_id_name
+
+
+def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
+    """Read a Parquet or CSV file: the subject and the named columns, or all where none is named.
+
+    Raises DataError unless subjects are whole numbers, each in one row, and every column is there.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: is missing; write it, or correct its path in the recipe")
+    try:
+        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
+    wanted = (SUBJECT, *columns)
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(wanted)}")
+    table = table.select(wanted) if columns else table
+    if not table[SUBJECT].dtype.is_integer():
+        raise DataError(f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it")
+    table = table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
+    twice = table[SUBJECT].is_duplicated()
+    if twice.any():
+        raise DataError(f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject")
+    return table

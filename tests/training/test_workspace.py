@@ -1,0 +1,33 @@
+"""What a recipe names is looked for before anything is trained."""
+
+import polars as pl
+import pytest
+
+from clintune.config.compose import compose_recipe
+from clintune.core.errors import ClintuneError
+from clintune.training.run import train_run
+from clintune.training.workspace import open_workspace
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modalities.static.codes=[SEXX//]", r"modalities\.static\.codes: no row has 'SEXX//'.*did you mean 'SEX//"),
+        ("trainer.metric=aurc", r"trainer\.metric 'aurc' is a metric of no task; did you mean 'auroc'\?"),
+        ("cohorts.tiny.groups=sites.parquet", r"sites\.parquet: is missing; write it"),
+        ("runs=FILE/runs", r"runs: .*/file/runs cannot be written to \(Not a directory\); name another folder"),
+        ("data.cache=FILE", r"data\.cache: .*/file cannot be written to \(File exists\); name another folder"),
+    ],
+)
+def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(recipe, tmp_path, override, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(ClintuneError, match=message):
+        train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_groups_keep_every_column_of_their_table(recipe, cohort):
+    sites = pl.DataFrame({"subject_id": [1, 2], "site": ["a", "b"], "device": ["x", "x"]})
+    sites.write_parquet(cohort / "sites.parquet")
+    config = compose_recipe(recipe(cohort), ["cohorts.tiny.groups=sites.parquet"])
+    assert open_workspace(config).groups["tiny"].equals(sites)
