@@ -13,6 +13,9 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # here and in the processes of tests: sums depend on the number of threads
 
+KINDS = ("notes", "imaging", "wearable", "static")
+WEIGHTS = ("parts.safetensors", "adapter_model.safetensors")
+
 RECIPE = """# A tiny run over every kind of modality.
 defaults:
   - base
@@ -82,6 +85,19 @@ def train(recipe: Path, *overrides: str) -> Path:
     run = train_run(compose_recipe(recipe, overrides))
     assert run is not None
     return run
+
+
+def evaluate(run: Path, *words: str) -> None:
+    """Evaluate a run quickly, in this process."""
+    from clintune.cli import main
+
+    assert main(["evaluate", str(run), "--bootstrap", "10", "--no-ablations", *words]) == 0
+
+
+def weights(run: Path) -> list[bytes]:
+    """Return the bytes of the package's tensors, and of the last step's, which may not be the best one."""
+    last = sorted((run / "checkpoints").glob("step-*"))[-1]
+    return [path.read_bytes() for path in [*(run / "package" / name for name in WEIGHTS), *sorted(last.iterdir())]]
 
 
 def run_python(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
