@@ -1,4 +1,4 @@
-"""Promise 4: bad input gets one line that names file, row and column and says what to do; nothing is skipped in silence."""
+"""Promise 4: bad input gets one line that names file, row and column and says what to do; nothing is skipped."""
 
 import shutil
 
