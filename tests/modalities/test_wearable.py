@@ -102,7 +102,7 @@ def test_channels_are_those_of_training_or_those_listed(save):
     assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
     listed = build([train], channels=["y"])
     assert listed.prepare(other).tensors["signal"].shape == (1, 1, 24)
-    with pytest.raises(DataError, match="row d: the recording has no sample of y"):
+    with pytest.raises(DataError, match="row d: the recording, of x, has no sample of y"):
         listed.prepare(save("d", x=[1.0, 2]))
 
 

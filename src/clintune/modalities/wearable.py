@@ -120,9 +120,11 @@ class Wearable(Modality):
                 raise DataError(
                     f"{item.where}: no training recording has channel {unknown[0]}; rename it or set channels"
                 )
+            has = ", ".join(signal.channels)
             signal = signal.with_channels(names)
-        if not np.isfinite(signal.values).any():
-            raise DataError(f"{item.where}: the recording has no sample of {', '.join(signal.channels)}; drop the row")
+            if not np.isfinite(signal.values).any():
+                lacks = f"the recording, of {has}, has no sample of {', '.join(names)}"
+                raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
         return signal.at_rate(self.rate_hz)
 
     def read_all(self, items: Iterable[Item]) -> Iterator[Signal]:
