@@ -25,7 +25,8 @@ class Modality(nn.Module, ABC):
     """Base of every modality.
 
     `mode` says what trains in the encoder; `max_pieces` is the budget of pieces a sample, spent on the newest first;
-    `views` is the number of augmented views (1: none) of which training draws one. Set by `build`: `width` (W),
+    `views` is the number of augmented views (1: none) of which training draws one; `codes` are those a recipe lists, to
+    read or to narrow what is read: each must be the code of some row. Set by `build`: `width` (W),
     `tokens_per_piece` (K) and `source` (JSON-able: the weights' origin and checksum). Raises ConfigError for less than
     one piece or view.
     """
@@ -40,19 +41,17 @@ class Modality(nn.Module, ABC):
     """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
     layer-normalised before they are projected or pooled."""
 
-    codes: list[str] | None = None
-    """The codes that a recipe lists, if the modality reads codes or is narrowed to some."""
-
     native: bool = False
     """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
 
-    def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1) -> None:
+    def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None) -> None:
         super().__init__()
         if max_pieces < 1 or views < 1:
             raise ConfigError(f"max_pieces is {max_pieces} and views {views}; give 1 or more")
         self.mode: Mode = mode
         self.max_pieces = max_pieces
         self.views = views
+        self.codes = codes
         self.width = 0
         self.tokens_per_piece = 1
         self.source: dict[str, Any] = {}

@@ -50,9 +50,8 @@ class Imaging(Modality):
         max_pieces: int = 4,
         views: int = 1,
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces, views=views)
+        super().__init__(mode=mode, max_pieces=max_pieces, views=views, codes=codes)
         self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
-        self.codes = codes
         self.size = size
         self.square = fit
         self.regions = regions

@@ -48,10 +48,9 @@ class Notes(Modality):
         mode: Mode = "frozen",
         max_pieces: int = 16,
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces)
+        super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
         self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
         self.tokenizer_source = tokenizer
-        self.codes = codes
         self.chunk = chunk
         self.chunk_tokens = chunk_tokens
         self.overlap_tokens = overlap_tokens
@@ -154,10 +153,9 @@ class NativeNotes(Modality):
         mode: Mode = "frozen",
         max_pieces: int = 128,
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces)
+        super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
         self.tokenizer_source = source
         self.revision = revision
-        self.codes = codes
 
     def claims(self) -> pl.Expr:
         """Claim rows with text that is not blank, of the listed codes where there is a list."""

@@ -33,13 +33,12 @@ class Static(Modality):
     def __init__(
         self, *, codes: list[str] | None = None, width: int = 64, mode: Mode = "full", max_pieces: int = 32
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces)
-        self.codes: list[str] = codes or []
+        super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
         self.width = width
 
     def claims(self) -> pl.Expr:
         """Claim rows without time, the birth, and rows of the listed codes."""
-        return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *self.codes])
+        return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *(self.codes or [])])
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return mean and deviation of the values of each code that training knows; both null where none has any."""

@@ -48,13 +48,12 @@ class Wearable(Modality):
         mode: Mode = "full",
         max_pieces: int = 14,
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces)
+        super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
         self.rate_hz = rate_hz
         self.window_hours = window_hours
         self.kind: Kind = encoder
         self.channels = channels
         self.names = channels
-        self.codes = codes
         self.transform = transform
         self.shape = {"patch": patch, "width": width, "depth": depth, "tokens": tokens}
 
