@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from math import inf
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -83,10 +83,9 @@ def _values(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
     """Yield each value of the schema that is none of its choices or out of its bounds."""
     for item in fields(kind):
         value, where = node[item.name], f"{path}{item.name}"
-        entry = (*get_args(item.type), None, None)[1]  # the value type of a dict
         if is_dataclass(item.type):
             yield from _values(item.type, value, f"{where}.")
-        elif is_dataclass(entry):
+        elif get_origin(item.type) is dict and is_dataclass(entry := get_args(item.type)[1]):
             for name, part in value.items():
                 yield from _values(entry, part, f"{where}.{name}.")
         choices, (least, most) = item.metadata.get("choices"), item.metadata.get("bounds", (-inf, inf))
