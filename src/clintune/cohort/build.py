@@ -109,7 +109,6 @@ def write_index(
     )
     owners = []
     with ExitStack() as stack:
-        codes: dict[str, set[str]] = {name: set() for name in claims}
         writers = {name: stack.enter_context(_RowWriter(folder / f"{name}.arrow")) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
@@ -120,21 +119,21 @@ def write_index(
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
-                    codes[name].update(rows[CODE].unique())
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
     _check_owners(owners, names)
     _check_labels(root, samples, cut.covered, labels)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    description = {**about, "tasks": widths, "shards": names}
-    description["codes"] = {name: sorted(codes[name]) for name in sorted(claims)}
+    codes = {name: sorted(writers[name].codes) for name in sorted(claims)}
+    description = {**about, "tasks": widths, "shards": names, "codes": codes}
     (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 
 class _RowWriter:
-    """Append claimed rows to an Arrow stream file."""
+    """Append claimed rows to an Arrow stream file; count them and gather their codes."""
 
     def __init__(self, path: Path) -> None:
         self.num_rows = 0
+        self.codes: set[str] = set()
         self._file = pa.OSFile(str(path), "wb")
         self._stream = pa.ipc.new_stream(self._file, _ROWS)
 
@@ -143,6 +142,7 @@ class _RowWriter:
             table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
             self._stream.write_table(table.combine_chunks())
         self.num_rows += len(rows)
+        self.codes.update(rows[CODE].unique())
 
     def __enter__(self) -> Self:
         return self

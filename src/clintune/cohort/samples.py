@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from clintune.cohort.index import SampleIndex
+from clintune.cohort.shards import CODE
 from clintune.contracts import Item, Sample
 
 
@@ -45,6 +47,10 @@ class Samples:
     def num_items(self, modality: str) -> NDArray[np.int64]:
         """Return how many items of a modality each sample sees [N]."""
         return np.concatenate([index.num_items(modality) for index in self.indexes])
+
+    def codes(self, modality: str) -> pl.Series:
+        """Return the distinct codes of a modality's rows, as a column of MEDS rows."""
+        return pl.Series(CODE, sorted({code for index in self.indexes for code in index.codes[modality]}), pl.String)
 
     def items(self, modality: str, rows: NDArray[np.int64]) -> Iterator[Item]:
         """Yield what the samples `rows` see of a modality, each item once."""

@@ -13,7 +13,8 @@ import polars as pl
 from meds.schema import SubjectSplitSchema, held_out_split, subject_splits_filepath, train_split, tuning_split
 from numpy.typing import NDArray
 
-from clintune.cohort.subjects import SUBJECT, read_subject_table
+from clintune.cohort.shards import SUBJECT
+from clintune.cohort.subject_table import read_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 

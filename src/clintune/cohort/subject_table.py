@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import polars as pl
-from meds.schema import DataSchema
 
+from clintune.cohort.shards import SUBJECT
 from clintune.core.errors import DataError
-
-SUBJECT = DataSchema.subject_id_name
 
 
 def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:

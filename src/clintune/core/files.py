@@ -1,6 +1,5 @@
 """Files that appear whole or not at all, and the hashes that identify them."""
 
-import errno
 import hashlib
 import json
 import os
@@ -10,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from clintune.core.errors import ConfigError
 
 
 @contextmanager
@@ -33,17 +30,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _flush_one(path.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
-
-
-def make_folder(path: Path, key: str) -> Path:
-    """Make a folder that `key` of the config names, with its parents; raises ConfigError where that is not possible."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be written to ({error.strerror}); name another folder") from error
-    return path
 
 
 def write_text(path: Path, text: str) -> None:

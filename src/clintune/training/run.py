@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
-from clintune.core.files import make_folder, write_json, write_text
+from clintune.core.files import write_json, write_text
+from clintune.core.paths import writable_folder
 from clintune.package import member_folders, write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member
@@ -29,7 +30,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     the weights and the loop raise.
     """
     if run is None:
-        make_folder(Path(config.runs), "runs")  # before hours are spent on what could not be written
+        writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
     accelerator = make_accelerator(config.trainer)
     workspace = open_workspace(config)
     if run is None:

@@ -1,6 +1,6 @@
 """What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,11 @@ from rich.console import Console
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
-from clintune.cohort.shards import CODE
 from clintune.cohort.source import ensure_cohort
-from clintune.cohort.subjects import read_subject_table
+from clintune.cohort.subject_table import read_subject_table
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import make_folder
+from clintune.core.paths import writable_folder
 from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
 from clintune.package import make_tasks
@@ -44,16 +43,19 @@ def open_workspace(config: DictConfig) -> Workspace:
 
     Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist.
     """
-    cache = make_folder(Path(config.data.cache).expanduser(), "data.cache")
+    cache = writable_folder(config.data.cache, "data.cache")
     # The run folder must find weights and data from any working directory.
     for part in (config.backbone, *config.modalities.values()):
         if "source" in part and Path(part.source).expanduser().is_dir():
             part.source = str(Path(part.source).expanduser().resolve())
     modalities, tasks = make_modalities(config), make_tasks(config)
-    indexes = []
+    _check_metric(config.trainer.metric, tasks)
+    indexes, groups = [], {}
     for name, cohort in config.cohorts.items():
         cohort.root = str(Path(cohort.root).expanduser().resolve())
-        ensure_cohort(str(name), cohort)
+        root = ensure_cohort(str(name), cohort)
+        if cohort.groups is not None:
+            groups[str(name)] = read_subject_table(root / cohort.groups)
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
     samples = Samples(indexes)
     for name, task in tasks.items():
@@ -61,27 +63,21 @@ def open_workspace(config: DictConfig) -> Workspace:
             raise DataError(
                 f"tasks.{name}: no cohort has a known label in labels/{task.label}; check the task's `label`"
             )
-    _check_codes(modalities, indexes)
-    _check_metric(config.trainer.metric, tasks)
-    groups = {
-        index.name: read_subject_table(index.root / file)
-        for index in indexes
-        if (file := config.cohorts[index.name].groups) is not None
-    }
+    _check_codes(modalities, samples)
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
-
-
-def _check_codes(modalities: Mapping[str, Modality], indexes: Sequence[SampleIndex]) -> None:
-    """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
-    for name, modality in modalities.items():
-        known = pl.DataFrame({CODE: sorted({code for index in indexes for code in index.codes[name]})})
-        for code in modality.codes or []:
-            if known.filter(has_code([code])).is_empty():
-                hint = nearest(code, known[CODE].to_list())
-                raise ConfigError(f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}")
 
 
 def _check_metric(metric: str, tasks: Mapping[str, Task]) -> None:
     known = {"loss", *(name for task in tasks.values() for name in task.scoring)}
     if metric not in known:
         raise ConfigError(f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}")
+
+
+def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
+    """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
+    for name, modality in modalities.items():
+        known = samples.codes(name)
+        for code in modality.codes or []:
+            if known.to_frame().filter(has_code([code])).is_empty():
+                hint = nearest(code, known)
+                raise ConfigError(f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}")
