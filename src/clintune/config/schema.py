@@ -41,7 +41,7 @@ class Cohort:
     folds: str | None = None
     """Parquet or CSV file with subject_id and fold, relative to `root`; used when `cv` is set."""
     groups: str | None = None
-    """Parquet file with subject_id and one column a grouping (site, device), relative to `root`: reported by group."""
+    """Parquet or CSV file with subject_id and a column a grouping (site, device), relative to `root`, to report by."""
     lookback_hours: float | None = bounded(None, 0)
     """Items older than this before the prediction time are left out; null keeps the whole history, 0 the moment."""
 
