@@ -112,6 +112,11 @@ def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> st
     return _svg(draw, (9.6, 2.9), prefix, title)
 
 
+def fit_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return which of a run's fits wrote a record of its history."""
+    return tuple(record.get(name) for name in ("repeat", "fold", "member"))
+
+
 def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, title: str) -> str:
     """Draw one panel a task: a bar from 0.5 (chance) and an interval for each variant's AUROC."""
     variants = list(next(iter(panels.values())))
@@ -127,8 +132,9 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, tit
                 color = COLORS[0] if row == 0 else COLORS[5] if variant.startswith("only") else "#b9c3cc"
                 axes.barh(row, score["value"] - 0.5, left=0.5, color=color, height=0.62)
                 axes.plot([score["low"], score["high"]], [row, row], color=INK, lw=1.4)
-                axes.text(1.22, row, f"{score['value']:.2f}", va="center", ha="right", fontsize=8)
-            axes.set(title=fill(name, 18), xlabel="AUROC", xlim=(min(0.48, lowest - 0.02), 1.23), xticks=[0.5, 0.75, 1])
+                beside = axes.get_yaxis_transform()  # x from 0 to 1 over the panel, y in rows
+                axes.text(1.01, row, f"{score['value']:.2f}", va="center", fontsize=8, transform=beside)
+            axes.set(title=fill(name, 18), xlabel="AUROC", xlim=(min(0.48, lowest - 0.02), 1.01), xticks=[0.5, 0.75, 1])
             axes.axvline(0.5, color=INK, lw=1)
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", visible=False)
@@ -173,8 +179,7 @@ def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: s
     steps: dict[int, list[float]] = {}
     for record in records:
         if record.get(key) is not None:
-            fit = tuple(record.get(name) for name in ("repeat", "fold", "member"))
-            fits.setdefault(fit, []).append((record["step"], record[key]))
+            fits.setdefault(fit_of(record), []).append((record["step"], record[key]))
             steps.setdefault(record["step"], []).append(record[key])
     if not steps:
         return

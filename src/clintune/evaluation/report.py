@@ -83,6 +83,7 @@ def render_report(content: ReportContent) -> str:
         groups=_groups(content),
         folds=_folds(content),
         tuned="tuning" in content.metrics,
+        several_fits=len({figures.fit_of(record) for record in content.history}) > 1,
         history=figures.history(content.history, "history", "Loss and tuning score over the steps of training")
         if content.history
         else None,
