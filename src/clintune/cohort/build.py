@@ -107,12 +107,13 @@ def write_index(
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
-    owners = []
+    owners, codes = [], set[str]()
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder / f"{name}.arrow")) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
+            codes.update(shards.read_codes(scan, where))
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
@@ -123,17 +124,15 @@ def write_index(
     _check_owners(owners, names)
     _check_labels(root, samples, cut.covered, labels)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    codes = {name: sorted(writers[name].codes) for name in sorted(claims)}
-    description = {**about, "tasks": widths, "shards": names, "codes": codes}
+    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims), "codes": sorted(codes)}
     (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 
 class _RowWriter:
-    """Append claimed rows to an Arrow stream file; count them and gather their codes."""
+    """Append claimed rows to an Arrow stream file."""
 
     def __init__(self, path: Path) -> None:
         self.num_rows = 0
-        self.codes: set[str] = set()
         self._file = pa.OSFile(str(path), "wb")
         self._stream = pa.ipc.new_stream(self._file, _ROWS)
 
@@ -142,7 +141,6 @@ class _RowWriter:
             table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
             self._stream.write_table(table.combine_chunks())
         self.num_rows += len(rows)
-        self.codes.update(rows[CODE].unique())
 
     def __enter__(self) -> Self:
         return self

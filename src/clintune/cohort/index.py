@@ -22,7 +22,7 @@ from clintune.contracts import Item, Sample
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, stamp, value_sha256
 
-_FORMAT = 2
+_FORMAT = 3
 _HOUR = 3_600_000_000
 
 
@@ -64,9 +64,9 @@ class SampleIndex:
         self.name: str = about["name"]
         self.root = Path(about["root"])
         self.fingerprint: str = about["fingerprint"]
-        self.codes: dict[str, list[str]] = about["codes"]
-        """The distinct codes of each modality's rows."""
-        self.modalities = list(self.codes)
+        self.modalities: list[str] = about["modalities"]
+        self.codes: list[str] = about["codes"]
+        """The distinct codes of the cohort's rows."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
         self._shards: list[str] = about["shards"]

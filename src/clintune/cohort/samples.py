@@ -48,9 +48,9 @@ class Samples:
         """Return how many items of a modality each sample sees [N]."""
         return np.concatenate([index.num_items(modality) for index in self.indexes])
 
-    def codes(self, modality: str) -> pl.Series:
-        """Return the distinct codes of a modality's rows, as a column of MEDS rows."""
-        return pl.Series(CODE, sorted({code for index in self.indexes for code in index.codes[modality]}), pl.String)
+    def codes(self) -> pl.Series:
+        """Return the distinct codes of all cohorts' rows, as a column of MEDS rows."""
+        return pl.Series(CODE, sorted({code for index in self.indexes for code in index.codes}), pl.String)
 
     def items(self, modality: str, rows: NDArray[np.int64]) -> Iterator[Item]:
         """Yield what the samples `rows` see of a modality, each item once."""

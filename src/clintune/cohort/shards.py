@@ -85,7 +85,17 @@ def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
         if len(null):
             column = SUBJECT if null[SUBJECT][0] is None else CODE
             raise DataError(f"{where}: row {null[ROW][0]}: column {column} is null; give it a value or drop the row")
-        return scan.select(pl.col(SUBJECT).unique().sort()).collect(engine="streaming").to_series()
+        return _distinct(scan, SUBJECT)
+
+
+def read_codes(scan: pl.LazyFrame, where: str) -> pl.Series:
+    """Return a shard's distinct codes, sorted."""
+    with readable(where):
+        return _distinct(scan, CODE)
+
+
+def _distinct(scan: pl.LazyFrame, column: str) -> pl.Series:
+    return scan.select(pl.col(column).unique().sort()).collect(engine="streaming").to_series()
 
 
 def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:

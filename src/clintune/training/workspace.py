@@ -75,8 +75,8 @@ def _check_metric(metric: str, tasks: Mapping[str, Task]) -> None:
 
 def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
     """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
+    known = samples.codes()
     for name, modality in modalities.items():
-        known = samples.codes(name)
         for code in modality.codes or []:
             if known.to_frame().filter(has_code([code])).is_empty():
                 hint = nearest(code, known)
