@@ -13,7 +13,7 @@ COPY src src
 COPY configs configs
 COPY recipes recipes
 RUN python3.12 -m venv /opt/clintune \
-    && /opt/clintune/bin/pip install --no-cache-dir --constraint constraints.txt ".[bundled,dicom,wfdb,wandb,tensorboard]"
+    && /opt/clintune/bin/pip install --no-cache-dir --constraint constraints.txt ".[bundled,slurm,dicom,wfdb,wandb,tensorboard]"
 
 FROM base
 RUN useradd --create-home clintune && install -d -o clintune /workspace

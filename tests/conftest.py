@@ -100,10 +100,10 @@ def weights(run: Path) -> list[bytes]:
     return [path.read_bytes() for path in [*(run / "package" / name for name in WEIGHTS), *sorted(last.iterdir())]]
 
 
-def run_python(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run Python with clintune's source on its path; never raises."""
+def run_python(*words: str, cwd: Path | None = None, first: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run Python with clintune's source on its path, after the folder `first`; never raises."""
     source = str(Path(__file__).parents[1] / "src")
-    environment = {**os.environ, "PYTHONPATH": source}
+    environment = {**os.environ, "PYTHONPATH": source if first is None else f"{first}{os.pathsep}{source}"}
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment)
 
 

@@ -44,13 +44,12 @@ def outputs(config, package, tmp_path):
     workspace = open_workspace(config)
     rows = np.arange(len(workspace.samples))
     model = package.model.eval()
-    caches = fill_caches(
-        model.encoders, package.statistics, workspace.samples, rows, workspace.cache,
-        device="cpu", max_bad_fraction=0, report=tmp_path / "bad.csv",
-    )  # fmt: skip
-    batches = Batches(inference_draws(rows, 16), workspace.samples, model.encoders, caches)
+    caches, _ = fill_caches(
+        model.encoders, package.statistics, workspace.samples, rows, workspace.cache, device="cpu", max_bad_fraction=0
+    )
+    batches = Batches(workspace.samples, model.encoders, caches)
     with torch.no_grad():
-        return torch.cat([model(batches[i])["outcome"] for i in range(len(batches))])
+        return torch.cat([model(batches[draw])["outcome"] for draw in inference_draws(rows, 16)])
 
 
 def sign(package):

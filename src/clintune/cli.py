@@ -1,6 +1,6 @@
 """The command line: a table of verbs, of which only the chosen one is imported, and the exit codes.
 
-0 done, 2 the user's input, 1 anything else.
+0 done, 2 the user's input, 128 + N stopped by signal N with its work saved, 1 anything else.
 """
 
 import importlib
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 
 from clintune import __version__
 from clintune.config.suggest import nearest
-from clintune.core.errors import ClintuneError, TrainingError
+from clintune.core.errors import ClintuneError, StoppedError, TrainingError
+from clintune.training.processes import lost_another, tell_launcher
 
 VERBS = {
     "train": ("clintune.verbs:train", "Fine-tune the model of a recipe; prints the run folder."),
     "evaluate": ("clintune.verbs:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
+    "runs": ("clintune.verbs:runs", "List runs: state, step, best tuning score, duration, host."),
+    "logs": ("clintune.verbs:logs", "Print what a run wrote while it ran."),
     "recipes": ("clintune.verbs:recipes", "List the recipes that come with clintune."),
     "show": ("clintune.verbs:show", "Print the composed config of a recipe."),
 }
@@ -33,14 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments[0], arguments[1:])
     except ClintuneError as error:
-        print(f"clintune: {error}", file=sys.stderr)
-        return 1 if isinstance(error, TrainingError) else 2
+        say(str(error))
+        return 128 + error.signal if isinstance(error, StoppedError) else 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
-        print("clintune: interrupted", file=sys.stderr)
+        say("interrupted")
         return 1
     except Exception as error:
-        print(f"clintune: {unexpected(error)}", file=sys.stderr)
+        if lost_another(error):
+            say("another process of the job ended; see what it said", follows=True)
+        else:
+            say(unexpected(error))
         return 1
+
+
+def say(message: str, *, follows: bool = False) -> None:
+    """Tell people why the command ends: on stderr, or to the launcher that started this process among several."""
+    if not tell_launcher(message, follows=follows):
+        print(f"clintune: {message}", file=sys.stderr)
 
 
 def usage() -> str:

@@ -78,7 +78,13 @@ class PieceBatch:
     def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
         tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
-        return PieceBatch(tensors=tensors, hours=self.hours.to(device), owner=self.owner.to(device))
+        hours, owner = (tensor.to(device, non_blocking=True) for tensor in (self.hours, self.owner))
+        return PieceBatch(tensors=tensors, hours=hours, owner=owner)
+
+    def pin_memory(self) -> "PieceBatch":
+        """Return the batch in pinned memory, from which copies to a GPU do not block; called by torch's loader."""
+        tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
+        return PieceBatch(tensors=tensors, hours=self.hours.pin_memory(), owner=self.owner.pin_memory())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +108,14 @@ class Batch:
             self,
             pieces={name: pieces.to(device) for name, pieces in self.pieces.items()},
             targets={name: target.to(device, non_blocking=True) for name, target in self.targets.items()},
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in pinned memory, as `PieceBatch.pin_memory`."""
+        return replace(
+            self,
+            pieces={name: pieces.pin_memory() for name, pieces in self.pieces.items()},
+            targets={name: target.pin_memory() for name, target in self.targets.items()},
         )
 
     def without(self, modalities: set[str]) -> "Batch":

@@ -46,8 +46,11 @@ def make_tasks(config: DictConfig) -> dict[str, Task]:
     return make_parts("tasks", config.tasks)
 
 
-def write_package(folder: Path, package: Package, seed: int, card: str) -> None:
-    """Write a package atomically; an older one of that name is replaced."""
+def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str) -> None:
+    """Write a package atomically; an older one of that name is replaced.
+
+    `tensors` are those of `package_tensors`, whole and on the CPU.
+    """
     model = package.model
     composition = {key: OmegaConf.to_container(package.config, resolve=True)[key] for key in _SECTIONS}  # type: ignore[call-overload,index]
     about = {
@@ -58,11 +61,15 @@ def write_package(folder: Path, package: Package, seed: int, card: str) -> None:
         "statistics": package.statistics,
         "tasks": {name: {"state": task.state(), "outputs": task.output_names} for name, task in package.tasks.items()},
     }
+    adapter = {name: value for name, value in tensors.items() if _is_adapter(name)}
     with atomic_path(folder) as partial:
         partial.mkdir()
         if is_peft(model.backbone.model):
-            model.backbone.model.save_pretrained(str(partial))  # type: ignore[operator]
-        save_file(own_tensors(model), partial / "parts.safetensors")
+            prefix = "backbone.model."
+            state = {name.removeprefix(prefix): value for name, value in adapter.items()}
+            model.backbone.model.save_pretrained(str(partial), state_dict=state)  # type: ignore[operator]
+        parts = {name: value for name, value in tensors.items() if name not in adapter}
+        save_file(parts, partial / "parts.safetensors")
         (partial / "clintune.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
         files = sorted(path for path in partial.iterdir() if path.is_file())
@@ -113,13 +120,19 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
     return members
 
 
-def own_tensors(model: Fusion) -> dict[str, Tensor]:
-    """Return every tensor that neither the base weights nor PEFT's files hold, by name, on the CPU."""
+def package_tensors(model: Fusion) -> dict[str, Tensor]:
+    """Return every tensor of a model that its base weights do not hold, the adapter's included, by name."""
     kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    kept |= {name for name in model.state_dict() if name.startswith(("heads.", "projectors.", *_random_parts(model)))}
-    if is_peft(model.backbone.model):
-        kept -= {name for name in kept if name.startswith("backbone.") and ".lora_" in name}
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in kept}
+    prefixes = ("heads.", "projectors.", *_random_parts(model))
+    return {
+        name: value.detach()
+        for name, value in model.state_dict().items()
+        if name in kept or name.startswith(prefixes) or _is_adapter(name)
+    }
+
+
+def _is_adapter(name: str) -> bool:
+    return name.startswith("backbone.") and ".lora_" in name
 
 
 def _random_parts(model: Fusion) -> Iterator[str]:
@@ -139,7 +152,7 @@ def _origins(model: Fusion) -> dict[str, Any]:
 
 def _fill(folder: Path, model: Fusion) -> None:
     tensors = load_file(folder / "parts.safetensors")
-    expected = own_tensors(model)
+    expected = {name: value for name, value in package_tensors(model).items() if not _is_adapter(name)}
     _check_tensors(folder / "parts.safetensors", tensors, expected)
     model.load_state_dict(tensors, strict=False)
     if is_peft(model.backbone.model):

@@ -16,35 +16,38 @@ from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
+from clintune.training.processes import find_rank, is_main, start_processes
+from clintune.training.run_list import list_runs, print_logs
 
 
 def train(argv: Sequence[str]) -> None:
-    """Fine-tune the model of a recipe, or resume a run."""
+    """Fine-tune the model of a recipe, or resume a run: here, in several processes, or as a job of SLURM."""
     parser = _recipe_parser("train", "Fine-tune the model of a recipe; the last line printed is the run folder.")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value")
     parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
+    parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
     arguments = parser.parse_intermixed_args(argv)
+    run = None
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
         run = run_folder(arguments.recipe)
-        config = load_config(run / "recipe.yaml")
-        configs = [_change(config, arguments.overrides)]
+        configs = [_change(load_config(run / "recipe.yaml"), arguments.overrides)]
     else:
-        run = None
         recipe = find_recipe(arguments.recipe)
         jobs = sweep(arguments.overrides) if arguments.multirun else [arguments.overrides]
         configs = [compose_recipe(recipe, overrides) for overrides in jobs]
 
-    from clintune.training.describe import describe
-    from clintune.training.run import train_run
+    if arguments.dry_run:
+        from clintune.training.describe import describe
 
-    for config in configs:
-        if arguments.dry_run:
+        for config in configs:
             describe(config)
-        elif (done := train_run(config, run)) is not None:
-            print(done)
+    else:
+        from clintune.training.start import start
+
+        start(configs, run, wait=arguments.wait)
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -59,15 +62,34 @@ def evaluate(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
     parser.add_argument("--against", metavar="RUN", help="compare with another evaluated run, paired by subject")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes that share the samples")
     arguments = parser.parse_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
     load_config(run / "recipe.yaml")
+    if not find_rank() and arguments.processes > 1:
+        start_processes(["evaluate", *argv], arguments.processes, run / "logs")
+        return
 
     from clintune.evaluation.evaluate import evaluate_run
 
     evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
-    print(run)
+    if is_main():
+        print(run)
+
+
+def runs(argv: Sequence[str]) -> None:
+    """List runs and how they stand."""
+    parser = argparse.ArgumentParser(prog="clintune runs", description="List runs, the newest last.")
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    list_runs(Path(parser.parse_args(argv).folder))
+
+
+def logs(argv: Sequence[str]) -> None:
+    """Print the logs of a run."""
+    parser = argparse.ArgumentParser(prog="clintune logs", description="Print what a run wrote while it ran.")
+    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    print_logs(run_folder(parser.parse_args(argv).run))
 
 
 def recipes(argv: Sequence[str]) -> None:

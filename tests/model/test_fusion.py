@@ -16,7 +16,7 @@ from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, pack, pool
-from clintune.package import own_tensors
+from clintune.package import package_tensors
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
 FAMILIES = {
@@ -256,5 +256,5 @@ def test_the_backbone_reads_the_features_that_the_probe_chose():
     model.keep_choice()
     assert reads(0)
     again = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
-    again.load_state_dict(own_tensors(model), strict=False)
+    again.load_state_dict(package_tensors(model), strict=False)
     assert torch.equal(again.projectors["a"].chosen, model.projectors["a"].chosen)

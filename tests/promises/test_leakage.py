@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-import torch
+from accelerate import Accelerator
 
 from clintune.config.compose import load_config
 from clintune.evaluation.predict import predict_member
@@ -20,7 +20,7 @@ def predictions(run):
     workspace = open_workspace(load_config(run / "recipe.yaml"))
     package, rows = load_package(run / "package"), np.arange(len(workspace.samples))
     encoders = package.model.encoders
-    caches = fill_caches(
+    caches, _ = fill_caches(
         encoders,
         package.statistics,
         workspace.samples,
@@ -28,10 +28,9 @@ def predictions(run):
         workspace.cache,
         device="cpu",
         max_bad_fraction=0,
-        report=run / "unreadable.csv",
     )
     everything = {"all": frozenset(encoders)}
-    settings = {"batch_size": 8, "device": torch.device("cpu")}
+    settings = {"batch_size": 8, "accelerator": Accelerator(cpu=True)}
     return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"]["outcome"]
 
 

@@ -8,10 +8,17 @@ from hypothesis import strategies as st
 from clintune.core.errors import ConfigError
 from clintune.training.order import Order, inference_draws
 
+LENGTHS = np.arange(200) % 7 + 1
 
-def order(num, batch_size, micro, seed=0):
+
+def order(num, batch_size, micro, seed=0, tokens=None):
     return Order(
-        np.arange(100, 100 + num), np.arange(num) % 7, batch_size=batch_size, micro_batch_size=micro, seed=seed
+        np.arange(100, 100 + num),
+        LENGTHS,
+        batch_size=batch_size,
+        micro_batch_size=micro,
+        micro_batch_tokens=tokens,
+        seed=seed,
     )
 
 
@@ -24,11 +31,22 @@ def test_processes_share_a_step_without_overlap_or_loss(num, batch_size, micro, 
     assert len(draws) % processes == 0
     assert sorted(row for draw in draws for row in draw.rows) == sorted(rows.tolist())
     assert max(len(draw.rows) for draw in draws) <= max(micro, -(-len(rows) // processes))
-    shares = [
-        [made.draws(step, step + 1, process, processes)[i].rows for i in range(len(draws) // processes)]
-        for process in range(processes)
-    ]
-    assert [draw.rows for draw in draws] == [shares[i % processes][i // processes] for i in range(len(draws))]
+    shares = [made.steps(step, step + 1, process, processes)[0] for process in range(processes)]
+    assert draws == [shares[i % processes][i // processes] for i in range(len(draws))]
+
+
+@settings(deadline=None)
+@given(st.integers(4, 60), st.integers(4, 20), st.integers(1, 40), st.integers(1, 4), st.integers(0, 30))
+def test_micro_batches_keep_to_a_budget_of_tokens_unless_a_process_has_one_sample_each(num, size, tokens, many, step):
+    made = order(num, size, size, tokens=tokens)
+    _, rows = made.batch(step)
+    draws = made.micro_batches(step, many)
+    assert [row for draw in draws for row in draw.rows] == rows.tolist()
+    assert len(draws) % many == 0
+    assert min(len(draw.rows) for draw in draws) > 0
+    fits = max(LENGTHS[draw.rows].sum() for draw in draws) <= tokens
+    assert fits or len(draws) == len(rows) // many * many
+    assert np.all(np.diff(LENGTHS[rows]) >= 0)
 
 
 @settings(deadline=None)
@@ -42,9 +60,9 @@ def test_an_epoch_sees_each_sample_at_most_once(num, batch_size, epoch):
 
 
 def test_resuming_at_a_step_gives_what_would_have_come():
-    whole = order(40, 8, 4).draws(0, 12, 0, 1)
-    rest = order(40, 8, 4).draws(7, 12, 0, 1)
-    assert [whole[i] for i in range(7 * whole.per_step, len(whole))] == [rest[i] for i in range(len(rest))]
+    whole = order(40, 8, 4).steps(0, 12, 0, 1)
+    rest = order(40, 8, 4).steps(7, 12, 0, 1)
+    assert list(whole)[7:] == list(rest)
 
 
 def test_epochs_and_seeds_differ():

@@ -1,15 +1,57 @@
-"""Two processes train what one does: missing labels, absent modalities and ragged batches included."""
+"""Several processes train, stop, resume and evaluate what one does: under each launcher, copied or shared out."""
 
 import json
+import signal
+import subprocess
+from pathlib import Path
 
 import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
-from conftest import run_python, train
+from clintune.cli import main
+from clintune.training.checkpoint import last_step
+from conftest import evaluate, run_python, train
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clintune.cli"]
+WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
+TROUBLE = """
+import os, signal, sys
+if {when}:
+    import torch
+    from torch.optim import AdamW
+    step, count = AdamW.step, 0
+    def troubled(*args, **kwargs):
+        global count
+        count += 1
+        if count == 3:  # in the third step
+            {what}
+        return step(*args, **kwargs)
+    AdamW.step = troubled
+"""
 
 
-def test_two_processes_give_the_losses_and_weights_of_one(recipe, cohort, tmp_path):
+def clintune(*words, launcher=("-m", "clintune.cli"), first=None):
+    """Run clintune in processes of its own, which import what is in the folder `first` before anything else."""
+    return run_python(*launcher, *map(str, words), first=first)
+
+
+@pytest.fixture
+def trouble(tmp_path):
+    """Return a function that makes a folder whose `sitecustomize` brings trouble to processes where `when` is true."""
+
+    def write(what, when='os.environ.get("RANK") == "1"'):
+        folder = tmp_path / "trouble"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(TROUBLE.format(what=what, when=when))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def ragged(recipe, cohort):
+    """Return a recipe with two tasks whose labels are missing in turn."""
     labels = cohort / "labels" / "deterioration.parquet"
     table = pl.read_parquet(labels)
     missing = pl.when(pl.int_range(pl.len()) % 3 != 0).then("boolean_value")
@@ -22,21 +64,108 @@ def test_two_processes_give_the_losses_and_weights_of_one(recipe, cohort, tmp_pa
         .replace("  - task@tasks.outcome: binary\n", "  - task@tasks.outcome: binary\n  - task@tasks.other: binary\n")
         .replace("{label: deterioration}", "{label: deterioration}, other: {label: other, weight: 0.5}")
     )
-    words = ["micro_batch_size=2", "max_steps=4"]
-    words = [f"trainer.{word}" for word in words]
-    alone = train(path, *words)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = run_python(*launch, "-m", "clintune.cli", "train", str(path), f"runs={tmp_path / 'two'}", *words)
+    return path
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_path, strategy):
+    alone = train(ragged, *WORDS)
+    words = [*WORDS, f"runs={tmp_path / 'two'}", f"strategy={strategy}"]
+    if strategy == "ddp":  # by hand
+        done = clintune("train", ragged, *words, launcher=TORCHRUN)
+    else:
+        words.append("strategy.activation_checkpointing=true")
+        done = clintune("train", ragged, *words, "cluster.processes=2")
     assert done.returncode == 0, done.stderr[-3000:]
-    (together,) = (tmp_path / "two" / "recipe").iterdir()
-    for one, two in zip(_history(alone), _history(together), strict=True):
+    together = Path(done.stdout.splitlines()[-1])
+    for one, two in zip(history(alone), history(together), strict=True):
         assert two == pytest.approx(one, abs=1e-5)
-    for name in ("parts.safetensors", "adapter_model.safetensors"):
-        one, two = load_file(alone / "package" / name), load_file(together / "package" / name)
-        assert one.keys() == two.keys()
-        assert max(float(abs(one[key] - two[key]).max()) for key in one) < 1e-5
+    assert apart(alone, together) < 1e-5
+
+    assert clintune("evaluate", together, "--bootstrap", "10", "--processes", "2").returncode == 0
+    two = numbers(together)
+    evaluate(together)
+    assert two == pytest.approx(numbers(together), abs=1e-6)
 
 
-def _history(run):
+def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_path, trouble):
+    words = ["adapter.dropout=0", "model.modality_dropout=0", "trainer.micro_batch_size=2", "trainer.max_steps=5"]
+    never_stopped = train(recipe(), *words)
+    launch = ["strategy=fsdp2", "cluster.processes=2", f"runs={tmp_path / 'two'}"]
+    done = clintune("train", recipe(), *words, *launch, first=trouble("os.kill(os.getpid(), signal.SIGUSR1)"))
+    assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
+    assert "stopped by SIGUSR1" in done.stderr
+    (run,) = (tmp_path / "two" / "recipe").iterdir()
+    assert last_step(run / "checkpoints") == 3
+    assert json.loads((run / "status.json").read_text())["state"] == "preempted"
+    assert main(["train", "--resume", str(run), "cluster.processes=1", "strategy.kind=ddp"]) == 0
+    assert apart(never_stopped, run) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')", "row 7 is odd"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "process 1: was killed by signal 9; go on with"),
+    ],
+)
+def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says):
+    done = clintune("train", recipe(), "cluster.processes=2", "trainer.checkpoint_every=1", first=trouble(what))
+    assert done.returncode in {1, 2}
+    lines = [line for line in done.stderr.splitlines() if line.startswith("clintune:")]
+    assert len(lines) == 1
+    assert says in lines[0]
+    (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert last_step(run / "checkpoints") == 2
+    assert not [line for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
+                if str(run) in line]  # fmt: skip
+
+
+def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble):
+    done = clintune("train", recipe(), first=trouble("os.kill(os.getpid(), signal.SIGTERM)", when="True"))
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
+    (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert last_step(run / "checkpoints") == 3
+    assert main(["train", "--resume", str(run)]) == 0
+    assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot share out 4-bit weights"),
+        (["strategy.cpu_offload=true"], "strategy=fsdp2 only"),
+        (["trainer.precision=fp16"], "needs a GPU"),
+        (["cluster.nodes=2", "cluster.processes=2"], "one machine"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):
+    assert main(["train", str(recipe()), *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def history(run):
     lines = (run / "history.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if value is not None} for line in lines]
+
+
+def numbers(run):
+    """Return the metrics of a run, flat."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    return {
+        f"{split}/{task}/{name}": score["value"]
+        for split in ("tuning", "held_out")
+        for task, scores in metrics[split].items()
+        for name, score in scores.items()
+        if score["value"] is not None
+    }
+
+
+def apart(one, two):
+    """Return the largest difference between the tensors of two runs' packages."""
+    worst = 0.0
+    for name in ("parts.safetensors", "adapter_model.safetensors"):
+        first, second = load_file(one / "package" / name), load_file(two / "package" / name)
+        assert first.keys() == second.keys()
+        worst = max(worst, *(float(abs(first[key] - second[key]).max()) for key in first))
+    return worst

@@ -110,6 +110,9 @@ class Trainer:
     epochs: float = bounded(10, 0)
     batch_size: int = bounded(16, 1)
     micro_batch_size: int = bounded(16, 1)
+    """Most samples that go through the model at a time, for each process."""
+    micro_batch_tokens: int | None = bounded(None, 1)
+    """Most tokens that go through the model at a time; null = however many the samples have."""
     lr: float = bounded(1e-4, 0)
     head_lr: float | None = bounded(None, 0)
     """Learning rate of projectors, heads and other new parts; null = `lr`."""
@@ -131,14 +134,50 @@ class Trainer:
     """Scores without improvement before the run stops early."""
     checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
-    workers: int = bounded(0, 0)
+    workers: int | None = bounded(None, 0)
+    """Processes that read batches ahead, for each process that trains; null = 4 beside a GPU, else none."""
+
+
+@dataclass
+class Strategy:
+    """How the model is spread over the processes; what does not go together is refused before anything loads."""
+
+    kind: str = one_of("ddp", "fsdp2", "single")
+    """`ddp` copies the model to each process, `fsdp2` shares its weights out, `single` refuses several processes."""
+    activation_checkpointing: bool = False
+    """Whether the backbone computes its activations again in the backward pass: less memory, a third more time."""
+    cpu_offload: bool = False
+    """Whether `fsdp2` keeps weights, gradients and optimizer state in the memory of the host."""
 
 
 @dataclass
 class Cluster:
-    """Where the job runs."""
+    """Where the job runs: in this process and others of this machine, or as a job of SLURM."""
 
-    kind: str = one_of("local")
+    kind: str = one_of("local", "slurm")
+    nodes: int = bounded(1, 1)
+    gpus_per_node: int = bounded(0, 0)
+    processes: int | None = bounded(None, 1)
+    """Processes a node; null = one a GPU of `gpus_per_node`, at least one."""
+    cpus_per_process: int | None = bounded(None, 1)
+    memory: str | None = None
+    """Memory a node, as in 64G."""
+    time: str | None = None
+    """Time limit, as in 24:00:00; a job that reaches it saves a checkpoint and queues again."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    setup: list[str] = field(default_factory=list)
+    """Shell lines that run on the first node before the processes start, as in `module load cuda`."""
+    container: str | None = None
+    """Image that the processes run in (`srun --container-image`, of the pyxis plugin)."""
+    mounts: str | None = None
+    """What the container sees of the host, as in /data:/data (`srun --container-mounts`)."""
+    warn_seconds: int = bounded(120, 10)
+    """How long before the time limit the job is told to save."""
+    max_requeues: int = bounded(20, 0)
+    """How often a job that a signal or a dead node ended queues again."""
 
 
 @dataclass
@@ -162,6 +201,7 @@ class Config:
     adapter: Adapter = field(default_factory=Adapter)
     model: Model = field(default_factory=Model)
     trainer: Trainer = field(default_factory=Trainer)
+    strategy: Strategy = field(default_factory=Strategy)
     cluster: Cluster = field(default_factory=Cluster)
     tracker: Any = None
     data: Data = field(default_factory=Data)

@@ -5,11 +5,14 @@
     ├── DataError (ValueError)       a table, row or media file that breaks the data contract
     ├── WeightsError (ValueError)    weights that are missing, changed or do not fit
     ├── PackageError (ValueError)    an adapter package that is incomplete, changed or not trusted
-    └── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+    ├── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+    └── StoppedError (RuntimeError)  a run that a signal asked to stop, saved where it stands
 
 Each message is one line that names the thing and the remedy and holds no patient data. `clintune.cli` alone turns
-them into exit codes: 2 for the user's input (all of these but TrainingError), 1 for anything else.
+them into exit codes: 2 for the user's input, 128 + its number for a signal, 1 for anything else.
 """
+
+from signal import Signals
 
 
 class ClintuneError(Exception):
@@ -34,3 +37,15 @@ class PackageError(ClintuneError, ValueError):
 
 class TrainingError(ClintuneError, RuntimeError):
     """A run that stopped itself rather than go on wrongly."""
+
+
+class StoppedError(ClintuneError, RuntimeError):
+    """A run that a signal asked to stop; its work so far is saved and it can go on."""
+
+    def __init__(self, signal: int, when: str = "") -> None:
+        super().__init__(signal, when)
+        self.signal = signal
+        self.when = when
+
+    def __str__(self) -> str:
+        return f"stopped by {Signals(self.signal).name}{self.when}; go on with `clintune train --resume RUN`"

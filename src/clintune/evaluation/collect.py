@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
+from accelerate import Accelerator
 from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
 from clintune.package import load_package, trained_members
 from clintune.training.partition import Unit, read_splits, rows_by_split, units
-from clintune.training.prepare import fill_caches
+from clintune.training.prepare import fill_caches, write_unreadable
 from clintune.training.workspace import Workspace
 
 MEMBER = "member"
@@ -22,7 +22,7 @@ ByTask = dict[str, Predictions]
 
 
 def predict_run(
-    run: Path, workspace: Workspace, chosen: Mapping[str, frozenset[str]], device: torch.device
+    run: Path, workspace: Workspace, chosen: Mapping[str, frozenset[str]], accelerator: Accelerator
 ) -> dict[str, dict[str, ByTask]]:
     """Return the predictions of each split, variant and task, over all units of a run.
 
@@ -38,7 +38,7 @@ def predict_run(
             for name in (TUNING, HELD_OUT)
             if len(rows[name])
         }
-        for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, device).items():
+        for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, accelerator).items():
             for variant, by_task in by_variant.items():
                 for task, probabilities in by_task.items():
                     part = to_predictions(
@@ -57,7 +57,7 @@ def _predict_unit(
     workspace: Workspace,
     rows: Mapping[str, NDArray[np.int64]],
     wanted: Mapping[str, Mapping[str, frozenset[str]]],
-    device: torch.device,
+    accelerator: Accelerator,
 ) -> dict[str, dict[str, Probabilities]]:
     """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
     config, samples = workspace.config, workspace.samples
@@ -65,21 +65,24 @@ def _predict_unit(
     trusted = sorted({str(part["_target_"]).partition(".")[0] for part in parts})
     members: list[dict[str, dict[str, Probabilities]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):
-        package = load_package(folder, device, trusted)
-        caches = fill_caches(
+        package = load_package(folder, accelerator.device, trusted)
+        caches, unreadable = fill_caches(
             package.model.encoders,
             package.statistics,
             samples,
             np.concatenate([rows[split] for split in wanted]),
             workspace.cache,
-            device=device,
+            device=accelerator.device,
             max_bad_fraction=config.data.max_bad_fraction,
-            report=run / "unreadable.csv",
         )
+        if accelerator.is_main_process:
+            write_unreadable(run / "unreadable.csv", unreadable)
         size = config.trainer.micro_batch_size
         members.append(
             {
-                split: predict_member(package, caches, samples, rows[split], kept, batch_size=size, device=device)
+                split: predict_member(
+                    package, caches, samples, rows[split], kept, batch_size=size, accelerator=accelerator
+                )
                 for split, kept in wanted.items()
             }
         )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import torch
 from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
 from omegaconf import DictConfig
@@ -25,6 +24,7 @@ from clintune.evaluation.subgroups import by_group, by_output
 from clintune.package import trained_members
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
+from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import Workspace, console, open_workspace
 
 
@@ -40,12 +40,14 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against
     check_data(run, workspace)
     for unit in units(config, run, workspace.samples):
         trained_members(unit.folder / "package", config.ensemble)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
-    predicted = predict_run(run, workspace, chosen, device)
+    accelerator = make_accelerator(config)
+    predicted = predict_run(run, workspace, chosen, accelerator)
     if not predicted[HELD_OUT]:
         raise DataError("no labelled sample is held out; check the splits of the run's cohorts")
+    if not accelerator.is_main_process:
+        return
     for split, parts in predicted.items():
         for name, predictions in parts.get(WHOLE, {}).items():
             write_predictions(run / "predictions" / split, name, predictions, tasks[name])

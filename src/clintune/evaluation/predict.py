@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
@@ -28,19 +30,22 @@ def predict_member(
     variants: Mapping[str, frozenset[str]],
     *,
     batch_size: int,
-    device: torch.device,
+    accelerator: Accelerator,
 ) -> dict[str, Probabilities]:
     """Return the probabilities for `rows` under each variant, which names the modalities that are kept.
 
-    They are averaged over the augmented views where the recipe says so.
+    They are averaged over the augmented views where the recipe says so. The processes share the batches, and each
+    returns all of them.
     """
     modalities = package.model.encoders
     num_views = max(part.views for part in modalities.values()) if package.config.model.average_views else 1
     views = []
     for view in range(num_views):
         draws = inference_draws(rows, batch_size, view)
-        batches = DataLoader(Batches(draws, samples, modalities, caches), batch_size=None)
-        views.append(_run(package, batches, variants, device))
+        mine = draws[accelerator.process_index :: accelerator.num_processes]
+        batches = DataLoader(Batches(samples, modalities, caches), sampler=mine, batch_size=None)
+        done = [_run(package, batch.to(accelerator.device), variants) for batch in batches]
+        views.append(_in_order(gather_object([done]), len(draws)))
     return average(views)
 
 
@@ -84,18 +89,22 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _run(
-    package: Package, batches: DataLoader[Batch], variants: Mapping[str, frozenset[str]], device: torch.device
-) -> dict[str, Probabilities]:
-    """Run every variant on each batch while it is at hand."""
+def _run(package: Package, batch: Batch, variants: Mapping[str, frozenset[str]]) -> dict[str, Probabilities]:
+    """Return the probabilities of one batch under every variant."""
     everything = set(package.model.modalities)
-    parts: dict[str, dict[str, list[NDArray[np.float32]]]] = {
-        variant: {task: [] for task in package.tasks} for variant in variants
+    results: dict[str, Probabilities] = {}
+    for variant, kept in variants.items():
+        outputs = package.model(batch.without(everything - kept))
+        results[variant] = {
+            name: task.probabilities(outputs[name]).cpu().numpy() for name, task in package.tasks.items()
+        }
+    return results
+
+
+def _in_order(by_process: list[list[dict[str, Probabilities]]], num_draws: int) -> dict[str, Probabilities]:
+    """Join the batches again, of which process p of P had every P-th."""
+    batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
+    return {
+        variant: {task: np.concatenate([batch[variant][task] for batch in batches]) for task in by_task}
+        for variant, by_task in batches[0].items()
     }
-    for batch in batches:
-        on_device = batch.to(device)
-        for variant, kept in variants.items():
-            outputs = package.model(on_device.without(everything - kept))
-            for name, task in package.tasks.items():
-                parts[variant][name].append(task.probabilities(outputs[name]).cpu().numpy())
-    return {v: {task: np.concatenate(p) for task, p in by_task.items()} for v, by_task in parts.items()}

@@ -29,27 +29,21 @@ class Draw:
 
 
 class Batches(Dataset[Batch]):
-    """A batch for each draw, in order; give it to a DataLoader with `batch_size=None`."""
+    """The batch of any draw: give it to a DataLoader whose sampler yields draws."""
 
     def __init__(
         self,
-        draws: Sequence[Draw],
         samples: Samples,
         modalities: Mapping[str, Modality],
         caches: Mapping[str, PieceCache],
         modality_dropout: float = 0.0,
     ) -> None:
-        self.draws = draws
         self.samples = samples
         self.modalities = modalities
         self.caches = caches
         self.modality_dropout = modality_dropout
 
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def __getitem__(self, position: int) -> Batch:
-        draw = self.draws[position]
+    def __getitem__(self, draw: Draw) -> Batch:
         samples = [self.samples[int(row)] for row in draw.rows]
         kept = [self._kept(sample, int(row), draw) for sample, row in zip(samples, draw.rows, strict=True)]
         pieces = {}

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON only, each folder whole or absent."""
+"""Checkpoints: safetensors and JSON only, each folder whole or absent, the same for any number of processes."""
 
 import json
 import shutil
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from clintune.core.errors import TrainingError
 from clintune.core.files import atomic_path, write_json
 from clintune.training.optimizer import Average, copy_into
+from clintune.training.processes import is_main
+from clintune.training.strategy import share_like, wholes
 
 
 @dataclass
@@ -35,18 +37,25 @@ class Progress:
 def save(
     folder: Path, progress: Progress, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
 ) -> None:
-    """Write a checkpoint as `folder/step-N`, then remove the older ones: at any moment one of them is whole."""
+    """Write a checkpoint as `folder/step-N`, then remove the older ones: at any moment one of them is whole.
+
+    All processes take part, to bring their shares; the main one writes.
+    """
+    state = optimizer.state_dict()["state"]
+    files = {
+        "trainable.safetensors": wholes(parameters),
+        "average.safetensors": wholes(average.values),
+        "optimizer.safetensors": wholes(
+            {f"{n}.{key}": torch.as_tensor(value) for n, values in state.items() for key, value in values.items()}
+        ),
+    }
+    if not is_main():
+        return
     with atomic_path(folder / f"step-{progress.step:08d}") as partial:
         partial.mkdir()
-        save_weights(partial / "trainable.safetensors", parameters)
-        if average.values:
-            save_file(average.values, partial / "average.safetensors")
-        state = optimizer.state_dict()["state"]
-        tensors = {f"{number}.{key}": value for number, values in state.items() for key, value in values.items()}
-        save_file(
-            {key: torch.as_tensor(value).contiguous() for key, value in tensors.items()},
-            partial / "optimizer.safetensors",
-        )
+        for name, tensors in files.items():
+            if tensors:
+                save_file(tensors, partial / name)
         write_json(partial / "progress.json", asdict(progress))
     for older in _checkpoints(folder)[:-1]:
         shutil.rmtree(older)
@@ -64,11 +73,15 @@ def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Avera
     progress = _progress(last)
     load_weights(last / "trainable.safetensors", parameters)
     if average.values:
-        average.values = load_file(last / "average.safetensors")
+        for name, value in load_file(last / "average.safetensors").items():
+            average.values[name] = share_like(value, parameters[name].detach())
+    numbered = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(last / "optimizer.safetensors").items():
         number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
+        parameter = numbered[int(number)]
+        alike = value.shape == parameter.shape and name != "step"
+        state.setdefault(int(number), {})[name] = share_like(value, parameter.detach()) if alike else value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
 
@@ -79,19 +92,16 @@ def last_step(folder: Path) -> int:
 
 
 def save_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Write the weights as the best so far."""
-    with atomic_path(folder / "best.safetensors") as partial:
-        save_weights(partial, parameters)
+    """Write the weights as the best so far; all processes take part."""
+    tensors = wholes(parameters)
+    if is_main():
+        with atomic_path(folder / "best.safetensors") as partial:
+            save_file(tensors, partial)
 
 
 def load_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     """Load the best weights in place."""
     load_weights(folder / "best.safetensors", parameters)
-
-
-def save_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Write parameters by name."""
-    save_file({name: parameter.detach().cpu().contiguous() for name, parameter in parameters.items()}, path)
 
 
 def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -104,7 +114,7 @@ def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
             f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); resume with the recipe "
             "that wrote it, or train anew"
         )
-    copy_into(parameters, values)
+    copy_into(parameters, {name: share_like(value, parameters[name].detach()) for name, value in values.items()})
 
 
 def _checkpoints(folder: Path) -> list[Path]:

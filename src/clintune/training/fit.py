@@ -1,102 +1,84 @@
-"""One member: statistics, caches, model, optimizer; then the loop."""
+"""One member: its model, optimizer and data order; then the loop. And what all members of a unit share, before it."""
 
 import math
-from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Tensor
 
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
-from clintune.model.batching import Batches, Draw
-from clintune.model.build import build_model, fit_statistics, make_modalities, trainable
+from clintune.model.batching import Batches
+from clintune.model.build import Statistics, build_model, fit_statistics, make_modalities, trainable
 from clintune.model.cache import PieceCache
-from clintune.package import Package, member_folders
+from clintune.package import Package, member_folders, package_tensors
+from clintune.tasks.base import Task
 from clintune.training import checkpoint
 from clintune.training.bar import step_bar
 from clintune.training.history import History
 from clintune.training.loop import Fit, train
 from clintune.training.optimizer import Average, make_optimizer
 from clintune.training.order import Order, inference_draws
-from clintune.training.partition import Unit, rows_by_split
-from clintune.training.prepare import fill_caches
+from clintune.training.partition import Unit, rows_by_split, split_of
+from clintune.training.prepare import Unreadable, fill_caches
 from clintune.training.probe import fit_probe
+from clintune.training.strategy import local_device, spread, wholes
 from clintune.training.workspace import Workspace, console
 
 
-def fit_member(
-    workspace: Workspace,
-    unit: Unit,
-    member: int,
-    split: NDArray[np.str_],
-    accelerator: Accelerator,
-    history: History,
-    run: Path,
-) -> tuple[Package, int]:
-    """Train one member on a unit's split; return it as a package, with the seed of its new weights."""
-    config = workspace.config
-    trainer = config.trainer
-    seed = derive_seed(config.seed, "member", member, *unit.seed_parts)
-    package, caches = build_member(workspace, split, seed, accelerator, run)
-    rows = rows_by_split(split)
-    if config.model.skip == "probe":
-        fit_probe(package, workspace.samples, caches, rows["train"], derive_seed(config.seed, *unit.seed_parts))
-    lengths = np.sum([workspace.samples.num_items(name) for name in package.model.encoders], axis=0)
-    order = Order(
-        rows["train"], lengths, batch_size=trainer.batch_size, micro_batch_size=trainer.micro_batch_size, seed=seed
-    )
-    steps = trainer.max_steps
-    num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
-    if num_steps == 0:
-        for head in package.model.task_heads.values():
-            head.keep_probe()
-        return package, seed
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the members of a unit share: the split of the samples, and all that was learnt or computed from it."""
 
-    def batches(draws: Sequence[Draw]) -> Batches:
-        return Batches(draws, workspace.samples, package.model.encoders, caches, config.model.modality_dropout)
+    split: NDArray[np.str_]
+    rows: dict[str, NDArray[np.int64]]
+    tasks: dict[str, Task]
+    statistics: Statistics
+    caches: dict[str, PieceCache]
+    unreadable: list[Unreadable]
 
-    parameters = trainable(package.model)
-    model, optimizer = accelerator.prepare(package.model, make_optimizer(parameters, trainer))
-    folder = member_folders(unit.folder / "checkpoints", config.ensemble)[member]
-    label = " ".join(filter(None, [unit.label, f"member {member}" if config.ensemble > 1 else ""])) or "train"
-    if accelerator.is_main_process:
-        history.rewind(unit, member, checkpoint.last_step(folder))
-    with step_bar(label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
-        fit = Fit(
-            folder=folder,
-            trainer=trainer,
-            seed=seed,
-            accelerator=accelerator,
-            model=model,
-            parameters=parameters,
-            tasks=package.tasks,
-            order=order,
-            num_steps=num_steps,
-            batches=batches,
-            tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
-            optimizer=optimizer,
-            average=Average(parameters, trainer.average),
-            log=lambda record: history.append(unit, member, record),
-            watch=watch,
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One model of a unit: several, with seeds of their own, make an ensemble."""
+
+    unit: Unit
+    number: int
+    seed: int
+    label: str
+    checkpoints: Path
+    package: Path
+
+
+def members(config: DictConfig, unit: Unit) -> list[Member]:
+    """Return the members of a unit, in the order in which they are trained."""
+    checkpoints = member_folders(unit.folder / "checkpoints", config.ensemble)
+    packages = member_folders(unit.folder / "package", config.ensemble)
+    return [
+        Member(
+            unit=unit,
+            number=number,
+            seed=derive_seed(config.seed, "member", number, *unit.seed_parts),
+            label=" ".join(filter(None, [unit.label, f"member {number}" if config.ensemble > 1 else ""])) or "train",
+            checkpoints=checkpoints[number],
+            package=packages[number],
         )
-        progress = train(fit)
-    accelerator.free_memory()
-    if accelerator.is_main_process:
-        console.print(f"{label}: {progress}")
-    return package, seed
+        for number in range(config.ensemble)
+    ]
 
 
-def build_member(
-    workspace: Workspace, split: NDArray[np.str_], seed: int, accelerator: Accelerator, run: Path
-) -> tuple[Package, dict[str, PieceCache]]:
-    """Fit statistics and tasks on the training samples, build the model, fill the caches of all samples of the split.
+def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
+    """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
 
     Raises DataError for a split without training samples, or a task without training labels.
     """
     config, samples = workspace.config, workspace.samples
+    split = split_of(config, samples, unit)
     rows = rows_by_split(split)
     if not len(rows["train"]):
         raise DataError("no sample is in the training split; check the cohort's splits and labels")
@@ -107,16 +89,79 @@ def build_member(
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets[rows["train"]])
     statistics = fit_statistics(modalities, samples, rows["train"])
-    model = build_model(config, modalities, statistics, {name: task.num_outputs for name, task in tasks.items()}, seed)
-    with accelerator.main_process_first():
-        caches = fill_caches(
-            modalities,
-            statistics,
-            samples,
-            np.concatenate(list(rows.values())),
-            workspace.cache,
-            device=accelerator.device,
-            max_bad_fraction=config.data.max_bad_fraction,
-            report=run / "unreadable.csv",
+    for name, modality in modalities.items():
+        modality.build(statistics[name])
+    caches, unreadable = fill_caches(
+        modalities,
+        statistics,
+        samples,
+        np.concatenate(list(rows.values())),
+        workspace.cache,
+        device=local_device(),
+        max_bad_fraction=config.data.max_bad_fraction,
+    )
+    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, caches=caches, unreadable=unreadable)
+
+
+def fit_member(
+    workspace: Workspace, member: Member, ready: Prepared, accelerator: Accelerator, history: History
+) -> tuple[Package, dict[str, Tensor]]:
+    """Train one member; return it as a package, with the tensors that the package holds, whole on every process."""
+    config, rows = workspace.config, ready.rows
+    trainer, tasks = config.trainer, deepcopy(ready.tasks)
+    outputs = {name: task.num_outputs for name, task in tasks.items()}
+    model = build_model(config, make_modalities(config), ready.statistics, outputs, member.seed)
+    package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
+    if config.model.skip == "probe":
+        seed = derive_seed(config.seed, *member.unit.seed_parts)
+        fit_probe(package, workspace.samples, ready.caches, rows["train"], seed)
+    order = _order(workspace, member, ready)
+    steps = trainer.max_steps
+    num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
+    if num_steps == 0:
+        for head in model.task_heads.values():
+            head.keep_probe()
+        return package, wholes(package_tensors(model))
+
+    called = spread(model, accelerator, config)
+    parameters = trainable(model)
+    optimizer = accelerator.prepare_optimizer(make_optimizer(parameters, trainer))
+    if accelerator.is_main_process:
+        history.rewind(member.unit, member.number, checkpoint.last_step(member.checkpoints))
+    with step_bar(member.label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
+        fit = Fit(
+            folder=member.checkpoints,
+            trainer=trainer,
+            seed=member.seed,
+            accelerator=accelerator,
+            model=called,
+            parameters=parameters,
+            tasks=tasks,
+            order=order,
+            num_steps=num_steps,
+            batches=Batches(workspace.samples, model.encoders, ready.caches, config.model.modality_dropout),
+            tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
+            optimizer=optimizer,
+            average=Average(parameters, trainer.average),
+            log=lambda record: history.append(member.unit, member.number, record, num_steps),
+            watch=watch,
         )
-    return Package(config=config, model=model, tasks=tasks, statistics=statistics), caches
+        progress = train(fit)
+    tensors = wholes(package_tensors(model))
+    accelerator.free_memory()
+    if accelerator.is_main_process:
+        console.print(f"{member.label}: {progress}")
+    return package, tensors
+
+
+def _order(workspace: Workspace, member: Member, ready: Prepared) -> Order:
+    trainer, modalities = workspace.config.trainer, workspace.modalities
+    lengths = np.sum([workspace.samples.num_items(name) for name in modalities], axis=0)
+    return Order(
+        ready.rows["train"],
+        lengths,
+        batch_size=trainer.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        micro_batch_tokens=trainer.micro_batch_tokens,
+        seed=member.seed,
+    )

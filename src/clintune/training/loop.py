@@ -1,9 +1,7 @@
 """The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from clintune.config.schema import Trainer
 from clintune.contracts import Batch
-from clintune.core.errors import DataError, TrainingError
+from clintune.core.errors import DataError, StoppedError, TrainingError
 from clintune.core.seeding import seeded
 from clintune.model.batching import Batches, Draw
 from clintune.tasks.base import Task
@@ -25,6 +23,8 @@ from clintune.training.checkpoint import Progress
 from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
+from clintune.training.stop import asked_to_stop, step_by_step
+from clintune.training.strategy import gradients_meet, whole
 
 Watch = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""
@@ -46,8 +46,7 @@ class Fit:
     tasks: Mapping[str, Task]
     order: Order
     num_steps: int
-    batches: Callable[[Sequence[Draw]], Batches]
-    """Makes the batches of a sequence of draws."""
+    batches: Batches
     tuning: list[Draw]
     optimizer: Any
     average: Average
@@ -60,39 +59,45 @@ class Fit:
 def train(fit: Fit) -> Progress:
     """Train until the last step or until the tuning score stops improving; leave the chosen weights in the model.
 
-    Raises TrainingError when the loss is not finite or a trainable tensor does not move.
+    Raises TrainingError when the loss is not finite or a trainable tensor does not move; StoppedError, with a
+    checkpoint written, when a process was asked to stop.
     """
     progress = fit.progress = checkpoint.restore(fit.folder, fit.parameters, fit.average, fit.optimizer)
     trainer, accelerator = fit.trainer, fit.accelerator
     tune_every = trainer.tune_every or fit.order.steps_per_epoch
     save_every = trainer.checkpoint_every or tune_every
     movement = MovementCheck(fit.parameters if progress.step == 0 else {})
-    micro_batches = iter(_loader(fit, progress.step))
-    per_step = len(fit.order.micro_batches(0, accelerator.num_processes)) // accelerator.num_processes
 
-    while progress.step < fit.num_steps and not progress.finished:
-        # ---- one step ---------------------------------------------------------------------------------------------
-        set_rate(fit.optimizer, schedule(trainer, progress.step, fit.num_steps))
-        losses, seen = train_step(fit, progress.step, list(islice(micro_batches, per_step)))
-        progress.step += 1
-        fit.average.update(progress.step)
-        if not accelerator.optimizer_step_was_skipped:
-            movement.after_step(progress.step, seen)
-        record = {"step": progress.step, "loss": sum(losses.values()), **{f"loss/{t}": v for t, v in losses.items()}}
+    with step_by_step():
+        for micro_batches in loader(fit, fit.order.steps(progress.step, fit.num_steps, *_place(accelerator))):
+            if progress.finished:
+                break
+            # ---- one step -----------------------------------------------------------------------------------------
+            set_rate(fit.optimizer, schedule(trainer, progress.step, fit.num_steps))
+            losses, seen, stop = train_step(fit, progress.step, micro_batches)
+            progress.step += 1
+            fit.average.update(progress.step)
+            if not accelerator.optimizer_step_was_skipped:
+                movement.after_step(progress.step, seen)
+            record = {"step": progress.step, "loss": sum(losses.values())}
+            record |= {f"loss/{task}": value for task, value in losses.items()}
 
-        # ---- tune, log, save --------------------------------------------------------------------------------------
-        last = progress.step == fit.num_steps
-        if fit.tuning and (progress.step % tune_every == 0 or last):
-            scores = tune(fit)
-            record |= scores
-            _judge(fit, scores["tuning/score"])
-        if accelerator.is_main_process:
-            fit.log(record)
-            fit.watch(progress.step, record)
-            if progress.step % save_every == 0 or last or progress.finished:
+            # ---- tune, log, save ----------------------------------------------------------------------------------
+            last = progress.step == fit.num_steps
+            if fit.tuning and (progress.step % tune_every == 0 or last):
+                scores = tune(fit)
+                record |= scores
+                _judge(fit, scores["tuning/score"])
+            if accelerator.is_main_process:
+                fit.log(record)
+                fit.watch(progress.step, record)
+            if progress.step % save_every == 0 or last or progress.finished or stop:
                 checkpoint.save(fit.folder, progress, fit.parameters, fit.average, fit.optimizer)
-        accelerator.wait_for_everyone()
+            if stop and not last:
+                accelerator.wait_for_everyone()  # the checkpoint is whole before any process ends
+                raise StoppedError(stop, f" after step {progress.step}")
 
+    accelerator.wait_for_everyone()
     progress.finished = True
     if fit.tuning:
         checkpoint.load_best(fit.folder, fit.parameters)
@@ -101,8 +106,8 @@ def train(fit: Fit) -> Progress:
     return progress
 
 
-def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen]:
-    """Take one optimizer step; return each task's mean loss, and which modalities met which labels.
+def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen, int]:
+    """Take one optimizer step; return each task's mean loss, which modalities met which labels, and any signal.
 
     Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
     so that missing labels, ragged batches and the number of processes do not change the gradient.
@@ -114,17 +119,18 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     labels = [
         float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
     ]
-    totals = accelerator.reduce(torch.tensor(labels + together, device=accelerator.device), "sum")
-    counts = dict(zip(tasks, totals.tolist(), strict=False))
+    stop, *totals = _over_processes(accelerator, [float(asked_to_stop()), *labels, *together])
+    counts = dict(zip(tasks, totals, strict=False))
 
     sums = torch.zeros(len(tasks), device=accelerator.device)
     suspects = []
     for number, batch in enumerate(micro_batches):
         is_last = number == len(micro_batches) - 1
         place = number * accelerator.num_processes + accelerator.process_index
-        sync = contextlib.nullcontext() if is_last else accelerator.no_sync(fit.model)
+        sync = gradients_meet(fit.model, accelerator, is_last)
         with seeded(fit.seed, "step", step, place), sync:
-            outputs = fit.model(batch.to(accelerator.device))
+            with accelerator.autocast():
+                outputs = fit.model(batch.to(accelerator.device))
             loss = outputs[next(iter(tasks))].sum() * 0.0
             for i, (name, task) in enumerate(tasks.items()):
                 total, _ = task.loss(outputs[name], batch.targets[name].to(accelerator.device))
@@ -135,22 +141,25 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
             accelerator.backward(loss * accelerator.num_processes)
         suspects.append((outputs, batch.keys))
 
-    norm = accelerator.clip_grad_norm_(list(fit.parameters.values()), fit.trainer.clip)
+    norm = whole(accelerator.clip_grad_norm_(list(fit.parameters.values()), fit.trainer.clip))
     # Under fp16 the scaler itself skips a step whose gradient overflowed, and lowers its scale.
     _check_finite(accelerator, step, sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]), suspects)
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
     losses = accelerator.reduce(sums, "sum").tolist()
-    seen = {pair for pair, number in zip(pairs, totals.tolist()[len(tasks) :], strict=True) if number}
-    return dict(zip(tasks, losses, strict=True)), seen
+    seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
+    return dict(zip(tasks, losses, strict=True)), seen, int(stop)
 
 
 def tune(fit: Fit) -> dict[str, float]:
     """Score the averaged weights on the tuning split: each task's loss and metrics, and the score that selects."""
-    accelerator = fit.accelerator
-    draws = fit.tuning[accelerator.process_index :: accelerator.num_processes]
+    process, num_processes = _place(fit.accelerator)
+    draws = fit.tuning[process::num_processes]
+    rounds = -(-len(fit.tuning) // num_processes)
+    # Under fsdp2 all processes run as often; what a process runs once more to keep step is not counted.
+    padded = draws + fit.tuning[: rounds - len(draws)]
     with fit.average.applied():
-        parts = list(infer(fit.model, fit.batches(draws), accelerator, fit.trainer.workers))
+        parts = list(infer(fit, padded))[: len(draws)]
     gathered = gather_object(parts)
     scores: dict[str, float] = {}
     losses, chosen = [], []
@@ -176,23 +185,28 @@ def tune(fit: Fit) -> dict[str, float]:
 
 
 @torch.no_grad()
-def infer(
-    model: nn.Module, batches: Batches, accelerator: Accelerator, workers: int
-) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+def infer(fit: Fit, draws: Sequence[Draw]) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Yield (logits, targets) of each batch, by task, float32 on the CPU."""
-    model = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
+    model = fit.accelerator.unwrap_model(fit.model, keep_fp32_wrapper=True)
     model.eval()
-    for batch in DataLoader(batches, batch_size=None, num_workers=workers):
-        outputs = model(batch.to(accelerator.device))
+    for (batch,) in loader(fit, [[draw] for draw in draws]):
+        with fit.accelerator.autocast():
+            outputs = model(batch.to(fit.accelerator.device))
         yield {task: logits.float().cpu() for task, logits in outputs.items()}, dict(batch.targets)
 
 
-def _loader(fit: Fit, first_step: int) -> DataLoader[Batch]:
-    accelerator = fit.accelerator
-    draws = fit.order.draws(first_step, fit.num_steps, accelerator.process_index, accelerator.num_processes)
+def loader(fit: Fit, draws: Sequence[list[Draw]]) -> "DataLoader[Any]":
+    """Return a loader of the batches of each list of draws, which reads ahead into pinned memory beside a GPU."""
+    on_gpu = fit.accelerator.device.type == "cuda"
     workers = fit.trainer.workers
+    num_workers: int = (4 if on_gpu else 0) if workers is None else workers
     return DataLoader(
-        fit.batches(draws), batch_size=None, num_workers=workers, pin_memory=accelerator.device.type == "cuda"
+        fit.batches,
+        batch_sampler=draws,
+        collate_fn=list,
+        num_workers=num_workers,
+        pin_memory=on_gpu,
+        prefetch_factor=4 if num_workers else None,
     )
 
 
@@ -201,12 +215,25 @@ def _judge(fit: Fit, score: float) -> None:
     progress = fit.progress
     if progress.best_score is None or score > progress.best_score:
         progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
-        if fit.accelerator.is_main_process:
-            with fit.average.applied():
-                checkpoint.save_best(fit.folder, fit.parameters)
+        with fit.average.applied():
+            checkpoint.save_best(fit.folder, fit.parameters)
     else:
         progress.stale += 1
         progress.finished = fit.trainer.patience is not None and progress.stale >= fit.trainer.patience
+
+
+def _place(accelerator: Accelerator) -> tuple[int, int]:
+    """Return which process this is, of how many."""
+    return accelerator.process_index, accelerator.num_processes
+
+
+def _over_processes(accelerator: Accelerator, numbers: list[float]) -> list[float]:
+    """Sum numbers over the processes, on the CPU: the GPU is still busy with the step before."""
+    if accelerator.num_processes == 1:
+        return numbers
+    total = torch.tensor(numbers, dtype=torch.float64)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
 
 
 def _num_known(task: Task, targets: Tensor) -> int:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from clintune.core.errors import TrainingError
+from clintune.training.strategy import whole
 
 Seen = set[tuple[str, str]]
 """Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
@@ -57,6 +58,6 @@ def _had_data(name: str, seen: Seen) -> bool:
 
 
 def _fingerprint(parameter: nn.Parameter) -> tuple[float, float]:
-    values = parameter.detach().double()
+    values = whole(parameter.detach()).double()
     weights = torch.arange(1, values.numel() + 1, device=values.device, dtype=torch.float64).reshape(values.shape)
     return float(values.sum()), float((values * weights.sqrt()).sum())

@@ -21,22 +21,30 @@ class Order:
     """
 
     def __init__(
-        self, rows: NDArray[np.int64], lengths: NDArray[np.int64], *, batch_size: int, micro_batch_size: int, seed: int
+        self,
+        rows: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        *,
+        batch_size: int,
+        micro_batch_size: int,
+        micro_batch_tokens: int | None = None,
+        seed: int,
     ) -> None:
+        """Take the training rows and the length of every sample, in tokens."""
         self.rows = rows
         self.lengths = lengths
         self.batch_size = min(batch_size, len(rows))
         self.micro_batch_size = micro_batch_size
+        self.micro_batch_tokens = micro_batch_tokens
         self.seed = seed
         self.steps_per_epoch = len(rows) // self.batch_size
 
     def batch(self, step: int) -> tuple[int, NDArray[np.int64]]:
-        """Return the epoch of a step and the rows of its batch, those with like numbers of items side by side."""
+        """Return the epoch of a step and the rows of its batch, samples of like length side by side."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        chosen = np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])
-        chosen = chosen[np.argsort(self.lengths[chosen], kind="stable")]
-        return epoch, self.rows[chosen]
+        rows = self.rows[np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])]
+        return epoch, rows[np.argsort(self.lengths[rows], kind="stable")]
 
     def micro_batches(self, step: int, num_processes: int) -> list[Draw]:
         """Cut a step's batch into micro-batches, a multiple of the number of processes; process p takes every p-th.
@@ -46,34 +54,48 @@ class Order:
         epoch, rows = self.batch(step)
         if len(rows) < num_processes:
             raise ConfigError(f"trainer.batch_size {len(rows)} is less than {num_processes} processes; raise it")
-        num = math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes
-        num = min(num, len(rows) // num_processes * num_processes)
-        return [Draw(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in np.array_split(rows, num)]
+        most = len(rows) // num_processes * num_processes
+        num = min(math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes, most)
+        parts = np.array_split(rows, num)
+        while self.micro_batch_tokens is not None:
+            parts = cut_evenly(rows, self.lengths[rows], num)
+            if num == most or max(int(self.lengths[part].sum()) for part in parts) <= self.micro_batch_tokens:
+                break
+            num += num_processes
+        return [Draw(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
 
-    def draws(self, first_step: int, last_step: int, process: int, num_processes: int) -> "StepDraws":
-        """Return the draws of one process from `first_step` up to `last_step`, made when asked for."""
-        return StepDraws(self, first_step, last_step, process, num_processes)
+    def steps(self, first: int, last: int, process: int, num_processes: int) -> "Steps":
+        """Return one process's draws of each step from `first` up to `last`, made when asked for."""
+        return Steps(self, first, last, process, num_processes)
 
 
-class StepDraws(Sequence[Draw]):
-    """A lazy sequence of one process's draws, step after step; every full step has as many."""
+class Steps(Sequence[list[Draw]]):
+    """A lazy sequence: the draws that one process runs in each step."""
 
-    def __init__(self, order: Order, first_step: int, last_step: int, process: int, num_processes: int) -> None:
+    def __init__(self, order: Order, first: int, last: int, process: int, num_processes: int) -> None:
         self.order = order
-        self.first_step = first_step
-        self.last_step = last_step
+        self.first = first
+        self.last = last
         self.process = process
         self.num_processes = num_processes
-        self.per_step = len(order.micro_batches(0, num_processes)) // num_processes
 
     def __len__(self) -> int:
-        return (self.last_step - self.first_step) * self.per_step
+        return self.last - self.first
 
-    def __getitem__(self, position: int | slice) -> Draw:  # type: ignore[override]
+    def __getitem__(self, position: int | slice) -> list[Draw]:  # type: ignore[override]
         assert isinstance(position, int)
-        step, number = divmod(position, self.per_step)
-        draws = self.order.micro_batches(self.first_step + step, self.num_processes)
-        return draws[number * self.num_processes + self.process]
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self.order.micro_batches(self.first + position, self.num_processes)[self.process :: self.num_processes]
+
+
+def cut_evenly(rows: NDArray[np.int64], lengths: NDArray[np.int64], num: int) -> list[NDArray[np.int64]]:
+    """Cut samples into `num` parts of about as many tokens, none of them empty."""
+    ends = np.cumsum(lengths)
+    number = np.arange(1, num)
+    cuts = np.searchsorted(ends, ends[-1] * number / num)
+    cuts = np.maximum.accumulate(np.maximum(cuts, number) - number) + number
+    return np.split(rows, np.minimum(cuts, len(rows) - num + number))
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,9 @@ from clintune.model.build import Statistics
 from clintune.model.cache import PieceCache
 from clintune.training.workspace import console
 
+Unreadable = dict[str, str]
+"""An item that could not be read: modality, row, reason."""
+
 
 def fill_caches(
     modalities: Mapping[str, Modality],
@@ -28,15 +31,14 @@ def fill_caches(
     *,
     device: str | torch.device,
     max_bad_fraction: float,
-    report: Path,
-) -> dict[str, PieceCache]:
+) -> tuple[dict[str, PieceCache], list[Unreadable]]:
     """Return the filled cache of each modality that reads text or files, for what the samples `rows` see.
 
-    Unreadable items are left out and added to `report` (CSV: modality, row, reason); where they are more than
-    `max_bad_fraction` of a modality's items, DataError names the first.
+    Unreadable items are left out and returned too; where they are more than `max_bad_fraction` of a modality's items,
+    DataError names the first.
     """
     caches: dict[str, PieceCache] = {}
-    bad: list[dict[str, str]] = []
+    bad: list[Unreadable] = []
     for name, modality in modalities.items():
         if not modality.cached:
             continue
@@ -51,13 +53,17 @@ def fill_caches(
                 f"modalities.{name}: {len(errors)} of {len(items)} items are unreadable, more than "
                 f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
             )
-    if bad:
-        listed = pl.DataFrame(bad)
-        known = [pl.read_csv(report)] if report.exists() else []
-        with atomic_path(report) as partial:
-            pl.concat([*known, listed]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
-        console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")
-    return caches
+    return caches, bad
+
+
+def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
+    """Add unreadable items to `report` (CSV: modality, row, reason), each once."""
+    if not bad:
+        return
+    known = [pl.read_csv(report)] if report.exists() else []
+    with atomic_path(report) as partial:
+        pl.concat([*known, pl.DataFrame(bad)]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
+    console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")
 
 
 def _views(items: Iterable[Item], num_views: int) -> Iterator[tuple[Item, int]]:

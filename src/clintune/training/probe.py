@@ -66,9 +66,9 @@ def pooled_embeddings(
     """Return what the probe reads of each modality [N, W] in its plain view, on the CPU."""
     modalities = {name: package.model.encoders[name] for name in names}
     pooled: dict[str, list[Tensor]] = {name: [] for name in names}
-    batches = Batches(inference_draws(rows, _BATCH), samples, modalities, caches)
-    for number in range(len(batches)):
-        batch = batches[number]
+    batches = Batches(samples, modalities, caches)
+    for draw in inference_draws(rows, _BATCH):
+        batch = batches[draw]
         for name, modality in modalities.items():
             if name in batch.pieces:
                 part = batch.pieces[name]

@@ -1,5 +1,6 @@
 """A run: from a config to a run folder with checkpoints, history and adapter packages."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from clintune.config.compose import to_yaml
 from clintune.core.files import write_json, write_text
 from clintune.core.paths import writable_folder
-from clintune.package import member_folders, write_package
+from clintune.package import write_package
 from clintune.training.card import card
-from clintune.training.fit import fit_member
+from clintune.training.fit import Prepared, fit_member, members, prepare_unit
 from clintune.training.history import History
-from clintune.training.launch import make_accelerator
-from clintune.training.partition import split_of, units, write_splits
+from clintune.training.partition import Unit, units, write_splits
+from clintune.training.prepare import write_unreadable
+from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
+from clintune.training.status import reported
+from clintune.training.stop import listen
+from clintune.training.strategy import check_strategy, make_accelerator
 from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, console, open_workspace
 
@@ -26,48 +31,86 @@ from clintune.training.workspace import Workspace, console, open_workspace
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """Train every member of every unit of a run that is not packaged yet; return the run folder.
 
-    With `run`, go on where that run stopped. Processes other than the main one return None. Raises what the data,
-    the weights and the loop raise.
+    With `run`, begin or go on in that folder. What can take long, index and caches, is done before the processes meet.
+    Processes other than the main one return None. Raises what the data, the weights and the loop raise; StoppedError
+    after a signal.
     """
-    if run is None:
-        writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
-    accelerator = make_accelerator(config.trainer)
-    workspace = open_workspace(config)
-    if run is None:
-        run = _start(workspace, accelerator)
-    else:
-        check_data(run, workspace)
+    listen()
+    check_strategy(config)
+    with ExitStack() as stack:
+        report = stack.enter_context(reported(run, is_main())) if run else None
+        if run is None:
+            writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
+        workspace = open_workspace(config)
+        if run is None and num_processes() == 1:
+            run = new_run(config)
+        if report is None and run is not None:
+            report = stack.enter_context(reported(run, is_main()))
+        prepared = [prepare_unit(workspace, unit) for unit in _unfinished(workspace, run)]
+        accelerator = make_accelerator(config)
+        if run is None:
+            run = _agree(config, accelerator)
+        if report is None:
+            report = stack.enter_context(reported(run, is_main()))
         if accelerator.is_main_process:
-            write_text(run / "recipe.yaml", to_yaml(config))  # overrides of the resume count from here on
-    tracker = _tracker(config, run) if accelerator.is_main_process else None
-    history = History(run / "history.jsonl", tracker)
-    for unit in units(config, run, workspace.samples):
-        split = split_of(config, workspace.samples, unit)
-        if accelerator.is_main_process:
-            write_splits(unit.folder / "splits.parquet", workspace.samples, split)
-        for member, folder in enumerate(member_folders(unit.folder / "package", config.ensemble)):
-            if not folder.exists():
-                package, seed = fit_member(workspace, unit, member, split, accelerator, history, run)
-                if accelerator.is_main_process:
-                    write_package(folder, package, seed, card(config))
-            accelerator.wait_for_everyone()
-    if tracker is not None:
-        tracker.finish()
+            stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
+        _begin(run, workspace, accelerator)
+        tracker = _tracker(config, run) if accelerator.is_main_process else None
+        history = History(run / "history.jsonl", tracker, report)
+        for unit, ready in zip(_unfinished(workspace, run), prepared, strict=True):
+            _train_unit(workspace, unit, ready, accelerator, history, run)
+        if tracker is not None:
+            tracker.finish()
     return run if accelerator.is_main_process else None
 
 
-def _start(workspace: Workspace, accelerator: Accelerator) -> Path:
+def new_run(config: DictConfig) -> Path:
+    """Make the folder of a new run, with its recipe: it can be resumed from here on."""
+    run = _new_folder(writable_folder(config.runs, "runs") / config.name)
+    write_text(run / "recipe.yaml", to_yaml(config))
+    console.print(f"run folder {run}")
+    return run
+
+
+def _unfinished(workspace: Workspace, run: Path | None) -> list[Unit]:
+    """Return the units that lack a package; before a run has a folder, all of them."""
+    everything = units(workspace.config, run or Path(), workspace.samples)
+    if run is None:
+        return everything
+    return [u for u in everything if not all(m.package.exists() for m in members(workspace.config, u))]
+
+
+def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
     """Make the run folder on the main process and tell the others."""
-    config = workspace.config
-    run = Path()
-    if accelerator.is_main_process:
-        run = _new_folder(Path(config.runs) / config.name)
-        write_json(run / "provenance.json", provenance(workspace))
-        write_text(run / "recipe.yaml", to_yaml(config))  # last: a folder that has it can be resumed
-        console.print(f"run folder {run}")
-    shared: list[Any] = [str(run)]
+    shared: list[Any] = [str(new_run(config)) if accelerator.is_main_process else ""]
     broadcast_object_list(shared)
     return Path(shared[0])
+
+
+def _begin(run: Path, workspace: Workspace, accelerator: Accelerator) -> None:
+    """Write down what a new run is made of; refuse to go on with an old one on other data."""
+    is_new = not (run / "provenance.json").exists()
+    accelerator.wait_for_everyone()
+    if not is_new:
+        check_data(run, workspace)
+    elif accelerator.is_main_process:
+        write_json(run / "provenance.json", provenance(workspace))
+    if accelerator.is_main_process:
+        write_text(run / "recipe.yaml", to_yaml(workspace.config))  # with paths made absolute, and a resume's overrides
+
+
+def _train_unit(
+    workspace: Workspace, unit: Unit, ready: Prepared, accelerator: Accelerator, history: History, run: Path
+) -> None:
+    if accelerator.is_main_process:
+        write_unreadable(run / "unreadable.csv", ready.unreadable)
+        write_splits(unit.folder / "splits.parquet", workspace.samples, ready.split)
+    for member in members(workspace.config, unit):
+        if not member.package.exists():
+            package, tensors = fit_member(workspace, member, ready, accelerator, history)
+            if accelerator.is_main_process:
+                write_package(member.package, package, tensors, member.seed, card(workspace.config))
+        accelerator.wait_for_everyone()
 
 
 def _new_folder(parent: Path) -> Path:

@@ -1,0 +1,114 @@
+"""The processes of a job: who this one is among them, and starting several on this machine. Torch only to start."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from clintune.core.errors import ClintuneError, ConfigError, StoppedError, TrainingError
+from clintune.training.stop import SIGNALS
+
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+_LAUNCHED = "CLINTUNE_LAUNCHED"
+"""Set in processes whose launcher tells people what went wrong, so that they do not all say it."""
+
+
+def find_rank() -> bool:
+    """Return whether this process is one of several (or one) that a launcher started; learn its rank from SLURM.
+
+    torchrun and `accelerate launch` say it in the environment; of `srun` its own variables are translated.
+    """
+    if "RANK" in os.environ:
+        return True
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1 or "SLURM_PROCID" not in os.environ:
+        return False
+    environment = os.environ
+    environment["RANK"] = environment["SLURM_PROCID"]
+    environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
+    environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
+    environment["LOCAL_WORLD_SIZE"] = environment["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0].partition(",")[0]
+    environment.setdefault("MASTER_ADDR", _first_node(environment["SLURM_STEP_NODELIST"]))
+    environment.setdefault("MASTER_PORT", str(20_000 + int(environment["SLURM_JOB_ID"]) % 20_000))
+    return True
+
+
+def is_main() -> bool:
+    """Return whether this is the first process of the job, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def num_processes() -> int:
+    """Return the number of processes of the job."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
+    """Run `clintune WORDS` as several processes of this machine, with torch's elastic launcher, and wait for them.
+
+    The first process has this terminal; the others write below `logs`. When one fails the others are ended, and what
+    that one said is raised: TrainingError, ConfigError or StoppedError.
+    """
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we say it in one line
+    os.environ[_LAUNCHED] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        run_id=f"clintune-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        signals_to_handle=",".join([*(s.name for s in SIGNALS), "SIGINT", "SIGHUP"]),
+        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, number), Std.ALL)),
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "clintune.cli", *words)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise _as_error(rank, failure.exitcode, failure.message) from error
+    except SignalException as error:
+        raise StoppedError(error.sigval.value) from error
+
+
+def tell_launcher(message: str, *, follows: bool = False) -> bool:
+    """Write down why this process ends, for its launcher; return whether the launcher will tell people.
+
+    What only `follows` from the end of another process is dated later, so that the launcher names the other.
+    """
+    if path := os.environ.get(_ERROR_FILE):
+        moment = int(time.time()) + 3600 * follows
+        reason = {"message": {"message": message, "extraInfo": {"timestamp": moment}}}
+        Path(path).write_text(json.dumps(reason), encoding="utf-8")
+    return _LAUNCHED in os.environ
+
+
+def lost_another(error: Exception) -> bool:
+    """Return whether an error says only that another process of the job is gone."""
+    signs = ("gloo", "nccl", "closed by peer", "connection reset", "broken pipe")
+    return num_processes() > 1 and isinstance(error, RuntimeError) and any(s in str(error).lower() for s in signs)
+
+
+def _as_error(rank: int, code: int, message: str) -> ClintuneError:
+    if code == 2:
+        return ConfigError(message)
+    if code > 128:
+        return StoppedError(code - 128)
+    if code < 0:
+        message = f"was killed by signal {-code}; go on with `clintune train --resume RUN`"
+    return TrainingError(f"process {rank}: {message}")
+
+
+def _first_node(nodes: str) -> str:
+    """Return the first host of a SLURM list such as `gpu[03-07]`."""
+    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    return listed.stdout.split()[0]

@@ -1,0 +1,116 @@
+"""Jobs of SLURM: submitted with submitit, several runs as one array; what each process does; following a job."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from clintune.core.errors import ConfigError, TrainingError
+from clintune.training.bar import step_bar
+from clintune.training.status import Status, read_status
+
+_SIGNAL = "USR1"
+_POLL_SECONDS = 2
+
+
+def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
+    """Submit a job that trains each run, several as one array; return their ids.
+
+    Raises ConfigError where SLURM or submitit is missing, or SLURM refuses the job.
+    """
+    try:
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError
+    except ImportError as error:
+        raise ConfigError("cluster=slurm needs submitit; pip install 'clintune[slurm]'") from error
+    if which("sbatch") is None:
+        raise ConfigError("cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local")
+    cluster = configs[0].cluster
+    if any(config.cluster != cluster for config in configs):
+        raise ConfigError("a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*")
+    folder = runs[0] / "logs" if len(runs) == 1 else runs[0].parent / f"{runs[0].name}-logs"
+    executor = SlurmExecutor(folder=folder.resolve(), python="python3" if cluster.container else None)
+    executor.update_parameters(**_parameters(configs[0].name, cluster))
+    try:
+        with executor.batch():
+            jobs = [executor.submit(work, str(run.resolve())) for run in runs]
+    except (FailedJobError, subprocess.CalledProcessError) as error:
+        raise ConfigError(f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*") from error
+    ids = [str(job.job_id) for job in jobs]
+    for job, run in zip(ids, runs, strict=True):
+        if read_status(run) is None:  # a job that starts at once has said more by now
+            Status(state="queued", job=job, logs=str(folder.resolve() / f"{job}_*_log.*"), pid=0).write(run)
+    return ids
+
+
+def work(run: str) -> None:
+    """Train a run in a process of its job, and end that process with clintune's exit code."""
+    from clintune.cli import main
+    from clintune.training.stop import listen
+
+    listen()  # in place of submitit's handlers, which would not let the step in hand end
+    sys.exit(main(["train", "--resume", run]))
+
+
+def follow(run: Path, job: str) -> None:
+    """Show the progress of a job until its run ends.
+
+    Raises TrainingError with the run's own error where it failed.
+    """
+    console = Console(stderr=True, highlight=False)
+    status = read_status(run)
+    with console.status(f"job {job} is queued"):
+        while status is None or status.state == "queued":
+            time.sleep(_POLL_SECONDS)
+            status = read_status(run)
+    with step_bar(run.parent.name, status.num_steps or 1, 1, shown=True) as watch:
+        while (status := read_status(run) or status).state in {"running", "queued", "preempted"}:
+            watch(status.step, {"num_steps": status.num_steps, "label": status.part})
+            time.sleep(_POLL_SECONDS)
+    if status.state == "failed":
+        raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
+
+
+def _parameters(name: str, cluster: Any) -> dict[str, Any]:
+    """Return what submitit writes into the job's script."""
+    processes = cluster.processes or max(1, cluster.gpus_per_node)
+    inside = ["--container-image", cluster.container] if cluster.container else []
+    inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []
+    # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again.
+    again = (
+        "code=$?",
+        f'if [ $code -ge 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.max_requeues} ] '
+        '&& [ "$(squeue --noheader --jobs $SLURM_JOB_ID --format %T)" = RUNNING ]; then',
+        "  scontrol requeue $SLURM_JOB_ID",
+        "fi",
+        "exit $code",
+    )
+    asked = {
+        "job_name": f"clintune-{name}",
+        "nodes": cluster.nodes,
+        "ntasks_per_node": processes,
+        "gpus_per_node": cluster.gpus_per_node or None,
+        "cpus_per_task": cluster.cpus_per_process,
+        "mem": cluster.memory,
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+        "setup": list(cluster.setup) or None,
+        "teardown": list(again),
+        "srun_args": ["--kill-on-bad-exit=1", *inside],
+        "additional_parameters": {"signal": f"{_SIGNAL}@{cluster.warn_seconds}", "requeue": True},
+    }
+    # Without a time of ours the partition's own counts, not submitit's five minutes.
+    return {key: value for key, value in asked.items() if value is not None} | {"time": cluster.time}
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else type(error).__name__)

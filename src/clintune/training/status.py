@@ -1,0 +1,127 @@
+"""How a run stands: `status.json` in its folder, written by the main process as it goes; read without torch."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from clintune.core.errors import ClintuneError, StoppedError
+from clintune.core.files import write_json
+
+FILE = "status.json"
+_WRITE_SECONDS = 5
+_SILENT_SECONDS = 900
+"""A process of another machine that wrote nothing for so long is taken for dead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """`state` is queued, running, done, failed or preempted; times are seconds since 1970; `logs` is a glob.
+
+    `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score.
+    """
+
+    state: str
+    started: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    job: str | None = None
+    logs: str | None = None
+    part: str = ""
+    step: int = 0
+    num_steps: int = 0
+    best: float | None = None
+    error: str | None = None
+
+    def write(self, run: Path) -> None:
+        """Write it to the run folder, atomically."""
+        write_json(run / FILE, asdict(self))
+
+
+def read_status(run: Path) -> Status | None:
+    """Return how a run says it stands, corrected where its process died; None where it never said."""
+    try:
+        status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if status.state == "running" and not _is_alive(status):
+        return replace(status, state="failed", error=status.error or f"its process on {status.host} died")
+    if status.state in {"queued", "preempted"} and status.job is not None and slurm_state(status.job) is None:
+        return replace(status, state="failed", error=status.error or f"job {status.job} is no longer in the queue")
+    return status
+
+
+class Report:
+    """Keeps the status of a run up to date while it runs; on processes other than the main one it is silent."""
+
+    def __init__(self, run: Path, shown: bool) -> None:
+        self.run = run
+        self.shown = shown
+        known = read_status(run)
+        self.status = Status(
+            state="running",
+            started=known.started if known and known.state != "queued" else time.time(),
+            job=job_id(),
+            logs=known.logs if known and known.logs else str(run.resolve() / "logs" / "*.log"),
+        )
+
+    def update(self, **changes: Any) -> None:
+        """Take in changes; they are written at most every few seconds, a change of state or part at once."""
+        status = replace(self.status, **changes)
+        urgent = {"state", "part"} & changes.keys() or not (self.run / FILE).exists()
+        now = time.time()
+        if self.shown and (urgent or now - self.status.updated >= _WRITE_SECONDS):
+            status = replace(status, updated=now)
+            status.write(self.run)
+        self.status = status
+
+
+@contextmanager
+def reported(run: Path, shown: bool) -> Iterator[Report]:
+    """Report a run as running inside the block, and afterwards how it ended."""
+    report = Report(run, shown)
+    report.update(state="running")
+    try:
+        yield report
+    except StoppedError:
+        report.update(state="preempted")
+        raise
+    except BaseException as error:
+        # Only our own errors are known to hold no patient data.
+        report.update(state="failed", error=str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+        raise
+    report.update(state="done")
+
+
+def job_id() -> str | None:
+    """Return the id of the SLURM job that this process is in."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def slurm_state(job: str) -> str | None:
+    """Return what SLURM says of a job that waits or runs, as PENDING; None where it knows none or is not here."""
+    if shutil.which("squeue") is None:
+        return None
+    done = subprocess.run(["squeue", "--noheader", "--jobs", job, "--format", "%T"], capture_output=True, text=True)
+    return next(iter(done.stdout.split()), None)
+
+
+def _is_alive(status: Status) -> bool:
+    if status.job is not None and shutil.which("squeue") is not None:
+        return slurm_state(status.job) is not None
+    if status.host != socket.gethostname():
+        return time.time() - status.updated < _SILENT_SECONDS
+    try:
+        return bool(psutil.Process(status.pid).create_time() <= status.updated)  # later: the number was given out again
+    except psutil.NoSuchProcess:
+        return False

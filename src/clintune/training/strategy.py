@@ -1,0 +1,139 @@
+"""How the model is spread over the processes, and the one place where the Accelerator is built."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from clintune.core.errors import ConfigError
+from clintune.model.fusion import Fusion
+from clintune.training.processes import num_processes
+
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def check_strategy(config: DictConfig) -> None:
+    """Refuse what does not go together, before anything loads; docs/performance.md has the table.
+
+    Raises ConfigError naming the keys.
+    """
+    strategy, has_gpu = config.strategy, torch.cuda.is_available()
+    sharded = strategy.kind == "fsdp2"
+    wrong = {
+        "strategy=single takes one process; use strategy=ddp or fsdp2": (
+            strategy.kind == "single" and num_processes() > 1
+        ),
+        "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with backbone.quantize=4bit": (
+            sharded and config.backbone.quantize is not None
+        ),
+        "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32": (
+            sharded and config.trainer.precision == "fp16"
+        ),
+        "strategy.cpu_offload goes with strategy=fsdp2 only": strategy.cpu_offload and not sharded,
+        "strategy.cpu_offload needs a GPU to offload from; set it to false": strategy.cpu_offload and not has_gpu,
+        "trainer.precision=fp16 needs a GPU; use bf16 or fp32": config.trainer.precision == "fp16" and not has_gpu,
+    }
+    if found := [problem for problem, is_so in wrong.items() if is_so]:
+        raise ConfigError("; and ".join(found))
+
+
+def make_accelerator(config: DictConfig) -> Accelerator:
+    """Return the Accelerator of this process, with deterministic kernels; with several processes they meet here.
+
+    Accumulation is our own: accelerate's stays at 1, or the loss would be divided twice.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    has_gpu = torch.cuda.is_available()
+    precision = config.trainer.precision
+    if precision == "auto":
+        precision = "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    # Small counts travel over gloo, so that they do not wait for the GPU; so do offloaded weights.
+    backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
+    return Accelerator(
+        mixed_precision=_PRECISIONS[precision],
+        cpu=not has_gpu,
+        gradient_accumulation_steps=1,
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if num_processes() > 1 else None,
+    )
+
+
+def local_device() -> torch.device:
+    """Return the device of this process, known before the processes meet."""
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+
+
+def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
+    """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
+    backbone: Any = model.backbone.model
+    if config.strategy.activation_checkpointing:
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.strategy.kind != "fsdp2":
+        return accelerator.prepare_model(model)  # type: ignore[no-any-return]
+    _share_out(model, accelerator, config.strategy.cpu_offload)
+    return model
+
+
+def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
+    """Shard the layers of the backbone one by one, then what is left; accelerate's own FSDP ignores CPUs silently."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
+    lower = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
+    layers = set(getattr(model.backbone.model, "_no_split_modules", None) or [])
+    for module in list(model.backbone.modules()):
+        if type(module).__name__ in layers:
+            fully_shard(
+                module,
+                mesh=mesh,
+                offload_policy=offload,
+                mp_policy=MixedPrecisionPolicy(param_dtype=lower, reduce_dtype=torch.float32),
+            )
+    idle = {p for part in model.encoders.values() if part.cacheable for p in part.parameters()}
+    fully_shard(model, mesh=mesh, offload_policy=offload, ignored_params=idle)
+    if not cpu_offload:
+        model.to(accelerator.device)  # buffers
+
+
+def gradients_meet(model: nn.Module, accelerator: Accelerator, meet: bool) -> AbstractContextManager[Any]:
+    """Return a context in whose backward pass the gradients of all processes are summed, or not yet."""
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(meet)
+        return nullcontext()
+    return nullcontext() if meet else accelerator.no_sync(model)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor gathered from all processes that hold a share of it: all of them must call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def wholes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors gathered, on the CPU and contiguous, ready to be written."""
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def share_like(value: Tensor, like: Tensor) -> Tensor:
+    """Return this process's share of a whole value, laid out as `like`; the value itself where that is whole."""
+    value = value.to(like.device)
+    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+
+
+def shares(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield each name with its share."""
+    return ((name, share_like(value, like[name])) for name, value in values.items())
