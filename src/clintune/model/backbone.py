@@ -9,11 +9,12 @@ from transformers import PreTrainedModel
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
+from clintune.packed import Layout, is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 
 
 class Backbone(nn.Module):
-    """A transformer that maps token embeddings [N, L, D] to hidden states [N, L, D].
+    """A transformer that maps the token embeddings of N sequences, one behind the other, to hidden states [M, D].
 
     `model` is the bare Hugging Face model, or the PEFT model around it; `weights` says where its weights came from
     (None for a random one).
@@ -48,17 +49,21 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return float(self.embed(rows).float().square().mean().sqrt())
 
-    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Run on embeddings [N, L, D] and mask [N, L] (true = token, padding behind); returns float32 [N, L, D].
+    def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; returns float32 [M, D].
 
-        Positions are passed explicitly, because models guess them differently when they get embeddings.
+        A family that cannot run without padding gets a padded block. Positions count from 0 in each sequence and are
+        passed explicitly, because models guess them differently when they get embeddings.
         """
-        positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        layout, embeddings = Layout(lengths), embeddings.to(self.dtype)
+        if is_packed(self.model):
+            return run_packed(self.model, layout, inputs_embeds=embeddings).float()
+        positions = torch.arange(layout.longest, device=lengths.device).expand_as(layout.mask)
         extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
         output = self.model(
-            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask.long(), return_dict=True, **extra
+            inputs_embeds=layout.pad(embeddings), attention_mask=layout.mask.long(), return_dict=True, **extra
         )
-        return output.last_hidden_state.float()  # type: ignore[no-any-return]
+        return layout.unpad(output.last_hidden_state).float()
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -80,6 +85,7 @@ def load_backbone(settings: Settings) -> Backbone:
     # A vision-language model brings its own vision tower; only its language model reads our tokens.
     model = getattr(model, "language_model", model)
     drop_unused(model, "pooler")  # the heads read the query tokens
+    pack_model(model)
     backbone = Backbone(model, weights)
     if settings.max_tokens > backbone.max_positions:
         raise ConfigError(
