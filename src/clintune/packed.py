@@ -26,7 +26,7 @@ _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen
 class Layout:
     """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
 
-    Everything that attention needs is made once for all layers: `positions` [M] count from 0 in each sequence,
+    The indexes that attention needs are made once for all layers: `positions` [M] count from 0 in each sequence,
     `starts` int32 [N + 1] bound the sequences, `mask` [N, L] is true where a padded block holds a token.
     """
 
@@ -40,7 +40,6 @@ class Layout:
         self.starts = pad(ends, (1, 0)).int()
         self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
         self._slots = rows * self.longest + self.positions
-        self._windows: dict[tuple[bool, int], Tensor] = {}
 
     def pad(self, tokens: Tensor) -> Tensor:
         """Spread tokens [M, ...] over a block [N, L, ...] with zeros behind each sequence."""
@@ -53,11 +52,9 @@ class Layout:
 
     def window(self, causal: bool, width: int) -> Tensor:
         """Return the mask [L, L] of the keys less than `width` away from a query, and where `causal` not ahead."""
-        if (causal, width) not in self._windows:
-            places = torch.arange(self.longest, device=self.mask.device)
-            ahead = places - places[:, None]
-            self._windows[causal, width] = (ahead.abs() < width) & ((ahead <= 0) if causal else True)
-        return self._windows[causal, width]
+        places = torch.arange(self.longest, device=self.mask.device)
+        ahead = places - places[:, None]
+        return (ahead.abs() < width) & ((ahead <= 0) if causal else True)
 
 
 def pack_model(model: PreTrainedModel) -> None:
@@ -104,14 +101,13 @@ def packed_attention(
     if torch.is_autocast_enabled(query.device.type):  # rotary embeddings and norms leave queries and keys in float32
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    window = sliding_window if sliding_window is not None and sliding_window < layout.longest else None
     if dropout == 0 and _takes_varlen(query):
-        attended = _attend_varlen(query, key, value, layout, causal, window, scaling)
+        attended = _attend_varlen(query, key, value, layout, causal, sliding_window, scaling)
     else:
         groups = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-        attend = _attend_padded if query.is_cuda else _attend_each
-        attended = attend(query, key, value, layout, causal, window, scaling, dropout)
+        attend = _attend_padded if query.is_cuda or torch.compiler.is_compiling() else _attend_each
+        attended = attend(query, key, value, layout, causal, sliding_window, scaling, dropout)
     return attended, None
 
 
@@ -154,9 +150,10 @@ def _attend_each(
 ) -> Tensor:
     """Attend sequence by sequence: on a CPU, where starting a kernel costs nothing, faster than any padded block."""
     parts = []
+    near = None if window is None or window >= layout.longest else layout.window(causal, window)
     for q, k, v in zip(*(torch.split(part, layout.lengths, dim=2) for part in (query, key, value)), strict=True):
         size = q.shape[2]
-        mask = None if window is None or size <= window else layout.window(causal, window)[:size, :size]
+        mask = None if near is None else near[:size, :size]
         whole = causal and mask is None
         parts.append(
             scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling)
@@ -174,7 +171,7 @@ def _attend_padded(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend in one padded block [N, H, L, E], for a GPU whose kernel for sequences does not serve."""
+    """Attend in one padded block [N, H, L, E]: where that kernel does not serve a GPU, and in compiled graphs."""
     q, k, v = (layout.pad(part[0].transpose(0, 1)).transpose(1, 2) for part in (query, key, value))
     mask = None
     if window is not None or not causal:  # padding stands behind, so that a causal query never sees it

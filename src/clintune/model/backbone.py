@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
@@ -49,6 +50,17 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return float(self.embed(rows).float().square().mean().sqrt())
 
+    def compile_layers(self) -> None:
+        """Let torch.compile compile each layer in place, for any number of tokens; names of parameters stay.
+
+        Raises ConfigError where the family marks no layers.
+        """
+        layers = [part for part in self.model.modules() if isinstance(part, GradientCheckpointingLayer)]
+        if not layers:
+            raise ConfigError("backbone.compile finds no layers in this model; leave it false")
+        for layer in layers:
+            layer.compile(dynamic=True)
+
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; returns float32 [M, D].
 
@@ -86,6 +98,8 @@ def load_backbone(settings: Settings) -> Backbone:
     model = getattr(model, "language_model", model)
     drop_unused(model, "pooler")  # the heads read the query tokens
     pack_model(model)
+    if settings.liger:
+        _use_liger(model)
     backbone = Backbone(model, weights)
     if settings.max_tokens > backbone.max_positions:
         raise ConfigError(
@@ -93,6 +107,20 @@ def load_backbone(settings: Settings) -> Backbone:
             f"{settings.source}; lower it"
         )
     return backbone
+
+
+def _use_liger(model: PreTrainedModel) -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError("backbone.liger needs a CUDA device; run on a GPU or leave it false")
+    try:
+        from liger_kernel.transformers import monkey_patch
+    except ImportError as error:
+        raise ConfigError("backbone.liger needs liger-kernel; pip install 'clintune[liger]'") from error
+    family = model.config.model_type
+    if family not in monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN:
+        raise ConfigError(f"backbone.liger has no kernels for {family}; leave it false")
+    # Its losses would replace the forward pass of a bare model by that of a language model.
+    monkey_patch._apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
 def _quantization(settings: Settings) -> Any:
