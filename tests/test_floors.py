@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "clintune"
 FLOORS = [
     {"core"},
-    {"config", "weights", "contracts"},
+    {"config", "weights", "packed", "contracts"},
     {"metrics"},
     {"cohort"},
     {"modalities"},

@@ -89,6 +89,7 @@ def load_package(folder: Path, device: str | torch.device = "cpu", trusted: Sequ
     _check_targets(folder, about["composition"], ("clintune.modalities", "clintune.tasks", *trusted))
     config = OmegaConf.merge(OmegaConf.structured(Config), about["composition"])
     assert isinstance(config, DictConfig)
+    config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
     tasks = make_tasks(config)
     for name, task in tasks.items():
         task.load_state(about["tasks"][name]["state"])

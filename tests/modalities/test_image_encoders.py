@@ -3,6 +3,7 @@ import timm
 import torch
 from PIL import Image
 from skimage import data
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -13,7 +14,14 @@ from transformers import (
 
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.modalities.image_encoders import TimmEncoder, load_efficientnet_lite0, make_image_encoder
+from clintune.modalities.image_encoders import (
+    ImageEncoder,
+    Preprocessing,
+    TimmEncoder,
+    fold_norms,
+    load_efficientnet_lite0,
+    make_image_encoder,
+)
 from clintune.modalities.imaging import Imaging
 from clintune.weights import resolve
 
@@ -190,3 +198,61 @@ def test_the_processor_s_interpolation_is_kept(tmp_path):
     ViTImageProcessor(size={"height": 32, "width": 32}, resample=3).save_pretrained(tmp_path)
     assert AutoImageProcessor.from_pretrained(tmp_path).resample == 3
     assert make_image_encoder(resolve(str(tmp_path)), None).preprocessing.interpolation == "bicubic"
+
+
+def with_statistics(encoder):
+    """Give batch norms statistics as after training, so that folding them does something."""
+    draw = torch.Generator().manual_seed(0)
+    for norm in norms(encoder):
+        norm.running_mean.normal_(generator=draw)
+        norm.running_var.uniform_(0.5, 2, generator=draw)
+        norm.weight.data.uniform_(0.5, 2, generator=draw)
+        norm.bias.data.normal_(generator=draw)
+    return encoder.eval()
+
+
+def norms(encoder):
+    return [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "test_efficientnet", "resnet"])
+def test_folded_batch_norms_give_the_same_embeddings(name):
+    if name == "efficientnet_lite0":
+        encoder = make_image_encoder(resolve("bundled:efficientnet_lite0"), 64).eval()
+    elif name == "resnet":
+        encoder = with_statistics(make_image_encoder({"model_type": "resnet", **FAMILIES["resnet"]}, None))
+    else:
+        encoder = with_statistics(make_image_encoder({"architecture": name}, 32))
+    folded = fold_norms(encoder)
+    assert norms(encoder)
+    assert not norms(folded)
+    for before, after in zip(run(encoder, images(64)), run(folded, images(64)), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-4 * float(before.abs().max()), rtol=1e-4)
+
+
+class Misordered(ImageEncoder):
+    """Runs its batch norm before the convolution that stands before it."""
+
+    def __init__(self):
+        super().__init__(Preprocessing(size=8))
+        self.convolution = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, pixels):
+        features = self.convolution(self.norm(pixels))
+        return features.mean((2, 3)), features
+
+
+def test_encoders_that_cannot_be_folded_stay_as_they_are():
+    for encoder in (
+        make_image_encoder({"architecture": "test_vit", **TIMM["test_vit"]}, 32),
+        with_statistics(Misordered()),
+    ):
+        assert fold_norms(encoder) is encoder
+
+
+@pytest.mark.parametrize("mode", ["frozen", "lora", "full"])
+def test_only_a_frozen_encoder_is_folded(mode):
+    imaging = Imaging(source="bundled:efficientnet_lite0", size=64, mode=mode)
+    imaging.build({})
+    assert bool(norms(imaging.encoder)) == (mode != "frozen")

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from clintune.config.schema import Adapter
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
 from clintune.modalities.notes import NativeNotes, Notes
+from clintune.model.adapters import adapt_encoder
 from clintune.weights import resolve
 
 ITEM = Item(hours=3.0, code="NOTE", where="notes.parquet row 1", text="")
@@ -79,6 +81,31 @@ def test_cls_pooling_takes_the_first_token(minilm):
         expected = cls.encoder(**tensors).last_hidden_state[:, 0]
         torch.testing.assert_close(cls.encode(tensors)[:, 0], expected)
         assert not torch.allclose(minilm.encode(tensors)[:, 0], expected)
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pooling):
+    torch.manual_seed(0)
+    notes = build(
+        source="random", config=MODERN, tokenizer="bundled:minilm", mode=mode, pooling=pooling, chunk_tokens=24
+    )
+    adapt_encoder(notes.encoder, mode, Adapter(r=2), "mode")
+    for name, parameter in notes.encoder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    pieces = [notes.prepare(replace(ITEM, text=text)) for text in ("Fever.", "No cough. " * 9, "Pain since Monday.")]
+
+    def run():
+        notes.zero_grad()
+        tokens = notes.encode(collate_pieces(pieces))
+        (tokens * torch.arange(tokens.shape[-1]) / tokens.shape[-1]).sum().backward()
+        return tokens.detach(), [p.grad.clone() for p in notes.parameters() if p.grad is not None]
+
+    found = run()
+    notes.encoder.set_attn_implementation("sdpa")
+    torch.testing.assert_close(found, run(), atol=1e-5, rtol=1e-4)
+    assert found[1]
 
 
 @settings(max_examples=40, deadline=None)

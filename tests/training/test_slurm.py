@@ -1,4 +1,4 @@
-"""A real SLURM (scripts/local_slurm): jobs of two nodes that are requeued, signalled and killed end as one left alone."""
+"""A real SLURM (scripts/local_slurm): jobs that are requeued, signalled and killed end as one left alone."""
 
 import json
 import os

@@ -72,6 +72,10 @@ class Backbone:
     """`4bit` loads the frozen base with bitsandbytes (CUDA)."""
     max_tokens: int = bounded(512, 1)
     """Budget of tokens a sample, all modalities together."""
+    compile: bool = False
+    """Whether torch.compile compiles its layers: minutes at the start, faster steps after."""
+    liger: bool = False
+    """Whether Liger's Triton kernels replace its norms, rotary embeddings and MLPs (CUDA)."""
 
 
 @dataclass

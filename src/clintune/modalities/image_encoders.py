@@ -3,10 +3,12 @@
 Each answers with a pooled embedding and a map of region embeddings, and knows how its images are to be prepared.
 """
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ import timm
 import torch
 from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models._hub import load_model_config_from_path
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import AutoImageProcessor, PreTrainedModel
 
 from clintune.core.errors import ConfigError, WeightsError
@@ -143,6 +147,34 @@ class SmallCNN(ImageEncoder):
         return features.mean((2, 3)), features
 
 
+def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
+    """Return an encoder that will never train with batch norms folded into the convolutions before them.
+
+    With channels last beside it that nearly doubles the speed on a CPU. The encoder comes back unchanged where no
+    batch norm stands behind a convolution, or where the two do not run in the order they stand in, as outputs show.
+    """
+    folded = copy.deepcopy(encoder.eval())
+    pairs = [
+        (parent, before, after)
+        for parent in folded.modules()
+        for before, after in pairwise(parent.named_children())
+        if _is_foldable(before[1], after[1])
+    ]
+    if not pairs:
+        return encoder
+    for parent, (name, convolution), (norm_name, norm) in pairs:
+        parent.add_module(name, fuse_conv_bn_eval(convolution, norm))  # type: ignore[type-var,arg-type]
+        rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+        parent.add_module(norm_name, rest)
+    folded.to(memory_format=torch.channels_last)
+    size = encoder.preprocessing.size
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        outputs = zip(encoder(images), folded(images), strict=True)
+    same = all(bool((before - after).abs().max() <= 1e-4 * before.abs().max()) for before, after in outputs)
+    return folded if same else encoder
+
+
 def load_efficientnet_lite0(path: Path) -> Any:
     """Load the bundled EfficientNet-Lite0 with its ImageNet classifier into timm's model.
 
@@ -183,6 +215,15 @@ def _small_cnn(config: Mapping[str, Any], size: int | None) -> SmallCNN:
     if set(config) != {"architecture", "widths"} or size is None:
         raise ConfigError("config of architecture cnn takes `widths`, a list of channels, and `size` must be set")
     return SmallCNN(list(config["widths"]), Preprocessing(size=size))
+
+
+def _is_foldable(before: nn.Module, after: nn.Module) -> bool:
+    return (
+        isinstance(before, nn.Conv2d)
+        and isinstance(after, nn.BatchNorm2d)
+        and after.track_running_stats
+        and before.out_channels == after.num_features
+    )
 
 
 def _is_timm(folder: Path) -> bool:

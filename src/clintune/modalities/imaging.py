@@ -18,7 +18,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed, generator
 from clintune.modalities.base import Modality, Mode, claimed
-from clintune.modalities.image_encoders import ImageEncoder, make_image_encoder
+from clintune.modalities.image_encoders import ImageEncoder, fold_norms, make_image_encoder
 from clintune.modalities.images import read_bytes, read_image
 from clintune.weights import ResolvedWeights, resolve_or_random
 
@@ -65,6 +65,8 @@ class Imaging(Modality):
         """Load or make the encoder and learn from it the width of its tokens."""
         weights = resolve_or_random(**self.weights)
         self.encoder: ImageEncoder = make_image_encoder(weights, self.size)
+        if isinstance(weights, ResolvedWeights) and self.mode == "frozen":  # a package holds random ones as they are
+            self.encoder = fold_norms(self.encoder)
         self.encoder.requires_grad_(self.mode == "full")
         self.preprocessing = self.encoder.preprocessing
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}

@@ -18,6 +18,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode, claimed
+from clintune.packed import Layout, is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
@@ -67,6 +68,7 @@ class Notes(Modality):
         model = load_transformer(weights)
         self.encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
         drop_unused(self.encoder, "pooler")
+        pack_model(self.encoder)
         self.encoder.requires_grad_(self.mode == "full")
         self.width = model.config.hidden_size
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
@@ -94,11 +96,18 @@ class Notes(Modality):
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode chunks to one token each, [P, 1, W]."""
         mask = tensors["attention_mask"]
-        hidden: Tensor = self.encoder(input_ids=tensors["input_ids"], attention_mask=mask).last_hidden_state
+        hidden = self._hidden(tensors["input_ids"], mask)
         if self.pooling == "cls":
             return hidden[:, :1]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        weights = mask[:, : hidden.shape[1], None].to(hidden.dtype)
         return ((hidden * weights).sum(1) / weights.sum(1)).unsqueeze(1)
+
+    def _hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the encoder's hidden states [P, L, W] of ids [P, L], without computing padding where that goes."""
+        if not is_packed(self.encoder):
+            return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+        layout = Layout(mask.sum(1))
+        return layout.pad(run_packed(self.encoder, layout, input_ids=layout.unpad(ids[:, : layout.longest])))
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
+from clintune.packed import Layout, is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 
 
 class Backbone(nn.Module):
-    """A transformer that maps token embeddings [N, L, D] to hidden states [N, L, D].
+    """A transformer that maps the token embeddings of N sequences, one behind the other, to hidden states [M, D].
 
     `model` is the bare Hugging Face model, or the PEFT model around it; `weights` says where its weights came from
     (None for a random one).
@@ -48,17 +50,32 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return float(self.embed(rows).float().square().mean().sqrt())
 
-    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Run on embeddings [N, L, D] and mask [N, L] (true = token, padding behind); returns float32 [N, L, D].
+    def compile_layers(self) -> None:
+        """Let torch.compile compile each layer in place, for any number of tokens; names of parameters stay.
 
-        Positions are passed explicitly, because models guess them differently when they get embeddings.
+        Raises ConfigError where the family marks no layers.
         """
-        positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        layers = [part for part in self.model.modules() if isinstance(part, GradientCheckpointingLayer)]
+        if not layers:
+            raise ConfigError("backbone.compile finds no layers in this model; leave it false")
+        for layer in layers:
+            layer.compile(dynamic=True)
+
+    def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; returns float32 [M, D].
+
+        A family that cannot run without padding gets a padded block. Positions count from 0 in each sequence and are
+        passed explicitly, because models guess them differently when they get embeddings.
+        """
+        layout, embeddings = Layout(lengths), embeddings.to(self.dtype)
+        if is_packed(self.model):
+            return run_packed(self.model, layout, inputs_embeds=embeddings).float()
+        positions = torch.arange(layout.longest, device=lengths.device).expand_as(layout.mask)
         extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
         output = self.model(
-            inputs_embeds=embeddings.to(self.dtype), attention_mask=mask.long(), return_dict=True, **extra
+            inputs_embeds=layout.pad(embeddings), attention_mask=layout.mask.long(), return_dict=True, **extra
         )
-        return output.last_hidden_state.float()  # type: ignore[no-any-return]
+        return layout.unpad(output.last_hidden_state).float()
 
 
 def load_backbone(settings: Settings) -> Backbone:
@@ -80,6 +97,9 @@ def load_backbone(settings: Settings) -> Backbone:
     # A vision-language model brings its own vision tower; only its language model reads our tokens.
     model = getattr(model, "language_model", model)
     drop_unused(model, "pooler")  # the heads read the query tokens
+    pack_model(model)
+    if settings.liger:
+        _use_liger(model)
     backbone = Backbone(model, weights)
     if settings.max_tokens > backbone.max_positions:
         raise ConfigError(
@@ -87,6 +107,20 @@ def load_backbone(settings: Settings) -> Backbone:
             f"{settings.source}; lower it"
         )
     return backbone
+
+
+def _use_liger(model: PreTrainedModel) -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError("backbone.liger needs a CUDA device; run on a GPU or leave it false")
+    try:
+        from liger_kernel.transformers import monkey_patch
+    except ImportError as error:
+        raise ConfigError("backbone.liger needs liger-kernel; pip install 'clintune[liger]'") from error
+    family = model.config.model_type
+    if family not in monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN:
+        raise ConfigError(f"backbone.liger has no kernels for {family}; leave it false")
+    # Its losses would replace the forward pass of a bare model by that of a language model.
+    monkey_patch._apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
 
 
 def _quantization(settings: Settings) -> Any:

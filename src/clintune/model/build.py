@@ -59,6 +59,8 @@ def build_model(
                 adapt_encoder(encoder, modality.mode, config.adapter, f"modalities.{name}.mode")
         backbone = load_backbone(config.backbone)
         adapt_backbone(backbone, config.adapter)
+        if config.backbone.compile:
+            backbone.compile_layers()
         return Fusion(
             modalities,
             backbone,

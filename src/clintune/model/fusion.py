@@ -1,6 +1,6 @@
 """From pieces of all modalities to one output a task: encode, project, put in time order, run, read the queries.
 
-Shapes: N samples, M tokens, L longest sample with its queries, W encoder width, D backbone width, Q tasks, O outputs.
+Shapes: N samples, M tokens, W encoder width, D backbone width, Q tasks, O outputs.
 """
 
 import math
@@ -106,11 +106,12 @@ class Fusion(nn.Module):
 
     def _run(self, tokens: list[Tokens], num_samples: int) -> Tensor:
         """Return the hidden states [N, Q, D] of the query tokens."""
-        embeddings, mask, length = pack(tokens, self.queries, num_samples, self.max_tokens)
-        hidden = self.backbone(embeddings, mask)
-        slots = length[:, None] + torch.arange(len(self.queries), device=length.device)
-        queries: Tensor = hidden.gather(1, slots[..., None].expand(-1, -1, hidden.shape[-1]))
-        return queries
+        embeddings, lengths = pack(tokens, self.queries, num_samples, self.max_tokens)
+        hidden: Tensor = self.backbone(embeddings, lengths)
+        num_queries = len(self.queries)
+        first = lengths.cumsum(0) - num_queries
+        places = first[:, None] + torch.arange(num_queries, device=lengths.device)
+        return hidden.index_select(0, places.flatten()).view(*places.shape, -1)
 
     def _unused(self, present: set[str]) -> Tensor:
         """Return a zero that depends on every trainable part without data here, so that DDP finds each in the graph."""
@@ -249,34 +250,20 @@ def pool(embeddings: Tensor, owner: Tensor, num_samples: int, scaled: bool) -> T
     return sums / counts[:, None]
 
 
-def pack(tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Put each sample's tokens in time order, oldest first, then its queries, then padding.
+def pack(tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Put each sample's tokens in time order, oldest first, then its queries, and the samples one behind the other.
 
-    Returns embeddings [N, L, D], mask [N, L] and the number of tokens before the queries [N]. Over `max_tokens`
-    (queries included) the oldest tokens are dropped.
+    Returns embeddings [M, D] and the lengths of the samples [N], queries included. Over `max_tokens` the oldest tokens
+    are dropped.
     """
-    num_queries, width = queries.shape
-    if tokens:
-        embeddings = torch.cat([part.embeddings for part in tokens])
-        owner = torch.cat([part.owner for part in tokens])
-        hours = torch.cat([part.hours for part in tokens])
-    else:
-        embeddings, hours = queries.new_zeros(0, width), queries.new_zeros(0)
-        owner = torch.zeros(0, dtype=torch.long, device=queries.device)
+    num_queries, device = len(queries), queries.device
+    embeddings = torch.cat([*(part.embeddings for part in tokens), queries.repeat(num_samples, 1)])
+    samples = torch.arange(num_samples, device=device).repeat_interleave(num_queries)
+    owner = torch.cat([*(part.owner for part in tokens), samples])
+    behind = torch.full(samples.shape, -1.0, device=device)  # hours before the prediction are never negative
+    hours = torch.cat([*(part.hours for part in tokens), behind])
     order = torch.argsort(hours, descending=True, stable=True)
     order = order[torch.argsort(owner[order], stable=True)]
-    embeddings, owner = embeddings[order], owner[order]
     count = torch.bincount(owner, minlength=num_samples)
-    first = count.cumsum(0) - count
-    excess = (count - (max_tokens - num_queries)).clamp(min=0)
-    slot = torch.arange(len(owner), device=owner.device) - first[owner] - excess[owner]
-    kept = slot >= 0
-    length = count - excess
-    longest = int(length.max()) + num_queries
-    packed = queries.new_zeros(num_samples, longest, width)
-    packed = packed.index_put((owner[kept], slot[kept]), embeddings[kept].to(packed.dtype))
-    rows = torch.arange(num_samples, device=owner.device)[:, None]
-    columns = length[:, None] + torch.arange(num_queries, device=owner.device)
-    packed = packed.index_put((rows, columns), queries.expand(num_samples, -1, -1))
-    mask = torch.arange(longest, device=owner.device) < (length + num_queries)[:, None]
-    return packed, mask, length
+    following = count.cumsum(0)[owner[order]] - 1 - torch.arange(len(order), device=device)
+    return embeddings.index_select(0, order[following < max_tokens]), count.clamp(max=max_tokens)
