@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
+from clintune.cohort.mirror import with_media
 from clintune.cohort.samples import Samples
 from clintune.config.parts import make_parts
 from clintune.core.errors import DataError
@@ -37,7 +38,7 @@ def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: N
                 f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows "
                 "of the cohort it claims"
             )
-    return {name: modality.fit(samples.items(name, rows)) for name, modality in modalities.items()}
+    return {name: modality.fit(with_media(samples.items(name, rows))) for name, modality in modalities.items()}
 
 
 def build_model(
