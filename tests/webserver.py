@@ -11,14 +11,16 @@ from urllib.parse import unquote
 
 
 class WebServer:
-    """`gets` counts the GETs of each path; `status` maps paths to the error they answer with.
+    """`gets` counts how often each path was sent; `status` maps paths to the error they answer with.
 
-    Of a path in `stalled`, half is sent; then `half_sent` is set and the rest never comes.
+    `headers` are those of the last request, `pages` are sent in place of listings. Of a path in `stalled`, half is sent;
+    then `half_sent` is set and the rest never comes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.gets: Counter[str] = Counter()
         self.status: dict[str, int] = {}
+        self.headers: dict[str, str] = {}
         self.stalled: set[str] = set()
         self.pages: dict[str, str] = {}
         self.half_sent = threading.Event()
@@ -39,7 +41,7 @@ class WebServer:
             self._server.server_close()
 
     def files(self) -> Counter[str]:
-        """Return the GETs of files, without listings."""
+        """Return how often each file was sent, without listings."""
         return Counter({path: count for path, count in self.gets.items() if "." in path})
 
 
@@ -56,7 +58,6 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         path = unquote(self.path)
-        self.web.gets[path] += 1
         if self._fail():
             return
         if path in self.web.pages:
@@ -84,6 +85,12 @@ class _Handler(SimpleHTTPRequestHandler):
         if status is not None:
             self.send_error(status)
         return status is not None
+
+    def send_response(self, code, message=None):
+        self.web.headers = dict(self.headers)
+        if self.command == "GET" and code == 200:
+            self.web.gets[unquote(self.path)] += 1
+        super().send_response(code, message)
 
     def log_message(self, *words):
         pass

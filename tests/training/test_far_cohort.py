@@ -5,7 +5,6 @@ from pathlib import Path
 
 import fsspec
 import polars as pl
-import pytest
 
 from clintune.cli import main
 from conftest import evaluate, train, weights
@@ -34,7 +33,7 @@ def test_a_run_from_a_web_server_repeats_that_from_disk_and_notices_a_changed_ta
 def test_a_run_from_object_storage_repeats_that_from_disk(recipe, quickstart, tmp_path):
     memory = fsspec.filesystem("memory")
     memory.put(f"{quickstart}/", "/bucket/tiny", recursive=True)
-    words = ["trainer.max_steps=2", "cv=2"]
+    words = ["trainer.max_steps=2", "trainer.metric=loss", "cv=2"]
     here, there = (
         train(recipe(root), f"data.cache={tmp_path / name}", *words)
         for name, root in (("cache", quickstart), ("other", "memory://bucket/tiny"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
@@ -31,7 +32,8 @@ def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()
     key = f"cohorts.{name}.root"
     if cohort.source is not None:
         raise ConfigError(f"{key}: a `source` cannot write to {redact(cohort.root)}; name a local folder, or drop it")
-    return open_mirror(key, cohort.root, cohort.storage or {}, cache, beside)
+    storage: Any = OmegaConf.to_container(OmegaConf.create(cohort.storage or {}), resolve=True)
+    return open_mirror(key, cohort.root, storage, cache, beside)
 
 
 def ensure_cohort(name: str, cohort: Cohort) -> Path:

@@ -59,13 +59,17 @@ def _secrets(config: dict[str, Any]) -> Iterator[str]:
         where = f"cohorts.{name}"
         if is_remote(str(cohort["root"])) and has_secret(cohort["root"]):
             yield f"'{where}.root' holds a password or a query; write {redact(cohort['root'])} and {_INSTEAD}"
-        for key in _secret_keys(cohort["storage"]):
+        storage = cohort["storage"] or {}
+        if not isinstance(storage, dict):
+            yield f"'{where}.storage' is {storage!r}; give a mapping, as {{endpoint_url: https://minio.example}}"
+            continue
+        for key in _secret_keys(storage):
             yield f"'{where}.storage.{key}' looks like a secret, which would be kept in recipe.yaml; {_INSTEAD}"
 
 
-def _secret_keys(storage: Any) -> Iterator[str]:
+def _secret_keys(storage: dict[str, Any]) -> Iterator[str]:
     """Yield the keys, however deep, whose name or value may be a secret."""
-    for key, value in (storage or {}).items():
+    for key, value in storage.items():
         if isinstance(value, dict):
             yield from (f"{key}.{inner}" for inner in _secret_keys(value))
         named = _SECRET.search(str(key)) and not (value is None or isinstance(value, bool) or value == "anon")

@@ -36,8 +36,8 @@ class Cohort:
 
     root: str = MISSING
     """A folder, or a URL that fsspec reads (s3://bucket/cohort, https://host/cohort), copied to `data.cache`."""
-    storage: dict[str, Any] | None = None
-    """What fsspec's file system of the URL takes beside the environment, as `endpoint_url`; secrets are refused."""
+    storage: Any = None
+    """Mapping of what fsspec is told of the URL beside the environment, as `endpoint_url`; secrets are refused."""
     source: Any = None
     """A `_target_` that writes the cohort to `root` when it is missing or its settings changed: importer, generator."""
     splits: Splits = field(default_factory=Splits)

@@ -208,9 +208,7 @@ class Remote:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return "the disk of data.cache is full; free some of it, or name another folder"
         if isinstance(error, PermissionError) or status in _DENIED or re.search("Credential|Auth", kind):
-            return (
-                f"access is denied; set credentials where {scheme} looks for them: its environment or files"
-            )
+            return f"access is denied; set credentials where {scheme} looks for them: its environment or files"
         if isinstance(error, FileNotFoundError) and _is_gone(error):
             return "a file changed or vanished while it was read; try again when nobody writes there"
         return f"cannot be read ({kind}); check URL, `storage` and network, then try again: what was fetched is kept"
