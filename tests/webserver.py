@@ -13,7 +13,7 @@ from urllib.parse import unquote
 class WebServer:
     """`gets` counts how often each path was sent; `status` maps paths to the error they answer with.
 
-    `headers` are those of the last request, `pages` are sent in place of listings. Of a path in `stalled`, half is sent;
+    `headers` are those of the last request, `pages` stand in for listings. Of a path in `stalled`, half is sent;
     then `half_sent` is set and the rest never comes.
     """
 
