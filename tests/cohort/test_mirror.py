@@ -8,11 +8,10 @@ import sys
 import pytest
 
 from clintune.cohort import mirror
-from clintune.cohort.mirror import open_mirror, with_media
+from clintune.cohort.mirror import fetch_media, open_mirror
 from clintune.cohort.source import open_root
 from clintune.config.compose import compose_recipe
 from clintune.config.schema import Cohort
-from clintune.contracts import Item
 from clintune.core.errors import ClintuneError, ConfigError, DataError
 from webserver import WebServer
 
@@ -54,7 +53,7 @@ def fetched(web, tmp_path):
 
 
 def read(folder, names):
-    list(with_media(Item(hours=0, code="", where="", path=folder / name) for name in names))
+    fetch_media(folder / name for name in names)
     return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 

@@ -1,7 +1,6 @@
 """A cohort behind a URL trains what the same cohort on disk does."""
 
 import os
-from pathlib import Path
 
 import fsspec
 import polars as pl
@@ -12,10 +11,11 @@ from webserver import WebServer
 
 
 def test_a_run_from_a_web_server_repeats_that_from_disk_and_notices_a_changed_table(recipe, cohort, tmp_path, capsys):
-    here = train(recipe(cohort), f"data.cache={tmp_path / 'cache'}")
+    steps = "trainer.max_steps=2"
+    here = train(recipe(cohort), f"data.cache={tmp_path / 'cache'}", steps)
     with WebServer(cohort.parent).running() as web:
         far = f"{web.url}/{cohort.name}"
-        there = train(recipe(far), f"data.cache={tmp_path / 'other'}")
+        there = train(recipe(far), f"data.cache={tmp_path / 'other'}", steps)
         assert weights(there) == weights(here)
         evaluate(there)
         assert set(web.files().values()) == {1}
@@ -33,18 +33,10 @@ def test_a_run_from_a_web_server_repeats_that_from_disk_and_notices_a_changed_ta
 def test_a_run_from_object_storage_repeats_that_from_disk(recipe, quickstart, tmp_path):
     memory = fsspec.filesystem("memory")
     memory.put(f"{quickstart}/", "/bucket/tiny", recursive=True)
-    words = ["trainer.max_steps=2", "trainer.metric=loss", "cv=2"]
+    words = ["trainer.max_steps=1"]
     here, there = (
         train(recipe(root), f"data.cache={tmp_path / name}", *words)
         for name, root in (("cache", quickstart), ("other", "memory://bucket/tiny"))
     )
     memory.rm("/bucket", recursive=True)
-    for fold in ("0-0", "0-1"):
-        one, two = (run / "folds" / fold / "package" for run in (here, there))
-        assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files(one, "*.safetensors"))
-
-
-def files(folder: Path, pattern: str):
-    found = [path.name for path in folder.glob(pattern)]
-    assert found
-    return found
+    assert weights(there) == weights(here)

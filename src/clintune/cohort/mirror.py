@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,14 +18,12 @@ from datasets.utils import tqdm
 from filelock import FileLock
 from meds.schema import data_subdirectory
 
-from clintune.contracts import Item
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
 from clintune.core.remote import Remote, Version, is_remote, redact
 
 _ABOUT = "remote.json"
 _SUFFIX = ".mirror"
-_AHEAD = 256
 
 
 def local_root(root: str, cache: Path) -> Path:
@@ -53,21 +50,18 @@ def open_mirror(key: str, url: str, storage: Mapping[str, Any], cache: Path, bes
     return folder
 
 
-def with_media(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items, with the media files of remote cohorts fetched some way ahead, many at once.
+def fetch_media(paths: Iterable[Path | None]) -> None:
+    """Make media files of remote cohorts be here as they are there, fetching many at once; others stay as they are.
 
-    A file that is not there remotely is not there locally either. Raises DataError where the remote cannot be reached.
+    A file that is not there remotely is not here afterwards. Raises DataError where the remote cannot be reached.
     """
-    items = iter(items)
-    while block := list(islice(items, _AHEAD)):
-        wanted: dict[Path, list[str]] = {}
-        for item in block:
-            folder = None if item.path is None else _folder_of(item.path.parent)
-            if item.path is not None and folder is not None:
-                wanted.setdefault(folder, []).append(item.path.relative_to(folder).as_posix())
-        for folder, paths in wanted.items():
-            _mirror(folder, os.getpid()).update_media(paths)
-        yield from block
+    wanted: dict[Path, set[str]] = {}
+    for path in paths:
+        folder = None if path is None else _folder_of(path.parent)
+        if path is not None and folder is not None:
+            wanted.setdefault(folder, set()).add(path.relative_to(folder).as_posix())
+    for folder, names in wanted.items():
+        _mirror(folder, os.getpid()).update_media(names)
 
 
 class Mirror:
@@ -94,14 +88,14 @@ class Mirror:
             versions = self._versions(names, entries)
             for path in {*self._tables(), *names} - versions.keys():
                 self._drop(path)
-            self._fetch(versions, scratch, shown=True)
+            self._fetch(versions, scratch)
 
-    def update_media(self, paths: Iterable[str]) -> None:
+    def update_media(self, paths: set[str]) -> None:
         """Fetch the media files that are missing or changed, delete those that are gone; each is checked once.
 
         The header of a WFDB record brings the files beside it that share its name.
         """
-        new = {path for path in paths if path not in self._checked}
+        new = paths - self._checked
         headers = {path for path in new if path.endswith(".hea")}
         # One listing tells the versions of many files, but for the web, where each must be asked for.
         self._list({_parent(path) for path in (headers if self.remote.is_web else new)})
@@ -115,7 +109,7 @@ class Mirror:
             self._drop(path)
         if not all(version.is_at(self.folder / path) for path, version in versions.items()):
             with self._locked() as scratch:
-                self._fetch(versions, scratch, shown=False)
+                self._fetch(versions, scratch)
         self._checked |= new
 
     def _list(self, folders: set[str]) -> None:
@@ -127,10 +121,10 @@ class Mirror:
         found = self.remote.parallel(lambda path: self.remote.version(path, entries.get(path)), paths)
         return {path: version for path, version in zip(paths, found, strict=True) if version is not None}
 
-    def _fetch(self, versions: Mapping[str, Version], scratch: Path, *, shown: bool) -> None:
+    def _fetch(self, versions: Mapping[str, Version], scratch: Path) -> None:
         """Fetch the files that are not here in their versions; the lock is held."""
         missing = [path for path, version in versions.items() if not version.is_at(self.folder / path)]
-        with tqdm(total=len(missing), desc="fetch", unit="file", disable=None if shown and missing else True) as bar:
+        with tqdm(total=len(missing), desc="fetch", unit="file", disable=None if missing else True) as bar:
             self.remote.parallel(
                 lambda path: self.remote.fetch(versions[path], self.folder / path, scratch), missing, bar.update
             )
