@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
+from clintune.cohort.mirror import local_root
 from clintune.cohort.shards import CODE, NUMBER, ROW, SUBJECT, TEXT, TIME, find_shards
 from clintune.contracts import Item, Sample
 from clintune.core.errors import DataError
@@ -84,7 +85,7 @@ class SampleIndex:
 
         Raises DataError for data or labels that break the contract. Two processes do not build one index twice.
         """
-        root = Path(cohort.root).expanduser().resolve()
+        root = local_root(cohort.root, cache)
         if not root.is_dir():
             raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
         claims = {key: Claim(modality.claims(), modality.media_column) for key, modality in modalities.items()}

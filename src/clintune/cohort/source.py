@@ -1,21 +1,39 @@
-"""Where a cohort on disk comes from: an importer or generator that its config names as `source`."""
+"""Where a cohort comes from: a folder, a URL, or an importer or generator that its config names as `source`."""
 
 import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
-from clintune.core.errors import DataError
+from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, stamp, value_sha256, write_json
+from clintune.core.remote import is_remote, redact
 
 STAMP_FILE = ".source.json"
+
+
+def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()) -> Path:
+    """Return the local folder of a cohort: written by its `source`, fetched from its URL below `cache`, or just there.
+
+    `beside` names tables that are read beside the cohort's own, relative to its root. Raises ConfigError for a URL with
+    a source, DataError as `ensure_cohort` and `open_mirror` do.
+    """
+    if not is_remote(cohort.root):
+        return ensure_cohort(name, cohort)
+    key = f"cohorts.{name}.root"
+    if cohort.source is not None:
+        raise ConfigError(f"{key}: a `source` cannot write to {redact(cohort.root)}; name a local folder, or drop it")
+    storage: Any = OmegaConf.to_container(OmegaConf.create(cohort.storage or {}), resolve=True)
+    return open_mirror(key, cohort.root, storage, cache, beside)
 
 
 def ensure_cohort(name: str, cohort: Cohort) -> Path:

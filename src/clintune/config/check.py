@@ -1,5 +1,6 @@
 """Check a composed config: every key is known, every needed one is given, every value fits. No torch here."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from math import inf
@@ -11,9 +12,12 @@ from clintune.config.schema import Config
 from clintune.config.signature import parameters
 from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
+from clintune.core.remote import has_secret, is_remote, redact
 
 PARTS = ("modalities", "tasks")
 """Sections whose entries must each name a class with `_target_`."""
+_SECRET = re.compile("key|secret|token|passw|pwd|credential|connection_string|auth", re.IGNORECASE)
+_INSTEAD = "set it in the environment (AWS_ACCESS_KEY_ID and such) or the protocol's own file (~/.aws, ~/.netrc)"
 RUNTIME = frozenset({"root", "folder", "name", "settings"})
 """Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
 
@@ -21,7 +25,7 @@ RUNTIME = frozenset({"root", "folder", "name", "settings"})
 def check_config(config: DictConfig, where: str) -> None:
     """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every misfit value."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    problems = [*_missing(plain), *_parts(plain), *_targets(plain), *_values(Config, plain)]
+    problems = [*_missing(plain), *_parts(plain), *_secrets(plain), *_targets(plain), *_values(Config, plain)]
     if problems:
         raise ConfigError(f"{where}: " + "; and ".join(problems))
 
@@ -47,6 +51,30 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
                 yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
     if not config["cohorts"]:
         yield "'cohorts' is empty; choose at least one"
+
+
+def _secrets(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what may be a secret of a cohort's storage: recipes are kept in run folders and shown."""
+    for name, cohort in config["cohorts"].items():
+        where = f"cohorts.{name}"
+        if is_remote(str(cohort["root"])) and has_secret(cohort["root"]):
+            yield f"'{where}.root' holds a password or a query; write {redact(cohort['root'])} and {_INSTEAD}"
+        storage = cohort["storage"] or {}
+        if not isinstance(storage, dict):
+            yield f"'{where}.storage' is {storage!r}; give a mapping, as {{endpoint_url: https://minio.example}}"
+            continue
+        for key in _secret_keys(storage):
+            yield f"'{where}.storage.{key}' looks like a secret, which would be kept in recipe.yaml; {_INSTEAD}"
+
+
+def _secret_keys(storage: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys, however deep, whose name or value may be a secret."""
+    for key, value in storage.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in _secret_keys(value))
+        named = _SECRET.search(str(key)) and not (value is None or isinstance(value, bool) or value == "anon")
+        if named or (isinstance(value, str) and is_remote(value) and has_secret(value)):
+            yield str(key)
 
 
 def _targets(node: Any, path: str = "") -> Iterator[str]:

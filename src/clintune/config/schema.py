@@ -32,9 +32,12 @@ class Splits:
 
 @dataclass
 class Cohort:
-    """One MEDS cohort on disk, with media columns."""
+    """One MEDS cohort with media columns."""
 
     root: str = MISSING
+    """A folder, or a URL that fsspec reads (s3://bucket/cohort, https://host/cohort), copied to `data.cache`."""
+    storage: Any = None
+    """Mapping of what fsspec is told of the URL beside the environment, as `endpoint_url`; secrets are refused."""
     source: Any = None
     """A `_target_` that writes the cohort to `root` when it is missing or its settings changed: importer, generator."""
     splits: Splits = field(default_factory=Splits)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
+from clintune.cohort.mirror import fetch_media
 from clintune.cohort.samples import Samples
 from clintune.config.parts import make_parts
 from clintune.core.errors import DataError
@@ -31,7 +32,9 @@ def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: N
 
     Raises DataError when no training sample has any item of a modality: its parts could never train.
     """
-    for name in modalities:
+    for name, modality in modalities.items():
+        if modality.media_column is not None:
+            fetch_media(item.path for item in samples.items(name, rows))
         if not samples.num_items(name)[rows].any():
             raise DataError(
                 f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows "

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from clintune.cohort.mirror import fetch_media
 from clintune.cohort.samples import Samples
 from clintune.contracts import Item
 from clintune.core.errors import DataError
@@ -45,7 +46,8 @@ def fill_caches(
         caches[name] = PieceCache(modality, statistics[name], cache / "pieces")
         modality.to(device).eval()
         items = list(samples.items(name, rows))
-        shown: Iterable[Item] = track(items, f"prepare {name}", console=console, transient=True)
+        fetch_media(item.path for item in items)
+        shown = track(items, f"prepare {name}", console=console, transient=True)
         errors = caches[name].fill(modality, _views(shown, modality.views), device)
         bad += [{"modality": name, "row": row, "reason": str(error)} for row, error in errors.items()]
         if len(errors) > max_bad_fraction * len(items):

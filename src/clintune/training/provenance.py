@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
+from clintune.cohort.shards import find_shards
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, value_sha256
 from clintune.training.workspace import Workspace
@@ -62,8 +63,8 @@ def config_sha256(config: DictConfig) -> str:
 
 def _files(root: Path) -> dict[str, str]:
     """Hash every table of a cohort; media files are hashed by the piece cache."""
-    tables = [path for folder in ("data", "metadata", "labels") for path in sorted((root / folder).rglob("*.*"))]
-    return {str(path.relative_to(root)): file_sha256(path) for path in tables}
+    others = [path for folder in ("metadata", "labels") for path in sorted((root / folder).rglob("*.*"))]
+    return {str(path.relative_to(root)): file_sha256(path) for path in [*find_shards(root), *others]}
 
 
 def _commit() -> str | None:

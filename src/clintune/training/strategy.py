@@ -78,7 +78,7 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
     """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
     backbone: Any = model.backbone.model
     if config.strategy.activation_checkpointing:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        backbone.activation_checkpointing_enable({"use_reentrant": False})
     if config.strategy.kind != "fsdp2":
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
     _share_out(model, accelerator, config.strategy.cpu_offload)

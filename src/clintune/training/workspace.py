@@ -13,11 +13,12 @@ from rich.console import Console
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
-from clintune.cohort.source import ensure_cohort
+from clintune.cohort.source import open_root
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.paths import writable_folder
+from clintune.core.remote import is_remote
 from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
 from clintune.package import make_tasks
@@ -65,7 +66,7 @@ class Workspace:
 
 
 def open_workspace(config: DictConfig) -> Workspace:
-    """Write missing cohorts, open their indexes, read the labels.
+    """Write or fetch missing cohorts, open their indexes, read the labels.
 
     Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist.
     """
@@ -78,8 +79,10 @@ def open_workspace(config: DictConfig) -> Workspace:
     _check_metric(config.trainer.metric, tasks)
     indexes, groups = [], {}
     for name, cohort in config.cohorts.items():
-        cohort.root = str(Path(cohort.root).expanduser().resolve())
-        root = ensure_cohort(str(name), cohort)
+        beside = [path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)]
+        root = open_root(str(name), cohort, cache, beside)
+        if not is_remote(cohort.root):
+            cohort.root = str(root)
         if cohort.groups is not None:
             groups[str(name)] = read_subject_table(root / cohort.groups)
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))

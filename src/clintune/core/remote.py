@@ -1,0 +1,229 @@
+"""Folders behind a URL (object storage, web server, another file system), through fsspec: listed and fetched.
+
+Secrets stay where each protocol looks for them (environment, files in the home folder); no message repeats an error's
+own words, which may hold a signed address or the name of a patient's file.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+from clintune.core.errors import ClintuneError, DataError
+
+_THREADS = 16
+# What tells two versions of a file apart, by protocol; the first that a listing has is used, after the size.
+_MARKS = (
+    *("etag", "md5hash", "md5checksum", "blobid", "sha", "contentmd5", "digest"),
+    *("mtime", "lastmodified", "modifiedtime", "modificationtime", "lastwritetime", "modify", "updated", "created"),
+)
+_GONE = (404, 410)
+_DENIED = (401, 403)
+_PASSWORD = re.compile(r"(?<=//)[^/@]*:[^/@]*@")
+_QUERY = re.compile(r"[?#].*")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def is_remote(root: str) -> bool:
+    """Return whether a cohort's root is a URL rather than a path."""
+    return "://" in root
+
+
+def redact(url: str) -> str:
+    """Return a URL without password, query and fragment."""
+    return _PASSWORD.sub("", _QUERY.sub("", url))
+
+
+def has_secret(url: str) -> bool:
+    """Return whether a URL carries a password or a query, which may be a signature."""
+    return redact(url) != url
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """A remote file as it is now: `address` as fsspec names it, `size` in bytes.
+
+    `seconds` is a modification time that stands for the version: a digest of it, so that equal content has equal times
+    and a change shows whatever the remote calls it and however coarse its clock; None where the remote tells nothing.
+    """
+
+    address: str
+    size: int | None
+    seconds: int | None
+
+    def is_at(self, path: Path) -> bool:
+        """Return whether the local file `path` is this version."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return False
+        return self.seconds is not None and (stat.st_size, int(stat.st_mtime)) == (self.size, self.seconds)
+
+
+class Remote:
+    """The folder at `url`; `key` is the config's name for it, `storage` what fsspec is told beside the environment.
+
+    Every method raises DataError, in one line that names key and URL, where the folder cannot be reached or read.
+    """
+
+    def __init__(self, key: str, url: str, storage: Mapping[str, Any]) -> None:
+        self.key = key
+        self.url = url.rstrip("/")
+        self.storage = dict(storage)
+        self.is_web = urlsplit(url).scheme in ("http", "https")
+
+    def tree(self, folder: str) -> dict[str, dict[str, Any]]:
+        """List all files below a folder: fsspec's entry by path from the root; none where there is no such folder."""
+        files: dict[str, dict[str, Any]] = {}
+        folders = [folder]
+        while folders:  # fsspec's own walk leaves out what it cannot list, and half a cohort would go unnoticed
+            deeper: list[str] = []
+            for entries in self.parallel(self.entries, folders):
+                for path, entry in entries.items():
+                    if entry["type"] == "directory":
+                        deeper.append(path)
+                    else:
+                        files[path] = entry
+            folders = deeper
+        return files
+
+    def entries(self, folder: str) -> dict[str, dict[str, Any]]:
+        """List the files and folders in a folder, by path from the root."""
+        with self._access():
+            try:
+                listed = self._fs.ls(self._address(folder), detail=True)
+                entries = [self._fs.info(e["name"]) if e["type"] == "other" else e for e in listed]  # symbolic links
+            except FileNotFoundError as error:
+                if not _is_gone(error):
+                    raise
+                return {}
+        paths = (self._path(entry["name"]) for entry in entries)
+        return {path: entry for path, entry in zip(paths, entries, strict=True) if path and path != folder}
+
+    def version(self, path: str, entry: Mapping[str, Any] | None = None) -> Version | None:
+        """Return the version of a file, from its entry of a listing where that tells it; None where there is none."""
+        with self._access():
+            try:
+                if entry is None or entry.get("size") is None or _mark(entry) is None:
+                    entry = self._fs.info(entry["name"] if entry else self._address(path))
+            except FileNotFoundError as error:
+                if not _is_gone(error):
+                    raise
+                return None
+        size, mark = entry.get("size"), _mark(entry)
+        # Below 1.5e9: a time long past, so that nothing takes the file for one that is being written.
+        seconds = None if mark is None else int(sha256(f"{size} {mark}".encode()).hexdigest(), 16) % 1_500_000_000
+        return Version(address=entry["name"], size=size, seconds=seconds)
+
+    def fetch(self, version: Version, path: Path, scratch: Path) -> None:
+        """Fetch a file to `path`, which appears whole; `scratch` is a folder on the same disk for what is not yet."""
+        partial = scratch / sha256(str(path).encode()).hexdigest()
+        with self._access():
+            self._fs.get_file(version.address, str(partial))
+            if version.size not in (None, partial.stat().st_size):
+                raise FileNotFoundError(errno.ENOENT, "changed under way")
+            if version.seconds is not None:
+                os.utime(partial, (version.seconds, version.seconds))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.replace(path)
+
+    def parallel(
+        self, do: Callable[[_T], _R], things: Sequence[_T], progress: Callable[[], Any] = lambda: None
+    ) -> list[_R]:
+        """Return `do(thing)` of each, many at once; the first error stops the rest."""
+        if not things:
+            return []
+        with self._access():
+            _ = self._fs  # connected here: fsspec would make one connection a thread
+        with ThreadPoolExecutor(_THREADS) as pool:
+            futures = [pool.submit(do, thing) for thing in things]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    progress()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [future.result() for future in futures]
+
+    @cached_property
+    def _fs(self) -> Any:
+        from fsspec.core import url_to_fs
+
+        storage = self.storage
+        if self.is_web:
+            from aiohttp import ClientTimeout
+
+            # Proxies and ~/.netrc count; a large file may take longer than aiohttp's five minutes, silence may not.
+            timeout = ClientTimeout(total=None, sock_connect=60, sock_read=60)
+            usual = {"trust_env": True, "timeout": timeout}
+            storage = {**storage, "client_kwargs": {**usual, **(storage.get("client_kwargs") or {})}}
+        fs, self._base = url_to_fs(self.url, **storage)
+        fs.invalidate_cache()
+        return fs
+
+    def _address(self, path: str) -> str:
+        fs = self._fs
+        return f"{fs._strip_protocol(self._base).rstrip('/')}/{quote(path) if self.is_web else path}"
+
+    def _path(self, address: str) -> str | None:
+        """Return the path from the root of what a listing names; None for what is not below it."""
+        base = self._address("")
+        path = address.rstrip("/").removeprefix(base)
+        if self.is_web:
+            if "?" in path or "#" in path:  # a page's links that sort it
+                return None
+            path = unquote(path)
+        inside = address.startswith(base) and not path.startswith("/") and ".." not in PurePosixPath(path).parts
+        return path if inside else None
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        try:
+            yield
+        except ClintuneError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.key}: {redact(self.url)}: {self._reason(error)}") from error
+
+    def _reason(self, error: Exception) -> str:
+        """Return what is wrong and what to do."""
+        cause, kind = error.__cause__, type(error).__name__
+        status = getattr(error, "status", getattr(cause, "status", None))
+        scheme = urlsplit(self.url).scheme
+        if isinstance(error, ImportError):
+            package = cause.name if isinstance(cause, ImportError) and cause.name else "a package"
+            return f"{package} is not installed; pip install {package}"
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            return f"'{scheme}' is no protocol that fsspec knows; correct the URL"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "the disk of data.cache is full; free some of it, or name another folder"
+        if isinstance(error, PermissionError) or status in _DENIED or re.search("Credential|Auth", kind):
+            return f"access is denied; set credentials where {scheme} looks for them: its environment or files"
+        if isinstance(error, FileNotFoundError) and _is_gone(error):
+            return "a file changed or vanished while it was read; try again when nobody writes there"
+        return f"cannot be read ({kind}); check URL, `storage` and network, then try again: what was fetched is kept"
+
+
+def _mark(entry: Mapping[str, Any]) -> str | None:
+    known = {re.sub(r"[-_]", "", str(name)).lower(): value for name, value in entry.items() if value is not None}
+    return next((f"{name}={known[name]}" for name in _MARKS if name in known), None)
+
+
+def _is_gone(error: FileNotFoundError) -> bool:
+    """Return whether a file is truly not there: fsspec's HTTP says so of any failure and keeps the truth as cause."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, FileNotFoundError):
+        return True
+    if type(cause).__module__.startswith("aiohttp"):
+        return getattr(cause, "status", None) in _GONE
+    return not isinstance(cause, OSError)
