@@ -20,7 +20,7 @@ from settings import BACKBONES, Settings
 HERE = Path(__file__).parent
 SCENARIOS = ("frozen", "trained", "floor")
 FLOOR_EPOCHS = 5
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 2
 """Between looks at the memory of a run."""
 
 
@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--epochs", nargs="+", type=int, default=[5, 20], help="of scenario frozen (default 5 20)")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each, interleaved; medians count")
-    parser.add_argument("--subjects", type=int, default=240, help="of the generated cohort (default 240)")
+    parser.add_argument("--subjects", type=int, default=160, help="of the generated cohort (default 160)")
     parser.add_argument("--cohort", type=Path, help="a MEDS cohort of your own with notes and images instead")
     parser.add_argument("--label", default="deterioration", help="label of that cohort")
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
