@@ -52,6 +52,8 @@ class Data:
 
     raw: str = "data"
     cache: str = "~/.cache/clintune"
+    cache_limit_gb: float | None = bounded(None, 0)
+    """Size beyond which what was not used for longest leaves the cache, never what a run uses; null = none."""
     max_bad_fraction: float = bounded(0.0, 0, 1)
     """Share of items that may be unreadable before the run stops; those below it are counted and listed."""
 

@@ -75,6 +75,8 @@ def _predict_unit(
             device=device,
             max_bad_fraction=config.data.max_bad_fraction,
             report=run / "unreadable.csv",
+            workers=config.trainer.workers,
+            limit_gb=config.data.cache_limit_gb,
         )
         size = config.trainer.micro_batch_size
         members.append(

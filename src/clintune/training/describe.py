@@ -22,7 +22,7 @@ def describe(config: DictConfig) -> None:
     unit = units(config, Path(), workspace.samples)[0]
     rows = rows_by_split(split_of(config, workspace.samples, unit))
     modalities = workspace.modalities
-    statistics = fit_statistics(modalities, workspace.samples, rows["train"])
+    statistics = fit_statistics(modalities, workspace.samples, rows["train"], workspace.cache)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
 

@@ -13,7 +13,7 @@ from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.model.batching import Batches, Draw
 from clintune.model.build import build_model, fit_statistics, make_modalities, trainable
-from clintune.model.cache import PieceCache
+from clintune.model.pieces import PieceSource
 from clintune.package import Package, member_folders
 from clintune.training import checkpoint
 from clintune.training.bar import step_bar
@@ -91,7 +91,7 @@ def fit_member(
 
 def build_member(
     workspace: Workspace, split: NDArray[np.str_], seed: int, accelerator: Accelerator, run: Path
-) -> tuple[Package, dict[str, PieceCache]]:
+) -> tuple[Package, dict[str, PieceSource]]:
     """Fit statistics and tasks on the training samples, build the model, fill the caches of all samples of the split.
 
     Raises DataError for a split without training samples, or a task without training labels.
@@ -106,17 +106,18 @@ def build_member(
         if np.isnan(targets[rows["train"]]).all():
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets[rows["train"]])
-    statistics = fit_statistics(modalities, samples, rows["train"])
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     model = build_model(config, modalities, statistics, {name: task.num_outputs for name, task in tasks.items()}, seed)
-    with accelerator.main_process_first():
-        caches = fill_caches(
-            modalities,
-            statistics,
-            samples,
-            np.concatenate(list(rows.values())),
-            workspace.cache,
-            device=accelerator.device,
-            max_bad_fraction=config.data.max_bad_fraction,
-            report=run / "unreadable.csv",
-        )
+    caches = fill_caches(
+        modalities,
+        statistics,
+        samples,
+        np.concatenate(list(rows.values())),
+        workspace.cache,
+        device=accelerator.device,
+        max_bad_fraction=config.data.max_bad_fraction,
+        report=run / "unreadable.csv",
+        workers=config.trainer.workers,
+        limit_gb=config.data.cache_limit_gb,
+    )
     return Package(config=config, model=model, tasks=tasks, statistics=statistics), caches

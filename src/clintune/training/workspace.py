@@ -7,22 +7,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from omegaconf import DictConfig
-from rich.console import Console
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import ensure_cohort
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.suggest import nearest
+from clintune.core.console import console as console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.paths import writable_folder
 from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
 from clintune.package import make_tasks
 from clintune.tasks.base import Task
-
-console = Console(stderr=True, highlight=False)
-"""Messages to the person at the terminal; results go to standard output."""
 
 
 @dataclass(frozen=True, kw_only=True)
