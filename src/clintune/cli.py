@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": ("clintune.verbs:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
     "recipes": ("clintune.verbs:recipes", "List the recipes that come with clintune."),
     "show": ("clintune.verbs:show", "Print the composed config of a recipe."),
+    "cache": ("clintune.verbs:cache", "List what is kept between runs, or clear it."),
 }
 
 

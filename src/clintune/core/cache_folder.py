@@ -14,9 +14,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 
 from clintune.core.console import console
 from clintune.core.locks import is_free, lock_of
@@ -56,6 +60,17 @@ def entries(cache: Path) -> list[Entry]:
         if path.suffix not in (".lock", ".holder") and not path.name.startswith(".")
     ]
     return sorted(found, key=lambda entry: -entry.used)
+
+
+def show(cache: Path) -> None:
+    """Print a table of what is in the cache to standard output."""
+    table = Table("kind", "belongs to", "GB", "last used (UTC)", box=SIMPLE)
+    listed = entries(cache)
+    for entry in listed:
+        used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(entry.kind, entry.owner, f"{entry.size / 1e9:.3f}", used)
+    table.add_row("all", str(cache), f"{sum(entry.size for entry in listed) / 1e9:.3f}", "", style="bold")
+    Console(highlight=False).print(table)
 
 
 def make_room(cache: Path, limit_gb: float | None) -> None:
