@@ -2,22 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from datasets import Dataset
 from meds.schema import dataset_metadata_filepath
 from numpy.typing import NDArray
 
 import clintune
-from clintune.cohort.build import COLUMNS, PREDICTION_TIME, RANGE, Claim, write_index
-from clintune.cohort.shards import CODE, NUMBER, ROW, SUBJECT, TEXT, TIME, find_shards
-from clintune.contracts import Item, Sample
+from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
+from clintune.cohort.rows import Rows
+from clintune.cohort.shards import SUBJECT, TIME, find_shards
+from clintune.contracts import Sample
 from clintune.core.arrays import spans
 from clintune.core.cache_folder import in_use
 from clintune.core.errors import DataError
@@ -26,7 +26,6 @@ from clintune.core.locks import only_one
 
 _FORMAT = 4
 _HOUR = 3_600_000_000
-_RUN = 4096
 
 
 class Claimant(Protocol):
@@ -84,8 +83,8 @@ class SampleIndex:
         """The distinct codes of the cohort's rows, in the order of their numbers."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
-        self._shards: list[str] = about["shards"]
-        self._columns: dict[tuple[str, str], NDArray[Any]] = {}
+        self.rows = {name: Rows(folder, name, self.root, self.codes, about["shards"]) for name in self.modalities}
+        """The rows that each modality claims, seen by a sample or not."""
         in_use(folder)
 
     @classmethod
@@ -127,7 +126,7 @@ class SampleIndex:
         seen = {name: self.seen(name, np.array([row])) for name in self.modalities}
         return Sample(
             key=f"{self.name}#{row}",
-            items={name: list(self.read(name, *items[:2])) for name, items in seen.items()},
+            items={name: list(self.rows[name].read(*items[:2])) for name, items in seen.items()},
             targets={task: self.targets(task)[row] for task in self.widths},
         )
 
@@ -151,18 +150,6 @@ class SampleIndex:
         seen: NDArray[np.int64] = static_stop - static + stop - start
         return seen
 
-    def num_rows(self, modality: str) -> int:
-        """Return how many rows the cohort has of a modality, seen by a sample or not."""
-        return len(self.column(modality, TIME))
-
-    def column(self, modality: str, name: str) -> NDArray[Any]:
-        """Return one of `COLUMNS` of all rows of a modality, memory-mapped."""
-        if (modality, name) not in self._columns:
-            path = self.folder / f"{modality}.{name}"
-            rows = np.memmap(path, COLUMNS[name], "r") if path.stat().st_size else np.empty(0, COLUMNS[name])
-            self._columns[modality, name] = rows.view(np.ndarray)
-        return self._columns[modality, name]
-
     def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
         """Return what each of the samples `rows` sees, one after the other, static items first, then oldest first."""
         static, static_stop, start, stop = self._ranges[modality][:, rows]
@@ -185,51 +172,9 @@ class SampleIndex:
         starts = np.stack([static, start], axis=1).ravel()
         numbers, which = spans(starts, np.stack([static_stop, stop], axis=1).ravel() - starts)
         owner = which // 2
-        passed = self.prediction_times[rows][owner] - self.column(modality, TIME)[numbers]
+        passed = self.prediction_times[rows][owner] - self.rows[modality].column(TIME)[numbers]
         hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR)
         return Seen(number=numbers, hours=hours, owner=owner)
-
-    def read(
-        self, modality: str, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int = 0
-    ) -> Iterator[Item]:
-        """Yield the items of rows `numbers` at `hours`; `first` is added to their numbers."""
-        ends = np.flatnonzero(np.diff(numbers, append=-1) != 1) + 1
-        start = 0
-        for end in ends.tolist():
-            for begin in range(start, end, _RUN):
-                part = slice(begin, min(begin + _RUN, end))
-                yield from self._items(modality, numbers[part], hours[part], first)
-            start = end
-
-    def paths(self, modality: str, numbers: NDArray[np.int64]) -> list[Path]:
-        """Return the media files of rows `numbers`."""
-        listed = self._rows[modality].data["path"].take(pa.array(numbers)).to_pylist()
-        return [self.root / path for path in listed if path is not None]
-
-    def _items(
-        self, modality: str, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int
-    ) -> Iterator[Item]:
-        """Yield the items of rows that stand side by side."""
-        table = self._rows[modality].data.fast_slice(int(numbers[0]), len(numbers))
-        values = self.column(modality, NUMBER)[numbers].tolist()
-        codes = self.column(modality, CODE)[numbers].tolist()
-        columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
-        for number, hour, code, value, text, path, shard, row in zip(
-            numbers.tolist(), hours.tolist(), codes, values, *columns, strict=True
-        ):
-            yield Item(
-                number=first + number,
-                hours=hour,
-                code=self.codes[code],
-                where=f"{self._shards[shard]}: row {row}",
-                value=None if value != value else value,
-                text=text,
-                path=None if path is None else self.root / path,
-            )
-
-    @cached_property
-    def _rows(self) -> dict[str, Dataset]:
-        return {name: Dataset.from_file(str(self.folder / f"{name}.arrow")) for name in self.modalities}
 
     @cached_property
     def _samples(self) -> Dataset:

@@ -33,7 +33,7 @@ class Samples:
         self.subject: NDArray[np.int64] = np.unique(pairs, axis=1, return_inverse=True)[1]
         self._targets = {task: self._stack(task) for task in indexes[0].widths}
         self._first_item = {
-            name: np.cumsum([0, *(index.num_rows(name) for index in indexes)]) for name in indexes[0].modalities
+            name: np.cumsum([0, *(len(index.rows[name]) for index in indexes)]) for name in indexes[0].modalities
         }
 
     def __reduce__(self) -> tuple[Callable[[list[SampleIndex]], "Samples"], tuple[list[SampleIndex]]]:
@@ -100,7 +100,7 @@ class Samples:
         values = np.empty(len(numbers), COLUMNS[name])
         for number in np.unique(cohort).tolist():
             mine = cohort == number
-            found = self.indexes[number].column(modality, name)[numbers[mine] - firsts[number]]
+            found = self.indexes[number].rows[modality].column(name)[numbers[mine] - firsts[number]]
             values[mine] = self._code_numbers[number][found] if name == CODE else found
         return values
 
@@ -151,11 +151,11 @@ class Items(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for index, numbers, hours, first in self._parts():
-            yield from index.read(self.modality, numbers, hours, first)
+            yield from index.rows[self.modality].read(numbers, hours, first)
 
     def paths(self) -> list[tuple[SampleIndex, list[Path]]]:
         """Return the media files of the items by cohort."""
-        return [(index, index.paths(self.modality, numbers)) for index, numbers, _, _ in self._parts()]
+        return [(index, index.rows[self.modality].paths(numbers)) for index, numbers, _, _ in self._parts()]
 
     def fingerprint(self) -> str:
         """Return a hash of which items these are, at which hours; their media files count by name alone."""

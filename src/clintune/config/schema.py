@@ -134,6 +134,7 @@ class Trainer:
     checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
     workers: int = bounded(0, 0)
+    """Processes that read batches, and that prepare items the first time, beside each that trains."""
 
 
 @dataclass

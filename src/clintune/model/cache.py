@@ -84,8 +84,12 @@ class PieceCache:
                 )
                 content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
             keys = [item_key(item, content) for item in items]
-            places, errors = self._prepare(items, keys, device, workers)
-            self._write_table(table, items, keys, places, errors)
+            shards, places = self._scan()
+            errors: dict[str, DataError] = {}
+            if todo := self._missing(keys, places):
+                errors = self._prepare(items, todo, device, workers)
+                shards, places = self._scan()
+            self._write_table(table, items, keys, shards, places, errors)
             return StoredPieces(table)
 
     def _open_folder(self) -> None:
@@ -96,30 +100,26 @@ class PieceCache:
             source = self.modality.source.get("source", "no weights") if self.encoded else "before the encoder"
             write_json(about, {"name": type(self.modality).__qualname__, "source": source})
 
-    def _prepare(
-        self, items: Items, keys: list[str], device: str | torch.device, workers: int
-    ) -> tuple[dict[str, Place], dict[str, DataError]]:
-        """Fill in what is missing; return the place of each (item, view) by key, and what is wrong with the others."""
-        shards: list[str] = []
-        places = self._scan(shards)
+    def _missing(self, keys: list[str], places: Mapping[str, Place]) -> dict[str, tuple[int, int]]:
+        """Return the first (position, view) of each key of item and view that is not on disk."""
         todo: dict[str, tuple[int, int]] = {}
         for position, key in enumerate(keys):
             for view in range(self.modality.views):
                 if f"{key}-{view}" not in places:
                     todo.setdefault(f"{key}-{view}", (position, view))
+        return todo
+
+    def _prepare(
+        self, items: Items, todo: dict[str, tuple[int, int]], device: str | torch.device, workers: int
+    ) -> dict[str, DataError]:
+        """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
         errors: dict[str, DataError] = {}
-        if todo:
-            prepared = zip(todo, self._prepared(items, list(todo.values()), workers), strict=True)
-            if self.encoded:
-                self.modality.to(device).eval()
-            while chunk := list(islice(prepared, _SHARD_ITEMS)):
-                errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
-                done = {key: part for key, part in chunk if isinstance(part, Pieces)}
-                if done:
-                    self._write(self._encode(done, device) if self.encoded else done)
-            places = self._scan(shards)
-        self._shards = shards
-        return places, errors
+        prepared = zip(todo, self._prepared(items, list(todo.values()), workers), strict=True)
+        while chunk := list(islice(prepared, _SHARD_ITEMS)):
+            errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
+            if done := {key: part for key, part in chunk if isinstance(part, Pieces)}:
+                self._write(self._encode(done, device) if self.encoded else done)
+        return errors
 
     def _prepared(self, items: Items, todo: list[tuple[int, int]], workers: int) -> Iterator[Pieces | DataError]:
         """Yield the pieces of each (position, view), or why there are none."""
@@ -168,9 +168,9 @@ class PieceCache:
         with atomic_path(path) as partial:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=index)
 
-    def _scan(self, shards: list[str]) -> dict[str, Place]:
-        """Return the place of every key on disk; `shards` becomes the names of the shards by number."""
-        shards[:] = sorted(path.name for path in self.folder.glob("*.safetensors"))
+    def _scan(self) -> tuple[list[str], dict[str, Place]]:
+        """Return the names of the shards on disk and the place of every key in them."""
+        shards = sorted(path.name for path in self.folder.glob("*.safetensors"))
         places: dict[str, Place] = {}
         for number, name in enumerate(shards):
             with safe_open(self.folder / name, "pt") as file:
@@ -179,10 +179,16 @@ class PieceCache:
             for key, length in zip(json.loads(index["keys"]), json.loads(index["lengths"]), strict=True):
                 places[key] = (number, start, length)
                 start += length
-        return places
+        return shards, places
 
     def _write_table(
-        self, path: Path, items: Items, keys: list[str], places: Mapping[str, Place], errors: Mapping[str, DataError]
+        self,
+        path: Path,
+        items: Items,
+        keys: list[str],
+        shards: list[str],
+        places: Mapping[str, Place],
+        errors: Mapping[str, DataError],
     ) -> None:
         """Write where the pieces of each item number and view are, and what is wrong with unreadable items."""
         shape = (items.samples.num_rows(items.modality), self.modality.views)
@@ -190,18 +196,15 @@ class PieceCache:
         found = [[places.get(f"{key}-{view}", (0, 0, 0)) for view in range(shape[1])] for key in keys]
         address[items.numbers] = np.array(found, np.int64).reshape(-1, shape[1], 3)
         shard, start, length = (np.ascontiguousarray(column) for column in np.moveaxis(address, -1, 0))
-        reasons: dict[str, str] = {}
-        if errors:
-            failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
-            bad = [position for position, key in enumerate(keys) if key in failed]
-            reasons = {items[position].where: failed[keys[position]] for position in bad}
+        failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
+        reasons = {items[n].where: failed[key] for n, key in enumerate(keys) if key in failed}
         arrays: dict[str, NDArray[Any]] = {
             "shard": shard.astype(np.int32),
             "start": start,
             "length": length.astype(np.int32),
         }
         with atomic_path(path) as partial:
-            save_arrays(arrays, partial, metadata={"shards": json.dumps(self._shards), "errors": json.dumps(reasons)})
+            save_arrays(arrays, partial, metadata={"shards": json.dumps(shards), "errors": json.dumps(reasons)})
 
 
 class _Missing(Dataset[Any]):
