@@ -98,7 +98,7 @@ class Samples:
         firsts = self._first_item[modality]
         cohort = np.searchsorted(firsts, numbers, side="right") - 1
         values = np.empty(len(numbers), COLUMNS[name])
-        for number in np.unique(cohort).tolist():
+        for number in np.flatnonzero(np.bincount(cohort)).tolist():
             mine = cohort == number
             found = self.indexes[number].rows[modality].column(name)[numbers[mine] - firsts[number]]
             values[mine] = self._code_numbers[number][found] if name == CODE else found
@@ -107,7 +107,7 @@ class Samples:
     def _shared_out(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield the number of each cohort that has some of `rows`, and which."""
         cohort = np.searchsorted(self.first, rows, side="right") - 1
-        for number in np.unique(cohort).tolist():
+        for number in np.flatnonzero(np.bincount(cohort)).tolist():
             yield number, np.flatnonzero(cohort == number)
 
     @cached_property

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.utils import instantiate
 
 from clintune.config.schema import Cohort
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, stamp, value_sha256, write_json
+from clintune.core.locks import only_one
 
 STAMP_FILE = ".source.json"
 
@@ -33,7 +33,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
     write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")
     settings = {key: Path(value).expanduser() if key == "raw" else value for key, value in write.keywords.items()}
     root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
+    with only_one(root.with_name(f".{root.name}"), f"the cohort {name}"):
         wanted = {"source": _source_digest(write.func, settings), "raw": _raw_digest(settings.get("raw"))}
         if not _is_current(name, root, wanted):
             with atomic_path(root) as partial:
