@@ -47,7 +47,13 @@ def error_of(*words):
 def test_help_lists_every_verb_without_torch():
     done = clintune("--help")
     assert done.returncode == 0
-    assert {"train", "evaluate", "recipes", "show"} <= set(done.stdout.split())
+    assert {"train", "evaluate", "recipes", "show", "cache"} <= set(done.stdout.split())
+
+
+def test_the_cache_is_listed_without_torch(tmp_path):
+    done = clintune("cache", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "last used" in done.stdout
 
 
 def test_recipes_are_listed_with_one_line_each():

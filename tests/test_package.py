@@ -45,7 +45,13 @@ def outputs(config, package, tmp_path):
     rows = np.arange(len(workspace.samples))
     model = package.model.eval()
     caches, _ = fill_caches(
-        model.encoders, package.statistics, workspace.samples, rows, workspace.cache, device="cpu", max_bad_fraction=0
+        model.encoders,
+        package.statistics,
+        workspace.samples,
+        rows,
+        workspace.cache,
+        device=torch.device("cpu"),
+        max_bad_fraction=0,
     )
     batches = Batches(workspace.samples, model.encoders, caches)
     with torch.no_grad():

@@ -21,6 +21,7 @@ VERBS = {
     "logs": ("clintune.verbs:logs", "Print what a run wrote while it ran."),
     "recipes": ("clintune.verbs:recipes", "List the recipes that come with clintune."),
     "show": ("clintune.verbs:show", "Print the composed config of a recipe."),
+    "cache": ("clintune.verbs:cache", "List what is kept between runs, or clear it."),
 }
 
 

@@ -29,7 +29,7 @@ class Item:
     """One row of a cohort that a modality claims.
 
     `hours` counts back from the prediction time (never negative, 0 for static rows); `path` is the absolute path of
-    a media file; `where` names file and row for error messages.
+    a media file; `where` names file and row for error messages; `number` is its own among all items of a modality.
     """
 
     hours: float
@@ -38,6 +38,7 @@ class Item:
     value: float | None = None
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

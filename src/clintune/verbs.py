@@ -4,6 +4,7 @@ Torch is imported only after the config was found right, so that a mistake is an
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,6 +108,30 @@ def show(argv: Sequence[str]) -> None:
     """Print the composed config of a recipe."""
     arguments = _recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
     print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.overrides)), end="")
+
+
+def cache(argv: Sequence[str]) -> None:
+    """List or clear the cache."""
+    parser = argparse.ArgumentParser(prog="clintune cache", description="List what is kept between runs, or clear it.")
+    default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
+    parser.add_argument("--clear", action="store_true", help="remove what no process is using")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="clear only what was not used for so long")
+    arguments = parser.parse_args(argv)
+    folder = Path(arguments.folder).expanduser()
+    if arguments.older_than is not None and not arguments.clear:
+        raise ConfigError("--older-than says what --clear removes; give both")
+    if not folder.is_dir():
+        raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
+
+    from clintune.core import cache_folder
+
+    if arguments.clear:
+        gone = cache_folder.clear(folder, arguments.older_than or 0.0)
+        left = len(cache_folder.entries(folder))
+        print(f"freed {sum(entry.size for entry in gone) / 1e9:.3f} GB: {len(gone)} entries; {left} are left")
+    else:
+        cache_folder.show(folder)
 
 
 def run_folder(name: str) -> Path:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from clintune.cohort.samples import Samples
 from clintune.core.errors import DataError
 
 MINUTES = st.one_of(st.none(), st.integers(0, 240))
@@ -59,8 +60,12 @@ def test_a_sample_sees_static_rows_and_what_lies_between_look_back_and_predictio
                 assert index.num_items(name)[int(sample.key.split("#")[1])] == len(expected)
         for name in readers:
             every = [item.value for row in range(len(index)) for item in index[row].items[name]]
-            distinct = [item.value for item in index.items(name, range(len(index)))]
-            assert sorted(distinct) == sorted(set(every))
+            items = list(Samples([index]).items(name, np.arange(len(index))[::-1]))
+            assert sorted(item.value for item in items) == sorted(set(every))
+            first = [
+                next(i for row in range(len(index)) for i in index[row].items[name] if i == item) for item in items
+            ]
+            assert first == items
 
 
 def test_an_item_one_microsecond_late_is_not_seen(tmp_path):

@@ -48,7 +48,6 @@ def test_the_birth_is_the_age_at_the_prediction_time():
     assert Static().fit(train)["codes"]["MEDS_BIRTH"] == {"mean": pytest.approx(50), "std": pytest.approx(10)}
     found = prepared(build(train), item("MEDS_BIRTH", hours=65 * YEAR))
     assert found == {"code": [1], "value": [pytest.approx(1.5)], "has_value": [1.0]}
-    assert not Static.cached
 
 
 def test_values_are_standardised_clipped_and_absent_when_not_finite():
@@ -61,9 +60,14 @@ def test_values_are_standardised_clipped_and_absent_when_not_finite():
     assert found["code"] == [1, 1, 1, 1, 1, 1, 2]
 
 
-def test_the_newest_row_of_each_code_is_kept_in_order():
-    items = [item("A", 1.0, 9.0), item("B", 1.0, 8.0), item("A", 2.0, 7.0), item("C", 1.0, 1.0)]
-    assert Static().select(items) == [items[1], items[2], items[3]]
+def test_a_table_gives_many_rows_what_prepare_gives_each():
+    codes = ["A", "B", "MEDS_BIRTH", "NEW"]
+    static = build([item("A", 1.0), item("A", 3.0), item("B"), *(item("MEDS_BIRTH", hours=h * YEAR) for h in (1, 9))])
+    rows = [item(codes[n % 4], None if n % 3 == 0 else n / 7, 1000.0 * n) for n in range(24)]
+    code, hours = np.arange(24) % 4, np.array([row.hours for row in rows])
+    value = np.array([np.nan if row.value is None else row.value for row in rows])
+    together = {name: part.tolist() for name, part in static.tabulate(codes)(code, value, hours).items()}
+    assert together == prepared(static, *rows)
 
 
 def test_a_code_never_seen_in_training_says_exactly_nothing():

@@ -1,82 +1,134 @@
-"""The piece cache: found by content, resumed after a stop, honest about what it could not read."""
+"""The piece cache: found by content, filled once whoever asks, gone on after a stop, honest about the unreadable."""
 
-from dataclasses import replace
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from opened import open_samples, small_imaging
 
-from clintune.contracts import Item
-from clintune.core.seeding import seeded
-from clintune.modalities.imaging import Imaging
-from clintune.model.cache import PieceCache, item_key
+from clintune.cohort.index import Seen
+from clintune.model.cache import PieceCache
+
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from opened import open_samples, small_imaging
+import clintune.model.cache as cache
+cache._SHARD_ITEMS = 2
+stop, root, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+modality, prepare, log = small_imaging(), None, []
+samples = open_samples([root], {"imaging": modality}, folder)
+prepare = type(modality).prepare
+def logged(self, item, view=0):
+    if len(log) == stop:
+        print("halfway", flush=True)
+        sys.stdin.readline()
+    log.append(item.number)
+    return prepare(self, item, view)
+type(modality).prepare = logged
+items = samples.items("imaging", np.arange(len(samples)))
+cache.PieceCache("imaging", modality, {}, folder).fill(items)
+print("prepared", *log, flush=True)
+"""
 
 
 @pytest.fixture
 def modality():
-    modality = Imaging(source="random", config={"architecture": "cnn", "widths": [4]}, size=16, mode="frozen")
-    with seeded(0):
-        modality.build({})
-    return modality.eval()
+    return small_imaging()
 
 
 @pytest.fixture
-def items(tmp_path):
-    return Imaging.fake(tmp_path / "images", 6, 0)
+def fill(cohort, tmp_path):
+    """Return a function that fills a cache with all images of a cohort: its items and their pieces."""
+
+    def fill(modality, root=cohort, cache=tmp_path / "cache", **settings):
+        samples = open_samples([root], {"imaging": modality}, cache)
+        items = samples.items("imaging", np.arange(len(samples)))
+        return list(items), PieceCache("imaging", modality, {}, cache).fill(items, **settings)
+
+    return fill
 
 
-class StoppedError(Exception):
-    pass
+def read(pieces, item, view=0):
+    """Return one item's pieces."""
+    number, view = np.array([item.number]), np.array([view])
+    return pieces.gather(Seen(number, np.array([item.hours]), np.zeros(1, int)), view, pieces.lengths(number, view))
 
 
-def test_cached_tokens_are_the_encoders_own_and_hours_those_of_the_item(modality, items, tmp_path):
-    cache = PieceCache(modality, {}, tmp_path / "cache")
-    assert cache.fill(modality, [(item, 0) for item in items]) == {}
+def assert_current(modality, pieces, items):
+    """Check that every item's tokens are those that the encoder gives the file as it is now."""
     for item in items:
-        pieces = cache.read(item)
+        alone = modality.prepare(item)
         with torch.no_grad():
-            alone = modality.encode(modality.prepare(item).tensors)
-        torch.testing.assert_close(pieces.tensors["tokens"], alone)
-        assert pieces.hours.tolist() == pytest.approx([item.hours])
-    later = replace(items[0], hours=items[0].hours + 5)
-    assert cache.read(later).hours.item() == pytest.approx(items[0].hours + 5)
+            torch.testing.assert_close(read(pieces, item).tensors["tokens"], modality.encode(alone.tensors))
+        torch.testing.assert_close(read(pieces, item).hours, alone.hours)
 
 
-def test_a_renamed_file_is_found_again_and_changed_bytes_are_not(modality, items, tmp_path):
-    PieceCache(modality, {}, tmp_path / "cache").fill(modality, [(item, 0) for item in items])
-    cache = PieceCache(modality, {}, tmp_path / "cache")
-    moved = replace(items[0], path=items[0].path.rename(tmp_path / "other.png"))
-    assert item_key(moved, 0) in cache
-    moved.path.write_bytes(items[1].path.read_bytes() + b"\0")
-    assert item_key(moved, 0) not in cache
-    assert item_key(items[1], 0) in cache
-    assert item_key(items[1], 1) not in cache
+def shards(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.glob("cache/pieces/*/*.safetensors")}
 
 
-def test_a_fill_that_was_stopped_goes_on_where_it_was(modality, items, tmp_path, monkeypatch):
-    monkeypatch.setattr("clintune.model.cache._SHARD_ITEMS", 2)
-    prepared, prepare = [], modality.prepare
+def test_cached_tokens_are_the_encoders_own_and_hours_those_of_the_item(modality, fill):
+    items, pieces = fill(modality)
+    assert len(items) > 10
+    assert_current(modality, pieces, items)
 
-    def count(item, view=0):
-        if len(prepared) == 5:
-            raise StoppedError
-        prepared.append(item.path)
-        return prepare(item, view)
 
-    monkeypatch.setattr(modality, "prepare", count)
-    with pytest.raises(StoppedError):
-        PieceCache(modality, {}, tmp_path / "cache").fill(modality, [(item, 0) for item in items])
-    prepared.clear()
-    cache = PieceCache(modality, {}, tmp_path / "cache")
-    cache.fill(modality, [(item, 0) for item in items])
-    assert prepared == [item.path for item in items[4:]]
-    assert all(item_key(item, 0) in cache for item in items)
+def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(modality, fill, cohort, tmp_path):
+    items, pieces = fill(modality)
+    before, first = shards(tmp_path), items[0].path
+    tokens = read(pieces, items[0]).tensors["tokens"]
+    stat, content = first.stat(), first.read_bytes()
+    first.write_bytes(bytes(len(content)))  # nobody can tell from the size and the time
+    os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert torch.equal(read(fill(modality)[1], items[0]).tensors["tokens"], tokens)
+    assert shards(tmp_path) == before
+    first.write_bytes(items[1].path.read_bytes())
+    again = fill(modality)[1]
+    assert shards(tmp_path) == before
+    assert torch.equal(read(again, items[0]).tensors["tokens"], read(again, items[1]).tensors["tokens"])
+    first.write_bytes(content)
+    assert_current(modality, fill(modality)[1], items)
+    assert shards(tmp_path) == before
+
+
+def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(modality, fill, cohort, tmp_path):
+    fill(modality)
+    before = shards(tmp_path)
+    copy = shutil.copytree(cohort, tmp_path / "copy")
+    items, pieces = fill(modality, copy)
+    assert shards(tmp_path) == before
+    assert_current(modality, pieces, items)
+
+
+def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
+    monkeypatch.setattr("clintune.model.cache._SHARD_ITEMS", 4)
+    fill(modality)
+    before = shards(tmp_path)
+    next(iter(before)).unlink()
+    items, pieces = fill(modality)
+    assert shards(tmp_path).keys() == before.keys()
+    assert_current(modality, pieces, items)
+
+
+def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch):
+    monkeypatch.setattr("clintune.model.cache._WORTH_A_WORKER", 1)
+    items, pieces = fill(modality, workers=1)
+    assert_current(modality, pieces, items)
 
 
 def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality, tmp_path):
     def folder(statistics, **changes):
         for name, value in changes.items():
             setattr(modality, name, value)
-        return PieceCache(modality, statistics, tmp_path).folder
+        return PieceCache("imaging", modality, statistics, tmp_path).folder
 
     source = {"source": "elsewhere", "sha256": "1"}
     folders = [folder({}), folder({"mean": 1}), folder({}, square="crop"), folder({}, source=source)]
@@ -84,27 +136,60 @@ def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality
     assert len(set(folders)) == len(folders)
 
 
-def test_every_unreadable_item_has_its_error_also_the_second_time(modality, items, tmp_path):
+def test_every_unreadable_item_has_its_error_until_it_is_mended(modality, fill):
+    items, _ = fill(modality)
+    content = items[0].path.read_bytes()
     for item in items[:2]:
         item.path.write_bytes(b"")
     items[2].path.unlink()
-    cache = PieceCache(modality, {}, tmp_path / "cache")
     for _ in range(2):
-        errors = cache.fill(modality, [(item, 0) for item in items])
-        assert set(errors) == {item.where for item in items[:3]}
-    assert [cache.read(item) is None for item in items] == [True] * 3 + [False] * 3
+        pieces = fill(modality)[1]
+        assert pieces.errors.keys() == {item.where for item in items[:3]}
+        assert [len(read(pieces, item).hours) for item in items[3:]] == [1] * len(items[3:])
+        number = np.array([item.number for item in items[:3]])
+        assert pieces.lengths(number, np.zeros(3, int)).tolist() == [0, 0, 0]
+    for item in items[:3]:
+        item.path.write_bytes(content)
+    pieces = fill(modality)[1]
+    assert pieces.errors == {}
+    assert_current(modality, pieces, items)
 
 
-def test_pieces_that_train_are_cached_before_the_encoder(items, tmp_path):
-    modality = Imaging(source="random", config={"architecture": "cnn", "widths": [4]}, size=16, mode="full")
-    modality.build({})
-    cache = PieceCache(modality, {}, tmp_path)
-    cache.fill(modality, [(items[0], 0)])
-    assert torch.equal(cache.read(items[0]).tensors["pixels"], modality.prepare(items[0]).tensors["pixels"])
+def test_pieces_that_train_are_cached_before_the_encoder(fill):
+    modality = small_imaging(mode="full", views=2)
+    items, pieces = fill(modality)
+    for view in (0, 1):
+        found = read(pieces, items[0], view).tensors["pixels"]
+        assert torch.equal(found, modality.prepare(items[0], view).tensors["pixels"])
 
 
-def test_items_that_differ_in_code_value_or_text_are_told_apart():
-    item = Item(hours=1.0, code="A", where="row 1", value=1.0, text="x")
-    others = [replace(item, code="B"), replace(item, value=2.0), replace(item, text="y")]
-    assert len({item_key(part, 0) for part in [item, *others]}) == 4
-    assert item_key(replace(item, hours=9.0, where="row 2"), 0) == item_key(item, 0)
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(modality, fill, cohort, tmp_path, killed):
+    def start(stop):
+        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")])
+        return subprocess.Popen(
+            [sys.executable, "-c", FILL, str(stop), str(cohort), str(tmp_path / "cache")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"},
+        )
+
+    builder = start(5)
+    assert builder.stdout.readline() == "halfway\n"
+    waiter = start(-1)
+    said = waiter.stderr.readline()
+    assert said.startswith("waiting for ")
+    assert said.endswith(f" (process {builder.pid}), which prepares the pieces of imaging\n")
+    if killed:
+        builder.send_signal(signal.SIGKILL)
+    prepared = [process.communicate("\n")[0].split()[1:] for process in (builder, waiter)]
+    expected, _ = fill(modality, cache=tmp_path / "alone")
+    numbers = [str(item.number) for item in expected]
+    assert prepared == ([[], numbers[4:]] if killed else [numbers, []])
+    assert waiter.returncode == 0
+    before = shards(tmp_path)
+    items, pieces = fill(modality)
+    assert shards(tmp_path) == before
+    assert_current(modality, pieces, items)

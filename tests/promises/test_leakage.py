@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from accelerate import Accelerator
 
 from clintune.config.compose import load_config
@@ -26,7 +27,7 @@ def predictions(run):
         workspace.samples,
         rows,
         workspace.cache,
-        device="cpu",
+        device=torch.device("cpu"),
         max_bad_fraction=0,
     )
     everything = {"all": frozenset(encoders)}

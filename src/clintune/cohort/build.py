@@ -20,17 +20,18 @@ from numpy.typing import NDArray
 
 from clintune.cohort import shards
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
+from clintune.core.arrays import spans
 from clintune.core.errors import DataError
 
 PREDICTION_TIME = LabelSchema.prediction_time_name
 RANGE = ("static", "static_stop", "start", "stop")
 """A sample sees rows [static, static_stop) and [start, stop) of a modality's file."""
 
+COLUMNS = {TIME: "datetime64[us]", CODE: "int32", NUMBER: "float32"}
+"""What of a modality's rows is kept as plain arrays: null times as NaT, codes by number, null values as NaN."""
+
 _ROWS = pa.schema(
     [
-        (TIME, pa.timestamp("us")),
-        (CODE, pa.large_string()),
-        (NUMBER, pa.float32()),
         (TEXT, pa.large_string()),
         ("path", pa.large_string()),
         ("shard", pa.int32()),
@@ -68,9 +69,7 @@ class Cut:
     def of_subjects(self, subjects: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers of these subjects' samples, ascending; `subjects` is sorted."""
         first = np.searchsorted(self.subjects, subjects, "left")
-        counts = np.searchsorted(self.subjects, subjects, "right") - first
-        numbers: NDArray[np.int64] = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        return numbers
+        return spans(first, np.searchsorted(self.subjects, subjects, "right") - first)[0]
 
     def look(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
         """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
@@ -107,13 +106,14 @@ def write_index(
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
-    owners, codes = [], set[str]()
+    owners, codes = [], dict[str, int]()
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(_RowWriter(folder / f"{name}.arrow")) for name in claims}
+        writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
-            codes.update(shards.read_codes(scan, where))
+            for code in shards.read_codes(scan, where):
+                codes.setdefault(code, len(codes))
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
@@ -124,30 +124,44 @@ def write_index(
     _check_owners(owners, names)
     _check_labels(root, samples, cut.covered, labels)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims), "codes": sorted(codes)}
+    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims), "codes": list(codes)}
     (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 
 class _RowWriter:
-    """Append claimed rows to an Arrow stream file."""
+    """Append claimed rows to the files of a modality: texts and places as an Arrow stream, each of COLUMNS raw.
 
-    def __init__(self, path: Path) -> None:
+    `codes` numbers the codes; it holds those of the rows by the time they are appended.
+    """
+
+    def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
         self.num_rows = 0
-        self._file = pa.OSFile(str(path), "wb")
-        self._stream = pa.ipc.new_stream(self._file, _ROWS)
+        self._codes = codes
+        self._stack = ExitStack()
+        file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
+        self._stream = self._stack.enter_context(pa.ipc.new_stream(file, _ROWS))
+        self._columns = {
+            name: self._stack.enter_context((folder / f"{modality}.{name}").open("wb")) for name in COLUMNS
+        }
 
     def append(self, rows: pl.DataFrame) -> None:
         for part in rows.select(_ROWS.names).iter_slices(_BATCH):
             table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
             self._stream.write_table(table.combine_chunks())
+        plain = {
+            TIME: rows[TIME].to_physical().fill_null(_STATIC),
+            CODE: rows[CODE].cast(pl.Enum(list(self._codes))).to_physical(),
+            NUMBER: rows[NUMBER].fill_null(float("nan")),
+        }
+        for name, kind in COLUMNS.items():
+            plain[name].to_numpy().astype(kind).tofile(self._columns[name])
         self.num_rows += len(rows)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stream.close()
-        self._file.close()
+        self._stack.close()
 
 
 def _bisect(

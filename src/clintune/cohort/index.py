@@ -2,28 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from datasets import Dataset
-from filelock import FileLock
 from meds.schema import dataset_metadata_filepath
 from numpy.typing import NDArray
 
 import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
 from clintune.cohort.mirror import local_root
-from clintune.cohort.shards import CODE, NUMBER, ROW, SUBJECT, TEXT, TIME, find_shards
-from clintune.contracts import Item, Sample
+from clintune.cohort.rows import Rows
+from clintune.cohort.shards import SUBJECT, TIME, find_shards
+from clintune.contracts import Sample
+from clintune.core.arrays import spans
+from clintune.core.cache_folder import in_use
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, stamp, value_sha256
+from clintune.core.locks import only_one
 
-_FORMAT = 3
+_FORMAT = 4
 _HOUR = 3_600_000_000
 
 
@@ -52,6 +54,18 @@ class CohortConfig(Protocol):
     lookback_hours: float | None
 
 
+class Seen(NamedTuple):
+    """Items of some samples, each three numbers [I]: its row in the modality's files, its hours, whose item it is."""
+
+    number: NDArray[np.int64]
+    hours: NDArray[np.float64]
+    owner: NDArray[np.int64]
+
+    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "Seen":
+        """Return some of the items."""
+        return Seen(self.number[which], self.hours[which], self.owner[which])
+
+
 class SampleIndex:
     """The samples of one cohort, in (subject, prediction time) order.
 
@@ -67,10 +81,12 @@ class SampleIndex:
         self.fingerprint: str = about["fingerprint"]
         self.modalities: list[str] = about["modalities"]
         self.codes: list[str] = about["codes"]
-        """The distinct codes of the cohort's rows."""
+        """The distinct codes of the cohort's rows, in the order of their numbers."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
-        self._shards: list[str] = about["shards"]
+        self.rows = {name: Rows(folder, name, self.root, self.codes, about["shards"]) for name in self.modalities}
+        """The rows that each modality claims, seen by a sample or not."""
+        in_use(folder)
 
     @classmethod
     def open(
@@ -92,13 +108,12 @@ class SampleIndex:
         labels = {key: task.read(root) for key, task in tasks.items()}
         fingerprint = _fingerprint(name, root, cohort.lookback_hours, claims, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        with only_one(folder, f"the index of {name}"):
             if not folder.is_dir():
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 with atomic_path(folder) as partial:
                     write_index(partial, root, claims, labels, cohort.lookback_hours, about)
-        return cls(folder)
+            return cls(folder)
 
     def __reduce__(self) -> tuple[Callable[[Path], "SampleIndex"], tuple[Path]]:
         return SampleIndex, (self.folder,)
@@ -109,9 +124,10 @@ class SampleIndex:
     def __getitem__(self, row: int) -> Sample:
         if not 0 <= row < len(self):
             raise IndexError(f"sample {row} of {len(self)}")
+        seen = {name: self.seen(name, np.array([row])) for name in self.modalities}
         return Sample(
             key=f"{self.name}#{row}",
-            items={name: self._read(name, row, self._ranges[name][:, row]) for name in self.modalities},
+            items={name: list(self.rows[name].read(*items[:2])) for name, items in seen.items()},
             targets={task: self.targets(task)[row] for task in self.widths},
         )
 
@@ -135,43 +151,31 @@ class SampleIndex:
         seen: NDArray[np.int64] = static_stop - static + stop - start
         return seen
 
-    def items(self, modality: str, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[Item]:
-        """Yield what the samples `rows` see of a modality, each item once, with the hours of the first to see it."""
-        owner, seen = None, 0
-        for row in np.unique(np.asarray(rows, np.int64)):
-            static, static_stop, start, stop = self._ranges[modality][:, row]
-            if self.subject_ids[row] == owner:
-                static, start = static_stop, max(start, min(seen, stop))
-            owner, seen = self.subject_ids[row], stop
-            yield from self._read(modality, int(row), np.array([static, static_stop, start, stop]))
+    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+        """Return what each of the samples `rows` sees, one after the other, static items first, then oldest first."""
+        static, static_stop, start, stop = self._ranges[modality][:, rows]
+        return self._expand(modality, rows, static, static_stop, start, stop)
 
-    def _read(self, modality: str, row: int, bounds: NDArray[np.int64]) -> list[Item]:
-        static, static_stop, start, stop = map(int, bounds)
-        data = self._rows[modality].data
-        if static_stop == start:
-            return self._items(data.fast_slice(static, stop - static), row)
-        parts = (data.fast_slice(static, static_stop - static), data.fast_slice(start, stop - start))
-        return [item for part in parts for item in self._items(part, row)]
+    def first_seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+        """Return what the samples `rows` see, each item once, at the first sample to see it; `owner` counts those.
 
-    def _items(self, table: pa.Table, row: int) -> list[Item]:
-        passed = self.prediction_times[row] - table[TIME].to_numpy()
-        hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR).tolist()
-        columns = (table[name].to_pylist() for name in (CODE, NUMBER, TEXT, "path", "shard", ROW))
-        return [
-            Item(
-                hours=hour,
-                code=code,
-                where=f"{self._shards[shard]}: row {number}",
-                value=value,
-                text=text,
-                path=None if path is None else self.root / path,
-            )
-            for hour, code, value, text, path, shard, number in zip(hours, *columns, strict=True)
-        ]
+        Samples are taken in their order, whatever that of `rows`.
+        """
+        rows = np.unique(rows)
+        static, static_stop, start, stop = self._ranges[modality][:, rows]
+        again = np.flatnonzero(self.subject_ids[rows[1:]] == self.subject_ids[rows[:-1]]) + 1
+        static[again] = static_stop[again]
+        start[again] = np.maximum(start[again], np.minimum(stop[again - 1], stop[again]))
+        return self._expand(modality, rows, static, static_stop, start, stop)
 
-    @cached_property
-    def _rows(self) -> dict[str, Dataset]:
-        return {name: Dataset.from_file(str(self.folder / f"{name}.arrow")) for name in self.modalities}
+    def _expand(self, modality: str, rows: NDArray[np.int64], *bounds: NDArray[np.int64]) -> Seen:
+        static, static_stop, start, stop = bounds
+        starts = np.stack([static, start], axis=1).ravel()
+        numbers, which = spans(starts, np.stack([static_stop, stop], axis=1).ravel() - starts)
+        owner = which // 2
+        passed = self.prediction_times[rows][owner] - self.rows[modality].column(TIME)[numbers]
+        hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR)
+        return Seen(number=numbers, hours=hours, owner=owner)
 
     @cached_property
     def _samples(self) -> Dataset:

@@ -1,21 +1,26 @@
 """The samples of all cohorts of a run as one table; each sample brings the modalities and labels that it has."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.index import SampleIndex
+from clintune.cohort.build import COLUMNS
+from clintune.cohort.index import SampleIndex, Seen
 from clintune.cohort.shards import CODE
-from clintune.contracts import Item, Sample
+from clintune.contracts import Item
 
 
 class Samples:
     """Sample indexes one after the other: row r belongs to cohort `cohort[r]` and subject `subject_id[r]`.
 
-    `subject` numbers the subjects of all cohorts [N]: equal ids in two cohorts are two subjects.
+    `subject` numbers the subjects of all cohorts [N]: equal ids in two cohorts are two subjects. The items of a
+    modality are numbered over all cohorts too. Pickling keeps the folders of the indexes only.
     """
 
     def __init__(self, indexes: Sequence[SampleIndex]) -> None:
@@ -27,13 +32,25 @@ class Samples:
         pairs = np.stack([np.repeat(np.arange(len(indexes)), np.diff(self.first)), self.subject_id])
         self.subject: NDArray[np.int64] = np.unique(pairs, axis=1, return_inverse=True)[1]
         self._targets = {task: self._stack(task) for task in indexes[0].widths}
+        self._first_item = {
+            name: np.cumsum([0, *(len(index.rows[name]) for index in indexes)]) for name in indexes[0].modalities
+        }
+
+    def __reduce__(self) -> tuple[Callable[[list[SampleIndex]], "Samples"], tuple[list[SampleIndex]]]:
+        return Samples, (self.indexes,)
 
     def __len__(self) -> int:
         return int(self.first[-1])
 
-    def __getitem__(self, row: int) -> Sample:
-        index, local = self._locate(row)
-        return replace(index[local], targets={task: targets[row] for task, targets in self._targets.items()})
+    @property
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks."""
+        return list(self._targets)
+
+    def keys(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return what names each of the samples `rows` in errors, without naming the subject."""
+        local = rows - self.first[np.searchsorted(self.first, rows, side="right") - 1]
+        return [f"{cohort}#{row}" for cohort, row in zip(self.cohort[rows].tolist(), local.tolist(), strict=True)]
 
     def targets(self, task: str) -> NDArray[np.float32]:
         """Return a task's targets [N, T], NaN where unknown or where the cohort has no such label."""
@@ -48,21 +65,109 @@ class Samples:
         """Return how many items of a modality each sample sees [N]."""
         return np.concatenate([index.num_items(modality) for index in self.indexes])
 
+    def num_rows(self, modality: str) -> int:
+        """Return how many items of a modality there are, seen by a sample or not."""
+        return int(self._first_item[modality][-1])
+
     def codes(self) -> pl.Series:
         """Return the distinct codes of all cohorts' rows, as a column of MEDS rows."""
         return pl.Series(CODE, sorted({code for index in self.indexes for code in index.codes}), pl.String)
 
-    def items(self, modality: str, rows: NDArray[np.int64]) -> Iterator[Item]:
-        """Yield what the samples `rows` see of a modality, each item once."""
-        for index, first, after in zip(self.indexes, self.first, self.first[1:], strict=False):
-            yield from index.items(modality, rows[(rows >= first) & (rows < after)] - first)
+    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+        """Return what the samples `rows` see, one after the other, static items first; `owner` indexes `rows`."""
+        parts = []
+        for number, mine in self._shared_out(rows):
+            seen = self.indexes[number].seen(modality, rows[mine] - self.first[number])
+            parts.append(Seen(seen.number + self._first_item[modality][number], seen.hours, mine[seen.owner]))
+        if len(parts) == 1:
+            return parts[0]
+        whole = _together(parts)
+        return whole.take(np.argsort(whole.owner, kind="stable"))
 
-    def _locate(self, row: int) -> tuple[SampleIndex, int]:
-        number = int(np.searchsorted(self.first, row, side="right")) - 1
-        return self.indexes[number], row - int(self.first[number])
+    def items(self, modality: str, rows: NDArray[np.int64]) -> "Items":
+        """Return what the samples `rows` see of a modality, each item once, at the first sample to see it."""
+        parts = []
+        for number, mine in self._shared_out(rows):
+            seen = self.indexes[number].first_seen(modality, rows[mine] - self.first[number])
+            parts.append(seen._replace(number=seen.number + self._first_item[modality][number]))
+        seen = _together(parts)
+        return Items(self, modality, seen.number, seen.hours)
+
+    def column(self, modality: str, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
+        """Return a column (time, code or numeric value) of items; codes by their number in `codes`."""
+        firsts = self._first_item[modality]
+        cohort = np.searchsorted(firsts, numbers, side="right") - 1
+        values = np.empty(len(numbers), COLUMNS[name])
+        for number in np.flatnonzero(np.bincount(cohort)).tolist():
+            mine = cohort == number
+            found = self.indexes[number].rows[modality].column(name)[numbers[mine] - firsts[number]]
+            values[mine] = self._code_numbers[number][found] if name == CODE else found
+        return values
+
+    def _shared_out(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield the number of each cohort that has some of `rows`, and which."""
+        cohort = np.searchsorted(self.first, rows, side="right") - 1
+        for number in np.flatnonzero(np.bincount(cohort)).tolist():
+            yield number, np.flatnonzero(cohort == number)
+
+    @cached_property
+    def _code_numbers(self) -> list[NDArray[np.int32]]:
+        """Return, for each cohort, the number in `codes` of each of its codes."""
+        number = {code: number for number, code in enumerate(self.codes())}
+        return [np.array([number[code] for code in index.codes], np.int32) for index in self.indexes]
 
     def _stack(self, task: str) -> NDArray[np.float32]:
         width = max(index.widths[task] for index in self.indexes)
         parts = [index.targets(task) for index in self.indexes]
         absent = [np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([part if part.shape[1] else empty for part, empty in zip(parts, absent, strict=True)])
+
+
+def _together(parts: list[Seen]) -> Seen:
+    nothing = Seen(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+    return Seen(*map(np.concatenate, zip(nothing, *parts, strict=True)))
+
+
+class Items(Sequence[Item]):
+    """Items of one modality, read when asked for; cheap to pickle."""
+
+    def __init__(self, samples: Samples, modality: str, numbers: NDArray[np.int64], hours: NDArray[np.float64]) -> None:
+        self.samples = samples
+        self.modality = modality
+        self.numbers = numbers
+        self.hours = hours
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, position: int) -> Item: ...
+    @overload
+    def __getitem__(self, position: slice) -> "Items": ...
+    def __getitem__(self, position: int | slice) -> "Item | Items":
+        if isinstance(position, int):
+            return next(iter(self[position : position + 1]))
+        return Items(self.samples, self.modality, self.numbers[position], self.hours[position])
+
+    def __iter__(self) -> Iterator[Item]:
+        for index, numbers, hours, first in self._parts():
+            yield from index.rows[self.modality].read(numbers, hours, first)
+
+    def paths(self) -> list[tuple[SampleIndex, list[Path]]]:
+        """Return the media files of the items by cohort."""
+        return [(index, index.rows[self.modality].paths(numbers)) for index, numbers, _, _ in self._parts()]
+
+    def fingerprint(self) -> str:
+        """Return a hash of which items these are, at which hours; their media files count by name alone."""
+        digest = sha256("".join(index.fingerprint for index in self.samples.indexes).encode())
+        for part in (self.modality.encode(), self.numbers.tobytes(), self.hours.tobytes()):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[tuple[SampleIndex, NDArray[np.int64], NDArray[np.float64], int]]:
+        """Yield each cohort with its items' rows and hours, and the number of its first item."""
+        firsts = self.samples._first_item[self.modality]
+        for index, first, after in zip(self.samples.indexes, firsts, firsts[1:], strict=False):
+            mine = (self.numbers >= first) & (self.numbers < after)
+            if mine.any():
+                yield index, self.numbers[mine] - first, self.hours[mine], int(first)

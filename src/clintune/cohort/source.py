@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -16,6 +15,7 @@ from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, stamp, value_sha256, write_json
+from clintune.core.locks import only_one
 from clintune.core.remote import is_remote, redact
 
 STAMP_FILE = ".source.json"
@@ -51,7 +51,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
     write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")
     settings = {key: Path(value).expanduser() if key == "raw" else value for key, value in write.keywords.items()}
     root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
+    with only_one(root.with_name(f".{root.name}"), f"the cohort {name}"):
         wanted = {"source": _source_digest(write.func, settings), "raw": _raw_digest(settings.get("raw"))}
         if not _is_current(name, root, wanted):
             with atomic_path(root) as partial:

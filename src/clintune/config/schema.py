@@ -55,6 +55,8 @@ class Data:
 
     raw: str = "data"
     cache: str = "~/.cache/clintune"
+    cache_limit_gb: float | None = bounded(None, 0)
+    """Size beyond which what was not used for longest leaves the cache, never what a run uses; null = none."""
     max_bad_fraction: float = bounded(0.0, 0, 1)
     """Share of items that may be unreadable before the run stops; those below it are counted and listed."""
 
@@ -142,7 +144,8 @@ class Trainer:
     checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
     workers: int | None = bounded(None, 0)
-    """Processes that read batches ahead, for each process that trains; null = 4 beside a GPU, else none."""
+    """Processes that read batches ahead, beside each that trains, and that prepare items the first time; null = 4
+    beside a GPU, else none."""
 
 
 @dataclass

@@ -74,6 +74,8 @@ def _predict_unit(
             workspace.cache,
             device=accelerator.device,
             max_bad_fraction=config.data.max_bad_fraction,
+            workers=config.trainer.workers,
+            limit_gb=config.data.cache_limit_gb,
         )
         if accelerator.is_main_process:
             write_unreadable(run / "unreadable.csv", unreadable)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from clintune.config.compose import load_config
+from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
@@ -25,7 +26,7 @@ from clintune.package import trained_members
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
 from clintune.training.strategy import make_accelerator
-from clintune.training.workspace import Workspace, console, open_workspace
+from clintune.training.workspace import Workspace, open_workspace
 
 
 def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against: Path | None) -> None:

@@ -13,7 +13,7 @@ from clintune.cohort.samples import Samples
 from clintune.contracts import Batch, Predictions
 from clintune.evaluation.subjects import per_subject
 from clintune.model.batching import Batches
-from clintune.model.cache import PieceCache
+from clintune.model.pieces import PieceSource
 from clintune.package import Package
 from clintune.training.order import inference_draws
 
@@ -24,7 +24,7 @@ Probabilities = dict[str, NDArray[np.float32]]
 @torch.inference_mode()
 def predict_member(
     package: Package,
-    caches: Mapping[str, PieceCache],
+    caches: Mapping[str, PieceSource],
     samples: Samples,
     rows: NDArray[np.int64],
     variants: Mapping[str, frozenset[str]],

@@ -2,23 +2,36 @@
 
 A modality lives in four steps, each a method: the constructor stores plain values; `fit` reads the training items
 once and returns statistics; `build` loads weights and makes modules; then `prepare` (CPU, one item) and `encode`
-(device, all pieces of a batch) run for every sample.
+(device, all pieces of a batch) run for every sample. `prepare` reads plain attributes, no modules: it also runs in
+processes that hold no weights.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
+import numpy as np
 import polars as pl
 import torch
 from meds.schema import DataSchema
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError
 
 Mode = Literal["frozen", "lora", "full"]
+
+
+class Table(Protocol):
+    """How rows become pieces by arithmetic alone, one piece a row; it can be pickled."""
+
+    def __call__(
+        self, code: NDArray[np.int32], value: NDArray[np.floating[Any]], hours: NDArray[np.float64]
+    ) -> dict[str, Tensor]:
+        """Return the tensors of rows, each [P, ...]: codes by their number, NaN where a row has no value."""
 
 
 class Modality(nn.Module, ABC):
@@ -33,9 +46,6 @@ class Modality(nn.Module, ABC):
 
     media_column: ClassVar[str | None] = None
     """The media column of the cohort's tables that names the file of an item, if the modality reads files."""
-
-    cached: ClassVar[bool] = True
-    """Whether an item's pieces are worth keeping on disk; false where preparing them costs nothing."""
 
     scaled: ClassVar[bool] = False
     """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
@@ -84,9 +94,19 @@ class Modality(nn.Module, ABC):
         """Return JSON-able statistics of the training items; by default there are none to learn."""
         return {}
 
-    def select(self, items: list[Item]) -> list[Item]:
-        """Choose among a sample's items (oldest first); by default all. The piece budget is applied afterwards."""
-        return items
+    def tabulate(self, codes: Sequence[str]) -> "Table | None":
+        """Return how rows with these codes become pieces, or None (the default) for what `prepare` does, kept on disk.
+
+        With a table nothing is prepared or kept, and a sample reads only the newest row of each code.
+        """
+        return None
+
+    def without_weights(self) -> Self:
+        """Return a copy without modules, which can `prepare` in another process."""
+        light = copy(self)
+        for part in ("_modules", "_parameters", "_buffers"):
+            light.__dict__[part] = {}
+        return light
 
     @property
     def cacheable(self) -> bool:

@@ -1,14 +1,17 @@
 """Facts known at the prediction time: sex, age, a scale's value, smoking, the newest of each."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import torch
 from meds.schema import DataSchema, birth_code
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
@@ -27,8 +30,6 @@ class Static(Modality):
     error cannot drown a patient; NaN or infinite ones count as absent. A code never seen in training gives zeros.
     Pieces: `code` [P] (0 = unknown), `value` [P], `has_value` [P].
     """
-
-    cached: ClassVar[bool] = False
 
     def __init__(
         self, *, codes: list[str] | None = None, width: int = 64, mode: Mode = "full", max_pieces: int = 32
@@ -57,19 +58,20 @@ class Static(Modality):
         self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued)
         self.encoder.requires_grad_(self.mode == "full")
 
-    def select(self, items: list[Item]) -> list[Item]:
-        """Keep the newest row of each code."""
-        newest = {item.code: number for number, item in enumerate(items)}
-        return [items[number] for number in sorted(newest.values())]
+    def tabulate(self, codes: Sequence[str]) -> "FactTable":
+        """Return how rows become facts: by looking up the code and standardising the value."""
+        known = [self.statistics.get(code, {}) for code in codes]
+        return FactTable(
+            index=np.array([self.index.get(code, 0) for code in codes], np.int64),
+            mean=_numbers(part.get("mean") for part in known),
+            std=_numbers(part.get("std") for part in known),
+            birth=np.array([code == birth_code for code in codes], bool),
+        )
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Look up the code and standardise the value."""
-        scaled = self._standardise(item)
-        tensors = {
-            "code": torch.tensor([self.index.get(item.code, 0)]),
-            "value": torch.tensor([scaled or 0.0], dtype=torch.float32),
-            "has_value": torch.tensor([scaled is not None], dtype=torch.float32),
-        }
+        value = np.array([np.nan if item.value is None else item.value])
+        tensors = self.tabulate([item.code])(np.zeros(1, np.int32), value, np.array([item.hours]))
         return Pieces(tensors=tensors, hours=torch.tensor([item.hours], dtype=torch.float32))
 
     @property
@@ -92,12 +94,6 @@ class Static(Modality):
         """Return what determines the tokens beside the weights."""
         return super().settings() | {"codes": self.codes, "width": self.width}
 
-    def _standardise(self, item: Item) -> float | None:
-        value, known = _value(item), self.statistics.get(item.code)
-        if value is None or known is None or known["mean"] is None or known["std"] is None:
-            return None
-        return max(-_CLIP, min(_CLIP, (value - known["mean"]) / known["std"]))
-
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
         """Return births, sexes and values of a scale in turn."""
@@ -112,6 +108,30 @@ class Static(Modality):
             else:
                 items.append(Item(hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5)))
         return items
+
+
+@dataclass(frozen=True)
+class FactTable:
+    """What to do with the rows of each code: place among the embeddings, moments (NaN: none known), whether a birth."""
+
+    index: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    birth: NDArray[np.bool_]
+
+    def __call__(
+        self, code: NDArray[np.int32], value: NDArray[np.floating[Any]], hours: NDArray[np.float64]
+    ) -> dict[str, Tensor]:
+        """Return `code`, `value` and `has_value` [P] of rows."""
+        numbers = np.where(self.birth[code], hours / _HOURS_PER_YEAR, value.astype(np.float64))
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        scaled = np.clip((numbers - self.mean[code]) / self.std[code], -_CLIP, _CLIP)
+        known = ~np.isnan(scaled)
+        return {
+            "code": torch.from_numpy(self.index[code]),
+            "value": torch.from_numpy(np.where(known, scaled, 0.0).astype(np.float32)),
+            "has_value": torch.from_numpy(known.astype(np.float32)),
+        }
 
 
 class FactEncoder(nn.Module):
@@ -152,6 +172,10 @@ class _Moments(NamedTuple):
         if self.number == 0:
             return {"mean": None, "std": None}
         return {"mean": self.mean, "std": sqrt(self.squares / self.number) or 1.0}
+
+
+def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _value(item: Item) -> float | None:

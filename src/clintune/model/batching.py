@@ -1,17 +1,21 @@
-"""From samples to batches: choose items, read their cached pieces, keep the newest within budget, lay them flat."""
+"""From samples to batches: look up their items, keep the newest pieces within budget, gather them, lay them flat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
-from clintune.contracts import Batch, Item, PieceBatch, Pieces, Sample
+from clintune.contracts import Batch, PieceBatch
 from clintune.core.seeding import generator
-from clintune.modalities.base import Modality, collate_pieces
-from clintune.model.cache import PieceCache
+from clintune.modalities.base import Modality
+from clintune.model.pieces import PieceSource
+
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,87 +33,101 @@ class Draw:
 
 
 class Batches(Dataset[Batch]):
-    """The batch of any draw: give it to a DataLoader whose sampler yields draws."""
+    """The batch of any draw: give it to a DataLoader whose sampler yields draws. Cheap to pickle."""
 
     def __init__(
         self,
         samples: Samples,
         modalities: Mapping[str, Modality],
-        caches: Mapping[str, PieceCache],
+        sources: Mapping[str, PieceSource],
         modality_dropout: float = 0.0,
     ) -> None:
         self.samples = samples
-        self.modalities = modalities
-        self.caches = caches
+        self.sources = {name: sources[name] for name in modalities}
+        self.budgets = {name: modality.max_pieces for name, modality in modalities.items()}
+        self.views = {name: modality.views for name, modality in modalities.items()}
         self.modality_dropout = modality_dropout
 
     def __getitem__(self, draw: Draw) -> Batch:
-        samples = [self.samples[int(row)] for row in draw.rows]
-        kept = [self._kept(sample, int(row), draw) for sample, row in zip(samples, draw.rows, strict=True)]
+        rows = np.asarray(draw.rows, np.int64)
+        seen = {name: self.samples.seen(name, rows) for name in self.sources}
+        kept = self._kept(seen, rows, draw)
         pieces = {}
-        for name in self.modalities:
-            owned = [
-                (owner, part)
-                for owner, (sample, row) in enumerate(zip(samples, draw.rows, strict=True))
-                if name in kept[owner]
-                for part in self._pieces(name, sample.items[name], self._view(name, int(row), draw))
-            ]
-            if owned:
-                pieces[name] = _flat(owned)
-        targets = {
-            task: torch.from_numpy(np.stack([sample.targets[task] for sample in samples]))
-            for task in samples[0].targets
-        }
-        return Batch(pieces=pieces, targets=targets, keys=[sample.key for sample in samples])
+        for name, items in seen.items():
+            part = self._pieces(name, items.take(kept[name][items.owner]), rows, draw)
+            if part is not None:
+                pieces[name] = part
+        targets = {task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks}
+        return Batch(pieces=pieces, targets=targets, keys=self.samples.keys(rows))
 
-    def _kept(self, sample: Sample, row: int, draw: Draw) -> set[str]:
-        """Return the modalities of a sample that are not dropped; one always stays."""
-        present = [name for name in self.modalities if sample.items[name]]
-        if draw.epoch is None or not self.modality_dropout or not present:
-            return set(present)
-        chance = generator(draw.seed, "modality_dropout", draw.epoch, row)
-        drawn = torch.rand(len(present), generator=chance)
-        kept = {name for name, u in zip(present, drawn.tolist(), strict=True) if u >= self.modality_dropout}
-        return kept or {present[int(drawn.argmax())]}
-
-    def _view(self, name: str, row: int, draw: Draw) -> int:
-        views = self.modalities[name].views
-        if draw.epoch is None:
-            return min(draw.view, views - 1)
-        if views == 1:
-            return 0
-        chance = generator(draw.seed, "view", name, draw.epoch, row)
-        return int(torch.randint(views, (), generator=chance))
-
-    def _pieces(self, name: str, items: list[Item], view: int) -> list[Pieces]:
-        """Return a sample's pieces, oldest item first, of the newest items that fit the budget."""
-        modality = self.modalities[name]
-        budget = modality.max_pieces
-        chosen: list[Pieces] = []
-        for item in reversed(modality.select(items)):
-            if budget <= 0:
-                break
-            cache = self.caches.get(name)
-            pieces = modality.prepare(item, view) if cache is None else cache.read(item, view)
-            if pieces is None or not len(pieces):
+    def _kept(self, seen: Mapping[str, Seen], rows: NDArray[np.int64], draw: Draw) -> dict[str, NDArray[np.bool_]]:
+        """Return which samples [N] keep each modality, of those that have it; one always stays."""
+        kept = {name: np.bincount(items.owner, minlength=len(rows)) > 0 for name, items in seen.items()}
+        if draw.epoch is None or not self.modality_dropout:
+            return kept
+        for number, row in enumerate(rows.tolist()):
+            present = [name for name in kept if kept[name][number]]
+            if not present:
                 continue
-            if len(pieces) > budget:
-                pieces = _newest(pieces, budget)
-            budget -= len(pieces)
-            chosen.append(pieces)
-        return chosen[::-1]
+            drawn = torch.rand(
+                len(present), generator=generator(draw.seed, "modality_dropout", draw.epoch, row)
+            ).tolist()
+            stays = present[drawn.index(max(drawn))]
+            for name, u in zip(present, drawn, strict=True):
+                kept[name][number] = u >= self.modality_dropout or (
+                    name == stays and max(drawn) < self.modality_dropout
+                )
+        return kept
+
+    def _view(self, name: str, rows: NDArray[np.int64], draw: Draw) -> NDArray[np.int64]:
+        """Return the view of each sample [N]."""
+        views = self.views[name]
+        if draw.epoch is None or views == 1:
+            return np.full(len(rows), min(draw.view, views - 1), np.int64)
+        chances = (generator(draw.seed, "view", name, draw.epoch, row) for row in rows.tolist())
+        return np.array([int(torch.randint(views, (), generator=chance)) for chance in chances], np.int64)
+
+    def _pieces(self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw) -> PieceBatch | None:
+        """Return the samples' pieces, oldest item first, of the newest items that fit the budget."""
+        source = self.sources[name]
+        seen = source.select(seen)
+        view = self._view(name, rows, draw)[seen.owner]
+        lengths = source.lengths(seen.number, view)
+        assert (lengths >= 0).all(), f"{name}: a sample's item was never prepared"
+        kept = within_budget(lengths, seen.owner, self.budgets[name])
+        chosen = np.flatnonzero(kept)
+        if not len(chosen):
+            return None
+        seen = seen.take(chosen)
+        found = source.gather(seen, view[chosen], kept[chosen])
+        owner = torch.from_numpy(seen.owner[found.item])
+        return PieceBatch(tensors=found.tensors, hours=found.hours, owner=owner)
 
 
-def _newest(pieces: Pieces, budget: int) -> Pieces:
-    """Keep the newest pieces; of pieces of one time (chunks of a note) the first ones."""
-    kept = torch.argsort(pieces.hours, stable=True)[:budget].sort().values
-    return Pieces(tensors={name: tensor[kept] for name, tensor in pieces.tensors.items()}, hours=pieces.hours[kept])
+def within_budget(lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+    """Return how many of the pieces of each item [I] fit their sample's budget, spent on the newest items first.
+
+    Items stand by `owner`, oldest first.
+    """
+    total = np.cumsum(lengths)
+    newer = total[np.searchsorted(owner, owner, "right") - 1] - total
+    kept: NDArray[np.int64] = np.clip(budget - newer, 0, lengths)
+    return kept
 
 
-def _flat(owned: list[tuple[int, Pieces]]) -> PieceBatch:
-    parts = [part for _, part in owned]
-    return PieceBatch(
-        tensors=collate_pieces(parts),
-        hours=torch.cat([part.hours for part in parts]),
-        owner=torch.tensor([owner for owner, part in owned for _ in range(len(part))]),
-    )
+def num_tokens(
+    samples: Samples, modalities: Mapping[str, Modality], sources: Mapping[str, PieceSource]
+) -> NDArray[np.int64]:
+    """Return how many tokens each sample has [N]: those of its pieces within budget, in their plain view.
+
+    Items that were never prepared, of samples that the caches were not filled for, count as none.
+    """
+    tokens = np.zeros(len(samples), np.int64)
+    for name, modality in modalities.items():
+        for start in range(0, len(samples), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(samples)))
+            seen = sources[name].select(samples.seen(name, rows))
+            lengths = sources[name].lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
+            pieces = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
+            tokens[rows] += np.minimum(pieces, modality.max_pieces) * modality.tokens_per_piece
+    return tokens

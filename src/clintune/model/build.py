@@ -1,14 +1,13 @@
 """Build the model that a config describes: modalities, backbone with adapter, fusion."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
-from clintune.cohort.mirror import fetch_media
 from clintune.cohort.samples import Samples
 from clintune.config.parts import make_parts
 from clintune.core.errors import DataError
@@ -17,9 +16,8 @@ from clintune.modalities.base import Modality
 from clintune.model.adapters import adapt_backbone, adapt_encoder
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion
-
-Statistics = dict[str, dict[str, Any]]
-"""What `Modality.fit` returned, by modality; JSON-able."""
+from clintune.model.statistics import Statistics as Statistics
+from clintune.model.statistics import remembered_statistics
 
 
 def make_modalities(config: DictConfig) -> dict[str, Modality]:
@@ -27,20 +25,24 @@ def make_modalities(config: DictConfig) -> dict[str, Modality]:
     return make_parts("modalities", config.modalities)
 
 
-def fit_statistics(modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64]) -> Statistics:
-    """Fit each modality's statistics on the items that the training samples `rows` see.
+def fit_statistics(
+    modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64], cache: Path
+) -> Statistics:
+    """Fit each modality's statistics on the items that the training samples `rows` see, or read them from `cache`.
 
-    Raises DataError when no training sample has any item of a modality: its parts could never train.
+    The modalities are as constructed, not built yet. Raises DataError when no training sample has any item of a
+    modality: its parts could never train.
     """
-    for name, modality in modalities.items():
-        if modality.media_column is not None:
-            fetch_media(item.path for item in samples.items(name, rows))
+    for name in modalities:
         if not samples.num_items(name)[rows].any():
             raise DataError(
                 f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows "
                 "of the cohort it claims"
             )
-    return {name: modality.fit(samples.items(name, rows)) for name, modality in modalities.items()}
+    return {
+        name: remembered_statistics(name, modality, samples.items(name, rows), cache)
+        for name, modality in modalities.items()
+    }
 
 
 def build_model(

@@ -1,29 +1,45 @@
 """Work done once: the pieces of each item, or a frozen encoder's tokens of them, on disk and memory-mapped.
 
 One folder a key of encoder and preprocessing; in it safetensors shards that appear whole, so that a build which was
-stopped goes on where it was. Items are found by the hash of their content, so runs, folds and cohorts share them.
+stopped goes on where it was. Items are known by the hash of their content, so runs, folds and cohorts share them;
+a table of addresses for the items of each run leads to them by number.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from rich.progress import track
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset
 
+from clintune.cohort.samples import Items
 from clintune.contracts import Item, Pieces
+from clintune.core.cache_folder import in_use
+from clintune.core.console import console
 from clintune.core.errors import DataError
-from clintune.core.files import atomic_path, file_sha256, value_sha256
+from clintune.core.files import atomic_path, value_sha256, write_json
+from clintune.core.locks import only_one
 from clintune.modalities.base import Modality, collate_pieces
+from clintune.model.media import remembered_sha256, stamps
+from clintune.model.pieces import StoredPieces
 
-_FORMAT = 1
+_FORMAT = 2
 _SHARD_ITEMS = 512
 _BATCH_PIECES = 32
+_WORTH_A_WORKER = 256
+"""Items below which the start of another process costs more than it saves."""
+
+Place = tuple[int, int, int]
+"""Shard, start and length of an item's pieces."""
 
 
 class PieceCache:
@@ -32,7 +48,9 @@ class PieceCache:
     A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32; any other's hold what `prepare` returns.
     """
 
-    def __init__(self, modality: Modality, statistics: Mapping[str, Any], root: Path) -> None:
+    def __init__(self, name: str, modality: Modality, statistics: Mapping[str, Any], cache: Path) -> None:
+        self.name = name
+        self.modality = modality
         self.encoded = modality.cacheable
         key = {
             "format": _FORMAT,
@@ -41,64 +59,100 @@ class PieceCache:
             "weights": modality.source if self.encoded else None,
             "encoded": self.encoded,
         }
-        self.folder = root / value_sha256(key)[:32]
-        self._places: dict[str, tuple[Path, int, int]] = {}
-        self._bad: dict[str, DataError] = {}
-        self._seen: set[Path] = set()
-        self._scan()
+        self.folder = cache / "pieces" / value_sha256(key)[:32]
+        self.media = cache / "media"
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
+    def fill(self, items: Items, device: str | torch.device = "cpu", workers: int = 0) -> StoredPieces:
+        """Compute the pieces in every view of each item that is not there yet, and return all of them.
 
-    def read(self, item: Item, view: int = 0) -> Pieces | None:
-        """Return the pieces of an item that `fill` has seen; None for one that could not be read."""
-        key = item_key(item, view)
-        if key in self._bad:
-            return None
-        path, start, stop = self._places[key]
-        tensors = {name: tensor[start:stop] for name, tensor in _shard(path).items()}
-        return Pieces(hours=tensors.pop("hours") + item.hours, tensors=tensors)
-
-    def fill(
-        self, modality: Modality, items: Iterable[tuple[Item, int]], device: str | torch.device = "cpu"
-    ) -> dict[str, DataError]:
-        """Compute the pieces of every (item, view) that is not there yet; return the error of each unreadable item.
-
-        The keys are the items' `where`; each of several items of like content has its error.
+        `workers` processes read and prepare the items (0: this one); the frozen encoder runs on `device`. Of several
+        processes that fill at once one does the work. Unreadable items have no pieces and are tried again next time.
         """
-        unread: dict[str, list[str]] = {}
-        missing = self._missing(items, unread)
-        while chunk := list(islice(missing, _SHARD_ITEMS)):
-            done: dict[str, Pieces] = {}
-            for key, item, view in chunk:
-                try:
-                    done[key] = modality.prepare(replace(item, hours=0.0), view)
-                except DataError as error:
-                    self._bad[key] = error
-            if done:
-                self._write(self._encode(modality, done, device) if self.encoded else done)
-        return {where: self._bad[key] for key, places in unread.items() if key in self._bad for where in places}
+        with only_one(self.folder, f"the pieces of {self.name}") as waited:
+            self._open_folder()
+            stamped = [(index, stamps(paths)) for index, paths in items.paths()] if self.modality.media_column else []
+            seen = [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
+            key = value_sha256([items.fingerprint(), self.modality.views, seen])[:32]
+            table = self.folder / "tables" / f"{key}.safetensors"
+            pieces = _open_table(table)
+            if pieces is not None and (waited or not pieces.errors):
+                return pieces
+            content: dict[Path, str] = {}
+            for index, found in stamped:
+                known = remembered_sha256(
+                    found.values(), self.media / f"{index.name}-{_short(str(index.root))}.parquet"
+                )
+                content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
+            keys = [item_key(item, content) for item in items]
+            shards, places = self._scan()
+            errors: dict[str, DataError] = {}
+            if todo := self._missing(keys, places):
+                errors = self._prepare(items, todo, device, workers)
+                shards, places = self._scan()
+            self._write_table(table, items, keys, shards, places, errors)
+            return StoredPieces(table)
 
-    def _missing(
-        self, items: Iterable[tuple[Item, int]], unread: dict[str, list[str]]
-    ) -> Iterator[tuple[str, Item, int]]:
-        """Yield one item of each content that is not there yet; `unread` gathers where all of them stand."""
-        for item, view in items:
-            key = item_key(item, view)
-            if key not in self:
-                if key not in unread:
-                    yield key, item, view
-                unread.setdefault(key, []).append(item.where)
+    def _open_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        in_use(self.folder)
+        about = self.folder / "about.json"
+        if not about.exists():
+            source = self.modality.source.get("source", "no weights") if self.encoded else "before the encoder"
+            write_json(about, {"name": type(self.modality).__qualname__, "source": source})
+
+    def _missing(self, keys: list[str], places: Mapping[str, Place]) -> dict[str, tuple[int, int]]:
+        """Return the first (position, view) of each key of item and view that is not on disk."""
+        todo: dict[str, tuple[int, int]] = {}
+        for position, key in enumerate(keys):
+            for view in range(self.modality.views):
+                if f"{key}-{view}" not in places:
+                    todo.setdefault(f"{key}-{view}", (position, view))
+        return todo
+
+    def _prepare(
+        self, items: Items, todo: dict[str, tuple[int, int]], device: str | torch.device, workers: int
+    ) -> dict[str, DataError]:
+        """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
+        errors: dict[str, DataError] = {}
+        prepared = zip(todo, self._prepared(items, list(todo.values()), workers), strict=True)
+        while chunk := list(islice(prepared, _SHARD_ITEMS)):
+            errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
+            if done := {key: part for key, part in chunk if isinstance(part, Pieces)}:
+                self._write(self._encode(done, device) if self.encoded else done)
+        return errors
+
+    def _prepared(self, items: Items, todo: list[tuple[int, int]], workers: int) -> Iterator[Pieces | DataError]:
+        """Yield the pieces of each (position, view), or why there are none."""
+        # Spawned processes inherit neither the lock, nor a GPU, nor the threads of libraries that fork would break.
+        missing = _Missing(self.modality.without_weights(), items, todo)
+        num = min(workers, len(todo) // _WORTH_A_WORKER)
+        loader = DataLoader(
+            missing,
+            batch_size=None,
+            num_workers=num,
+            collate_fn=_as_it_is,
+            multiprocessing_context="spawn" if num else None,
+        )
+        shown = track(loader, f"prepare {self.name}", total=len(todo), console=console, transient=True)
+        for part in shown:
+            if isinstance(part, DataError):
+                yield part
+            else:
+                hours, tensors = part
+                yield Pieces(
+                    hours=torch.from_numpy(hours),
+                    tensors={name: torch.from_numpy(array) for name, array in tensors.items()},
+                )
 
     @torch.no_grad()
-    def _encode(self, modality: Modality, done: dict[str, Pieces], device: str | torch.device) -> dict[str, Pieces]:
+    def _encode(self, done: dict[str, Pieces], device: str | torch.device) -> dict[str, Pieces]:
         """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
         encoded: dict[str, Pieces] = {}
         keys = sorted((key for key in done if len(done[key])), key=lambda key: _size(done[key]))
         for start in range(0, len(keys), _BATCH_PIECES):
             group = keys[start : start + _BATCH_PIECES]
             tensors = collate_pieces([done[key] for key in group])
-            tokens = modality.encode({name: tensor.to(device) for name, tensor in tensors.items()}).float().cpu()
+            tokens = self.modality.encode({name: tensor.to(device) for name, tensor in tensors.items()}).float().cpu()
             lengths = [len(done[key]) for key in group]
             for key, part in zip(group, torch.split(tokens, lengths), strict=True):
                 encoded[key] = Pieces(tensors={"tokens": part}, hours=done[key].hours)
@@ -113,43 +167,86 @@ class PieceCache:
         path = self.folder / f"{value_sha256(list(done))[:32]}.safetensors"
         with atomic_path(path) as partial:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=index)
-        self._scan()
 
-    def _scan(self) -> None:
-        """Take in the shards that are on disk."""
-        if not self.folder.is_dir():
-            return
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if path in self._seen:
-                continue
-            self._seen.add(path)
-            with safe_open(path, "pt") as file:
+    def _scan(self) -> tuple[list[str], dict[str, Place]]:
+        """Return the names of the shards on disk and the place of every key in them."""
+        shards = sorted(path.name for path in self.folder.glob("*.safetensors"))
+        places: dict[str, Place] = {}
+        for number, name in enumerate(shards):
+            with safe_open(self.folder / name, "pt") as file:
                 index = file.metadata()
             start = 0
             for key, length in zip(json.loads(index["keys"]), json.loads(index["lengths"]), strict=True):
-                self._places[key] = (path, start, start + length)
+                places[key] = (number, start, length)
                 start += length
+        return shards, places
+
+    def _write_table(
+        self,
+        path: Path,
+        items: Items,
+        keys: list[str],
+        shards: list[str],
+        places: Mapping[str, Place],
+        errors: Mapping[str, DataError],
+    ) -> None:
+        """Write where the pieces of each item number and view are, and what is wrong with unreadable items."""
+        shape = (items.samples.num_rows(items.modality), self.modality.views)
+        address = np.full((*shape, 3), -1, np.int64)
+        found = [[places.get(f"{key}-{view}", (0, 0, 0)) for view in range(shape[1])] for key in keys]
+        address[items.numbers] = np.array(found, np.int64).reshape(-1, shape[1], 3)
+        shard, start, length = (np.ascontiguousarray(column) for column in np.moveaxis(address, -1, 0))
+        failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
+        reasons = {items[n].where: failed[key] for n, key in enumerate(keys) if key in failed}
+        arrays: dict[str, NDArray[Any]] = {
+            "shard": shard.astype(np.int32),
+            "start": start,
+            "length": length.astype(np.int32),
+        }
+        with atomic_path(path) as partial:
+            save_arrays(arrays, partial, metadata={"shards": json.dumps(shards), "errors": json.dumps(reasons)})
 
 
-def item_key(item: Item, view: int) -> str:
-    """Return the hash of an item's content and view; a media file counts by its bytes, not by its name."""
-    media = (
-        _media_sha256(item.path, item.path.stat().st_mtime_ns) if item.path and item.path.exists() else str(item.path)
-    )
-    return value_sha256([item.code, item.value, item.text, media, view])[:32]
+class _Missing(Dataset[Any]):
+    """What is to be prepared, as arrays: tensors would come from other processes through scarce shared memory."""
+
+    def __init__(self, modality: Modality, items: Items, todo: list[tuple[int, int]]) -> None:
+        self.modality = modality
+        self.items = items
+        self.todo = todo
+
+    def __len__(self) -> int:
+        return len(self.todo)
+
+    def __getitem__(self, number: int) -> tuple[NDArray[Any], dict[str, NDArray[Any]]] | DataError:
+        position, view = self.todo[number]
+        try:
+            pieces = self.modality.prepare(replace(self.items[position], hours=0.0), view)
+        except DataError as error:
+            return error
+        return pieces.hours.numpy(), {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
 
 
-@lru_cache(maxsize=1_000_000)
-def _media_sha256(path: Path, modified: int) -> str:
-    if path.suffix == ".hea":  # a WFDB record: the header names its signal files
-        parts = sorted(path.parent.glob(f"{path.stem}.*"))
-        return value_sha256([(part.name, file_sha256(part)) for part in parts])
-    return file_sha256(path)
+def item_key(item: Item, content: Mapping[Path, str]) -> str:
+    """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name."""
+    media = (content.get(item.path) or str(item.path)) if item.path else None
+    return value_sha256([item.code, item.value, item.text, media])[:32]
 
 
-@lru_cache(maxsize=4096)
-def _shard(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path)
+def _open_table(path: Path) -> StoredPieces | None:
+    """Open a table, unless it is not there or has lost a shard."""
+    if not path.exists():
+        return None
+    pieces = StoredPieces(path)
+    return pieces if all(shard.exists() for shard in pieces.shards) else None
+
+
+def _short(text: str) -> str:
+    return value_sha256(text)[:16]
+
+
+def _as_it_is(part: Any) -> Any:
+    return part
 
 
 def _size(pieces: Pieces) -> int:

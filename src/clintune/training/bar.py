@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clintune.core.console import console
 from clintune.training.loop import Watch
-from clintune.training.workspace import console
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from omegaconf import DictConfig
 from rich.box import SIMPLE
 from rich.table import Table
 
+from clintune.core.console import console
 from clintune.core.seeding import derive_seed
 from clintune.model.build import build_model, fit_statistics
 from clintune.package import parameters_of
 from clintune.training.partition import rows_by_split, split_of, units
-from clintune.training.workspace import Workspace, console, open_workspace
+from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
@@ -22,7 +23,7 @@ def describe(config: DictConfig) -> None:
     unit = units(config, Path(), workspace.samples)[0]
     rows = rows_by_split(split_of(config, workspace.samples, unit))
     modalities = workspace.modalities
-    statistics = fit_statistics(modalities, workspace.samples, rows["train"])
+    statistics = fit_statistics(modalities, workspace.samples, rows["train"], workspace.cache)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
 

@@ -1,6 +1,7 @@
 """One member: its model, optimizer and data order; then the loop. And what all members of a unit share, before it."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
+from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
-from clintune.model.batching import Batches
+from clintune.modalities.base import Modality
+from clintune.model.batching import Batches, num_tokens
 from clintune.model.build import Statistics, build_model, fit_statistics, make_modalities, trainable
-from clintune.model.cache import PieceCache
+from clintune.model.pieces import PieceSource
 from clintune.package import Package, member_folders, package_tensors
 from clintune.tasks.base import Task
 from clintune.training import checkpoint
@@ -28,7 +31,7 @@ from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.prepare import Unreadable, fill_caches
 from clintune.training.probe import fit_probe
 from clintune.training.strategy import local_device, spread, wholes
-from clintune.training.workspace import Workspace, console
+from clintune.training.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class Prepared:
     rows: dict[str, NDArray[np.int64]]
     tasks: dict[str, Task]
     statistics: Statistics
-    caches: dict[str, PieceCache]
+    pieces: dict[str, PieceSource]
     unreadable: list[Unreadable]
 
 
@@ -88,10 +91,10 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         if np.isnan(targets[rows["train"]]).all():
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets[rows["train"]])
-    statistics = fit_statistics(modalities, samples, rows["train"])
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     for name, modality in modalities.items():
         modality.build(statistics[name])
-    caches, unreadable = fill_caches(
+    pieces, unreadable = fill_caches(
         modalities,
         statistics,
         samples,
@@ -99,8 +102,10 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         workspace.cache,
         device=local_device(),
         max_bad_fraction=config.data.max_bad_fraction,
+        workers=config.trainer.workers,
+        limit_gb=config.data.cache_limit_gb,
     )
-    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, caches=caches, unreadable=unreadable)
+    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, pieces=pieces, unreadable=unreadable)
 
 
 def fit_member(
@@ -114,8 +119,8 @@ def fit_member(
     package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
     if config.model.skip == "probe":
         seed = derive_seed(config.seed, *member.unit.seed_parts)
-        fit_probe(package, workspace.samples, ready.caches, rows["train"], seed)
-    order = _order(workspace, member, ready)
+        fit_probe(package, workspace.samples, ready.pieces, rows["train"], seed)
+    order = _order(workspace, member, ready, model.encoders)
     steps = trainer.max_steps
     num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
     if num_steps == 0:
@@ -139,7 +144,7 @@ def fit_member(
             tasks=tasks,
             order=order,
             num_steps=num_steps,
-            batches=Batches(workspace.samples, model.encoders, ready.caches, config.model.modality_dropout),
+            batches=Batches(workspace.samples, model.encoders, ready.pieces, config.model.modality_dropout),
             tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
             optimizer=optimizer,
             average=Average(parameters, trainer.average),
@@ -154,9 +159,9 @@ def fit_member(
     return package, tensors
 
 
-def _order(workspace: Workspace, member: Member, ready: Prepared) -> Order:
-    trainer, modalities = workspace.config.trainer, workspace.modalities
-    lengths = np.sum([workspace.samples.num_items(name) for name in modalities], axis=0)
+def _order(workspace: Workspace, member: Member, ready: Prepared, modalities: Mapping[str, Modality]) -> Order:
+    trainer = workspace.config.trainer
+    lengths = num_tokens(workspace.samples, modalities, ready.pieces)
     return Order(
         ready.rows["train"],
         lengths,

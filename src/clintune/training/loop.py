@@ -24,7 +24,7 @@ from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 from clintune.training.stop import asked_to_stop, step_by_step
-from clintune.training.strategy import gradients_meet, whole
+from clintune.training.strategy import gradients_meet, num_workers, whole
 
 Watch = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""
@@ -197,16 +197,15 @@ def infer(fit: Fit, draws: Sequence[Draw]) -> Iterator[tuple[dict[str, Tensor], 
 
 def loader(fit: Fit, draws: Sequence[list[Draw]]) -> "DataLoader[Any]":
     """Return a loader of the batches of each list of draws, which reads ahead into pinned memory beside a GPU."""
-    on_gpu = fit.accelerator.device.type == "cuda"
-    workers = fit.trainer.workers
-    num_workers: int = (4 if on_gpu else 0) if workers is None else workers
+    device = fit.accelerator.device
+    workers = num_workers(fit.trainer.workers, device)
     return DataLoader(
         fit.batches,
         batch_sampler=draws,
         collate_fn=list,
-        num_workers=num_workers,
-        pin_memory=on_gpu,
-        prefetch_factor=4 if num_workers else None,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        prefetch_factor=4 if workers else None,
     )
 
 

@@ -1,23 +1,23 @@
 """Everything read and computed once before training: each item's pieces, and the list of the unreadable ones."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
-from clintune.cohort.mirror import fetch_media
 from clintune.cohort.samples import Samples
-from clintune.contracts import Item
+from clintune.core.cache_folder import make_room
+from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
 from clintune.modalities.base import Modality
 from clintune.model.build import Statistics
 from clintune.model.cache import PieceCache
-from clintune.training.workspace import console
+from clintune.model.pieces import PieceSource, TabledPieces
+from clintune.training.strategy import num_workers
 
 Unreadable = dict[str, str]
 """An item that could not be read: modality, row, reason."""
@@ -30,32 +30,37 @@ def fill_caches(
     rows: NDArray[np.int64],
     cache: Path,
     *,
-    device: str | torch.device,
+    device: torch.device,
     max_bad_fraction: float,
-) -> tuple[dict[str, PieceCache], list[Unreadable]]:
-    """Return the filled cache of each modality that reads text or files, for what the samples `rows` see.
+    workers: int | None = None,
+    limit_gb: float | None = None,
+) -> tuple[dict[str, PieceSource], list[Unreadable]]:
+    """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
 
-    Unreadable items are left out and returned too; where they are more than `max_bad_fraction` of a modality's items,
-    DataError names the first.
+    Any number of processes may call this at once: one does the work, the others wait and find it done. Unreadable
+    items are left out and returned too; where they are more than `max_bad_fraction` of a modality's items, DataError
+    names the first. A cache larger than `limit_gb` then loses what is longest unused.
     """
-    caches: dict[str, PieceCache] = {}
+    sources: dict[str, PieceSource] = {}
     bad: list[Unreadable] = []
+    codes = samples.codes().to_list()
     for name, modality in modalities.items():
-        if not modality.cached:
-            continue
-        caches[name] = PieceCache(modality, statistics[name], cache / "pieces")
         modality.to(device).eval()
-        items = list(samples.items(name, rows))
-        fetch_media(item.path for item in items)
-        shown = track(items, f"prepare {name}", console=console, transient=True)
-        errors = caches[name].fill(modality, _views(shown, modality.views), device)
-        bad += [{"modality": name, "row": row, "reason": str(error)} for row, error in errors.items()]
-        if len(errors) > max_bad_fraction * len(items):
+        table = modality.tabulate(codes)
+        if table is not None:
+            sources[name] = TabledPieces(samples, name, table)
+            continue
+        items = samples.items(name, rows)
+        pieces = PieceCache(name, modality, statistics[name], cache).fill(items, device, num_workers(workers, device))
+        sources[name] = pieces
+        bad += [{"modality": name, "row": row, "reason": reason} for row, reason in pieces.errors.items()]
+        if len(pieces.errors) > max_bad_fraction * len(items):
             raise DataError(
-                f"modalities.{name}: {len(errors)} of {len(items)} items are unreadable, more than "
-                f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
+                f"modalities.{name}: {len(pieces.errors)} of {len(items)} items are unreadable, more than "
+                f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(pieces.errors.values()))}"
             )
-    return caches, bad
+    make_room(cache, limit_gb)
+    return sources, bad
 
 
 def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
@@ -66,7 +71,3 @@ def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
     with atomic_path(report) as partial:
         pl.concat([*known, pl.DataFrame(bad)]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
     console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")
-
-
-def _views(items: Iterable[Item], num_views: int) -> Iterator[tuple[Item, int]]:
-    return ((item, view) for item in items for view in range(num_views))

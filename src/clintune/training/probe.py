@@ -17,8 +17,8 @@ from clintune.cohort.splits import deal
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
 from clintune.model.batching import Batches
-from clintune.model.cache import PieceCache
 from clintune.model.fusion import skip_features
+from clintune.model.pieces import PieceSource
 from clintune.package import Package
 from clintune.training.order import inference_draws
 
@@ -30,7 +30,7 @@ _BATCH = 64
 
 
 def fit_probe(
-    package: Package, samples: Samples, caches: Mapping[str, PieceCache], rows: NDArray[np.int64], seed: int
+    package: Package, samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64], seed: int
 ) -> None:
     """Fit the probes of every head on the training samples `rows` and put them into the model.
 
@@ -61,7 +61,7 @@ def fit_probe(
 
 
 def pooled_embeddings(
-    package: Package, samples: Samples, caches: Mapping[str, PieceCache], rows: NDArray[np.int64], names: list[str]
+    package: Package, samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64], names: list[str]
 ) -> dict[str, Tensor]:
     """Return what the probe reads of each modality [N, W] in its plain view, on the CPU."""
     modalities = {name: package.model.encoders[name] for name in names}

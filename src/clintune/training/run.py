@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
+from clintune.core.console import console
 from clintune.core.files import write_json, write_text
 from clintune.core.paths import writable_folder
 from clintune.package import write_package
@@ -25,7 +26,7 @@ from clintune.training.status import reported
 from clintune.training.stop import listen
 from clintune.training.strategy import check_strategy, make_accelerator
 from clintune.training.tracking import Tracker
-from clintune.training.workspace import Workspace, console, open_workspace
+from clintune.training.workspace import Workspace, open_workspace
 
 
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:

@@ -74,6 +74,11 @@ def local_device() -> torch.device:
     )
 
 
+def num_workers(asked: int | None, device: torch.device) -> int:
+    """Return how many processes read ahead for a process that computes on `device`: as asked, or as suits it."""
+    return (4 if device.type == "cuda" else 0) if asked is None else asked
+
+
 def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
     """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
     backbone: Any = model.backbone.model

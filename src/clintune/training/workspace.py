@@ -1,15 +1,12 @@
 """What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from omegaconf import DictConfig
-from rich.console import Console
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
@@ -23,33 +20,6 @@ from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
 from clintune.package import make_tasks
 from clintune.tasks.base import Task
-
-
-class Messages(Console):
-    """Messages to the person at the terminal, and into the log of the run; results go to standard output."""
-
-    copy: Console | None = None
-
-    @contextmanager
-    def copied_to(self, path: Path) -> Iterator[None]:
-        """Write what is printed inside the block to a file too."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            self.copy = Console(file=file, width=120, highlight=False)
-            try:
-                yield
-            finally:
-                self.copy = None
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print, here and there; lines of text are not broken, so that paths can be copied."""
-        options.setdefault("soft_wrap", all(isinstance(part, str) for part in objects))
-        super().print(*objects, **options)
-        if self.copy is not None:
-            self.copy.print(*objects, **options)
-
-
-console = Messages(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True, kw_only=True)

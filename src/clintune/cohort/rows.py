@@ -1,0 +1,83 @@
+"""The rows of an index that one modality claims: plain columns for batches, whole items for whoever prepares them."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from clintune.cohort.build import COLUMNS
+from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
+from clintune.contracts import Item
+
+_RUN = 4096
+"""Rows read at once, at most."""
+
+
+class Rows:
+    """The rows of a modality by number, memory-mapped on first use.
+
+    `root` is the cohort's folder, `codes` and `shards` are what the rows' numbers of codes and files stand for.
+    """
+
+    def __init__(self, folder: Path, modality: str, root: Path, codes: Sequence[str], shards: Sequence[str]) -> None:
+        self._folder = folder
+        self._modality = modality
+        self._root = root
+        self._codes = codes
+        self._shards = shards
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.column(TIME))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one of `COLUMNS` of all rows, memory-mapped."""
+        if name not in self._columns:
+            path = self._folder / f"{self._modality}.{name}"
+            # An empty file cannot be mapped.
+            rows = np.memmap(path, COLUMNS[name], "r") if path.stat().st_size else np.empty(0, COLUMNS[name])
+            self._columns[name] = rows.view(np.ndarray)
+        return self._columns[name]
+
+    def read(self, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int = 0) -> Iterator[Item]:
+        """Yield the items of rows `numbers` at `hours`; `first` is added to their numbers."""
+        ends = np.flatnonzero(np.diff(numbers, append=-1) != 1) + 1
+        start = 0
+        for end in ends.tolist():
+            for begin in range(start, end, _RUN):
+                part = slice(begin, min(begin + _RUN, end))
+                yield from self._side_by_side(numbers[part], hours[part], first)
+            start = end
+
+    def paths(self, numbers: NDArray[np.int64]) -> list[Path]:
+        """Return the media files of rows `numbers`."""
+        listed = self._arrow.data["path"].take(pa.array(numbers)).to_pylist()
+        return [self._root / path for path in listed if path is not None]
+
+    def _side_by_side(self, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int) -> Iterator[Item]:
+        table = self._arrow.data.fast_slice(int(numbers[0]), len(numbers))
+        values = self.column(NUMBER)[numbers].tolist()
+        codes = self.column(CODE)[numbers].tolist()
+        columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
+        for number, hour, code, value, text, path, shard, row in zip(
+            numbers.tolist(), hours.tolist(), codes, values, *columns, strict=True
+        ):
+            yield Item(
+                number=first + number,
+                hours=hour,
+                code=self._codes[code],
+                where=f"{self._shards[shard]}: row {row}",
+                value=None if isnan(value) else value,
+                text=text,
+                path=None if path is None else self._root / path,
+            )
+
+    @cached_property
+    def _arrow(self) -> Dataset:
+        return Dataset.from_file(str(self._folder / f"{self._modality}.arrow"))

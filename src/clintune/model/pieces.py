@@ -1,0 +1,144 @@
+"""Where batches take pieces from, by the numbers of items: shards on disk, or the rows of the index themselves."""
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Samples
+from clintune.cohort.shards import CODE, NUMBER
+from clintune.core.arrays import spans
+from clintune.modalities.base import Table
+
+
+class Gathered(NamedTuple):
+    """Pieces laid flat: `tensors` each [P, ...], `hours` [P], and which of the items asked for each is of [P]."""
+
+    tensors: dict[str, Tensor]
+    hours: Tensor
+    item: NDArray[np.int64]
+
+
+class PieceSource(Protocol):
+    """The pieces of one modality by item and view; cheap to pickle."""
+
+    def select(self, seen: Seen) -> Seen:
+        """Return those of the items that a sample reads."""
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items have [I]; -1 for one never prepared."""
+
+    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
+        """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
+
+
+class StoredPieces:
+    """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
+
+    The table holds, by item number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self.table = table
+        with safe_open(table, "np") as file:
+            metadata = file.metadata()
+            self.shards = [table.parents[1] / name for name in json.loads(metadata["shards"])]
+            self.errors: dict[str, str] = json.loads(metadata["errors"])
+            """What is wrong with each unreadable item, by `Item.where`."""
+            self._shard, self._start, self._length = (file.get_tensor(name) for name in ("shard", "start", "length"))
+        self._open: dict[int, dict[str, Tensor]] = {}
+
+    def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
+        return StoredPieces, (self.table,)
+
+    def select(self, seen: Seen) -> Seen:
+        """Return all items."""
+        return seen
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
+        lengths: NDArray[np.int64] = self._length[number, view].astype(np.int64)
+        return lengths
+
+    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
+        """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
+        place = (seen.number, view)
+        length = self._length[place].astype(np.int64)
+        piece, item = spans(self._start[place], length)
+        shard = self._shard[place][item]
+        parts = {number: np.flatnonzero(shard == number) for number in np.unique(shard).tolist()}
+        hours = self._take("hours", parts, piece) + torch.from_numpy(seen.hours.astype(np.float32)[item])
+        if (kept < length).any():
+            chosen = _newest(hours.numpy(), item, kept)
+            piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
+            parts = {number: np.flatnonzero(shard[chosen] == number) for number in parts}
+        names = [name for name in self._tensors(next(iter(parts))) if name != "hours"]
+        return Gathered({name: self._take(name, parts, piece) for name in names}, hours, item)
+
+    def _take(self, name: str, parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]) -> Tensor:
+        """Return a tensor's pieces [P, ...] of several shards; ragged trailing axes are padded with zeros."""
+        sources = {number: self._tensors(number)[name] for number in parts}
+        if len(sources) == 1:
+            (only,) = sources.values()
+            return only[torch.from_numpy(piece)]
+        shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in sources.values()), strict=True)]
+        taken = next(iter(sources.values())).new_zeros(len(piece), *shape)
+        for number, mine in parts.items():
+            found = sources[number][torch.from_numpy(piece[mine])]
+            region = taken[(slice(None), *(slice(size) for size in found.shape[1:]))]
+            region[torch.from_numpy(mine)] = found
+        return taken
+
+    def _tensors(self, number: int) -> dict[str, Tensor]:
+        if number not in self._open:
+            self._open[number] = load_file(self.shards[number])
+        return self._open[number]
+
+
+class TabledPieces:
+    """Pieces that the rows of the index give by arithmetic, one a row; a sample reads the newest row of each code."""
+
+    def __init__(self, samples: Samples, modality: str, table: Table) -> None:
+        self.samples = samples
+        self.modality = modality
+        self.table = table
+
+    def select(self, seen: Seen) -> Seen:
+        """Return the newest item of each code of a sample, in order."""
+        code = self.samples.column(self.modality, CODE, seen.number)
+        pair = seen.owner * self._num_codes + code
+        newest = len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1]
+        newest.sort()
+        return seen.take(newest)
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return 1 for every item."""
+        return np.ones(len(number), np.int64)
+
+    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
+        """Return the piece of each item."""
+        code = self.samples.column(self.modality, CODE, seen.number)
+        value = self.samples.column(self.modality, NUMBER, seen.number)
+        tensors = self.table(code, value, seen.hours)
+        return Gathered(tensors, torch.from_numpy(seen.hours.astype(np.float32)), np.arange(len(code)))
+
+    @cached_property
+    def _num_codes(self) -> int:
+        return len(self.samples.codes())
+
+
+def _newest(hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of the `kept` newest pieces of each item, ascending; `item` is ascending."""
+    order = np.lexsort((hours, item))
+    rank = np.arange(len(item)) - np.searchsorted(item, item, "left")
+    places: NDArray[np.int64] = np.sort(order[rank < kept[item]])
+    return places

@@ -1,0 +1,50 @@
+"""What the modalities learned from training items, remembered so that a warm start reads none of them."""
+
+import inspect
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from clintune import __version__
+from clintune.cohort.samples import Items
+from clintune.core.files import file_sha256, value_sha256, write_json
+from clintune.core.locks import only_one
+from clintune.modalities.base import Modality
+from clintune.model.media import stamps
+
+Statistics = dict[str, dict[str, Any]]
+"""What `Modality.fit` returned, by modality; JSON-able."""
+
+
+def remembered_statistics(name: str, modality: Modality, items: Items, cache: Path) -> dict[str, Any]:
+    """Return `modality.fit(items)`, from `cache` where the same was fitted before; one process fits, others wait.
+
+    The key holds the modality's class, its code and all it was constructed with, the items, and the stamps of their
+    media files.
+    """
+    if type(modality).fit is Modality.fit:
+        return {}
+    path = cache / "statistics" / f"{name}-{_key(modality, items)[:32]}.json"
+    with only_one(path, f"the statistics of {name}"):
+        if not path.exists():
+            write_json(path, modality.fit(items))
+        os.utime(path)
+        statistics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return statistics
+
+
+def _key(modality: Modality, items: Items) -> str:
+    kind = type(modality)
+    code = [inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)]
+    media = [stamps(paths) for _, paths in items.paths()] if modality.media_column else []
+    return value_sha256(
+        {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "code": [__version__, *(file_sha256(Path(file)) for file in code if file)],
+            "settings": modality.settings(),
+            "constructed": {key: value for key, value in vars(modality).items() if not key.startswith("_")},
+            "items": items.fingerprint(),
+            "media": [sorted((str(path), stamp) for path, stamp in found.items()) for found in media],
+        }
+    )
