@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def train(fit: Fit) -> Progress:
 
 
 def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen, int]:
-    """Take one optimizer step; return each task's mean loss, which modalities met which labels, and any signal.
+    """Take one optimizer step; return each task's mean loss, which modalities met which labels, and the signal to stop.
 
     Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
     so that missing labels, ragged batches and the number of processes do not change the gradient.
@@ -119,7 +120,7 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     labels = [
         float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
     ]
-    stop, *totals = _over_processes(accelerator, [float(asked_to_stop()), *labels, *together])
+    totals = _over_processes(accelerator, [*labels, *together])
     counts = dict(zip(tasks, totals, strict=False))
 
     sums = torch.zeros(len(tasks), device=accelerator.device)
@@ -146,9 +147,10 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     _check_finite(accelerator, step, sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]), suspects)
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
-    losses = accelerator.reduce(sums, "sum").tolist()
+    *losses, num_asked = _over_processes(accelerator, [*sums.tolist(), float(asked_to_stop() > 0)])
+    stop = (asked_to_stop() or SIGTERM) if num_asked else 0
     seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
-    return dict(zip(tasks, losses, strict=True)), seen, int(stop)
+    return dict(zip(tasks, losses, strict=True)), seen, stop
 
 
 def tune(fit: Fit) -> dict[str, float]:

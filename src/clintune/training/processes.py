@@ -89,7 +89,7 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
         moment = int(time.time()) + 3600 * follows
         reason = {"message": {"message": message, "extraInfo": {"timestamp": moment}}}
         Path(path).write_text(json.dumps(reason), encoding="utf-8")
-    return _LAUNCHED in os.environ
+    return _LAUNCHED in os.environ and "RANK" in os.environ
 
 
 def lost_another(error: Exception) -> bool:

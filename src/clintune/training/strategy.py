@@ -108,7 +108,9 @@ def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> No
                 mp_policy=MixedPrecisionPolicy(param_dtype=lower, reduce_dtype=torch.float32),
             )
     idle = {p for part in model.encoders.values() if part.cacheable for p in part.parameters()}
-    fully_shard(model, mesh=mesh, offload_policy=offload, ignored_params=idle)
+    # Resharded after each forward pass, unlike torch's default for the outermost module: else the averaged weights,
+    # gathered to be scored, would still be there in the next step.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=offload, ignored_params=idle)
     if not cpu_offload:
         model.to(accelerator.device)  # buffers
 
