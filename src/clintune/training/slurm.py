@@ -9,10 +9,10 @@ from shutil import which
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
-from clintune.training.bar import step_bar
 from clintune.training.status import Status, read_status
 
 _SIGNAL = "USR1"
@@ -63,15 +63,13 @@ def follow(run: Path, job: str) -> None:
 
     Raises TrainingError with the run's own error where it failed.
     """
-    console = Console(stderr=True, highlight=False)
-    status = read_status(run)
-    with console.status(f"job {job} is queued"):
-        while status is None or status.state == "queued":
-            time.sleep(_POLL_SECONDS)
-            status = read_status(run)
-    with step_bar(run.parent.name, status.num_steps or 1, 1, shown=True) as watch:
-        while (status := read_status(run) or status).state in {"running", "queued", "preempted"}:
-            watch(status.step, {"num_steps": status.num_steps, "label": status.part})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        line = bar.add_task(f"job {job}", total=None)
+        while (status := read_status(run)) is None or status.state in {"queued", "running", "preempted"}:
+            if status is not None:
+                where = f"job {job} {status.state} {status.part}".strip()
+                bar.update(line, description=where, completed=status.step, total=status.num_steps or None)
             time.sleep(_POLL_SECONDS)
     if status.state == "failed":
         raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
