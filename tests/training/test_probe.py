@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 from clintune.training.probe import (
@@ -11,6 +12,7 @@ from clintune.training.probe import (
     column_choices,
     fit_output,
     logistic_path,
+    remembered_fit,
     subject_folds,
     subject_weights,
     validation_losses,
@@ -73,6 +75,22 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     np.testing.assert_allclose(weights[8:20].numpy(), reference.coef_[0], atol=1e-3)
     assert weights[20] == 0
     assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
+
+
+def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path):
+    features, targets = data(80, 6)
+    arguments = [features, targets, weights_of(80), [range(6), range(3)], torch.arange(80) % NUM_FOLDS]
+    weights, bias = fit_output(*arguments)
+    for _ in range(2):
+        found, found_bias = remembered_fit(*arguments, tmp_path)
+        assert torch.equal(found, weights)
+        assert found_bias == bias
+    (kept,) = (tmp_path / "statistics").glob("*.safetensors")
+    save_file({"weights": torch.zeros(6), "bias": torch.zeros(())}, kept)
+    assert not remembered_fit(*arguments, tmp_path)[0].any()
+    for place, other in enumerate([features + 1e-9, 1 - targets, weights_of(80) * 2, [range(3)], arguments[4].flip(0)]):
+        changed = [*arguments[:place], other, *arguments[place + 1 :]]
+        assert torch.equal(remembered_fit(*changed, tmp_path)[0], fit_output(*changed)[0])
 
 
 def test_choices_of_modalities_are_combined_side_by_side():

@@ -69,6 +69,10 @@ def is_in(state):
     return lambda run: json.loads((run / "status.json").read_text())["state"] == state
 
 
+def state_of(job):
+    return subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+
+
 def kill_one(run, job):
     """Kill the second process of a job, as a broken node or the system's memory killer would."""
     for process in psutil.process_iter(["cmdline", "environ"]):
@@ -89,6 +93,8 @@ def test_a_disturbed_job_goes_on_by_itself_to_the_same_bits(folder, left_alone, 
     job, run = submit(folder, name)
     until(run, has_steps(12))
     DISTURBANCES[name](run, job)
+    until(run, lambda run: state_of(job) == "PENDING")
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)  # not in two minutes
     until(run, is_in("done"))
     assert weights(run) == weights(left_alone)
     assert (run / "history.jsonl").read_text() == (left_alone / "history.jsonl").read_text()
@@ -98,7 +104,7 @@ def test_a_cancelled_job_stays_cancelled_and_goes_on_in_one_process(folder, left
     job, run = submit(folder, "cancelled")
     until(run, has_steps(12))
     subprocess.run(["scancel", job], check=True)
-    until(run, lambda run: not subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout)
+    until(run, lambda run: state_of(job) == "")
     assert not is_in("done")(run)
     words = ["train", "--resume", str(run), "cluster.kind=local", "cluster.nodes=1"]
     done = run_python("-m", "clintune.cli", *words)

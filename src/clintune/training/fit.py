@@ -119,7 +119,7 @@ def fit_member(
     package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
     if config.model.skip == "probe":
         seed = derive_seed(config.seed, *member.unit.seed_parts)
-        fit_probe(package, workspace.samples, ready.pieces, rows["train"], seed)
+        fit_probe(package, workspace.samples, ready.pieces, rows["train"], seed, workspace.cache)
     order = _order(workspace, member, ready, model.encoders)
     steps = trainer.max_steps
     num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps

@@ -114,7 +114,8 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     so that missing labels, ragged batches and the number of processes do not change the gradient.
     """
     accelerator, tasks = fit.accelerator, fit.tasks
-    fit.model.train()
+    if not fit.model.training:  # after scoring; it walks over all modules
+        fit.model.train()
     pairs = [(name, task) for name in _bare(fit.model).modalities for task in tasks]
     together = [float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs]
     labels = [

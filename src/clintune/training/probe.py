@@ -3,18 +3,25 @@
 Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of the training subjects.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
 from clintune.core.errors import ConfigError
+from clintune.core.files import atomic_path
+from clintune.core.locks import only_one
 from clintune.core.seeding import generator
 from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
@@ -30,9 +37,16 @@ _BATCH = 64
 
 
 def fit_probe(
-    package: Package, samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64], seed: int
+    package: Package,
+    samples: Samples,
+    caches: Mapping[str, PieceSource],
+    rows: NDArray[np.int64],
+    seed: int,
+    cache: Path,
 ) -> None:
     """Fit the probes of every head on the training samples `rows` and put them into the model.
+
+    What was fitted before is read from `cache`: by other members, processes and starts.
 
     Where the run scores subjects (`per_subject`), each counts once, however many samples it has. Raises ConfigError
     for a task whose targets are not one yes or no an output.
@@ -53,7 +67,7 @@ def fit_probe(
             subject = samples.subject[rows][known]
             fold = subject_folds(subject, target[known].float().numpy(), seed)
             weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
-            weights, bias = fit_output(features[known], target[known], weight, choices, fold)
+            weights, bias = remembered_fit(features[known], target[known], weight, choices, fold, cache)
             head.probe_bias[output] = bias
             for name, part in zip(names, torch.split(weights, widths), strict=True):
                 head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
@@ -100,6 +114,27 @@ def subject_weights(subject: NDArray[np.int64]) -> Tensor:
     """Return weights [N] of mean one that give every subject the same sum."""
     _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
     return torch.from_numpy(len(subject) / len(counts) / counts[number])
+
+
+def remembered_fit(
+    features: Tensor, targets: Tensor, weight: Tensor, choices: Sequence[Sequence[int]], fold: Tensor, cache: Path
+) -> tuple[Tensor, float]:
+    """Return `fit_output` of the same arguments, from `cache` where they were fitted before; others wait for the first.
+
+    The key holds every argument and this file.
+    """
+    digest = sha256(Path(__file__).read_bytes() + json.dumps(list(map(list, choices))).encode())
+    for tensor in (features, targets, weight, fold):
+        digest.update(tensor.numpy().tobytes())
+    path = cache / "statistics" / f"probe-{digest.hexdigest()[:32]}.safetensors"
+    with only_one(path, "a probe"):
+        if not path.exists():
+            weights, bias = fit_output(features, targets, weight, choices, fold)
+            with atomic_path(path) as partial:
+                save_file({"weights": weights, "bias": torch.tensor(bias, dtype=torch.float64)}, partial)
+        os.utime(path)
+        found = load_file(path)
+    return found["weights"], float(found["bias"])
 
 
 def fit_output(

@@ -67,12 +67,16 @@ class Report:
     def __init__(self, run: Path, shown: bool) -> None:
         self.run = run
         self.shown = shown
-        known = read_status(run)
-        self.status = Status(
-            state="running",
-            started=known.started if known and known.state != "queued" else time.time(),
-            job=job_id(),
-            logs=known.logs if known and known.logs else str(run.resolve() / "logs" / "*.log"),
+        fresh = Status(state="running", job=job_id(), logs=str(run.resolve() / "logs" / "*.log"))
+        known = read_status(run) or fresh
+        self.status = replace(
+            known,
+            started=fresh.started if known.state == "queued" else known.started,
+            host=fresh.host,
+            pid=fresh.pid,
+            job=fresh.job,
+            logs=known.logs or fresh.logs,
+            error=None,
         )
 
     def update(self, **changes: Any) -> None:
