@@ -110,7 +110,7 @@ def write_samples(folder: Path, settings: Settings) -> None:
     samples = workspace.samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as file:
         for row in samples.labelled().nonzero()[0]:
-            file.write(json.dumps(_listed(samples[int(row)])) + "\n")
+            file.write(json.dumps(_listed(samples.indexes[0][int(row)])) + "\n")
 
 
 def write_random_backbone(folder: Path, shape: dict[str, Any]) -> None:

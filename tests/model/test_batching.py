@@ -94,7 +94,7 @@ def expected_names(modalities, sample, row, draw, dropout):
 )
 def test_a_batch_holds_the_newest_pieces_of_each_sample(parts, draw, dropout):
     samples, modalities, sources = parts
-    batch = Batches([draw], samples, modalities, sources, dropout)[0]
+    batch = Batches(samples, modalities, sources, dropout)[draw]
     drawn = [sample_of(samples, row) for row in draw.rows]
     assert batch.keys == [sample.key for sample in drawn]
     targets = np.stack([sample.targets["outcome"] for sample in drawn])
@@ -135,7 +135,7 @@ def test_the_cases_are_hard_enough(parts):
 def test_tokens_are_counted_as_batches_bring_them(parts):
     samples, modalities, sources = parts
     rows = list(range(len(samples)))
-    batch = Batches([Draw(rows=rows)], samples, modalities, sources)[0]
+    batch = Batches(samples, modalities, sources)[Draw(rows=rows)]
     counted = sum(
         np.bincount(batch.pieces[name].owner.numpy(), minlength=len(rows)) * modality.tokens_per_piece
         for name, modality in modalities.items()
@@ -146,13 +146,11 @@ def test_tokens_are_counted_as_batches_bring_them(parts):
 def test_batches_travel_light_and_read_the_same_in_a_worker(parts):
     samples, modalities, sources = parts
     draws = [Draw(rows=[number, number + 60], epoch=1) for number in range(4)]
-    batches = Batches(draws, samples, modalities, sources, 0.3)
+    batches = Batches(samples, modalities, sources, 0.3)
     assert len(pickle.dumps(batches)) < 20_000
     copy = pickle.loads(pickle.dumps(batches))
-    loader = DataLoader(batches, batch_size=None, num_workers=1)
-    for here, there, other in zip(
-        map(batches.__getitem__, range(4)), loader, map(copy.__getitem__, range(4)), strict=True
-    ):
+    loader = DataLoader(batches, sampler=draws, batch_size=None, num_workers=1)
+    for here, there, other in zip(map(batches.__getitem__, draws), loader, map(copy.__getitem__, draws), strict=True):
         for found in (there, other):
             assert found.pieces.keys() == here.pieces.keys()
             for name, part in here.pieces.items():

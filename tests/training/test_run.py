@@ -34,5 +34,5 @@ def test_what_a_resume_overrides_is_printed_and_kept_and_unknown_keys_are_refuse
 
 
 def test_a_cluster_that_does_not_exist_is_refused(recipe):
-    with pytest.raises(ConfigError, match=r"'cluster\.kind' slurm does not exist"):
-        train_verb([str(recipe()), "cluster.kind=slurm"])
+    with pytest.raises(ConfigError, match=r"'cluster\.kind' moon does not exist"):
+        train_verb([str(recipe()), "cluster.kind=moon"])

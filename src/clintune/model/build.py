@@ -45,6 +45,17 @@ def fit_statistics(
     }
 
 
+def build_modalities(modalities: Mapping[str, Modality], statistics: Statistics, seed: int) -> None:
+    """Load or make the encoders; the random weights of one that trains depend on `seed`.
+
+    Those of a frozen one are the same everywhere, because its tokens are: they are computed once for all members.
+    """
+    for name, modality in modalities.items():
+        drawn = ("frozen encoder", name) if modality.mode == "frozen" else (seed, "encoder", name)
+        with seeded(*drawn):
+            modality.build(statistics[name])
+
+
 def build_model(
     config: DictConfig,
     modalities: Mapping[str, Modality],
@@ -56,9 +67,9 @@ def build_model(
 
     New weights depend on `seed` alone. `outputs` is the number of outputs of each task.
     """
+    build_modalities(modalities, statistics, seed)
     with seeded(seed, "init"):
         for name, modality in modalities.items():
-            modality.build(statistics[name])
             encoder = getattr(modality, "encoder", None)
             if encoder is not None:
                 adapt_encoder(encoder, modality.mode, config.adapter, f"modalities.{name}.mode")

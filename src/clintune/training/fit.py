@@ -17,7 +17,7 @@ from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches, num_tokens
-from clintune.model.build import Statistics, build_model, fit_statistics, make_modalities, trainable
+from clintune.model.build import Statistics, build_modalities, build_model, fit_statistics, make_modalities, trainable
 from clintune.model.pieces import PieceSource
 from clintune.package import Package, member_folders, package_tensors
 from clintune.tasks.base import Task
@@ -92,8 +92,7 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets[rows["train"]])
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
-    for name, modality in modalities.items():
-        modality.build(statistics[name])
+    build_modalities(modalities, statistics, config.seed)
     pieces, unreadable = fill_caches(
         modalities,
         statistics,

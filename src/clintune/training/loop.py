@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from clintune.training.checkpoint import Progress
 from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
-from clintune.training.stop import asked_to_stop, step_by_step
+from clintune.training.stop import SIGNALS, asked_to_stop, step_by_step
 from clintune.training.strategy import gradients_meet, num_workers, whole
 
 Watch = Callable[[int, dict[str, Any]], None]
@@ -148,8 +147,9 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     _check_finite(accelerator, step, sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]), suspects)
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
-    *losses, num_asked = _over_processes(accelerator, [*sums.tolist(), float(asked_to_stop() > 0)])
-    stop = (asked_to_stop() or SIGTERM) if num_asked else 0
+    asked = [float(asked_to_stop() == number) for number in SIGNALS]
+    ended = _over_processes(accelerator, [*sums.tolist(), *asked])
+    losses, stop = ended[: len(tasks)], next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0)
     seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
     return dict(zip(tasks, losses, strict=True)), seen, stop
 

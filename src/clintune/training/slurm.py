@@ -1,5 +1,6 @@
 """Jobs of SLURM: submitted with submitit, several runs as one array; what each process does; following a job."""
 
+import runpy
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.training.status import Status, read_status
+from clintune.training.stop import listen
 
 _SIGNAL = "USR1"
 _POLL_SECONDS = 2
@@ -50,12 +52,10 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
 
 
 def work(run: str) -> None:
-    """Train a run in a process of its job, and end that process with clintune's exit code."""
-    from clintune.cli import main
-    from clintune.training.stop import listen
-
+    """Train a run in a process of its job, as the command line would, and end the process with its exit code."""
     listen()  # in place of submitit's handlers, which would not let the step in hand end
-    sys.exit(main(["train", "--resume", run]))
+    sys.argv[1:] = ["train", "--resume", run]
+    runpy.run_module("clintune.cli", run_name="__main__")
 
 
 def follow(run: Path, job: str) -> None:
