@@ -196,5 +196,6 @@ def test_scaling_writes_every_figure(tmp_path):
         assert row["speed_up"] == row["samples_per_second"] / one["samples_per_second"]
         assert 0 < row["exposed_share"] <= row["communication_share"] < 1
         assert row["memory_mb"] > 0
-    assert {"cpu", "cores", "threads", "torch", "gpus", "load_before"} <= set(result["machine"])
+        assert 0 <= row["busy_before"] <= 1
+    assert {"cpu", "cores", "threads", "torch", "gpus"} <= set(result["machine"])
     assert result["size"] is None

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from main import HERE, Bench, median, refuse_without_gpu
 from measure import WARM_UP
@@ -35,6 +36,7 @@ COLUMNS = {
     "exposed": ("exposed_share", ".1%"),
     "MB each": ("memory_mb", ".0f"),
     "GPU MB each": ("gpu_memory_mb", ".0f"),
+    "busy before": ("busy_before", ".0%"),
 }
 NOTES = f"""\
 Every process computes with as many threads, the cores by the most processes: one process alone borrows none of the
@@ -42,7 +44,8 @@ others' cores, so speed-up compares processes and not threads. samples/s: of all
 optimizer step {WARM_UP} and the last before the profiled ones. step s: its median. efficiency: speed-up by processes;
 strong scaling keeps the batch, weak scaling grows it with the processes. in collectives: share of the time of
 {PROFILED} further steps in which one was under way, waiting for the slowest process included; exposed: while nothing
-was computed (scripts/speed/process.py). MB each: peak of the largest process."""
+was computed (scripts/speed/process.py). MB each: peak of the largest process. busy before: share of all cores that
+others used in the second before a run; where that is much, several processes are measured too slow."""
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
     places = torch.cuda.device_count() or facts["cores"]
     processes = sorted({1, *(arguments.processes or [number for number in (2, 4, 8) if number <= places])})
     facts["threads"] = os.environ["OMP_NUM_THREADS"] = str(max(1, facts["cores"] // processes[-1]))
-    facts |= {"gpus": torch.cuda.device_count(), "load_before": os.getloadavg()[0]}
+    facts["gpus"] = torch.cuda.device_count()
     arguments.subjects = max(arguments.subjects, arguments.batch_size * processes[-1])
     with tempfile.TemporaryDirectory(prefix="clintune-scale-") as name:
         bench = Bench(Path(name), facts["precision"])
@@ -108,7 +111,10 @@ def measure(
             *([f"strategy={strategy}"] if number > 1 else []),
         ]
         program = [*launcher(number), str(HERE / "process.py")]
-        done = [bench.call(program, asdict(settings), *words)[0] for _ in range(arguments.repeats)]
+        done = []
+        for _ in range(arguments.repeats):
+            busy = psutil.cpu_percent(interval=1) / 100
+            done.append({**bench.call(program, asdict(settings), *words)[0], "busy_before": busy})
         facts = {"scaling": scaling, "strategy": strategy, "processes": number, "batch_size": size}
         rows.append(facts | median(done))
     return rows
