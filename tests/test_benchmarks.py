@@ -1,9 +1,10 @@
-"""The speed benchmark compares like with like."""
+"""The speed benchmark compares like with like; the scaling benchmark counts what it says it counts."""
 
 import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -151,3 +152,50 @@ def test_the_script_writes_table_and_json(tmp_path):
         assert ratio["ratio"] == ours[ratio["figure"]] / theirs[ratio["figure"]]
     assert set(result["settings"]) == {field.name for field in fields(Settings)}
     assert {"cpu", "cores", "torch", "precision", "commit"} <= set(result["machine"])
+
+
+def test_time_in_collectives_is_counted_once_and_within_the_profiled_steps():
+    from process import shares
+    from torch.autograd import DeviceType
+
+    def event(name, start, end):
+        span = SimpleNamespace(start=start, end=end)
+        return SimpleNamespace(name=name, time_range=span, device_type=DeviceType.CPU)
+
+    events = [
+        event("profiled steps", 100, 200),
+        event("gloo:barrier", 90, 105),  # 5 inside
+        event("aten::mm", 110, 140),
+        event("gloo:all_reduce", 130, 150),  # 20, 10 of them beside mm
+        event("gloo:all_gather", 135, 160),  # 10 more, beside the first
+        event("c10d::wait", 150, 190),  # neither
+        event("gloo:all_reduce", 195, 300),  # 5 inside
+    ]
+    assert shares(events) == {"communication_share": 0.40, "exposed_share": 0.30}
+
+
+@pytest.mark.slow
+def test_scaling_writes_every_figure(tmp_path):
+    words = ["--no-size", "--processes", "2", "--steps", "2", "--subjects", "16", "--image-size", "32"]
+    done = run_python(str(SPEED / "scale.py"), *words, "--batch-size", "4", "--json", str(tmp_path / "scale.json"))
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "scale.json").read_text())
+    one, *several = result["runs"]
+    assert [(row["scaling"], row["strategy"], row["processes"], row["batch_size"]) for row in result["runs"]] == [
+        ("one process", "-", 1, 4),
+        ("strong", "ddp", 2, 4),
+        ("weak", "ddp", 2, 8),
+        ("strong", "fsdp2", 2, 4),
+        ("weak", "fsdp2", 2, 8),
+    ]
+    assert len({frozenset(row) for row in result["runs"]}) == 1
+    assert one["speed_up"] == one["efficiency"] == 1
+    assert one["communication_share"] == one["exposed_share"] == 0
+    for row in several:
+        assert 0 < row["efficiency"] < 1.5
+        assert row["speed_up"] == row["samples_per_second"] / one["samples_per_second"]
+        assert 0 < row["exposed_share"] <= row["communication_share"] < 1
+        assert row["memory_mb"] > 0
+        assert 0 <= row["busy_before"] <= 1
+    assert {"cpu", "cores", "threads", "torch", "gpus"} <= set(result["machine"])
+    assert result["size"] is None

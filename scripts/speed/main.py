@@ -28,10 +28,7 @@ def main() -> None:
     """Measure what the arguments ask for."""
     arguments = parse()
     facts = machine(arguments.precision)
-    if arguments.backbone != "minilm" and not facts["gpu"]:
-        sys.exit(f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; use --backbone minilm")
-    if arguments.quantize and not facts["gpu"]:
-        sys.exit("--quantize 4bit needs a CUDA GPU, and there is none; leave it out")
+    refuse_without_gpu(arguments, facts)
     with tempfile.TemporaryDirectory(prefix="clintune-speed-") as name:
         bench = Bench(Path(name), facts["precision"])
         settings = bench.prepare(arguments)
@@ -65,6 +62,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def refuse_without_gpu(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Exit where the arguments ask for what only a GPU can do, and there is none."""
+    if arguments.backbone != "minilm" and not facts["gpu"]:
+        sys.exit(f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; use --backbone minilm")
+    if arguments.quantize and not facts["gpu"]:
+        sys.exit("--quantize 4bit needs a CUDA GPU, and there is none; leave it out")
+
+
 class Bench:
     """A folder to work in, and the processes that run there."""
 
@@ -87,10 +92,15 @@ class Bench:
 
     def run(self, variant: str, settings: dict[str, Any], *more: str) -> dict[str, Any]:
         """Run a variant in a process of its own; exits where it fails."""
+        values, peak = self.call([str(HERE / "variant.py"), variant], settings, *more)
+        return values if variant == "prepare" else {**values, "tree_memory_mb": peak}
+
+    def call(self, program: list[str], settings: dict[str, Any], *more: str) -> tuple[dict[str, Any], float]:
+        """Run `python PROGRAM SETTINGS RESULT MORE`; return its result and its peak memory in MB, children included."""
         given, result = self.folder / "given.json", self.folder / "result.json"
         given.write_text(json.dumps(settings), encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        words = [sys.executable, str(HERE / "variant.py"), variant, str(given), str(result), *more]
+        words = [sys.executable, *program, str(given), str(result), *more]
         peak = 0.0
         with subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -100,9 +110,9 @@ class Bench:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     _, errors = job.communicate(timeout=_LOOK_SECONDS)
         if job.returncode:
-            sys.exit(f"{variant} failed:\n{errors[-4000:]}")
+            sys.exit(f"{' '.join(program)} failed:\n{errors[-4000:]}")
         values: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return values if variant == "prepare" else {**values, "tree_memory_mb": peak}
+        return values, peak
 
 
 def tree_memory(pid: int) -> float:

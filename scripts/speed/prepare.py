@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from settings import BACKBONES, Settings
 from transformers import AutoConfig, AutoModel
 
 from clintune.cohort.generators.quickstart import write_quickstart
+from clintune.cohort.samples import Samples
 from clintune.config.compose import compose_recipe
-from clintune.contracts import Sample
 from clintune.modalities.image_encoders import load_efficientnet_lite0
 from clintune.training.workspace import open_workspace
 from clintune.weights import resolve
@@ -110,7 +111,7 @@ def write_samples(folder: Path, settings: Settings) -> None:
     samples = workspace.samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as file:
         for row in samples.labelled().nonzero()[0]:
-            file.write(json.dumps(_listed(samples.indexes[0][int(row)])) + "\n")
+            file.write(json.dumps(_listed(samples, int(row))) + "\n")
 
 
 def write_random_backbone(folder: Path, shape: dict[str, Any]) -> None:
@@ -121,10 +122,11 @@ def write_random_backbone(folder: Path, shape: dict[str, Any]) -> None:
     model.save_pretrained(folder)
 
 
-def _listed(sample: Sample) -> dict[str, Any]:
-    (label,) = sample.targets["outcome"].tolist()
+def _listed(samples: Samples, row: int) -> dict[str, Any]:
+    notes, images = (samples.items(name, np.array([row])) for name in ("notes", "imaging"))
+    (label,) = samples.targets("outcome")[row].tolist()
     return {
-        "notes": [(item.hours, item.text) for item in sample.items["notes"]],
-        "images": [(item.hours, str(item.path)) for item in sample.items["imaging"]],
+        "notes": [(item.hours, item.text) for item in notes],
+        "images": [(item.hours, str(item.path)) for item in images],
         "label": label,
     }

@@ -26,7 +26,7 @@ def clintune(settings: Settings, *more: str, keep: int = 0) -> tuple[Meter, dict
     from clintune.model.fusion import Fusion
     from clintune.training.run import train_run
 
-    meter = Meter(Fusion, "backbone", _fusion_lengths, keep)
+    meter = Meter(Fusion, "backbone", fusion_lengths, keep)
     config = compose_recipe(Path(settings.folder) / "speed.yaml", [*overrides(settings), *more])
     run = train_run(config)
     results = meter.results()
@@ -52,7 +52,7 @@ def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
     batch = found.batches[middle]
     optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-5)
     model.train()
-    again = Meter(type(model), "backbone", _fusion_lengths)
+    again = Meter(type(model), "backbone", fusion_lengths)
     losses = []
     for _ in range(num_steps):
         logits = model(batch)["outcome"].float()
@@ -64,7 +64,7 @@ def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
     return again.results() | {"losses": losses}
 
 
-def _fusion_lengths(model: Any, batch: Any) -> Tensor:
+def fusion_lengths(model: Any, batch: Any) -> Tensor:
     """Return each sample's tokens [N]: those of its pieces, and one query a task."""
     total = torch.full((len(batch),), len(model.queries))
     for name, pieces in batch.pieces.items():

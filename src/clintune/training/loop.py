@@ -68,6 +68,7 @@ def train(fit: Fit) -> Progress:
     save_every = trainer.checkpoint_every or tune_every
     movement = MovementCheck(fit.parameters if progress.step == 0 else {})
 
+    fit.model.train()
     with step_by_step():
         for micro_batches in loader(fit, fit.order.steps(progress.step, fit.num_steps, *_place(accelerator))):
             if progress.finished:
@@ -113,8 +114,6 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     so that missing labels, ragged batches and the number of processes do not change the gradient.
     """
     accelerator, tasks = fit.accelerator, fit.tasks
-    if not fit.model.training:  # after scoring; it walks over all modules
-        fit.model.train()
     pairs = [(name, task) for name in _bare(fit.model).modalities for task in tasks]
     together = [float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs]
     labels = [
@@ -163,6 +162,7 @@ def tune(fit: Fit) -> dict[str, float]:
     padded = draws + fit.tuning[: rounds - len(draws)]
     with fit.average.applied():
         parts = list(infer(fit, padded))[: len(draws)]
+    fit.model.train()
     gathered = gather_object(parts)
     scores: dict[str, float] = {}
     losses, chosen = [], []
