@@ -121,11 +121,14 @@ def test_srun_by_hand_finds_its_ranks(folder, left_alone):
 
 
 def test_a_sweep_is_one_array_and_an_error_of_the_user_is_said_once(folder):
-    job, run = submit(folder, "sweep", "-m", "trainer.max_steps=2,3", "data.max_bad_fraction=0", "cluster.nodes=1")
+    job, _ = submit(folder, "sweep", "-m", "trainer.max_steps=2,3", "cluster.nodes=1")
     assert "_" in job
-    until(run, is_in("done"))
+    runs = sorted(path.parent for path in (folder / "sweep").rglob("recipe.yaml"))
+    assert len(runs) == 2
+    for run in runs:
+        until(run, is_in("done"))
     listed = run_python("-m", "clintune.cli", "runs", str(folder / "sweep")).stdout
-    assert listed.count("done") == 2
+    assert [f"{steps}/{steps}" in listed for steps in (2, 3)] == [True, True]
 
     job, run = submit(folder, "wrong", "modalities.notes.codes=[NO_SUCH_CODE]")
     until(run, is_in("failed"))

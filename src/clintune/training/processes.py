@@ -17,6 +17,20 @@ _LAUNCHED = "CLINTUNE_LAUNCHED"
 """Set in processes whose launcher tells people what went wrong, so that they do not all say it."""
 
 
+_IN_JOB = "CLINTUNE_IN_JOB"
+"""Set in the processes of a job that clintune submitted: there a run trains, and is not submitted again."""
+
+
+def enter_job() -> None:
+    """Say that this process belongs to a job that clintune submitted."""
+    os.environ[_IN_JOB] = "1"
+
+
+def is_placed() -> bool:
+    """Return whether this process is already where the run should train: in a job, or one of several processes."""
+    return find_rank() or _IN_JOB in os.environ
+
+
 def find_rank() -> bool:
     """Return whether this process is one of several (or one) that a launcher started; learn its rank from SLURM.
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
+from clintune.training.processes import enter_job
 from clintune.training.status import Status, read_status
 from clintune.training.stop import listen
 
@@ -54,6 +55,7 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
 def work(run: str) -> None:
     """Train a run in a process of its job, as the command line would, and end the process with its exit code."""
     listen()  # in place of submitit's handlers, which would not let the step in hand end
+    enter_job()
     sys.argv[1:] = ["train", "--resume", run]
     runpy.run_module("clintune.cli", run_name="__main__")
 

@@ -6,24 +6,24 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
-from clintune.training.processes import find_rank, start_processes
+from clintune.training.processes import is_placed, start_processes
 
 
 def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> None:
     """Train each config, the first in `run` where it goes on with one; print the run folders.
 
-    A process that a launcher started trains as one of several. Raises ConfigError for a cluster that cannot be.
+    A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
     from clintune.training.run import new_run, train_run
 
-    if not find_rank() and configs[0].cluster.kind == "slurm":
+    if configs[0].cluster.kind == "slurm" and not is_placed():
         _submit(configs, run, wait)
         return
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     for config in configs:
         processes = config.cluster.processes or max(1, config.cluster.gpus_per_node)
-        if find_rank() or processes == 1:
+        if is_placed() or processes == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
             continue
