@@ -98,7 +98,7 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     (run,) = (tmp_path / "two" / "recipe").iterdir()
     assert last_step(run / "checkpoints") == 3
     assert json.loads((run / "status.json").read_text())["state"] == "preempted"
-    assert main(["train", "--resume", str(run), "cluster.processes=1", "strategy.kind=ddp"]) == 0
+    assert main(["train", "--resume", str(run), "cluster.processes=1"]) == 0
     assert apart(never_stopped, run) < 1e-5
 
 
@@ -136,7 +136,9 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
         (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot share out 4-bit weights"),
         (["strategy.cpu_offload=true"], "strategy=fsdp2 only"),
         (["trainer.precision=fp16"], "needs a GPU"),
-        (["cluster.nodes=2", "cluster.processes=2"], "one machine"),
+        (["strategy=fsdp2", "trainer.precision=fp16"], "no loss scaling"),
+        (["strategy=fsdp2", "strategy.cpu_offload=true"], "needs a GPU, and several processes"),
+        (["cluster.nodes=2", "cluster.processes=2"], "this machine"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):

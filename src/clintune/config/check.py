@@ -23,9 +23,16 @@ RUNTIME = frozenset({"root", "folder", "name", "settings"})
 
 
 def check_config(config: DictConfig, where: str) -> None:
-    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every misfit value."""
+    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every value that does not fit."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    problems = [*_missing(plain), *_parts(plain), *_secrets(plain), *_targets(plain), *_values(Config, plain)]
+    problems = [
+        *_missing(plain),
+        *_parts(plain),
+        *_secrets(plain),
+        *_targets(plain),
+        *_values(Config, plain),
+        *_together(plain),
+    ]
     if problems:
         raise ConfigError(f"{where}: " + "; and ".join(problems))
 
@@ -121,3 +128,17 @@ def _values(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
             yield f"'{where}' {value} does not exist; use {in_words(choices)}"
         elif isinstance(value, float | int) and not least <= value <= most:
             yield f"'{where}' is {value}; give {f'{least} to {most}' if most < inf else f'{least} or more'}"
+
+
+def _together(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what does not go together; docs/performance.md has the table."""
+    strategy, cluster = config["strategy"], config["cluster"]
+    shared_out = strategy["kind"] == "fsdp2"
+    if shared_out and config["backbone"]["quantize"] is not None:
+        yield "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with adapter=qlora"
+    if shared_out and config["trainer"]["precision"] == "fp16":
+        yield "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32"
+    if strategy["cpu_offload"] and not shared_out:
+        yield "strategy.cpu_offload goes with strategy=fsdp2 only"
+    if cluster["kind"] == "local" and cluster["nodes"] > 1:
+        yield "cluster=local is this machine alone, not cluster.nodes=2 or more; use cluster=slurm, or torchrun on each"

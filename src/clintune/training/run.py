@@ -24,7 +24,7 @@ from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
 from clintune.training.status import reported
 from clintune.training.stop import listen
-from clintune.training.strategy import check_strategy, make_accelerator
+from clintune.training.strategy import check_device, make_accelerator
 from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -37,7 +37,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     after a signal.
     """
     listen()
-    check_strategy(config)
+    check_device(config)
     with ExitStack() as stack:
         report = stack.enter_context(reported(run, is_main())) if run else None
         if run is None:

@@ -27,8 +27,6 @@ def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> Non
             if (done := train_run(config, run)) is not None:
                 print(done)
             continue
-        if config.cluster.nodes > 1:
-            raise ConfigError("cluster=local is one machine; use cluster=slurm, or start torchrun on each node")
         folder = run or new_run(config)
         start_processes(["train", "--resume", str(folder)], processes, folder / "logs")
 

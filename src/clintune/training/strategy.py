@@ -19,25 +19,17 @@ from clintune.training.processes import num_processes
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def check_strategy(config: DictConfig) -> None:
-    """Refuse what does not go together, before anything loads; docs/performance.md has the table.
+def check_device(config: DictConfig) -> None:
+    """Refuse what this machine or this number of processes cannot do, before anything loads.
 
     Raises ConfigError naming the keys.
     """
-    strategy, has_gpu = config.strategy, torch.cuda.is_available()
-    sharded = strategy.kind == "fsdp2"
+    has_gpu, several = torch.cuda.is_available(), num_processes() > 1
     wrong = {
-        "strategy=single takes one process; use strategy=ddp or fsdp2": (
-            strategy.kind == "single" and num_processes() > 1
+        "strategy=single takes one process; use strategy=ddp or fsdp2": config.strategy.kind == "single" and several,
+        "strategy.cpu_offload needs a GPU, and several processes": (
+            config.strategy.cpu_offload and not (has_gpu and several)
         ),
-        "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with backbone.quantize=4bit": (
-            sharded and config.backbone.quantize is not None
-        ),
-        "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32": (
-            sharded and config.trainer.precision == "fp16"
-        ),
-        "strategy.cpu_offload goes with strategy=fsdp2 only": strategy.cpu_offload and not sharded,
-        "strategy.cpu_offload needs a GPU to offload from; set it to false": strategy.cpu_offload and not has_gpu,
         "trainer.precision=fp16 needs a GPU; use bf16 or fp32": config.trainer.precision == "fp16" and not has_gpu,
     }
     if found := [problem for problem, is_so in wrong.items() if is_so]:
@@ -84,7 +76,7 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
     backbone: Any = model.backbone.model
     if config.strategy.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})
-    if config.strategy.kind != "fsdp2":
+    if config.strategy.kind != "fsdp2" or accelerator.num_processes == 1:
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
     _share_out(model, accelerator, config.strategy.cpu_offload)
     return model
