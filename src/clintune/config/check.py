@@ -23,7 +23,7 @@ RUNTIME = frozenset({"root", "folder", "name", "settings"})
 
 
 def check_config(config: DictConfig, where: str) -> None:
-    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every value that does not fit."""
+    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every wrong value."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     problems = [
         *_missing(plain),
