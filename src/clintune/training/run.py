@@ -43,11 +43,14 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
         if run is None:
             writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
         workspace = open_workspace(config)
+        is_new = run is None or not (run / "provenance.json").exists()
+        if run is not None and not is_new:
+            check_data(run, workspace)
         if run is None and num_processes() == 1:
             run = new_run(config)
         if report is None and run is not None:
             report = stack.enter_context(reported(run, is_main()))
-        prepared = [prepare_unit(workspace, unit) for unit in _unfinished(workspace, run)]
+        prepared = {unit.seed_parts: prepare_unit(workspace, unit) for unit in _unfinished(workspace, run)}
         accelerator = make_accelerator(config)
         if run is None:
             run = _agree(config, accelerator)
@@ -55,11 +58,14 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             report = stack.enter_context(reported(run, is_main()))
         if accelerator.is_main_process:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
-        _begin(run, workspace, accelerator)
+            write_text(run / "recipe.yaml", to_yaml(config))  # with absolute paths, and what a resume overrides
+            if is_new:
+                write_json(run / "provenance.json", provenance(workspace))
         tracker = _tracker(config, run) if accelerator.is_main_process else None
         history = History(run / "history.jsonl", tracker, report)
-        for unit, ready in zip(_unfinished(workspace, run), prepared, strict=True):
-            _train_unit(workspace, unit, ready, accelerator, history, run)
+        for unit in units(config, run, workspace.samples):
+            if unit.seed_parts in prepared:
+                _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
         if tracker is not None:
             tracker.finish()
     return run if accelerator.is_main_process else None
@@ -86,18 +92,6 @@ def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
     shared: list[Any] = [str(new_run(config)) if accelerator.is_main_process else ""]
     broadcast_object_list(shared)
     return Path(shared[0])
-
-
-def _begin(run: Path, workspace: Workspace, accelerator: Accelerator) -> None:
-    """Write down what a new run is made of; refuse to go on with an old one on other data."""
-    is_new = not (run / "provenance.json").exists()
-    accelerator.wait_for_everyone()
-    if not is_new:
-        check_data(run, workspace)
-    elif accelerator.is_main_process:
-        write_json(run / "provenance.json", provenance(workspace))
-    if accelerator.is_main_process:
-        write_text(run / "recipe.yaml", to_yaml(workspace.config))  # with paths made absolute, and a resume's overrides
 
 
 def _train_unit(
