@@ -13,6 +13,7 @@ from clintune.cohort.source import open_root
 from clintune.config.compose import compose_recipe
 from clintune.config.schema import Cohort
 from clintune.core.errors import ClintuneError, ConfigError, DataError
+from clintune.core.locks import lock_of
 from webserver import WebServer
 
 TABLES = ["data/0.parquet", "data/sub/1.parquet", "metadata/dataset.json", "labels/x.parquet", "folds.csv"]
@@ -145,7 +146,7 @@ def test_a_kill_while_fetching_leaves_no_half_file(web, far, tmp_path):
     web.stalled.clear()
     open_mirror("cohorts.far.root", web.url, {}, tmp_path / "cache", ["folds.csv"])
     assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
-    assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, f"{folder.stem}.lock"])
+    assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, lock_of(folder).name])
 
 
 def test_a_url_with_no_tables_is_refused_and_what_was_fetched_stays(fetched, far, tmp_path):

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from clintune.core.locks import is_free, only_one
+from clintune.core.locks import if_free, only_one
 
 
 def test_work_is_done_by_one_at_a_time_and_whoever_waited_knows(tmp_path, capsys):
@@ -27,8 +27,10 @@ def test_work_is_done_by_one_at_a_time_and_whoever_waited_knows(tmp_path, capsys
 def test_a_lock_is_free_again_after_an_error(tmp_path):
     try:
         with only_one(tmp_path / "made", "the thing"):
-            assert not is_free(tmp_path / "made")
+            with if_free(tmp_path / "made") as free:
+                assert not free
             raise RuntimeError
     except RuntimeError:
         pass
-    assert is_free(tmp_path / "made")
+    with if_free(tmp_path / "made") as free:
+        assert free

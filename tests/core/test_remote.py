@@ -17,10 +17,10 @@ NAMES = ["data/0.parquet", "data/more/deep/1.parquet", "data/a b.parquet", "data
 @pytest.fixture
 def folder(tmp_path):
     for number, name in enumerate(NAMES):
-        path = tmp_path / "bucket" / "root" / name
+        path = tmp_path / "bucket" / "cohort" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes([number]) * (number + 1) * 1000)
-    return tmp_path / "bucket" / "root"
+    return tmp_path / "bucket" / "cohort"
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def web(folder):
 def url(request, folder, web):
     """Return the folder's URL in one protocol."""
     memory = fsspec.filesystem("memory")
-    memory.put(f"{folder}/", "/bucket/root", recursive=True)
-    yield {"file": folder.as_uri(), "memory": "memory://bucket/root", "http": f"{web.url}/root"}[request.param]
+    memory.put(f"{folder}/", "/bucket/cohort", recursive=True)
+    yield {"file": folder.as_uri(), "memory": "memory://bucket/cohort", "http": f"{web.url}/cohort"}[request.param]
     memory.rm("/bucket", recursive=True)
 
 
@@ -64,7 +64,7 @@ def test_a_change_of_equal_size_is_another_version_and_an_untouched_file_is_not(
     before = {name: remote(url).version(name) for name in NAMES}
     (folder / "top.csv").write_bytes(b"x" * before["top.csv"].size)
     os.utime(folder / "top.csv", (1e9, 1e9))
-    fsspec.filesystem("memory").pipe("/bucket/root/top.csv", b"x" * before["top.csv"].size)
+    fsspec.filesystem("memory").pipe("/bucket/cohort/top.csv", b"x" * before["top.csv"].size)
     after = {name: remote(url).version(name) for name in NAMES}
     assert [name for name in NAMES if before[name] != after[name]] == ["top.csv"]
 
@@ -78,25 +78,25 @@ def test_a_symbolic_link_counts_as_what_it_points_to(folder, tmp_path):
 
 
 def test_links_that_leave_the_folder_and_links_that_sort_are_no_files(web):
-    web.pages["/root/"] = web.pages["/root"] = (
+    web.pages["/cohort/"] = web.pages["/cohort"] = (
         '<a href="../">up</a> <a href="../../evil.csv">x</a> <a href="?C=N;O=D">Name</a> <a href="top.csv">top</a>'
         '<a href="/etc/passwd">x</a> <a href="%2e%2e/%2e%2e/evil.csv">x</a> <a href="http://other.example/a.csv">x</a>'
     )
-    assert list(remote(f"{web.url}/root").tree("")) == ["top.csv"]
+    assert list(remote(f"{web.url}/cohort").tree("")) == ["top.csv"]
 
 
 def test_what_cannot_be_listed_is_not_taken_for_empty(web):
-    web.status |= {"/root/data/more": 500, "/root/data/more/": 500}
+    web.status |= {"/cohort/data/more": 500, "/cohort/data/more/": 500}
     with pytest.raises(DataError, match=r"cohorts\.far\.root: http://127.* cannot be read \(ClientResponseError\)"):
-        remote(f"{web.url}/root").tree("data")
+        remote(f"{web.url}/cohort").tree("data")
 
 
 def test_a_server_that_fails_is_not_taken_for_a_file_that_is_gone(web):
-    web.status["/root/top.csv"] = 503
+    web.status["/cohort/top.csv"] = 503
     with pytest.raises(DataError, match=r"cannot be read"):
-        remote(f"{web.url}/root").version("top.csv")
-    web.status["/root/top.csv"] = 404
-    assert remote(f"{web.url}/root").version("top.csv") is None
+        remote(f"{web.url}/cohort").version("top.csv")
+    web.status["/cohort/top.csv"] = 404
+    assert remote(f"{web.url}/cohort").version("top.csv") is None
 
 
 def test_a_file_that_shrinks_or_vanishes_while_it_is_read_is_refused(url_of_file, folder, tmp_path):
@@ -128,17 +128,17 @@ def refusal(url, **storage):
 def test_each_failure_says_what_to_do(web):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}/root"
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}/cohort"
         assert "check URL, `storage` and network" in refusal(closed)
     for status in (401, 403):
-        web.status |= {"/root/data": status}
-        assert "access is denied; set credentials where http looks for them" in refusal(f"{web.url}/root")
-    assert "'sss' is no protocol that fsspec knows" in refusal("sss://bucket/root")
+        web.status |= {"/cohort/data": status}
+        assert "access is denied; set credentials where http looks for them" in refusal(f"{web.url}/cohort")
+    assert "'sss' is no protocol that fsspec knows" in refusal("sss://bucket/cohort")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")
 def test_a_missing_package_is_named():
-    assert "s3fs is not installed; pip install s3fs" in refusal("s3://bucket/root")
+    assert "s3fs is not installed; pip install s3fs" in refusal("s3://bucket/cohort")
 
 
 def test_passwords_and_signatures_are_seen_and_left_out():

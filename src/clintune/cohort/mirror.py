@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.utils import tqdm
-from filelock import FileLock
 from meds.schema import data_subdirectory
 
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
+from clintune.core.locks import only_one
 from clintune.core.remote import Remote, Version, is_remote, redact
 
 _ABOUT = "remote.json"
@@ -145,7 +145,7 @@ class Mirror:
     def _locked(self) -> Iterator[Path]:
         """Hold the copy's lock; yield a folder for files under way, without what a killed process left there."""
         scratch = self.folder.with_suffix(".partial")
-        with FileLock(self.folder.with_suffix(".lock")):
+        with only_one(self.folder, f"the copy of {redact(self.remote.url)}"):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:

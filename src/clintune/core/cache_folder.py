@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from clintune.core.console import console
-from clintune.core.locks import is_free, lock_of
+from clintune.core.locks import if_free
 
 KINDS = ("index", "pieces", "statistics", "media")
 _BULKY = ("index", "pieces")
@@ -102,27 +101,21 @@ def clear(cache: Path, older_than_days: float) -> list[Entry]:
 
 def remove(path: Path) -> bool:
     """Remove a file or folder of the cache whole, unless somebody writes or uses it; return whether it is gone."""
-    lock = FileLock(lock_of(path))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    try:
-        if _is_used(path):
+    with if_free(path) as free:
+        if not free or _is_used(path):
             return False
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         path.rename(holder / path.name)
         shutil.rmtree(holder, ignore_errors=True)
         return True
-    finally:
-        lock.release()
 
 
 def sweep(cache: Path) -> None:
     """Remove temporary folders that killed processes left, where nobody is writing."""
     for guarded, leftover in list(_leftovers(cache)):
-        if is_free(guarded):
-            shutil.rmtree(leftover, ignore_errors=True)
+        with if_free(guarded) as free:
+            if free:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _leftovers(cache: Path) -> Iterator[tuple[Path, Path]]:

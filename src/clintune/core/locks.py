@@ -41,15 +41,19 @@ def only_one(path: Path, what: str) -> Iterator[bool]:
         lock.release()
 
 
-def is_free(path: Path) -> bool:
-    """Return whether nobody holds the lock that guards `path`."""
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock that guards `path` unless somebody else does; yield whether it is held."""
     lock = FileLock(lock_of(path))
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        return False
-    lock.release()
-    return True
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _read(holder: Path) -> str:

@@ -67,7 +67,7 @@ class Report:
     def __init__(self, run: Path, shown: bool) -> None:
         self.run = run
         self.shown = shown
-        fresh = Status(state="running", job=job_id(), logs=str(run.resolve() / "logs" / "*.log"))
+        fresh = Status(state="running", job=os.environ.get("SLURM_JOB_ID"), logs=str(run.resolve() / "logs" / "*.log"))
         known = read_status(run) or fresh
         self.status = replace(
             known,
@@ -105,11 +105,6 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
         report.update(state="failed", error=str(error) if isinstance(error, ClintuneError) else type(error).__name__)
         raise
     report.update(state="done")
-
-
-def job_id() -> str | None:
-    """Return the id of the SLURM job that this process is in."""
-    return os.environ.get("SLURM_JOB_ID")
 
 
 def slurm_state(job: str) -> str | None:

@@ -1,7 +1,7 @@
 """How the model is spread over the processes, and the one place where the Accelerator is built."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -131,8 +131,3 @@ def share_like(value: Tensor, like: Tensor) -> Tensor:
     """Return this process's share of a whole value, laid out as `like`; the value itself where that is whole."""
     value = value.to(like.device)
     return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
-
-
-def shares(values: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield each name with its share."""
-    return ((name, share_like(value, like[name])) for name, value in values.items())
