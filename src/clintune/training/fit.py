@@ -1,4 +1,4 @@
-"""One member: its model, optimizer and data order; then the loop. And what all members of a unit share, before it."""
+"""One member: its model, optimizer and data order; then the loop."""
 
 import math
 from collections.abc import Mapping
@@ -6,44 +6,27 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
 from clintune.core.console import console
-from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches, num_tokens
-from clintune.model.build import Statistics, build_modalities, build_model, fit_statistics, make_modalities, trainable
-from clintune.model.pieces import PieceSource
+from clintune.model.build import build_model, make_modalities, trainable
 from clintune.package import Package, member_folders, package_tensors
-from clintune.tasks.base import Task
 from clintune.training import checkpoint
 from clintune.training.bar import step_bar
 from clintune.training.history import History
 from clintune.training.loop import Fit, train
 from clintune.training.optimizer import Average, make_optimizer
 from clintune.training.order import Order, inference_draws
-from clintune.training.partition import Unit, rows_by_split, split_of
-from clintune.training.prepare import Unreadable, fill_caches
+from clintune.training.partition import Unit
+from clintune.training.prepare import Prepared
 from clintune.training.probe import fit_probe
-from clintune.training.strategy import local_device, spread, wholes
+from clintune.training.strategy import spread, wholes
 from clintune.training.workspace import Workspace
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What the members of a unit share: the split of the samples, and all that was learnt or computed from it."""
-
-    split: NDArray[np.str_]
-    rows: dict[str, NDArray[np.int64]]
-    tasks: dict[str, Task]
-    statistics: Statistics
-    pieces: dict[str, PieceSource]
-    unreadable: list[Unreadable]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,38 +56,6 @@ def members(config: DictConfig, unit: Unit) -> list[Member]:
         )
         for number in range(config.ensemble)
     ]
-
-
-def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
-    """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
-
-    Raises DataError for a split without training samples, or a task without training labels.
-    """
-    config, samples = workspace.config, workspace.samples
-    split = split_of(config, samples, unit)
-    rows = rows_by_split(split)
-    if not len(rows["train"]):
-        raise DataError("no sample is in the training split; check the cohort's splits and labels")
-    modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
-    for name, task in tasks.items():
-        targets = samples.targets(name)
-        if np.isnan(targets[rows["train"]]).all():
-            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
-        task.fit(targets[rows["train"]])
-    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
-    build_modalities(modalities, statistics, config.seed)
-    pieces, unreadable = fill_caches(
-        modalities,
-        statistics,
-        samples,
-        np.concatenate(list(rows.values())),
-        workspace.cache,
-        device=local_device(),
-        max_bad_fraction=config.data.max_bad_fraction,
-        workers=config.trainer.workers,
-        limit_gb=config.data.cache_limit_gb,
-    )
-    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, pieces=pieces, unreadable=unreadable)
 
 
 def fit_member(

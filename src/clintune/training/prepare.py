@@ -1,6 +1,8 @@
 """Everything read and computed once before training: each item's pieces, and the list of the unreadable ones."""
 
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,60 @@ from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
 from clintune.modalities.base import Modality
-from clintune.model.build import Statistics
+from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
 from clintune.model.cache import PieceCache
 from clintune.model.pieces import PieceSource, TabledPieces
-from clintune.training.strategy import num_workers
+from clintune.tasks.base import Task
+from clintune.training.partition import Unit, rows_by_split, split_of
+from clintune.training.strategy import local_device, num_workers
+from clintune.training.workspace import Workspace
 
 Unreadable = dict[str, str]
 """An item that could not be read: modality, row, reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the members of a unit share: the split of the samples, and all that was learnt or computed from it."""
+
+    split: NDArray[np.str_]
+    rows: dict[str, NDArray[np.int64]]
+    tasks: dict[str, Task]
+    statistics: Statistics
+    pieces: dict[str, PieceSource]
+    unreadable: list[Unreadable]
+
+
+def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
+    """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
+
+    Raises DataError for a split without training samples, or a task without training labels.
+    """
+    config, samples = workspace.config, workspace.samples
+    split = split_of(config, samples, unit)
+    rows = rows_by_split(split)
+    if not len(rows["train"]):
+        raise DataError("no sample is in the training split; check the cohort's splits and labels")
+    modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
+    for name, task in tasks.items():
+        targets = samples.targets(name)
+        if np.isnan(targets[rows["train"]]).all():
+            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
+        task.fit(targets[rows["train"]])
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    build_modalities(modalities, statistics, config.seed)
+    pieces, unreadable = fill_caches(
+        modalities,
+        statistics,
+        samples,
+        np.concatenate(list(rows.values())),
+        workspace.cache,
+        device=local_device(),
+        max_bad_fraction=config.data.max_bad_fraction,
+        workers=config.trainer.workers,
+        limit_gb=config.data.cache_limit_gb,
+    )
+    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, pieces=pieces, unreadable=unreadable)
 
 
 def fill_caches(

@@ -16,10 +16,10 @@ from clintune.core.files import write_json, write_text
 from clintune.core.paths import writable_folder
 from clintune.package import write_package
 from clintune.training.card import card
-from clintune.training.fit import Prepared, fit_member, members, prepare_unit
+from clintune.training.fit import fit_member, members
 from clintune.training.history import History
 from clintune.training.partition import Unit, units, write_splits
-from clintune.training.prepare import write_unreadable
+from clintune.training.prepare import Prepared, prepare_unit, write_unreadable
 from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
 from clintune.training.status import reported
