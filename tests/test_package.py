@@ -44,15 +44,7 @@ def outputs(config, package, tmp_path):
     workspace = open_workspace(config)
     rows = np.arange(len(workspace.samples))
     model = package.model.eval()
-    caches, _ = fill_caches(
-        model.encoders,
-        package.statistics,
-        workspace.samples,
-        rows,
-        workspace.cache,
-        device=torch.device("cpu"),
-        max_bad_fraction=0,
-    )
+    caches, _ = fill_caches(workspace, model.encoders, package.statistics, rows, torch.device("cpu"))
     batches = Batches(workspace.samples, model.encoders, caches)
     with torch.no_grad():
         return torch.cat([model(batches[draw])["outcome"] for draw in inference_draws(rows, 16)])

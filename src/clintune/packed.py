@@ -106,7 +106,9 @@ def packed_attention(
     else:
         groups = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-        attend = _attend_padded if query.is_cuda or torch.compiler.is_compiling() else _attend_each
+        # With dropout a CPU has no fused kernel, and the many small ones of each sequence cost more than padding.
+        alone = query.is_cpu and dropout == 0 and not torch.compiler.is_compiling()
+        attend = _attend_each if alone else _attend_padded
         attended = attend(query, key, value, layout, causal, sliding_window, scaling, dropout)
     return attended, None
 
@@ -148,7 +150,7 @@ def _attend_each(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend sequence by sequence: on a CPU, where starting a kernel costs nothing, faster than any padded block."""
+    """Attend sequence by sequence: on a CPU, with its fused kernel, faster than any padded block."""
     parts = []
     near = None if window is None or window >= layout.longest else layout.window(causal, window)
     for q, k, v in zip(*(torch.split(part, layout.lengths, dim=2) for part in (query, key, value)), strict=True):
@@ -171,7 +173,7 @@ def _attend_padded(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend in one padded block [N, H, L, E]: where that kernel does not serve a GPU, and in compiled graphs."""
+    """Attend in one padded block [N, H, L, E]: where neither kernel serves, and in compiled graphs."""
     q, k, v = (layout.pad(part[0].transpose(0, 1)).transpose(1, 2) for part in (query, key, value))
     mask = None
     if window is not None or not causal:  # padding stands behind, so that a causal query never sees it

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from opened import open_samples, small_imaging
 import clintune.model.cache as cache
-cache._SHARD_ITEMS = 2
+cache._SHARD_ITEMS = cache._READ_AHEAD = 2
 stop, root, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 modality, prepare, log = small_imaging(), None, []
 samples = open_samples([root], {"imaging": modality}, folder)
@@ -110,6 +110,7 @@ def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(modality, f
 
 def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
     monkeypatch.setattr("clintune.model.cache._SHARD_ITEMS", 4)
+    monkeypatch.setattr("clintune.model.cache._READ_AHEAD", 4)
     fill(modality)
     before = shards(tmp_path)
     next(iter(before)).unlink()
@@ -125,13 +126,13 @@ def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch)
 
 
 def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality, tmp_path):
-    def folder(statistics, **changes):
+    def folder(statistics, precision="fp32", **changes):
         for name, value in changes.items():
             setattr(modality, name, value)
-        return PieceCache("imaging", modality, statistics, tmp_path).folder
+        return PieceCache("imaging", modality, statistics, tmp_path, precision).folder
 
     source = {"source": "elsewhere", "sha256": "1"}
-    folders = [folder({}), folder({"mean": 1}), folder({}, square="crop"), folder({}, source=source)]
+    folders = [folder({}), folder({}, "bf16"), folder({"mean": 1}), folder({}, square="crop"), folder({}, source=source)]
     folders.append(folder({}, source={**source, "sha256": "2"}))
     assert len(set(folders)) == len(folders)
 
@@ -153,6 +154,17 @@ def test_every_unreadable_item_has_its_error_until_it_is_mended(modality, fill):
     pieces = fill(modality)[1]
     assert pieces.errors == {}
     assert_current(modality, pieces, items)
+
+
+def test_in_bf16_tokens_are_the_encoders_own_to_its_digits(modality, fill, tmp_path):
+    samples = open_samples([tmp_path / "cohort"], {"imaging": modality}, tmp_path / "cache")
+    items = samples.items("imaging", np.arange(len(samples)))
+    pieces = PieceCache("imaging", modality, {}, tmp_path / "cache", "bf16").fill(items)
+    exact = fill(modality)[1]
+    both = [(read(pieces, item).tensors["tokens"], read(exact, item).tensors["tokens"]) for item in items]
+    assert any(not torch.equal(*pair) for pair in both)
+    for rounded, own in both:
+        torch.testing.assert_close(rounded, own, atol=0.02 * float(own.abs().max()), rtol=0)
 
 
 def test_pieces_that_train_are_cached_before_the_encoder(fill):

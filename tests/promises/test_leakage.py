@@ -21,15 +21,7 @@ def predictions(run):
     workspace = open_workspace(load_config(run / "recipe.yaml"))
     package, rows = load_package(run / "package"), np.arange(len(workspace.samples))
     encoders = package.model.encoders
-    caches, _ = fill_caches(
-        encoders,
-        package.statistics,
-        workspace.samples,
-        rows,
-        workspace.cache,
-        device=torch.device("cpu"),
-        max_bad_fraction=0,
-    )
+    caches, _ = fill_caches(workspace, encoders, package.statistics, rows, torch.device("cpu"))
     everything = {"all": frozenset(encoders)}
     settings = {"batch_size": 8, "accelerator": Accelerator(cpu=True)}
     return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"]["outcome"]

@@ -66,16 +66,9 @@ def _predict_unit(
     members: list[dict[str, dict[str, Probabilities]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):
         package = load_package(folder, accelerator.device, trusted)
+        scored = np.concatenate([rows[split] for split in wanted])
         caches, unreadable = fill_caches(
-            package.model.encoders,
-            package.statistics,
-            samples,
-            np.concatenate([rows[split] for split in wanted]),
-            workspace.cache,
-            device=accelerator.device,
-            max_bad_fraction=config.data.max_bad_fraction,
-            workers=config.trainer.workers,
-            limit_gb=config.data.cache_limit_gb,
+            workspace, package.model.encoders, package.statistics, scored, accelerator.device
         )
         if accelerator.is_main_process:
             write_unreadable(run / "unreadable.csv", unreadable)

@@ -44,7 +44,8 @@ def predict_member(
         draws = inference_draws(rows, batch_size, view)
         mine = draws[accelerator.process_index :: accelerator.num_processes]
         batches = DataLoader(Batches(samples, modalities, caches), sampler=mine, batch_size=None)
-        done = [_run(package, batch.to(accelerator.device), variants) for batch in batches]
+        with accelerator.autocast():
+            done = [_run(package, batch.to(accelerator.device), variants) for batch in batches]
         views.append(_in_order(gather_object([done]), len(draws)))
     return average(views)
 

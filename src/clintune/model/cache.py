@@ -28,13 +28,18 @@ from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, value_sha256, write_json
 from clintune.core.locks import only_one
+from clintune.core.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces
 from clintune.model.media import remembered_sha256, stamps
 from clintune.model.pieces import StoredPieces
 
-_FORMAT = 2
+_FORMAT = 3
+_CPU = torch.device("cpu")
 _SHARD_ITEMS = 512
-_BATCH_PIECES = 32
+_READ_AHEAD = 64
+"""Items prepared before they are sorted by size and encoded."""
+_ENCODED_TOGETHER = {"cpu": 8}
+"""Items a call of the encoder, where not all that were read ahead: more of them would not fit a CPU's own cache."""
 _WORTH_A_WORKER = 256
 """Items below which the start of another process costs more than it saves."""
 
@@ -45,24 +50,28 @@ Place = tuple[int, int, int]
 class PieceCache:
     """The cached pieces of one modality under the statistics it was built with.
 
-    A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32; any other's hold what `prepare` returns.
+    A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32, computed in `precision`; any other's hold what
+    `prepare` returns.
     """
 
-    def __init__(self, name: str, modality: Modality, statistics: Mapping[str, Any], cache: Path) -> None:
+    def __init__(
+        self, name: str, modality: Modality, statistics: Mapping[str, Any], cache: Path, precision: str = "fp32"
+    ) -> None:
         self.name = name
         self.modality = modality
+        self.precision = precision
         self.encoded = modality.cacheable
         key = {
             "format": _FORMAT,
             "settings": modality.settings(),
             "statistics": dict(statistics),
             "weights": modality.source if self.encoded else None,
-            "encoded": self.encoded,
+            "encoded": self.encoded and precision,
         }
         self.folder = cache / "pieces" / value_sha256(key)[:32]
         self.media = cache / "media"
 
-    def fill(self, items: Items, device: str | torch.device = "cpu", workers: int = 0) -> StoredPieces:
+    def fill(self, items: Items, device: torch.device = _CPU, workers: int = 0) -> StoredPieces:
         """Compute the pieces in every view of each item that is not there yet, and return all of them.
 
         `workers` processes read and prepare the items (0: this one); the frozen encoder runs on `device`. Of several
@@ -110,15 +119,20 @@ class PieceCache:
         return todo
 
     def _prepare(
-        self, items: Items, todo: dict[str, tuple[int, int]], device: str | torch.device, workers: int
+        self, items: Items, todo: dict[str, tuple[int, int]], device: torch.device, workers: int
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
         errors: dict[str, DataError] = {}
+        shard: dict[str, Pieces] = {}
         prepared = zip(todo, self._prepared(items, list(todo.values()), workers), strict=True)
-        while chunk := list(islice(prepared, _SHARD_ITEMS)):
+        while chunk := list(islice(prepared, _READ_AHEAD)):
             errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
-            if done := {key: part for key, part in chunk if isinstance(part, Pieces)}:
-                self._write(self._encode(done, device) if self.encoded else done)
+            done = {key: part for key, part in chunk if isinstance(part, Pieces)}
+            shard |= self._encode(done, device) if self.encoded else done
+            if len(shard) >= _SHARD_ITEMS:
+                self._write(shard)
+                shard = {}
+        self._write(shard)
         return errors
 
     def _prepared(self, items: Items, todo: list[tuple[int, int]], workers: int) -> Iterator[Pieces | DataError]:
@@ -130,6 +144,7 @@ class PieceCache:
             missing,
             batch_size=None,
             num_workers=num,
+            prefetch_factor=_READ_AHEAD if num else None,
             collate_fn=_as_it_is,
             multiprocessing_context="spawn" if num else None,
         )
@@ -145,14 +160,16 @@ class PieceCache:
                 )
 
     @torch.no_grad()
-    def _encode(self, done: dict[str, Pieces], device: str | torch.device) -> dict[str, Pieces]:
+    def _encode(self, done: dict[str, Pieces], device: torch.device) -> dict[str, Pieces]:
         """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
         encoded: dict[str, Pieces] = {}
         keys = sorted((key for key in done if len(done[key])), key=lambda key: _size(done[key]))
-        for start in range(0, len(keys), _BATCH_PIECES):
-            group = keys[start : start + _BATCH_PIECES]
-            tensors = collate_pieces([done[key] for key in group])
-            tokens = self.modality.encode({name: tensor.to(device) for name, tensor in tensors.items()}).float().cpu()
+        together = _ENCODED_TOGETHER.get(device.type, _READ_AHEAD)
+        for start in range(0, len(keys), together):
+            group = keys[start : start + together]
+            tensors = {name: part.to(device) for name, part in collate_pieces([done[key] for key in group]).items()}
+            with computing_in(self.precision, device):
+                tokens = self.modality.encode(tensors).float().cpu()
             lengths = [len(done[key]) for key in group]
             for key, part in zip(group, torch.split(tokens, lengths), strict=True):
                 encoded[key] = Pieces(tensors={"tokens": part}, hours=done[key].hours)

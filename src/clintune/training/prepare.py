@@ -10,7 +10,6 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from clintune.cohort.samples import Samples
 from clintune.core.cache_folder import make_room
 from clintune.core.console import console
 from clintune.core.errors import DataError
@@ -21,7 +20,7 @@ from clintune.model.cache import PieceCache
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.tasks.base import Task
 from clintune.training.partition import Unit, rows_by_split, split_of
-from clintune.training.strategy import local_device, num_workers
+from clintune.training.strategy import local_device, num_workers, precision
 from clintune.training.workspace import Workspace
 
 Unreadable = dict[str, str]
@@ -58,38 +57,27 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         task.fit(targets[rows["train"]])
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
-    pieces, unreadable = fill_caches(
-        modalities,
-        statistics,
-        samples,
-        np.concatenate(list(rows.values())),
-        workspace.cache,
-        device=local_device(),
-        max_bad_fraction=config.data.max_bad_fraction,
-        workers=config.trainer.workers,
-        limit_gb=config.data.cache_limit_gb,
-    )
+    everything = np.concatenate(list(rows.values()))
+    pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device())
     return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, pieces=pieces, unreadable=unreadable)
 
 
 def fill_caches(
+    workspace: Workspace,
     modalities: Mapping[str, Modality],
     statistics: Statistics,
-    samples: Samples,
     rows: NDArray[np.int64],
-    cache: Path,
-    *,
     device: torch.device,
-    max_bad_fraction: float,
-    workers: int | None = None,
-    limit_gb: float | None = None,
 ) -> tuple[dict[str, PieceSource], list[Unreadable]]:
     """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
 
-    Any number of processes may call this at once: one does the work, the others wait and find it done. Unreadable
-    items are left out and returned too; where they are more than `max_bad_fraction` of a modality's items, DataError
-    names the first. A cache larger than `limit_gb` then loses what is longest unused.
+    Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
+    run on `device` in the run's precision. Unreadable items are left out and returned too; where they are more than
+    `data.max_bad_fraction` of a modality's items, DataError names the first. A cache larger than `data.cache_limit_gb`
+    then loses what is longest unused.
     """
+    config, samples, cache = workspace.config, workspace.samples, workspace.cache
+    workers = num_workers(config.trainer.workers, device)
     sources: dict[str, PieceSource] = {}
     bad: list[Unreadable] = []
     codes = samples.codes().to_list()
@@ -100,15 +88,16 @@ def fill_caches(
             sources[name] = TabledPieces(samples, name, table)
             continue
         items = samples.items(name, rows)
-        pieces = PieceCache(name, modality, statistics[name], cache).fill(items, device, num_workers(workers, device))
+        pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(items, device, workers)
         sources[name] = pieces
         bad += [{"modality": name, "row": row, "reason": reason} for row, reason in pieces.errors.items()]
-        if len(pieces.errors) > max_bad_fraction * len(items):
+        if len(pieces.errors) > config.data.max_bad_fraction * len(items):
             raise DataError(
                 f"modalities.{name}: {len(pieces.errors)} of {len(items)} items are unreadable, more than "
-                f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(pieces.errors.values()))}"
+                f"data.max_bad_fraction={config.data.max_bad_fraction} allows; the first is "
+                f"{next(iter(pieces.errors.values()))}"
             )
-    make_room(cache, limit_gb)
+    make_room(cache, config.data.cache_limit_gb)
     return sources, bad
 
 
