@@ -20,6 +20,7 @@ FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", 
 their attention, count positions from 0 and do nothing else across tokens."""
 
 _NAME = "clintune_packed"
+_SHORT = 32
 _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
@@ -106,8 +107,8 @@ def packed_attention(
     else:
         groups = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-        # With dropout a CPU has no fused kernel, and the many small ones of each sequence cost more than padding.
-        alone = query.is_cpu and dropout == 0 and not torch.compiler.is_compiling()
+        # With dropout a CPU has no fused kernel, and the small ones of many short sequences cost more than padding.
+        alone = query.is_cpu and not torch.compiler.is_compiling() and (dropout == 0 or layout.longest > _SHORT)
         attend = _attend_each if alone else _attend_padded
         attended = attend(query, key, value, layout, causal, sliding_window, scaling, dropout)
     return attended, None
@@ -150,7 +151,7 @@ def _attend_each(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend sequence by sequence: on a CPU, with its fused kernel, faster than any padded block."""
+    """Attend sequence by sequence: on a CPU, where starting a kernel costs little, faster than most padded blocks."""
     parts = []
     near = None if window is None or window >= layout.longest else layout.window(causal, window)
     for q, k, v in zip(*(torch.split(part, layout.lengths, dim=2) for part in (query, key, value)), strict=True):

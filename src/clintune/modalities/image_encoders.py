@@ -148,10 +148,11 @@ class SmallCNN(ImageEncoder):
 
 
 def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
-    """Return an encoder that will never train with batch norms folded into the convolutions before them.
+    """Return an encoder whose own weights stay, with batch norms folded into the convolutions before them.
 
-    With channels last beside it that nearly doubles the speed on a CPU. The encoder comes back unchanged where no
-    batch norm stands behind a convolution, or where the two do not run in the order they stand in, as outputs show.
+    With channels last beside it that nearly doubles the speed on a CPU; LoRA goes around the folded convolutions. The
+    encoder comes back unchanged where no batch norm stands behind a convolution, or where the two do not run in the
+    order they stand in, as outputs show.
     """
     folded = copy.deepcopy(encoder.eval())
     pairs = [

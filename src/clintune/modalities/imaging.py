@@ -65,7 +65,7 @@ class Imaging(Modality):
         """Load or make the encoder and learn from it the width of its tokens."""
         weights = resolve_or_random(**self.weights)
         self.encoder: ImageEncoder = make_image_encoder(weights, self.size)
-        if isinstance(weights, ResolvedWeights) and self.mode == "frozen":  # a package holds random ones as they are
+        if isinstance(weights, ResolvedWeights) and self.mode != "full":  # a package holds random ones as they are
             self.encoder = fold_norms(self.encoder)
         self.encoder.requires_grad_(self.mode == "full")
         self.preprocessing = self.encoder.preprocessing

@@ -82,8 +82,9 @@ class Report:
     def update(self, **changes: Any) -> None:
         """Take in changes; they are written at most every few seconds, a change of state or part at once."""
         status = replace(self.status, **changes)
-        urgent = {"state", "part"} & changes.keys() or not (self.run / FILE).exists()
-        now = time.time()
+        now, before = time.time(), self.status
+        changed = (status.state, status.part) != (before.state, before.part)
+        urgent = changed or not (self.run / FILE).exists()
         if self.shown and (urgent or now - self.status.updated >= _WRITE_SECONDS):
             status = replace(status, updated=now)
             status.write(self.run)
