@@ -19,7 +19,7 @@ from settings import BACKBONES, Settings
 
 HERE = Path(__file__).parent
 SCENARIOS = ("frozen", "trained", "floor")
-FLOOR_EPOCHS = 5
+FLOOR_EPOCHS = 10
 _LOOK_SECONDS = 2
 """Between looks at the memory of a run."""
 
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--scenario", nargs="+", choices=SCENARIOS, default=SCENARIOS,
         help="frozen: frozen encoders, cold cache built inside the timing; trained: LoRA in the encoders as well, so "
-        "that they run at each step of both, one epoch; floor: a warm cache against the bare step on one batch",
+        "that they run at each step of both, two epochs; floor: a warm cache against the bare step on one batch",
     )  # fmt: skip
     parser.add_argument("--epochs", nargs="+", type=int, default=[5, 20], help="of scenario frozen (default 5 20)")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each, interleaved; medians count")
@@ -134,7 +134,7 @@ def scenario(bench: Bench, kind: str, settings: Settings, arguments: argparse.Na
             for row in compare(bench, f"frozen, {epochs} epochs", settings.change(epochs=epochs), arguments.repeats)
         ]
     if kind == "trained":
-        return compare(bench, "trained, 1 epoch", settings.change(epochs=1, encoders="lora"), arguments.repeats)
+        return compare(bench, "trained, 2 epochs", settings.change(epochs=2, encoders="lora"), arguments.repeats)
     return compare_with_floor(bench, settings.change(epochs=FLOOR_EPOCHS), arguments.repeats)
 
 

@@ -14,8 +14,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
-WARM_UP = 3
-"""First steps that the steady state leaves out: allocations, and clintune's check that every tensor moves."""
+WARM_UP = 20
+"""First steps that the steady state leaves out: a CPU makes kernels for each new number of tokens then."""
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bf16 operations a second, by what the device's name contains (NVIDIA data sheets, SXM)."""
 
@@ -96,7 +96,7 @@ class Meter:
     def steady(self) -> dict[str, float | None]:
         """Return samples and tokens a second, and MFU on a known GPU, between the first steps and the last."""
         names = ("steady_samples_per_second", "steady_tokens_per_second", "median_step_seconds", "mfu")
-        skipped = min(WARM_UP, len(self.steps) - 1)
+        skipped = min(WARM_UP, len(self.steps) // 2)
         if skipped < 1:
             return dict.fromkeys(names)
         assert self.model is not None

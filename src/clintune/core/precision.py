@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-_LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return a context that computes in `fp32`, `bf16` or `fp16`: autocast, which leaves weights and sums in float32."""
-    return torch.autocast(device.type, _LOWER[precision]) if precision in _LOWER else nullcontext()
+    return torch.autocast(device.type, LOWER[precision]) if precision in LOWER else nullcontext()

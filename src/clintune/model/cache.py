@@ -38,8 +38,8 @@ _CPU = torch.device("cpu")
 _SHARD_ITEMS = 512
 _READ_AHEAD = 64
 """Items prepared before they are sorted by size and encoded."""
-_ENCODED_TOGETHER = {"cpu": 8}
-"""Items a call of the encoder, where not all that were read ahead: more of them would not fit a CPU's own cache."""
+_ENCODED_TOGETHER = {"cpu": 1_500_000, "cuda": 24_000_000}
+"""Numbers of the pieces that go through the encoder in one call: more would not fit a CPU's own cache."""
 _WORTH_A_WORKER = 256
 """Items below which the start of another process costs more than it saves."""
 
@@ -163,10 +163,7 @@ class PieceCache:
     def _encode(self, done: dict[str, Pieces], device: torch.device) -> dict[str, Pieces]:
         """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
         encoded: dict[str, Pieces] = {}
-        keys = sorted((key for key in done if len(done[key])), key=lambda key: _size(done[key]))
-        together = _ENCODED_TOGETHER.get(device.type, _READ_AHEAD)
-        for start in range(0, len(keys), together):
-            group = keys[start : start + together]
+        for group in _groups(done, _ENCODED_TOGETHER[device.type]):
             tensors = {name: part.to(device) for name, part in collate_pieces([done[key] for key in group]).items()}
             with computing_in(self.precision, device):
                 tokens = self.modality.encode(tensors).float().cpu()
@@ -266,5 +263,16 @@ def _as_it_is(part: Any) -> Any:
     return part
 
 
-def _size(pieces: Pieces) -> int:
-    return max(tensor[0].numel() for tensor in pieces.tensors.values())
+def _groups(pieces: Mapping[str, Pieces], most: int) -> Iterator[list[str]]:
+    """Yield the keys of items in groups of like size a piece, with at most so many numbers in a group, padding included."""
+    sizes = {key: max(t[0].numel() for t in part.tensors.values()) for key, part in pieces.items() if len(part)}
+    group: list[str] = []
+    num = 0
+    for key in sorted(sizes, key=sizes.__getitem__):
+        num += len(pieces[key])
+        if group and num * sizes[key] > most:
+            yield group
+            group, num = [], len(pieces[key])
+        group.append(key)
+    if group:
+        yield group

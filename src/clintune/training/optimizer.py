@@ -23,7 +23,8 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> 
         decay = trainer.weight_decay if parameter.ndim > 1 and name != "queries" else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), g in groups.items()]
+        [{"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), g in groups.items()],
+        fused=True,
     )
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from omegaconf import DictConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clintune.core.errors import ConfigError
+from clintune.core.precision import LOWER
 from clintune.model.fusion import Fusion
 from clintune.training.processes import num_processes
 
@@ -46,6 +49,7 @@ def make_accelerator(config: DictConfig) -> Accelerator:
     # Filling new tensors with NaN finds kernels that read what nobody wrote; for results alike it is not needed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     has_gpu = torch.cuda.is_available()
+    AcceleratorState._reset_state()  # it would hold on to the precision of this process's run before
     # Small counts travel over gloo, so that they do not wait for the GPU; so do offloaded weights.
     backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
     return Accelerator(
@@ -84,9 +88,27 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
     if config.strategy.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})
     if config.strategy.kind != "fsdp2" or accelerator.num_processes == 1:
+        spare_casts(model, LOWER.get(precision(config)))
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
     _share_out(model, accelerator, config.strategy.cpu_offload)
     return model
+
+
+def spare_casts(model: Fusion, dtype: torch.dtype | None) -> None:
+    """Cast once what autocast to `dtype` would cast at every step, to the same bits (None: there is no autocast).
+
+    Frozen linear layers are held in `dtype`, and LoRA takes its input as it comes, which PEFT would cast to float32 and
+    autocast back. Encoders whose tokens are computed once stay as they are, and so do the heads' probes.
+    """
+    if dtype is None:
+        return
+    parts = [model.backbone, *(part for part in model.encoders.values() if not part.cacheable)]
+    for module in (module for part in parts for module in part.modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+        elif isinstance(module, nn.Linear) and not module.weight.requires_grad and module.weight.is_floating_point():
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
 
 
 def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
@@ -96,7 +118,7 @@ def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> No
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
-    lower = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
+    lower = LOWER.get(accelerator.mixed_precision)
     layers = set(getattr(model.backbone.model, "_no_split_modules", None) or [])
     for module in list(model.backbone.modules()):
         if type(module).__name__ in layers:

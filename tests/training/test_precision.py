@@ -1,0 +1,49 @@
+"""A run computes in one precision: caching, training, tuning, evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from clintune.config.compose import compose_recipe
+from clintune.model.batching import Batches
+from clintune.model.build import build_model, make_modalities
+from clintune.training.order import inference_draws
+from clintune.training.partition import units
+from clintune.training.prepare import prepare_unit
+from clintune.training.strategy import spare_casts
+from clintune.training.workspace import open_workspace
+from conftest import evaluate, train
+
+BF16 = "trainer.precision=bf16"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_evaluation_finds_the_scores_that_tuning_found(recipe, precision):
+    run = train(recipe(), f"trainer.precision={precision}", "trainer.tune_every=6", "modalities.notes.mode=lora")
+    tuned = json.loads((run / "history.jsonl").read_text().splitlines()[-1])
+    evaluate(run)
+    found = json.loads((run / "metrics.json").read_text())["tuning"]["outcome"]
+    for metric in ("brier", "auroc"):
+        assert found[metric]["value"] == pytest.approx(tuned[f"tuning/outcome/{metric}"], abs=1e-7)
+
+
+def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recipe, tmp_path):
+    workspace = open_workspace(compose_recipe(recipe(), [BF16, "modalities.notes.mode=lora"]))
+    (unit,) = units(workspace.config, tmp_path, workspace.samples)
+    ready = prepare_unit(workspace, unit)
+    outcomes = []
+    for dtype in (None, torch.bfloat16):
+        model = build_model(workspace.config, make_modalities(workspace.config), ready.statistics, {"outcome": 1}, 0)
+        spare_casts(model, dtype)
+        held = {p.dtype for part in (model.backbone, model.encoders["notes"]) for p in part.parameters()}
+        assert held == {torch.float32} | ({dtype} if dtype else set())
+        batch = Batches(workspace.samples, model.encoders, ready.pieces)[inference_draws(np.arange(8), 8)[0]]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.eval()(batch)["outcome"]
+        logits.float().sum().backward()
+        outcomes.append([logits, *(p.grad for p in model.parameters() if p.grad is not None)])
+    cast, lowered = outcomes
+    assert len(cast) == len(lowered) > 10
+    assert all(map(torch.equal, cast, lowered))
