@@ -132,7 +132,13 @@ def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality
         return PieceCache("imaging", modality, statistics, tmp_path, precision).folder
 
     source = {"source": "elsewhere", "sha256": "1"}
-    folders = [folder({}), folder({}, "bf16"), folder({"mean": 1}), folder({}, square="crop"), folder({}, source=source)]
+    folders = [
+        folder({}),
+        folder({}, "bf16"),
+        folder({"mean": 1}),
+        folder({}, square="crop"),
+        folder({}, source=source),
+    ]
     folders.append(folder({}, source={**source, "sha256": "2"}))
     assert len(set(folders)) == len(folders)
 

@@ -9,5 +9,5 @@ LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context that computes in `fp32`, `bf16` or `fp16`: autocast, which leaves weights and sums in float32."""
+    """Return a context that computes in `fp32`, or lets autocast compute in `bf16` or `fp16`."""
     return torch.autocast(device.type, LOWER[precision]) if precision in LOWER else nullcontext()

@@ -148,7 +148,9 @@ class PieceCache:
             collate_fn=_as_it_is,
             multiprocessing_context="spawn" if num else None,
         )
-        shown = track(loader, f"prepare {self.name}", total=len(todo), console=console, transient=True, refresh_per_second=2)
+        shown = track(
+            loader, f"prepare {self.name}", total=len(todo), console=console, transient=True, refresh_per_second=2
+        )
         for part in shown:
             if isinstance(part, DataError):
                 yield part
