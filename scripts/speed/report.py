@@ -28,9 +28,9 @@ COLUMNS = {
 }
 NOTES = """\
 s: from the start of the work (imports left out) until the weights are written; samples/s and tokens/s are over it.
-to step 1: seconds until the first optimizer step. steady: samples/s between the time stamps of optimizer step 20, or of
-the middle one of fewer than 40, and the last; start-up, cache building and, in scenario floor, checkpoints are left out.
-No run has a tuning split. Tokens are real ones, queries included; padding: share of the positions that the backbone's
+to step 1: seconds until the first optimizer step. steady: samples/s between the time stamps of step 20 (of the middle
+one of fewer than 40) and the last; start-up, cache building and, in scenario floor, checkpoints are left out. No
+run has a tuning split. Tokens are real ones, queries included; padding: share of the positions that the backbone's
 linear layers computed and no token had. MB: peak of the process; of all: with the workers, looked at every 2 s. MFU:
 scripts/speed/measure.py."""
 

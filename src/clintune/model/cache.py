@@ -266,7 +266,7 @@ def _as_it_is(part: Any) -> Any:
 
 
 def _groups(pieces: Mapping[str, Pieces], most: int) -> Iterator[list[str]]:
-    """Yield the keys of items in groups of like size a piece, with at most so many numbers in a group, padding included."""
+    """Yield the keys of items in groups of like size, each of at most so many numbers, padding included."""
     sizes = {key: max(t[0].numel() for t in part.tensors.values()) for key, part in pieces.items() if len(part)}
     group: list[str] = []
     num = 0
