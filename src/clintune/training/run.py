@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from clintune.config.compose import to_yaml
 from clintune.core.console import console
 from clintune.core.files import write_json, write_text
+from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import writable_folder
 from clintune.package import write_package
 from clintune.training.card import card
@@ -24,7 +25,7 @@ from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
 from clintune.training.status import reported
 from clintune.training.stop import listen
-from clintune.training.strategy import check_device, make_accelerator
+from clintune.training.strategy import check_device, local_device, make_accelerator
 from clintune.training.tracking import Tracker
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -38,6 +39,8 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """
     listen()
     check_device(config)
+    if local_device().type == "cpu":
+        keep_freed_memory()
     with ExitStack() as stack:
         report = stack.enter_context(reported(run, is_main())) if run else None
         if run is None:

@@ -1,0 +1,17 @@
+"""What the process does with memory that it has freed."""
+
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
+_MOST = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks for reuse: else a CPU gets new zeroed pages for them at every step.
+
+    This is glibc's `mallopt`; another C library is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _MOST)
