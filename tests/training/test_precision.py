@@ -29,6 +29,15 @@ def test_evaluation_finds_the_scores_that_tuning_found(recipe, precision):
         assert found[metric]["value"] == pytest.approx(tuned[f"tuning/outcome/{metric}"], abs=1e-7)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_run_that_trained_in_fp16_on_a_gpu_can_be_evaluated_without_one(recipe):
+    run = train(recipe(), "trainer.precision=fp32")
+    text = (run / "recipe.yaml").read_text()
+    assert "precision: fp32" in text
+    (run / "recipe.yaml").write_text(text.replace("precision: fp32", "precision: fp16"))
+    evaluate(run)
+
+
 def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recipe, tmp_path):
     workspace = open_workspace(compose_recipe(recipe(), [BF16, "modalities.notes.mode=lora"]))
     (unit,) = units(workspace.config, tmp_path, workspace.samples)

@@ -61,11 +61,15 @@ def make_accelerator(config: DictConfig) -> Accelerator:
 
 
 def precision(config: DictConfig) -> str:
-    """Return the precision that the run computes in on this machine: `fp32`, `bf16` or `fp16`."""
+    """Return the precision that the run computes in on this machine: `fp32`, `bf16` or `fp16`.
+
+    A run that trained in fp16 on a GPU is evaluated in fp32 where there is none.
+    """
     asked: str = config.trainer.precision
-    if asked != "auto":
-        return asked
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    has_gpu = torch.cuda.is_available()
+    if asked == "auto":
+        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    return "fp32" if asked == "fp16" and not has_gpu else asked
 
 
 def local_device() -> torch.device:
