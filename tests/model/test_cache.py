@@ -48,10 +48,10 @@ def modality():
 def fill(cohort, tmp_path):
     """Return a function that fills a cache with all images of a cohort: its items and their pieces."""
 
-    def fill(modality, root=cohort, cache=tmp_path / "cache", **settings):
+    def fill(modality, root=cohort, cache=tmp_path / "cache", precision="fp32", **settings):
         samples = open_samples([root], {"imaging": modality}, cache)
         items = samples.items("imaging", np.arange(len(samples)))
-        return list(items), PieceCache("imaging", modality, {}, cache).fill(items, **settings)
+        return list(items), PieceCache("imaging", modality, {}, cache, precision).fill(items, **settings)
 
     return fill
 
@@ -162,10 +162,8 @@ def test_every_unreadable_item_has_its_error_until_it_is_mended(modality, fill):
     assert_current(modality, pieces, items)
 
 
-def test_in_bf16_tokens_are_the_encoders_own_to_its_digits(modality, fill, tmp_path):
-    samples = open_samples([tmp_path / "cohort"], {"imaging": modality}, tmp_path / "cache")
-    items = samples.items("imaging", np.arange(len(samples)))
-    pieces = PieceCache("imaging", modality, {}, tmp_path / "cache", "bf16").fill(items)
+def test_in_bf16_tokens_are_the_encoders_own_to_its_digits(modality, fill):
+    items, pieces = fill(modality, precision="bf16")
     exact = fill(modality)[1]
     both = [(read(pieces, item).tensors["tokens"], read(exact, item).tensors["tokens"]) for item in items]
     assert any(not torch.equal(*pair) for pair in both)

@@ -11,8 +11,8 @@ from clintune.model.batching import Batches
 from clintune.model.build import build_model, make_modalities
 from clintune.training.order import inference_draws
 from clintune.training.partition import units
+from clintune.training.precision import spare_casts
 from clintune.training.prepare import prepare_unit
-from clintune.training.strategy import spare_casts
 from clintune.training.workspace import open_workspace
 from conftest import evaluate, train
 

@@ -39,7 +39,7 @@ _SHARD_ITEMS = 512
 _READ_AHEAD = 64
 """Items prepared before they are sorted by size and encoded."""
 _ENCODED_TOGETHER = {"cpu": 1_500_000, "cuda": 24_000_000}
-"""Numbers of the pieces that go through the encoder in one call: more would not fit a CPU's own cache."""
+"""Numbers of the pieces that go through the encoder in one call: what fits a CPU's own cache, or a GPU's memory."""
 _WORTH_A_WORKER = 256
 """Items below which the start of another process costs more than it saves."""
 
@@ -144,7 +144,7 @@ class PieceCache:
             missing,
             batch_size=None,
             num_workers=num,
-            prefetch_factor=_READ_AHEAD if num else None,
+            prefetch_factor=max(1, _READ_AHEAD // num) if num else None,
             collate_fn=_as_it_is,
             multiprocessing_context="spawn" if num else None,
         )

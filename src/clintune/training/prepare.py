@@ -20,7 +20,8 @@ from clintune.model.cache import PieceCache
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.tasks.base import Task
 from clintune.training.partition import Unit, rows_by_split, split_of
-from clintune.training.strategy import local_device, num_workers, precision
+from clintune.training.precision import precision
+from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
 Unreadable = dict[str, str]

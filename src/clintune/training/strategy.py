@@ -10,16 +10,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from omegaconf import DictConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clintune.core.errors import ConfigError
 from clintune.core.precision import LOWER
 from clintune.model.fusion import Fusion
+from clintune.training.precision import precision, spare_casts
 from clintune.training.processes import num_processes
-
-_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def check_device(config: DictConfig) -> None:
@@ -48,28 +46,16 @@ def make_accelerator(config: DictConfig) -> Accelerator:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling new tensors with NaN finds kernels that read what nobody wrote; for results alike it is not needed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    has_gpu = torch.cuda.is_available()
+    has_gpu, computed = torch.cuda.is_available(), precision(config)
     AcceleratorState._reset_state()  # it would hold on to the precision of this process's run before
     # Small counts travel over gloo, so that they do not wait for the GPU; so do offloaded weights.
     backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
     return Accelerator(
-        mixed_precision=_PRECISIONS[precision(config)],
+        mixed_precision=computed if computed in LOWER else "no",
         cpu=not has_gpu,
         gradient_accumulation_steps=1,
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if num_processes() > 1 else None,
     )
-
-
-def precision(config: DictConfig) -> str:
-    """Return the precision that the run computes in on this machine: `fp32`, `bf16` or `fp16`.
-
-    A run that trained in fp16 on a GPU is evaluated in fp32 where there is none.
-    """
-    asked: str = config.trainer.precision
-    has_gpu = torch.cuda.is_available()
-    if asked == "auto":
-        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    return "fp32" if asked == "fp16" and not has_gpu else asked
 
 
 def local_device() -> torch.device:
@@ -92,27 +78,10 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
     if config.strategy.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})
     if config.strategy.kind != "fsdp2" or accelerator.num_processes == 1:
-        spare_casts(model, LOWER.get(precision(config)))
+        spare_casts(model, LOWER.get(accelerator.mixed_precision))
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
     _share_out(model, accelerator, config.strategy.cpu_offload)
     return model
-
-
-def spare_casts(model: Fusion, dtype: torch.dtype | None) -> None:
-    """Cast once what autocast to `dtype` would cast at every step, to the same bits (None: there is no autocast).
-
-    Frozen linear layers are held in `dtype`, and LoRA takes its input as it comes, which PEFT would cast to float32 and
-    autocast back. Encoders whose tokens are computed once stay as they are, and so do the heads' probes.
-    """
-    if dtype is None:
-        return
-    parts = [model.backbone, *(part for part in model.encoders.values() if not part.cacheable)]
-    for module in (module for part in parts for module in part.modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
-        elif isinstance(module, nn.Linear) and not module.weight.requires_grad and module.weight.is_floating_point():
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
 
 
 def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
