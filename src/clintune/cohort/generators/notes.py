@@ -96,7 +96,7 @@ _NEUTRAL = (
     "Abdomen soft, no tenderness.",
     "Wants the window bed when it becomes free.",
     "Physiotherapy to see again tomorrow.",
-    "StoppedError smoking fifteen years ago.",
+    "Stopped smoking fifteen years ago.",
     "Influenza vaccine is up to date.",
     "Sleeps lightly because of the neighbour's monitor.",
     "Pharmacist went through the medication list.",
