@@ -108,7 +108,7 @@ def gradients(model, run, tokens):
 
 
 def without_padding(model, **tokens):
-    return run_packed(model, Layout(LENGTHS), **tokens)
+    return run_packed(model, LENGTHS, **tokens)
 
 
 def assert_same(found, expected):
@@ -252,6 +252,17 @@ def test_the_kernel_for_sequences_attends_alike(causal, window):
     expected = reference(*(part.float().cpu() for part in (query, key, value)), causal, window, 0.2)
     found = packed._attend_varlen(query, key, value, Layout(LENGTHS.cuda()), causal, window, 0.2)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("lengths", [[3, 5], [3, 6]])
+def test_rows_are_filled_to_a_multiple_of_eight(lengths):
+    _, model = pair("bert")
+    widths = []
+    model.encoder.register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape[1]))
+    total = sum(lengths)
+    hidden = run_packed(model, torch.tensor(lengths), inputs_embeds=random_tokens()[:total])
+    assert widths == [-(-total // 8) * 8]
+    assert len(hidden) == total
 
 
 def test_a_block_holds_each_sequence_and_zeros_behind():

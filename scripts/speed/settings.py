@@ -33,7 +33,8 @@ class Settings:
     quantize: str | None = None
     label: str = "deterioration"
     epochs: int = 5
-    batch_size: int = 16
+    batch_size: int = 32
+    """As in the recipes."""
     encoders: str = "frozen"
     """`frozen`, or `lora`: trained as well, so that nothing of them can be computed once."""
     precision: str = "fp32"

@@ -21,6 +21,7 @@ their attention, count positions from 0 and do nothing else across tokens."""
 
 _NAME = "clintune_packed"
 _SHORT = 32
+_MULTIPLE = 8
 _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
@@ -70,14 +71,21 @@ def is_packed(model: Any) -> bool:
     return bool(model.config._attn_implementation == _NAME)
 
 
-def run_packed(model: nn.Module, layout: Layout, **tokens: Tensor) -> Tensor:
-    """Run a model on `input_ids` [M] or `inputs_embeds` [M, W]; return its last hidden states [M, W]."""
-    rows = {name: values[None] for name, values in tokens.items()}
+def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
+    """Run a model on the `input_ids` [M] or `inputs_embeds` [M, W] of sequences of these `lengths` (int64 [N]).
+
+    Returns the last hidden states [M, W]. One more sequence fills the row up to a multiple of 8: tensor cores want
+    that, and a CPU makes kernels for each number of tokens that it meets.
+    """
+    (total,) = {len(values) for values in tokens.values()}
+    rest = -total % _MULTIPLE
+    layout = Layout(torch.cat([lengths, lengths.new_tensor([rest])]) if rest else lengths)
+    rows = {name: pad(values, (0, 0) * (values.ndim - 1) + (0, rest))[None] for name, values in tokens.items()}
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
     options = {"position_ids": layout.positions[None], "layout": layout, "use_cache": False, "return_dict": True}
     output = model(**rows, attention_mask=unread, **options)
-    return output.last_hidden_state[0]  # type: ignore[no-any-return]
+    return output.last_hidden_state[0, :total]  # type: ignore[no-any-return]
 
 
 def packed_attention(

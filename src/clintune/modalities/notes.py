@@ -106,8 +106,9 @@ class Notes(Modality):
         """Return the encoder's hidden states [P, L, W] of ids [P, L], without computing padding where that goes."""
         if not is_packed(self.encoder):
             return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
-        layout = Layout(mask.sum(1))
-        return layout.pad(run_packed(self.encoder, layout, input_ids=layout.unpad(ids[:, : layout.longest])))
+        lengths = mask.sum(1)
+        layout = Layout(lengths)
+        return layout.pad(run_packed(self.encoder, lengths, input_ids=layout.unpad(ids[:, : layout.longest])))
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""

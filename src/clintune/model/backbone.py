@@ -67,9 +67,10 @@ class Backbone(nn.Module):
         A family that cannot run without padding gets a padded block. Positions count from 0 in each sequence and are
         passed explicitly, because models guess them differently when they get embeddings.
         """
-        layout, embeddings = Layout(lengths), embeddings.to(self.dtype)
+        embeddings = embeddings.to(self.dtype)
         if is_packed(self.model):
-            return run_packed(self.model, layout, inputs_embeds=embeddings).float()
+            return run_packed(self.model, lengths, inputs_embeds=embeddings).float()
+        layout = Layout(lengths)
         positions = torch.arange(layout.longest, device=lengths.device).expand_as(layout.mask)
         extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
         output = self.model(
