@@ -94,8 +94,8 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     launch = ["strategy=fsdp2", "cluster.processes=2", f"runs={tmp_path / 'two'}"]
     done = clintune("train", recipe(), *words, *launch, first=trouble("os.kill(os.getpid(), signal.SIGUSR1)"))
     assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
-    assert "stopped by SIGUSR1" in done.stderr
     (run,) = (tmp_path / "two" / "recipe").iterdir()
+    assert f"stopped by SIGUSR1; go on with `clintune train --resume {run}`" in done.stderr
     assert last_step(run / "checkpoints") == 3
     assert json.loads((run / "status.json").read_text())["state"] == "preempted"
     assert main(["train", "--resume", str(run), "cluster.processes=1"]) == 0
@@ -106,7 +106,7 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     ("what", "says"),
     [
         ("from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')", "row 7 is odd"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "process 1: was killed by signal 9; go on with"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "process 1: was killed by signal 9; go on with `clintune train --resume "),
     ],
 )
 def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says):
@@ -125,6 +125,7 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
     done = clintune("train", recipe(), first=trouble("os.kill(os.getpid(), signal.SIGTERM)", when="True"))
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert f"stopped by SIGTERM after step 3; go on with `clintune train --resume {run}`" in done.stderr
     assert last_step(run / "checkpoints") == 3
     assert main(["train", "--resume", str(run)]) == 0
     assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0

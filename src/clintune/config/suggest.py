@@ -9,7 +9,7 @@ _MOST = 20
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or some known names where none is near, ready to end a message."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""

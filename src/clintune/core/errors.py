@@ -40,12 +40,14 @@ class TrainingError(ClintuneError, RuntimeError):
 
 
 class StoppedError(ClintuneError, RuntimeError):
-    """A run that a signal asked to stop; its work so far is saved and it can go on."""
+    """Work that a signal asked to stop; what was done so far is saved, and the command `again` goes on with it."""
 
-    def __init__(self, signal: int, when: str = "") -> None:
+    def __init__(self, signal: int, when: str = "", again: str | None = None) -> None:
         super().__init__(signal, when)
         self.signal = signal
         self.when = when
+        self.again = again
 
     def __str__(self) -> str:
-        return f"stopped by {Signals(self.signal).name}{self.when}; go on with `clintune train --resume RUN`"
+        remedy = f"go on with `{self.again}`" if self.again else "run the same command again"
+        return f"stopped by {Signals(self.signal).name}{self.when}; {remedy}"

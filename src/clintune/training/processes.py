@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -85,13 +86,14 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
         signals_to_handle=",".join([*(s.name for s in SIGNALS), "SIGINT", "SIGHUP"]),
         logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, number), Std.ALL)),
     )
+    again = shlex.join(["clintune", *words])
     try:
         elastic_launch(config, sys.executable)("-m", "clintune.cli", *words)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise _as_error(rank, failure.exitcode, failure.message) from error
+        raise _as_error(rank, failure.exitcode, failure.message, again) from error
     except SignalException as error:
-        raise StoppedError(error.sigval.value) from error
+        raise StoppedError(error.sigval.value, again=again) from error
 
 
 def tell_launcher(message: str, *, follows: bool = False) -> bool:
@@ -112,13 +114,13 @@ def lost_another(error: Exception) -> bool:
     return num_processes() > 1 and isinstance(error, RuntimeError) and any(s in str(error).lower() for s in signs)
 
 
-def _as_error(rank: int, code: int, message: str) -> ClintuneError:
+def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError:
     if code == 2:
         return ConfigError(message)
     if code > 128:
-        return StoppedError(code - 128)
+        return StoppedError(code - 128, again=again)
     if code < 0:
-        message = f"was killed by signal {-code}; go on with `clintune train --resume RUN`"
+        message = f"was killed by signal {-code}; go on with `{again}`"
     return TrainingError(f"process {rank}: {message}")
 
 

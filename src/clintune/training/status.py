@@ -98,7 +98,8 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
     report.update(state="running")
     try:
         yield report
-    except StoppedError:
+    except StoppedError as error:
+        error.again = f"clintune train --resume {run}"
         report.update(state="preempted")
         raise
     except BaseException as error:
