@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cohort", type=Path, help="a MEDS cohort of your own with notes and images instead")
     parser.add_argument("--label", default="deterioration", help="label of that cohort")
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
-    parser.add_argument("--batch-size", type=int, help="default 32, as in the recipes; 48, about 4,096 tokens, for the large backbones")
+    parser.add_argument("--batch-size", type=int, help="default 32, as in the recipes; 48 for the large backbones")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="default bf16 where the machine computes in it")
     parser.add_argument("--backbone", choices=tuple(BACKBONES), default="minilm")
     parser.add_argument("--quantize", choices=("4bit",), help="backbone in 4 bit (QLoRA)")
