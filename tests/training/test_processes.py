@@ -106,7 +106,10 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     ("what", "says"),
     [
         ("from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')", "row 7 is odd"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9; go on with `clintune train --resume "),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "process 1: was killed by signal 9; go on with `clintune train --resume ",
+        ),
     ],
 )
 def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says):
