@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -99,7 +100,7 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
     try:
         yield report
     except StoppedError as error:
-        error.again = f"clintune train --resume {run}"
+        error.again = shlex.join(["clintune", "train", "--resume", str(run)])
         report.update(state="preempted")
         raise
     except BaseException as error:
