@@ -21,7 +21,9 @@ their attention, count positions from 0 and do nothing else across tokens."""
 
 _NAME = "clintune_packed"
 _SHORT = 32
+"""Longest sequence, in tokens, that counts as short."""
 _MULTIPLE = 8
+"""Of the tokens in a row: tensor cores want it, and a CPU makes kernels for each number of tokens that it meets."""
 _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
@@ -74,12 +76,11 @@ def is_packed(model: Any) -> bool:
 def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     """Run a model on the `input_ids` [M] or `inputs_embeds` [M, W] of sequences of these `lengths` (int64 [N]).
 
-    Returns the last hidden states [M, W]. One more sequence fills the row up to a multiple of 8: tensor cores want
-    that, and a CPU makes kernels for each number of tokens that it meets.
+    Returns the last hidden states [M, W]. Where M is no multiple of 8, one more sequence fills the row.
     """
-    (total,) = {len(values) for values in tokens.values()}
+    total = len(next(iter(tokens.values())))
     rest = -total % _MULTIPLE
-    layout = Layout(torch.cat([lengths, lengths.new_tensor([rest])]) if rest else lengths)
+    layout = Layout(pad(lengths, (0, 1), value=rest) if rest else lengths)
     rows = {name: pad(values, (0, 0) * (values.ndim - 1) + (0, rest))[None] for name, values in tokens.items()}
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
