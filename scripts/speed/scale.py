@@ -82,7 +82,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=12, help="measured, after the first ones (default 12)")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each; medians count")
-    parser.add_argument("--batch-size", type=int, default=32, help="of one process (default 32)")
+    parser.add_argument("--batch-size", type=int, default=Settings.batch_size, help="of one process (default 32)")
     parser.add_argument("--subjects", type=int, default=120, help="of the cohort, at least those of the largest batch")
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="default bf16 where the machine computes in it")
