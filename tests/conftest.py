@@ -37,7 +37,7 @@ modalities:
 tasks: {outcome: {label: deterioration}}
 adapter: {dropout: 0.1}
 model: {modality_dropout: 0.2, skip: trained}
-trainer: {max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, average: 0.9, tune_every: 2}
+trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, average: 0.9, tune_every: 2}
 data: {cache: CACHE}
 runs: RUNS
 """

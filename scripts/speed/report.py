@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from clintune.core.precision import has_bf16
+
 COLUMNS = {
     "s": ("seconds", ".1f"),
     "to step 1": ("seconds_to_first_step", ".1f"),
@@ -59,13 +61,12 @@ def machine(precision: str | None) -> dict[str, Any]:
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", info)
     gpu = _ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").partition("\n")[0] or None
-    has_bf16 = gpu is not None or re.search(r"\b(avx512_bf16|amx_bf16)\b", info) is not None
     return {
         "cpu": model.group(1) if model else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "gpu": gpu,
-        "precision": precision or ("bf16" if has_bf16 else "fp32"),
+        "precision": precision or ("bf16" if has_bf16() else "fp32"),
         "torch": importlib.metadata.version("torch"),
         "transformers": importlib.metadata.version("transformers"),
         "python": platform.python_version(),

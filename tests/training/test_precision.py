@@ -1,17 +1,20 @@
 """A run computes in one precision: caching, training, tuning, evaluation."""
 
 import json
+import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from clintune.config.compose import compose_recipe
+from clintune.config.compose import compose_recipe, load_config
+from clintune.core.precision import has_bf16
 from clintune.model.batching import Batches
 from clintune.model.build import build_model, make_modalities
 from clintune.training.order import inference_draws
 from clintune.training.partition import units
-from clintune.training.precision import spare_casts
+from clintune.training.precision import precision, spare_casts
 from clintune.training.prepare import prepare_unit
 from clintune.training.workspace import open_workspace
 from conftest import evaluate, train
@@ -19,14 +22,29 @@ from conftest import evaluate, train
 BF16 = "trainer.precision=bf16"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_evaluation_finds_the_scores_that_tuning_found(recipe, precision):
-    run = train(recipe(), f"trainer.precision={precision}", "trainer.tune_every=6", "modalities.notes.mode=lora")
+@pytest.mark.parametrize("computed", ["fp32", "bf16"])
+def test_evaluation_finds_the_scores_that_tuning_found(recipe, computed):
+    run = train(recipe(), f"trainer.precision={computed}", "trainer.tune_every=6", "modalities.notes.mode=lora")
     tuned = json.loads((run / "history.jsonl").read_text().splitlines()[-1])
     evaluate(run)
     found = json.loads((run / "metrics.json").read_text())["tuning"]["outcome"]
     for metric in ("brier", "auroc"):
         assert found[metric]["value"] == pytest.approx(tuned[f"tuning/outcome/{metric}"], abs=1e-7)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_settled_when_training_begins_and_kept(recipe, monkeypatch, has):
+    monkeypatch.setattr("clintune.training.precision.has_bf16", lambda: has)
+    run = train(recipe(), "trainer.precision=auto", "trainer.max_steps=1")
+    kept = load_config(run / "recipe.yaml")
+    monkeypatch.setattr("clintune.training.precision.has_bf16", lambda: not has)  # another machine
+    assert precision(kept) == ("bf16" if has else "fp32")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="reads /proc/cpuinfo")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_cpu_has_bf16_where_its_flags_say_so():
+    assert has_bf16() == ("avx512_bf16" in Path("/proc/cpuinfo").read_text().split())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

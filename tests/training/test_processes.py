@@ -150,6 +150,14 @@ def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, caps
     assert says in capsys.readouterr().err
 
 
+def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):
+    one_has_bf16 = "import os, torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
+    (tmp_path / "sitecustomize.py").write_text(f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n")
+    done = clintune("train", recipe(), "trainer.precision=auto", launcher=TORCHRUN, first=tmp_path)
+    assert done.returncode == 1
+    assert "compute in bf16 and fp32; set trainer.precision" in done.stderr
+
+
 def history(run):
     lines = (run / "history.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if value is not None} for line in lines]

@@ -132,7 +132,7 @@ class Trainer:
     """`cosine`, `linear` or `constant`, after warm-up."""
     clip: float = bounded(1.0, 0)
     precision: str = one_of("auto", "fp32", "bf16", "fp16")
-    """`fp32`, `bf16`, `fp16`, or `auto`: bf16 on a GPU that has it."""
+    """`fp32`, `bf16`, `fp16`, or `auto`: bf16 where the GPU, or without one the CPU, computes in it; a run keeps it."""
     average: float = bounded(0.0, 0, 1)
     """Decay of the moving average of the weights; 0 = none. The average is what is tuned, saved and packaged."""
     tune_every: int | None = bounded(None, 1)

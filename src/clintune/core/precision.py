@@ -8,6 +8,13 @@ import torch
 LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def has_bf16() -> bool:
+    """Return whether this machine's GPU, or where there is none its CPU (AVX512-BF16), computes in bfloat16 itself."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return a context that computes in `fp32`, or lets autocast compute in `bf16` or `fp16`."""
     return torch.autocast(device.type, LOWER[precision]) if precision in LOWER else nullcontext()

@@ -5,19 +5,20 @@ from omegaconf import DictConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from clintune.core.precision import has_bf16
 from clintune.model.fusion import Fusion
 
 
 def precision(config: DictConfig) -> str:
     """Return the precision that the run computes in on this machine: `fp32`, `bf16` or `fp16`.
 
-    A run that trained in fp16 on a GPU is evaluated in fp32 where there is none.
+    `auto` is settled where training begins and kept in the run's recipe, for resuming and evaluation anywhere. A run
+    that trained in fp16 on a GPU is evaluated in fp32 where there is none.
     """
     asked: str = config.trainer.precision
-    has_gpu = torch.cuda.is_available()
     if asked == "auto":
-        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    return "fp32" if asked == "fp16" and not has_gpu else asked
+        return "bf16" if has_bf16() else "fp32"
+    return "fp32" if asked == "fp16" and not torch.cuda.is_available() else asked
 
 
 def spare_casts(model: Fusion, dtype: torch.dtype | None) -> None:

@@ -20,6 +20,7 @@ from clintune.training.card import card
 from clintune.training.fit import fit_member, members
 from clintune.training.history import History
 from clintune.training.partition import Unit, units, write_splits
+from clintune.training.precision import precision
 from clintune.training.prepare import Prepared, prepare_unit, write_unreadable
 from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
@@ -39,6 +40,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """
     listen()
     check_device(config)
+    config.trainer.precision = precision(config)
     if local_device().type == "cpu":
         keep_freed_memory()
     with ExitStack() as stack:

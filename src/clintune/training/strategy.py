@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -40,7 +40,8 @@ def check_device(config: DictConfig) -> None:
 def make_accelerator(config: DictConfig) -> Accelerator:
     """Return the Accelerator of this process, with deterministic kernels; with several processes they meet here.
 
-    Accumulation is our own: accelerate's stays at 1, or the loss would be divided twice.
+    Accumulation is our own: accelerate's stays at 1, or the loss would be divided twice. Raises ConfigError where the
+    processes compute in different precisions, as `auto` may have it on machines of several kinds.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -50,12 +51,15 @@ def make_accelerator(config: DictConfig) -> Accelerator:
     AcceleratorState._reset_state()  # it would hold on to the precision of this process's run before
     # Small counts travel over gloo, so that they do not wait for the GPU; so do offloaded weights.
     backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=computed if computed in LOWER else "no",
         cpu=not has_gpu,
         gradient_accumulation_steps=1,
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if num_processes() > 1 else None,
     )
+    if len(found := set(gather_object([computed]))) > 1:
+        raise ConfigError(f"the processes of this job compute in {' and '.join(sorted(found))}; set trainer.precision")
+    return accelerator
 
 
 def local_device() -> torch.device:
