@@ -17,6 +17,7 @@ from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
+from clintune.core.memory import garbage_kept
 from clintune.training.processes import find_rank, is_main, start_processes
 from clintune.training.run_list import list_runs, print_logs
 
@@ -72,7 +73,8 @@ def evaluate(argv: Sequence[str]) -> None:
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
 
-    from clintune.evaluation.evaluate import evaluate_run
+    with garbage_kept():
+        from clintune.evaluation.evaluate import evaluate_run
 
     evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
     if is_main():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from clintune.cli import main
 from clintune.training.checkpoint import last_step
@@ -67,10 +67,11 @@ def ragged(recipe, cohort):
     return path
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_path, strategy):
-    alone = train(ragged, *WORDS)
-    words = [*WORDS, f"runs={tmp_path / 'two'}", f"strategy={strategy}"]
+@pytest.mark.parametrize(("strategy", "precision"), [("ddp", "bf16"), ("fsdp2", "fp32")])
+def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_path, strategy, precision):
+    computed = f"trainer.precision={precision}"
+    alone = train(ragged, *WORDS, computed)
+    words = [*WORDS, computed, f"runs={tmp_path / 'two'}", f"strategy={strategy}"]
     if strategy == "ddp":  # by hand
         done = clintune("train", ragged, *words, launcher=TORCHRUN)
     else:

@@ -1,9 +1,22 @@
-"""What the process does with memory that it has freed."""
+"""When the process looks for garbage, and what it does with memory that it has freed."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 _NEVER = -1
+
+
+@contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Pause the garbage collector, for large imports: looking through what they make, which stays, takes a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def keep_freed_memory() -> None:

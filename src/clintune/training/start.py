@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
+from clintune.core.memory import garbage_kept
 from clintune.training.processes import is_placed, start_processes
 
 
@@ -14,7 +15,8 @@ def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> Non
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
-    from clintune.training.run import new_run, train_run
+    with garbage_kept():
+        from clintune.training.run import new_run, train_run
 
     if configs[0].cluster.kind == "slurm" and not is_placed():
         _submit(configs, run, wait)
