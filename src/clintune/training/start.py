@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
-from clintune.core.memory import garbage_kept
+from clintune.core.memory import collector_paused
 from clintune.training.processes import is_placed, start_processes
 
 
@@ -15,7 +15,7 @@ def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> Non
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
-    with garbage_kept():
+    with collector_paused():
         from clintune.training.run import new_run, train_run
 
     if configs[0].cluster.kind == "slurm" and not is_placed():
