@@ -23,8 +23,11 @@ def clintune(settings: Settings, *more: str, keep: int = 0) -> tuple[Meter, dict
     from prepare import overrides
 
     from clintune.config.compose import compose_recipe
-    from clintune.model.fusion import Fusion
-    from clintune.training.run import train_run
+    from clintune.core.memory import collector_paused
+
+    with collector_paused():  # as the command line does
+        from clintune.model.fusion import Fusion
+        from clintune.training.run import train_run
 
     meter = Meter(Fusion, "backbone", fusion_lengths, keep)
     config = compose_recipe(Path(settings.folder) / "speed.yaml", [*overrides(settings), *more])
