@@ -12,8 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from clintune.core.precision import has_bf16
-
 COLUMNS = {
     "s": ("seconds", ".1f"),
     "to step 1": ("seconds_to_first_step", ".1f"),
@@ -58,6 +56,8 @@ class Ratio:
 
 def machine(precision: str | None) -> dict[str, Any]:
     """Return the facts of this machine, with the precision to use: bf16 where the hardware computes in it."""
+    from clintune.core.precision import has_bf16  # imports torch, which `--help` need not
+
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", info)
     gpu = _ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").partition("\n")[0] or None

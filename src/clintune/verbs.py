@@ -17,7 +17,7 @@ from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
-from clintune.core.memory import collector_paused
+from clintune.core.garbage import collector_paused
 from clintune.training.processes import find_rank, is_main, start_processes
 from clintune.training.run_list import list_runs, print_logs
 
