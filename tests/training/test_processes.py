@@ -152,7 +152,7 @@ def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, caps
 
 
 def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):
-    one_has_bf16 = "import os, torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
+    one_has_bf16 = "import torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
     (tmp_path / "sitecustomize.py").write_text(f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n")
     done = clintune("train", recipe(), "trainer.precision=auto", launcher=TORCHRUN, first=tmp_path)
     assert done.returncode == 1

@@ -40,7 +40,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """
     listen()
     check_device(config)
-    config.trainer.precision = precision(config)
+    config.trainer.precision = precision(config)  # settled here: the recipe keeps it
     if local_device().type == "cpu":
         keep_freed_memory()
     with ExitStack() as stack:
