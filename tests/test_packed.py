@@ -235,11 +235,29 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     wide = [query.requires_grad_(), *(part.repeat_interleave(2, 1).requires_grad_() for part in (key, value))]
     grads = []
-    for attend in (packed._attend_each, packed._attend_padded):
-        found = attend(*wide, Layout(LENGTHS), causal, window, 0.3, 0.0)
+    for blocks in ([Layout(LENGTHS)], Layout(LENGTHS).blocks(1), Layout(LENGTHS).blocks(8)):
+        found = packed._attend_blocks(*wide, blocks, causal, window, 0.3, 0.0)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         grads.append(torch.autograd.grad(found.square().sum(), wide))
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads[0], grads[2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 1, 4])
+@pytest.mark.parametrize("causal", [False, True])
+def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window):
+    total = int(LENGTHS.sum())
+    query, key, _ = qkv(width=total)
+    value = torch.eye(total).expand(1, 2, total, total)  # so that what comes out is the weights
+    weights = reference(query, key, value, causal, window, 0.1)
+    torch.manual_seed(0)
+    found, _ = packed.packed_attention(
+        Attention(causal, 2), query, key, value, None, dropout=0.25, scaling=0.1, sliding_window=window,
+        layout=Layout(LENGTHS),
+    )  # fmt: skip
+    kept = found != 0
+    torch.testing.assert_close(found[kept], weights[kept] / 0.75)
+    assert 0.65 < kept[weights > 0].float().mean() < 0.85
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -254,14 +272,14 @@ def test_the_kernel_for_sequences_attends_alike(causal, window):
     torch.testing.assert_close(found.float().cpu(), expected, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("lengths", [[3, 5], [3, 6]])
-def test_rows_are_filled_to_a_multiple_of_eight(lengths):
+@pytest.mark.parametrize("lengths", [[3, 13], [3, 14]])
+def test_rows_are_filled_to_a_multiple_of_sixteen(lengths):
     _, model = pair("bert")
     widths = []
     model.encoder.register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape[1]))
     total = sum(lengths)
     hidden = run_packed(model, torch.tensor(lengths), inputs_embeds=random_tokens()[:total])
-    assert widths == [-(-total // 8) * 8]
+    assert widths == [-(-total // 16) * 16]
     assert len(hidden) == total
 
 
@@ -273,6 +291,16 @@ def test_a_block_holds_each_sequence_and_zeros_behind():
         assert not row[len(part) :].any()
     assert torch.equal(layout.unpad(block), tokens)
     assert layout.positions.tolist() == [i for length in LENGTHS.tolist() for i in range(length)]
+
+
+def test_neighbours_of_like_length_stand_in_one_block():
+    layout, tokens = Layout(torch.tensor([2, 7, 9, 9, 9, 3])), torch.arange(39)
+    assert [block.lengths for block in layout.blocks(8)] == [[2, 7], [9, 9, 9], [3]]
+    assert [block.longest for block in layout.blocks(8)] == [8, 16, 8]
+    exact = layout.blocks(1)
+    assert [block.lengths for block in exact] == [[2], [7], [9, 9, 9], [3]]
+    parts = tokens.split([block.total for block in exact])
+    assert all(torch.equal(b.unpad(b.pad(part)), part) and b.mask.all() for b, part in zip(exact, parts, strict=True))
 
 
 @pytest.mark.parametrize("config", [{"model_type": "roberta", **BERT}, CONFIGS["llama"] | {"is_causal": False}])

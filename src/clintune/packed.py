@@ -5,10 +5,12 @@ Shapes: N sequences, L longest of them, M tokens of all, H heads, E width of a h
 
 import inspect
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import varlen
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
@@ -20,10 +22,10 @@ FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", 
 their attention, count positions from 0 and do nothing else across tokens."""
 
 _NAME = "clintune_packed"
-_SHORT = 32
-"""Longest sequence, in tokens, that counts as short."""
-_MULTIPLE = 8
-"""Of the tokens in a row: tensor cores want it, and a CPU makes kernels for each number of tokens that it meets."""
+_ROW_MULTIPLE = 16
+"""Of the tokens in a row: tensor cores and AMX tiles want it, and a CPU makes kernels for each number that it meets."""
+_BLOCK_MULTIPLE = 8
+"""Of the tokens in a sequence's place in a block, where padding costs less than many small blocks."""
 _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
@@ -31,34 +33,59 @@ class Layout:
     """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
 
     The indexes that attention needs are made once for all layers: `positions` [M] count from 0 in each sequence,
-    `starts` int32 [N + 1] bound the sequences, `mask` [N, L] is true where a padded block holds a token.
+    `starts` int32 [N + 1] bound the sequences, `mask` [N, L] is true where a padded block holds a token. The block is
+    `longest` tokens wide, by default as wide as it must be.
     """
 
-    def __init__(self, lengths: Tensor) -> None:
+    def __init__(self, lengths: Tensor, longest: int | None = None) -> None:
         self.lengths: list[int] = lengths.tolist()
-        self.longest = max(self.lengths)
-        total, device = sum(self.lengths), lengths.device
+        self.longest = max(self.lengths) if longest is None else longest
+        self.total = sum(self.lengths)
+        self.is_full = self.total == len(lengths) * self.longest
+        device = lengths.device
         ends = lengths.cumsum(0)
-        rows = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=total)
-        self.positions = torch.arange(total, device=device) - (ends - lengths)[rows]
+        self.rows = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.total)
+        self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.rows]
         self.starts = pad(ends, (1, 0)).int()
         self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
-        self._slots = rows * self.longest + self.positions
+        self._slots = self.rows * self.longest + self.positions
+        self._blocks: dict[int, list[Layout]] = {}
+
+    def blocks(self, multiple: int) -> "list[Layout]":
+        """Return the layouts of neighbours whose lengths round up to the same multiple, and stand in a block of it."""
+        if multiple not in self._blocks:
+            widths = [-(-length // multiple) * multiple for length in self.lengths]
+            runs = [(width, len(list(run))) for width, run in groupby(widths)]
+            parts = torch.split(torch.tensor(self.lengths, device=self.mask.device), [num for _, num in runs])
+            self._blocks[multiple] = [Layout(part, width) for part, (width, _) in zip(parts, runs, strict=True)]
+        return self._blocks[multiple]
 
     def pad(self, tokens: Tensor) -> Tensor:
         """Spread tokens [M, ...] over a block [N, L, ...] with zeros behind each sequence."""
+        shape = (*self.mask.shape, *tokens.shape[1:])
+        if self.is_full:
+            return tokens.view(shape)
         block = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:])
-        return block.index_copy(0, self._slots, tokens).view(*self.mask.shape, *tokens.shape[1:])
+        return block.index_copy(0, self._slots, tokens).view(shape)
 
     def unpad(self, block: Tensor) -> Tensor:
         """Take the tokens [M, ...] out of a block [N, L, ...]."""
-        return block.flatten(0, 1).index_select(0, self._slots)
+        tokens = block.flatten(0, 1)
+        return tokens if self.is_full else tokens.index_select(0, self._slots)
 
-    def window(self, causal: bool, width: int) -> Tensor:
-        """Return the mask [L, L] of the keys less than `width` away from a query, and where `causal` not ahead."""
+    def reach(self, causal: bool, window: int | None) -> Tensor | None:
+        """Return the mask [N or 1, 1, L or 1, L] of the keys that a query sees; None for all, or all behind it.
+
+        Where there is a `window`, keys are less than that far away. Padding stands behind, so that no causal query
+        sees it; queries that are padding see everything, since seeing nothing would make NaN.
+        """
+        keys = None if self.is_full else self.mask[:, None, None]
+        if window is None or window >= self.longest:
+            return None if causal else keys
         places = torch.arange(self.longest, device=self.mask.device)
         ahead = places - places[:, None]
-        return (ahead.abs() < width) & ((ahead <= 0) if causal else True)
+        near = ((ahead.abs() < window) & ((ahead <= 0) if causal else True))[None, None]
+        return near if keys is None else keys & near | ~self.mask[:, None, :, None]
 
 
 def pack_model(model: PreTrainedModel) -> None:
@@ -76,17 +103,25 @@ def is_packed(model: Any) -> bool:
 def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     """Run a model on the `input_ids` [M] or `inputs_embeds` [M, W] of sequences of these `lengths` (int64 [N]).
 
-    Returns the last hidden states [M, W]. Where M is no multiple of 8, one more sequence fills the row.
+    Returns the last hidden states [M, W]. Where M is no multiple of 16, one more sequence fills the row. It is run with
+    the short sequences first, since on a CPU neighbours of like length attend together.
     """
     total = len(next(iter(tokens.values())))
-    rest = -total % _MULTIPLE
-    layout = Layout(pad(lengths, (0, 1), value=rest) if rest else lengths)
-    rows = {name: pad(values, (0, 0) * (values.ndim - 1) + (0, rest))[None] for name, values in tokens.items()}
+    rest = -total % _ROW_MULTIPLE
+    if rest:
+        lengths = pad(lengths, (0, 1), value=rest)
+    order = lengths.argsort(stable=True)
+    layout = Layout(lengths[order])
+    places = (lengths.cumsum(0) - lengths)[order][layout.rows] + layout.positions
+    rows = {
+        name: pad(values, (0, 0) * (values.ndim - 1) + (0, rest)).index_select(0, places)[None]
+        for name, values in tokens.items()
+    }
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
     options = {"position_ids": layout.positions[None], "layout": layout, "use_cache": False, "return_dict": True}
     output = model(**rows, attention_mask=unread, **options)
-    return output.last_hidden_state[0, :total]  # type: ignore[no-any-return]
+    return output.last_hidden_state[0].index_select(0, places.argsort()[:total])  # type: ignore[no-any-return]
 
 
 def packed_attention(
@@ -116,10 +151,11 @@ def packed_attention(
     else:
         groups = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-        # With dropout a CPU has no fused kernel, and the small ones of many short sequences cost more than padding.
-        alone = query.is_cpu and not torch.compiler.is_compiling() and (dropout == 0 or layout.longest > _SHORT)
-        attend = _attend_each if alone else _attend_padded
-        attended = attend(query, key, value, layout, causal, sliding_window, scaling, dropout)
+        blocks = [layout]
+        if query.is_cpu and not torch.compiler.is_compiling():
+            # The fused kernel takes blocks without padding; with dropout there is none, and then few blocks are best.
+            blocks = layout.blocks(_BLOCK_MULTIPLE if dropout else 1)
+        attended = _attend_blocks(query, key, value, blocks, causal, sliding_window, scaling, dropout)
     return attended, None
 
 
@@ -150,49 +186,44 @@ def _attend_varlen(
     return cast(Tensor, attended)[None]
 
 
-def _attend_each(
+def _attend_blocks(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    layout: Layout,
+    blocks: list[Layout],
     causal: bool,
     window: int | None,
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend sequence by sequence: on a CPU, where starting a kernel costs little, faster than most padded blocks."""
-    parts = []
-    near = None if window is None or window >= layout.longest else layout.window(causal, window)
-    for q, k, v in zip(*(torch.split(part, layout.lengths, dim=2) for part in (query, key, value)), strict=True):
-        size = q.shape[2]
-        mask = None if near is None else near[:size, :size]
-        whole = causal and mask is None
-        parts.append(
-            scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling)
-        )
-    return torch.cat(parts, dim=2).transpose(1, 2)
+    """Attend block by block [n, H, L, E]: where the kernel for sequences does not serve, and in compiled graphs."""
+    totals = [block.total for block in blocks]
+    parts = (torch.split(part[0].transpose(0, 1), totals) for part in (query, key, value))
+    attended = []
+    for block, *tokens in zip(blocks, *parts, strict=True):
+        q, k, v = (block.pad(part).transpose(1, 2) for part in tokens)
+        mask = block.reach(causal, window)
+        if dropout and q.is_cpu:
+            found = _attend_dropping(q, k, v, mask, causal, scaling, dropout)
+        else:
+            whole = causal and mask is None
+            found = scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling
+            )
+        attended.append(block.unpad(found.transpose(1, 2)))
+    return torch.cat(attended)[None]
 
 
-def _attend_padded(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: Layout,
-    causal: bool,
-    window: int | None,
-    scaling: float | None,
-    dropout: float,
+def _attend_dropping(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scaling: float | None, dropout: float
 ) -> Tensor:
-    """Attend in one padded block [N, H, L, E]: where neither kernel serves, and in compiled graphs."""
-    q, k, v = (layout.pad(part[0].transpose(0, 1)).transpose(1, 2) for part in (query, key, value))
-    mask = None
-    if window is not None or not causal:  # padding stands behind, so that a causal query never sees it
-        keys = layout.mask[:, None, None]
-        mask = keys if window is None else keys & layout.window(causal, window) | ~layout.mask[:, None, :, None]
-    block = scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling
-    )
-    return layout.unpad(block.transpose(1, 2))[None]
+    """Attend by the definition: on a CPU, SDPA has no fused kernel for dropout and takes more steps than these."""
+    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scaling is None else scaling)
+    if causal and mask is None:
+        mask = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return functional.dropout(scores.softmax(-1), dropout) @ v
 
 
 _register: Callable[[str, Any], None] = AttentionInterface.register

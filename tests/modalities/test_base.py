@@ -1,3 +1,5 @@
+from functools import partial
+
 import polars as pl
 import pytest
 import torch
@@ -5,6 +7,8 @@ from torch import nn
 
 from clintune.contracts import Pieces
 from clintune.modalities.base import collate_pieces, has_code
+from clintune.modalities.imaging import Imaging
+from clintune.modalities.notes import Notes
 from clintune.modalities.static import Static
 
 
@@ -39,3 +43,20 @@ def test_train_leaves_frozen_encoders_and_batch_norms_as_they_are(mode, trains):
     assert [part.training for part in modality.encoder] == [trains, False, False]
     assert modality.eval() is modality
     assert not any(part.training for part in modality.modules())
+
+
+@pytest.mark.parametrize(
+    "make", [partial(Notes, source="bundled:minilm"), partial(Imaging, source="bundled:efficientnet_lite0", size=64)]
+)
+def test_members_share_a_frozen_encoder_but_never_one_that_trains(make):
+    def build(mode):
+        modality = make(mode=mode)
+        modality.build({})
+        return modality.encoder
+
+    frozen = build("frozen")
+    for mode in ("lora", "full"):
+        assert build(mode) is not build(mode)
+        assert build(mode) is not frozen
+    assert build("frozen") is frozen
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())

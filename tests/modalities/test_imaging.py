@@ -126,3 +126,10 @@ def test_batch_norms_keep_their_statistics_while_training(item, mode):
 def test_an_image_that_is_not_there_is_named_by_its_row(item):
     with pytest.raises(DataError, match=r"^images\.parquet row 3: "):
         build().prepare(replace(item, path=item.path.with_name("none.png")))
+
+
+def test_a_frozen_encoder_of_another_size_is_another_one():
+    small, large = (Imaging(source="bundled:efficientnet_lite0", size=size) for size in (64, 96))
+    for imaging in (small, large):
+        imaging.build({})
+    assert (small.preprocessing.size, large.preprocessing.size) == (64, 96)

@@ -7,10 +7,11 @@ processes that hold no weights.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError
+from clintune.weights import ResolvedWeights
 
+_Encoder = TypeVar("_Encoder", bound=nn.Module)
 Mode = Literal["frozen", "lora", "full"]
 
 
@@ -143,6 +146,23 @@ class Modality(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
         return {"class": type(self).__qualname__}
+
+
+def load_encoder(
+    mode: Mode, load: Callable[..., _Encoder], weights: ResolvedWeights | Mapping[str, Any], *options: Any
+) -> _Encoder:
+    """Return `load(weights, *options)`, of whose parameters those of mode `full` train.
+
+    A frozen encoder with weights of its own is loaded once a process and shared by all members: nothing changes it.
+    """
+    shared = mode == "frozen" and isinstance(weights, ResolvedWeights)
+    encoder: _Encoder = _load_once(load, weights, *options) if shared else load(weights, *options)
+    return encoder.requires_grad_(mode == "full")
+
+
+@lru_cache(maxsize=8)
+def _load_once(load: Callable[..., Any], *arguments: Any) -> Any:
+    return load(*arguments)
 
 
 def has_code(codes: Sequence[str]) -> pl.Expr:

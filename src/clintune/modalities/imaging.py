@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transform
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed, generator
-from clintune.modalities.base import Modality, Mode, claimed
+from clintune.modalities.base import Modality, Mode, claimed, load_encoder
 from clintune.modalities.image_encoders import ImageEncoder, fold_norms, make_image_encoder
 from clintune.modalities.images import read_bytes, read_image
 from clintune.weights import ResolvedWeights, resolve_or_random
@@ -64,10 +64,8 @@ class Imaging(Modality):
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load or make the encoder and learn from it the width of its tokens."""
         weights = resolve_or_random(**self.weights)
-        self.encoder: ImageEncoder = make_image_encoder(weights, self.size)
-        if isinstance(weights, ResolvedWeights) and self.mode != "full":  # a package holds random ones as they are
-            self.encoder = fold_norms(self.encoder)
-        self.encoder.requires_grad_(self.mode == "full")
+        load = make_image_encoder if self.mode == "full" else _load_folded
+        self.encoder = load_encoder(self.mode, load, weights, self.size)
         self.preprocessing = self.encoder.preprocessing
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
         pooled, region = _try(self.encoder)
@@ -120,6 +118,12 @@ class Imaging(Modality):
         """Write grey PNG images of a bright spot on noise, each of another shape."""
         draw = np.random.default_rng(derive_seed(seed, "fake images"))
         return [_fake_image(folder, number, draw) for number in range(n)]
+
+
+def _load_folded(weights: ResolvedWeights | Mapping[str, Any], size: int | None) -> ImageEncoder:
+    encoder = make_image_encoder(weights, size)
+    # A package holds random ones as they are.
+    return fold_norms(encoder) if isinstance(weights, ResolvedWeights) else encoder
 
 
 def _try(encoder: ImageEncoder) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from meds.schema import DataSchema
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, claimed
+from clintune.modalities.base import Modality, Mode, claimed, load_encoder
 from clintune.packed import Layout, is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 
@@ -65,14 +65,10 @@ class Notes(Modality):
         """Load tokenizer and encoder."""
         weights = resolve_or_random(**self.weights)
         self.tokenizer = _tokenizer(self.tokenizer_source, weights)
-        model = load_transformer(weights)
-        self.encoder: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
-        drop_unused(self.encoder, "pooler")
-        pack_model(self.encoder)
-        self.encoder.requires_grad_(self.mode == "full")
-        self.width = model.config.hidden_size
+        self.encoder = load_encoder(self.mode, _load_text_encoder, weights)
+        self.width = self.encoder.config.hidden_size
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
-        self._check_chunks(getattr(model.config, "max_position_embeddings", None))
+        self._check_chunks(getattr(self.encoder.config, "max_position_embeddings", None))
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Cut one note into chunks and tokenize them."""
@@ -203,6 +199,14 @@ def _text(item: Item) -> str:
     if item.text is None or not item.text.strip():
         raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
     return item.text
+
+
+def _load_text_encoder(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedModel:
+    model = load_transformer(weights)
+    encoder: PreTrainedModel = model.get_encoder() if model.config.is_encoder_decoder else model
+    drop_unused(encoder, "pooler")
+    pack_model(encoder)
+    return encoder
 
 
 def _tokenizer(source: str | None, weights: "ResolvedWeights | Mapping[str, Any]") -> PreTrainedTokenizerBase:

@@ -38,7 +38,7 @@ _CPU = torch.device("cpu")
 _SHARD_ITEMS = 512
 _READ_AHEAD = 64
 """Items prepared before they are sorted by size and encoded."""
-_ENCODED_TOGETHER = {"cpu": 1_500_000, "cuda": 24_000_000}
+_ENCODED_TOGETHER = {"cpu": 1_250_000, "cuda": 24_000_000}
 """Numbers of the pieces that go through the encoder in one call: what fits a CPU's own cache, or a GPU's memory."""
 _WORTH_A_WORKER = 256
 """Items below which the start of another process costs more than it saves."""
