@@ -10,12 +10,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.attention import varlen
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from clintune.dropout import dropout as drop
 
 FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", "modernbert", "qwen2", "qwen3"}
 """Model types that run without padding, each tested against its padded self: they hand keyword arguments down to
@@ -223,7 +224,7 @@ def _attend_dropping(
         mask = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return functional.dropout(scores.softmax(-1), dropout) @ v
+    return drop(scores.softmax(-1), dropout) @ v
 
 
 _register: Callable[[str, Any], None] = AttentionInterface.register

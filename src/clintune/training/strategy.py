@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clintune.core.errors import ConfigError
 from clintune.core.precision import LOWER
+from clintune.dropout import replace_dropout
 from clintune.model.fusion import Fusion
 from clintune.training.precision import precision, spare_casts
 from clintune.training.processes import num_processes
@@ -78,6 +79,7 @@ def num_workers(asked: int | None, device: torch.device) -> int:
 
 def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
     """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
+    replace_dropout(model)
     backbone: Any = model.backbone.model
     if config.strategy.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})
