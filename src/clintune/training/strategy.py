@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from clintune.core.dropout import replace_dropout
 from clintune.core.errors import ConfigError
 from clintune.core.precision import LOWER
-from clintune.dropout import replace_dropout
 from clintune.model.fusion import Fusion
 from clintune.training.precision import precision, spare_casts
 from clintune.training.processes import num_processes

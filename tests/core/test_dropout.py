@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clintune.dropout import Dropout, dropout, replace_dropout
+from clintune.core.dropout import Dropout, dropout, replace_dropout
 
 ENTRIES = 100_003  # no multiple of the four draws that one word gives
 
