@@ -16,8 +16,6 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from clintune.core.dropout import dropout as drop
-
 FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", "modernbert", "qwen2", "qwen3"}
 """Model types that run without padding, each tested against its padded self: they hand keyword arguments down to
 their attention, count positions from 0 and do nothing else across tokens."""
@@ -204,27 +202,10 @@ def _attend_blocks(
     for block, *tokens in zip(blocks, *parts, strict=True):
         q, k, v = (block.pad(part).transpose(1, 2) for part in tokens)
         mask = block.reach(causal, window)
-        if dropout and q.is_cpu:
-            found = _attend_dropping(q, k, v, mask, causal, scaling, dropout)
-        else:
-            whole = causal and mask is None
-            found = scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling
-            )
+        whole = causal and mask is None
+        found = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling)
         attended.append(block.unpad(found.transpose(1, 2)))
     return torch.cat(attended)[None]
-
-
-def _attend_dropping(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scaling: float | None, dropout: float
-) -> Tensor:
-    """Attend by the definition: on a CPU, SDPA has no fused kernel for dropout and takes more steps than these."""
-    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scaling is None else scaling)
-    if causal and mask is None:
-        mask = torch.ones_like(scores[0, 0], dtype=torch.bool).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return drop(scores.softmax(-1), dropout) @ v
 
 
 _register: Callable[[str, Any], None] = AttentionInterface.register

@@ -1,6 +1,6 @@
 """Dropout whose masks cost a CPU less: torch draws a double for each entry, one after the other, this sixteen bits.
 
-Under LoRA of a small model torch's masks take a sixth of a step on a CPU. On a GPU, in compiled graphs and outside of
+Under LoRA of a small model torch's masks take a tenth of a step on a CPU. On a GPU, in compiled graphs and outside of
 training it is torch's own.
 """
 
