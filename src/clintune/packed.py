@@ -31,9 +31,9 @@ _HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen
 class Layout:
     """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
 
-    The indexes that attention needs are made once for all layers: `positions` [M] count from 0 in each sequence,
-    `starts` int32 [N + 1] bound the sequences, `mask` [N, L] is true where a padded block holds a token. The block is
-    `longest` tokens wide, by default as wide as it must be.
+    The indexes that attention needs are made once for all layers: `rows` [M] are the sequences that tokens belong to,
+    `positions` [M] count from 0 in each, `starts` int32 [N + 1] bound them, `mask` [N, L] is true where a padded block
+    holds a token. The block is `longest` tokens wide, by default as wide as it must be; `is_full` if it has no padding.
     """
 
     def __init__(self, lengths: Tensor, longest: int | None = None) -> None:
