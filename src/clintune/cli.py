@@ -1,10 +1,12 @@
 """The command line: a table of verbs, of which only the chosen one is imported, and the exit codes.
 
-0 done, 2 the user's input, 128 + N stopped by signal N with its work saved, 1 anything else.
+0 done, 2 the user's input, 128 + N stopped by signal N with its work saved, 1 anything else. A process of a job that
+lost another one ends as if by SIGTERM, the signal that its launcher sends next.
 """
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from clintune import __version__
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError, StoppedError, TrainingError
 from clintune.training.processes import lost_another, tell_launcher
+from clintune.training.stop import listen_no_more
 
 VERBS = {
     "train": ("clintune.verbs:train", "Fine-tune the model of a recipe; prints the run folder."),
@@ -36,18 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(arguments[0], arguments[1:])
-    except ClintuneError as error:
-        say(str(error))
-        return 128 + error.signal if isinstance(error, StoppedError) else 1 if isinstance(error, TrainingError) else 2
-    except KeyboardInterrupt:
-        say("interrupted")
-        return 1
-    except Exception as error:
-        if lost_another(error):
-            say("another process of the job ended; see what it said", follows=True)
-        else:
-            say(unexpected(error))
-        return 1
+    except (Exception, StoppedError, KeyboardInterrupt) as error:
+        listen_no_more()  # it ends already, and says why
+        return _explain(error)
 
 
 def say(message: str, *, follows: bool = False) -> None:
@@ -71,6 +65,21 @@ def usage() -> str:
     return "\n".join(lines)
 
 
+def _explain(error: BaseException) -> int:
+    """Say why the command ends, and return its exit code."""
+    if isinstance(error, StoppedError):
+        say(str(error))
+        return 128 + error.signal
+    if isinstance(error, ClintuneError):
+        say(str(error))
+        return 1 if isinstance(error, TrainingError) else 2
+    if lost_another(error):
+        say("another process of the job ended; see what it said", follows=True)
+        return 128 + signal.SIGTERM
+    say("interrupted" if isinstance(error, KeyboardInterrupt) else unexpected(error))
+    return 1
+
+
 def _run(verb: str, arguments: list[str]) -> int:
     if verb not in VERBS:
         print(f"clintune: verb '{verb}' does not exist{nearest(verb, VERBS)}", file=sys.stderr)
@@ -80,7 +89,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     return 0
 
 
-def unexpected(error: Exception) -> str:
+def unexpected(error: BaseException) -> str:
     """Describe an error that nobody foresaw by type and place only: its message may hold patient data."""
     if os.environ.get("CLINTUNE_DEBUG"):
         return "".join(traceback.format_exception(error))

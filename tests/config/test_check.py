@@ -11,7 +11,7 @@ from clintune.config.compose import compose_recipe
 from clintune.config.parts import make_parts
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import parameters
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ConfigError, StoppedError
 from clintune.core.paths import config_root
 
 
@@ -92,3 +92,12 @@ def test_what_a_constructor_refuses_names_its_part():
     ):
         with pytest.raises(ConfigError, match=f"modalities.wearable: {message}"):
             make_parts("modalities", OmegaConf.create({"wearable": rhythm | values}))
+
+
+def stop():
+    raise StoppedError(15)
+
+
+def test_a_signal_that_comes_while_a_part_is_made_is_not_the_parts_fault():
+    with pytest.raises(StoppedError):
+        make_parts("modalities", OmegaConf.create({"wearable": {"_target_": f"{__name__}.stop"}}))

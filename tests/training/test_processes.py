@@ -15,6 +15,7 @@ from conftest import evaluate, run_python, train
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clintune.cli"]
 WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
+ODD = "from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')"
 TROUBLE = """
 import os, signal, sys
 if {when}:
@@ -104,22 +105,26 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
 
 
 @pytest.mark.parametrize(
-    ("what", "says"),
+    ("what", "says", "state"),
     [
-        ("from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')", "row 7 is odd"),
+        (ODD, "notes: row 7 is odd; mend it", "failed"),
         (
             "os.kill(os.getpid(), signal.SIGKILL)",
             "process 1: was killed by signal 9; go on with `clintune train --resume ",
+            "preempted",
         ),
     ],
 )
-def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says):
+def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says, state):
     done = clintune("train", recipe(), "cluster.processes=2", "trainer.checkpoint_every=1", first=trouble(what))
     assert done.returncode in {1, 2}
     lines = [line for line in done.stderr.splitlines() if line.startswith("clintune:")]
     assert len(lines) == 1
     assert says in lines[0]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == state
+    assert state == "preempted" or says in status["error"]
     assert last_step(run / "checkpoints") == 2
     assert not [line for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
                 if str(run) in line]  # fmt: skip

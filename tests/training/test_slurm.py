@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_processes import apart
+from test_processes import ODD, TROUBLE, apart
 
 from conftest import run_python, weights
 
@@ -42,9 +42,9 @@ def places(folder, name):
     return [f"runs={folder / name}", f"data.cache={folder / 'cache'}"]
 
 
-def submit(folder, name, *words):
-    """Submit a job; return its id and run folder."""
-    done = run_python("-m", "clintune.cli", "train", "quickstart", *JOB, *places(folder, name), *words)
+def submit(folder, name, *words, first=None):
+    """Submit a job, which imports what is in the folder `first` before anything else; return its id and run folder."""
+    done = run_python("-m", "clintune.cli", "train", "quickstart", *JOB, *places(folder, name), *words, first=first)
     assert done.returncode == 0, done.stderr
     said, run = done.stdout.splitlines()[-2:]
     return said.split()[1].rstrip(","), Path(run)
@@ -98,6 +98,18 @@ def test_a_disturbed_job_goes_on_by_itself_to_the_same_bits(folder, left_alone, 
     until(run, is_in("done"))
     assert weights(run) == weights(left_alone)
     assert (run / "history.jsonl").read_text() == (left_alone / "history.jsonl").read_text()
+
+
+def test_an_error_of_the_second_process_ends_the_job_with_its_line(folder, tmp_path):
+    trouble = TROUBLE.format(what=ODD, when='os.environ.get("SLURM_PROCID") == "1"')
+    (tmp_path / "sitecustomize.py").write_text(trouble)
+    job, run = submit(folder, "failing", first=tmp_path)
+    until(run, lambda run: state_of(job) == "")
+    told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    assert "ExitCode=2:0" in told  # and was not queued again
+    assert is_in("failed")(run)
+    logs = run_python("-m", "clintune.cli", "logs", str(run)).stdout
+    assert logs.startswith("failed: notes: row 7 is odd; mend it")
 
 
 def test_a_cancelled_job_stays_cancelled_and_goes_on_in_one_process(folder, left_alone):

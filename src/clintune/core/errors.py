@@ -5,8 +5,8 @@
     ├── DataError (ValueError)       a table, row or media file that breaks the data contract
     ├── WeightsError (ValueError)    weights that are missing, changed or do not fit
     ├── PackageError (ValueError)    an adapter package that is incomplete, changed or not trusted
-    ├── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
-    └── StoppedError (RuntimeError)  a run that a signal asked to stop, saved where it stands
+    └── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+    StoppedError (BaseException)     work that a signal asked to stop, saved where it stands
 
 Each message is one line that names the thing and the remedy and holds no patient data. `clintune.cli` alone turns
 them into exit codes: 2 for the user's input, 128 + its number for a signal, 1 for anything else.
@@ -39,8 +39,11 @@ class TrainingError(ClintuneError, RuntimeError):
     """A run that stopped itself rather than go on wrongly."""
 
 
-class StoppedError(ClintuneError, RuntimeError):
-    """Work that a signal asked to stop; what was done so far is saved, and the command `again` goes on with it."""
+class StoppedError(BaseException):
+    """Work that a signal asked to stop; what was done so far is saved, and the command `again` goes on with it.
+
+    Like KeyboardInterrupt it can come at any line, so it is no Exception: no library takes it for an error of its own.
+    """
 
     def __init__(self, signal: int, when: str = "", again: str | None = None) -> None:
         super().__init__(signal, when)

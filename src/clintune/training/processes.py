@@ -108,13 +108,13 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
     return _LAUNCHED in os.environ and "RANK" in os.environ
 
 
-def lost_another(error: Exception) -> bool:
+def lost_another(error: BaseException) -> bool:
     """Return whether an error says only that another process of the job is gone."""
     signs = ("gloo", "nccl", "closed by peer", "connection reset", "broken pipe")
     return num_processes() > 1 and isinstance(error, RuntimeError) and any(s in str(error).lower() for s in signs)
 
 
-def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError:
+def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError | StoppedError:
     if code == 2:
         return ConfigError(message)
     if code > 128:

@@ -20,6 +20,8 @@ from clintune.training.stop import listen
 
 _SIGNAL = "USR1"
 _POLL_SECONDS = 2
+_FAILURES = 250
+"""Added to the exit codes 1 and 2 on their way through srun."""
 
 
 def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
@@ -53,11 +55,18 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
 
 
 def work(run: str) -> None:
-    """Train a run in a process of its job, as the command line would, and end the process with its exit code."""
+    """Train a run in a process of its job, as the command line would, and end the process with its exit code.
+
+    srun ends with the highest code of its processes, and ends the others of one that failed by signals, which look like
+    a preemption. So a failure gets a code above those of signals, which the job's script takes off again.
+    """
     listen()  # in place of submitit's handlers, which would not let the step in hand end
     enter_job()
     sys.argv[1:] = ["train", "--resume", run]
-    runpy.run_module("clintune.cli", run_name="__main__")
+    try:
+        runpy.run_module("clintune.cli", run_name="__main__")
+    except SystemExit as end:
+        raise SystemExit(end.code + _FAILURES if end.code in {1, 2} else end.code) from None
 
 
 def follow(run: Path, job: str) -> None:
@@ -85,6 +94,7 @@ def _parameters(name: str, cluster: Any) -> dict[str, Any]:
     # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again.
     again = (
         "code=$?",
+        f"[ $code -lt {_FAILURES} ] || exit $((code - {_FAILURES}))",
         f'if [ $code -ge 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.max_requeues} ] '
         '&& [ "$(squeue --noheader --jobs $SLURM_JOB_ID --format %T)" = RUNNING ]; then',
         "  scontrol requeue $SLURM_JOB_ID",

@@ -1,4 +1,4 @@
-"""How a run stands: `status.json` in its folder, written by the main process as it goes; read without torch."""
+"""How a run stands: `status.json` in its folder, written as it goes; read without torch."""
 
 import json
 import os
@@ -17,6 +17,7 @@ import psutil
 
 from clintune.core.errors import ClintuneError, StoppedError
 from clintune.core.files import write_json
+from clintune.training.processes import lost_another
 
 FILE = "status.json"
 _WRITE_SECONDS = 5
@@ -51,9 +52,8 @@ class Status:
 
 def read_status(run: Path) -> Status | None:
     """Return how a run says it stands, corrected where its process died; None where it never said."""
-    try:
-        status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    status = _read(run)
+    if status is None:
         return None
     if status.state == "running" and not _is_alive(status):
         return replace(status, state="failed", error=status.error or f"its process on {status.host} died")
@@ -63,11 +63,15 @@ def read_status(run: Path) -> Status | None:
 
 
 class Report:
-    """Keeps the status of a run up to date while it runs; on processes other than the main one it is silent."""
+    """Keeps the status of a run up to date while it runs; of the processes other than the main one, only how they fail.
+
+    The first failure stands: what the launcher does to the other processes then does not hide it.
+    """
 
     def __init__(self, run: Path, shown: bool) -> None:
         self.run = run
         self.shown = shown
+        self.began = psutil.Process().create_time()
         fresh = Status(state="running", job=os.environ.get("SLURM_JOB_ID"), logs=str(run.resolve() / "logs" / "*.log"))
         known = read_status(run) or fresh
         self.status = replace(
@@ -86,10 +90,26 @@ class Report:
         now, before = time.time(), self.status
         changed = (status.state, status.part) != (before.state, before.part)
         urgent = changed or not (self.run / FILE).exists()
-        if self.shown and (urgent or now - self.status.updated >= _WRITE_SECONDS):
+        due = urgent or now - self.status.updated >= _WRITE_SECONDS
+        if self.shown and due and not self._another_failed():
             status = replace(status, updated=now)
             status.write(self.run)
         self.status = status
+
+    def fail(self, error: str) -> None:
+        """Say why this process failed, whichever it is, unless another one failed before."""
+        if not self._another_failed():
+            known, mine = _read(self.run) or self.status, self.status
+            replace(known, state="failed", error=error, host=mine.host, pid=mine.pid, updated=time.time()).write(
+                self.run
+            )
+
+    def _another_failed(self) -> bool:
+        """Return whether another process of this job failed since this one began."""
+        status, mine = _read(self.run), self.status
+        if status is None or status.state != "failed" or status.updated < self.began:
+            return False
+        return (status.host, status.pid) != (mine.host, mine.pid)
 
 
 @contextmanager
@@ -104,10 +124,19 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
         report.update(state="preempted")
         raise
     except BaseException as error:
-        # Only our own errors are known to hold no patient data.
-        report.update(state="failed", error=str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+        if lost_another(error):
+            report.update(state="preempted", error="another process of the job ended")
+        else:  # only our own errors are known to hold no patient data
+            report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
         raise
     report.update(state="done")
+
+
+def _read(run: Path) -> Status | None:
+    try:
+        return Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def slurm_state(job: str) -> str | None:

@@ -22,6 +22,13 @@ def listen() -> None:
             signal.signal(number, _heed)
 
 
+def listen_no_more() -> None:
+    """Let a signal that still comes pass; whoever listened is about to end."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _heed:
+            signal.signal(number, lambda number, frame: None)
+
+
 def asked_to_stop() -> int:
     """Return the signal that asked this process to stop, 0 if none did."""
     return _asked
