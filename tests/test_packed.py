@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModel
@@ -55,7 +57,8 @@ CONFIGS = {
     "qwen3": {"model_type": "qwen3", "head_dim": 8, **DECODER},
     "qwen3 sliding": {"model_type": "qwen3", "head_dim": 8, "use_sliding_window": True, **DECODER, **SLIDING},
 }
-LENGTHS = torch.tensor([2, 9, 17, 1, 9])
+LENGTHS = torch.tensor([2, 17, 9, 1, 9])
+BINS = Layout(LENGTHS, bin_width=19)
 MASK = torch.arange(17) < LENGTHS[:, None]
 
 
@@ -123,8 +126,14 @@ def test_every_family_is_tested():
     assert {config["model_type"] for config in CONFIGS.values()} == FAMILIES
 
 
+@pytest.fixture(params=[32, 0], ids=["bins", "blocks"])
+def longest_in_bins(request, monkeypatch):
+    monkeypatch.setattr(packed, "_BIN", request.param)
+
+
 @pytest.mark.parametrize("lora", [False, True], ids=["bare", "lora"])
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.usefixtures("longest_in_bins")
 def test_outputs_and_gradients_are_those_with_padding(name, lora):
     plain, bare = pair(name, lora)
     assert is_packed(bare)
@@ -176,6 +185,7 @@ def test_under_bf16_autocast_it_is_as_near_to_fp32_as_with_padding(name):
     assert (found - exact).abs().mean() <= 1.5 * (padded - exact).abs().mean()
 
 
+@pytest.mark.usefixtures("longest_in_bins")
 def test_dropout_drops_attention_in_training_only_and_repeats_with_its_seed():
     torch.manual_seed(0)
     config = CONFIGS["bert"] | {"attention_probs_dropout_prob": 0.5}
@@ -229,23 +239,31 @@ def qkv(device="cpu", dtype=torch.float32, width=8):
 def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     query, key, value = qkv()
     expected = reference(query, key, value, causal, window, 0.3)
-    found, _ = packed.packed_attention(
-        Attention(causal, 2), query, key, value, None, scaling=0.3, sliding_window=window, layout=Layout(LENGTHS)
-    )
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    for layout in (Layout(LENGTHS), BINS):
+        found, _ = packed.packed_attention(
+            Attention(causal, 2), query, key, value, None, scaling=0.3, sliding_window=window, layout=layout
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     wide = [query.requires_grad_(), *(part.repeat_interleave(2, 1).requires_grad_() for part in (key, value))]
     grads = []
-    for blocks in ([Layout(LENGTHS)], Layout(LENGTHS).blocks(1), Layout(LENGTHS).blocks(8)):
-        found = packed._attend_blocks(*wide, blocks, causal, window, 0.3, 0.0)
+    block = Layout(LENGTHS)
+    for blocks in ([block], block.blocks(1), block.blocks(8), None):
+        settings = (causal, window, 0.3, 0.0)
+        found = (
+            packed._attend_bins(*wide, BINS, *settings)
+            if blocks is None
+            else packed._attend_blocks(*wide, blocks, *settings)
+        )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         grads.append(torch.autograd.grad(found.square().sum(), wide))
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(grads[0], grads[2], rtol=1e-5, atol=1e-5)
+    for grad in grads[1:]:
+        torch.testing.assert_close(grad, grads[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("window", [None, 1, 4])
 @pytest.mark.parametrize("causal", [False, True])
-def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window):
+@pytest.mark.parametrize("layout", [Layout(LENGTHS), BINS], ids=["blocks", "bins"])
+def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window, layout):
     total = int(LENGTHS.sum())
     query, key, _ = qkv(width=total)
     value = torch.eye(total).expand(1, 2, total, total)  # so that what comes out is the weights
@@ -253,7 +271,7 @@ def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window):
     torch.manual_seed(0)
     found, _ = packed.packed_attention(
         Attention(causal, 2), query, key, value, None, dropout=0.25, scaling=0.1, sliding_window=window,
-        layout=Layout(LENGTHS),
+        layout=layout,
     )  # fmt: skip
     kept = found != 0
     torch.testing.assert_close(found[kept], weights[kept] / 0.75)
@@ -281,6 +299,18 @@ def test_rows_are_filled_to_a_multiple_of_sixteen(lengths):
     hidden = run_packed(model, torch.tensor(lengths), inputs_embeds=random_tokens()[:total])
     assert widths == [-(-total // 16) * 16]
     assert len(hidden) == total
+
+
+@given(st.lists(st.integers(1, packed._BIN), min_size=1, max_size=60))
+def test_bins_hold_whole_sequences_and_little_else(lengths):
+    filled, order, width = packed._arrange(lengths, in_bins=True)
+    assert filled[: len(lengths)] == lengths
+    assert sorted(order) == list(range(len(filled)))
+    assert max(filled) == max(lengths)
+    ends = torch.tensor([filled[number] for number in order]).cumsum(0)
+    assert set(range(width, int(ends[-1]) + 1, width)) <= set(ends.tolist())
+    assert ends[-1] % 16 == 0
+    assert ends[-1] <= 1.25 * sum(lengths) + 32
 
 
 def test_a_block_holds_each_sequence_and_zeros_behind():

@@ -29,8 +29,8 @@ def dropout(values: Tensor, p: float) -> Tensor:
         return functional.dropout(values, p)
     words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     draws = words.view(torch.int16)[: values.numel()].view(values.shape)
-    kept = draws >= round(p * _VALUES) - _VALUES // 2
-    return values * kept.to(values.dtype).div_(1 - p)
+    kept = torch.ge(draws, round(p * _VALUES) - _VALUES // 2, out=torch.empty_like(values))
+    return values * kept.div_(1 - p)
 
 
 def replace_dropout(model: nn.Module) -> None:
