@@ -142,6 +142,17 @@ def test_outputs_and_gradients_are_those_with_padding(name, lora):
     assert_same(gradients(bare, without_padding, tokens), gradients(plain, run_padded, tokens))
 
 
+@pytest.mark.usefixtures("longest_in_bins")
+def test_what_is_not_finite_stays_in_its_sequence():
+    _, bare = pair("bert")
+    tokens = random_tokens()
+    spoilt = tokens.clone()
+    spoilt[1] = torch.nan  # of the first sequence
+    found, expected = (without_padding(bare, inputs_embeds=values) for values in (spoilt, tokens))
+    assert found[:2].isnan().all()
+    torch.testing.assert_close(found[2:], expected[2:], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_token_ids_give_what_they_give_with_padding(name):
     plain, bare = pair(name)

@@ -4,7 +4,7 @@ Shapes: N sequences, L longest of them, M tokens of all, H heads, E width of a h
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heapreplace
 from itertools import groupby
 from math import gcd
@@ -128,8 +128,17 @@ def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     Returns the last hidden states [M, W]. More sequences fill the row to a multiple of 16 tokens. On a CPU short ones
     stand in bins, and others in order of length, since there neighbours of like length attend together.
     """
+    in_bins = lengths.device.type == "cpu" and int(lengths.max()) <= _BIN
+    hidden = _run(model, lengths, tokens, in_bins)
+    if in_bins and not hidden.detach().sum().isfinite():
+        # Times a weight of zero, what is not finite is not zero: it spilled over to the others of its bin.
+        hidden = _run(model, lengths, tokens, in_bins=False)
+    return hidden
+
+
+def _run(model: nn.Module, lengths: Tensor, tokens: Mapping[str, Tensor], in_bins: bool) -> Tensor:
     total = len(next(iter(tokens.values())))
-    filled, standing, bin_width = _arrange(lengths.tolist(), lengths.device.type == "cpu")
+    filled, standing, bin_width = _arrange(lengths.tolist(), in_bins)
     lengths, order = lengths.new_tensor(filled), lengths.new_tensor(standing)
     layout = Layout(lengths[order], bin_width=bin_width)
     places = (lengths.cumsum(0) - lengths)[order][layout.rows] + layout.positions
@@ -151,7 +160,7 @@ def _arrange(lengths: list[int], in_bins: bool) -> tuple[list[int], list[int], i
     Bins are for short sequences only: others would leave too much of them empty, or want them too wide.
     """
     total, longest = sum(lengths), max(lengths)
-    if not in_bins or longest > _BIN:
+    if not in_bins:
         filled = [*lengths, *([-total % _ROW_MULTIPLE] if total % _ROW_MULTIPLE else [])]
         return filled, sorted(range(len(filled)), key=filled.__getitem__), 0
     choices = (_share(lengths, num) for num in range(-(-total // (2 * _BIN)), -(-total // _BIN) + 1))
