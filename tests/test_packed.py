@@ -8,8 +8,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from clintune import packed
-from clintune.packed import FAMILIES, Layout, is_packed, pack_model, run_packed
+from clintune.packed import attention
+from clintune.packed.layout import BIN, Layout, arrange
+from clintune.packed.run import FAMILIES, is_packed, pack_model, run_packed
 
 BERT = {
     "hidden_size": 16,
@@ -128,7 +129,7 @@ def test_every_family_is_tested():
 
 @pytest.fixture(params=[32, 0], ids=["bins", "blocks"])
 def longest_in_bins(request, monkeypatch):
-    monkeypatch.setattr(packed, "_BIN", request.param)
+    monkeypatch.setattr("clintune.packed.run.BIN", request.param)
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["bare", "lora"])
@@ -251,7 +252,7 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     query, key, value = qkv()
     expected = reference(query, key, value, causal, window, 0.3)
     for layout in (Layout(LENGTHS), BINS):
-        found, _ = packed.packed_attention(
+        found, _ = attention.packed_attention(
             Attention(causal, 2), query, key, value, None, scaling=0.3, sliding_window=window, layout=layout
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -261,9 +262,9 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     for blocks in ([block], block.blocks(1), block.blocks(8), None):
         settings = (causal, window, 0.3, 0.0)
         found = (
-            packed._attend_bins(*wide, BINS, *settings)
+            attention._attend_bins(*wide, BINS, *settings)
             if blocks is None
-            else packed._attend_blocks(*wide, blocks, *settings)
+            else attention._attend_blocks(*wide, blocks, *settings)
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         grads.append(torch.autograd.grad(found.square().sum(), wide))
@@ -280,7 +281,7 @@ def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window, layout):
     value = torch.eye(total).expand(1, 2, total, total)  # so that what comes out is the weights
     weights = reference(query, key, value, causal, window, 0.1)
     torch.manual_seed(0)
-    found, _ = packed.packed_attention(
+    found, _ = attention.packed_attention(
         Attention(causal, 2), query, key, value, None, dropout=0.25, scaling=0.1, sliding_window=window,
         layout=layout,
     )  # fmt: skip
@@ -294,10 +295,10 @@ def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window, layout):
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_kernel_for_sequences_attends_alike(causal, window):
     query, key, value = qkv("cuda", torch.bfloat16, 32)
-    if not packed._takes_varlen(query):
+    if not attention._takes_varlen(query):
         pytest.skip("no kernel for this device")
     expected = reference(*(part.float().cpu() for part in (query, key, value)), causal, window, 0.2)
-    found = packed._attend_varlen(query, key, value, Layout(LENGTHS.cuda()), causal, window, 0.2)
+    found = attention._attend_varlen(query, key, value, Layout(LENGTHS.cuda()), causal, window, 0.2)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=2e-2, atol=2e-2)
 
 
@@ -312,9 +313,9 @@ def test_rows_are_filled_to_a_multiple_of_sixteen(lengths):
     assert len(hidden) == total
 
 
-@given(st.lists(st.integers(1, packed._BIN), min_size=1, max_size=60))
+@given(st.lists(st.integers(1, BIN), min_size=1, max_size=60))
 def test_bins_hold_whole_sequences_and_little_else(lengths):
-    filled, order, width = packed._arrange(lengths, in_bins=True)
+    filled, order, width = arrange(lengths, in_bins=True)
     assert filled[: len(lengths)] == lengths
     assert sorted(order) == list(range(len(filled)))
     assert max(filled) == max(lengths)

@@ -18,7 +18,8 @@ from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode, claimed, load_encoder
-from clintune.packed import Layout, is_packed, pack_model, run_packed
+from clintune.packed.layout import Layout
+from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")

@@ -10,7 +10,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
-from clintune.packed import Layout, is_packed, pack_model, run_packed
+from clintune.packed.layout import Layout
+from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 
 

@@ -1,0 +1,127 @@
+"""Where sequences stand in a row without padding: their order, what fills it, and the indexes that attention needs.
+
+Shapes: N sequences, L longest of them, M tokens of all, H heads.
+"""
+
+from heapq import heapreplace
+from itertools import groupby
+from math import gcd
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+BIN = 32
+"""The longest sequences, in tokens, that share bins on a CPU, and about the width of a bin."""
+_ROW_MULTIPLE = 16
+"""Of the tokens in a row: tensor cores and AMX tiles want it, and a CPU makes kernels for each number that it meets."""
+
+
+class Layout:
+    """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
+
+    The indexes that attention needs are made once for all layers: `rows` [M] are the sequences that tokens belong to,
+    `positions` [M] count from 0 in each, `starts` int32 [N + 1] bound them, `mask` [N, L] is true where a padded block
+    holds a token. The block is `longest` tokens wide, by default as wide as it must be; `is_full` if it has no padding.
+    Where the row falls into bins of equal width, each of whole sequences, `bin_width` says so; else it is 0.
+    """
+
+    def __init__(self, lengths: Tensor, longest: int | None = None, bin_width: int = 0) -> None:
+        self.bin_width = bin_width
+        self.lengths: list[int] = lengths.tolist()
+        self.longest = max(self.lengths) if longest is None else longest
+        self.total = sum(self.lengths)
+        self.is_full = self.total == len(lengths) * self.longest
+        device = lengths.device
+        ends = lengths.cumsum(0)
+        self.rows = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.total)
+        self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.rows]
+        self.starts = pad(ends, (1, 0)).int()
+        self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
+        self._slots = self.rows * self.longest + self.positions
+        self._blocks: dict[int, list[Layout]] = {}
+        self._biases: dict[tuple[int, bool, int | None], Tensor] = {}
+
+    def blocks(self, multiple: int) -> "list[Layout]":
+        """Return the layouts of neighbours whose lengths round up to the same multiple, and stand in a block of it."""
+        if multiple not in self._blocks:
+            widths = [-(-length // multiple) * multiple for length in self.lengths]
+            runs = [(width, len(list(run))) for width, run in groupby(widths)]
+            parts = torch.split(torch.tensor(self.lengths, device=self.mask.device), [num for _, num in runs])
+            self._blocks[multiple] = [Layout(part, width) for part, (width, _) in zip(parts, runs, strict=True)]
+        return self._blocks[multiple]
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """Spread tokens [M, ...] over a block [N, L, ...] with zeros behind each sequence."""
+        shape = (*self.mask.shape, *tokens.shape[1:])
+        if self.is_full:
+            return tokens.view(shape)
+        block = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:])
+        return block.index_copy(0, self._slots, tokens).view(shape)
+
+    def unpad(self, block: Tensor) -> Tensor:
+        """Take the tokens [M, ...] out of a block [N, L, ...]."""
+        tokens = block.flatten(0, 1)
+        return tokens if self.is_full else tokens.index_select(0, self._slots)
+
+    def bias(self, heads: int, causal: bool, window: int | None) -> Tensor:
+        """Return [bins * H, width, width]: 0 where a query sees a key, which stands in its own sequence, else -inf."""
+        if (heads, causal, window) not in self._biases:
+            owner, places = self.rows.view(-1, self.bin_width), self.positions.view(-1, self.bin_width)
+            seen = owner[:, :, None] == owner[:, None]
+            ahead = places[:, None] - places[:, :, None]
+            if window is not None:
+                seen &= ahead.abs() < window
+            if causal:
+                seen &= ahead <= 0
+            bias = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+            self._biases[heads, causal, window] = bias.repeat_interleave(heads, 0)
+        return self._biases[heads, causal, window]
+
+    def reach(self, causal: bool, window: int | None) -> Tensor | None:
+        """Return the mask [N or 1, 1, L or 1, L] of the keys that a query sees; None for all, or all behind it.
+
+        Where there is a `window`, keys are less than that far away. Padding stands behind, so that no causal query
+        sees it; queries that are padding see everything, since seeing nothing would make NaN.
+        """
+        keys = None if self.is_full else self.mask[:, None, None]
+        if window is None or window >= self.longest:
+            return None if causal else keys
+        places = torch.arange(self.longest, device=self.mask.device)
+        ahead = places - places[:, None]
+        near = ((ahead.abs() < window) & ((ahead <= 0) if causal else True))[None, None]
+        return near if keys is None else keys & near | ~self.mask[:, None, :, None]
+
+
+def arrange(lengths: list[int], in_bins: bool) -> tuple[list[int], list[int], int]:
+    """Return the lengths and those of sequences that fill the row, the order that all stand in, and the bins' width.
+
+    Bins are for short sequences only: others would leave too much of them empty, or want them too wide.
+    """
+    total, longest = sum(lengths), max(lengths)
+    if not in_bins:
+        filled = [*lengths, *([-total % _ROW_MULTIPLE] if total % _ROW_MULTIPLE else [])]
+        return filled, sorted(range(len(filled)), key=filled.__getitem__), 0
+    choices = (_share(lengths, num) for num in range(-(-total // (2 * BIN)), -(-total // BIN) + 1))
+    bins, width = min(choices, key=lambda choice: (len(choice[0]) * choice[1], choice[1]))
+    filled, order = list(lengths), []
+    for members in bins:
+        order += members
+        rest = width - sum(lengths[number] for number in members)
+        while rest:
+            order.append(len(filled))
+            filled.append(min(rest, longest))  # so that its positions are ones that the model has
+            rest -= filled[-1]
+    return filled, order, width
+
+
+def _share(lengths: list[int], num: int) -> tuple[list[list[int]], int]:
+    """Share sequences out to bins, the longest first to the emptiest bin; return them and the bins' width."""
+    bins: list[list[int]] = [[] for _ in range(num)]
+    loads = [(0, number) for number in range(num)]
+    for sequence in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        load, emptiest = loads[0]
+        bins[emptiest].append(sequence)
+        heapreplace(loads, (load + lengths[sequence], emptiest))
+    multiple = _ROW_MULTIPLE // gcd(num, _ROW_MULTIPLE)
+    return bins, -(-max(loads)[0] // multiple) * multiple
