@@ -73,6 +73,19 @@ def state_of(job):
     return subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
 
 
+def assert_failed(job, run, says):
+    """Wait for a job's end, which is that of the user's input and final, with the line of the process that met it."""
+    until(run, lambda run: state_of(job) in {"", "PENDING"} and not is_in("queued")(run))
+    told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    assert "JobState=FAILED" in told
+    assert "Restarts=0" in told
+    assert "ExitCode=2:0" in told
+    assert is_in("failed")(run)
+    logs = run_python("-m", "clintune.cli", "logs", str(run)).stdout
+    assert logs.startswith(f"failed: {says}")
+    assert "Traceback" not in logs
+
+
 def kill_one(run, job):
     """Kill the second process of a job, as a broken node or the system's memory killer would."""
     for process in psutil.process_iter(["cmdline", "environ"]):
@@ -104,12 +117,7 @@ def test_an_error_of_the_second_process_ends_the_job_with_its_line(folder, tmp_p
     trouble = TROUBLE.format(what=ODD, when='os.environ.get("SLURM_PROCID") == "1"')
     (tmp_path / "sitecustomize.py").write_text(trouble)
     job, run = submit(folder, "failing", first=tmp_path)
-    until(run, lambda run: state_of(job) == "")
-    told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
-    assert "ExitCode=2:0" in told  # and was not queued again
-    assert is_in("failed")(run)
-    logs = run_python("-m", "clintune.cli", "logs", str(run)).stdout
-    assert logs.startswith("failed: notes: row 7 is odd; mend it")
+    assert_failed(job, run, "notes: row 7 is odd; mend it")
 
 
 def test_a_cancelled_job_stays_cancelled_and_goes_on_in_one_process(folder, left_alone):
@@ -143,7 +151,4 @@ def test_a_sweep_is_one_array_and_an_error_of_the_user_is_said_once(folder):
     assert [f"{steps}/{steps}" in listed for steps in (2, 3)] == [True, True]
 
     job, run = submit(folder, "wrong", "modalities.notes.codes=[NO_SUCH_CODE]")
-    until(run, is_in("failed"))
-    logs = run_python("-m", "clintune.cli", "logs", str(run)).stdout
-    assert logs.startswith("failed: modalities.notes.codes: no row has 'NO_SUCH_CODE'")
-    assert "Traceback" not in logs
+    assert_failed(job, run, "modalities.notes.codes: no row has 'NO_SUCH_CODE'")

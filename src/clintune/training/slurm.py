@@ -1,11 +1,13 @@
 """Jobs of SLURM: submitted with submitit, several runs as one array; what each process does; following a job."""
 
+import os
 import runpy
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from shutil import which
 from typing import Any
 
@@ -20,8 +22,6 @@ from clintune.training.stop import listen
 
 _SIGNAL = "USR1"
 _POLL_SECONDS = 2
-_FAILURES = 250
-"""Added to the exit codes 1 and 2 on their way through srun."""
 
 
 def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
@@ -41,10 +41,10 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
         raise ConfigError("a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*")
     folder = runs[0] / "logs" if len(runs) == 1 else runs[0].parent / f"{runs[0].name}-logs"
     executor = SlurmExecutor(folder=folder.resolve(), python="python3" if cluster.container else None)
-    executor.update_parameters(**_parameters(configs[0].name, cluster))
+    executor.update_parameters(**_parameters(configs[0].name, cluster, folder.resolve()))
     try:
         with executor.batch():
-            jobs = [executor.submit(work, str(run.resolve())) for run in runs]
+            jobs = [executor.submit(work, str(run.resolve()), str(folder.resolve())) for run in runs]
     except (FailedJobError, subprocess.CalledProcessError) as error:
         raise ConfigError(f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*") from error
     ids = [str(job.job_id) for job in jobs]
@@ -54,11 +54,11 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
     return ids
 
 
-def work(run: str) -> None:
+def work(run: str, logs: str) -> None:
     """Train a run in a process of its job, as the command line would, and end the process with its exit code.
 
-    srun ends with the highest code of its processes, and ends the others of one that failed by signals, which look like
-    a preemption. So a failure gets a code above those of signals, which the job's script takes off again.
+    The code of a failure is left in a file of `logs` too: srun ends the other processes by a signal, and then itself as
+    if the job had been preempted.
     """
     listen()  # in place of submitit's handlers, which would not let the step in hand end
     enter_job()
@@ -66,7 +66,10 @@ def work(run: str) -> None:
     try:
         runpy.run_module("clintune.cli", run_name="__main__")
     except SystemExit as end:
-        raise SystemExit(end.code + _FAILURES if end.code in {1, 2} else end.code) from None
+        if end.code in {1, 2}:
+            name = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', 0)}.failed"
+            (Path(logs) / name).write_text(str(end.code))
+        raise
 
 
 def follow(run: Path, job: str) -> None:
@@ -86,15 +89,17 @@ def follow(run: Path, job: str) -> None:
         raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
 
 
-def _parameters(name: str, cluster: Any) -> dict[str, Any]:
+def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
     """Return what submitit writes into the job's script."""
     processes = cluster.processes or max(1, cluster.gpus_per_node)
     inside = ["--container-image", cluster.container] if cluster.container else []
     inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []
-    # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again.
+    # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again, unless a
+    # process said that it failed.
     again = (
         "code=$?",
-        f"[ $code -lt {_FAILURES} ] || exit $((code - {_FAILURES}))",
+        f"failed={quote(str(logs))}/$SLURM_JOB_ID.${{SLURM_RESTART_COUNT:-0}}.failed",
+        '[ ! -e "$failed" ] || exit "$(cat "$failed")"',
         f'if [ $code -ge 128 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.max_requeues} ] '
         '&& [ "$(squeue --noheader --jobs $SLURM_JOB_ID --format %T)" = RUNNING ]; then',
         "  scontrol requeue $SLURM_JOB_ID",
