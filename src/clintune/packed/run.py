@@ -3,7 +3,7 @@
 Shapes: N sequences, M tokens of all, W width of the model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,29 +39,19 @@ def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     Returns the last hidden states [M, W]. More sequences fill the row to a multiple of 16 tokens. On a CPU short ones
     stand in bins, and others in order of length, since there neighbours of like length attend together.
     """
-    in_bins = lengths.device.type == "cpu" and int(lengths.max()) <= BIN
-    hidden = _run(model, lengths, tokens, in_bins)
-    if in_bins and not hidden.detach().sum().isfinite():
-        # Times a weight of zero, what is not finite is not zero: it spilled over to the others of its bin.
-        hidden = _run(model, lengths, tokens, in_bins=False)
-    return hidden
-
-
-def _run(model: nn.Module, lengths: Tensor, tokens: Mapping[str, Tensor], in_bins: bool) -> Tensor:
-    total = len(next(iter(tokens.values())))
+    ((name, given),) = tokens.items()
+    total = len(given)
+    # Zero times what is not finite is not zero: in a bin it would spill over to the other sequences.
+    in_bins = given.is_cpu and int(lengths.max()) <= BIN and bool(given.detach().sum().isfinite())
     filled, standing, bin_width = arrange(lengths.tolist(), in_bins)
     lengths, order = lengths.new_tensor(filled), lengths.new_tensor(standing)
     layout = Layout(lengths[order], bin_width=bin_width)
     places = (lengths.cumsum(0) - lengths)[order][layout.rows] + layout.positions
-    rest = layout.total - total
-    rows = {
-        name: pad(values, (0, 0) * (values.ndim - 1) + (0, rest)).index_select(0, places)[None]
-        for name, values in tokens.items()
-    }
+    row = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total)).index_select(0, places)[None]
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
     options = {"position_ids": layout.positions[None], "layout": layout, "use_cache": False, "return_dict": True}
-    output = model(**rows, attention_mask=unread, **options)
+    output = model(**{name: row}, attention_mask=unread, **options)
     return output.last_hidden_state[0].index_select(0, places.argsort()[:total])  # type: ignore[no-any-return]
 
 
