@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from clintune.packed import attention
-from clintune.packed.layout import BIN, Layout, arrange
+from clintune.packed.layout import BIN, Layout, in_bins
 from clintune.packed.run import FAMILIES, is_packed, pack_model, run_packed
 
 BERT = {
@@ -315,7 +315,7 @@ def test_rows_are_filled_to_a_multiple_of_sixteen(lengths):
 
 @given(st.lists(st.integers(1, BIN), min_size=1, max_size=60))
 def test_bins_hold_whole_sequences_and_little_else(lengths):
-    filled, order, width = arrange(lengths, in_bins=True)
+    filled, order, width = in_bins(lengths)
     assert filled[: len(lengths)] == lengths
     assert sorted(order) == list(range(len(filled)))
     assert max(filled) == max(lengths)

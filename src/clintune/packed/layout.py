@@ -20,7 +20,7 @@ _ROW_MULTIPLE = 16
 class Layout:
     """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
 
-    The indexes that attention needs are made once for all layers: `rows` [M] are the sequences that tokens belong to,
+    The indexes that attention needs are made once for all layers: `owner` [M] are the sequences that tokens belong to,
     `positions` [M] count from 0 in each, `starts` int32 [N + 1] bound them, `mask` [N, L] is true where a padded block
     holds a token. The block is `longest` tokens wide, by default as wide as it must be; `is_full` if it has no padding.
     Where the row falls into bins of equal width, each of whole sequences, `bin_width` says so; else it is 0.
@@ -34,11 +34,11 @@ class Layout:
         self.is_full = self.total == len(lengths) * self.longest
         device = lengths.device
         ends = lengths.cumsum(0)
-        self.rows = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.total)
-        self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.rows]
+        self.owner = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.total)
+        self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.owner]
         self.starts = pad(ends, (1, 0)).int()
         self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
-        self._slots = self.rows * self.longest + self.positions
+        self._slots = self.owner * self.longest + self.positions
         self._blocks: dict[int, list[Layout]] = {}
         self._biases: dict[tuple[int, bool, int | None], Tensor] = {}
 
@@ -67,13 +67,9 @@ class Layout:
     def bias(self, heads: int, causal: bool, window: int | None) -> Tensor:
         """Return [bins * H, width, width]: 0 where a query sees a key, which stands in its own sequence, else -inf."""
         if (heads, causal, window) not in self._biases:
-            owner, places = self.rows.view(-1, self.bin_width), self.positions.view(-1, self.bin_width)
+            owner, places = self.owner.view(-1, self.bin_width), self.positions.view(-1, self.bin_width)
             seen = owner[:, :, None] == owner[:, None]
-            ahead = places[:, None] - places[:, :, None]
-            if window is not None:
-                seen &= ahead.abs() < window
-            if causal:
-                seen &= ahead <= 0
+            seen &= _within(places[:, None] - places[:, :, None], causal, window)
             bias = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
             self._biases[heads, causal, window] = bias.repeat_interleave(heads, 0)
         return self._biases[heads, causal, window]
@@ -88,20 +84,23 @@ class Layout:
         if window is None or window >= self.longest:
             return None if causal else keys
         places = torch.arange(self.longest, device=self.mask.device)
-        ahead = places - places[:, None]
-        near = ((ahead.abs() < window) & ((ahead <= 0) if causal else True))[None, None]
+        near = _within(places - places[:, None], causal, window)[None, None]
         return near if keys is None else keys & near | ~self.mask[:, None, :, None]
 
 
-def arrange(lengths: list[int], in_bins: bool) -> tuple[list[int], list[int], int]:
+def in_order(lengths: list[int]) -> tuple[list[int], list[int], int]:
+    """Arrange sequences by length; return what `in_bins` returns, with a width of 0."""
+    rest = -sum(lengths) % _ROW_MULTIPLE
+    filled = [*lengths, rest] if rest else lengths
+    return filled, sorted(range(len(filled)), key=filled.__getitem__), 0
+
+
+def in_bins(lengths: list[int]) -> tuple[list[int], list[int], int]:
     """Return the lengths and those of sequences that fill the row, the order that all stand in, and the bins' width.
 
     Bins are for short sequences only: others would leave too much of them empty, or want them too wide.
     """
     total, longest = sum(lengths), max(lengths)
-    if not in_bins:
-        filled = [*lengths, *([-total % _ROW_MULTIPLE] if total % _ROW_MULTIPLE else [])]
-        return filled, sorted(range(len(filled)), key=filled.__getitem__), 0
     choices = (_share(lengths, num) for num in range(-(-total // (2 * BIN)), -(-total // BIN) + 1))
     bins, width = min(choices, key=lambda choice: (len(choice[0]) * choice[1], choice[1]))
     filled, order = list(lengths), []
@@ -113,6 +112,12 @@ def arrange(lengths: list[int], in_bins: bool) -> tuple[list[int], list[int], in
             filled.append(min(rest, longest))  # so that its positions are ones that the model has
             rest -= filled[-1]
     return filled, order, width
+
+
+def _within(ahead: Tensor, causal: bool, window: int | None) -> Tensor:
+    """Return where a query may see the key that is so many tokens ahead of it in its sequence."""
+    seen = ahead <= 0 if causal else torch.ones_like(ahead, dtype=torch.bool)
+    return seen if window is None else seen & (ahead.abs() < window)
 
 
 def _share(lengths: list[int], num: int) -> tuple[list[list[int]], int]:

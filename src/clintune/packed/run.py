@@ -12,7 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from clintune.packed.attention import packed_attention
-from clintune.packed.layout import BIN, Layout, arrange
+from clintune.packed.layout import BIN, Layout, in_bins, in_order
 
 FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", "modernbert", "qwen2", "qwen3"}
 """Model types that run without padding, each tested against its padded self: they hand keyword arguments down to
@@ -42,11 +42,11 @@ def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     ((name, given),) = tokens.items()
     total = len(given)
     # Zero times what is not finite is not zero: in a bin it would spill over to the other sequences.
-    in_bins = given.is_cpu and int(lengths.max()) <= BIN and bool(given.detach().sum().isfinite())
-    filled, standing, bin_width = arrange(lengths.tolist(), in_bins)
+    short = given.is_cpu and int(lengths.max()) <= BIN and bool(given.detach().sum().isfinite())
+    filled, standing, bin_width = (in_bins if short else in_order)(lengths.tolist())
     lengths, order = lengths.new_tensor(filled), lengths.new_tensor(standing)
     layout = Layout(lengths[order], bin_width=bin_width)
-    places = (lengths.cumsum(0) - lengths)[order][layout.rows] + layout.positions
+    places = (lengths.cumsum(0) - lengths)[order][layout.owner] + layout.positions
     row = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total)).index_select(0, places)[None]
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
