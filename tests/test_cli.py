@@ -135,7 +135,7 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
     def fail(arguments):
         raise KeyError("John Doe, born 1950")
 
-    monkeypatch.setattr("clintune.verbs.recipes", fail)
+    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
     assert cli.main(["recipes"]) == 1
     printed = capsys.readouterr().err
     assert "John Doe" not in printed

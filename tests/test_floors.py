@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "clintune"
 FLOORS = [
     {"core"},
-    {"config", "weights", "packed", "contracts"},
+    {"config", "weights", "packed", "contracts", "hub"},
     {"metrics"},
     {"cohort"},
     {"modalities"},
@@ -15,6 +15,8 @@ FLOORS = [
     {"package", "testing"},
     {"training"},
     {"evaluation"},
+    {"prediction", "publishing"},
+    {"benchmark"},
     {"verbs", "cli", "__init__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,13 +18,17 @@ from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen_no_more
 
 VERBS = {
-    "train": ("clintune.verbs:train", "Fine-tune the model of a recipe; prints the run folder."),
-    "evaluate": ("clintune.verbs:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
-    "runs": ("clintune.verbs:runs", "List runs: state, step, best tuning score, duration, host."),
-    "logs": ("clintune.verbs:logs", "Print what a run wrote while it ran."),
-    "recipes": ("clintune.verbs:recipes", "List the recipes that come with clintune."),
-    "show": ("clintune.verbs:show", "Print the composed config of a recipe."),
-    "cache": ("clintune.verbs:cache", "List what is kept between runs, or clear it."),
+    "train": ("clintune.verbs.run:train", "Fine-tune the model of a recipe; prints the run folder."),
+    "evaluate": ("clintune.verbs.run:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
+    "publish": ("clintune.verbs.publish:publish", "Check the package of a run and send it to a hub."),
+    "predict": ("clintune.verbs.predict:predict", "Score a cohort with a package, in shards."),
+    "export": ("clintune.verbs.export:export", "Merge a package's adapter into its backbone; also as ONNX."),
+    "benchmark": ("clintune.verbs.benchmark:benchmark", "Compare methods on the same folds and seeds."),
+    "runs": ("clintune.verbs.look:runs", "List runs: state, step, best tuning score, duration, host."),
+    "logs": ("clintune.verbs.look:logs", "Print what a run wrote while it ran."),
+    "recipes": ("clintune.verbs.look:recipes", "List the recipes that come with clintune."),
+    "show": ("clintune.verbs.look:show", "Print the composed config of a recipe."),
+    "cache": ("clintune.verbs.look:cache", "List what is kept between runs, or clear it."),
 }
 
 

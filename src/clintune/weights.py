@@ -31,6 +31,12 @@ class ResolvedWeights:
     source: str
     revision: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Return the source as others know it: a hub id or bundle, of a folder its name alone."""
+        folder = Path(self.source).expanduser()
+        return folder.name if folder.is_dir() else self.source
+
     def record(self) -> dict[str, Any]:
         """Return what a package writes down of the weights: source, revision and checksum, JSON-able."""
         return {name: value for name, value in asdict(self).items() if name != "path"}

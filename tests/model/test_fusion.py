@@ -16,7 +16,7 @@ from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, pack, pool
-from clintune.package import package_tensors
+from clintune.package.contents import package_tensors
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
 FAMILIES = {

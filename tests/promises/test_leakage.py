@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from clintune.config.compose import load_config
 from clintune.evaluation.predict import predict_member
-from clintune.package import load_package
+from clintune.package.load import load_package
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
 from conftest import KINDS, plant, train, weights

@@ -7,7 +7,7 @@ import pytest
 from clintune.cli import main
 from clintune.config.compose import load_config
 from clintune.core.errors import ConfigError
-from clintune.verbs import train as train_verb
+from clintune.verbs.run import train as train_verb
 from conftest import train
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
-from clintune.package import load_package, trained_members
+from clintune.package.load import load_package
+from clintune.package.members import trained_members
 from clintune.training.partition import Unit, read_splits, rows_by_split, units
 from clintune.training.prepare import fill_caches, write_unreadable
 from clintune.training.workspace import Workspace

@@ -14,7 +14,7 @@ from clintune.contracts import Batch, Predictions
 from clintune.evaluation.subjects import per_subject
 from clintune.model.batching import Batches
 from clintune.model.pieces import PieceSource
-from clintune.package import Package
+from clintune.package.contents import Package
 from clintune.training.order import inference_draws
 
 Probabilities = dict[str, NDArray[np.float32]]
@@ -43,7 +43,8 @@ def predict_member(
     for view in range(num_views):
         draws = inference_draws(rows, batch_size, view)
         mine = draws[accelerator.process_index :: accelerator.num_processes]
-        batches = DataLoader(Batches(samples, modalities, caches), sampler=mine, batch_size=None)
+        filled = Batches(samples, modalities, caches, zero_fill=package.config.model.zero_fill)
+        batches = DataLoader(filled, sampler=mine, batch_size=None)
         with accelerator.autocast():
             done = [_run(package, batch.to(accelerator.device), variants) for batch in batches]
         views.append(_in_order(gather_object([done]), len(draws)))

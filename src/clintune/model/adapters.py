@@ -17,9 +17,15 @@ MODES = ("frozen", "lora", "full")
 def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
     """Make the backbone train as `config.schema.Adapter` says; under `lora` its model becomes a stock PEFT model.
 
+    One that shares its base with another gets an adapter beside that one's.
+
     Raises ConfigError for an unknown mode, targets that do not exist, or `full` on weights that cannot train.
     """
     _check_mode(adapter.mode, "adapter.mode")
+    if is_peft(backbone.model):
+        config = lora_config(adapter, adapter.targets or _default_targets(backbone.model))
+        backbone.model.add_adapter(backbone.adapter, config)  # type: ignore[operator]
+        return
     if adapter.mode == "full" and backbone.dtype.itemsize < 4:
         raise ConfigError("adapter.mode=full trains the weights themselves and needs backbone.dtype=float32")
     backbone.model.requires_grad_(adapter.mode == "full")

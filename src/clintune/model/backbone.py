@@ -1,6 +1,7 @@
 """The shared backbone: any Hugging Face encoder or decoder, run on embeddings instead of token ids."""
 
 import inspect
+from copy import copy
 from typing import Any
 
 import torch
@@ -19,13 +20,14 @@ class Backbone(nn.Module):
     """A transformer that maps the token embeddings of N sequences, one behind the other, to hidden states [M, D].
 
     `model` is the bare Hugging Face model, or the PEFT model around it; `weights` says where its weights came from
-    (None for a random one).
+    (None for a random one). Backbones made by `beside` share one PEFT model, each with the `adapter` of its own.
     """
 
     def __init__(self, model: PreTrainedModel, weights: ResolvedWeights | None) -> None:
         super().__init__()
         self.model: nn.Module = model
         self.weights = weights
+        self.adapter = "default"
         config = model.config.get_text_config()
         self.width: int = config.hidden_size
         self.max_positions: int = config.max_position_embeddings
@@ -51,6 +53,13 @@ class Backbone(nn.Module):
         with torch.no_grad():
             return float(self.embed(rows).float().square().mean().sqrt())
 
+    def beside(self) -> "Backbone":
+        """Return another backbone of the same base, for an adapter of its own."""
+        other = copy(self)
+        other._modules = dict(self._modules)
+        other.adapter = f"adapter-{len(self.model.peft_config)}"  # type: ignore[arg-type]
+        return other
+
     def compile_layers(self) -> None:
         """Let torch.compile compile each layer in place, for any number of tokens; names of parameters stay.
 
@@ -68,6 +77,8 @@ class Backbone(nn.Module):
         A family that cannot run without padding gets a padded block. Positions count from 0 in each sequence and are
         passed explicitly, because models guess them differently when they get embeddings.
         """
+        if getattr(self.model, "active_adapter", self.adapter) != self.adapter:
+            self.model.set_adapter(self.adapter, inference_mode=True)  # type: ignore[operator]
         embeddings = embeddings.to(self.dtype)
         if is_packed(self.model):
             return run_packed(self.model, lengths, inputs_embeds=embeddings).float()

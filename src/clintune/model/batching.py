@@ -41,12 +41,14 @@ class Batches(Dataset[Batch]):
         modalities: Mapping[str, Modality],
         sources: Mapping[str, PieceSource],
         modality_dropout: float = 0.0,
+        zero_fill: bool = False,
     ) -> None:
         self.samples = samples
         self.sources = {name: sources[name] for name in modalities}
         self.budgets = {name: modality.max_pieces for name, modality in modalities.items()}
         self.views = {name: modality.views for name, modality in modalities.items()}
         self.modality_dropout = modality_dropout
+        self.zero_fill = zero_fill
 
     def __getitem__(self, draw: Draw) -> Batch:
         rows = np.asarray(draw.rows, np.int64)
@@ -55,6 +57,8 @@ class Batches(Dataset[Batch]):
         pieces = {}
         for name, items in seen.items():
             part = self._pieces(name, items.take(kept[name][items.owner]), rows, draw)
+            if self.zero_fill:
+                part = self._filled(name, part, len(rows))
             if part is not None:
                 pieces[name] = part
         targets = {task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks}
@@ -102,6 +106,19 @@ class Batches(Dataset[Batch]):
         found = source.gather(seen, view[chosen], kept[chosen])
         owner = torch.from_numpy(seen.owner[found.item])
         return PieceBatch(tensors=found.tensors, hours=found.hours, owner=owner)
+
+    def _filled(self, name: str, pieces: PieceBatch | None, num_samples: int) -> PieceBatch:
+        """Return the pieces with one of zeros, at the prediction time, for each sample that has none."""
+        present = torch.zeros(0, dtype=torch.int64) if pieces is None else pieces.owner
+        absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present.numpy()))
+        blank = PieceBatch(tensors=self.sources[name].blank(len(absent)), hours=torch.zeros(len(absent)), owner=absent)
+        if pieces is None:
+            return blank
+        return PieceBatch(
+            tensors={key: torch.cat([value, blank.tensors[key]]) for key, value in pieces.tensors.items()},
+            hours=torch.cat([pieces.hours, blank.hours]),
+            owner=torch.cat([pieces.owner, blank.owner]),
+        )
 
 
 def within_budget(lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.int64]:

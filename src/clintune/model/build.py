@@ -14,7 +14,7 @@ from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality
 from clintune.model.adapters import adapt_backbone, adapt_encoder
-from clintune.model.backbone import load_backbone
+from clintune.model.backbone import Backbone, load_backbone
 from clintune.model.fusion import Fusion
 from clintune.model.statistics import Statistics as Statistics
 from clintune.model.statistics import remembered_statistics
@@ -62,10 +62,13 @@ def build_model(
     statistics: Statistics,
     outputs: Mapping[str, int],
     seed: int,
+    *,
+    shared: Backbone | None = None,
 ) -> Fusion:
     """Build the model: load encoders and backbone, add adapters, projectors, queries and heads.
 
-    New weights depend on `seed` alone. `outputs` is the number of outputs of each task.
+    New weights depend on `seed` alone. `outputs` is the number of outputs of each task. With `shared`, the backbone is
+    that one's base with another adapter.
     """
     build_modalities(modalities, statistics, seed)
     with seeded(seed, "init"):
@@ -73,7 +76,7 @@ def build_model(
             encoder = getattr(modality, "encoder", None)
             if encoder is not None:
                 adapt_encoder(encoder, modality.mode, config.adapter, f"modalities.{name}.mode")
-        backbone = load_backbone(config.backbone)
+        backbone = shared.beside() if shared else load_backbone(config.backbone)
         adapt_backbone(backbone, config.adapter)
         if config.backbone.compile:
             backbone.compile_layers()
@@ -90,3 +93,9 @@ def build_model(
 def trainable(model: Fusion) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def parameters_of(module: nn.Module) -> tuple[int, int]:
+    """Return the numbers of (trainable, all) parameters."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
+    return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)

@@ -40,6 +40,9 @@ class PieceSource(Protocol):
     def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
         """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
 
+    def blank(self, number: int) -> dict[str, Tensor]:
+        """Return so many pieces of zeros, each tensor [P, ...]."""
+
 
 class StoredPieces:
     """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
@@ -83,6 +86,11 @@ class StoredPieces:
             parts = {number: np.flatnonzero(shard[chosen] == number) for number in parts}
         names = [name for name in self._tensors(next(iter(parts))) if name != "hours"]
         return Gathered({name: self._take(name, parts, piece) for name in names}, hours, item)
+
+    def blank(self, number: int) -> dict[str, Tensor]:
+        """Return so many pieces of zeros, each tensor [P, ...]."""
+        known = self._tensors(int(self._shard.max()))
+        return {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in known.items() if name != "hours"}
 
     def _take(self, name: str, parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]) -> Tensor:
         """Return a tensor's pieces [P, ...] of several shards; ragged trailing axes are padded with zeros."""
@@ -130,6 +138,11 @@ class TabledPieces:
         value = self.samples.column(self.modality, NUMBER, seen.number)
         tensors = self.table(code, value, seen.hours)
         return Gathered(tensors, torch.from_numpy(seen.hours.astype(np.float32)), np.arange(len(code)))
+
+    def blank(self, number: int) -> dict[str, Tensor]:
+        """Return so many pieces of zeros, each tensor [P, ...]."""
+        tensors = self.table(np.zeros(number, np.int32), np.zeros(number), np.zeros(number))
+        return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
 
     @cached_property
     def _num_codes(self) -> int:

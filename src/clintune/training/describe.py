@@ -8,8 +8,7 @@ from rich.table import Table
 
 from clintune.core.console import console
 from clintune.core.seeding import derive_seed
-from clintune.model.build import build_model, fit_statistics
-from clintune.package import parameters_of
+from clintune.model.build import build_model, fit_statistics, parameters_of
 from clintune.training.partition import rows_by_split, split_of, units
 from clintune.training.workspace import Workspace, open_workspace
 

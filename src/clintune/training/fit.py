@@ -15,7 +15,8 @@ from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches, num_tokens
 from clintune.model.build import build_model, make_modalities, trainable
-from clintune.package import Package, member_folders, package_tensors
+from clintune.package.contents import Package, package_tensors
+from clintune.package.members import member_folders
 from clintune.training import checkpoint
 from clintune.training.bar import step_bar
 from clintune.training.history import History
@@ -71,6 +72,7 @@ def fit_member(
         seed = derive_seed(config.seed, *member.unit.seed_parts)
         fit_probe(package, workspace.samples, ready.pieces, rows["train"], seed, workspace.cache)
     order = _order(workspace, member, ready, model.encoders)
+    dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
     steps = trainer.max_steps
     num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
     if num_steps == 0:
@@ -94,7 +96,7 @@ def fit_member(
             tasks=tasks,
             order=order,
             num_steps=num_steps,
-            batches=Batches(workspace.samples, model.encoders, ready.pieces, config.model.modality_dropout),
+            batches=Batches(workspace.samples, model.encoders, ready.pieces, dropout, zero_fill),
             tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
             optimizer=optimizer,
             average=Average(parameters, trainer.average),

@@ -23,10 +23,11 @@ from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
+from clintune.modalities.base import Modality
 from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
 from clintune.model.pieces import PieceSource
-from clintune.package import Package
+from clintune.package.contents import Package
 from clintune.training.order import inference_draws
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -53,7 +54,7 @@ def fit_probe(
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
-    pooled = pooled_embeddings(package, samples, caches, rows, names)
+    pooled = pooled_embeddings({name: package.model.encoders[name] for name in names}, samples, caches, rows)
     features = torch.cat([pooled[name] for name in names], dim=1).double()
     widths = [pooled[name].shape[1] for name in names]
     choices = column_choices([package.model.encoders[name].probe_choices for name in names], widths)
@@ -75,11 +76,10 @@ def fit_probe(
 
 
 def pooled_embeddings(
-    package: Package, samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64], names: list[str]
+    modalities: Mapping[str, Modality], samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64]
 ) -> dict[str, Tensor]:
-    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU."""
-    modalities = {name: package.model.encoders[name] for name in names}
-    pooled: dict[str, list[Tensor]] = {name: [] for name in names}
+    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU; zeros where there is none."""
+    pooled: dict[str, list[Tensor]] = {name: [] for name in modalities}
     batches = Batches(samples, modalities, caches)
     for draw in inference_draws(rows, _BATCH):
         batch = batches[draw]

@@ -15,7 +15,7 @@ from clintune.core.console import console
 from clintune.core.files import write_json, write_text
 from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import writable_folder
-from clintune.package import write_package
+from clintune.package.write import write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member, members
 from clintune.training.history import History

@@ -18,7 +18,7 @@ from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
 from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
-from clintune.package import make_tasks
+from clintune.package.contents import make_tasks
 from clintune.tasks.base import Task
 
 

@@ -1,18 +1,22 @@
 """The adapter package: loads to the same model, stock PEFT reads its adapter, and nothing changed or foreign passes."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.model.batching import Batches
-from clintune.package import load_package, trained_members, write_package
+from clintune.package.load import load_package
+from clintune.package.members import trained_members
+from clintune.package.write import write_package
 from clintune.training import run as runs
 from clintune.training.order import inference_draws
 from clintune.training.prepare import fill_caches
@@ -92,15 +96,15 @@ def test_one_flipped_byte_in_any_file_is_refused_by_name(package):
         content[len(content) // 2] ^= 1
         whole = path.read_bytes()
         path.write_bytes(content)
-        assert f"{path.name}: changed" in refusal(package)
+        assert f"{path.name} is missing or changed" in refusal(package)
         path.write_bytes(whole)
     load_package(package)
 
 
 def test_a_file_too_many_or_too_few_is_refused_by_name(package):
-    (package / "model.pkl").write_bytes(b"cos\nsystem\n")
-    assert "model.pkl is not listed" in refusal(package)
-    (package / "model.pkl").unlink()
+    (package / "more.json").write_text("{}")
+    assert "more.json is not listed" in refusal(package)
+    (package / "more.json").unlink()
     (package / "README.md").unlink()
     assert "README.md is missing" in refusal(package)
     (package / "MANIFEST.json").unlink()
@@ -120,6 +124,67 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(package, file, change):
     save_file(tensors, package / file)
     sign(package)
     assert name in refusal(package)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "pytorch_model.bin", "code.py", "parts.safetensors.pt"])
+def test_a_file_that_could_run_code_is_refused_though_it_is_listed(package, name):
+    (package / name).write_bytes(pickle.dumps({}))
+    sign(package)
+    assert f"{name} is no safetensors or text file" in refusal(package)
+
+
+def test_a_pickle_under_the_name_of_tensors_is_refused(package):
+    tensors = load_file(package / "parts.safetensors")
+    (package / "parts.safetensors").unlink()  # the tensors are mapped from it
+    torch.save(tensors, package / "parts.safetensors")
+    sign(package)
+    assert "parts.safetensors: not a safetensors file" in refusal(package)
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "/etc/outside.json", "member-0/../../outside.json"])
+def test_a_path_that_leaves_the_folder_is_refused(package, name):
+    listed = json.loads((package / "MANIFEST.json").read_text())
+    (package / "MANIFEST.json").write_text(json.dumps(listed | {name: "0" * 64}))
+    refusal(package)
+
+
+def test_a_head_that_is_missing_is_refused_by_name(package):
+    tensors = load_file(package / "parts.safetensors")
+    heads = [name for name in tensors if name.startswith("heads.outcome.readout")]
+    save_file({name: value for name, value in tensors.items() if name not in heads}, package / "parts.safetensors")
+    sign(package)
+    assert "heads.outcome.readout" in refusal(package)
+
+
+def test_other_base_weights_than_those_trained_on_are_refused(package):
+    about = yaml.safe_load((package / "clintune.yaml").read_text())
+    about["weights"]["notes"] = {"source": "bundled:minilm", "revision": None, "sha256": "0" * 64}
+    (package / "clintune.yaml").write_text(yaml.safe_dump(about))
+    sign(package)
+    assert "notes was trained on other base weights" in refusal(package)
+
+
+def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, monkeypatch):
+    path = package / "clintune.yaml"
+    path.write_text(path.read_text().replace("clintune.tasks.binary.Binary", "clintune.tasks.base.read_labels"))
+    sign(package)
+    assert "read_labels is no task" in refusal(package)
+    path.write_text(path.read_text().replace("clintune.tasks.base.read_labels", "mine.Outcome"))
+    sign(package)
+    assert "of no trusted module" in refusal(package)
+    (package.parent / "mine.py").write_text(
+        "from clintune.tasks.binary import Binary\n\n\nclass Outcome(Binary): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(package.parent))
+    assert type(load_package(package, trusted=["mine"]).tasks["outcome"]).__name__ == "Outcome"
+
+
+def test_a_target_deeper_than_a_part_is_refused(package):
+    about = yaml.safe_load((package / "clintune.yaml").read_text())
+    about["composition"]["backbone"]["config"]["inner"] = {"_target_": "clintune.tasks.binary.Binary"}
+    (package / "clintune.yaml").write_text(yaml.safe_dump(about))
+    sign(package)
+    assert "backbone.config.inner" in refusal(package)
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.open", "clintune.cli.main", "clintunex.tasks.Binary"])

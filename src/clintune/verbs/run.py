@@ -1,30 +1,25 @@
-"""The verbs: read arguments, check the config, then import what does the work.
-
-Torch is imported only after the config was found right, so that a mistake is answered at once.
-"""
+"""Verbs that work on a run: train and evaluate. Torch is imported only after the config was found right."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clintune.config.check import check_config
-from clintune.config.compose import compose_recipe, load_config, to_yaml
-from clintune.config.recipes import find_recipe, shipped_recipes, summary
+from clintune.config.compose import compose_recipe, load_config
+from clintune.config.recipes import find_recipe
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.processes import find_rank, is_main, start_processes
-from clintune.training.run_list import list_runs, print_logs
+from clintune.verbs.arguments import recipe_parser, run_folder
 
 
 def train(argv: Sequence[str]) -> None:
     """Fine-tune the model of a recipe, or resume a run: here, in several processes, or as a job of SLURM."""
-    parser = _recipe_parser("train", "Fine-tune the model of a recipe; the last line printed is the run folder.")
+    parser = recipe_parser("train", "Fine-tune the model of a recipe; the last line printed is the run folder.")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value")
     parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
@@ -79,76 +74,6 @@ def evaluate(argv: Sequence[str]) -> None:
     evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
     if is_main():
         print(run)
-
-
-def runs(argv: Sequence[str]) -> None:
-    """List runs and how they stand."""
-    parser = argparse.ArgumentParser(prog="clintune runs", description="List runs, the newest last.")
-    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
-    list_runs(Path(parser.parse_args(argv).folder))
-
-
-def logs(argv: Sequence[str]) -> None:
-    """Print the logs of a run."""
-    parser = argparse.ArgumentParser(prog="clintune logs", description="Print what a run wrote while it ran.")
-    parser.add_argument("run", metavar="RUN", help="folder of a run")
-    print_logs(run_folder(parser.parse_args(argv).run))
-
-
-def recipes(argv: Sequence[str]) -> None:
-    """List the shipped recipes with one line each."""
-    argparse.ArgumentParser(
-        prog="clintune recipes", description="List the recipes that come with clintune."
-    ).parse_args(argv)
-    found = shipped_recipes()
-    width = max(map(len, found), default=0)
-    for name, path in found.items():
-        print(f"{name:<{width}}  {summary(path)}")
-
-
-def show(argv: Sequence[str]) -> None:
-    """Print the composed config of a recipe."""
-    arguments = _recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
-    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.overrides)), end="")
-
-
-def cache(argv: Sequence[str]) -> None:
-    """List or clear the cache."""
-    parser = argparse.ArgumentParser(prog="clintune cache", description="List what is kept between runs, or clear it.")
-    default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
-    parser.add_argument("--clear", action="store_true", help="remove what no process is using")
-    parser.add_argument("--older-than", type=float, metavar="DAYS", help="clear only what was not used for so long")
-    arguments = parser.parse_args(argv)
-    folder = Path(arguments.folder).expanduser()
-    if arguments.older_than is not None and not arguments.clear:
-        raise ConfigError("--older-than says what --clear removes; give both")
-    if not folder.is_dir():
-        raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
-
-    from clintune.core import cache_folder
-
-    if arguments.clear:
-        gone = cache_folder.clear(folder, arguments.older_than or 0.0)
-        left = len(cache_folder.entries(folder))
-        print(f"freed {sum(entry.size for entry in gone) / 1e9:.3f} GB: {len(gone)} entries; {left} are left")
-    else:
-        cache_folder.show(folder)
-
-
-def run_folder(name: str) -> Path:
-    """Return the folder of a run; ConfigError when it is not one."""
-    folder = Path(name)
-    if not (folder / "recipe.yaml").is_file():
-        raise ConfigError(f"run {name}: no recipe.yaml there; give the folder that `clintune train` printed")
-    return folder
-
-
-def _recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"clintune {verb}", description=description)
-    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe (`clintune recipes`) or path of your own")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as in trainer.max_steps=50")
-    return parser
 
 
 def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

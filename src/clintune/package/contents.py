@@ -1,0 +1,66 @@
+"""What a package is in memory, and what of a model it must hold."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from clintune.config.parts import make_parts
+from clintune.model.build import Statistics
+from clintune.model.fusion import Fusion
+from clintune.tasks.base import Task
+
+ABOUT = "clintune.yaml"
+PARTS = "parts.safetensors"
+ADAPTER = "adapter_model.safetensors"
+SECTIONS = ("name", "modalities", "tasks", "backbone", "adapter", "model")
+"""The sections of a recipe that make the composition of a package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A trained model with everything that using it needs."""
+
+    config: DictConfig
+    model: Fusion
+    tasks: Mapping[str, Task]
+    statistics: Statistics
+
+
+def make_tasks(config: DictConfig) -> dict[str, Task]:
+    """Instantiate the tasks of a config."""
+    return make_parts("tasks", config.tasks)
+
+
+def package_tensors(model: Fusion) -> dict[str, Tensor]:
+    """Return every tensor of a model that its base weights do not hold, the adapter's included, by name."""
+    kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    prefixes = ("heads.", "projectors.", *_random_parts(model))
+    return {
+        name: value.detach()
+        for name, value in model.state_dict().items()
+        if name in kept or name.startswith(prefixes) or is_adapter(name)
+    }
+
+
+def is_adapter(name: str) -> bool:
+    """Return whether a tensor of a model belongs to the backbone's adapter."""
+    return name.startswith("backbone.") and ".lora_" in name
+
+
+def origins(model: Fusion) -> dict[str, dict[str, Any]]:
+    """Return where the weights of the backbone and of each modality's encoder came from; `source` is null for none."""
+    weights = model.backbone.weights
+    encoders = {name: dict(modality.source) for name, modality in model.encoders.items()}
+    return {"backbone": weights.record() if weights else {"source": None}, **encoders}
+
+
+def _random_parts(model: Fusion) -> Iterator[str]:
+    """Yield the prefixes of parts that started from random weights, which a base cannot restore."""
+    if model.backbone.weights is None:
+        yield "backbone."
+    for name, modality in model.encoders.items():
+        if modality.source.get("source") in {None, "random"}:
+            yield f"modalities.{name}."

@@ -1,0 +1,88 @@
+"""A made-up sample and the model's answer to it, by which a loaded package proves that it is the one that was written.
+
+The sample holds pieces as `prepare` makes them of each modality's own fake items, so it is no patient's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clintune.contracts import Batch, PieceBatch
+from clintune.core.errors import DataError, PackageError
+from clintune.modalities.base import Modality, collate_pieces
+from clintune.package.contents import Package
+from clintune.package.verify import read_tensors
+
+SAMPLE = "sample.safetensors"
+_TOLERANCE = 1e-4
+"""Probabilities differ by so much at most between processors and versions of torch, in float32."""
+_ITEMS = 2
+_ANSWER = "answer"
+
+
+def write_sample(folder: Path, package: Package) -> None:
+    """Write a made-up sample and what the package answers to it."""
+    batch = _made_up(package.model.encoders)
+    tensors = {f"{_ANSWER}/{task}": value for task, value in _answers(package, batch).items()}
+    for name, pieces in batch.pieces.items():
+        tensors[f"{name}/hours"] = pieces.hours
+        tensors |= {f"{name}/tensors/{key}": value.contiguous() for key, value in pieces.tensors.items()}
+    save_file(tensors, folder / SAMPLE)
+
+
+def repeat_answer(folder: Path, package: Package) -> None:
+    """Raise PackageError where the package does not answer to the stored sample as it did when it was written."""
+    tensors = read_tensors(folder / SAMPLE)
+    try:
+        answers = _answers(package, _read(tensors, package.model.encoders))
+    except (LookupError, RuntimeError) as error:
+        raise PackageError(f"{folder / SAMPLE}: is no sample of this model; fetch the package again") from error
+    for task, answer in answers.items():
+        stored = tensors.get(f"{_ANSWER}/{task}", answer.new_empty(0))
+        if stored.shape != answer.shape or not torch.allclose(stored, answer, rtol=0, atol=_TOLERANCE):
+            raise PackageError(
+                f"{folder}: task {task} does not answer to {SAMPLE} as it did when it was written; use the version of "
+                "clintune, torch and transformers on its card, or fetch it again"
+            )
+
+
+def _made_up(modalities: Mapping[str, Modality]) -> Batch:
+    """Return a batch of one sample with items of every modality that can read its own fakes."""
+    parts = {}
+    for name, modality in modalities.items():
+        with TemporaryDirectory() as folder:
+            items = type(modality).fake(Path(folder), _ITEMS, 0)
+            try:
+                pieces = [modality.prepare(item) for item in items]
+            except DataError:  # a recipe may ask for what fakes lack, as a second channel
+                continue
+        kept = slice(-modality.max_pieces, None)
+        tensors = {key: value[kept] for key, value in collate_pieces(pieces).items()}
+        parts[name] = _of_one(tensors, torch.cat([part.hours for part in pieces])[kept])
+    return Batch(pieces=parts, targets={}, keys=["made up"])
+
+
+def _read(tensors: Mapping[str, Tensor], modalities: Mapping[str, Modality]) -> Batch:
+    parts = {}
+    for name in modalities:
+        prefix = f"{name}/tensors/"
+        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if found:
+            parts[name] = _of_one(found, tensors[f"{name}/hours"])
+    return Batch(pieces=parts, targets={}, keys=["made up"])
+
+
+def _of_one(tensors: dict[str, Tensor], hours: Tensor) -> PieceBatch:
+    return PieceBatch(tensors=tensors, hours=hours, owner=torch.zeros(len(hours), dtype=torch.int64))
+
+
+@torch.inference_mode()
+def _answers(package: Package, batch: Batch) -> dict[str, Tensor]:
+    """Return the probabilities [1, O] of each task, computed in float32."""
+    device = package.model.queries.device
+    outputs = package.model(batch.to(device))
+    return {name: task.probabilities(outputs[name]).float().cpu() for name, task in package.tasks.items()}

@@ -1,0 +1,53 @@
+"""Write a package: the end of training does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clintune import __version__
+from clintune.core.files import atomic_path
+from clintune.model.adapters import is_peft
+from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
+from clintune.package.verify import write_manifest
+
+
+def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str) -> None:
+    """Write a package atomically; an older one of that name is replaced.
+
+    `tensors` are those of `package_tensors`, whole and on the CPU.
+    """
+    model = package.model
+    composition = {key: OmegaConf.to_container(package.config, resolve=True)[key] for key in SECTIONS}  # type: ignore[call-overload,index]
+    about = {
+        "clintune": __version__,
+        "seed": seed,
+        "precision": package.config.trainer.precision,
+        "composition": composition,
+        "weights": origins(model),
+        "statistics": package.statistics,
+        "tasks": {name: {"state": task.state(), "outputs": task.output_names} for name, task in package.tasks.items()},
+    }
+    with atomic_path(folder) as partial:
+        partial.mkdir()
+        if is_peft(model.backbone.model):
+            _save_adapter(partial, package, tensors)
+        save_file({name: value for name, value in tensors.items() if not is_adapter(name)}, partial / PARTS)
+        (partial / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        write_manifest(partial)
+
+
+def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor]) -> None:
+    """Let PEFT write the adapter, with the name of its base rather than the path where this machine keeps it."""
+    model, weights = package.model.backbone.model, package.model.backbone.weights
+    prefix = "backbone.model."
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if is_adapter(name)}
+    config: Any = model.peft_config["default"]  # type: ignore[index]
+    config.base_model_name_or_path = weights.name if weights else None
+    config.revision = weights.revision if weights else None
+    # The embeddings never train; PEFT would ask a hub whether their number is that of the base.
+    model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)  # type: ignore[operator]

@@ -1,0 +1,117 @@
+"""`clintune.load`: from a name to a model that predicts; nothing that arrives is trusted unread."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clintune.contracts import Batch
+from clintune.core.errors import PackageError
+from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations
+from clintune.hub.base import open_hub, source_of
+from clintune.hub.manifest import MANIFEST, local_manifest
+from clintune.model.backbone import Backbone
+from clintune.package.contents import Package
+from clintune.package.load import load_package
+from clintune.package.members import members_found
+from clintune.tasks.multiclass import Multiclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """The members of an ensemble, often one, whose probabilities are averaged, then calibrated by task."""
+
+    members: Sequence[Package]
+    calibrations: Mapping[str, Calibration]
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        """Return the calibrated probabilities [N, O] of each task."""
+        answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.calibrations}
+        for member in self.members:
+            outputs = member.model(batch.to(member.model.queries.device))
+            for name, task in member.tasks.items():
+                answers[name].append(task.probabilities(outputs[name]).cpu().numpy())
+        return {name: self.calibrations[name].apply(np.mean(several, axis=0)) for name, several in answers.items()}
+
+
+def load(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    trusted: Sequence[str] = (),
+    sources: Mapping[str, str] | None = None,
+) -> Predictor:
+    """Load a package or run from a folder, the Hugging Face Hub (`org/name`), an MLflow registry or a URL.
+
+    `trusted` names modules outside clintune whose classes it may use, `sources` where the base weights of `backbone` or
+    of a modality are on this machine. Fetched packages are kept below the folder CLINTUNE_CACHE. Raises PackageError as
+    `load_package` does, and where there is no package.
+    """
+    return _load(fetch(source, revision), device, trusted, sources, None)
+
+
+def load_several(
+    named: Mapping[str, str | Path], *, device: str | torch.device = "cpu", trusted: Sequence[str] = ()
+) -> dict[str, Predictor]:
+    """Load packages whose LoRA adapters sit on one base, which is loaded once; each of them is used as if alone.
+
+    A call of one of them switches the base to its adapter, so calls must not run at the same time. Raises PackageError
+    where the bases differ, or a package has no adapter.
+    """
+    predictors: dict[str, Predictor] = {}
+    shared = None
+    for name, source in named.items():
+        predictors[name] = _load(fetch(source), device, trusted, None, shared)
+        shared = shared or predictors[name].members[0].model.backbone
+    return predictors
+
+
+def fetch(source: str | Path, revision: str | None = None) -> Path:
+    """Return the local folder of a package or run, fetched from where it lives."""
+    cache = Path(os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")).expanduser()
+    return open_hub(source_of(str(source)), revision=revision).fetch(cache)
+
+
+def package_folder(folder: Path) -> Path:
+    """Return where the package of a run is, or the package that `folder` itself is, its files verified.
+
+    Raises PackageError where there is none, or a file is not as it was written.
+    """
+    inside = folder / "package" if (folder / "recipe.yaml").is_file() else folder
+    if not members_found(inside):
+        raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
+    if inside == folder and (folder / MANIFEST).is_file():
+        local_manifest(folder)
+    return inside
+
+
+def _load(
+    folder: Path,
+    device: str | torch.device,
+    trusted: Sequence[str],
+    sources: Mapping[str, str] | None,
+    shared: Backbone | None,
+) -> Predictor:
+    found = members_found(package_folder(folder))
+    members = []
+    for member in found:
+        members.append(load_package(member, device, trusted, sources=sources, shared=shared))
+        backbone = members[0].model.backbone
+        if len(found) > 1 and backbone.weights is not None and members[0].config.adapter.mode == "lora":
+            shared = shared or backbone
+    return Predictor(members=members, calibrations=_calibrations(folder / CALIBRATION, members[0]))
+
+
+def _calibrations(path: Path, package: Package) -> dict[str, Calibration]:
+    """Return the calibration of each task; one that was never fitted leaves probabilities as they are."""
+    fitted = read_calibrations(path) if path.is_file() else {}
+    return {
+        name: fitted.get(name) or Calibration.identity(task.num_outputs, exclusive=isinstance(task, Multiclass))
+        for name, task in package.tasks.items()
+    }

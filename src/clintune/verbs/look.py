@@ -1,0 +1,67 @@
+"""Verbs that show what is there: runs and their logs, recipes, the cache. No torch."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from clintune.config.compose import compose_recipe, to_yaml
+from clintune.config.recipes import find_recipe, shipped_recipes, summary
+from clintune.core.errors import ConfigError
+from clintune.training.run_list import list_runs, print_logs
+from clintune.verbs.arguments import recipe_parser, run_folder
+
+
+def runs(argv: Sequence[str]) -> None:
+    """List runs and how they stand."""
+    parser = argparse.ArgumentParser(prog="clintune runs", description="List runs, the newest last.")
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    list_runs(Path(parser.parse_args(argv).folder))
+
+
+def logs(argv: Sequence[str]) -> None:
+    """Print the logs of a run."""
+    parser = argparse.ArgumentParser(prog="clintune logs", description="Print what a run wrote while it ran.")
+    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    print_logs(run_folder(parser.parse_args(argv).run))
+
+
+def recipes(argv: Sequence[str]) -> None:
+    """List the shipped recipes with one line each."""
+    argparse.ArgumentParser(
+        prog="clintune recipes", description="List the recipes that come with clintune."
+    ).parse_args(argv)
+    found = shipped_recipes()
+    width = max(map(len, found), default=0)
+    for name, path in found.items():
+        print(f"{name:<{width}}  {summary(path)}")
+
+
+def show(argv: Sequence[str]) -> None:
+    """Print the composed config of a recipe."""
+    arguments = recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
+    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.overrides)), end="")
+
+
+def cache(argv: Sequence[str]) -> None:
+    """List or clear the cache."""
+    parser = argparse.ArgumentParser(prog="clintune cache", description="List what is kept between runs, or clear it.")
+    default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
+    parser.add_argument("--clear", action="store_true", help="remove what no process is using")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="clear only what was not used for so long")
+    arguments = parser.parse_args(argv)
+    folder = Path(arguments.folder).expanduser()
+    if arguments.older_than is not None and not arguments.clear:
+        raise ConfigError("--older-than says what --clear removes; give both")
+    if not folder.is_dir():
+        raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
+
+    from clintune.core import cache_folder
+
+    if arguments.clear:
+        gone = cache_folder.clear(folder, arguments.older_than or 0.0)
+        left = len(cache_folder.entries(folder))
+        print(f"freed {sum(entry.size for entry in gone) / 1e9:.3f} GB: {len(gone)} entries; {left} are left")
+    else:
+        cache_folder.show(folder)

@@ -1,0 +1,67 @@
+"""`clintune.load`: from a name to calibrated probabilities; several packages on one base answer as if alone."""
+
+import numpy as np
+import pytest
+import torch
+
+import clintune
+from clintune.cohort.samples import Samples
+from clintune.config.compose import load_config
+from clintune.core.errors import PackageError
+from clintune.evaluation.calibration import Calibration, write_calibrations
+from clintune.model.batching import Batches, Draw
+from clintune.training.prepare import fill_caches
+from clintune.training.workspace import open_workspace
+from conftest import train
+
+PRETRAINED = ["backbone=minilm", "trainer.max_steps=2", "trainer.lr=0.05"]
+
+
+def batch(run, predictor, rows=range(12)):
+    """Return the first samples of a run's cohort."""
+    workspace = open_workspace(load_config(run / "recipe.yaml"))
+    samples: Samples = workspace.samples
+    encoders, statistics = predictor.members[0].model.encoders, predictor.members[0].statistics
+    everything = np.arange(len(samples))
+    pieces, _ = fill_caches(workspace, encoders, statistics, everything, torch.device("cpu"))
+    return Batches(samples, encoders, pieces)[Draw(rows=list(rows))]
+
+
+def test_a_run_and_its_package_load_to_the_same_and_calibration_is_applied_where_it_was_fitted(recipe):
+    run = train(recipe(), *PRETRAINED)
+    plain, whole = clintune.load(run / "package"), clintune.load(run)
+    first = batch(run, plain)
+    before = plain(first)["outcome"]
+    assert before.shape == (12, 1)
+    assert np.array_equal(whole(first)["outcome"], before)
+    fitted = Calibration(exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,))
+    write_calibrations(run / "calibration.json", {"outcome": fitted})
+    assert np.array_equal(clintune.load(run)(first)["outcome"], fitted.apply(before))
+    assert np.array_equal(clintune.load(run / "package")(first)["outcome"], before)
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members_on_one_base(recipe):
+    run = train(recipe(), *PRETRAINED, "ensemble=2")
+    whole = clintune.load(run)
+    alone = [clintune.load(run / "package" / f"member-{number}") for number in range(2)]
+    first = batch(run, whole)
+    answers = [one(first)["outcome"] for one in alone]
+    assert not np.allclose(*answers, atol=1e-4)
+    np.testing.assert_allclose(whole(first)["outcome"], np.mean(answers, axis=0), atol=1e-6)
+    one, two = (dict(member.model.backbone.model.named_parameters()) for member in whole.members)
+    name = "base_model.model.encoder.layer.0.output.dense.weight"
+    assert one[name] is two[name]
+
+
+def test_several_packages_on_one_base_answer_as_if_alone_in_any_order(recipe):
+    runs = {name: train(recipe(), *PRETRAINED, f"seed={seed}") for seed, name in enumerate(("a", "b"))}
+    several = clintune.load_several(runs)
+    alone = {name: clintune.load(run) for name, run in runs.items()}
+    for name in ("a", "b", "a"):
+        first = batch(runs[name], alone[name])
+        np.testing.assert_allclose(several[name](first)["outcome"], alone[name](first)["outcome"], atol=1e-6)
+
+
+def test_what_is_no_package_is_refused_in_one_line(tmp_path):
+    with pytest.raises(PackageError, match="no package there; give a package, or a run that was trained to its end"):
+        clintune.load(tmp_path)
