@@ -15,7 +15,8 @@ FLOORS = [
     {"package", "testing"},
     {"training"},
     {"evaluation"},
-    {"prediction", "publishing"},
+    {"prediction"},
+    {"publishing"},
     {"benchmark"},
     {"verbs", "cli", "__init__"},
 ]

@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from clintune.core.errors import DataError
+from clintune.core.files import file_sha256
 from clintune.core.remote import Remote, has_secret, redact
 from webserver import WebServer
 
@@ -67,6 +68,18 @@ def test_a_change_of_equal_size_is_another_version_and_an_untouched_file_is_not(
     fsspec.filesystem("memory").pipe("/bucket/cohort/top.csv", b"x" * before["top.csv"].size)
     after = {name: remote(url).version(name) for name in NAMES}
     assert [name for name in NAMES if before[name] != after[name]] == ["top.csv"]
+
+
+@pytest.mark.parametrize("url", ["file", "memory"], indirect=True)
+def test_what_is_written_is_there_to_be_read_and_hashed(url, tmp_path):
+    (tmp_path / "new").write_bytes(b"new" * 1000)
+    far = remote(url)
+    for path in ("deep/er/new.bin", "top.csv"):
+        far.write(tmp_path / "new", path)
+        assert far.read(path) == b"new" * 1000
+        assert far.sha256(path) == file_sha256(tmp_path / "new")
+        assert path in far.tree("")
+    assert far.read("none.csv") is None
 
 
 def test_a_symbolic_link_counts_as_what_it_points_to(folder, tmp_path):
@@ -129,7 +142,7 @@ def test_each_failure_says_what_to_do(web):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}/cohort"
-        assert "check URL, `storage` and network" in refusal(closed)
+        assert "check URL, settings and network" in refusal(closed)
     for status in (401, 403):
         web.status |= {"/cohort/data": status}
         assert "access is denied; set credentials where http looks for them" in refusal(f"{web.url}/cohort")

@@ -2,6 +2,7 @@
 
     index/NAME-KEY/         a cohort's sample index       statistics/MODALITY-KEY.json   what `Modality.fit` returned
     pieces/KEY/             a modality's prepared items   media/COHORT-KEY.parquet       hashes of media files
+    packages/KEY/           a package from a hub
 
 Beside each of them `NAME.lock` is held by whoever writes it. Who reads a folder holds a shared lock on its `.used`.
 """
@@ -24,7 +25,7 @@ from rich.table import Table
 from clintune.core.console import console
 from clintune.core.locks import if_free
 
-KINDS = ("index", "pieces", "statistics", "media")
+KINDS = ("index", "pieces", "statistics", "media", "packages")
 _BULKY = ("index", "pieces")
 _held: dict[Path, int] = {}
 """The folders that this process uses, each with the descriptor of its shared lock."""
@@ -56,7 +57,7 @@ def entries(cache: Path) -> list[Entry]:
         Entry(kind, path, _owner(kind, path), _size(path), _used(path))
         for kind in KINDS
         for path in sorted((cache / kind).glob("*"))
-        if path.suffix not in (".lock", ".holder") and not path.name.startswith(".")
+        if path.suffix not in (".lock", ".holder", ".partial") and not path.name.startswith(".")
     ]
     return sorted(found, key=lambda entry: -entry.used)
 
@@ -145,6 +146,9 @@ def _is_used(path: Path) -> bool:
 
 def _owner(kind: str, path: Path) -> str:
     """Say what an entry belongs to."""
+    if kind == "packages":
+        lines = (path / "README.md").read_text(encoding="utf-8").splitlines() if path.is_dir() else []
+        return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name)
     about = path / ("index.json" if kind == "index" else "about.json")
     if not about.is_file():
         return path.stem.rpartition("-")[0]

@@ -1,4 +1,4 @@
-"""Folders behind a URL (object storage, web server, another file system), through fsspec: listed and fetched.
+"""Folders behind a URL (object storage, web server, another file system), through fsspec: listed, read, written.
 
 Secrets stay where each protocol looks for them (environment, files in the home folder); no message repeats an error's
 own words, which may hold a signed address or the name of a patient's file.
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -72,11 +72,12 @@ class Version:
 class Remote:
     """The folder at `url`; `key` is the config's name for it, `storage` what fsspec is told beside the environment.
 
-    Every method raises DataError, in one line that names key and URL, where the folder cannot be reached or read.
+    Every method raises `error`, in one line that names key and URL, where the folder cannot be reached or read.
     """
 
-    def __init__(self, key: str, url: str, storage: Mapping[str, Any]) -> None:
+    def __init__(self, key: str, url: str, storage: Mapping[str, Any], error: type[ClintuneError] = DataError) -> None:
         self.key = key
+        self.error = error
         self.url = url.rstrip("/")
         self.storage = dict(storage)
         self.is_web = urlsplit(url).scheme in ("http", "https")
@@ -136,6 +137,28 @@ class Remote:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(path)
 
+    def read(self, path: str) -> bytes | None:
+        """Return the content of a small file; None where there is none."""
+        with self._access():
+            try:
+                return bytes(self._fs.cat_file(self._address(path)))
+            except FileNotFoundError as error:
+                if not _is_gone(error):
+                    raise
+                return None
+
+    def sha256(self, path: str) -> str:
+        """Return the SHA-256 of a file as hexadecimal digits, reading all of it."""
+        with self._access(), self._fs.open(self._address(path), "rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+
+    def write(self, source: Path, path: str) -> None:
+        """Write a local file to `path`, over what is there."""
+        with self._access():
+            address = self._address(path)
+            self._fs.makedirs(address.rpartition("/")[0], exist_ok=True)
+            self._fs.put_file(str(source), address)
+
     def parallel(
         self, do: Callable[[_T], _R], things: Sequence[_T], progress: Callable[[], Any] = lambda: None
     ) -> list[_R]:
@@ -193,7 +216,7 @@ class Remote:
         except ClintuneError:
             raise
         except Exception as error:
-            raise DataError(f"{self.key}: {redact(self.url)}: {self._reason(error)}") from error
+            raise self.error(f"{self.key}: {redact(self.url)}: {self._reason(error)}") from error
 
     def _reason(self, error: Exception) -> str:
         """Return what is wrong and what to do."""
@@ -206,12 +229,12 @@ class Remote:
         if isinstance(error, ValueError) and "Protocol not known" in str(error):
             return f"'{scheme}' is no protocol that fsspec knows; correct the URL"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return "the disk of data.cache is full; free some of it, or name another folder"
+            return "the disk is full; free some of it, or name another folder"
         if isinstance(error, PermissionError) or status in _DENIED or re.search("Credential|Auth", kind):
             return f"access is denied; set credentials where {scheme} looks for them: its environment or files"
         if isinstance(error, FileNotFoundError) and _is_gone(error):
             return "a file changed or vanished while it was read; try again when nobody writes there"
-        return f"cannot be read ({kind}); check URL, `storage` and network, then try again: what was fetched is kept"
+        return f"cannot be read ({kind}); check URL, settings and network, then try again: what was done is kept"
 
 
 def _mark(entry: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 The sample holds pieces as `prepare` makes them of each modality's own fake items, so it is no patient's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +38,7 @@ def repeat_answer(folder: Path, package: Package) -> None:
     """Raise PackageError where the package does not answer to the stored sample as it did when it was written."""
     tensors = read_tensors(folder / SAMPLE)
     try:
-        answers = _answers(package, _read(tensors, package.model.encoders))
+        answers = _answers(package, read_sample(tensors, package.model.encoders))
     except (LookupError, RuntimeError) as error:
         raise PackageError(f"{folder / SAMPLE}: is no sample of this model; fetch the package again") from error
     for task, answer in answers.items():
@@ -66,7 +66,8 @@ def _made_up(modalities: Mapping[str, Modality]) -> Batch:
     return Batch(pieces=parts, targets={}, keys=["made up"])
 
 
-def _read(tensors: Mapping[str, Tensor], modalities: Mapping[str, Modality]) -> Batch:
+def read_sample(tensors: Mapping[str, Tensor], modalities: Iterable[str]) -> Batch:
+    """Return the stored sample as a batch of one."""
     parts = {}
     for name in modalities:
         prefix = f"{name}/tensors/"

@@ -1,0 +1,89 @@
+"""Hubs that are a plain folder, or a folder behind any URL that fsspec opens."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from clintune.core.errors import PackageError
+from clintune.core.files import atomic_path
+from clintune.core.remote import Remote, redact
+from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, holds, local_manifest, read_manifest
+
+
+class FolderHub:
+    """The package stands in the folder `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def send(self, folder: Path) -> str:
+        """Copy the package, which appears whole; PackageError where something else stands."""
+        manifest = local_manifest(folder)
+        if (self.path / MANIFEST).is_file() and local_manifest(self.path) == manifest:
+            return str(self.path)
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise _occupied(str(self.path))
+        with atomic_path(self.path) as partial:
+            for name in (*manifest, MANIFEST):
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, partial / name)
+        return str(self.path)
+
+    def fetch(self, cache: Path) -> Path:
+        """Return the folder as it is: a run's folder, too, may be loaded from."""
+        del cache
+        if not self.path.is_dir():
+            raise PackageError(f"{self.path}: no such folder; give a folder, org/name, models:/name or a URL")
+        return self.path
+
+
+class UrlHub:
+    """The package stands at `url`. Its manifest is written last: without one there is no package."""
+
+    def __init__(self, url: str) -> None:
+        self.remote = Remote("hub", url, {}, error=PackageError)
+        self.where = redact(url)
+
+    def send(self, folder: Path) -> str:
+        """Send what is not there yet; PackageError where something else stands."""
+        remote = self.remote
+        if remote.is_web:
+            raise PackageError(f"{self.where}: web servers take no packages; give a folder or a storage, as s3://...")
+        manifest = local_manifest(folder)
+        there, listing = remote.read(MANIFEST), remote.tree("")
+        is_other = there is not None and read_manifest(self.where, there) != manifest
+        if is_other or listing.keys() - {*manifest, MANIFEST}:
+            raise _occupied(self.where)
+
+        def send(name: str) -> None:
+            if name not in listing or remote.sha256(name) != manifest[name]:
+                remote.write(folder / name, name)
+
+        remote.parallel(send, list(manifest))
+        if there is None:
+            remote.write(folder / MANIFEST, MANIFEST)
+        return self.where
+
+    def fetch(self, cache: Path) -> Path:
+        """Fetch the package into `cache`; of an interrupted one what is there already is kept."""
+        content = self.remote.read(MANIFEST)
+        if content is None:
+            raise PackageError(f"{self.where}: no {MANIFEST}; no package was published there to the end")
+        return fetch_whole(cache, self.where, content, self._download)
+
+    def _download(self, folder: Path, manifest: Mapping[str, str]) -> None:
+        if not self.remote.is_web:  # few web servers list folders, and only what is asked for comes from there
+            check_listing(self.where, manifest, self.remote.tree(""))
+        scratch = folder / ".scratch"
+        scratch.mkdir(exist_ok=True)
+
+        def fetch(name: str) -> None:
+            if not holds(folder / name, manifest[name]) and (version := self.remote.version(name)):
+                self.remote.fetch(version, folder / name, scratch)
+
+        self.remote.parallel(fetch, list(manifest))
+        shutil.rmtree(scratch)
+
+
+def _occupied(where: str) -> PackageError:
+    return PackageError(f"{where}: something else stands there; publish to a path of its own, as .../name/v2")

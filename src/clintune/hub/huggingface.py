@@ -1,0 +1,176 @@
+"""The Hugging Face Hub: a package is the whole content of a model repository at a commit."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clintune.core.errors import ClintuneError, PackageError
+from clintune.core.files import file_sha256
+from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, local_manifest
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi, RepoFile
+
+_OF_GIT = ".gitattributes"
+_LOG_IN = "set HF_TOKEN or run `hf auth login`"
+
+
+class HuggingFaceHub:
+    """The model repository `repository` (organisation/name), private unless `public`.
+
+    `revision` is the branch to send to, or what to fetch; `tag` is set on the commit that was sent. The token comes
+    from where `huggingface_hub` looks for it: HF_TOKEN, or `hf auth login`.
+    """
+
+    def __init__(
+        self, repository: str, *, revision: str | None = None, tag: str | None = None, public: bool = False
+    ) -> None:
+        self.repository = repository
+        self.revision = revision
+        self.tag = tag
+        self.public = public
+        self.where = f"hf://{repository}" + (f"@{revision}" if revision else "")
+
+    def send(self, folder: Path) -> str:
+        """Send the package as one commit; what was uploaded before an interruption is not uploaded again."""
+        manifest = local_manifest(folder)
+        with self._access():
+            from huggingface_hub import HfApi, get_token
+
+            if get_token() is None:
+                raise PackageError(f"{self.where}: no token of the Hugging Face Hub; {_LOG_IN}")
+            api = HfApi(library_name="clintune")
+            self._make_repository(api)
+            refs = api.list_repo_refs(self.repository)
+            heads = {ref.name: ref.target_commit for ref in refs.branches}
+            tags = {ref.name: ref.target_commit for ref in refs.tags}
+            branch = self.revision or "main"
+            # A new branch starts at the first commit, which holds no package: nobody takes an older one for the new.
+            head = heads.get(branch) or api.list_repo_commits(self.repository)[-1].commit_id
+            files = _files(api, self.repository, head)
+            commit = head if _equal(folder, manifest, files) else None
+            if self.tag in tags and tags[self.tag] != commit:
+                raise PackageError(f"{self.where}: tag {self.tag} stands on another commit; choose a new tag")
+            if branch not in heads:
+                api.create_branch(self.repository, branch=branch, revision=head)
+            commit = commit or self._commit(api, folder, manifest, files, head)
+            if self.tag and self.tag not in tags:
+                api.create_tag(self.repository, tag=self.tag, revision=commit)
+        return f"hf://{self.repository}@{self.tag or commit}"
+
+    def fetch(self, cache: Path) -> Path:
+        """Fetch the package into `cache`; without a network the copy that is there, if the revision was seen before."""
+        with self._access():
+            from huggingface_hub import HfApi
+
+            api = HfApi(library_name="clintune")
+            commit = api.resolve_revision(self.repository, revision=self.revision).resolved
+            content = Path(api.hf_hub_download(self.repository, MANIFEST, revision=commit)).read_bytes()
+
+            def download(folder: Path, manifest: Mapping[str, str]) -> None:
+                check_listing(self.where, manifest, _files(api, self.repository, commit))
+                api.snapshot_download(self.repository, revision=commit, local_dir=folder, ignore_patterns=[_OF_GIT])
+                shutil.rmtree(folder / ".cache")  # what huggingface_hub notes down to go on after an interruption
+
+            return fetch_whole(cache, self.where, content, download)
+
+    def _make_repository(self, api: "HfApi") -> None:
+        """Make the repository where there is none; PackageError where one is not as private or public as asked."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            private = bool(api.model_info(self.repository).private)
+        except RepositoryNotFoundError:
+            api.create_repo(self.repository, private=not self.public)
+            return
+        if private == self.public:
+            found, asked = ("private", "public") if private else ("public", "private")
+            remedy = "change it on the Hub, or ask for what it is"
+            raise PackageError(f"{self.where}: the repository is {found}, not {asked} as asked; {remedy}")
+
+    def _commit(
+        self, api: "HfApi", folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]", head: str
+    ) -> str:
+        """Make the package the whole content of the branch, in one commit on top of `head`; return it."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        names = (*manifest, MANIFEST)
+        add = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
+        drop = [CommitOperationDelete(path_in_repo=name) for name in sorted(files.keys() - set(names))]
+        info = api.create_commit(
+            self.repository,
+            [*drop, *add],
+            commit_message="Publish with clintune",
+            revision=self.revision,
+            parent_commit=head,
+        )
+        return info.oid
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        """Turn the errors of the Hub's client into PackageError: one line that says what to do."""
+        try:
+            yield
+        except ClintuneError:
+            raise
+        except Exception as error:
+            if (reason := _reason(error)) is None:
+                raise
+            raise PackageError(f"{self.where}: {reason}") from error
+
+
+def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":
+    """Return the files of a commit by path, without git's own."""
+    from huggingface_hub import RepoFile
+
+    entries = api.list_repo_tree(repository, recursive=True, revision=commit)
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and entry.path != _OF_GIT}
+
+
+def _equal(folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]") -> bool:
+    """Return whether the files of a commit are those of the package, by the hashes that the Hub lists."""
+    from huggingface_hub.utils.sha import git_hash
+
+    digests = {**manifest, MANIFEST: file_sha256(folder / MANIFEST)}
+    return files.keys() == digests.keys() and all(
+        file.lfs.sha256 == digests[name] if file.lfs else file.blob_id == git_hash((folder / name).read_bytes())
+        for name, file in files.items()
+    )
+
+
+def _reason(error: BaseException) -> str | None:
+    """Return what is wrong and what to do; None for what is no error of the Hub or the way to it."""
+    from httpx2 import TransportError
+    from huggingface_hub import errors
+
+    wrapping = RuntimeError | errors.LocalEntryNotFoundError | errors.RevisionResolutionError
+    if isinstance(error, wrapping) and error.__cause__:
+        return _reason(error.__cause__)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set; unset it to use the Hugging Face Hub"
+    if isinstance(error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError | TransportError):
+        return "the Hub does not answer; check the network and HF_HUB_OFFLINE, then run the same command again"
+    if isinstance(error, errors.GatedRepoError):
+        return f"gated; accept its terms on the Hub, then {_LOG_IN}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"no such repository, or one that you may not see; check the name, {_LOG_IN}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such branch, tag or commit; give one that the repository has"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"no {MANIFEST}; clintune published no package there"
+    if isinstance(error, errors.HFValidationError):
+        return "no name that the Hub takes; give hf://organisation/name in letters, digits, '-', '_' and '.'"
+    if status in (401, 403):
+        return f"access is denied; {_LOG_IN}, with a token that may write if you publish"
+    if status in (409, 412):
+        return "somebody else changed the repository at the same time; look at it, then run the same command again"
+    if isinstance(error.__cause__, errors.BadRequestError):
+        return "the Hub refuses the metadata of README.md; correct them and publish again"
+    if isinstance(error, errors.HfHubHTTPError):
+        return f"the Hub refuses it (HTTP {status}); look at the repository there, then run the same command again"
+    if isinstance(error, RuntimeError | ValueError | errors.XetDownloadError) or getattr(error, "errno", 0) is None:
+        return f"the transfer failed ({type(error).__name__}); run the same command again: what was transferred is kept"
+    return None

@@ -1,0 +1,101 @@
+"""What a package is to a hub: the files that MANIFEST.json lists with their SHA-256, safetensors and text only."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from clintune.core.errors import PackageError
+from clintune.core.files import atomic_path, file_sha256
+from clintune.core.locks import only_one
+
+MANIFEST = "MANIFEST.json"
+KINDS = (".safetensors", ".json", ".yaml", ".md")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def check_paths(where: str, paths: Iterable[str]) -> None:
+    """Raise PackageError for a path that could leave its folder on any system; `where` names the package."""
+    for path in paths:
+        posix = PurePosixPath(path)
+        plain = posix.parts and path == posix.as_posix() and path.isprintable() and not set(path) & set("\\:")
+        if not plain or posix.is_absolute() or ".." in posix.parts:
+            raise PackageError(f"{where}: {path!r} is no path inside a package; do not use it")
+
+
+def read_manifest(where: str, content: bytes) -> dict[str, str]:
+    """Return the SHA-256 of each file that a manifest lists, by path.
+
+    Raises PackageError for what is no manifest, a path that leaves the package, or a kind of file that could run code.
+    """
+    try:
+        listed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{where}: {MANIFEST} is not JSON; publish the package again") from error
+    if not isinstance(listed, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in listed.values()):
+        raise PackageError(f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again")
+    check_paths(where, listed)
+    for path in listed:
+        if not path.endswith(KINDS):
+            raise PackageError(f"{where}: {path} is no safetensors or text file and could run code; do not use it")
+    return listed
+
+
+def check_listing(where: str, manifest: Mapping[str, str], listing: Iterable[str]) -> None:
+    """Raise PackageError for a file that stands beside a package's own."""
+    listed = set(listing) - {MANIFEST}
+    check_paths(where, sorted(listed))
+    if foreign := sorted(listed - manifest.keys()):
+        raise PackageError(f"{where}: {foreign[0]} is not listed in {MANIFEST}; remove it, or use another package")
+
+
+def local_manifest(folder: Path) -> dict[str, str]:
+    """Return the manifest of a local package, every file verified.
+
+    Raises PackageError where there is none, or a file is missing, changed or not listed.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(f"{folder}: no {MANIFEST}; this is not a package that clintune wrote")
+    manifest = read_manifest(str(folder), (folder / MANIFEST).read_bytes())
+    check_files(str(folder), folder, manifest)
+    return manifest
+
+
+def check_files(where: str, folder: Path, manifest: Mapping[str, str]) -> None:
+    """Raise PackageError unless a folder holds exactly the files of a manifest."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    check_listing(where, manifest, (path.relative_to(folder).as_posix() for path in found))
+    for path, digest in manifest.items():
+        if not holds(folder / path, digest):
+            raise PackageError(f"{where}: {path} is missing or changed (SHA-256 differs); publish the package again")
+
+
+def holds(path: Path, digest: str) -> bool:
+    """Return whether a plain file is there and has this SHA-256."""
+    return path.is_file() and not path.is_symlink() and file_sha256(path) == digest
+
+
+def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Path, Mapping[str, str]], object]) -> Path:
+    """Return the folder below `cache` that holds the package with the manifest `content`, complete and verified.
+
+    Where it is not there yet, `download(folder, manifest)` brings its files into a folder that still holds what an
+    interrupted download brought. Of several processes one downloads. Raises PackageError for files other than those.
+    """
+    manifest = read_manifest(where, content)
+    folder = cache / "packages" / sha256(content).hexdigest()[:32]
+    partial = folder.with_suffix(".partial")
+    with only_one(folder, f"the copy of {where}"):
+        if not folder.exists():
+            partial.mkdir(exist_ok=True)
+            download(partial, manifest)
+            (partial / MANIFEST).write_bytes(content)
+            try:
+                check_files(where, partial, manifest)
+            except PackageError:
+                shutil.rmtree(partial)  # what is wrong must not be taken up by the next download
+                raise
+            with atomic_path(folder) as whole:
+                partial.rename(whole)
+    return folder

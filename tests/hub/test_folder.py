@@ -1,0 +1,159 @@
+"""A plain folder and URLs as hubs: a package appears whole, is never overwritten, and what is wrong is not fetched."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+from made_up import FILES, content, digest, write_package
+
+from clintune.core.errors import PackageError
+from clintune.hub.base import open_hub
+from conftest import run_python
+from webserver import WebServer
+
+PARTS = "member-1/parts.safetensors"
+
+
+@pytest.fixture
+def package(tmp_path):
+    return write_package(tmp_path / "package")
+
+
+@pytest.fixture
+def place(request, tmp_path):
+    """Return an address of each kind at which nothing stands yet."""
+    kind = request.param
+    yield {"folder": str(tmp_path / "share/m/v1"), "file": f"file://{tmp_path}/share/m/v1", "memory": "memory://box/m"}[
+        kind
+    ]
+    if kind == "memory":
+        fsspec.filesystem("memory").rm("/", recursive=True)
+
+
+everywhere = pytest.mark.parametrize("place", ["folder", "file", "memory"], indirect=True)
+urls = pytest.mark.parametrize("place", ["file", "memory"], indirect=True)
+
+
+def there(address):
+    """Return the filesystem and the path of an address."""
+    return fsspec.core.url_to_fs(address)
+
+
+@everywhere
+def test_a_package_comes_back_as_it_was_from_the_address_that_was_returned(place, package, tmp_path):
+    address = open_hub(place).send(package)
+    assert address == place
+    fetched = open_hub(address).fetch(tmp_path / "cache")
+    assert content(fetched) == content(package)
+    assert open_hub(address).fetch(tmp_path / "cache") == fetched
+
+
+@everywhere
+def test_the_same_package_may_be_sent_again_and_another_may_not(place, package, tmp_path):
+    open_hub(place).send(package)
+    assert open_hub(place).send(package) == place
+    with pytest.raises(PackageError, match="something else stands there; publish to a path of its own"):
+        open_hub(place).send(write_package(tmp_path / "new", README_md=b"# Another card\n"))
+    assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
+
+
+@everywhere
+def test_what_is_no_package_is_neither_overwritten_nor_added_to(place, package):
+    files, path = there(place)
+    files.makedirs(path)
+    files.pipe(f"{path}/notes.txt", b"kept")
+    with pytest.raises(PackageError, match="something else stands there"):
+        open_hub(place).send(package)
+    assert [Path(name).name for name in files.find(path)] == ["notes.txt"]
+
+
+@everywhere
+def test_a_package_that_is_not_whole_is_not_sent(place, package):
+    (package / PARTS).write_bytes(b"")
+    with pytest.raises(PackageError, match="missing or changed"):
+        open_hub(place).send(package)
+    files, path = there(place)
+    assert not files.exists(path)
+
+
+@urls
+def test_a_send_that_was_stopped_is_no_package_and_going_on_sends_what_is_missing(place, package, tmp_path):
+    files, path = there(place)
+    files.makedirs(f"{path}/member-0")
+    files.makedirs(f"{path}/member-1")
+    files.pipe(f"{path}/member-0/parts.safetensors", FILES["member-0/parts.safetensors"])
+    files.pipe(f"{path}/{PARTS}", FILES[PARTS][:1000])
+    with pytest.raises(PackageError, match=r"no MANIFEST\.json; no package was published there to the end"):
+        open_hub(place).fetch(tmp_path / "cache")
+    untouched = files.modified(f"{path}/member-0/parts.safetensors")
+    open_hub(place).send(package)
+    assert files.modified(f"{path}/member-0/parts.safetensors") == untouched
+    assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
+
+
+def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    send = "import sys; from pathlib import Path; from clintune.hub.base import open_hub as hub; "
+    send += "hub(sys.argv[1]).send(Path(sys.argv[2]))"
+    for place in (str(tmp_path / "share" / "m"), f"file://{tmp_path}/far/m"):
+        done = run_python("-c", f"{limited}; {send}", place, str(package))
+        assert done.returncode != 0
+    assert list((tmp_path / "share").iterdir()) == []
+    assert done.stderr.splitlines()[-1].startswith(f"clintune.core.errors.PackageError: hub: {place}: cannot be read")
+    far = tmp_path / "far" / "m"
+    assert (far / "member-0" / "parts.safetensors").exists()
+    assert not (far / "MANIFEST.json").exists()
+    open_hub(place).send(package)
+    assert content(far) == content(package)
+
+
+@urls
+def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(place, package, tmp_path):
+    open_hub(place).send(package)
+    whole = open_hub(place).fetch(tmp_path / "cache")
+    partial = whole.rename(whole.with_suffix(".partial"))
+    (partial / PARTS).write_bytes(FILES[PARTS][:1000])
+    (partial / ".scratch").mkdir()
+    (partial / ".scratch" / "half").write_bytes(b"half")
+    untouched = (partial / "README.md").stat().st_ino
+    assert open_hub(place).fetch(tmp_path / "cache") == whole
+    assert content(whole) == content(package)
+    assert (whole / "README.md").stat().st_ino == untouched
+
+
+@urls
+def test_a_changed_byte_a_foreign_file_and_a_hostile_manifest_are_refused_and_leave_nothing(place, package, tmp_path):
+    files, path = there(open_hub(place).send(package))
+
+    def refused(message):
+        with pytest.raises(PackageError, match=message):
+            open_hub(place).fetch(tmp_path / "cache")
+        assert not [path for path in tmp_path.glob("cache/packages/*") if path.suffix == ""]
+
+    files.pipe(f"{path}/{PARTS}", b"X" + FILES[PARTS][1:])
+    refused("member-1/parts.safetensors is missing or changed")
+    files.pipe(f"{path}/{PARTS}", FILES[PARTS])
+    files.pipe(f"{path}/model.bin", b"pickle")
+    refused(r"model\.bin is not listed in MANIFEST\.json")
+    files.rm(f"{path}/model.bin")
+    files.pipe(f"{path}/MANIFEST.json", b'{"../evil.json": "%s"}' % digest(b"{}").encode())
+    files.pipe(f"{path}/../evil.json", b"{}")
+    refused("is no path inside a package")
+    assert not list(tmp_path.glob("cache/**/evil.json"))
+
+
+def test_a_folder_is_loaded_where_it_stands_and_must_be_there(package, tmp_path):
+    assert open_hub(str(package)).fetch(tmp_path / "cache") == package
+    with pytest.raises(PackageError, match="none: no such folder; give a folder, org/name, models:/name or a URL"):
+        open_hub(str(tmp_path / "none")).fetch(tmp_path / "cache")
+
+
+def test_a_package_behind_a_web_server_is_fetched_and_none_is_sent_there(package, tmp_path):
+    with WebServer(tmp_path).running() as web:
+        url = f"{web.url}/package"
+        assert content(open_hub(url).fetch(tmp_path / "cache")) == content(package)
+        with pytest.raises(PackageError, match="web servers take no packages"):
+            open_hub(url).send(package)
+        web.status["/package/MANIFEST.json"] = 403
+        with pytest.raises(PackageError, match=r"hub: http://.*: access is denied; set credentials"):
+            open_hub(url).fetch(tmp_path / "other")
