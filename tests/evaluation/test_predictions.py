@@ -12,7 +12,7 @@ from meds_evaluation.schema import PredictionSchema
 from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
-from clintune.evaluation.predictions import read_predictions, write_predictions
+from clintune.evaluation.predictions import read_predictions, write_predictions, write_shard
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -109,3 +109,22 @@ def test_a_file_of_another_origin_is_refused(tmp_path):
         read_predictions(tmp_path, "x", TASKS["binary"])
     with pytest.raises(DataError, match=r"y\.parquet: not predictions of clintune"):
         read_predictions(tmp_path, "y", TASKS["binary"])
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is(tmp_path, kind):
+    predictions, task = replace(make(kind), fold=np.zeros(60, np.int64)), TASKS[kind]
+    questions = predictions.targets.shape[1]
+    withheld = np.random.default_rng(1).random((60, questions)) < 0.3
+    labelled = np.arange(questions) == 0  # of the second phenotype a label of another shard is unknown
+    write_shard(tmp_path / "x", "000001", predictions, task, withheld=withheld, labelled=labelled)
+    write_predictions(tmp_path / "whole", "x", predictions, task)
+    names = task.output_names if kind == "multilabel" else [""]
+    for i, name in enumerate(names):
+        table = pl.read_parquet(tmp_path / "x" / name / "000001.parquet")
+        whole = pl.read_parquet(tmp_path / "whole" / (f"x/{name}.parquet" if name else "x.parquet"))
+        value = "categorical_value" if kind == "multiclass" else "boolean_value"
+        decision = pl.when(~pl.Series(withheld[:, i])).then(f"predicted_{value}").alias(f"predicted_{value}")
+        assert table.equals(whole.with_columns(decision).drop([] if labelled[i] else value))
+        if kind != "multiclass":
+            PredictionSchema.validate(table.to_arrow())

@@ -9,6 +9,7 @@ from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
 from numpy.typing import NDArray
 
+from clintune.config.parts import modules_of
 from clintune.contracts import Predictions
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
@@ -62,8 +63,7 @@ def _predict_unit(
 ) -> dict[str, dict[str, Probabilities]]:
     """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
     config, samples = workspace.config, workspace.samples
-    parts = [*config.modalities.values(), *config.tasks.values()]
-    trusted = sorted({str(part["_target_"]).partition(".")[0] for part in parts})
+    trusted = modules_of(config)
     members: list[dict[str, dict[str, Probabilities]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):
         package = load_package(folder, accelerator.device, trusted)

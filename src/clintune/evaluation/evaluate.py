@@ -14,15 +14,24 @@ from rich.table import Table
 from clintune.config.compose import load_config
 from clintune.core.console import console
 from clintune.core.errors import DataError
-from clintune.core.files import write_json
+from clintune.core.files import file_sha256, write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
+from clintune.evaluation.calibration import (
+    CALIBRATION,
+    Calibration,
+    fit_calibration,
+    score_calibration,
+    write_calibrations,
+)
 from clintune.evaluation.collect import MEMBER, ByTask, predict_run
 from clintune.evaluation.compare import compare_runs, scored_by
 from clintune.evaluation.intervals import Scored, fold_values, intervals, plain_values, to_json
 from clintune.evaluation.predictions import write_predictions
 from clintune.evaluation.report import ReportContent, write_report
 from clintune.evaluation.subgroups import by_group, by_output
-from clintune.package import trained_members
+from clintune.evaluation.subjects import take
+from clintune.hub.manifest import MANIFEST
+from clintune.package.members import member_folders, trained_members
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
 from clintune.training.strategy import make_accelerator
@@ -58,6 +67,13 @@ def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against
         split: to_json(intervals(parts, replicates=replicates)) for split, parts in scored.items()
     }
     metrics |= _details(workspace, predicted[HELD_OUT], scored, chosen, replicates)
+    if TUNING in scored:
+        metrics["calibration"] = _calibrate(run, workspace, scored)
+    metrics["packages"] = {
+        member.relative_to(run).as_posix(): file_sha256(member / MANIFEST)
+        for unit in units(config, run, workspace.samples)
+        for member in member_folders(unit.folder / "package", config.ensemble)
+    }
     if against is not None:
         metrics["against"] = compare_runs(run, against, tasks, replicates)
     write_json(run / "metrics.json", metrics)
@@ -92,6 +108,22 @@ def _details(
             column: {group: to_json(table) for group, table in by_name.items()} for column, by_name in by_column.items()
         }
     return details
+
+
+def _calibrate(
+    run: Path, workspace: Workspace, scored: Mapping[str, Mapping[str, Scored]]
+) -> dict[str, dict[str, Any]]:
+    """Fit each unit's calibration on its tuning samples and write it there; return how it does on the held-out ones."""
+    fitted: list[dict[str, Calibration]] = []
+    for number, unit in enumerate(units(workspace.config, run, workspace.samples)):
+        parts = {name: part.predictions for name, part in scored[TUNING].items()}
+        parts = {name: take(part, part.fold == number) for name, part in parts.items()}
+        fitted.append({name: fit_calibration(part, workspace.tasks[name]) for name, part in parts.items()})
+        write_calibrations(unit.folder / CALIBRATION, fitted[-1])
+    return {
+        name: score_calibration(part.predictions, [by_task[name] for by_task in fitted], workspace.tasks[name])
+        for name, part in scored[HELD_OUT].items()
+    }
 
 
 def _report(

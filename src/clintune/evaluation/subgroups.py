@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
-from clintune.evaluation.subjects import take
+from clintune.evaluation.subjects import one_output, take
 
 UNKNOWN = "unknown"
 """The group of subjects that the table of groups does not list."""
@@ -53,18 +53,10 @@ def by_output(
     """Score each phenotype, or each class against the others, by itself: name, metric."""
     targets = predictions.targets
     if targets.shape[1] < len(names):
-        targets = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names))).astype(np.float32)
-    return {
-        name: intervals(
-            {name: Scored(_one_column(predictions, targets, i), _score_binary)}, replicates=replicates, seed=seed
-        )[name]
-        for i, name in enumerate(names)
-    }
-
-
-def _one_column(predictions: Predictions, targets: NDArray[np.float32], i: int) -> Predictions:
-    columns = slice(i, i + 1)
-    return replace(predictions, targets=targets[:, columns], probabilities=predictions.probabilities[:, columns])
+        each = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names))).astype(np.float32)
+        predictions = replace(predictions, targets=each)
+    scored = {name: Scored(one_output(predictions, i), _score_binary) for i, name in enumerate(names)}
+    return {name: intervals({name: part}, replicates=replicates, seed=seed)[name] for name, part in scored.items()}
 
 
 def _score_binary(

@@ -1,5 +1,6 @@
-"""The subjects behind predictions: choosing rows, averaging over a subject's samples, counting who is labelled."""
+"""The subjects behind predictions: choosing rows and outputs, averaging over a subject's samples, counting labels."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,12 @@ def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
         targets=predictions.targets[rows],
         probabilities=predictions.probabilities[rows],
     )
+
+
+def one_output(predictions: Predictions, i: int) -> Predictions:
+    """Return the predictions of output `i` as those of a yes-or-no task."""
+    part = slice(i, i + 1)
+    return replace(predictions, targets=predictions.targets[:, part], probabilities=predictions.probabilities[:, part])
 
 
 def per_subject(predictions: Predictions) -> Predictions:

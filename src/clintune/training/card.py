@@ -1,22 +1,13 @@
-"""The model card that stands in a package: what the run itself knows, and what only a person can say."""
+"""The README that training puts into a package: what it is, and that nobody has answered for it yet."""
 
 from omegaconf import DictConfig
 
 
 def card(config: DictConfig) -> str:
-    """Return a model card in Markdown with the metadata block of the Hugging Face Hub."""
-    tasks = ", ".join(config.tasks)
-    return f"""---
-library_name: clintune
-tags: [clinical, multimodal, {config.adapter.mode}]
-base_model: {config.backbone.source}
----
-# {config.name}
+    """Return it in Markdown; `clintune publish` writes the model card."""
+    return f"""# {config.name}
 
-Predicts {tasks} from {", ".join(config.modalities)} with {config.backbone.source} ({config.adapter.mode}).
+Predicts {", ".join(config.tasks)} from {", ".join(config.modalities)}.
 
-- Trained on: {", ".join(config.cohorts)}
-- Intended use, out of scope, limits: to be filled in by the authors before use.
-
-For research. Not a medical device.
+Unpublished: not checked for patient data, and without a model card. `clintune publish` does both.
 """

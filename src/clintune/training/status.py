@@ -17,7 +17,8 @@ import psutil
 
 from clintune.core.errors import ClintuneError, StoppedError
 from clintune.core.files import write_json
-from clintune.training.processes import lost_another
+from clintune.training.processes import lost_another, num_processes
+from clintune.training.stop import listen_no_more
 
 FILE = "status.json"
 _WRITE_SECONDS = 5
@@ -29,7 +30,8 @@ _SILENT_SECONDS = 900
 class Status:
     """`state` is queued, running, done, failed or preempted; times are seconds since 1970; `logs` is a glob.
 
-    `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score.
+    `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score. `seconds` is how
+    long it ran, summed over its starts, in `processes` that ran as long each.
     """
 
     state: str
@@ -44,6 +46,8 @@ class Status:
     num_steps: int = 0
     best: float | None = None
     error: str | None = None
+    seconds: float = 0.0
+    processes: int = 1
 
     def write(self, run: Path) -> None:
         """Write it to the run folder, atomically."""
@@ -72,6 +76,7 @@ class Report:
         self.run = run
         self.shown = shown
         self.began = psutil.Process().create_time()
+        self.start = time.monotonic()
         fresh = Status(state="running", job=os.environ.get("SLURM_JOB_ID"), logs=str(run.resolve() / "logs" / "*.log"))
         known = read_status(run) or fresh
         self.status = replace(
@@ -82,7 +87,9 @@ class Report:
             job=fresh.job,
             logs=known.logs or fresh.logs,
             error=None,
+            processes=num_processes(),
         )
+        self.seconds_before = known.seconds
 
     def update(self, **changes: Any) -> None:
         """Take in changes; they are written at most every few seconds, a change of state or part at once."""
@@ -92,7 +99,7 @@ class Report:
         urgent = changed or not (self.run / FILE).exists()
         due = urgent or now - self.status.updated >= _WRITE_SECONDS
         if self.shown and due and not self._another_failed():
-            status = replace(status, updated=now)
+            status = replace(status, updated=now, seconds=self.seconds_before + time.monotonic() - self.start)
             status.write(self.run)
         self.status = status
 
@@ -120,10 +127,12 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
     try:
         yield report
     except StoppedError as error:
+        listen_no_more()  # one more signal would end the process before it says how it ended
         error.again = shlex.join(["clintune", "train", "--resume", str(run)])
         report.update(state="preempted")
         raise
     except BaseException as error:
+        listen_no_more()
         if lost_another(error):
             report.update(state="preempted", error="another process of the job ended")
         else:  # only our own errors are known to hold no patient data

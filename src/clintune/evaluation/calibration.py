@@ -1,0 +1,242 @@
+"""Probabilities that mean what they say, and when to say nothing; both fitted on the tuning predictions.
+
+A yes-or-no output gets Platt's scaling of its logit, with his smoothed targets (Platt, 1999); classes that exclude each
+other share one temperature (Guo et al., ICML 2017). A sample is answered where its class-conditional conformal
+prediction set at error level `ALPHA` holds exactly one class (Vovk, 2012; Angelopoulos and Bates, 2021). Platt's
+scaling keeps the order of samples, so the sets are as valid as if it had been fitted elsewhere.
+
+Axes beside those of `contracts`: G questions of a task, each with C answers. A yes-or-no output is a question of its
+own with two answers; classes are one question with C = O.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.contracts import Predictions
+from clintune.core.errors import PackageError
+from clintune.core.files import write_json
+from clintune.tasks.base import Task
+
+CALIBRATION = "calibration.json"
+ALPHA = 0.1
+LEAST_LABELS = 20
+"""Tuning samples of each answer below which a question is left as it is."""
+_NEWTON_STEPS = 100
+
+Floats = NDArray[np.float64]
+Float32s = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How the probabilities of one task are corrected, and when they are withheld.
+
+    `slope` and `intercept` [G] act on logits; `floors` [G, C] are the least probabilities with which an answer is in
+    the prediction set. `reasons` [G] say why a question is left as it is, null where it was fitted.
+    """
+
+    exclusive: bool
+    """Whether the outputs are classes that exclude each other."""
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+    floors: tuple[tuple[float, ...], ...]
+    reasons: tuple[str | None, ...]
+
+    @classmethod
+    def identity(cls, num_outputs: int, *, exclusive: bool = False, reason: str = "never fitted") -> "Calibration":
+        """Return what leaves probabilities as they are and never abstains."""
+        questions, answers = (1, num_outputs) if exclusive else (num_outputs, 2)
+        return cls(
+            exclusive=exclusive,
+            slope=(1.0,) * questions,
+            intercept=(0.0,) * questions,
+            floors=((0.0,) * answers,) * questions,
+            reasons=(reason,) * questions,
+        )
+
+    def apply(self, probabilities: Float32s) -> Float32s:
+        """Return the calibrated probabilities [N, O]."""
+        answers = _answers(probabilities, self.exclusive)
+        logits = np.array(self.slope)[:, None] * _log(answers)
+        logits[..., -1] += np.array(self.intercept)
+        calibrated = np.where(self._fitted[:, None], _softmax(logits), answers)
+        return (calibrated[:, 0] if self.exclusive else calibrated[..., 1]).astype(np.float32)
+
+    def abstains(self, calibrated: Float32s) -> NDArray[np.bool_]:
+        """Return where the model should not answer [N, G]: its prediction set is empty or ambiguous."""
+        included = _answers(calibrated, self.exclusive) >= np.array(self.floors, np.float32)
+        withheld: NDArray[np.bool_] = (included.sum(axis=-1) != 1) & self._fitted
+        return withheld
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
+        """Restore what `to_json` returned; ValueError for anything else."""
+        try:
+            exclusive = values["exclusive"]
+            slope, intercept = (tuple(map(float, values[name])) for name in ("slope", "intercept"))
+            floors = tuple(tuple(map(float, row)) for row in values["floors"])
+            reasons = tuple(None if reason is None else str(reason) for reason in values["reasons"])
+        except (LookupError, TypeError) as error:
+            raise ValueError("no calibration") from error
+        if len({len(slope), len(intercept), len(floors), len(reasons)}) != 1 or not isinstance(exclusive, bool):
+            raise ValueError("no calibration")
+        return cls(exclusive=exclusive, slope=slope, intercept=intercept, floors=floors, reasons=reasons)
+
+    @property
+    def _fitted(self) -> NDArray[np.bool_]:
+        return np.array([reason is None for reason in self.reasons])
+
+
+def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
+    """Fit the calibration of a task on its tuning predictions, each question on the samples whose answer is known."""
+    exclusive = predictions.targets.shape[1] < predictions.probabilities.shape[1]
+    names = task.output_names if exclusive else ["no", "yes"]
+    identity = Calibration.identity(task.num_outputs, exclusive=exclusive)
+    slope, intercept, reasons = list(identity.slope), list(identity.intercept), list(identity.reasons)
+    answers = _answers(predictions.probabilities, exclusive)
+    for i, column in enumerate(predictions.targets.T):
+        known = ~np.isnan(column)
+        truth = column[known].astype(np.int64)
+        reasons[i] = _too_few(truth, names)
+        if reasons[i] is None:
+            slope[i], intercept[i] = _fit(_log(answers[known, i]), truth, with_intercept=not exclusive)
+    scaled = replace(identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons))
+    calibrated = _answers(scaled.apply(predictions.probabilities), exclusive)
+    floors = [
+        none if reason else _floors(calibrated[:, i], predictions.targets[:, i])
+        for i, (reason, none) in enumerate(zip(reasons, identity.floors, strict=True))
+    ]
+    return replace(scaled, floors=tuple(floors))
+
+
+def write_calibrations(path: Path, by_task: Mapping[str, Calibration]) -> None:
+    """Write the calibration of each task as JSON, atomically."""
+    write_json(path, {task: calibration.to_json() for task, calibration in by_task.items()})
+
+
+def read_calibrations(path: Path) -> dict[str, Calibration]:
+    """Read what `write_calibrations` wrote; PackageError for anything else."""
+    try:
+        by_task = json.loads(path.read_text(encoding="utf-8"))
+        return {task: Calibration.from_json(values) for task, values in by_task.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise PackageError(f"{path}: no calibrations; evaluate the run, or fetch the package, again") from error
+
+
+def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task: Task) -> dict[str, Any]:
+    """Return Brier score and calibration error before and after, the share abstained and the errors among the rest.
+
+    `fitted` holds the calibration of each fold. What is undefined is None.
+    """
+    after = held_out.probabilities.copy()
+    withheld = np.zeros(held_out.targets.shape, np.bool_)
+    for fold, calibration in enumerate(fitted):
+        rows = held_out.fold == fold
+        after[rows] = calibration.apply(held_out.probabilities[rows])
+        withheld[rows] = calibration.abstains(after[rows])
+    known = ~np.isnan(held_out.targets)
+    wrong = _answers(after, fitted[0].exclusive).argmax(axis=-1) != held_out.targets
+    return {
+        "before": _calibration_metrics(held_out.targets, held_out.probabilities, task),
+        "after": _calibration_metrics(held_out.targets, after, task),
+        "abstained": _share(withheld[known]),
+        "error": _share(wrong[known & ~withheld]),
+    }
+
+
+def _calibration_metrics(targets: Float32s, probabilities: Float32s, task: Task) -> dict[str, float | None]:
+    scores = task.metrics(targets, probabilities)
+    return {name: None if np.isnan(scores[name]) else scores[name] for name in ("brier", "ece") if name in scores}
+
+
+def _share(values: NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _answers(probabilities: Float32s, exclusive: bool) -> Float32s:
+    """Return the probability of each answer to each question [N, G, C]."""
+    return probabilities[:, None] if exclusive else np.stack([1 - probabilities, probabilities], axis=-1)
+
+
+def _log(probabilities: Float32s) -> Floats:
+    margin = np.finfo(np.float32).eps
+    return np.log(np.clip(probabilities.astype(np.float64), margin, 1 - margin))
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    normal: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return normal
+
+
+def _too_few(truth: NDArray[np.int64], names: list[str]) -> str | None:
+    """Return why the answers are too few to fit on, None where they suffice."""
+    counts = np.bincount(truth, minlength=len(names)).tolist()
+    least = counts.index(min(counts))
+    if counts[least] >= LEAST_LABELS:
+        return None
+    return f"fewer than {LEAST_LABELS} tuning samples are labelled {names[least]}"
+
+
+def _fit(logs: Floats, truth: NDArray[np.int64], *, with_intercept: bool) -> tuple[float, float]:
+    """Return slope and intercept of the least log loss for log-probabilities [N, C]; the slope is never negative.
+
+    The targets are Platt's: an answer seen n times is true with (n + 1) / (n + C), so that the loss has a minimum where
+    the answers are perfectly separated, too.
+    """
+    answers = logs.shape[1]
+    counts = np.bincount(truth, minlength=answers)[truth][:, None]
+    soft = np.where(np.arange(answers) == truth[:, None], counts + 1, 1) / (counts + answers)
+    last = np.broadcast_to(np.arange(answers) == answers - 1, logs.shape).astype(np.float64)
+    features = np.stack([logs, last], axis=-1) if with_intercept else logs[..., None]
+    solution = _newton(features, soft, np.eye(features.shape[-1])[0])
+    if solution[0] < 0:  # the tuning samples are ranked the wrong way round: the best that is left is their base rate
+        solution = np.r_[0.0, _newton(features[..., 1:], soft, np.zeros(features.shape[-1] - 1))]
+    return float(solution[0]), float(solution[1]) if with_intercept else 0.0
+
+
+def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
+    """Minimise the mean cross-entropy of softmax(features [N, C, K] @ solution [K]) with targets `soft` [N, C]."""
+
+    def loss(solution: Floats) -> float:
+        logits = features @ solution
+        top = logits.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - (soft * logits).sum(axis=1)).mean())
+
+    solution = start
+    for _ in range(_NEWTON_STEPS):
+        chance = _softmax(features @ solution)
+        mean = np.einsum("nc,nck->nk", chance, features)
+        gradient = np.einsum("nc,nck->k", chance - soft, features) / len(features)
+        curvature = np.einsum("nc,nck,ncl->kl", chance, features, features) / len(features)
+        curvature += 1e-9 * np.eye(len(solution)) - mean.T @ mean / len(features)
+        step = np.linalg.solve(curvature, gradient)
+        while np.abs(step).max(initial=0.0) > 1e-9 and loss(solution - step) > loss(solution):
+            step = step / 2
+        solution = solution - step
+        if np.abs(step).max(initial=0.0) <= 1e-9:
+            break
+    return solution
+
+
+def _floors(calibrated: Float32s, column: Float32s) -> tuple[float, ...]:
+    """Return the least probability [C] of each answer in the prediction set, of calibrated [N, C] and targets [N].
+
+    It is the floor(ALPHA (n + 1))-th lowest among the n samples whose answer it is; 0 where there is none so low.
+    """
+    floors = []
+    for answer, values in enumerate(calibrated.T):
+        own = np.sort(values[column == answer])
+        rank = int(ALPHA * (len(own) + 1))
+        floors.append(float(own[rank - 1]) if rank else 0.0)
+    return tuple(floors)

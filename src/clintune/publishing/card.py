@@ -1,0 +1,176 @@
+"""The model card of a release: Markdown with the Hugging Face Hub's metadata (Mitchell et al., FAT* 2019)."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown, shown_part, shown_together
+from clintune.evaluation.intervals import MEAN, Interval
+from clintune.evaluation.report import METRICS
+from clintune.publishing.answers import Answers
+from clintune.publishing.facts import Facts
+from clintune.publishing.names import output_name
+from clintune.publishing.operating_points import OperatingPoint
+from clintune.training.partition import SPLITS
+
+_PIPELINES = {
+    frozenset({"notes"}): "text-classification",
+    frozenset({"imaging"}): "image-classification",
+    frozenset({"static"}): "tabular-classification",
+}
+"""The Hub's tasks that fit; it has none for several modalities at once."""
+_METRIC_IDS = {"auroc": "roc_auc", "auprc": "average_precision", "accuracy": "accuracy", "brier": "brier_score"}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int = 0) -> str:
+    """Return the card; its metadata are read back by huggingface_hub."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown
+    )
+    environment.filters |= {"interval": _interval, "num": _number, "cell": _cell, "share": _share}
+    environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "splits": SPLITS}
+    text = environment.get_template("card.md.j2").render(
+        metadata=_metadata(facts, answers).to_yaml(),
+        draft=draft,
+        num_canaries=num_canaries,
+        facts=facts,
+        answers=answers,
+        scores=_scores(facts),
+        groups=_groups(facts),
+        carbon=_carbon(facts, answers),
+        created=_day(facts.provenance["created"]),
+        left_alone=_left_alone(facts),
+        point_scores=_point_scores,
+    )
+    return str(ModelCard(text))
+
+
+def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
+    bases = [source for part in facts.weights.values() if _HUB_ID.fullmatch(source := str(part["source"]))]
+    language = answers.given.get("language")
+    return ModelCardData(
+        model_name=facts.name,
+        library_name="clintune",
+        license=answers.given.get("license"),
+        language=None if language == "none" else language,
+        base_model=list(dict.fromkeys(bases)) or None,
+        pipeline_tag=_PIPELINES.get(frozenset(facts.modalities)),
+        tags=["clinical", "medical", *facts.modalities, *([facts.adapter] if facts.adapter == "lora" else [])],
+        eval_results=_results(facts) or None,
+    )
+
+
+def _results(facts: Facts) -> list[EvalResult]:
+    data = ", ".join(facts.cohorts)
+    return [
+        EvalResult(
+            task_type=_PIPELINES.get(frozenset(facts.modalities), "other"),
+            task_name=task,
+            dataset_type=data,
+            dataset_name=data,
+            dataset_config=task,
+            dataset_split="held_out",
+            metric_type=_METRIC_IDS.get(metric, metric),
+            metric_name=METRICS.get(metric, metric),
+            metric_value=round(score.value, 4),
+        )
+        for task, scores in facts.scores.items()
+        if task != MEAN
+        for metric, score in scores.items()
+        if score.value == score.value
+    ]
+
+
+def _scores(facts: Facts) -> list[dict[str, Any]]:
+    """Return a row a task and metric, with the counts that may be shown."""
+    return [
+        {
+            "task": task,
+            "metric": METRICS.get(metric, metric),
+            "score": score,
+            "subjects": shown(score.n_subjects),
+            "positive": _positive(facts, task, score),
+        }
+        for task, scores in facts.scores.items()
+        for metric, score in scores.items()
+    ]
+
+
+def _positive(facts: Facts, task: str, score: Interval) -> str:
+    """Return how many samples of a yes-or-no task are positive."""
+    return shown_part(score.n_positive, score.n_samples) if len(facts.tasks.get(task, [])) == 1 else "–"
+
+
+def _left_alone(facts: Facts) -> list[tuple[str, str]]:
+    """Return the outputs that were not calibrated, with the reason."""
+    return [
+        (task if fitted.exclusive else output_name(task, facts.tasks[task], i), reason)
+        for task, fitted in facts.calibrations.items()
+        for i, reason in enumerate(fitted.reasons)
+        if reason is not None
+    ]
+
+
+def _groups(facts: Facts) -> list[dict[str, Any]]:
+    """Return a row a grouping, group and task; small groups without a score."""
+    rows = []
+    for by, groups in facts.groups.items():
+        for task in facts.tasks:
+            having = {group: scores[task]["auroc"] for group, scores in groups.items() if task in scores}
+            sizes = shown_together([score.n_subjects for score in having.values()])
+            rows += [
+                {
+                    "by": by,
+                    "group": group,
+                    "task": task,
+                    "size": size,
+                    "score": score if score.n_subjects >= SMALLEST_SHOWN else None,
+                }
+                for (group, score), size in zip(having.items(), sizes, strict=True)
+            ]
+    return rows
+
+
+def _point_scores(point: OperatingPoint) -> list[str]:
+    return [_interval(point.scores.get(name)) for name in ("sensitivity", "specificity", "PPV", "NPV")]
+
+
+def _carbon(facts: Facts, answers: Answers) -> float | None:
+    """Return grams of CO2 equivalents, None where energy or grid are unknown."""
+    kwh, grams = facts.compute.kwh, answers.grams_a_kwh
+    return None if kwh is None or grams is None else kwh * grams
+
+
+def _interval(score: Interval | None) -> str:
+    if score is None or score.value != score.value:
+        return "–"
+    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+
+
+def _number(values: Mapping[str, float | None], name: str) -> str:
+    value = values.get(name)
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _cell(value: object) -> str:
+    """Return a value as text that does not end a cell of a table."""
+    return "–" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _day(moment: str) -> str:
+    """Return a day in words: in digits it would look like one in a note."""
+    return datetime.fromisoformat(moment).strftime("%-d %B %Y")

@@ -1,0 +1,147 @@
+"""What a run itself can say on its card: everything but a person's answers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from meds.schema import held_out_split as HELD_OUT
+from meds.schema import tuning_split as TUNING
+
+from clintune.contracts import Predictions
+from clintune.core.files import value_sha256
+from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations, score_calibration
+from clintune.evaluation.compare import scored_by
+from clintune.evaluation.disclosure import SMALLEST_SHOWN
+from clintune.evaluation.intervals import Interval, intervals
+from clintune.evaluation.predictions import read_predictions
+from clintune.evaluation.subgroups import by_group
+from clintune.evaluation.subjects import count_labels, one_output, take
+from clintune.publishing.about import read_about
+from clintune.publishing.cohort_table import CountRow, cohort_table
+from clintune.publishing.energy import Compute, read_compute
+from clintune.publishing.membership import membership_inference
+from clintune.publishing.names import output_name
+from clintune.publishing.operating_points import OperatingPoint, operating_points
+from clintune.training.partition import Unit, read_splits, rows_by_split
+from clintune.training.workspace import Workspace
+
+Scores = Mapping[str, Mapping[str, Interval]]
+"""Task, then metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A run's side of a card. Scores are those of the calibrated probabilities of held-out samples."""
+
+    name: str
+    fold: str | None
+    num_members: int
+    tasks: Mapping[str, list[str]]
+    """Names of the outputs of each task."""
+    modalities: Mapping[str, str]
+    """The class of each modality."""
+    weights: Mapping[str, Mapping[str, Any]]
+    """Source, revision and checksum of the pretrained weights of the backbone and of modalities."""
+    adapter: str
+    cohorts: Mapping[str, list[CountRow]]
+    scores: Scores
+    groups: Mapping[str, Mapping[str, Scores]]
+    calibrations: Mapping[str, Calibration]
+    calibrated: Mapping[str, Mapping[str, Any]]
+    """What `score_calibration` says of each task."""
+    operating_points: Mapping[str, Sequence[OperatingPoint]]
+    """Those of each yes-or-no output."""
+    membership: Interval | None
+    compute: Compute
+    provenance: Mapping[str, Any]
+
+
+def read_facts(
+    run: Path,
+    workspace: Workspace,
+    number: int,
+    unit: Unit,
+    members: Sequence[Path],
+    trusted: Sequence[str],
+    accelerator: Accelerator,
+) -> Facts:
+    """Collect the facts of unit `number` of an evaluated run, whose packages `members` are."""
+    config, tasks, samples = workspace.config, workspace.tasks, workspace.samples
+    split = read_splits(unit.folder / "splits.parquet", samples)
+    plain = {name: _read(run / "predictions" / name, workspace, number) for name in (TUNING, HELD_OUT)}
+    path = unit.folder / CALIBRATION
+    calibrations = read_calibrations(path) if path.exists() else {}
+    tuning, held_out = (_calibrate(plain[name], calibrations) for name in (TUNING, HELD_OUT))
+    scored = scored_by(held_out, tasks)
+    return Facts(
+        name=config.name,
+        fold=None if unit.fold is None else unit.folder.name,
+        num_members=len(members),
+        tasks={name: task.output_names for name, task in tasks.items()},
+        modalities={name: type(modality).__name__ for name, modality in workspace.modalities.items()},
+        weights={name: part for name, part in read_about(members[0])["weights"].items() if "sha256" in part},
+        adapter=config.adapter.mode,
+        cohorts=cohort_table(samples, split, tasks),
+        scores=intervals(scored),
+        groups=by_group(scored, workspace.groups) if workspace.groups else {},
+        calibrations=calibrations,
+        calibrated={
+            name: _shown(score_calibration(plain[HELD_OUT][name], [fitted], tasks[name]), plain[HELD_OUT][name])
+            for name, fitted in calibrations.items()
+        },
+        operating_points=_operating_points(tuning, held_out, {n: t.output_names for n, t in tasks.items()}),
+        membership=membership_inference(workspace, members, rows_by_split(split), trusted, accelerator),
+        compute=read_compute(run, config.cluster.nodes),
+        provenance=_provenance(run),
+    )
+
+
+def _read(folder: Path, workspace: Workspace, number: int) -> dict[str, Predictions]:
+    """Return the predictions of one unit of a run, by task; none where the run has no such split."""
+    if not folder.is_dir():
+        return {}
+    parts = {name: read_predictions(folder, name, task) for name, task in workspace.tasks.items()}
+    mine = {name: take(part, part.fold == number) for name, part in parts.items()}
+    return {name: replace(part, fold=np.zeros_like(part.fold)) for name, part in mine.items()}
+
+
+def _calibrate(
+    predictions: Mapping[str, Predictions], calibrations: Mapping[str, Calibration]
+) -> dict[str, Predictions]:
+    return {
+        name: replace(part, probabilities=calibrations[name].apply(part.probabilities))
+        if name in calibrations
+        else part
+        for name, part in predictions.items()
+    }
+
+
+def _shown(scores: dict[str, Any], held_out: Predictions) -> dict[str, Any]:
+    """Return the scores of a calibration without shares of so few samples that these could be counted."""
+    few = count_labels([held_out]).n_samples < SMALLEST_SHOWN
+    return {**scores, "abstained": None, "error": None} if few else scores
+
+
+def _operating_points(
+    tuning: Mapping[str, Predictions], held_out: Mapping[str, Predictions], names: Mapping[str, list[str]]
+) -> dict[str, list[OperatingPoint]]:
+    """Return the operating points of each yes-or-no output for which there are any."""
+    found = {}
+    for task, part in tuning.items():
+        if part.targets.shape[1] == part.probabilities.shape[1]:
+            for i in range(len(names[task])):
+                points = operating_points(one_output(part, i), one_output(held_out[task], i))
+                found[output_name(task, names[task], i)] = points
+    return {name: points for name, points in found.items() if points}
+
+
+def _provenance(run: Path) -> dict[str, Any]:
+    """Return what identifies code and data, without paths of the machine."""
+    record = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    kept = {name: record[name] for name in ("clintune", "commit", "created", "config_sha256", "python", "packages")}
+    data = {name: value_sha256(cohort["files"]) for name, cohort in record["cohorts"].items()}
+    return {**kept, "data_sha256": data}

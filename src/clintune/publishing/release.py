@@ -1,0 +1,94 @@
+"""Make a release: the packages of a run with calibration, sample and model card, checked before anybody may send it."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from clintune.config.compose import load_config
+from clintune.config.parts import modules_of
+from clintune.core.errors import ConfigError
+from clintune.core.files import atomic_path
+from clintune.evaluation.calibration import CALIBRATION
+from clintune.package.contents import ABOUT
+from clintune.package.load import load_package
+from clintune.package.members import trained_members
+from clintune.package.sample import write_sample
+from clintune.package.verify import write_manifest
+from clintune.publishing.about import read_about
+from clintune.publishing.answers import read_answers, require_answers
+from clintune.publishing.card import write_card
+from clintune.publishing.facts import read_facts
+from clintune.publishing.gate import check_evaluated
+from clintune.publishing.leaks import search_for_canaries, search_for_patients
+from clintune.training.partition import Unit, read_splits, units
+from clintune.training.provenance import check_data
+from clintune.training.strategy import make_accelerator
+from clintune.training.workspace import open_workspace
+
+
+def make_release(run: Path, *, fold: str | None = None, canaries: Sequence[str] = (), draft: bool = False) -> Path:
+    """Make the release of a run, or of one fold (`0-3`: repeat and fold), beside its package; return its folder.
+
+    No file may hold one of the strings `canaries`. Raises ConfigError for a run of folds without `fold`, or open
+    questions where it is no draft; PackageError for a run that is not trained and evaluated, and for a release that
+    holds what is a patient's: then it is not left behind.
+    """
+    config = load_config(run / "recipe.yaml")
+    _check_fold(run, config, fold)
+    answers = read_answers(run, config.name)
+    if not draft:
+        require_answers(answers, run)
+    workspace = open_workspace(config)
+    check_data(run, workspace)
+    number, unit = _unit(units(config, run, workspace.samples), fold)
+    members = trained_members(unit.folder / "package", config.ensemble)
+    check_evaluated(run, members)
+    trusted = modules_of(config)
+    facts = read_facts(run, workspace, number, unit, members, trusted, make_accelerator(config))
+    release = unit.folder / "release"
+    with atomic_path(release) as partial:
+        partial.mkdir()
+        for member in members:
+            _add_member(member, partial if len(members) == 1 else partial / member.name, trusted)
+        if (unit.folder / CALIBRATION).exists():
+            shutil.copyfile(unit.folder / CALIBRATION, partial / CALIBRATION)
+        card = write_card(facts, answers, draft=draft, num_canaries=len(canaries))
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        write_manifest(partial)
+        search_for_canaries(partial, canaries)
+        split = read_splits(unit.folder / "splits.parquet", workspace.samples)
+        search_for_patients(partial, workspace.samples, np.flatnonzero(split != ""))
+    return release
+
+
+def _check_fold(run: Path, config: DictConfig, fold: str | None) -> None:
+    if config.cv is not None and fold is None:
+        raise ConfigError(
+            f"run {run} was cross-validated: it holds a model a fold and none of all data; train it with cv=null and "
+            "publish that, or publish one fold: fold=0-3"
+        )
+    if config.cv is None and fold is not None:
+        raise ConfigError(f"run {run} has no folds; leave fold={fold} out")
+
+
+def _unit(found: Sequence[Unit], fold: str | None) -> tuple[int, Unit]:
+    """Return the unit to publish and its number among all."""
+    names = [unit.folder.name for unit in found]
+    if fold is None:
+        return 0, found[0]
+    if fold not in names:
+        raise ConfigError(f"fold={fold} does not exist; the run has {', '.join(names)}")
+    return names.index(fold), found[names.index(fold)]
+
+
+def _add_member(member: Path, folder: Path, trusted: Sequence[str]) -> None:
+    """Copy a package, without what only this machine or an unpublished package says, and with a sample."""
+    package = load_package(member, trusted=trusted)
+    shutil.copytree(member, folder, dirs_exist_ok=True)
+    (folder / "README.md").unlink()
+    (folder / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(read_about(member))), encoding="utf-8")
+    write_sample(folder, package)
+    write_manifest(folder)

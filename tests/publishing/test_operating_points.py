@@ -1,0 +1,64 @@
+from datetime import datetime
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from clintune.contracts import Predictions
+from clintune.publishing.operating_points import operating_points, thresholds
+
+
+def predictions(size, seed):
+    rng = np.random.default_rng(seed)
+    targets = rng.random(size) < 0.3
+    risks = 1 / (1 + np.exp(-(rng.normal(size=size) + 2 * targets - 1)))
+    return Predictions(
+        cohort=np.full(size, "made-up"),
+        subject_id=np.arange(size),
+        prediction_time=[datetime(2020, 1, 1)] * size,
+        fold=np.zeros(size, np.int64),
+        targets=targets.astype(np.float32)[:, None],
+        probabilities=risks.astype(np.float32)[:, None],
+    )
+
+
+def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
+    tuning, held_out = predictions(400, 0), predictions(500, 1)
+    points = operating_points(tuning, held_out, replicates=50)
+    assert [point.aim for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
+    for point in points:
+        flagged = held_out.probabilities[:, 0] >= point.threshold
+        (tn, fp), (fn, tp) = confusion_matrix(held_out.targets[:, 0], flagged)
+        expected = {
+            "sensitivity": tp / (tp + fn),
+            "specificity": tn / (tn + fp),
+            "PPV": tp / (tp + fp),
+            "NPV": tn / (tn + fn),
+        }
+        assert {name: score.value for name, score in point.scores.items()} == pytest.approx(expected)
+        assert all(score.low <= score.value <= score.high for score in point.scores.values())
+
+
+def test_thresholds_reach_what_they_aim_at_and_no_further():
+    part = predictions(400, 0)
+    truth, risks = part.targets[:, 0] == 1, part.probabilities[:, 0]
+    chosen = thresholds(truth, risks)
+    above = risks[risks > chosen["sensitivity 90%"]].min()
+    assert (risks[truth] >= chosen["sensitivity 90%"]).mean() >= 0.9 > (risks[truth] >= above).mean()
+    below = risks[risks < chosen["specificity 90%"]].max()
+    assert (risks[~truth] < chosen["specificity 90%"]).mean() >= 0.9 > (risks[~truth] < below).mean()
+    index = [(risks[truth] >= t).mean() + (risks[~truth] < t).mean() for t in risks]
+    assert risks[np.argmax(index)] == np.float32(chosen["Youden"])
+
+
+def test_where_all_risks_are_equal_specificity_is_reached_by_calling_nobody_positive():
+    truth, risks = np.arange(40) < 20, np.full(40, 0.5, np.float32)
+    assert thresholds(truth, risks)["specificity 90%"] > 0.5
+
+
+def test_few_samples_give_no_points_and_no_scores():
+    tuning, held_out = predictions(400, 0), predictions(20, 1)
+    assert operating_points(predictions(20, 0), held_out) == []
+    points = operating_points(tuning, held_out, replicates=10)
+    assert all("sensitivity" not in point.scores for point in points)
+    assert all("specificity" in point.scores for point in points)

@@ -1,0 +1,34 @@
+"""What a run says of itself while it runs."""
+
+from signal import SIGTERM
+
+import pytest
+
+from clintune.core.errors import StoppedError
+from clintune.training.status import Status, read_status, reported
+
+
+def test_seconds_are_summed_over_the_starts_and_not_over_the_time_between(tmp_path, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("clintune.training.status.time.monotonic", lambda: clock[0])
+
+    def run(seconds):
+        with reported(tmp_path, shown=True) as report:
+            clock[0] += seconds
+            report.update(part="fold 1")
+            raise StoppedError(SIGTERM)
+
+    with pytest.raises(StoppedError):
+        run(30)
+    assert read_status(tmp_path).seconds == 30
+    clock[0] += 5000
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with reported(tmp_path, shown=True):
+        clock[0] += 12
+    status = read_status(tmp_path)
+    assert (status.state, status.seconds, status.processes) == ("done", 42, 2)
+
+
+def test_the_status_of_an_older_version_is_read(tmp_path):
+    (tmp_path / "status.json").write_text('{"state": "done", "started": 1.0, "updated": 2.0}')
+    assert read_status(tmp_path) == Status(state="done", started=1.0, updated=2.0)
