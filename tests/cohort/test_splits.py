@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.cohort.splits import assign_folds, fold_splits, read_folds, subject_splits
+from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 
@@ -194,3 +194,37 @@ def test_settings_that_leave_nothing_to_train_on_are_refused():
         subject_splits(index, Splits(tuning=0.5, held_out=0.5))
     with pytest.raises(ConfigError, match="3 folds for 2 subjects"):
         assign_folds(index, 3, 0)
+
+
+@given(ids=IDS, shares=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 9))
+def test_fewer_training_subjects_are_a_part_of_more_and_nobody_else_moves(ids, shares, seed):
+    index = index_of(ids)
+    split = subject_splits(index, Splits(tuning=0.1, held_out=0.2))
+    fewer, more = (thin_out(index, split, share, seed, labels_of(index)) for share in sorted(shares))
+    train = split == "train"
+    assert all(len(parts) == 1 for parts in parts_of(index, fewer))
+    np.testing.assert_array_equal(fewer[~train], split[~train])
+    assert set(fewer[train].tolist()) <= {"train", ""}
+    assert not ((fewer == "train") & (more != "train")).any()
+    number = len(np.unique(index.subject_ids[train]))
+    kept = len(np.unique(index.subject_ids[fewer == "train"]))
+    assert kept == (max(1, round(min(shares) * number)) if number else 0)
+
+
+def test_fewer_training_subjects_keep_the_balance_of_a_label():
+    index = index_of(range(400))
+    label = (np.arange(400) % 4 == 0).astype(np.float32)[:, None]
+    split = np.full(400, "train")
+    for share in (0.1, 0.25, 0.5):
+        kept = thin_out(index, split, share, 0, label) == "train"
+        assert abs(label[kept].sum() - 100 * share) <= 1
+
+
+def test_subjects_are_held_out_by_their_group(tmp_path):
+    (tmp_path / "groups.csv").write_text("subject_id,site\n1,north\n2,south\n3,north\n")
+    index = index_of([1, 2, 2, 3], tmp_path)
+    assert group_folds(index, Path("groups.csv"), "site", ["south"]).tolist() == [0, 1, 1, 0]
+    with pytest.raises(ConfigError, match="no subject is in site 'sooth'; did you mean 'south'"):
+        group_folds(index, Path("groups.csv"), "site", ["sooth"])
+    with pytest.raises(DataError, match="1 subjects with samples have no site"):
+        group_folds(index_of([1, 9], tmp_path), Path("groups.csv"), "site", ["north"])

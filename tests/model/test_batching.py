@@ -156,3 +156,33 @@ def test_batches_travel_light_and_read_the_same_in_a_worker(parts):
             for name, part in here.pieces.items():
                 assert torch.equal(part.hours, found.pieces[name].hours)
                 assert all(torch.equal(part.tensors[key], found.pieces[name].tensors[key]) for key in part.tensors)
+
+
+def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_others_as_they_are(parts):
+    samples, modalities, sources = parts
+    rows = list(range(len(samples)))
+    plain = Batches(samples, modalities, sources)[Draw(rows=rows)]
+    filled = Batches(samples, modalities, sources, zero_fill=True)[Draw(rows=rows)]
+    for name, part in filled.pieces.items():
+        before = plain.pieces[name]
+        lacking = sorted(set(rows) - set(before.owner.tolist()))
+        number = len(before.owner)
+        assert part.owner.tolist() == [*before.owner.tolist(), *lacking]
+        assert not part.hours[number:].any()
+        for key, tensor in part.tensors.items():
+            torch.testing.assert_close(tensor[:number], before.tensors[key])
+            assert not tensor[number:].any()
+    assert any(len(filled.pieces[name].owner) > len(plain.pieces[name].owner) for name in modalities)
+
+
+def test_a_batch_of_nothing_but_zeros_has_the_shapes_of_others(parts):
+    samples, modalities, sources = parts
+    seen = {name: samples.num_items(name) for name in modalities}
+    name = next(name for name in modalities if (seen[name] == 0).any())
+    row = int(np.flatnonzero(seen[name] == 0)[0])
+    filled = Batches(samples, modalities, sources, zero_fill=True)[Draw(rows=[row])].pieces[name]
+    other = Batches(samples, modalities, sources)[Draw(rows=[int(np.argmax(seen[name]))])].pieces[name]
+    assert filled.owner.tolist() == [0]
+    assert {key: tensor.shape[2:] for key, tensor in filled.tensors.items()} == {
+        key: tensor.shape[2:] for key, tensor in other.tensors.items()
+    }

@@ -5,6 +5,7 @@ under two ids, are drawn as one unit and never part.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from clintune.cohort.shards import SUBJECT
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.schema import Splits
+from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
 
 SPLITS = (train_split, tuning_split, held_out_split)
@@ -116,6 +118,40 @@ def fold_splits(
     tuning = _spread(order[~held_out[order]], tuning_fraction, len(units))
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
+
+
+def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]) -> NDArray[np.int64]:
+    """Return the fold of each sample [N]: 1 for subjects of the groups `held_out` of a column of a table, else 0.
+
+    Raises ConfigError for a group that no subject is in, DataError unless each subject with samples has one.
+    """
+    table = read_subject_table(index.root / path, column)
+    group = _of_samples(index.root / path, table, column, index).cast(pl.String)
+    if unknown := [name for name in held_out if not (group == name).any()]:
+        raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{nearest(unknown[0], set(group))}")
+    return group.is_in(list(held_out)).cast(pl.Int64).to_numpy()
+
+
+def thin_out(
+    index: Samples, split: NDArray[np.str_], share: float, seed: int, stratify: NDArray[np.float32] | None = None
+) -> NDArray[np.str_]:
+    """Return the split of each sample [N] with a share of the training subjects, at least one; the others are in none.
+
+    Targets [N, T] are balanced, and a smaller share of the same seed is a part of a larger one.
+    """
+    units, unit_of_sample = _units(index)
+    training = np.unique(unit_of_sample[split == train_split])
+    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    draws = _draw(units, "share", seed)
+    place = np.empty(len(units))
+    for stratum in np.unique(strata[training]):
+        members = training[strata[training] == stratum]
+        members = members[np.argsort(draws[members])]
+        # Evenly along [0, 1) from a random start: the first p of all units hold about p of each stratum.
+        place[members] = (np.arange(len(members)) + draws[members[-1]]) / len(members)
+    kept = training[np.argsort(place[training], kind="stable")][: max(1, round(share * len(training)))]
+    left_out = (split == train_split) & ~np.isin(unit_of_sample, kept)
+    return np.where(left_out, "", split)
 
 
 def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

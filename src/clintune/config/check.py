@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
-from clintune.config.schema import Config
+from clintune.config.schema import Config, Scoring
 from clintune.config.signature import parameters
 from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
@@ -24,7 +24,7 @@ RUNTIME = frozenset({"root", "folder", "name", "settings"})
 
 def check_config(config: DictConfig, where: str) -> None:
     """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every wrong value."""
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    plain = _plain(config)
     problems = [
         *_missing(plain),
         *_parts(plain),
@@ -32,7 +32,31 @@ def check_config(config: DictConfig, where: str) -> None:
         *_targets(plain),
         *_values(Config, plain),
         *_together(plain),
+        *_place(plain["cluster"]),
     ]
+    _refuse(where, problems)
+
+
+def check_scoring(config: DictConfig, where: str) -> None:
+    """Raise one ConfigError that names every key of a scoring job that is missing, unknown, or has a wrong value."""
+    plain = _plain(config)
+    problems = [
+        *_missing(plain),
+        *_secrets(plain),
+        *_targets(plain),
+        *_values(Scoring, plain),
+        *_place(plain["cluster"]),
+    ]
+    if len(plain["cohorts"]) != 1:
+        problems.append("'cohorts' is more than one; score them one by one")
+    _refuse(where, problems)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=False)  # type: ignore[return-value]
+
+
+def _refuse(where: str, problems: list[str]) -> None:
     if problems:
         raise ConfigError(f"{where}: " + "; and ".join(problems))
 
@@ -132,7 +156,7 @@ def _values(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
 
 def _together(config: dict[str, Any]) -> Iterator[str]:
     """Yield what does not go together; docs/performance.md has the table."""
-    strategy, cluster = config["strategy"], config["cluster"]
+    strategy = config["strategy"]
     shared_out = strategy["kind"] == "fsdp2"
     if shared_out and config["backbone"]["quantize"] is not None:
         yield "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with adapter=qlora"
@@ -140,5 +164,8 @@ def _together(config: dict[str, Any]) -> Iterator[str]:
         yield "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32"
     if strategy["cpu_offload"] and not shared_out:
         yield "strategy.cpu_offload goes with strategy=fsdp2 only"
+
+
+def _place(cluster: dict[str, Any]) -> Iterator[str]:
     if cluster["kind"] == "local" and cluster["nodes"] > 1:
         yield "cluster=local is this machine alone, not cluster.nodes=2 or more; use cluster=slurm, or torchrun on each"

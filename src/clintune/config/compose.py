@@ -15,13 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from clintune.config.check import check_config
-from clintune.config.schema import Cohort, Config
+from clintune.config.check import check_config, check_scoring
+from clintune.config.schema import Cohort, Config, Scoring
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
 
 ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="scoring", node=Scoring)
 
 
 def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -29,14 +30,30 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
     Raises ConfigError naming each wrong key or value, with the nearest name.
     """
+    config = _resolve(recipe, overrides, Config)
+    check_config(config, recipe.name)
+    return config
+
+
+def compose_scoring(package: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return the config of a job that scores a cohort with a package, composed from configs/predict.yaml and checked.
+
+    Raises ConfigError as `compose_recipe`.
+    """
+    config = _resolve(config_root() / "configs" / "predict.yaml", overrides, Scoring)
+    config.package = package
+    check_scoring(config, "predict")
+    return config
+
+
+def _resolve(recipe: Path, overrides: Sequence[str], schema: type) -> DictConfig:
     try:
         config = _compose(recipe, overrides)
-        if OmegaConf.is_missing(config, "name"):
+        if schema is Config and OmegaConf.is_missing(config, "name"):
             config.name = recipe.stem
         OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
-        raise ConfigError(_explain(recipe, error)) from error
-    check_config(config, recipe.name)
+        raise ConfigError(_explain(recipe, error, schema)) from error
     return config
 
 
@@ -50,16 +67,16 @@ def _compose(recipe: Path, overrides: Sequence[str]) -> DictConfig:
             return compose(recipe.stem, overrides=[searchpath, *overrides])
 
 
-def load_config(path: Path) -> DictConfig:
-    """Load a resolved config that `save_config` wrote, checked against the schema.
+def load_config(path: Path, schema: type = Config) -> DictConfig:
+    """Load a resolved config that `to_yaml` wrote, checked against the schema, `Config` or `Scoring`.
 
     Raises ConfigError when the file is not such a config.
     """
     try:
-        return OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))  # type: ignore[return-value]
+        return OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))  # type: ignore[return-value]
     except (OSError, ValueError, OmegaConfBaseException) as error:
         raise ConfigError(
-            f"{path}: not a resolved recipe of this version of clintune ({_first_line(error)})"
+            f"{path}: not a resolved config of this version of clintune ({_first_line(error)})"
         ) from error
 
 
@@ -68,7 +85,7 @@ def to_yaml(config: DictConfig) -> str:
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def _explain(recipe: Path, error: Exception) -> str:
+def _explain(recipe: Path, error: Exception, schema: type) -> str:
     """Turn Hydra's or OmegaConf's error into one line."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
@@ -87,16 +104,16 @@ def _explain(recipe: Path, error: Exception) -> str:
     key = re.search(r"full_key: (\S+)", text)
     if key and re.search(r"Key '[^']*' (is )?not in|not in struct", text):
         parent, _, last = key.group(1).rpartition(".")
-        return f"{where}key '{key.group(1)}' does not exist{nearest(last, _known_keys(recipe, parent))}"
+        return f"{where}key '{key.group(1)}' does not exist{nearest(last, _known_keys(recipe, schema, parent))}"
     group = re.search(r"Could not override '([^']+)'", text)
     if group and not key:
-        return f"{where}key '{group.group(1)}' does not exist{nearest(group.group(1), _known_keys(recipe, ''))}"
+        return f"{where}key '{group.group(1)}' does not exist{nearest(group.group(1), _known_keys(recipe, schema, ''))}"
     return f"{where}{f'key {key.group(1)!r}: ' if key else ''}{_first_line(chain[-1] if key else error)}"
 
 
-def _known_keys(recipe: Path, parent: str) -> list[str]:
+def _known_keys(recipe: Path, schema: type, parent: str) -> list[str]:
     """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
-    node: Any = OmegaConf.structured(Config)
+    node: Any = OmegaConf.structured(schema)
     with contextlib.suppress(HydraException, OmegaConfBaseException):
         node = _compose(recipe, ())
     selected = OmegaConf.select(node, parent, throw_on_missing=False) if parent else node

@@ -28,6 +28,11 @@ class Splits:
     stratify: str | None = None
     """Name of a task whose label the splits and folds balance."""
     seed: int = 0
+    group: str | None = None
+    """Column of the cohort's table of groups: without `cv`, subjects of `held_out_groups` are held out."""
+    held_out_groups: list[str] = field(default_factory=list)
+    train_share: float = bounded(1.0, 0, 1)
+    """Share of the training subjects that train, the others taking no part; a smaller share is a part of a larger."""
 
 
 @dataclass
@@ -109,6 +114,8 @@ class Model:
     head_dropout: float = bounded(0.0, 0, 1)
     average_views: bool = False
     """Whether inference averages the probabilities over all augmented views instead of the plain one."""
+    zero_fill: bool = False
+    """Whether a sample that lacks a modality gets one piece of zeros of it instead of nothing; for comparison."""
 
 
 @dataclass
@@ -214,4 +221,31 @@ class Config:
     strategy: Strategy = field(default_factory=Strategy)
     cluster: Cluster = field(default_factory=Cluster)
     tracker: Any = None
+    data: Data = field(default_factory=Data)
+
+
+@dataclass
+class Scoring:
+    """A job that scores a cohort with a package."""
+
+    package: str = MISSING
+    """Folder of a package or run, `org/name`, `models:/name`, or URL."""
+    revision: str | None = None
+    trusted: list[str] = field(default_factory=list)
+    """Modules outside clintune whose classes the package may use."""
+    cohorts: dict[str, Cohort] = field(default_factory=dict)
+    out: str | None = None
+    """Folder of the results; null = `predictions/<package>/<time>`."""
+    times: str | None = None
+    """When to predict: a Parquet file with subject_id and prediction_time, `last` (each subject at its last event), or
+    null: when the cohort's labels for the package's tasks say."""
+    shard_size: int = bounded(2000, 1)
+    """Most samples that are scored, and written, at a time; memory grows with it."""
+    batch_size: int = bounded(64, 1)
+    """Most samples that go through the model at a time."""
+    precision: str | None = one_of(None, "fp32", "bf16", "fp16")
+    """null = the package's own."""
+    workers: int | None = bounded(None, 0)
+    """Processes that prepare items, beside each that scores; null = 4 beside a GPU, else none."""
+    cluster: Cluster = field(default_factory=Cluster)
     data: Data = field(default_factory=Data)

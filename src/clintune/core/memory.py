@@ -1,6 +1,8 @@
-"""What the process does with memory that it has freed."""
+"""What the process does with memory that it has freed, and how much it had at most."""
 
 import ctypes
+import resource
+import sys
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
 _NEVER = -1
@@ -15,3 +17,9 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory that this process has had so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, but bytes on macOS
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,5 +1,6 @@
-"""Folders: where `configs/` and `recipes/` are, and those that a config names to be written to."""
+"""Folders: where `configs/` and `recipes/` are, and those that results are written to."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -23,3 +24,18 @@ def writable_folder(path: str, key: str) -> Path:
     except OSError as error:
         raise ConfigError(f"{key}: {folder} cannot be written to ({error.strerror}); name another folder") from error
     return folder
+
+
+def timed_folder(parent: Path) -> Path:
+    """Make a folder named by the time in UTC; a second one within a second waits its turn as -1, -2, ..."""
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    number = 0
+    while True:
+        folder = parent / (f"{stamp}-{number}" if number else stamp)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -88,7 +88,7 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
         if len(lines) > 1:
             roc.legend(loc="lower right", fontsize=8)
 
-    return _svg(draw, (9.6, 3.3), prefix, title)
+    return render(draw, (9.6, 3.3), prefix, title)
 
 
 def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> str:
@@ -109,7 +109,7 @@ def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> st
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(fontsize=8)
 
-    return _svg(draw, (9.6, 2.9), prefix, title)
+    return render(draw, (9.6, 2.9), prefix, title)
 
 
 def fit_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -141,7 +141,7 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, tit
         grid[0].set_yticks(range(len(variants)), variants)
         grid[0].invert_yaxis()
 
-    return _svg(draw, (9.6, 1.1 + 0.27 * len(variants)), prefix, title)
+    return render(draw, (9.6, 1.1 + 0.27 * len(variants)), prefix, title)
 
 
 def _calibration(axes: Axes, line: Line) -> None:
@@ -190,7 +190,7 @@ def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: s
     axes.plot(*zip(*means, strict=True), color=color, lw=1.8, label=label)
 
 
-def _svg(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str) -> str:
+def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str) -> str:
     """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page."""
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):

@@ -11,8 +11,10 @@ from torch.utils.data import DataLoader
 
 from clintune.cohort.samples import Samples
 from clintune.contracts import Batch, Predictions
+from clintune.core.precision import computing_in
+from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.subjects import per_subject
-from clintune.model.batching import Batches
+from clintune.model.batching import Batches, Draw
 from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
 from clintune.training.order import inference_draws
@@ -21,7 +23,6 @@ Probabilities = dict[str, NDArray[np.float32]]
 """Task to [N, O]."""
 
 
-@torch.inference_mode()
 def predict_member(
     package: Package,
     caches: Mapping[str, PieceSource],
@@ -37,18 +38,35 @@ def predict_member(
     They are averaged over the augmented views where the recipe says so. The processes share the batches, and each
     returns all of them.
     """
-    modalities = package.model.encoders
-    num_views = max(part.views for part in modalities.values()) if package.config.model.average_views else 1
     views = []
-    for view in range(num_views):
+    for view in range(_num_views(package)):
         draws = inference_draws(rows, batch_size, view)
         mine = draws[accelerator.process_index :: accelerator.num_processes]
-        filled = Batches(samples, modalities, caches, zero_fill=package.config.model.zero_fill)
-        batches = DataLoader(filled, sampler=mine, batch_size=None)
         with accelerator.autocast():
-            done = [_run(package, batch.to(accelerator.device), variants) for batch in batches]
+            done = _predict_draws(package, caches, samples, mine, variants, accelerator.device)
         views.append(_in_order(gather_object([done]), len(draws)))
     return average(views)
+
+
+def predict_alone(
+    package: Package,
+    sources: Mapping[str, PieceSource],
+    samples: Samples,
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    precision: str,
+    device: torch.device,
+) -> Probabilities:
+    """Return the probabilities for `rows` from all modalities, as `predict_member`, whatever other processes do."""
+    everything = {WHOLE: frozenset(package.model.modalities)}
+    views = []
+    for view in range(_num_views(package)):
+        draws = inference_draws(rows, batch_size, view)
+        with computing_in(precision, device):
+            done = _predict_draws(package, sources, samples, draws, everything, device)
+        views.append(_in_order([done], len(draws)))
+    return average(views)[WHOLE]
 
 
 def average(several: Sequence[dict[str, Probabilities]]) -> dict[str, Probabilities]:
@@ -89,6 +107,25 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         targets=np.concatenate([part.targets for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
     )
+
+
+def _num_views(package: Package) -> int:
+    return max(part.views for part in package.model.encoders.values()) if package.config.model.average_views else 1
+
+
+@torch.inference_mode()
+def _predict_draws(
+    package: Package,
+    sources: Mapping[str, PieceSource],
+    samples: Samples,
+    draws: Sequence[Draw],
+    variants: Mapping[str, frozenset[str]],
+    device: torch.device,
+) -> list[dict[str, Probabilities]]:
+    """Return the probabilities of each batch under every variant."""
+    filled = Batches(samples, package.model.encoders, sources, zero_fill=package.config.model.zero_fill)
+    batches = DataLoader(filled, sampler=draws, batch_size=None)
+    return [_run(package, batch.to(device), variants) for batch in batches]
 
 
 def _run(package: Package, batch: Batch, variants: Mapping[str, frozenset[str]]) -> dict[str, Probabilities]:

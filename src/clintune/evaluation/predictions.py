@@ -7,7 +7,6 @@ where no label is known at all, every row is kept and the label column is absent
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
-from clintune.evaluation.subjects import take
+from clintune.evaluation.subjects import one_output, take
 from clintune.tasks.base import SAMPLE, Task
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -34,8 +33,30 @@ def write_predictions(folder: Path, name: str, predictions: Predictions, task: T
         return _write(folder / f"{name}.parquet", predictions, task)
     with atomic_path(folder / name) as partial:
         for i, phenotype in enumerate(task.output_names):
-            _write(partial / f"{phenotype}.parquet", _column(predictions, i), task)
+            _write(partial / f"{phenotype}.parquet", one_output(predictions, i), task)
     return folder / name
+
+
+def write_shard(
+    folder: Path,
+    shard: str,
+    predictions: Predictions,
+    task: Task,
+    *,
+    withheld: NDArray[np.bool_],
+    labelled: NDArray[np.bool_],
+) -> None:
+    """Write every row of a part of a task's predictions as `<shard>.parquet` below `folder`, or that of each phenotype.
+
+    The decision is null where it is `withheld` [N, T]. The columns `labelled` [T] are those whose labels are all known,
+    in this part and every other, and are written: the schema knows no unknown one.
+    """
+    parts = [(folder, predictions)]
+    if isinstance(task, Multilabel):
+        parts = [(folder / name, one_output(predictions, i)) for i, name in enumerate(task.output_names)]
+    for i, (place, part) in enumerate(parts):
+        labels = _label_column(part.targets[:, 0], task) if labelled[i] else {}
+        _save(place / f"{shard}.parquet", part, task, labels, withheld[:, i])
 
 
 def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
@@ -69,13 +90,27 @@ def _write(path: Path, predictions: Predictions, task: Task) -> Path:
     if known.any():
         predictions = take(predictions, known)
         labels = _label_column(predictions.targets[:, 0], task)
+    return _save(path, predictions, task, labels)
+
+
+def _save(
+    path: Path,
+    predictions: Predictions,
+    task: Task,
+    labels: dict[str, Any],
+    withheld: NDArray[np.bool_] | None = None,
+) -> Path:
+    predicted = pl.DataFrame(task.predicted_columns(predictions.probabilities))
+    if withheld is not None:
+        decision = next(name for name in predicted.columns if name.endswith("_value"))
+        predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
     columns = {
         "cohort": predictions.cohort.astype(str),
         "fold": predictions.fold,
         SAMPLE[0]: predictions.subject_id,
         SAMPLE[1]: pl.Series(predictions.prediction_time, dtype=pl.Datetime("us")),
         **labels,
-        **task.predicted_columns(predictions.probabilities),
+        **predicted.to_dict(),
     }
     table = pl.DataFrame(columns).sort("fold", "cohort", maintain_order=True)
     runs = table.group_by("cohort", "fold", maintain_order=True).len().rows()
@@ -104,13 +139,6 @@ def _read(path: Path, task: Task) -> pl.DataFrame:
         )
     keys = {"cohort": pl.Series(cohort, dtype=pl.String), "fold": pl.Series(fold, dtype=pl.Int64)}
     return table.with_columns(target=target, **keys).select(*KEYS, "target", *_risks(table))
-
-
-def _column(predictions: Predictions, i: int) -> Predictions:
-    columns = slice(i, i + 1)
-    return replace(
-        predictions, targets=predictions.targets[:, columns], probabilities=predictions.probabilities[:, columns]
-    )
 
 
 def _label_column(targets: NDArray[np.float32], task: Task) -> dict[str, Any]:

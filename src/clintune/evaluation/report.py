@@ -62,16 +62,7 @@ def write_report(path: Path, content: ReportContent) -> None:
 
 def render_report(content: ReportContent) -> str:
     """Return the report as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"num": _number, "shown": shown, "position": _position}
-    environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "mean_name": MEAN}
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         name=content.name,
         split=SPLITS.get(content.split, content.split),
         num_folds=len(content.metrics.get("folds", [])),
@@ -89,6 +80,20 @@ def render_report(content: ReportContent) -> str:
         else None,
         provenance=_provenance(content.provenance),
     )
+
+
+def page_template(name: str, *folders: Path) -> jinja2.Template:
+    """Return the template of a page, from `folders` or beside this file, with the filters and names they share."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"num": _number, "shown": shown, "position": _position}
+    environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "mean_name": MEAN}
+    return environment.get_template(name)
 
 
 def _summaries(content: ReportContent) -> list[dict[str, Any]]:

@@ -6,9 +6,7 @@ a table of addresses for the items of each run leads to them by number.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from rich.progress import track
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, Dataset
 
 from clintune.cohort.samples import Items
 from clintune.contracts import Item, Pieces
@@ -28,32 +25,23 @@ from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, value_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.precision import computing_in
-from clintune.modalities.base import Modality, collate_pieces
+from clintune.modalities.base import Modality
+from clintune.model.encode import READ_AHEAD as _READ_AHEAD
+from clintune.model.encode import TOGETHER as _SHARD_ITEMS
+from clintune.model.encode import WORTH_A_WORKER as _WORTH_A_WORKER
+from clintune.model.encode import Preparer, encoding, laid_flat, make_pieces
 from clintune.model.media import remembered_sha256, stamps
 from clintune.model.pieces import StoredPieces
 
 _FORMAT = 3
 _CPU = torch.device("cpu")
-_SHARD_ITEMS = 512
-_READ_AHEAD = 64
-"""Items prepared before they are sorted by size and encoded."""
-_ENCODED_TOGETHER = {"cpu": 1_250_000, "cuda": 24_000_000}
-"""Numbers of the pieces that go through the encoder in one call: what fits a GPU's memory, or a CPU's own cache, as
-eight images of 224 pixels do, which divide the items read ahead evenly."""
-_WORTH_A_WORKER = 256
-"""Items below which the start of another process costs more than it saves."""
 
 Place = tuple[int, int, int]
 """Shard, start and length of an item's pieces."""
 
 
 class PieceCache:
-    """The cached pieces of one modality under the statistics it was built with.
-
-    A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32, computed in `precision`; any other's hold what
-    `prepare` returns.
-    """
+    """The cached pieces of one modality under the statistics it was built with, as `make_pieces` makes them."""
 
     def __init__(
         self, name: str, modality: Modality, statistics: Mapping[str, Any], cache: Path, precision: str = "fp32"
@@ -61,14 +49,7 @@ class PieceCache:
         self.name = name
         self.modality = modality
         self.precision = precision
-        self.encoded = modality.cacheable
-        key = {
-            "format": _FORMAT,
-            "settings": modality.settings(),
-            "statistics": dict(statistics),
-            "weights": modality.source if self.encoded else None,
-            "encoded": self.encoded and precision,
-        }
+        key = {"format": _FORMAT, **encoding(modality, statistics, precision)}
         self.folder = cache / "pieces" / value_sha256(key)[:32]
         self.media = cache / "media"
 
@@ -107,7 +88,9 @@ class PieceCache:
         in_use(self.folder)
         about = self.folder / "about.json"
         if not about.exists():
-            source = self.modality.source.get("source", "no weights") if self.encoded else "before the encoder"
+            source = (
+                self.modality.source.get("source", "no weights") if self.modality.cacheable else "before the encoder"
+            )
             write_json(about, {"name": type(self.modality).__qualname__, "source": source})
 
     def _missing(self, keys: list[str], places: Mapping[str, Place]) -> dict[str, tuple[int, int]]:
@@ -123,67 +106,34 @@ class PieceCache:
         self, items: Items, todo: dict[str, tuple[int, int]], device: torch.device, workers: int
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
-        errors: dict[str, DataError] = {}
-        shard: dict[str, Pieces] = {}
-        prepared = zip(todo, self._prepared(items, list(todo.values()), workers), strict=True)
-        while chunk := list(islice(prepared, _READ_AHEAD)):
-            errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
-            done = {key: part for key, part in chunk if isinstance(part, Pieces)}
-            shard |= self._encode(done, device) if self.encoded else done
-            if len(shard) >= _SHARD_ITEMS:
-                self._write(shard)
-                shard = {}
-        self._write(shard)
-        return errors
-
-    def _prepared(self, items: Items, todo: list[tuple[int, int]], workers: int) -> Iterator[Pieces | DataError]:
-        """Yield the pieces of each (position, view), or why there are none."""
-        # Spawned processes inherit neither the lock, nor a GPU, nor the threads of libraries that fork would break.
-        missing = _Missing(self.modality.without_weights(), items, todo)
         num = min(workers, len(todo) // _WORTH_A_WORKER)
-        loader = DataLoader(
-            missing,
-            batch_size=None,
-            num_workers=num,
-            prefetch_factor=max(1, _READ_AHEAD // num) if num else None,
-            collate_fn=_as_it_is,
-            multiprocessing_context="spawn" if num else None,
-        )
+        views = [(int(items.numbers[position]), view) for position, view in todo.values()]
         shown = track(
-            loader, f"prepare {self.name}", total=len(todo), console=console, transient=True, refresh_per_second=2
+            Preparer(items.samples, self.name, self.modality, num, _READ_AHEAD)(views),
+            f"prepare {self.name}",
+            total=len(todo),
+            console=console,
+            transient=True,
+            refresh_per_second=2,
         )
-        for part in shown:
-            if isinstance(part, DataError):
-                yield part
-            else:
-                hours, tensors = part
-                yield Pieces(
-                    hours=torch.from_numpy(hours),
-                    tensors={name: torch.from_numpy(array) for name, array in tensors.items()},
-                )
-
-    @torch.no_grad()
-    def _encode(self, done: dict[str, Pieces], device: torch.device) -> dict[str, Pieces]:
-        """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
-        encoded: dict[str, Pieces] = {}
-        for group in _groups(done, _ENCODED_TOGETHER[device.type]):
-            tensors = {name: part.to(device) for name, part in collate_pieces([done[key] for key in group]).items()}
-            with computing_in(self.precision, device):
-                tokens = self.modality.encode(tensors).float().cpu()
-            lengths = [len(done[key]) for key in group]
-            for key, part in zip(group, torch.split(tokens, lengths), strict=True):
-                encoded[key] = Pieces(tensors={"tokens": part}, hours=done[key].hours)
-        return encoded
+        errors: dict[str, DataError] = {}
+        for shard, failed in make_pieces(
+            todo, shown, self.modality, self.precision, device, ahead=_READ_AHEAD, together=_SHARD_ITEMS
+        ):
+            self._write(shard)
+            errors |= failed
+        return errors
 
     def _write(self, done: Mapping[str, Pieces]) -> None:
         pieces = list(done.values())
         if not pieces:
             return
-        tensors = collate_pieces(pieces) | {"hours": torch.cat([part.hours for part in pieces])}
         index = {"keys": json.dumps(list(done)), "lengths": json.dumps([len(part) for part in pieces])}
         path = self.folder / f"{value_sha256(list(done))[:32]}.safetensors"
         with atomic_path(path) as partial:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=index)
+            save_file(
+                {name: tensor.contiguous() for name, tensor in laid_flat(pieces).items()}, partial, metadata=index
+            )
 
     def _scan(self) -> tuple[list[str], dict[str, Place]]:
         """Return the names of the shards on disk and the place of every key in them."""
@@ -224,26 +174,6 @@ class PieceCache:
             save_arrays(arrays, partial, metadata={"shards": json.dumps(shards), "errors": json.dumps(reasons)})
 
 
-class _Missing(Dataset[Any]):
-    """What is to be prepared, as arrays: tensors would come from other processes through scarce shared memory."""
-
-    def __init__(self, modality: Modality, items: Items, todo: list[tuple[int, int]]) -> None:
-        self.modality = modality
-        self.items = items
-        self.todo = todo
-
-    def __len__(self) -> int:
-        return len(self.todo)
-
-    def __getitem__(self, number: int) -> tuple[NDArray[Any], dict[str, NDArray[Any]]] | DataError:
-        position, view = self.todo[number]
-        try:
-            pieces = self.modality.prepare(replace(self.items[position], hours=0.0), view)
-        except DataError as error:
-            return error
-        return pieces.hours.numpy(), {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
-
-
 def item_key(item: Item, content: Mapping[Path, str]) -> str:
     """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name."""
     media = (content.get(item.path) or str(item.path)) if item.path else None
@@ -260,22 +190,3 @@ def _open_table(path: Path) -> StoredPieces | None:
 
 def _short(text: str) -> str:
     return value_sha256(text)[:16]
-
-
-def _as_it_is(part: Any) -> Any:
-    return part
-
-
-def _groups(pieces: Mapping[str, Pieces], most: int) -> Iterator[list[str]]:
-    """Yield the keys of items in groups of like size, each of at most so many numbers, padding included."""
-    sizes = {key: max(t[0].numel() for t in part.tensors.values()) for key, part in pieces.items() if len(part)}
-    group: list[str] = []
-    num = 0
-    for key in sorted(sizes, key=sizes.__getitem__):
-        num += len(pieces[key])
-        if group and num * sizes[key] > most:
-            yield group
-            group, num = [], len(pieces[key])
-        group.append(key)
-    if group:
-        yield group

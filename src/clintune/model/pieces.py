@@ -1,7 +1,8 @@
-"""Where batches take pieces from, by the numbers of items: shards on disk, or the rows of the index themselves."""
+"""Where batches take pieces from, by the numbers of items: shards on disk, memory, or the rows of the index."""
 
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -28,6 +29,14 @@ class Gathered(NamedTuple):
     item: NDArray[np.int64]
 
 
+class Places(NamedTuple):
+    """Where the pieces of items are: block, start in it and length, each [I]."""
+
+    block: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
 class PieceSource(Protocol):
     """The pieces of one modality by item and view; cheap to pickle."""
 
@@ -44,24 +53,21 @@ class PieceSource(Protocol):
         """Return so many pieces of zeros, each tensor [P, ...]."""
 
 
-class StoredPieces:
-    """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
+class _Blocks(ABC):
+    """Pieces laid flat in blocks of tensors, each with `hours` among them."""
 
-    The table holds, by item number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared.
-    """
+    @abstractmethod
+    def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
+        """Return block, start and length [I] of items; the length of one never prepared is -1."""
 
-    def __init__(self, table: Path) -> None:
-        self.table = table
-        with safe_open(table, "np") as file:
-            metadata = file.metadata()
-            self.shards = [table.parents[1] / name for name in json.loads(metadata["shards"])]
-            self.errors: dict[str, str] = json.loads(metadata["errors"])
-            """What is wrong with each unreadable item, by `Item.where`."""
-            self._shard, self._start, self._length = (file.get_tensor(name) for name in ("shard", "start", "length"))
-        self._open: dict[int, dict[str, Tensor]] = {}
+    @abstractmethod
+    def _tensors(self, block: int) -> dict[str, Tensor]:
+        """Return the tensors of a block."""
 
-    def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
-        return StoredPieces, (self.table,)
+    @property
+    @abstractmethod
+    def _last_block(self) -> int:
+        """Return the number of the last block."""
 
     def select(self, seen: Seen) -> Seen:
         """Return all items."""
@@ -69,31 +75,29 @@ class StoredPieces:
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
-        lengths: NDArray[np.int64] = self._length[number, view].astype(np.int64)
-        return lengths
+        return self._places(number, view).length
 
     def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
         """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
-        place = (seen.number, view)
-        length = self._length[place].astype(np.int64)
-        piece, item = spans(self._start[place], length)
-        shard = self._shard[place][item]
-        parts = {number: np.flatnonzero(shard == number) for number in np.unique(shard).tolist()}
+        place = self._places(seen.number, view)
+        piece, item = spans(place.start, place.length)
+        block = place.block[item]
+        parts = {number: np.flatnonzero(block == number) for number in np.unique(block).tolist()}
         hours = self._take("hours", parts, piece) + torch.from_numpy(seen.hours.astype(np.float32)[item])
-        if (kept < length).any():
+        if (kept < place.length).any():
             chosen = _newest(hours.numpy(), item, kept)
             piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
-            parts = {number: np.flatnonzero(shard[chosen] == number) for number in parts}
+            parts = {number: np.flatnonzero(block[chosen] == number) for number in parts}
         names = [name for name in self._tensors(next(iter(parts))) if name != "hours"]
         return Gathered({name: self._take(name, parts, piece) for name in names}, hours, item)
 
     def blank(self, number: int) -> dict[str, Tensor]:
         """Return so many pieces of zeros, each tensor [P, ...]."""
-        known = self._tensors(int(self._shard.max()))
+        known = self._tensors(self._last_block)
         return {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in known.items() if name != "hours"}
 
     def _take(self, name: str, parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]) -> Tensor:
-        """Return a tensor's pieces [P, ...] of several shards; ragged trailing axes are padded with zeros."""
+        """Return a tensor's pieces [P, ...] of several blocks; ragged trailing axes are padded with zeros."""
         sources = {number: self._tensors(number)[name] for number in parts}
         if len(sources) == 1:
             (only,) = sources.values()
@@ -106,10 +110,58 @@ class StoredPieces:
             region[torch.from_numpy(mine)] = found
         return taken
 
-    def _tensors(self, number: int) -> dict[str, Tensor]:
-        if number not in self._open:
-            self._open[number] = load_file(self.shards[number])
-        return self._open[number]
+
+class StoredPieces(_Blocks):
+    """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
+
+    The table holds, by item number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self.table = table
+        with safe_open(table, "np") as file:
+            metadata = file.metadata()
+            self.shards = [table.parents[1] / name for name in json.loads(metadata["shards"])]
+            self.errors: dict[str, str] = json.loads(metadata["errors"])
+            """What is wrong with each unreadable item, by `Item.where`."""
+            self._table = Places(*(file.get_tensor(name) for name in ("shard", "start", "length")))
+        self._open: dict[int, dict[str, Tensor]] = {}
+
+    def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
+        return StoredPieces, (self.table,)
+
+    def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
+        return Places(*(column[number, view].astype(np.int64) for column in self._table))
+
+    def _tensors(self, block: int) -> dict[str, Tensor]:
+        if block not in self._open:
+            self._open[block] = load_file(self.shards[block])
+        return self._open[block]
+
+    @property
+    def _last_block(self) -> int:
+        return int(self._table.block.max())
+
+
+class HeldPieces(_Blocks):
+    """Pieces in memory of the items `numbers` [I], ascending; `place` [I, V, 3] holds block, start and length."""
+
+    def __init__(
+        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[dict[str, Tensor]]
+    ) -> None:
+        self._numbers = numbers
+        self._place = place
+        self._held = blocks
+
+    def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
+        return Places(*self._place[np.searchsorted(self._numbers, number), view].T)
+
+    def _tensors(self, block: int) -> dict[str, Tensor]:
+        return self._held[block]
+
+    @property
+    def _last_block(self) -> int:
+        return len(self._held) - 1
 
 
 class TabledPieces:

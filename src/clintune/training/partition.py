@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
-from clintune.cohort.splits import assign_folds, fold_splits, read_folds, subject_splits
+from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 
@@ -60,14 +60,17 @@ def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str
     parts = []
     for index in samples.indexes:
         cohort = config.cohorts[index.name]
-        balance = _balance(cohort, index)
-        if unit.fold is None:
-            parts.append(subject_splits(index, cohort.splits, balance))
-        else:
+        splits, balance = cohort.splits, _balance(cohort, index)
+        if unit.fold is not None:
             fold_of_sample = _folds(config, cohort, index, unit.repeat)
-            parts.append(
-                fold_splits(index, fold_of_sample, unit.fold, cohort.splits.tuning, cohort.splits.seed, balance)
-            )
+            part = fold_splits(index, fold_of_sample, unit.fold, splits.tuning, splits.seed, balance)
+        elif splits.group is not None:
+            part = fold_splits(index, _held_out(cohort, index), 1, splits.tuning, splits.seed, balance)
+        else:
+            part = subject_splits(index, splits, balance)
+        if splits.train_share < 1:
+            part = thin_out(index, part, splits.train_share, splits.seed, balance)
+        parts.append(part)
     split = np.concatenate(parts)
     return np.where(samples.labelled(), split, "")
 
@@ -115,6 +118,13 @@ def _folds(config: DictConfig, cohort: Any, index: SampleIndex, repeat: int) -> 
     if isinstance(config.cv, int) and len(names) != config.cv:
         raise ConfigError(f"cv={config.cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}")
     return fold
+
+
+def _held_out(cohort: Any, index: SampleIndex) -> NDArray[np.int64]:
+    """Return 1 for each sample of a cohort that is held out by its group, else 0."""
+    if cohort.groups is None:
+        raise ConfigError(f"cohorts.{index.name}.splits.group names a column of cohorts.{index.name}.groups; set that")
+    return group_folds(index, Path(cohort.groups), cohort.splits.group, cohort.splits.held_out_groups)
 
 
 def _balance(cohort: Any, index: SampleIndex) -> NDArray[np.float32] | None:

@@ -35,6 +35,7 @@ class Prepared:
     split: NDArray[np.str_]
     rows: dict[str, NDArray[np.int64]]
     tasks: dict[str, Task]
+    modalities: dict[str, Modality]
     statistics: Statistics
     pieces: dict[str, PieceSource]
     unreadable: list[Unreadable]
@@ -60,7 +61,15 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
     pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device())
-    return Prepared(split=split, rows=rows, tasks=tasks, statistics=statistics, pieces=pieces, unreadable=unreadable)
+    return Prepared(
+        split=split,
+        rows=rows,
+        tasks=tasks,
+        modalities=modalities,
+        statistics=statistics,
+        pieces=pieces,
+        unreadable=unreadable,
+    )
 
 
 def fill_caches(

@@ -1,7 +1,6 @@
 """A run: from a config to a run folder with checkpoints, history and adapter packages."""
 
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from clintune.config.compose import to_yaml
 from clintune.core.console import console
 from clintune.core.files import write_json, write_text
 from clintune.core.memory import keep_freed_memory
-from clintune.core.paths import writable_folder
+from clintune.core.paths import timed_folder, writable_folder
 from clintune.package.write import write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member, members
@@ -78,7 +77,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
 
 def new_run(config: DictConfig) -> Path:
     """Make the folder of a new run, with its recipe: it can be resumed from here on."""
-    run = _new_folder(writable_folder(config.runs, "runs") / config.name)
+    run = timed_folder(writable_folder(config.runs, "runs") / config.name)
     write_text(run / "recipe.yaml", to_yaml(config))
     console.print(f"run folder {run}")
     return run
@@ -111,21 +110,6 @@ def _train_unit(
             if accelerator.is_main_process:
                 write_package(member.package, package, tensors, member.seed, card(workspace.config))
         accelerator.wait_for_everyone()
-
-
-def _new_folder(parent: Path) -> Path:
-    """Make a folder named by the time in UTC; a second run within a second waits its turn as -1, -2, ..."""
-    parent.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    number = 0
-    while True:
-        folder = parent / (f"{stamp}-{number}" if number else stamp)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def _tracker(config: DictConfig, run: Path) -> Tracker:

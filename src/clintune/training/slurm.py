@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from shutil import which
-from typing import Any
+from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clintune.core.console import console
@@ -24,8 +23,20 @@ _SIGNAL = "USR1"
 _POLL_SECONDS = 2
 
 
-def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
-    """Submit a job that trains each run, several as one array; return their ids.
+class Work(NamedTuple):
+    """What each process of a job does, `clintune WORDS`; status and logs stand in `folder`."""
+
+    words: list[str]
+    folder: Path
+
+
+def processes_a_node(cluster: Any) -> int:
+    """Return how many processes a job has on each machine."""
+    return int(cluster.processes or max(1, cluster.gpus_per_node))
+
+
+def submit(name: str, cluster: Any, works: Sequence[Work]) -> list[str]:
+    """Submit a job for each work, several as one array, and return their ids; a job is called after `name`.
 
     Raises ConfigError where SLURM or submitit is missing, or SLURM refuses the job.
     """
@@ -36,33 +47,31 @@ def submit(configs: Sequence[DictConfig], runs: Sequence[Path]) -> list[str]:
         raise ConfigError("cluster=slurm needs submitit; pip install 'clintune[slurm]'") from error
     if which("sbatch") is None:
         raise ConfigError("cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local")
-    cluster = configs[0].cluster
-    if any(config.cluster != cluster for config in configs):
-        raise ConfigError("a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*")
-    folder = runs[0] / "logs" if len(runs) == 1 else runs[0].parent / f"{runs[0].name}-logs"
-    executor = SlurmExecutor(folder=folder.resolve(), python="python3" if cluster.container else None)
-    executor.update_parameters(**_parameters(configs[0].name, cluster, folder.resolve()))
+    folders = [work.folder.resolve() for work in works]
+    logs = folders[0] / "logs" if len(works) == 1 else folders[0].parent / f"{folders[0].name}-logs"
+    executor = SlurmExecutor(folder=logs, python="python3" if cluster.container else None)
+    executor.update_parameters(**_parameters(name, cluster, logs))
     try:
         with executor.batch():
-            jobs = [executor.submit(work, str(run.resolve()), str(folder.resolve())) for run in runs]
+            jobs = [executor.submit(run_words, work.words, str(logs)) for work in works]
     except (FailedJobError, subprocess.CalledProcessError) as error:
         raise ConfigError(f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*") from error
     ids = [str(job.job_id) for job in jobs]
-    for job, run in zip(ids, runs, strict=True):
-        if read_status(run) is None:  # a job that starts at once has said more by now
-            Status(state="queued", job=job, logs=str(folder.resolve() / f"{job}_*_log.*"), pid=0).write(run)
+    for job, folder in zip(ids, folders, strict=True):
+        if read_status(folder) is None:  # a job that starts at once has said more by now
+            Status(state="queued", job=job, logs=str(logs / f"{job}_*_log.*"), pid=0).write(folder)
     return ids
 
 
-def work(run: str, logs: str) -> None:
-    """Train a run in a process of its job, as the command line would, and end the process with its exit code.
+def run_words(words: Sequence[str], logs: str) -> None:
+    """Do in a process of a job what the command line would, and end the process with its exit code.
 
     The code of a failure is left in a file of `logs` too: srun ends the other processes by a signal, and then itself as
     if the job had been preempted.
     """
     listen()  # in place of submitit's handlers, which would not let the step in hand end
     enter_job()
-    sys.argv[1:] = ["train", "--resume", run]
+    sys.argv[1:] = words
     try:
         runpy.run_module("clintune.cli", run_name="__main__")
     except SystemExit as end:
@@ -91,7 +100,6 @@ def follow(run: Path, job: str) -> None:
 
 def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
     """Return what submitit writes into the job's script."""
-    processes = cluster.processes or max(1, cluster.gpus_per_node)
     inside = ["--container-image", cluster.container] if cluster.container else []
     inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []
     # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again, unless a
@@ -109,7 +117,7 @@ def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
     asked = {
         "job_name": f"clintune-{name}",
         "nodes": cluster.nodes,
-        "ntasks_per_node": processes,
+        "ntasks_per_node": processes_a_node(cluster),
         "gpus_per_node": cluster.gpus_per_node or None,
         "cpus_per_task": cluster.cpus_per_process,
         "mem": cluster.memory,

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.processes import is_placed, start_processes
+from clintune.training.slurm import Work, follow, processes_a_node, submit
 
 
 def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> None:
@@ -24,25 +26,35 @@ def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> Non
         from clintune.training.run import new_run, train_run
 
     for config in configs:
-        processes = config.cluster.processes or max(1, config.cluster.gpus_per_node)
-        if is_placed() or processes == 1:
+        if is_placed() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
             continue
         folder = run or new_run(config)
-        start_processes(["train", "--resume", str(folder)], processes, folder / "logs")
+        start_processes(["train", "--resume", str(folder)], processes_a_node(config.cluster), folder / "logs")
+
+
+def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
+    """Submit a job of SLURM for each work and print its folder, followed to its end first if asked.
+
+    Raises ConfigError as `submit` does, TrainingError with the error of a job that failed.
+    """
+    for job, work in zip(submit(name, cluster, works), works, strict=True):
+        print(f"job {job}, logs with `clintune logs {work.folder}`")
+        if wait:
+            follow(work.folder, job)
+        print(work.folder)
 
 
 def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> None:
     if wait and len(configs) > 1:
         raise ConfigError("--wait follows one job; a sweep is many: see `clintune runs`")
+    cluster = configs[0].cluster
+    if any(config.cluster != cluster for config in configs):
+        raise ConfigError("a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*")
     with collector_paused():
         from clintune.training.run import new_run
-        from clintune.training.slurm import follow, submit
 
     runs = [run] if run else [new_run(config) for config in configs]
-    for job, folder in zip(submit(configs, runs), runs, strict=True):
-        print(f"job {job}, logs with `clintune logs {folder}`")
-        if wait:
-            follow(folder, job)
-        print(folder)
+    works = [Work(["train", "--resume", str(folder.resolve())], folder) for folder in runs]
+    send(configs[0].name, cluster, works, wait=wait)

@@ -9,7 +9,7 @@ from clintune.config.compose import compose_recipe, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.core.errors import ConfigError
 from clintune.training.run_list import list_runs, print_logs
-from clintune.verbs.arguments import recipe_parser, run_folder
+from clintune.verbs.arguments import recipe_parser
 
 
 def runs(argv: Sequence[str]) -> None:
@@ -20,10 +20,10 @@ def runs(argv: Sequence[str]) -> None:
 
 
 def logs(argv: Sequence[str]) -> None:
-    """Print the logs of a run."""
+    """Print the logs of a run or of a scoring job."""
     parser = argparse.ArgumentParser(prog="clintune logs", description="Print what a run wrote while it ran.")
-    parser.add_argument("run", metavar="RUN", help="folder of a run")
-    print_logs(run_folder(parser.parse_args(argv).run))
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or of what `clintune predict` does")
+    print_logs(Path(parser.parse_args(argv).run))
 
 
 def recipes(argv: Sequence[str]) -> None:

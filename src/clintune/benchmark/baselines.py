@@ -1,0 +1,119 @@
+"""Classical methods on what the recipe's own frozen encoders see, as in HAIM (Soenksen et al., npj Digit Med 2022).
+
+They have the samples, folds, features and labels of the recipe; everything is fitted on the training rows of each fold.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from meds.schema import held_out_split, train_split
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from clintune.benchmark.features import Read, embeddings, nothing, texts
+from clintune.benchmark.learners import FITS, Examples, Fit, Fitted
+from clintune.benchmark.missing import thinned
+from clintune.benchmark.names import split_name
+from clintune.benchmark.outcome import Outcome
+from clintune.cohort.samples import Samples
+from clintune.contracts import Predictions
+from clintune.core.errors import DataError
+from clintune.evaluation.predict import concatenate, to_predictions
+from clintune.tasks.base import Task
+from clintune.training.partition import units
+from clintune.training.prepare import Prepared, prepare_unit
+from clintune.training.workspace import Workspace, open_workspace
+
+
+def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) -> Outcome:
+    """Fit a baseline in every fold and predict the held-out samples.
+
+    Raises ConfigError where the recipe has nothing that the baseline reads, DataError when no sample is held out.
+    """
+    workspace = open_workspace(config)
+    samples = workspace.samples
+    parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
+    fit_seconds = predict_seconds = 0.0
+    for number, unit in enumerate(units(config, Path(), samples)):
+        ready = prepare_unit(workspace, unit)
+        rows = ready.rows[held_out_split]
+        if not len(rows):
+            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+        began = time.perf_counter()
+        fitted = FittedUnit(workspace, ready, method)
+        done = time.perf_counter()
+        for share, by_task in parts.items():
+            reduced = thinned(samples, share, config.seed)
+            for task, chances in fitted.predict(reduced, rows).items():
+                part = to_predictions(samples, rows, task, chances, number, config.per_subject)
+                by_task.setdefault(task, []).append(part)
+        fit_seconds += done - began
+        predict_seconds += time.perf_counter() - done
+    return Outcome(
+        predictions={
+            share: {task: concatenate(several) for task, several in by_task.items()} for share, by_task in parts.items()
+        },
+        tasks=workspace.tasks,
+        fit_seconds=fit_seconds,
+        predict_seconds=predict_seconds,
+        parameters=fitted.parameters,
+    )
+
+
+class FittedUnit:
+    """A baseline fitted on the training samples of a unit, for every task."""
+
+    def __init__(self, workspace: Workspace, ready: Prepared, method: str) -> None:
+        config, samples, rows = workspace.config, workspace.samples, ready.rows[train_split]
+        self.tasks = ready.tasks
+        self.read = _reader(ready, method)
+        everyone = Examples(
+            inputs=self.read(samples, rows),
+            answers=np.zeros(len(rows), np.int64),
+            subject=samples.subject[rows],
+            by_subject=config.per_subject,
+        )
+        fit = FITS[split_name(method)[0]]
+        self.fitted = {
+            name: fit_task(fit, everyone, samples.targets(name)[rows], task, config.seed)
+            for name, task in ready.tasks.items()
+        }
+
+    @property
+    def parameters(self) -> int | None:
+        """Return how many weights all tasks have together, None where they have others than weights."""
+        each = [one.parameters for several in self.fitted.values() for one in several]
+        known = [number for number in each if number is not None]
+        return sum(known) if len(known) == len(each) else None
+
+    def predict(self, samples: Samples, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """Return the probabilities [N, O] of each task for the samples `rows`."""
+        inputs = self.read(samples, rows)
+        found = {}
+        for name, questions in self.fitted.items():
+            chances = [question.predict(inputs) for question in questions]
+            exclusive = samples.targets(name).shape[1] < self.tasks[name].num_outputs
+            table = chances[0] if exclusive else np.stack([chance[:, 1] for chance in chances], axis=1)
+            found[name] = table.astype(np.float32)
+        return found
+
+
+def fit_task(fit: Fit, everyone: Examples, targets: NDArray[np.float32], task: Task, seed: int) -> list[Fitted]:
+    """Fit each question of a task, a yes-or-no output or all classes, on the samples whose answer [N, T] is known."""
+    num_answers = task.num_outputs if targets.shape[1] < task.num_outputs else 2
+    fitted = []
+    for column in targets.T:
+        known = ~np.isnan(column)
+        examples = replace(everyone.take(known), answers=column[known].astype(np.int64))
+        fitted.append(fit(examples, num_answers, seed))
+    return fitted
+
+
+def _reader(ready: Prepared, method: str) -> Read:
+    name, modality = split_name(method)
+    if name == "prevalence":
+        return nothing
+    return texts(ready) if name == "tfidf" else embeddings(ready, modality)

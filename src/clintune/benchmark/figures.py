@@ -1,0 +1,96 @@
+"""The figures of a benchmark's page, in the style of the reports."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+
+from clintune.benchmark.names import is_own, label
+from clintune.benchmark.table import METRIC, Row, costs
+from clintune.evaluation.figures import COLORS, FAINT, INK, render
+from clintune.evaluation.report import MAX_PANELS
+
+OWN, OTHER = COLORS[1], COLORS[0]
+PRICES = {
+    "fit_seconds": ("seconds to fit", "log"),
+    "peak_mb": ("peak memory, MB", "linear"),
+    "parameters": ("weights fitted", "log"),
+}
+"""What each price is called, and the scale of its axis."""
+
+
+def dots(rows: Sequence[Row], prefix: str, title: str) -> str:
+    """Draw one panel a task, the main one first: a dot and an interval a method, a line at the best baseline."""
+    main = rows[0].main
+    tasks = [main, *(task for task in rows[0].scores if task != main)]
+    tasks = tasks if len(tasks) <= MAX_PANELS else [main]
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+        for axes, task in zip(panels, tasks, strict=True):
+            for place, row in enumerate(rows):
+                score, color = row.scores[task][METRIC], _color(row)
+                axes.plot([score.low, score.high], [place, place], color=color, lw=1.6)
+                axes.plot(score.value, place, "o", color=color, ms=5)
+                if row.entry.method == row.baseline:
+                    axes.axvline(score.value, color=OTHER, lw=1, ls="--")
+            axes.set(title=fill(task, 18), xlabel="AUROC")
+            axes.axvline(0.5, color=FAINT, lw=1)
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_yticks(range(len(rows)), [label(row.entry.method) for row in rows])
+        panels[0].invert_yaxis()
+
+    return render(draw, (9.6, 1.0 + 0.25 * len(rows)), prefix, title)
+
+
+def lines(parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, prefix: str, title: str) -> str:
+    """Draw the score of each method over a number: `numbers` says where on the axis each of the `parts` stands."""
+    methods = list(dict.fromkeys(row.entry.method for rows in parts for row in rows))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for place, (method, color) in enumerate(zip(methods, cycle(COLORS), strict=False)):
+            found = [
+                (x, row) for x, rows in zip(numbers, parts, strict=True) for row in rows if row.entry.method == method
+            ]
+            scores = [row.scores[row.main][METRIC] for _, row in found]
+            aside = (place - (len(methods) - 1) / 2) * 0.006 * max(numbers)  # bars side by side
+            x, style = [number + aside for number, _ in found], "-" if is_own(method) else "--"
+            axes.plot(x, [s.value for s in scores], style, marker="o", ms=4, color=color, label=label(method))
+            axes.vlines(x, [s.low for s in scores], [s.high for s in scores], color=color, lw=1, alpha=0.5)
+        axes.set(xlabel=axis, ylabel="AUROC", xticks=numbers)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+    return render(draw, (9.6, 3.6), prefix, title)
+
+
+def prices(rows: Sequence[Row], prefix: str, title: str) -> str:
+    """Draw the score of each method over its seconds, memory and weights, those that have such a number."""
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, len(PRICES), sharey=True)
+        for axes, (name, (words, scale)) in zip(panels, PRICES.items(), strict=True):
+            for row in rows:
+                if price := costs(row.entry)[name]:
+                    _point(axes, row, price)
+            axes.set(xscale=scale, xlabel=words)
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.margins(x=0.3)
+        figure.axes[0].set_ylabel("AUROC")
+
+    return render(draw, (9.6, 3.4), prefix, title)
+
+
+def _point(axes: Axes, row: Row, price: float) -> None:
+    score = row.scores[row.main][METRIC]
+    axes.plot([price, price], [score.low, score.high], color=_color(row), lw=1, alpha=0.4)
+    axes.plot(price, score.value, "o", color=_color(row), ms=5)
+    axes.annotate(row.entry.method, (price, score.value), (5, 4), textcoords="offset points", fontsize=7, color=INK)
+
+
+def _color(row: Row) -> str:
+    return OWN if is_own(row.entry.method) else OTHER

@@ -1,0 +1,72 @@
+"""Models of clintune's own: trained as any run, predicted as `evaluate` does."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from meds.schema import held_out_split
+from omegaconf import DictConfig
+
+from clintune.benchmark.missing import thinned
+from clintune.benchmark.outcome import Outcome
+from clintune.config.compose import load_config
+from clintune.core.errors import DataError
+from clintune.evaluation.ablations import WHOLE
+from clintune.evaluation.collect import ByTask, predict_run
+from clintune.model.build import parameters_of
+from clintune.package.load import load_package
+from clintune.package.members import trained_members
+from clintune.training.partition import units
+from clintune.training.run import train_run
+from clintune.training.status import read_status
+from clintune.training.strategy import make_accelerator
+from clintune.training.workspace import Workspace, open_workspace
+
+
+def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> Outcome:
+    """Train the run of a config in the folder `run`, or go on with it, and predict its held-out samples.
+
+    Its checkpoints are removed: its packages are there. Raises DataError when no sample is held out.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    train_run(config, run)
+    status = read_status(run)
+    assert status is not None
+    began = time.perf_counter()
+    workspace = open_workspace(load_config(run / "recipe.yaml"))
+    accelerator = make_accelerator(workspace.config)
+    chosen = {WHOLE: frozenset(workspace.modalities)}
+    predictions: dict[float, ByTask] = {}
+    for share in missing:
+        reduced = replace(workspace, samples=thinned(workspace.samples, share, config.seed))
+        by_variant = predict_run(run, reduced, chosen, accelerator)[held_out_split]
+        if not by_variant:
+            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+        predictions[share] = by_variant[WHOLE]
+    seconds = time.perf_counter() - began
+    for unit in units(workspace.config, run, workspace.samples):
+        shutil.rmtree(unit.folder / "checkpoints", ignore_errors=True)
+    return Outcome(
+        predictions=predictions,
+        tasks=workspace.tasks,
+        fit_seconds=status.seconds,
+        predict_seconds=seconds,
+        parameters=_num_fitted(run, workspace),
+    )
+
+
+def _num_fitted(run: Path, workspace: Workspace) -> int:
+    """Return how many weights of a member were fitted: those that trained, and those of the probe."""
+    config = workspace.config
+    unit = units(config, run, workspace.samples)[0]
+    modules = sorted(
+        {str(part["_target_"]).partition(".")[0] for part in [*config.modalities.values(), *config.tasks.values()]}
+    )
+    model = load_package(trained_members(unit.folder / "package", config.ensemble)[0], trusted=modules).model
+    trained = 0 if config.trainer.max_steps == 0 else parameters_of(model)[0]
+    if config.model.skip != "probe":
+        return trained
+    heads = model.task_heads.values()
+    return trained + sum(parameters_of(head.skip)[1] + head.readout.out_features for head in heads)

@@ -1,0 +1,33 @@
+"""The methods that suites name, and what people call them."""
+
+BASELINES = {
+    "prevalence": "prevalence",
+    "logistic": "logistic regression",
+    "boosting": "gradient boosting",
+    "tfidf": "TF-IDF, logistic regression",
+    "late_logistic": "late fusion of logistic regressions",
+    "late_boosting": "late fusion of gradient boosting",
+}
+"""Methods of scikit-learn."""
+EMBEDDED = ("logistic", "boosting")
+"""Those that read the frozen embeddings of all modalities side by side, or as `NAME/MODALITY` of one alone."""
+
+
+def split_name(method: str) -> tuple[str, str | None]:
+    """Return the name of a baseline and the only modality it reads, None for all: `logistic/notes`."""
+    name, _, modality = method.partition("/")
+    return name, modality or None
+
+
+def label(method: str) -> str:
+    """Return what people call a method."""
+    if is_own(method):
+        return f"clintune, {method}"
+    name, modality = split_name(method)
+    reads = modality or ("all" if name in EMBEDDED else None)
+    return f"{BASELINES[name]}, {reads}" if reads else BASELINES[name]
+
+
+def is_own(method: str) -> bool:
+    """Return whether a method is a model of clintune's own rather than a baseline."""
+    return split_name(method)[0] not in BASELINES

@@ -1,0 +1,27 @@
+"""What a method leaves: predictions of the held-out samples, and what they cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clintune.evaluation.collect import ByTask
+from clintune.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Held-out predictions by the share of samples that lose a modality, over all folds.
+
+    `parameters` counts what was fitted, None where that is no number of weights.
+    """
+
+    predictions: Mapping[float, ByTask]
+    tasks: Mapping[str, Task]
+    fit_seconds: float
+    predict_seconds: float
+    parameters: int | None
+
+
+def predictions_folder(folder: Path, share: float) -> Path:
+    """Return where a cell keeps its predictions with so large a share missing."""
+    return folder / "predictions" / f"{share:g}"

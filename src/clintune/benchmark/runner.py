@@ -1,0 +1,147 @@
+"""Run cells, each in a process of its own, so that its seconds and its memory are its own."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from omegaconf import OmegaConf
+
+from clintune.benchmark.cells import ABOUT, Cell
+from clintune.core.console import console
+from clintune.core.errors import TrainingError
+from clintune.core.files import atomic_path, write_json
+from clintune.training.stop import listen
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How the cells stand: the folders of the finished ones, and why each other one is not."""
+
+    finished: dict[Path, Cell]
+    failed: dict[str, str]
+
+
+def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) -> Progress:
+    """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
+
+    A cell's folder below `out` appears whole or not at all, and one that is there is kept.
+    """
+    listen()
+    finished, failed, data = dict[Path, Cell](), dict[str, str](), dict[str, str | TrainingError]()
+    for number, cell in enumerate(cells, start=1):
+        if cell.experiment not in data:
+            data[cell.experiment] = _prepare(cell, out)
+        fingerprint = data[cell.experiment]
+        if isinstance(fingerprint, TrainingError):
+            failed[cell.title] = str(fingerprint)
+            continue
+        folder = cell.folder(out, fingerprint)
+        if not folder.exists() and (chosen is None or cell.method in chosen):
+            try:
+                about = _run(cell, folder, fingerprint, out)
+            except TrainingError as error:
+                failed[cell.title] = str(error)
+                console.print(f"[{number}/{len(cells)}] {cell.title}: {error}", style="red", markup=False)
+                continue
+            took = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
+            console.print(f"[{number}/{len(cells)}] {cell.title}: {took}", markup=False)
+        if folder.exists():
+            finished[folder] = cell
+    return Progress(finished=finished, failed=failed)
+
+
+def _prepare(cell: Cell, out: Path) -> str | TrainingError:
+    """Write or fetch the cohorts of an experiment and fill the caches; return the fingerprint of the data.
+
+    So no cell pays for what all of them share.
+    """
+    console.print(f"{cell.experiment}: cohorts and frozen encoders")
+    try:
+        answer, _ = _process({"config": _plain(cell)}, out / "logs" / f"{cell.experiment}.log")
+    except TrainingError as error:
+        return error
+    return str(answer["data"])
+
+
+def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
+    run, log = cell.run(out, data), out / "logs" / f"{'.'.join(folder.relative_to(out / 'cells').parts)}.log"
+    with atomic_path(folder) as partial:
+        partial.mkdir()
+        spec = {
+            "config": _plain(cell),
+            "method": cell.method,
+            "missing": cell.missing,
+            "folder": str(partial.resolve()),
+            "run": str(run.resolve()),
+        }
+        answer, peak_mb = _process(spec, log)
+        about = {
+            "experiment": cell.experiment,
+            "level": cell.level,
+            "method": cell.method,
+            "seed": cell.seed,
+            **answer,
+            "peak_mb": max(peak_mb, answer["peak_mb"]),
+            "run": run.relative_to(out).as_posix() if run.exists() else None,
+        }
+        write_json(partial / ABOUT, about)
+    return about
+
+
+def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]:
+    """Let another process work on `spec`; return its answer and the most memory its tree of processes held, in MB.
+
+    What it says to people goes to `log`. Raises TrainingError with its own words when it fails. It ends when this
+    process does: its standard input closes.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", "clintune.cli", "benchmark", "--cell"]
+    with log.open("w", encoding="utf-8") as said, tempfile.TemporaryFile("w+", encoding="utf-8") as answer:
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=answer, stderr=said, text=True) as process:
+            try:
+                assert process.stdin is not None
+                process.stdin.write(json.dumps(spec) + "\n")
+                process.stdin.flush()
+                peak_mb = _watch(process)
+            except BaseException:
+                process.terminate()
+                process.wait()  # a run saves where it is
+                raise
+        if process.returncode:
+            raise TrainingError(_reason(log, process.returncode))
+        answer.seek(0)
+        return json.loads(answer.read().splitlines()[-1]), peak_mb
+
+
+def _watch(process: "subprocess.Popen[str]") -> float:
+    """Wait for a process to end; return the most memory that it and its children held together, in MB."""
+    peak = 0
+    tree = psutil.Process(process.pid)
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            members = [tree, *tree.children(recursive=True)]
+            peak = max(peak, sum(member.memory_info().rss for member in members))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_SECONDS)
+    return peak / 1e6
+
+
+def _reason(log: Path, code: int) -> str:
+    """Return in one line why a process failed."""
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("clintune: ")]
+    if lines:
+        return lines[-1].removeprefix("clintune: ")
+    return f"killed by signal {-code}; see {log}" if code < 0 else f"ended with code {code}; see {log}"
+
+
+def _plain(cell: Cell) -> Any:
+    return OmegaConf.to_container(cell.config, resolve=True)

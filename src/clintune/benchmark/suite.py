@@ -1,0 +1,120 @@
+"""A suite: which methods are compared on which recipes. Read and checked without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from clintune.benchmark.names import BASELINES, EMBEDDED, split_name
+from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError
+from clintune.core.paths import config_root
+
+
+@dataclass
+class Experiment:
+    """A recipe on which every method is tried."""
+
+    recipe: str = MISSING
+    overrides: list[str] = field(default_factory=list)
+    """Hydra overrides on the recipe, for every method alike."""
+    baselines: list[str] = field(default_factory=list)
+    """Names of `benchmark.names.BASELINES`; `NAME/MODALITY` reads that modality alone."""
+    levels: dict[str, list[str]] = field(default_factory=dict)
+    """Variants of the experiment that all methods are trained in, each by its overrides; none: the recipe as it is."""
+    axis: str | None = None
+    """What the levels measure, where they are numbers: the page then draws curves."""
+
+
+@dataclass
+class Suite:
+    """Everything that is compared."""
+
+    experiments: dict[str, Experiment] = field(default_factory=dict)
+    clintune: dict[str, list[str]] = field(default_factory=dict)
+    """Models of clintune's own by name, each by its overrides on the recipe."""
+    missing: list[float] = field(default_factory=lambda: [0.0])
+    """Shares of the held-out samples that lose a modality, each modality by itself."""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    methods: list[str] | None = None
+    """Names of the methods to run now; null runs all."""
+
+
+def shipped_suites() -> dict[str, Path]:
+    """Return the suites that come with clintune, by name."""
+    return {path.stem: path for path in sorted((config_root() / "configs" / "suite").glob("*.yaml"))}
+
+
+def find_suite(name: str) -> Path:
+    """Return the file of a suite given by name or by path; ConfigError, with the nearest name, when there is none."""
+    path = Path(name).expanduser()
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ConfigError(f"suite {name}: no such file in {path.parent.resolve()}")
+        return path.resolve()
+    suites = shipped_suites()
+    if name not in suites:
+        raise ConfigError(
+            f"suite '{name}' does not exist{nearest(name, suites)} (one of your own: its path, ending in .yaml)"
+        )
+    return suites[name]
+
+
+def is_suite_key(override: str) -> bool:
+    """Return whether `KEY=VALUE` is about the suite itself rather than its recipes."""
+    return override.partition("=")[0].partition(".")[0] in {item.name for item in fields(Suite)}
+
+
+def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite, with overrides of its own keys.
+
+    Raises ConfigError for a key that does not exist, a value that does not fit, or a method that nobody knows.
+    """
+    try:
+        node = OmegaConf.merge(
+            OmegaConf.structured(Suite), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        )
+        suite: Any = OmegaConf.to_object(node)
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        where = f"suite {path.name}: {f'{key}: ' if key else ''}"
+        raise ConfigError(f"{where}{str(error).splitlines()[0]}") from error
+    assert isinstance(suite, Suite)
+    if problem := _problem(suite):
+        raise ConfigError(f"suite {path.name}: {problem}")
+    return suite
+
+
+def _problem(suite: Suite) -> str | None:
+    """Return what is wrong with a suite, None where nothing is."""
+    if not suite.experiments or not suite.seeds:
+        return "'experiments' and 'seeds' say what is compared; give at least one of each"
+    if wrong := [rate for rate in suite.missing if not 0 <= rate < 1]:
+        return f"'missing' has {wrong[0]}; give shares from 0 to below 1"
+    known = set(suite.clintune)
+    for name, experiment in suite.experiments.items():
+        for baseline in experiment.baselines:
+            learner, modality = split_name(baseline)
+            if learner not in BASELINES:
+                return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, BASELINES)}"
+            if modality and learner not in EMBEDDED:
+                return f"'experiments.{name}.baselines': '{learner}' is not of one modality; write {learner}"
+        if experiment.axis and not all(_is_number(level) for level in experiment.levels):
+            return f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, or rename them"
+        known |= set(experiment.baselines)
+    if twice := sorted(set(suite.clintune) & set(BASELINES)):
+        return f"'clintune.{twice[0]}' is the name of a baseline; choose a different one"
+    if unknown := sorted(set(suite.methods or []) - known):
+        return f"'methods': '{unknown[0]}' is none of its methods{nearest(unknown[0], known)}"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False

@@ -1,0 +1,223 @@
+"""The table of a benchmark: one row a method, experiment, level and share missing; task by task and their mean.
+
+A score is the mean over the seeds. Its interval is over subjects and seeds: replicate r draws the subjects again, the
+same draw for every seed and method, and then draws as many seeds with replacement and averages their scores. Few seeds
+show little of how much seeds matter. Two methods are compared replicate by replicate, over the seeds that both have.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from clintune.benchmark.cells import Cell, read_about
+from clintune.benchmark.names import is_own
+from clintune.benchmark.outcome import predictions_folder
+from clintune.config.parts import make_parts
+from clintune.contracts import Predictions
+from clintune.core.files import atomic_path
+from clintune.evaluation.compare import scored_by
+from clintune.evaluation.disclosure import SMALLEST_SHOWN
+from clintune.evaluation.intervals import (
+    MEAN,
+    Difference,
+    Interval,
+    Scored,
+    Table,
+    bootstrap,
+    to_differences,
+    to_intervals,
+)
+from clintune.evaluation.predictions import read_predictions
+from clintune.metrics import defined_mean
+from clintune.tasks.base import Task
+
+REPLICATES = 1000
+METRIC = "auroc"
+"""The metric by which the best baseline is chosen."""
+COSTS = ("fit_seconds", "predict_seconds", "peak_mb")
+_FOLDS = 1_000_000
+"""More folds than any seed has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A method on an experiment at a level and share missing: the folders of its finished cells, by seed."""
+
+    experiment: str
+    level: str
+    missing: float
+    method: str
+    folders: Mapping[int, Path]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of its finished cells."""
+        return tuple(self.folders)
+
+    @property
+    def place(self) -> tuple[str, str, float]:
+        """Return what entries that can be compared share."""
+        return self.experiment, self.level, self.missing
+
+    @cached_property
+    def about(self) -> list[dict[str, Any]]:
+        """Return what each of its cells says of itself."""
+        return [read_about(folder) for folder in self.folders.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An entry with its scores by task and metric; `main` is the mean over tasks, or the only task.
+
+    `differences` are to `baseline`, the best of those here; None for that one itself and where there is none.
+    """
+
+    entry: Entry
+    scores: Mapping[str, Mapping[str, Interval]]
+    main: str
+    baseline: str | None
+    differences: Mapping[str, Mapping[str, Difference]] | None
+
+
+def find_entries(finished: Mapping[Path, Cell]) -> list[Entry]:
+    """Return the entries of finished cells, in the order of the suite."""
+    found: dict[tuple[str, str, float, str], dict[int, Path]] = {}
+    for folder, cell in finished.items():
+        for share in cell.missing:
+            found.setdefault((cell.experiment, cell.level, share, cell.method), {})[cell.seed] = folder
+    return [Entry(*key, folders) for key, folders in found.items()]
+
+
+def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Row]:
+    """Score every entry and compare it with the best baseline of its place."""
+    table = cache(lambda entry, seeds: score_seeds(_read(entry, seeds), replicates))
+    rows: list[Row] = []
+    for place in dict.fromkeys(entry.place for entry in entries):
+        here = [entry for entry in entries if entry.place == place]
+        main = main_task(table(here[0], here[0].seeds))
+        others = [entry for entry in here if not is_own(entry.method)]
+        best = max(others, key=lambda entry: _value(table(entry, entry.seeds)[main]), default=None)
+        for entry in here:
+            compared = None
+            shared = tuple(seed for seed in entry.seeds if best is not None and seed in best.seeds)
+            if best is not None and best != entry and shared:
+                compared = to_differences(table(best, shared), table(entry, shared))
+            labelled = next(iter(_read(entry, entry.seeds[:1]).values()))
+            rows.append(
+                Row(
+                    entry=entry,
+                    scores=to_intervals(table(entry, entry.seeds), labelled),
+                    main=main,
+                    baseline=None if best is None else best.method,
+                    differences=compared,
+                )
+            )
+    return rows
+
+
+def main_task(scores: Mapping[str, Any]) -> str:
+    """Return the mean over tasks, or the name of the only task."""
+    return MEAN if MEAN in scores else next(iter(scores))
+
+
+def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) -> Table:
+    """Return [1 + replicates] values a task and metric: the mean over the seeds, then one a draw of subjects and seeds.
+
+    All seeds are scored in one bootstrap, as if each were a task of its own, so that a subject that is drawn is drawn
+    in every seed. The folds of different seeds are told apart by their numbers.
+    """
+    apart = {
+        f"{seed}/{task}": Scored(_apart(part.predictions, number), part.score)
+        for number, (seed, tasks) in enumerate(by_seed.items())
+        for task, part in tasks.items()
+    }
+    table = bootstrap(apart, replicates=replicates)
+    drawn = np.random.default_rng(0).integers(0, len(by_seed), (replicates, len(by_seed)))
+    seeds, tasks = list(by_seed), next(iter(by_seed.values()))
+    averaged: Table = {}
+    for task in tasks:
+        averaged[task] = {}
+        for metric in table[f"{seeds[0]}/{task}"]:
+            values = np.stack([table[f"{seed}/{task}"][metric] for seed in seeds])
+            draws = np.take_along_axis(values[:, 1:], drawn.T, axis=0)
+            averaged[task][metric] = np.r_[defined_mean(list(values[:, :1])), defined_mean(list(draws))]
+    if len(tasks) > 1:
+        shared = [metric for metric in next(iter(averaged.values())) if all(metric in s for s in averaged.values())]
+        averaged[MEAN] = {metric: defined_mean([scores[metric] for scores in averaged.values()]) for metric in shared}
+    return averaged
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Write one line a row, task and metric as Parquet."""
+    lines = [line for row in rows for line in _lines(row)]
+    with atomic_path(path) as partial:
+        pl.DataFrame(lines, infer_schema_length=None).write_parquet(partial)
+
+
+def costs(entry: Entry) -> dict[str, Any]:
+    """Return the means over the seeds of what an entry's cells took, and how many weights were fitted."""
+    means = {name: float(np.mean([about[name] for about in entry.about])) for name in COSTS}
+    return means | {"parameters": entry.about[0]["parameters"]}
+
+
+def _lines(row: Row) -> list[dict[str, Any]]:
+    """Return a line of the table a task and metric; counts under 11 are null."""
+    lines = []
+    for task, metrics in row.scores.items():
+        for metric, score in metrics.items():
+            difference = row.differences[task][metric] if row.differences else None
+            lines.append(
+                {
+                    "experiment": row.entry.experiment,
+                    "level": row.entry.level,
+                    "missing": row.entry.missing,
+                    "method": row.entry.method,
+                    "task": task,
+                    "metric": metric,
+                    "value": score.value,
+                    "low": score.low,
+                    "high": score.high,
+                    "num_subjects": score.n_subjects if score.n_subjects >= SMALLEST_SHOWN else None,
+                    "baseline": row.baseline,
+                    "difference": difference and difference.value,
+                    "difference_low": difference and difference.low,
+                    "difference_high": difference and difference.high,
+                    "p": difference and difference.p,
+                    "num_seeds": len(row.entry.seeds),
+                    **costs(row.entry),
+                }
+            )
+    return lines
+
+
+def _read(entry: Entry, seeds: Sequence[int]) -> dict[int, dict[str, Scored]]:
+    """Return the predictions of an entry's cells by seed and task, with what scores them."""
+    about = entry.about[0]["tasks"]
+    tasks: dict[str, Task] = make_parts(
+        "tasks", OmegaConf.create({name: part["config"] for name, part in about.items()})
+    )
+    for name, task in tasks.items():
+        task.load_state(about[name]["state"])
+    by_seed = {}
+    for seed in seeds:
+        folder = predictions_folder(entry.folders[seed], entry.missing)
+        predictions = {name: read_predictions(folder, name, task) for name, task in tasks.items()}
+        by_seed[seed] = scored_by(predictions, tasks)
+    return by_seed
+
+
+def _value(metrics: Mapping[str, NDArray[np.float64]]) -> float:
+    """Return the score itself, below all others where it is undefined."""
+    value = float(metrics[METRIC][0])
+    return value if value == value else -1.0
+
+
+def _apart(predictions: Predictions, number: int) -> Predictions:
+    return replace(predictions, fold=predictions.fold + number * _FOLDS)

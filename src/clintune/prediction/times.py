@@ -1,0 +1,69 @@
+"""When to predict: at the times of labels, of a table, or at each subject's last event."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from clintune.cohort.index import Labelled
+from clintune.cohort.shards import SUBJECT, TIME, find_shards, readable, scan_shard
+from clintune.core.console import console
+from clintune.core.errors import DataError
+from clintune.tasks.base import SAMPLE, Task, label_files, read_label_file
+
+_MOMENTS = "prediction times"
+
+
+class _Moments:
+    """Samples without labels."""
+
+    def __init__(self, times: pl.DataFrame) -> None:
+        self.times = times
+
+    def read(self, root: Path) -> pl.DataFrame:
+        """Return every sample with a target of no columns."""
+        return self.times.with_columns(target=pl.lit([], pl.List(pl.Float32)))
+
+
+class _LabelsAt:
+    """A task's labels at some times, of which none makes another sample."""
+
+    def __init__(self, task: Task, times: pl.DataFrame) -> None:
+        self.task = task
+        self.times = times
+
+    def read(self, root: Path) -> pl.DataFrame | None:
+        """Return the labels of these samples, None where the cohort has none for the task."""
+        table = self.task.read(root)
+        return None if table is None else table.join(self.times, on=SAMPLE, how="semi")
+
+
+def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Mapping[str, Labelled]:
+    """Return what gives a sample index its samples and labels: `tasks` themselves where `times` is null.
+
+    Raises DataError as `read_label_file` does for a table of times, for data that cannot be read, and where there is
+    neither label nor time.
+    """
+    if times is None:
+        if not any(label_files(root, task.label) for task in tasks.values()):
+            raise DataError(
+                f"{root}: no labels of the package's tasks say when to predict; add times=last, or times=FILE with "
+                f"{' and '.join(SAMPLE)}"
+            )
+        return tasks
+    table = _last_events(root) if times == "last" else read_label_file(Path(times)).select(SAMPLE)
+    return {_MOMENTS: _Moments(table), **{name: _LabelsAt(task, table) for name, task in tasks.items()}}
+
+
+def _last_events(root: Path) -> pl.DataFrame:
+    """Return each subject at the time of its last event; who has no event with a time is counted and left out."""
+    parts = []
+    for path in find_shards(root):
+        where = path.relative_to(root).as_posix()
+        with readable(where):
+            last = scan_shard(path, where, []).group_by(SUBJECT).agg(pl.col(TIME).max())
+            parts.append(last.collect(engine="streaming"))
+    table = pl.concat(parts)
+    if static := table[TIME].null_count():
+        console.print(f"{static} subjects have no event with a time and are not scored")
+    return table.drop_nulls(TIME).select(pl.col(SUBJECT).alias(SAMPLE[0]), pl.col(TIME).alias(SAMPLE[1])).sort(SAMPLE)

@@ -1,0 +1,131 @@
+"""Processes share the shards of a job: each takes the next that nobody holds, and the last to end sums up."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clintune.contracts import Predictions
+from clintune.core.console import console
+from clintune.core.errors import StoppedError
+from clintune.core.files import atomic_path, write_json
+from clintune.core.locks import if_free
+from clintune.core.memory import peak_memory_mb
+from clintune.evaluation.predictions import write_shard
+from clintune.prediction.finish import finish
+from clintune.prediction.folder import Shard, done_shards
+from clintune.prediction.job import Job, open_job
+from clintune.prediction.score import Scored, Scorer
+from clintune.tasks.multilabel import Multilabel
+from clintune.training.processes import is_main
+from clintune.training.status import Report, reported
+from clintune.training.stop import listen
+
+_POLL_SECONDS = 1
+
+
+def score_job(out: Path) -> None:
+    """Score, beside any other process that does, what is left of the job in a folder; return when all of it is done.
+
+    Raises what opening and scoring raise; StoppedError after a signal, which drops the shard in hand.
+    """
+    listen()
+    with _resumable(out), reported(out, is_main()) as report:
+        job = open_job(out)
+        scorer = Scorer(
+            job.predictor,
+            job.samples,
+            batch_size=job.config.batch_size,
+            workers=job.config.workers,
+            max_bad_fraction=job.config.data.max_bad_fraction,
+            device=job.device,
+        )
+        with _bar(job, report, out) as show:
+            while left := show():
+                for shard in left:
+                    with if_free(shard.record) as mine:
+                        if mine and not shard.is_done():
+                            _score(job, scorer, shard)
+                            show()
+                if show():
+                    time.sleep(_POLL_SECONDS)  # others hold what is left; what the dead held is free again
+        finish(out, job.shards)
+
+
+def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
+    """Score a shard and write what came of it, its counts last."""
+    start = time.monotonic()
+    rows = np.arange(shard.start, shard.stop)
+    scored = scorer.score(rows)
+    for name in scored.probabilities:
+        _write(job, shard, name, scored)
+    if len(scored.unreadable):
+        with atomic_path(shard.unreadable) as partial:
+            scored.unreadable.write_parquet(partial)
+    record = {
+        "samples": len(rows),
+        "abstained": dict(_counts(job, scored)),
+        "unreadable": len(scored.unreadable),
+        "seconds": time.monotonic() - start,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(shard.record, record)
+
+
+def _write(job: Job, shard: Shard, name: str, scored: Scored) -> None:
+    samples, rows, withheld = job.samples, slice(shard.start, shard.stop), scored.withheld[name]
+    targets, labelled = samples.targets(name)[rows], job.labelled[name]
+    if not targets.shape[1]:  # the cohort has no labels for the task
+        targets, labelled = np.full(withheld.shape, np.nan, np.float32), np.zeros(withheld.shape[1], np.bool_)
+    predictions = Predictions(
+        cohort=samples.cohort[rows],
+        subject_id=samples.subject_id[rows],
+        prediction_time=samples.prediction_time[rows].tolist(),
+        fold=np.zeros(len(withheld), np.int64),
+        targets=targets,
+        probabilities=scored.probabilities[name],
+    )
+    task = job.predictor.members[0].tasks[name]
+    folder = shard.out / "predictions" / name
+    write_shard(folder, shard.name, predictions, task, withheld=withheld, labelled=labelled)
+
+
+def _counts(job: Job, scored: Scored) -> Iterator[tuple[str, int]]:
+    """Yield each task, or task and phenotype, with the number of samples on which the model abstains."""
+    for name, withheld in scored.withheld.items():
+        task = job.predictor.members[0].tasks[name]
+        names = [f"{name}/{part}" for part in task.output_names] if isinstance(task, Multilabel) else [name]
+        yield from zip(names, withheld.sum(axis=0).tolist(), strict=True)
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Let an error of being stopped say how to go on, and keep what is said in the folder's log."""
+    with console.copied_to(out / "logs" / "messages.log") if is_main() else nullcontext():
+        try:
+            yield
+        except StoppedError as error:
+            error.again = shlex.join(["clintune", "predict", "--resume", str(out)])
+            raise
+
+
+@contextmanager
+def _bar(job: Job, report: Report, out: Path) -> Iterator[Callable[[], list[Shard]]]:
+    """Yield what shows, and reports, how many samples are done, whichever process scored them; it returns the rest."""
+    columns = (TextColumn("score"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
+    with Progress(*columns, console=console, auto_refresh=False) as bar:
+        line = bar.add_task("score", total=len(job.samples))
+
+        def show() -> list[Shard]:
+            done = done_shards(out)
+            left = [shard for shard in job.shards if shard.name not in done]
+            num_left = sum(shard.stop - shard.start for shard in left)
+            bar.update(line, completed=len(job.samples) - num_left, refresh=True)
+            report.update(part="shards", step=len(done), num_steps=len(job.shards))
+            return left
+
+        yield show

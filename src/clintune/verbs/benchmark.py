@@ -1,0 +1,50 @@
+"""The verb that compares methods. Only the processes of cells, and the table at the end, import torch."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from clintune.benchmark.cells import plan
+from clintune.benchmark.runner import run_cells
+from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
+from clintune.core.errors import TrainingError
+from clintune.core.garbage import collector_paused
+from clintune.core.paths import writable_folder
+
+
+def benchmark(argv: Sequence[str]) -> None:
+    """Run the cells of a suite that are not finished; write the table and the page of those that are."""
+    if list(argv) == ["--cell"]:  # the process of one cell, see `benchmark.runner`
+        with collector_paused():
+            from clintune.benchmark.work import answer
+        answer(sys.stdin, sys.stdout)
+        return
+    parser = argparse.ArgumentParser(
+        prog="clintune benchmark",
+        description="Compare methods on the same folds and seeds; the last line printed is the folder of the results. "
+        "The same command goes on with what is not finished.",
+    )
+    parser.add_argument("suite", metavar="SUITE", help="real, missing, lowdata, shift, peft, or the path of your own")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; any other is for its recipes",
+    )
+    arguments = parser.parse_args(argv)
+    path = find_suite(arguments.suite)
+    outs = [word.removeprefix("out=") for word in arguments.overrides if word.startswith("out=")]
+    words = [word for word in arguments.overrides if not word.startswith("out=")]
+    suite = read_suite(path, [word for word in words if is_suite_key(word)])
+    cells = plan(suite, [word for word in words if not is_suite_key(word)])
+    out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
+    progress = run_cells(cells, suite.methods, out)
+
+    with collector_paused():
+        from clintune.benchmark.page import write_results
+    write_results(suite, path, progress, out)
+    for title, reason in progress.failed.items():
+        print(f"{title}: {reason}", file=sys.stderr)
+    print(out)
+    if progress.failed:
+        raise TrainingError(f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again")

@@ -1,0 +1,34 @@
+"""clintune's own models: the predictions are those of an evaluation, and what was fitted is counted."""
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import evaluate
+from meds.schema import birth_code
+
+from clintune.benchmark.finetuned import predict_finetuned
+from clintune.config.compose import compose_recipe
+from clintune.evaluation.predictions import read_predictions
+
+
+@pytest.mark.parametrize("changes", [[], ["model.zero_fill=true"]])
+def test_predictions_are_those_of_an_evaluation_where_nothing_is_missing(recipe, tmp_path, changes):
+    config = compose_recipe(recipe(), ["trainer.metric=loss", "trainer.max_steps=2", *changes])
+    run = tmp_path / "run"
+    outcome = predict_finetuned(config, run, [0.0, 0.7])
+    evaluate(run)
+    whole, thin = (outcome.predictions[share]["outcome"] for share in (0.0, 0.7))
+    expected = read_predictions(run / "predictions" / "held_out", "outcome", outcome.tasks["outcome"])
+    np.testing.assert_allclose(whole.probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_array_equal(whole.subject_id, thin.subject_id)
+    assert np.abs(whole.probabilities - thin.probabilities).max() > 0
+    assert outcome.fit_seconds > 0
+    assert not list(run.rglob("checkpoints"))
+
+
+def test_a_probe_counts_its_own_weights_alone(recipe, tmp_path, quickstart):
+    rows = pl.concat([pl.read_parquet(path) for path in (quickstart / "data").glob("*.parquet")])
+    codes = rows.filter(pl.col("time").is_null() | (pl.col("code") == birth_code))["code"].n_unique()
+    config = compose_recipe(recipe(), ["trainer.max_steps=0", "model.skip=probe"])
+    outcome = predict_finetuned(config, tmp_path / "run", [0.0])
+    assert outcome.parameters == 16 + 2 * codes + 1  # the notes' width, a value and a mark a code, the bias

@@ -1,0 +1,72 @@
+"""Suites: the shipped ones compose, and what is wrong with one of a user's own is said in one line."""
+
+import pytest
+
+from clintune.benchmark.cells import plan
+from clintune.benchmark.suite import find_suite, read_suite, shipped_suites
+from clintune.core.errors import ConfigError
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_shipped_suites_compose_with_three_seeds(name):
+    suite = read_suite(find_suite(name))
+    cells = plan(suite, ["data.raw=/data"])
+    assert {cell.seed for cell in cells} == {0, 1, 2}
+    assert {cell.method for cell in cells} >= set(suite.clintune)
+    assert all(cell.config.seed == cell.seed for cell in cells)
+    assert {cohort.splits.seed for cell in cells for cohort in cell.config.cohorts.values()} == {0, 1, 2}
+
+
+def test_overrides_of_the_suite_and_of_its_recipes_reach_them(tmp_path):
+    path = written(tmp_path, "experiments: {a: {recipe: quickstart, overrides: [ensemble=2]}}\nclintune: {lora: []}")
+    suite = read_suite(path, ["seeds=[5]"])
+    (cell,) = plan(suite, ["trainer.max_steps=3"])
+    assert (cell.seed, cell.config.ensemble, cell.config.trainer.max_steps) == (5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("experimants: {}", "experimants"),
+        ("seeds: [0]", "give at least one"),
+        ("experiments: {a: {recipe: quickstart, baselines: [logistics]}}", "did you mean 'logistic'"),
+        ("experiments: {a: {recipe: quickstart}}\nclintune: {boosting: []}", "is the name of a baseline"),
+        ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: []}\nmethods: [lorra]", "did you mean 'lora'"),
+        ("experiments: {a: {recipe: quickstart}}\nmissing: [1.0]", "shares from 0 to below 1"),
+        ("experiments: {a: {recipe: quickstart}}\nseeds: [x]", "seeds"),
+        ("experiments: {a: {recipe: quickstart, baselines: [tfidf/notes]}}", "not of one modality; write tfidf"),
+        ("experiments: {a: {recipe: quickstart, axis: subjects, levels: {few: []}}}", "levels that are no numbers"),
+    ],
+)
+def test_a_suite_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as refused:
+        read_suite(written(tmp_path, text))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_suite_that_does_not_exist_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="did you mean 'missing'"):
+        find_suite("mising")
+    with pytest.raises(ConfigError, match="no such file"):
+        find_suite("nowhere/mine.yaml")
+
+
+def test_a_cell_is_known_by_what_determines_its_result_and_nothing_else(tmp_path):
+    path = written(
+        tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\nclintune: {lora: []}\nseeds: [0, 1]"
+    )
+
+    def keys(*overrides, data="data", suite=()):
+        return [cell.key(data) for cell in plan(read_suite(path, suite), overrides)]
+
+    plain = keys()
+    assert len(set(plain)) == 4
+    assert keys("data.cache=/elsewhere", "runs=/elsewhere", "cohorts.quickstart.root=/elsewhere") == plain
+    for changed in (keys("trainer.lr=0.1"), keys(data="other"), keys(suite=["missing=[0.5]"])):
+        assert not set(changed) & set(plain)

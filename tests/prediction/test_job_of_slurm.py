@@ -1,0 +1,71 @@
+"""A real SLURM (scripts/local_slurm): the processes of a job share its shards, and a job that is requeued goes on."""
+
+import shutil
+import subprocess
+import time
+
+import pytest
+from scored import read, score, trained
+
+from conftest import run_python
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"),
+]
+CLUSTER = ["cluster=slurm", "cluster.nodes=2", "cluster.partition=main", "cluster.cpus_per_process=1", "shard_size=1"]
+
+
+def submit(run, root, out, *words):
+    places = [f"cohort={root}", f"out={out}", f"data.cache={out.parent / 'cache'}"]
+    return run_python("-m", "clintune.cli", "predict", str(run), *places, *CLUSTER, *words)
+
+
+def until(out, true, seconds=240):
+    """Wait for something to become true; fail with the job's logs when it does not."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            pytest.fail(run_python("-m", "clintune.cli", "logs", str(out)).stdout[-5000:])
+        time.sleep(0.1)
+
+
+def state_of(job):
+    return subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def run(quickstart, tmp_path_factory):
+    return trained(quickstart, tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def alone(run, quickstart, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "out"
+    assert score(run, quickstart, out, "shard_size=1") == 0
+    return out
+
+
+def test_a_job_scores_as_one_process_does_and_is_followed_to_its_end(alone, run, quickstart, tmp_path):
+    out = tmp_path / "out"
+    done = submit(run, quickstart, out, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(out)
+    assert read(out).equals(read(alone))
+    logs = run_python("-m", "clintune.cli", "logs", str(out))
+    assert logs.returncode == 0
+    assert logs.stdout.count("==> ") > 1
+
+
+def test_a_requeued_job_goes_on(alone, run, quickstart, tmp_path):
+    out = tmp_path / "out"
+    done = submit(run, quickstart, out)
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.split()[1].rstrip(",")
+    until(out, lambda: list(out.glob("shards/[0-9]*.json")))
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    until(out, lambda: state_of(job) == "PENDING")
+    assert not (out / "summary.json").exists()
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)  # not in two minutes
+    until(out, lambda: (out / "summary.json").exists())
+    assert read(out).equals(read(alone))

@@ -1,0 +1,60 @@
+"""Samples stand at the times of labels, of a table, or of last events, and only there."""
+
+import polars as pl
+import pytest
+from scored import read, score, trained
+
+from clintune.core.errors import DataError
+from clintune.prediction.times import labelled_at
+from clintune.tasks.binary import Binary
+
+TASKS = {"outcome": Binary(label="deterioration")}
+
+
+@pytest.fixture(scope="module")
+def run(quickstart, tmp_path_factory):
+    return trained(quickstart, tmp_path_factory.mktemp("trained"))
+
+
+def labels(root):
+    return pl.read_parquet(root / "labels" / "deterioration.parquet")
+
+
+def test_a_table_of_times_says_when_and_labels_make_no_other_sample(quickstart, run, tmp_path):
+    known = labels(quickstart).head(4).select("subject_id", "prediction_time")
+    later = known.head(1).with_columns(pl.col("prediction_time").dt.offset_by("1h"))
+    pl.concat([known, later]).write_parquet(tmp_path / "times.parquet")
+    assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
+    table = read(tmp_path / "out")
+    assert table.select("subject_id", "prediction_time").rows() == pl.concat([known, later]).sort(pl.all()).rows()
+    assert "boolean_value" not in table.columns  # that of one sample is unknown
+
+
+def test_labels_are_written_where_all_are_known(quickstart, run, tmp_path):
+    labels(quickstart).head(4).select("subject_id", "prediction_time").write_parquet(tmp_path / "times.parquet")
+    assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
+    assert read(tmp_path / "out")["boolean_value"].to_list() == labels(quickstart).head(4)["boolean_value"].to_list()
+
+
+def test_last_is_each_subjects_last_event(cohort):
+    moments = labelled_at("last", TASKS, cohort)["prediction times"].read(cohort)
+    events = pl.concat([pl.read_parquet(path) for path in (cohort / "data").glob("*.parquet")])
+    expected = events.group_by("subject_id").agg(pl.col("time").max()).sort("subject_id")
+    assert moments.select("subject_id", "prediction_time").rows() == expected.rows()
+
+
+def test_subjects_without_a_timed_event_are_counted(cohort, capsys):
+    shard = next((cohort / "data").glob("*.parquet"))
+    table = pl.read_parquet(shard)
+    silent = table["subject_id"].unique()[:2]
+    table.filter(pl.col("time").is_null() | ~pl.col("subject_id").is_in(silent.implode())).write_parquet(shard)
+    moments = labelled_at("last", TASKS, cohort)["prediction times"].read(cohort)
+    assert not set(silent) & set(moments["subject_id"])
+    assert len(moments) == 38
+    assert "2 subjects have no event with a time and are not scored" in capsys.readouterr().err
+
+
+def test_without_labels_and_times_the_remedy_is_named(cohort):
+    (cohort / "labels" / "deterioration.parquet").unlink()
+    with pytest.raises(DataError, match=r"say when to predict; add times=last, or times=FILE with subject_id and"):
+        labelled_at(None, TASKS, cohort)
