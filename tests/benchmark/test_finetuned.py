@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
-from conftest import evaluate
 from meds.schema import birth_code
 
 from clintune.benchmark.finetuned import predict_finetuned
 from clintune.config.compose import compose_recipe
 from clintune.evaluation.predictions import read_predictions
+from conftest import evaluate
 
 
 @pytest.mark.parametrize("changes", [[], ["model.zero_fill=true"]])

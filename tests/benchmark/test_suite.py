@@ -30,6 +30,11 @@ def test_overrides_of_the_suite_and_of_its_recipes_reach_them(tmp_path):
     assert (cell.seed, cell.config.ensemble, cell.config.trainer.max_steps) == (5, 2, 3)
 
 
+def test_a_seed_that_would_be_overwritten_is_refused():
+    with pytest.raises(ConfigError, match="write seeds="):
+        plan(read_suite(find_suite("peft")), ["seed=5"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

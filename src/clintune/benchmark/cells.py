@@ -16,6 +16,7 @@ from clintune.benchmark.names import is_own
 from clintune.benchmark.suite import Suite
 from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
+from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
 
 ABOUT = "cell.json"
@@ -66,8 +67,10 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
     """Return the cells of a suite, in the order in which they run; `overrides` are those of every recipe.
 
     The seed is that of the model and, for all methods alike, of the splits; a file of folds stays as it is. Raises
-    ConfigError as `compose_recipe` does.
+    ConfigError as `compose_recipe` does, and for an override of the seed.
     """
+    if any(word.startswith("seed=") for word in overrides):
+        raise ConfigError("a benchmark has several seeds; write seeds=[0,1,2] rather than seed=0")
     cells = []
     for name, experiment in suite.experiments.items():
         recipe = find_recipe(experiment.recipe)

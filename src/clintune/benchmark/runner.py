@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from clintune.benchmark.cells import ABOUT, Cell
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.files import atomic_path, write_json
+from clintune.core.locks import only_one
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 0.2
@@ -33,30 +35,39 @@ class Progress:
 def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) -> Progress:
     """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
 
-    A cell's folder below `out` appears whole or not at all, and one that is there is kept.
+    A cell's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
+    run cells in one folder the others wait.
     """
     listen()
-    finished, failed, data = dict[Path, Cell](), dict[str, str](), dict[str, str | TrainingError]()
-    for number, cell in enumerate(cells, start=1):
-        if cell.experiment not in data:
-            data[cell.experiment] = _prepare(cell, out)
-        fingerprint = data[cell.experiment]
-        if isinstance(fingerprint, TrainingError):
-            failed[cell.title] = str(fingerprint)
-            continue
-        folder = cell.folder(out, fingerprint)
-        if not folder.exists() and (chosen is None or cell.method in chosen):
-            try:
-                about = _run(cell, folder, fingerprint, out)
-            except TrainingError as error:
-                failed[cell.title] = str(error)
-                console.print(f"[{number}/{len(cells)}] {cell.title}: {error}", style="red", markup=False)
-                continue
-            took = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
-            console.print(f"[{number}/{len(cells)}] {cell.title}: {took}", markup=False)
+    progress = Progress(finished={}, failed={})
+    with only_one(out / "cells", f"the cells in {out}"):
+        for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        data: dict[str, str | TrainingError] = {}
+        for number, cell in enumerate(cells, start=1):
+            if cell.experiment not in data:
+                data[cell.experiment] = _prepare(cell, out)
+            said = _run_unless_done(cell, data[cell.experiment], chosen is None or cell.method in chosen, progress, out)
+            if said:
+                console.print(f"[{number}/{len(cells)}] {cell.title}: {said}", markup=False)
+    return progress
+
+
+def _run_unless_done(cell: Cell, data: str | TrainingError, chosen: bool, progress: Progress, out: Path) -> str | None:
+    """Take a cell into the progress, run first if it is `chosen` and not finished; return what became of it, if so."""
+    said = None
+    try:
+        if isinstance(data, TrainingError):
+            raise data
+        folder = cell.folder(out, data)
+        if chosen and not folder.exists():
+            about = _run(cell, folder, data, out)
+            said = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
         if folder.exists():
-            finished[folder] = cell
-    return Progress(finished=finished, failed=failed)
+            progress.finished[folder] = cell
+    except TrainingError as error:
+        said = progress.failed[cell.title] = str(error)
+    return said
 
 
 def _prepare(cell: Cell, out: Path) -> str | TrainingError:
