@@ -163,7 +163,8 @@ def _fit(
 
     def predict(inputs: Inputs) -> Floats:
         chances = np.zeros((_length(inputs), num_answers))
-        chances[:, estimator.classes_] = estimator.predict_proba(design(inputs))
+        with threadpool_limits(1):
+            chances[:, estimator.classes_] = estimator.predict_proba(design(inputs))
         return chances
 
     best = estimator.best_estimator_ if isinstance(estimator, GridSearchCV) else estimator

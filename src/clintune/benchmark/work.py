@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import threading
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from clintune.benchmark.names import is_own
 from clintune.benchmark.outcome import predictions_folder
 from clintune.config.schema import Config
 from clintune.core.files import value_sha256
+from clintune.core.memory import peak_memory_mb
 from clintune.evaluation.predictions import write_predictions
 from clintune.model.build import build_modalities, fit_statistics, make_modalities
 from clintune.training.partition import rows_by_split, split_of, units
@@ -54,7 +54,7 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
         "fit_seconds": outcome.fit_seconds,
         "predict_seconds": outcome.predict_seconds,
         "parameters": outcome.parameters,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak_mb": peak_memory_mb(),
         "clintune": __version__,
         "tasks": {
             name: {"config": OmegaConf.to_container(config.tasks[name]), "state": task.state()}
