@@ -179,6 +179,24 @@ def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, mo
     assert type(load_package(package, trusted=["mine"]).tasks["outcome"]).__name__ == "Outcome"
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda about: about["composition"]["backbone"].update(revision="${oc.env:HOME}"), "variables of this machine"),
+        (lambda about: about["composition"]["backbone"].update(sourse="x"), "a key or value that no recipe has"),
+        (lambda about: about.pop("precision"), "does not describe a package of this version"),
+        (lambda about: about["weights"].pop("notes"), "does not describe a package of this version"),
+        (lambda about: about["composition"]["tasks"].update(outcome=3), "of no trusted module"),
+    ],
+)
+def test_a_description_that_is_hostile_or_of_another_version_is_refused(package, change, says):
+    about = yaml.safe_load((package / "clintune.yaml").read_text())
+    change(about)
+    (package / "clintune.yaml").write_text(yaml.safe_dump(about))
+    sign(package)
+    assert says in refusal(package)
+
+
 def test_a_target_deeper_than_a_part_is_refused(package):
     about = yaml.safe_load((package / "clintune.yaml").read_text())
     about["composition"]["backbone"]["config"]["inner"] = {"_target_": "clintune.tasks.binary.Binary"}

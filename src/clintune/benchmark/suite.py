@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from clintune.benchmark.names import BASELINES, EMBEDDED, split_name
+from clintune.config.recipes import find_file
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
@@ -51,17 +52,7 @@ def shipped_suites() -> dict[str, Path]:
 
 def find_suite(name: str) -> Path:
     """Return the file of a suite given by name or by path; ConfigError, with the nearest name, when there is none."""
-    path = Path(name).expanduser()
-    if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise ConfigError(f"suite {name}: no such file in {path.parent.resolve()}")
-        return path.resolve()
-    suites = shipped_suites()
-    if name not in suites:
-        raise ConfigError(
-            f"suite '{name}' does not exist{nearest(name, suites)} (one of your own: its path, ending in .yaml)"
-        )
-    return suites[name]
+    return find_file("suite", name, shipped_suites())
 
 
 def is_suite_key(override: str) -> bool:

@@ -1,5 +1,6 @@
 """Find recipes: the shipped ones by name, a user's own by path."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from clintune.config.suggest import nearest
@@ -17,17 +18,21 @@ def find_recipe(name: str) -> Path:
 
     Raises ConfigError, with the nearest name, when there is none.
     """
+    return find_file("recipe", name, shipped_recipes())
+
+
+def find_file(kind: str, name: str, shipped: Mapping[str, Path]) -> Path:
+    """Return the YAML file of a `kind`, given by path or by its name among the shipped ones, or raise ConfigError."""
     path = Path(name).expanduser()
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
-            raise ConfigError(f"recipe {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}")
+            raise ConfigError(f"{kind} {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}")
         return path.resolve()
-    recipes = shipped_recipes()
-    if name not in recipes:
+    if name not in shipped:
         raise ConfigError(
-            f"recipe '{name}' does not exist{nearest(name, recipes)} (a recipe of your own: its path, ending in .yaml)"
+            f"{kind} '{name}' does not exist{nearest(name, shipped)} (a {kind} of your own: its path, ending in .yaml)"
         )
-    return recipes[name]
+    return shipped[name]
 
 
 def summary(recipe: Path) -> str:

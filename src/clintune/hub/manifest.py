@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from clintune.core.errors import PackageError
-from clintune.core.files import atomic_path, file_sha256
+from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.core.locks import only_one
 
 MANIFEST = "MANIFEST.json"
@@ -23,6 +23,12 @@ def check_paths(where: str, paths: Iterable[str]) -> None:
         plain = posix.parts and path == posix.as_posix() and path.isprintable() and not set(path) & set("\\:")
         if not plain or posix.is_absolute() or ".." in posix.parts:
             raise PackageError(f"{where}: {path!r} is no path inside a package; do not use it")
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the SHA-256 of every file below `folder` into its manifest."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    write_json(folder / MANIFEST, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
 
 
 def read_manifest(where: str, content: bytes) -> dict[str, str]:

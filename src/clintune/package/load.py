@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from clintune.config.schema import Config
 from clintune.core.errors import PackageError
@@ -29,6 +29,8 @@ from clintune.package.contents import (
 )
 from clintune.package.sample import SAMPLE, repeat_answer
 from clintune.package.verify import check_classes, check_tensors, read_tensors
+
+_KEYS = {"seed", "precision", "composition", "weights", "statistics", "tasks"}
 
 
 def load_package(
@@ -68,19 +70,30 @@ def load_package(
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
+    """Read what a package says of itself; it names no variable of this machine, as `${oc.env:...}` would."""
+    path = folder / ABOUT
     try:
-        about = OmegaConf.to_container(OmegaConf.load(folder / ABOUT))
-        known = isinstance(about, dict) and set(SECTIONS) <= about["composition"].keys()
-    except (OSError, YAMLError, OmegaConfBaseException, LookupError, TypeError, AttributeError):
+        text = path.read_text(encoding="utf-8")
+        about = yaml.safe_load(text)
+        composition, weights = about["composition"], about["weights"]
+        known = about.keys() >= _KEYS and composition.keys() >= set(SECTIONS)
+        known = known and weights.keys() == {"backbone", *composition["modalities"]}
+        known = known and about["tasks"].keys() == composition["tasks"].keys()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         known = False
     if not known:
-        raise PackageError(f"{folder / ABOUT}: does not describe a package; fetch the package again")
-    return about  # type: ignore[return-value]
+        raise PackageError(f"{path}: does not describe a package of this version of clintune; publish or train it anew")
+    if "${" in text:
+        raise PackageError(f"{path}: reads variables of this machine; do not use the package")
+    return about  # type: ignore[no-any-return]
 
 
 def _config(folder: Path, about: Mapping[str, Any], sources: Mapping[str, str]) -> DictConfig:
     """Return the config of the model, its base weights at the very revisions that it was trained on."""
-    config = OmegaConf.merge(OmegaConf.structured(Config), about["composition"])
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(Config), about["composition"])
+    except OmegaConfBaseException as error:
+        raise PackageError(f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it") from error
     assert isinstance(config, DictConfig)
     config.trainer.precision = about["precision"]
     config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is

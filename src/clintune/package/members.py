@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from clintune.core.errors import PackageError
+from clintune.hub.manifest import MANIFEST
 from clintune.package.contents import ABOUT
 
 
@@ -18,7 +19,7 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
     """
     members = member_folders(folder, ensemble)
     for member in members:
-        if not (member / "MANIFEST.json").is_file():
+        if not (member / MANIFEST).is_file():
             raise PackageError(f"{member}: no package there; train the run to its end (clintune train --resume RUN)")
     return members
 

@@ -10,19 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.core.errors import PackageError
-from clintune.core.files import file_sha256, write_json
-from clintune.hub.manifest import MANIFEST
 from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
 
 _OWN = {"modalities": ("clintune.modalities", Modality), "tasks": ("clintune.tasks", Task)}
 """Where the classes of a section may come from, and what they must be."""
-
-
-def write_manifest(folder: Path) -> None:
-    """Write the SHA-256 of every file below `folder` into its manifest."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    write_json(folder / MANIFEST, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
 
 
 def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequence[str]) -> None:
@@ -32,7 +24,7 @@ def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequenc
     """
     for section, (module, base) in _OWN.items():
         for part in composition[section].values():
-            target = str(part.get("_target_"))
+            target = str(part.get("_target_") if isinstance(part, dict) else None)
             home, _, name = target.rpartition(".")
             if not any(home == root or home.startswith(f"{root}.") for root in (module, *trusted)):
                 raise PackageError(

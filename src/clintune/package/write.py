@@ -10,9 +10,9 @@ from torch import Tensor
 
 from clintune import __version__
 from clintune.core.files import atomic_path
+from clintune.hub.manifest import write_manifest
 from clintune.model.adapters import is_peft
 from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
-from clintune.package.verify import write_manifest
 
 
 def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str) -> None:

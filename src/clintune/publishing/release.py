@@ -12,11 +12,11 @@ from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 from clintune.evaluation.calibration import CALIBRATION
+from clintune.hub.manifest import write_manifest
 from clintune.package.contents import ABOUT
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.package.sample import write_sample
-from clintune.package.verify import write_manifest
 from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
