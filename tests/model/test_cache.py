@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from opened import open_samples, small_imaging
 import clintune.model.cache as cache
-cache._SHARD_ITEMS = cache._READ_AHEAD = 2
+import clintune.model.encode as encode
+encode.TOGETHER = encode.READ_AHEAD = 2
 stop, root, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 modality, prepare, log = small_imaging(), None, []
 samples = open_samples([root], {"imaging": modality}, folder)
@@ -109,8 +110,8 @@ def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(modality, f
 
 
 def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
-    monkeypatch.setattr("clintune.model.cache._SHARD_ITEMS", 4)
-    monkeypatch.setattr("clintune.model.cache._READ_AHEAD", 4)
+    monkeypatch.setattr("clintune.model.encode.TOGETHER", 4)
+    monkeypatch.setattr("clintune.model.encode.READ_AHEAD", 4)
     fill(modality)
     before = shards(tmp_path)
     next(iter(before)).unlink()
@@ -120,7 +121,7 @@ def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
 
 
 def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch):
-    monkeypatch.setattr("clintune.model.cache._WORTH_A_WORKER", 1)
+    monkeypatch.setattr("clintune.model.encode.WORTH_A_WORKER", 1)
     items, pieces = fill(modality, workers=1)
     assert_current(modality, pieces, items)
 

@@ -26,9 +26,7 @@ from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.modalities.base import Modality
-from clintune.model.encode import READ_AHEAD as _READ_AHEAD
-from clintune.model.encode import TOGETHER as _SHARD_ITEMS
-from clintune.model.encode import WORTH_A_WORKER as _WORTH_A_WORKER
+from clintune.model import encode
 from clintune.model.encode import Preparer, encoding, laid_flat, make_pieces
 from clintune.model.media import remembered_sha256, stamps
 from clintune.model.pieces import StoredPieces
@@ -106,10 +104,10 @@ class PieceCache:
         self, items: Items, todo: dict[str, tuple[int, int]], device: torch.device, workers: int
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
-        num = min(workers, len(todo) // _WORTH_A_WORKER)
+        num = min(workers, len(todo) // encode.WORTH_A_WORKER)
         views = [(int(items.numbers[position]), view) for position, view in todo.values()]
         shown = track(
-            Preparer(items.samples, self.name, self.modality, num, _READ_AHEAD)(views),
+            Preparer(items.samples, self.name, self.modality, num)(views),
             f"prepare {self.name}",
             total=len(todo),
             console=console,
@@ -117,9 +115,7 @@ class PieceCache:
             refresh_per_second=2,
         )
         errors: dict[str, DataError] = {}
-        for shard, failed in make_pieces(
-            todo, shown, self.modality, self.precision, device, ahead=_READ_AHEAD, together=_SHARD_ITEMS
-        ):
+        for shard, failed in make_pieces(todo, shown, self.modality, self.precision, device):
             self._write(shard)
             errors |= failed
         return errors

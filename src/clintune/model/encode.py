@@ -35,9 +35,7 @@ _Key = TypeVar("_Key")
 class Preparer:
     """Prepares items by number and view, in this process or in `workers` others, which stay for the next call."""
 
-    def __init__(
-        self, samples: Samples, name: str, modality: Modality, workers: int = 0, ahead: int = READ_AHEAD
-    ) -> None:
+    def __init__(self, samples: Samples, name: str, modality: Modality, workers: int = 0) -> None:
         self._todo: list[View] = []
         # Spawned processes inherit neither the lock, nor a GPU, nor the threads of libraries that fork would break.
         self._loader = DataLoader(
@@ -45,7 +43,7 @@ class Preparer:
             sampler=self._todo,
             batch_size=None,
             num_workers=workers,
-            prefetch_factor=max(1, ahead // workers) if workers else None,
+            prefetch_factor=max(1, READ_AHEAD // workers) if workers else None,
             persistent_workers=workers > 0,
             collate_fn=_as_it_is,
             multiprocessing_context="spawn" if workers else None,
@@ -89,11 +87,8 @@ def make_pieces(
     modality: Modality,
     precision: str,
     device: torch.device,
-    *,
-    ahead: int = READ_AHEAD,
-    together: int = TOGETHER,
 ) -> Iterator[tuple[dict[_Key, Pieces], dict[_Key, DataError]]]:
-    """Yield prepared items by key, `together` at a time, and what is wrong with those that could not be read.
+    """Yield prepared items by key, `TOGETHER` at a time, and what is wrong with those that could not be read.
 
     A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32, computed in `precision` on `device`, which is
     where the modality is; any other's hold what `prepare` returns.
@@ -101,11 +96,11 @@ def make_pieces(
     waiting = zip(keys, prepared, strict=True)
     made: dict[_Key, Pieces] = {}
     errors: dict[_Key, DataError] = {}
-    while chunk := list(islice(waiting, ahead)):
+    while chunk := list(islice(waiting, READ_AHEAD)):
         errors |= {key: part for key, part in chunk if isinstance(part, DataError)}
         done = {key: part for key, part in chunk if isinstance(part, Pieces)}
         made |= _encode(done, modality, precision, device) if modality.cacheable else done
-        if len(made) >= together:
+        if len(made) >= TOGETHER:
             yield made, errors
             made, errors = {}, {}
     yield made, errors
