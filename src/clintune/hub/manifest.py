@@ -75,7 +75,9 @@ def check_files(where: str, folder: Path, manifest: Mapping[str, str]) -> None:
     check_listing(where, manifest, (path.relative_to(folder).as_posix() for path in found))
     for path, digest in manifest.items():
         if not holds(folder / path, digest):
-            raise PackageError(f"{where}: {path} is missing or changed (SHA-256 differs); publish the package again")
+            raise PackageError(
+                f"{where}: {path} is missing or changed (SHA-256 differs); fetch it again, or publish it anew"
+            )
 
 
 def holds(path: Path, digest: str) -> bool:
