@@ -7,6 +7,7 @@ from PIL import Image
 
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
+from clintune.modalities import base
 from clintune.modalities.imaging import Imaging
 
 CNN = {"source": "random", "config": {"architecture": "cnn", "widths": [8]}, "size": 32, "mode": "full"}
@@ -133,3 +134,17 @@ def test_a_frozen_encoder_of_another_size_is_another_one():
     for imaging in (small, large):
         imaging.build({})
     assert (small.preprocessing.size, large.preprocessing.size) == (64, 96)
+
+
+def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
+    used = Imaging(source="bundled:efficientnet_lite0")
+    used.build({})
+    devices = []
+    used.encoder.to("meta").register_forward_pre_hook(lambda _, given: devices.append(given[0].device.type))
+    try:
+        again = Imaging(source="bundled:efficientnet_lite0")
+        again.build({})
+    finally:
+        base._load_once.cache_clear()
+    assert devices == ["meta"]
+    assert again.width == used.width == 1280

@@ -68,12 +68,11 @@ class Imaging(Modality):
         self.encoder = load_encoder(self.mode, load, weights, self.size)
         self.preprocessing = self.encoder.preprocessing
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
-        pooled, region = _try(self.encoder)
-        if self.regions and len(pooled) != len(region):
+        self.width, region_width = _widths(self.encoder)
+        if self.regions and self.width != region_width:
             raise ConfigError(
-                f"regions: the encoder's pooled width {len(pooled)} is not {len(region)}; set regions to 0"
+                f"regions: the encoder's pooled width {self.width} is not {region_width}; set regions to 0"
             )
-        self.width = len(pooled)
         self.tokens_per_piece = 1 + self.regions**2
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
@@ -126,13 +125,14 @@ def _load_folded(weights: ResolvedWeights | Mapping[str, Any], size: int | None)
     return fold_norms(encoder) if isinstance(weights, ResolvedWeights) else encoder
 
 
-def _try(encoder: ImageEncoder) -> tuple[Tensor, Tensor]:
-    """Encode a black image and return its pooled embedding [W] and one region's embedding [C]."""
-    training = encoder.training
+def _widths(encoder: ImageEncoder) -> tuple[int, int]:
+    """Return the widths of an encoder's pooled embedding and of a region's, by what it makes of a black image."""
+    training, size = encoder.training, encoder.preprocessing.size
+    device = next(encoder.parameters()).device  # a shared one may be where it was used last
     with torch.no_grad():
-        pooled, regions = encoder.eval()(torch.zeros(1, 3, encoder.preprocessing.size, encoder.preprocessing.size))
+        pooled, regions = encoder.eval()(torch.zeros(1, 3, size, size, device=device))
     encoder.train(training)
-    return pooled[0], regions[0, :, 0, 0]
+    return pooled.shape[1], regions.shape[1]
 
 
 def _square(image: Tensor, fit: str) -> Tensor:

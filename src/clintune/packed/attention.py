@@ -17,7 +17,7 @@ from clintune.packed.layout import Layout
 
 _BLOCK_MULTIPLE = 8
 """Of the tokens in a sequence's place in a block, where padding costs less than many small blocks."""
-_HAS_VARLEN = {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
+_HAS_VARLEN = {"scale", "window_size"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
 def packed_attention(
@@ -42,11 +42,11 @@ def packed_attention(
     if torch.is_autocast_enabled(query.device.type):  # rotary embeddings and norms leave queries and keys in float32
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if dropout == 0 and _takes_varlen(query):
         attended = _attend_varlen(query, key, value, layout, causal, sliding_window, scaling)
     else:
-        groups = query.shape[1] // key.shape[1]
-        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         on_cpu = query.is_cpu and not torch.compiler.is_compiling()
         if layout.bin_width and on_cpu:
             return _attend_bins(query, key, value, layout, causal, sliding_window, scaling, dropout), None
@@ -80,7 +80,6 @@ def _attend_varlen(
         layout.longest,
         scale=scaling,
         window_size=(reach, 0 if causal else reach),
-        enable_gqa=query.shape[1] != key.shape[1],
     )
     return cast(Tensor, attended)[None]
 
