@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModel
 
 from clintune.core.errors import TrainingError
 from clintune.training.movement import MovementCheck
@@ -52,3 +53,24 @@ def test_lora_a_has_two_steps_because_b_starts_at_zero(check):
 def test_a_step_without_labels_asks_nothing(check):
     check.after_step(1, set())
     assert set(check.still) == set(NAMES)
+
+
+def test_a_bias_of_keys_may_stay_since_its_gradient_is_rounding():
+    shape = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "initializer_range": 0.5,
+    }
+    torch.manual_seed(0)
+    layer = AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=8, **shape)).encoder.layer[0].eval()
+    (layer(torch.randn(2, 5, 8)) * torch.randn(2, 5, 8)).sum().backward()
+    size = {name: float(weight.grad.abs().max()) for name, weight in layer.named_parameters()}
+    stuck = {name for name in size if size[name] < 1e-4 * max(size.values())}
+    assert stuck == {"attention.self.key.bias"}
+    check = MovementCheck(dict(layer.named_parameters()))
+    with torch.no_grad():
+        for name in size.keys() - stuck:
+            check.parameters[name].view(-1)[0] += 1e-3
+    check.after_step(1, {("notes", "icu")})

@@ -1,5 +1,6 @@
-"""The check that training trains: every trainable tensor must change as soon as it can."""
+"""The check that training trains: every trainable tensor that can change must do so as soon as it can."""
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,8 @@ from clintune.training.strategy import whole
 
 Seen = set[tuple[str, str]]
 """Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
+_BIAS_OF_KEYS = re.compile(r"\.(key|k_proj|k_lin)\.bias$")
+"""It adds the same to all scores of a query, which softmax takes away: its gradient is rounding, and may be none."""
 
 
 class MovementCheck:
@@ -21,7 +24,9 @@ class MovementCheck:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.parameters = parameters
-        self.still = {name: _fingerprint(parameter) for name, parameter in parameters.items()}
+        self.still = {
+            name: _fingerprint(parameter) for name, parameter in parameters.items() if not _BIAS_OF_KEYS.search(name)
+        }
         self.chances: dict[str, int] = dict.fromkeys(parameters, 0)
 
     def after_step(self, step: int, seen: Seen) -> None:
