@@ -12,7 +12,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
-from clintune.benchmark.names import is_own
+from clintune.benchmark.names import PEERS, is_own
+from clintune.benchmark.peer_home import peer_files
 from clintune.benchmark.suite import Suite
 from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
@@ -27,7 +28,10 @@ _OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "features.py", "learners.
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One method on one experiment, in one of its levels (empty: it has none), with one seed; `config` is resolved."""
+    """One method on one experiment, in one of its levels (empty: it has none), with one seed; `config` is resolved.
+
+    `peer_seconds` limits each fit of a peer; None for every other method, which it does not concern.
+    """
 
     experiment: str
     level: str
@@ -35,6 +39,7 @@ class Cell:
     seed: int
     missing: tuple[float, ...]
     config: DictConfig
+    peer_seconds: float | None = None
 
     @property
     def title(self) -> str:
@@ -48,7 +53,8 @@ class Cell:
         for cohort in what["cohorts"].values():
             for name in ("root", "source", "storage"):
                 del cohort[name]
-        return value_sha256([what, self.method, self.missing, data, _code(self.method)])[:16]
+        limits = [] if self.peer_seconds is None else [self.peer_seconds]
+        return value_sha256([what, self.method, self.missing, data, _code(self.method), *limits])[:16]
 
     def folder(self, out: Path, data: str) -> Path:
         """Return where its result is below `out`."""
@@ -88,6 +94,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
                         seed=seed,
                         missing=tuple(suite.missing),
                         config=_seeded(config, seed),
+                        peer_seconds=suite.peer_seconds if method in PEERS else None,
                     )
                     for seed in suite.seeds
                 ]
@@ -110,8 +117,9 @@ def _seeded(config: DictConfig, seed: int) -> DictConfig:
 
 def _code(method: str) -> list[str]:
     """Return the versions of the code that a method's result depends on."""
-    files = [Path(__file__).with_name(name).read_bytes() for name in (_OWN if is_own(method) else _BASELINES)]
-    learner = [] if is_own(method) else [_version("scikit-learn")]
+    named = [Path(__file__).with_name(name) for name in (_OWN if is_own(method) else _BASELINES)]
+    files = [path.read_bytes() for path in (peer_files(method) if method in PEERS else named)]
+    learner = [] if is_own(method) or method in PEERS else [_version("scikit-learn")]
     return [__version__, sha256(b"".join(files)).hexdigest(), *learner]
 
 

@@ -9,6 +9,8 @@ BASELINES = {
     "late_boosting": "late fusion of gradient boosting",
 }
 """Methods of scikit-learn."""
+PEERS = {"autogluon": "AutoGluon MultiModal", "pyhealth": "PyHealth"}
+"""Other libraries, each in an environment of its own."""
 EMBEDDED = ("logistic", "boosting")
 """Those that read the frozen embeddings of all modalities side by side, or as `NAME/MODALITY` of one alone."""
 
@@ -25,9 +27,10 @@ def label(method: str) -> str:
         return f"clintune, {method}"
     name, modality = split_name(method)
     reads = modality or ("all" if name in EMBEDDED else None)
-    return f"{BASELINES[name]}, {reads}" if reads else BASELINES[name]
+    known = {**BASELINES, **PEERS}[name]
+    return f"{known}, {reads}" if reads else known
 
 
 def is_own(method: str) -> bool:
     """Return whether a method is a model of clintune's own rather than a baseline."""
-    return split_name(method)[0] not in BASELINES
+    return split_name(method)[0] not in {*BASELINES, *PEERS}

@@ -12,7 +12,7 @@ from clintune.tasks.base import Task
 class Outcome:
     """Held-out predictions by the share of samples that lose a modality, over all folds.
 
-    `parameters` counts what was fitted, None where that is no number of weights.
+    `parameters` counts what was fitted, None where that is no number of weights; `library` is that of a peer.
     """
 
     predictions: Mapping[float, ByTask]
@@ -20,6 +20,7 @@ class Outcome:
     fit_seconds: float
     predict_seconds: float
     parameters: int | None
+    library: str | None = None
 
 
 def predictions_folder(folder: Path, share: float) -> Path:

@@ -45,6 +45,7 @@ def render_page(suite: Suite, path: Path, rows: Sequence[Row], failed: Mapping[s
         summary=summary(path),
         sections=sections,
         num_seeds=max(len(row.entry.seeds) for row in rows),
+        libraries=sorted({about["library"] for row in rows for about in row.entry.about if about.get("library")}),
         failed=failed,
     )
 

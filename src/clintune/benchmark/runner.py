@@ -15,6 +15,8 @@ import psutil
 from omegaconf import OmegaConf
 
 from clintune.benchmark.cells import ABOUT, Cell
+from clintune.benchmark.names import PEERS
+from clintune.benchmark.peer_home import not_installed, peer_python
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.files import atomic_path, write_json
@@ -36,7 +38,7 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
     """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
 
     A cell's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
-    run cells in one folder the others wait.
+    run cells in one folder the others wait. A peer that is not installed is left out, and fails only if it was chosen.
     """
     listen()
     progress = Progress(finished={}, failed={})
@@ -44,10 +46,16 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
         for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
             shutil.rmtree(leftover)
         data: dict[str, str | TrainingError] = {}
+        left: set[tuple[str, str]] = set()
         for number, cell in enumerate(cells, start=1):
             if cell.experiment not in data:
                 data[cell.experiment] = _prepare(cell, out)
-            said = _run_unless_done(cell, data[cell.experiment], chosen is None or cell.method in chosen, progress, out)
+            here = _is_here(cell)
+            if chosen is None and not here and (cell.experiment, cell.method) not in left:
+                left.add((cell.experiment, cell.method))
+                console.print(f"{cell.experiment}: {not_installed(cell.method)}", markup=False)
+            wanted = here if chosen is None else cell.method in chosen
+            said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
             if said:
                 console.print(f"[{number}/{len(cells)}] {cell.title}: {said}", markup=False)
     return progress
@@ -61,6 +69,8 @@ def _run_unless_done(cell: Cell, data: str | TrainingError, chosen: bool, progre
             raise data
         folder = cell.folder(out, data)
         if chosen and not folder.exists():
+            if not _is_here(cell):
+                raise TrainingError(not_installed(cell.method))
             about = _run(cell, folder, data, out)
             said = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
         if folder.exists():
@@ -68,6 +78,11 @@ def _run_unless_done(cell: Cell, data: str | TrainingError, chosen: bool, progre
     except TrainingError as error:
         said = progress.failed[cell.title] = str(error)
     return said
+
+
+def _is_here(cell: Cell) -> bool:
+    """Return whether what a cell's method needs is installed."""
+    return cell.method not in PEERS or peer_python(cell.method) is not None
 
 
 def _prepare(cell: Cell, out: Path) -> str | TrainingError:
@@ -91,6 +106,7 @@ def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
             "config": _plain(cell),
             "method": cell.method,
             "missing": cell.missing,
+            "peer_seconds": cell.peer_seconds,
             "folder": str(partial.resolve()),
             "run": str(run.resolve()),
         }

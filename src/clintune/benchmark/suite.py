@@ -9,7 +9,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from clintune.benchmark.names import BASELINES, EMBEDDED, split_name
+from clintune.benchmark.names import BASELINES, EMBEDDED, PEERS, split_name
 from clintune.config.recipes import find_file
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
@@ -24,7 +24,7 @@ class Experiment:
     overrides: list[str] = field(default_factory=list)
     """Hydra overrides on the recipe, for every method alike."""
     baselines: list[str] = field(default_factory=list)
-    """Names of `benchmark.names.BASELINES`; `NAME/MODALITY` reads that modality alone."""
+    """Names of `benchmark.names.BASELINES`, of which `NAME/MODALITY` reads that modality alone, and of `PEERS`."""
     levels: dict[str, list[str]] = field(default_factory=dict)
     """Variants of the experiment that all methods are trained in, each by its overrides; none: the recipe as it is."""
     axis: str | None = None
@@ -43,6 +43,8 @@ class Suite:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     methods: list[str] | None = None
     """Names of the methods to run now; null runs all."""
+    peer_seconds: float = 300.0
+    """Time limit of each fit of a peer: of one fold and one yes-or-no question."""
 
 
 def shipped_suites() -> dict[str, Path]:
@@ -86,18 +88,20 @@ def _problem(suite: Suite) -> str | None:
         return "'experiments' and 'seeds' say what is compared; give at least one of each"
     if wrong := [rate for rate in suite.missing if not 0 <= rate < 1]:
         return f"'missing' has {wrong[0]}; give shares from 0 to below 1"
-    known = set(suite.clintune)
+    if not suite.peer_seconds > 0:
+        return f"'peer_seconds' is {suite.peer_seconds:g}; give the seconds that one fit of a peer may take"
+    known, others = set(suite.clintune), {*BASELINES, *PEERS}
     for name, experiment in suite.experiments.items():
         for baseline in experiment.baselines:
             learner, modality = split_name(baseline)
-            if learner not in BASELINES:
-                return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, BASELINES)}"
+            if learner not in others:
+                return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, others)}"
             if modality and learner not in EMBEDDED:
                 return f"'experiments.{name}.baselines': '{learner}' is not of one modality; write {learner}"
         if experiment.axis and not all(_is_number(level) for level in experiment.levels):
             return f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, or rename them"
         known |= set(experiment.baselines)
-    if twice := sorted(set(suite.clintune) & set(BASELINES)):
+    if twice := sorted(set(suite.clintune) & others):
         return f"'clintune.{twice[0]}' is the name of a baseline; choose a different one"
     if unknown := sorted(set(suite.methods or []) - known):
         return f"'methods': '{unknown[0]}' is none of its methods{nearest(unknown[0], known)}"

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from clintune import __version__
 from clintune.benchmark.baselines import predict_baseline
 from clintune.benchmark.finetuned import predict_finetuned
-from clintune.benchmark.names import is_own
+from clintune.benchmark.names import PEERS, is_own
 from clintune.benchmark.outcome import predictions_folder
+from clintune.benchmark.peers import predict_peer
 from clintune.config.schema import Config
 from clintune.core.files import value_sha256
 from clintune.core.memory import peak_memory_mb
@@ -45,6 +46,8 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
     method, missing = spec["method"], spec["missing"]
     if is_own(method):
         outcome = predict_finetuned(config, Path(spec["run"]), missing)
+    elif method in PEERS:
+        outcome = predict_peer(config, method, missing, spec["peer_seconds"])
     else:
         outcome = predict_baseline(config, method, missing)
     for share, by_task in outcome.predictions.items():
@@ -56,6 +59,7 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": outcome.parameters,
         "peak_mb": peak_memory_mb(),
         "clintune": __version__,
+        "library": outcome.library,
         "tasks": {
             name: {"config": OmegaConf.to_container(config.tasks[name]), "state": task.state()}
             for name, task in outcome.tasks.items()

@@ -1,0 +1,33 @@
+"""Where peers are: their scripts come with clintune, each library is in an environment of its own."""
+
+import os
+from pathlib import Path
+
+from clintune.core.paths import config_root
+
+RUN = Path(__file__).with_name("peer_scripts") / "run.py"
+_CODE = ("peers.py", "peer_rows.py", "peer_weights.py")
+
+
+def peer_python(name: str) -> Path | None:
+    """Return the Python that has a peer, of CLINTUNE_PEERS/NAME where that is set, else of `.venv-NAME`; or None."""
+    own = os.environ.get("CLINTUNE_PEERS")
+    folder = Path(own).expanduser() / name if own else config_root() / f".venv-{name}"
+    # Links are kept: a Python knows its environment by where it was called.
+    python = folder.absolute() / "bin" / "python"
+    return python if python.exists() else None
+
+
+def not_installed(name: str) -> str:
+    """Return in one line what to do about a peer that is not there."""
+    return f"{name}: not installed; run scripts/peers/venv {name}"
+
+
+def peer_script(name: str) -> Path:
+    """Return the script that a peer's own Python runs."""
+    return RUN.with_name(f"{name}.py")
+
+
+def peer_files(name: str) -> list[Path]:
+    """Return the code on which a peer's result depends."""
+    return [*(Path(__file__).with_name(file) for file in _CODE), RUN, peer_script(name)]

@@ -1,0 +1,127 @@
+"""What a peer reads of samples: one row each, of plain numbers, the notes as one text, and the path of an image."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms.v2 import functional as transform  # type: ignore[import-untyped]
+
+from clintune.benchmark.features import embeddings, texts
+from clintune.cohort.samples import Items, Samples
+from clintune.contracts import Item
+from clintune.modalities.base import Modality
+from clintune.modalities.images import read_bytes, read_image
+from clintune.modalities.imaging import Imaging
+from clintune.modalities.notes import NativeNotes, Notes
+from clintune.modalities.static import Static
+from clintune.training.prepare import Prepared
+
+_PLAIN = ("PNG", "JPEG")
+_ORIENTATION = 0x0112
+"""The EXIF tag that says which side is up."""
+
+
+class PeerRows:
+    """Reads the samples of a unit as rows.
+
+    Numbers are what a probe reads of plain facts and of signals. A fact has a column of its value, null where it is
+    absent, and one of whether it is there. Notes are one text, oldest first; of several images the newest is taken.
+    """
+
+    def __init__(self, ready: Prepared, images: "ImageFiles") -> None:
+        self.ready = ready
+        self.images = images
+        self.notes = {name: part for name, part in ready.modalities.items() if isinstance(part, Notes | NativeNotes)}
+        self.imaging = [name for name, part in ready.modalities.items() if isinstance(part, Imaging)]
+        self.numeric = {
+            name: part
+            for name, part in ready.modalities.items()
+            if part.probe_width and name not in self.notes and name not in self.imaging
+        }
+
+    def read(self, samples: Samples, rows: NDArray[np.int64]) -> pl.DataFrame:
+        """Return a row for each of the samples `rows`."""
+        columns = self._numbers(samples, rows)
+        if self.notes:
+            found = texts(self._only(self.notes))(samples, rows)["text"][:, 0]
+            columns.append(pl.Series("text", [text or None for text in found], pl.String))
+        if self.imaging:
+            columns.append(pl.Series("image", self._newest_images(samples, rows), pl.String))
+        return pl.DataFrame(columns)
+
+    def _numbers(self, samples: Samples, rows: NDArray[np.int64]) -> list[pl.Series]:
+        if not self.numeric:
+            return []
+        blocks = embeddings(self._only(self.numeric), None)(samples, rows)
+        columns = []
+        for name, block in blocks.items():
+            if isinstance(self.numeric[name], Static):
+                values, marks = np.split(block, 2, axis=1)
+                # A probe reads both on one scale, on which a mark is not 1; where the sample has no fact all are NaN.
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    block = np.concatenate([np.where(marks > 0, values / marks, np.nan), marks / marks.max()], axis=1)
+            columns += [pl.Series(f"{name}_{i}", column).fill_nan(None) for i, column in enumerate(block.T)]
+        return columns
+
+    def _newest_images(self, samples: Samples, rows: NDArray[np.int64]) -> list[str | None]:
+        newest: list[str | None] = [None] * len(rows)
+        for name in self.imaging:
+            seen = samples.seen(name, rows)
+            numbers, place = np.unique(seen.number, return_inverse=True)
+            items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
+            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):  # oldest first
+                if (name, items[position].where) not in self._unreadable:
+                    newest[owner] = str(self.images.path(items[position]))
+        return newest
+
+    @cached_property
+    def _unreadable(self) -> set[tuple[str, str]]:
+        return {(one["modality"], one["row"]) for one in self.ready.unreadable}
+
+    def _only(self, modalities: Mapping[str, Modality]) -> Prepared:
+        return replace(self.ready, modalities=dict(modalities))
+
+
+class ImageFiles:
+    """Images as every library reads them: what is no plain PNG or JPEG of 8 bits is written as one to `folder`.
+
+    The others are links there: their own names may hold what a library takes for more than a name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[Path, Path] = {}
+
+    def path(self, item: Item) -> Path:
+        """Return where the image of an item is."""
+        assert item.path is not None
+        if item.path not in self.known:
+            target = self.folder / f"{len(self.known):06d}"
+            if (suffix := _plain_suffix(item.path)) is not None:
+                target = target.with_suffix(suffix)
+                target.symlink_to(item.path.absolute())
+            else:
+                target = target.with_suffix(".png")
+                pixels = read_image(read_bytes(item.path, item.where), item.path.suffix.lower(), item.where)
+                transform.to_pil_image(pixels.clamp(0, 1)).save(target)
+            self.known[item.path] = target
+        return self.known[item.path]
+
+
+def informative(rows: pl.DataFrame) -> list[str]:
+    """Return the columns that tell some training rows from others."""
+    return [column.name for column in rows if column.drop_nulls().n_unique() > 1]
+
+
+def _plain_suffix(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            plain = image.format in _PLAIN and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1
+            return f".{str(image.format).lower()}" if plain else None
+    except OSError:
+        return None

@@ -1,0 +1,51 @@
+"""The recipe's own pretrained weights as folders that other libraries load."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clintune.modalities.base import Modality
+from clintune.modalities.image_encoders import TimmEncoder, make_image_encoder
+from clintune.modalities.imaging import Imaging
+from clintune.modalities.notes import NativeNotes, Notes
+from clintune.weights import ResolvedWeights, resolve, resolve_or_random
+
+_ELSEWHERE = ("url", "file", "hf_hub_id", "hf_hub_filename", "source", "architecture")
+"""Keys of timm's description of weights that say where they were."""
+
+
+def text_model(modalities: Mapping[str, Modality]) -> str | None:
+    """Return the folder of the model that reads the notes, None where none is pretrained."""
+    for part in modalities.values():
+        if isinstance(part, NativeNotes):
+            return str(resolve(part.tokenizer_source, revision=part.revision).path)
+        if isinstance(part, Notes) and isinstance(weights := resolve_or_random(**part.weights), ResolvedWeights):
+            return str(weights.path)
+    return None
+
+
+def image_model(modalities: Mapping[str, Modality], folder: Path) -> str | None:
+    """Write the image encoder to `folder` as timm does, and return it; None where it is random or not timm's."""
+    for part in modalities.values():
+        if isinstance(part, Imaging) and isinstance(weights := resolve_or_random(**part.weights), ResolvedWeights):
+            encoder = make_image_encoder(weights, part.size)
+            if isinstance(encoder, TimmEncoder):
+                _write(encoder.model, folder)
+                return str(folder)
+    return None
+
+
+def _write(model: Any, folder: Path) -> None:
+    folder.mkdir()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    own = model.pretrained_cfg
+    config = {
+        "architecture": own["architecture"],
+        "num_classes": 0,
+        "num_features": model.num_features,
+        "pretrained_cfg": {key: value for key, value in own.items() if value is not None and key not in _ELSEWHERE},
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
