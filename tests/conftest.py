@@ -1,5 +1,6 @@
 """A cohort of 40 made-up subjects, and recipes over it that train in a second or two."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -67,14 +68,25 @@ def cohort(quickstart: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def recipe(quickstart: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a recipe over a cohort, by default the shared one."""
+    return lambda root=quickstart, extra="": write_recipe(tmp_path, root, cache, extra)
 
-    def write(root: Path = quickstart, extra: str = "") -> Path:
-        path = tmp_path / "recipe.yaml"
-        text = RECIPE.replace("ROOT", str(root)).replace("CACHE", str(cache)).replace("RUNS", str(tmp_path / "runs"))
-        path.write_text(text + extra)
-        return path
 
-    return write
+@pytest.fixture(scope="session")
+def shared_run(quickstart: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that trains with some overrides, the same only once; tests that change a run copy it first."""
+
+    @functools.cache
+    def run(*overrides: str, extra: str = "") -> Path:
+        return train(write_recipe(tmp_path_factory.mktemp("shared"), quickstart, cache, extra), *overrides)
+
+    return run
+
+
+def write_recipe(folder: Path, root: Path, cache: Path, extra: str = "") -> Path:
+    """Write a recipe over the cohort at `root`, whose runs stand below `folder`; return its path."""
+    text = RECIPE.replace("ROOT", str(root)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
+    (folder / "recipe.yaml").write_text(text + extra)
+    return folder / "recipe.yaml"
 
 
 def train(recipe: Path, *overrides: str) -> Path:

@@ -10,13 +10,14 @@ from transformers import AutoModel
 from clintune.core.errors import PackageError
 from clintune.package.load import load_package
 from clintune.weights import resolve
-from conftest import train
 
 NATIVE = ["backbone=minilm", "modalities.notes.source=bundled:minilm", "modalities.notes.config=null"]
 
 
-def trained(recipe, *overrides):
-    return train(recipe(), *NATIVE, "trainer.max_steps=2", "trainer.lr=0.05", *overrides) / "package"
+@pytest.fixture(scope="module")
+def trained(shared_run):
+    """Return a function that trains on MiniLM with some overrides and returns the package."""
+    return lambda *overrides: shared_run(*NATIVE, "trainer.max_steps=2", "trainer.lr=0.05", *overrides) / "package"
 
 
 def hidden(package, embeddings):
@@ -26,8 +27,8 @@ def hidden(package, embeddings):
 
 
 @pytest.mark.parametrize("variant", ["adapter.rslora=true", "adapter.dora=true"])
-def test_stock_peft_gives_the_hidden_states_of_the_backbone(recipe, variant):
-    folder = trained(recipe, variant)
+def test_stock_peft_gives_the_hidden_states_of_the_backbone(trained, variant):
+    folder = trained(variant)
     embeddings = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
     stock = PeftModel.from_pretrained(AutoModel.from_pretrained(resolve("bundled:minilm").path), folder).eval()
     with torch.no_grad():
@@ -39,14 +40,14 @@ def test_stock_peft_gives_the_hidden_states_of_the_backbone(recipe, variant):
     assert not torch.allclose(found, plain, atol=1e-3), "the adapter changes nothing"
 
 
-def test_the_adapter_names_its_base_and_no_path_of_this_machine(recipe):
-    folder = trained(recipe)
+def test_the_adapter_names_its_base_and_no_path_of_this_machine(trained):
+    folder = trained()
     assert '"base_model_name_or_path": "bundled:minilm"' in (folder / "adapter_config.json").read_text()
     assert str(Path.home()) not in (folder / "adapter_config.json").read_text()
 
 
-def test_packages_that_share_a_base_answer_as_if_alone(recipe):
-    folders = [trained(recipe, f"seed={seed}", f"adapter.r={4 + seed}") for seed in (0, 1)]
+def test_packages_that_share_a_base_answer_as_if_alone(trained):
+    folders = [trained(), trained("seed=1", "adapter.r=5")]
     embeddings = torch.randn(12, 384, generator=torch.Generator().manual_seed(1))
     alone = [hidden(load_package(folder), embeddings) for folder in folders]
     first = load_package(folders[0])
@@ -58,11 +59,11 @@ def test_packages_that_share_a_base_answer_as_if_alone(recipe):
         torch.testing.assert_close(hidden(second, embeddings), alone[1], rtol=0, atol=0)
 
 
-def test_a_base_is_shared_by_adapters_of_that_base_only(recipe):
-    lora, full = trained(recipe), trained(recipe, "adapter=full")
+def test_a_base_is_shared_by_adapters_of_that_base_only(trained, shared_run):
+    lora, full = trained(), trained("adapter=full")
     shared = load_package(lora).model.backbone
     with pytest.raises(PackageError, match="only LoRA adapters of one pretrained base"):
         load_package(full, shared=shared)
-    random = train(recipe(), "trainer.max_steps=1") / "package"
+    random = shared_run("trainer.max_steps=2") / "package"
     with pytest.raises(PackageError, match="its adapter sits on another base"):
         load_package(random, shared=shared)

@@ -21,16 +21,13 @@ from clintune.training import run as runs
 from clintune.training.order import inference_draws
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
-from conftest import RECIPE
+from conftest import write_recipe
 
 
 @pytest.fixture(scope="module")
 def trained(quickstart, cache, tmp_path_factory):
     """Return a run's config, the model that it packaged, and the package's folder."""
-    folder = tmp_path_factory.mktemp("package")
-    recipe = folder / "recipe.yaml"
-    text = RECIPE.replace("ROOT", str(quickstart)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
-    recipe.write_text(text)
+    recipe = write_recipe(tmp_path_factory.mktemp("package"), quickstart, cache)
     config, kept = compose_recipe(recipe, ["modalities.notes.mode=lora"]), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "write_package", lambda *parts: (kept.append(parts[1]), write_package(*parts)))

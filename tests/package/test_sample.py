@@ -10,16 +10,13 @@ from clintune.core.errors import PackageError
 from clintune.hub.manifest import write_manifest
 from clintune.package.load import load_package
 from clintune.package.sample import SAMPLE, write_sample
-from conftest import RECIPE, train
 
 
 @pytest.fixture(scope="module")
-def packaged(quickstart, cache, tmp_path_factory):
+def packaged(shared_run, tmp_path_factory):
     """Return a package with a sample."""
-    folder = tmp_path_factory.mktemp("sample")
-    text = RECIPE.replace("ROOT", str(quickstart)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
-    (folder / "recipe.yaml").write_text(text)
-    package = train(folder / "recipe.yaml", "trainer.max_steps=2") / "package"
+    run = shared_run("trainer.max_steps=2")
+    package = shutil.copytree(run / "package", tmp_path_factory.mktemp("sample") / "package")
     write_sample(package, load_package(package))
     write_manifest(package)
     return package

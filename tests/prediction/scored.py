@@ -5,20 +5,6 @@ from pathlib import Path
 import polars as pl
 
 from clintune.cli import main
-from clintune.config.compose import compose_recipe
-from clintune.training.run import train_run
-from conftest import RECIPE
-
-
-def trained(root, folder, *overrides):
-    """Return the folder of a run over the cohort at `root`, trained below `folder`."""
-    recipe = folder / "tiny.yaml"
-    places = {"ROOT": root, "CACHE": folder / "cache", "RUNS": folder / "runs"}
-    text = RECIPE
-    for name, place in places.items():
-        text = text.replace(name, str(place))
-    recipe.write_text(text)
-    return train_run(compose_recipe(recipe, overrides))
 
 
 def score(package, root, out, *words):

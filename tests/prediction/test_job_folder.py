@@ -3,8 +3,10 @@
 import pytest
 
 from clintune.config.compose import compose_scoring
-from clintune.core.errors import ConfigError
-from clintune.prediction.folder import cut, make_job, read_job
+from clintune.core.errors import ConfigError, PackageError, TrainingError
+from clintune.core.files import write_json
+from clintune.prediction.folder import cut, make_job, read_job, removed_if_refused
+from clintune.training.status import Status
 
 
 @pytest.mark.parametrize(("num", "size"), [(1, 5), (5, 5), (6, 5), (2001, 2000), (199_999, 2000)])
@@ -66,3 +68,25 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 def test_times_that_are_no_file_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"times: .*/nowhere is not a file; give a Parquet file, `last`, or null"):
         make_job(job(tmp_path, "times=nowhere"))
+
+
+def refuse(out, error):
+    with pytest.raises(type(error)), removed_if_refused(out):
+        raise error
+
+
+def test_a_new_job_that_is_refused_leaves_nothing(tmp_path):
+    out = make_job(job(tmp_path))
+    refuse(out, PackageError("changed"))
+    assert not out.exists()
+
+
+def test_a_job_that_began_that_another_started_or_whose_processes_failed_stays(tmp_path):
+    began, started, failed = (make_job(job(tmp_path, f"out='{tmp_path / name}'")) for name in "abc")
+    write_json(began / "shards" / "origin.json", {})
+    refuse(began, PackageError("changed"))
+    Status(state="queued").write(started)
+    refuse(started, PackageError("changed"))
+    refuse(failed, TrainingError("process 1: killed"))
+    for out in (began, started, failed):
+        assert read_job(out).package == "org/name"

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from scored import read, score, trained
+from scored import read, score
 
 from conftest import run_python
 
@@ -35,8 +35,8 @@ def state_of(job):
 
 
 @pytest.fixture(scope="module")
-def run(quickstart, tmp_path_factory):
-    return trained(quickstart, tmp_path_factory.mktemp("trained"))
+def run(shared_run):
+    return shared_run()
 
 
 @pytest.fixture(scope="module")

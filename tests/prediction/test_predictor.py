@@ -1,5 +1,9 @@
 """`clintune.load`: from a name to calibrated probabilities; several packages on one base answer as if alone."""
 
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,6 @@ from clintune.evaluation.calibration import Calibration, write_calibrations
 from clintune.model.batching import Batches, Draw
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
-from conftest import train
 
 PRETRAINED = ["backbone=minilm", "trainer.max_steps=2", "trainer.lr=0.05"]
 
@@ -27,8 +30,8 @@ def batch(run, predictor, rows=range(12)):
     return Batches(samples, encoders, pieces)[Draw(rows=list(rows))]
 
 
-def test_a_run_and_its_package_load_to_the_same_and_calibration_is_applied_where_it_was_fitted(recipe):
-    run = train(recipe(), *PRETRAINED)
+def test_a_run_and_its_package_load_to_the_same_and_calibration_is_applied_where_it_was_fitted(shared_run, tmp_path):
+    run = Path(shutil.copytree(shared_run(*PRETRAINED), tmp_path / "run"))
     plain, whole = clintune.load(run / "package"), clintune.load(run)
     first = batch(run, plain)
     before = plain(first)["outcome"]
@@ -40,8 +43,8 @@ def test_a_run_and_its_package_load_to_the_same_and_calibration_is_applied_where
     assert np.array_equal(clintune.load(run / "package")(first)["outcome"], before)
 
 
-def test_an_ensemble_answers_with_the_mean_of_its_members_on_one_base(recipe):
-    run = train(recipe(), *PRETRAINED, "ensemble=2")
+def test_an_ensemble_answers_with_the_mean_of_its_members_on_one_base(shared_run):
+    run = shared_run(*PRETRAINED, "ensemble=2")
     whole = clintune.load(run)
     alone = [clintune.load(run / "package" / f"member-{number}") for number in range(2)]
     first = batch(run, whole)
@@ -53,13 +56,29 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_on_one_base(recipe):
     assert one[name] is two[name]
 
 
-def test_several_packages_on_one_base_answer_as_if_alone_in_any_order(recipe):
-    runs = {name: train(recipe(), *PRETRAINED, f"seed={seed}") for seed, name in enumerate(("a", "b"))}
+def test_several_packages_on_one_base_answer_as_if_alone_in_any_order(shared_run):
+    runs = {"a": shared_run(*PRETRAINED), "b": shared_run(*PRETRAINED, "seed=1")}
     several = clintune.load_several(runs)
     alone = {name: clintune.load(run) for name, run in runs.items()}
     for name in ("a", "b", "a"):
         first = batch(runs[name], alone[name])
         np.testing.assert_allclose(several[name](first)["outcome"], alone[name](first)["outcome"], atol=1e-6)
+
+
+def test_the_example_of_the_page_answers(shared_run):
+    page = (Path(__file__).parents[2] / "docs" / "publish.md").read_text()
+    (code,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "load_several" in code)
+    ward, icu = shared_run(*PRETRAINED), shared_run(*PRETRAINED, "seed=1")
+    for name, here in {
+        "org/deterioration": ward,
+        "org/icu_admission": icu,
+        "runs/icu_admission/20260101-120000": icu,
+    }.items():
+        code = code.replace(name, str(here))
+    names = {}
+    exec(compile(code, "page", "exec"), names)
+    answer, alone = names["models"]["icu"](names["batch"])["outcome"], clintune.load(icu)
+    assert np.array_equal(answer, alone(batch(icu, alone, range(8)))["outcome"])
 
 
 def test_what_is_no_package_is_refused_in_one_line(tmp_path):

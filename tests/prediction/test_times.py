@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from scored import read, score, trained
+from scored import read, score
 
 from clintune.core.errors import DataError
 from clintune.prediction.times import labelled_at
@@ -12,8 +12,8 @@ TASKS = {"outcome": Binary(label="deterioration")}
 
 
 @pytest.fixture(scope="module")
-def run(quickstart, tmp_path_factory):
-    return trained(quickstart, tmp_path_factory.mktemp("trained"))
+def run(shared_run):
+    return shared_run()
 
 
 def labels(root):

@@ -6,19 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 from meds_evaluation.evaluate import evaluate_binary_classification
 from meds_evaluation.schema import PredictionSchema
-from scored import read, score, trained
+from scored import read, score
 
 from clintune.cli import main
 from clintune.evaluation.calibration import Calibration, write_calibrations
-from conftest import evaluate
+from clintune.hub.manifest import write_manifest
+from clintune.prediction.folder import done_shards
+from conftest import evaluate, run_python
 
 HALFWAY = """
 import sys
@@ -36,20 +40,9 @@ sys.exit(main(sys.argv[1:]))
 """Stops between the predictions of the second shard and their record."""
 
 
-def start(code, *words):
-    """Start clintune in a process of its own."""
-    program = ["-m", "clintune.cli"] if code is None else ["-c", code]
-    source = str(Path(__file__).parents[2] / "src")
-    return subprocess.Popen(
-        [sys.executable, *program, *words],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": source},
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def run(quickstart, tmp_path_factory):
-    return trained(quickstart, tmp_path_factory.mktemp("trained"))
+def run(shared_run):
+    return shared_run()
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +83,10 @@ def test_every_file_keeps_the_prediction_schema_and_its_own_tool_scores_it(unbro
     assert "roc_auc_score" in evaluate_binary_classification(read(unbroken))["samples_equally_weighted"]
 
 
-def test_predictions_are_those_of_evaluate(unbroken, run):
-    evaluate(run)
-    theirs = pl.read_parquet(run / "predictions" / "held_out" / "outcome.parquet")
+def test_predictions_are_those_of_evaluate(unbroken, run, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    evaluate(copy)
+    theirs = pl.read_parquet(copy / "predictions" / "held_out" / "outcome.parquet")
     both = theirs.join(read(unbroken), on=["subject_id", "prediction_time"], suffix="_scored")
     assert len(both) == len(theirs)
     pairs = both.select("predicted_boolean_probability", "predicted_boolean_probability_scored").to_numpy()
@@ -105,8 +99,8 @@ def test_sizes_of_shards_and_batches_change_nothing(unbroken, run, quickstart, t
     np.testing.assert_allclose(one, six, rtol=0, atol=1e-6)
 
 
-def test_members_of_an_ensemble_are_averaged(quickstart, tmp_path):
-    run = trained(quickstart, tmp_path, "ensemble=2", "trainer.max_steps=2")
+def test_members_of_an_ensemble_are_averaged(shared_run, quickstart, tmp_path):
+    run = shared_run("ensemble=2", "trainer.max_steps=2")
     members = [run / "package" / f"member-{number}" for number in range(2)]
     for package, name in [(run, "both"), *zip(members, "ab", strict=True)]:
         assert score(package, quickstart, tmp_path / name) == 0
@@ -197,28 +191,34 @@ def test_a_finished_job_says_so_and_does_nothing(unbroken, run, quickstart, capf
 def begin(run, root, out):
     """Start a job that stops in its second shard; return the process, which holds that shard."""
     words = ["predict", str(run), f"cohort={root}", f"out={out}", f"data.cache={out.parent / 'cache'}", "shard_size=7"]
-    process = start(HALFWAY, *words)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HALFWAY, *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )  # fmt: skip
     assert process.stdout.readline() == "halfway\n", process.stderr.read()
     return process
 
 
 def test_who_is_killed_in_a_shard_leaves_it_to_another_who_takes_over_to_the_same_bits(
-    unbroken, run, quickstart, tmp_path
+    unbroken, run, quickstart, tmp_path, monkeypatch, capfd
 ):
     out = tmp_path / "out"
     holder = begin(run, quickstart, out)
-    other = start(None, "predict", "--resume", str(out))
-    names = [f"{name:06d}.json" for name in (0, 2, 3, 4, 5)]
-    while not all((out / "shards" / name).exists() for name in names):
-        assert other.poll() is None, other.stderr.read()
-    assert not (out / "summary.json").exists()
-    holder.kill()
-    printed, said = other.communicate()
-    assert other.returncode == 0, said
-    assert printed == f"{out}\n"
+    left = []
+
+    def sleep(seconds):
+        """Kill the holder once this process has nothing left to do but wait for it."""
+        left.append({path.stem for path in unbroken.glob("shards/0*.json")} - done_shards(out))
+        holder.kill()
+        holder.communicate()
+
+    monkeypatch.setattr("clintune.prediction.work.time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    assert main(["predict", "--resume", str(out)]) == 0
+    assert left == [{"000001"}]
+    assert capfd.readouterr().out == f"{out}\n"
     assert read(out).equals(read(unbroken))
     assert files(out) == files(unbroken)
-    holder.communicate()
 
 
 def test_who_is_told_to_stop_says_how_to_go_on_to_the_same_bits(unbroken, run, quickstart, tmp_path):
@@ -236,11 +236,31 @@ def test_who_is_told_to_stop_says_how_to_go_on_to_the_same_bits(unbroken, run, q
 def test_several_processes_share_the_shards(unbroken, run, quickstart, tmp_path):
     out = tmp_path / "out"
     words = ["predict", str(run), f"cohort={quickstart}", f"out={out}", f"data.cache={tmp_path / 'cache'}"]
-    process = start(None, *words, "shard_size=7", "cluster.processes=2")
-    printed, said = process.communicate()
-    assert process.returncode == 0, said
-    assert printed == f"{out}\n"
+    done = run_python("-m", "clintune.cli", *words, "shard_size=7", "cluster.processes=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}\n"
     assert read(out).equals(read(unbroken))
+
+
+def test_a_job_that_is_refused_before_it_began_leaves_its_folder_to_the_next_try(run, quickstart, tmp_path, capsys):
+    out = tmp_path / "out"
+    broken = {name: Path(shutil.copytree(run / "package", tmp_path / name)) for name in ("changed", "foreign")}
+    tensors = broken["changed"] / "parts.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"?")
+    about = broken["foreign"] / "clintune.yaml"
+    about.write_text(about.read_text().replace("clintune.tasks.binary.Binary", "os.system"))
+    write_manifest(broken["foreign"])
+    for package, root, says in [
+        (tmp_path / "nowhere", quickstart, "no such folder"),
+        (broken["changed"], quickstart, "parts.safetensors is missing or changed"),
+        (broken["foreign"], quickstart, "_target_ os.system is of no trusted module"),
+        (run, tmp_path / "nowhere", "nowhere"),
+    ]:
+        assert score(package, root, out) == 2
+        assert says in capsys.readouterr().err
+        assert not out.exists()
+    assert score(run, quickstart, out) == 0
+    assert len(read(out)) == 40
 
 
 @pytest.mark.parametrize("changed", ["cohort", "calibration"])
@@ -258,3 +278,4 @@ def test_a_job_does_not_go_on_with_another_cohort_or_package(run, cohort, tmp_pa
     assert score(run, cohort, out, "shard_size=7") == 2
     said = capsys.readouterr().err
     assert f"{changed} is not as it was when the job began; restore it, or score into a new folder" in said
+    assert done_shards(out) == {f"{number:06d}" for number in (0, 1, 2, 4, 5)}

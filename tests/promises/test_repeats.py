@@ -7,7 +7,7 @@ import pytest
 
 from clintune.cli import main
 from clintune.training.checkpoint import last_step
-from conftest import RECIPE, evaluate, run_python, train, weights
+from conftest import evaluate, run_python, train, weights, write_recipe
 
 MORTAL = """
 import os, signal, sys
@@ -41,9 +41,7 @@ def never_killed(quickstart, tmp_path_factory):
     """Return a function (limit, folder) -> process, the run folder of one never killed, and all that can kill it."""
 
     def start(limit, folder):
-        path = folder / "recipe.yaml"
-        text = RECIPE.replace("ROOT", str(quickstart)).replace("CACHE", str(folder / "cache"))
-        path.write_text(text.replace("RUNS", str(folder / "runs")))
+        path = write_recipe(folder, quickstart, folder / "cache")
         return path, run_python("-c", MORTAL, str(limit), "train", str(path))
 
     _, done = start(0, tmp_path_factory.mktemp("whole"))

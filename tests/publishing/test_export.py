@@ -8,17 +8,23 @@ from transformers import AutoModel
 
 from clintune.cli import main
 from clintune.package.load import load_package
-from conftest import train
 
 DECODER = """
 backbone: {config: {model_type: qwen3, hidden_size: 32, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}}
 """
 
 
-@pytest.fixture(params=[("backbone=minilm", ""), ("adapter=lora", DECODER), ("adapter=full", "")])
-def package(request, recipe):
+@pytest.fixture(
+    params=[
+        ("adapter=lora", ""),
+        ("adapter=lora", DECODER),
+        ("adapter=full", ""),
+        pytest.param(("backbone=minilm", ""), marks=pytest.mark.slow),
+    ]
+)
+def package(request, shared_run):
     override, extra = request.param
-    return train(recipe(extra=extra), "trainer.max_steps=2", "trainer.lr=0.05", override) / "package"
+    return shared_run("trainer.max_steps=2", "trainer.lr=0.05", override, extra=extra) / "package"
 
 
 def test_the_merged_backbone_is_the_backbone_with_its_adapter(package, tmp_path, capsys):

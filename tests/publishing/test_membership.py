@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from clintune.config.compose import load_config
-from clintune.package.members import trained_members
+from clintune.package.load import load_package
 from clintune.publishing.membership import log_losses, membership_inference
 from clintune.training.partition import read_splits, rows_by_split
 from clintune.training.strategy import make_accelerator
@@ -18,12 +18,8 @@ def attacked(run):
     config = load_config(run / "recipe.yaml")
     workspace = open_workspace(config)
     rows = rows_by_split(read_splits(run / "splits.parquet", workspace.samples))
-    members = trained_members(run / "package", config.ensemble)
-    return (
-        membership_inference(workspace, members, rows, ["clintune"], make_accelerator(config), replicates=100),
-        workspace,
-        rows,
-    )
+    members = [load_package(run / "package")]
+    return membership_inference(workspace, members, rows, make_accelerator(config), replicates=100), workspace, rows
 
 
 def test_a_model_that_remembers_its_subjects_gives_them_away_and_an_untrained_one_does_not(recipe):
@@ -56,7 +52,7 @@ def test_the_auroc_is_that_of_the_losses_by_sklearn(recipe):
     found, workspace, rows = attacked(run)
     both = np.concatenate([rows["train"], rows["held_out"]])
     accelerator = make_accelerator(workspace.config)
-    probabilities = _predict(workspace, run / "package", both, ["clintune"], accelerator)[WHOLE]
+    probabilities = _predict(workspace, load_package(run / "package"), both, accelerator)[WHOLE]
     scores = -mean_losses(workspace.samples, both, probabilities)
     is_member = np.arange(len(both)) < len(rows["train"])
     assert found.value == pytest.approx(roc_auc_score(is_member, scores))

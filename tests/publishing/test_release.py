@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from clintune.core.errors import ConfigError, PackageError
 from clintune.hub.manifest import local_manifest
 from clintune.package.load import load_package
 from clintune.publishing.release import make_release
-from conftest import evaluate, train
+from conftest import evaluate, train, write_recipe
 
 ONE = {
     "README.md",
@@ -43,11 +44,17 @@ def files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def run(recipe):
-    run = train(recipe(), "trainer.max_steps=4")
+@pytest.fixture(scope="module")
+def evaluated(quickstart, cache, tmp_path_factory):
+    run = train(write_recipe(tmp_path_factory.mktemp("evaluated"), quickstart, cache), "trainer.max_steps=4")
     evaluate(run)
     return run
+
+
+@pytest.fixture
+def run(evaluated, tmp_path):
+    """Return a copy of the run that the test may release or break."""
+    return Path(shutil.copytree(evaluated, tmp_path / "run"))
 
 
 def test_a_release_is_a_package_with_card_calibration_and_sample(run):
@@ -77,13 +84,13 @@ def test_the_hub_reads_from_the_card_what_the_run_measured(run):
         assert said in text
 
 
-def test_the_card_names_no_path_of_the_machine_and_shows_no_small_count(run, cache):
+def test_the_card_names_no_path_of_the_machine_and_shows_no_small_count(run, evaluated, cache):
     release = make_release(run, draft=True)
     for path in release.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            assert str(run.parent).encode() not in content, path
-            assert str(cache).encode() not in content, path
+            for place in (run.parent, evaluated.parent, cache):
+                assert str(place).encode() not in content, path
     table = (release / "README.md").read_text().partition("| tiny |")[2].partition("\n\n")[0]
     numbers = [cell.strip() for line in table.splitlines()[1:] for cell in line.split("|")[2:-1]]
     assert {cell for cell in numbers if cell.isdigit() and int(cell) < 11} == set()
@@ -136,12 +143,12 @@ def test_without_a_tuning_split_nothing_is_calibrated_and_the_card_says_so(recip
     assert "Not calibrated, and it never abstains: there was no tuning split." in (release / "README.md").read_text()
 
 
-def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, recipe):
+def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared_run):
     shutil.move(run / "metrics.json", run / "kept.json")
     with pytest.raises(PackageError, match=r"not evaluated; run `clintune evaluate"):
         make_release(run, draft=True)
     shutil.move(run / "kept.json", run / "metrics.json")
-    other = train(recipe(), "trainer.max_steps=3")
+    other = shared_run("trainer.max_steps=2")
     shutil.rmtree(run / "package")
     shutil.copytree(other / "package", run / "package")
     with pytest.raises(PackageError, match=r"metrics\.json: is of another package"):

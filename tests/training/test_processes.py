@@ -120,7 +120,7 @@ def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, troub
     assert done.returncode in {1, 2}
     lines = [line for line in done.stderr.splitlines() if line.startswith("clintune:")]
     assert len(lines) == 1
-    assert says in lines[0]
+    assert lines[0].startswith(f"clintune: {says}")
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == state

@@ -12,6 +12,8 @@ Each message is one line that names the thing and the remedy and holds no patien
 them into exit codes: 2 for the user's input, 128 + its number for a signal, 1 for anything else.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from signal import Signals
 
 
@@ -37,6 +39,19 @@ class PackageError(ClintuneError, ValueError):
 
 class TrainingError(ClintuneError, RuntimeError):
     """A run that stopped itself rather than go on wrongly."""
+
+
+@contextmanager
+def explained(kind: type[ClintuneError], where: str, reason: Callable[[Exception], str | None]) -> Iterator[None]:
+    """Turn a library's error into the `kind` of ours that says `WHERE: REASON`; one without a reason stays as it is."""
+    try:
+        yield
+    except ClintuneError:
+        raise
+    except Exception as error:
+        if (why := reason(error)) is None:
+            raise
+        raise kind(f"{where}: {why}") from error
 
 
 class StoppedError(BaseException):

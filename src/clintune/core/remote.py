@@ -7,9 +7,9 @@ own words, which may hold a signed address or the name of a patient's file.
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from clintune.core.errors import ClintuneError, DataError
+from clintune.core.errors import ClintuneError, DataError, explained
 
 _THREADS = 16
 # What tells two versions of a file apart, by protocol; the first that a listing has is used, after the size.
@@ -209,14 +209,8 @@ class Remote:
         inside = address.startswith(base) and not path.startswith("/") and ".." not in PurePosixPath(path).parts
         return path if inside else None
 
-    @contextmanager
-    def _access(self) -> Iterator[None]:
-        try:
-            yield
-        except ClintuneError:
-            raise
-        except Exception as error:
-            raise self.error(f"{self.key}: {redact(self.url)}: {self._reason(error)}") from error
+    def _access(self) -> AbstractContextManager[None]:
+        return explained(self.error, f"{self.key}: {redact(self.url)}", self._reason)
 
     def _reason(self, error: Exception) -> str:
         """Return what is wrong and what to do."""

@@ -1,12 +1,11 @@
 """The Hugging Face Hub: a package is the whole content of a model repository at a commit."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clintune.core.errors import ClintuneError, PackageError
+from clintune.core.errors import PackageError, explained
 from clintune.core.files import file_sha256
 from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, local_manifest
 
@@ -36,7 +35,7 @@ class HuggingFaceHub:
     def send(self, folder: Path) -> str:
         """Send the package as one commit; what was uploaded before an interruption is not uploaded again."""
         manifest = local_manifest(folder)
-        with self._access():
+        with explained(PackageError, self.where, _reason):
             from huggingface_hub import HfApi, get_token
 
             if get_token() is None:
@@ -62,7 +61,7 @@ class HuggingFaceHub:
 
     def fetch(self, cache: Path) -> Path:
         """Fetch the package into `cache`; without a network the copy that is there, if the revision was seen before."""
-        with self._access():
+        with explained(PackageError, self.where, _reason):
             from huggingface_hub import HfApi
 
             api = HfApi(library_name="clintune")
@@ -107,18 +106,6 @@ class HuggingFaceHub:
             parent_commit=head,
         )
         return info.oid
-
-    @contextmanager
-    def _access(self) -> Iterator[None]:
-        """Turn the errors of the Hub's client into PackageError: one line that says what to do."""
-        try:
-            yield
-        except ClintuneError:
-            raise
-        except Exception as error:
-            if (reason := _reason(error)) is None:
-                raise
-            raise PackageError(f"{self.where}: {reason}") from error
 
 
 def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":

@@ -1,6 +1,9 @@
 """The folder of a scoring job: what is asked in job.yaml, and which parts are done. No torch here."""
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,11 @@ from omegaconf import DictConfig
 
 from clintune.config.compose import load_config, to_yaml
 from clintune.config.schema import Scoring
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ClintuneError, ConfigError, TrainingError
 from clintune.core.files import write_text
 from clintune.core.paths import timed_folder, writable_folder
+from clintune.training.processes import is_placed
+from clintune.training.status import read_status
 
 JOB = "job.yaml"
 ORIGIN = "origin.json"
@@ -87,6 +92,21 @@ def make_job(config: DictConfig) -> Path:
         _check_is_ours(out, config)
     write_text(out / JOB, to_yaml(config))
     return out
+
+
+@contextmanager
+def removed_if_refused(out: Path) -> Iterator[None]:
+    """Remove what a new job left in its folder if package, cohort or cluster are refused before it began.
+
+    One that somebody started before stays, and one whose processes failed by themselves: its logs say why.
+    """
+    is_new = read_status(out) is None and not is_placed()
+    try:
+        yield
+    except ClintuneError as error:
+        if is_new and not isinstance(error, TrainingError) and not (out / "shards" / ORIGIN).exists():
+            shutil.rmtree(out, ignore_errors=True)  # a mounted folder can only be emptied
+        raise
 
 
 def read_job(out: Path) -> DictConfig:

@@ -18,6 +18,7 @@ from clintune.package.contents import Package
 from clintune.prediction.load import Predictor
 from clintune.tasks.base import SAMPLE
 from clintune.training.precision import precision
+from clintune.training.prepare import check_readable
 from clintune.training.strategy import num_workers
 
 _LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
@@ -110,16 +111,9 @@ class Scorer:
                     self._preparers[key] = Preparer(self.samples, name, modality, workers)
                 views = modality.views if member.config.model.average_views else 1
                 held[key], bad[name] = hold_pieces(self._preparers[key], items, modality, views, computed, self.device)
-                self._check(name, bad[name], len(items))
+                check_readable(name, bad[name], len(items), self.max_bad_fraction, "items of a shard")
             sources[name] = held[key]
         return sources
-
-    def _check(self, name: str, errors: Mapping[int, DataError], num_items: int) -> None:
-        if len(errors) > self.max_bad_fraction * num_items:
-            raise DataError(
-                f"modalities.{name}: {len(errors)} of {num_items} items of a shard are unreadable, more than "
-                f"data.max_bad_fraction={self.max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
-            )
 
     def _unreadable(
         self,

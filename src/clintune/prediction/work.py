@@ -4,17 +4,18 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clintune.contracts import Predictions
 from clintune.core.console import console
 from clintune.core.errors import StoppedError
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import if_free
 from clintune.core.memory import peak_memory_mb
+from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.predictions import write_shard
 from clintune.prediction.finish import finish
 from clintune.prediction.folder import Shard, done_shards
@@ -77,18 +78,11 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
 
 
 def _write(job: Job, shard: Shard, name: str, scored: Scored) -> None:
-    samples, rows, withheld = job.samples, slice(shard.start, shard.stop), scored.withheld[name]
-    targets, labelled = samples.targets(name)[rows], job.labelled[name]
-    if not targets.shape[1]:  # the cohort has no labels for the task
-        targets, labelled = np.full(withheld.shape, np.nan, np.float32), np.zeros(withheld.shape[1], np.bool_)
-    predictions = Predictions(
-        cohort=samples.cohort[rows],
-        subject_id=samples.subject_id[rows],
-        prediction_time=samples.prediction_time[rows].tolist(),
-        fold=np.zeros(len(withheld), np.int64),
-        targets=targets,
-        probabilities=scored.probabilities[name],
-    )
+    rows, withheld, labelled = np.arange(shard.start, shard.stop), scored.withheld[name], job.labelled[name]
+    predictions = to_predictions(job.samples, rows, name, scored.probabilities[name], 0, False)
+    if not predictions.targets.shape[1]:  # the cohort has no labels for the task
+        predictions = replace(predictions, targets=np.full(withheld.shape, np.nan, np.float32))
+        labelled = np.zeros(withheld.shape[1], np.bool_)
     task = job.predictor.members[0].tasks[name]
     folder = shard.out / "predictions" / name
     write_shard(folder, shard.name, predictions, task, withheld=withheld, labelled=labelled)

@@ -20,6 +20,7 @@ from clintune.evaluation.intervals import Interval, intervals
 from clintune.evaluation.predictions import read_predictions
 from clintune.evaluation.subgroups import by_group
 from clintune.evaluation.subjects import count_labels, one_output, take
+from clintune.package.contents import Package
 from clintune.publishing.about import read_about
 from clintune.publishing.cohort_table import CountRow, cohort_table
 from clintune.publishing.energy import Compute, read_compute
@@ -65,11 +66,10 @@ def read_facts(
     workspace: Workspace,
     number: int,
     unit: Unit,
-    members: Sequence[Path],
-    trusted: Sequence[str],
+    members: Mapping[Path, Package],
     accelerator: Accelerator,
 ) -> Facts:
-    """Collect the facts of unit `number` of an evaluated run, whose packages `members` are."""
+    """Collect the facts of unit `number` of an evaluated run, whose `members` stand in the folders that name them."""
     config, tasks, samples = workspace.config, workspace.tasks, workspace.samples
     split = read_splits(unit.folder / "splits.parquet", samples)
     plain = {name: _read(run / "predictions" / name, workspace, number) for name in (TUNING, HELD_OUT)}
@@ -83,7 +83,7 @@ def read_facts(
         num_members=len(members),
         tasks={name: task.output_names for name, task in tasks.items()},
         modalities={name: type(modality).__name__ for name, modality in workspace.modalities.items()},
-        weights={name: part for name, part in read_about(members[0])["weights"].items() if "sha256" in part},
+        weights={name: part for name, part in read_about(next(iter(members)))["weights"].items() if "sha256" in part},
         adapter=config.adapter.mode,
         cohorts=cohort_table(samples, split, tasks),
         scores=intervals(scored),
@@ -94,7 +94,7 @@ def read_facts(
             for name, fitted in calibrations.items()
         },
         operating_points=_operating_points(tuning, held_out, {n: t.output_names for n, t in tasks.items()}),
-        membership=membership_inference(workspace, members, rows_by_split(split), trusted, accelerator),
+        membership=membership_inference(workspace, members.values(), rows_by_split(split), accelerator),
         compute=read_compute(run, config.cluster.nodes),
         provenance=_provenance(run),
     )

@@ -4,9 +4,9 @@ The attack takes the sample with the smaller loss for the one trained on (Yeom e
 the model treats both alike, and grows as it remembers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
@@ -18,7 +18,7 @@ from clintune.cohort.samples import Samples
 from clintune.evaluation.ablations import WHOLE, variants
 from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
 from clintune.evaluation.predict import Probabilities, average, predict_member, to_predictions
-from clintune.package.load import load_package
+from clintune.package.contents import Package
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import Workspace
 
@@ -29,14 +29,13 @@ Float32s = NDArray[np.float32]
 
 def membership_inference(
     workspace: Workspace,
-    members: Sequence[Path],
+    members: Iterable[Package],
     rows: Mapping[str, NDArray[np.int64]],
-    trusted: Sequence[str],
     accelerator: Accelerator,
     *,
     replicates: int = 1000,
 ) -> Interval | None:
-    """Return the AUROC of the attack on the packages `members`, which answer together; None where nothing is held out.
+    """Return the AUROC of the attack on `members`, which answer together; None where nothing is held out.
 
     Both sides are predicted alike, in the plain view of their items. `rows` are those of each split.
     """
@@ -44,7 +43,7 @@ def membership_inference(
     if not len(inside) or not len(outside):
         return None
     attacked = np.concatenate([inside, outside])
-    together = average([_predict(workspace, folder, attacked, trusted, accelerator) for folder in members])[WHOLE]
+    together = average([_predict(workspace, member, attacked, accelerator) for member in members])[WHOLE]
     samples = workspace.samples
     scores = -mean_losses(samples, attacked, together)
     is_member = np.repeat(np.array([1, 0], np.float32), [len(inside), len(outside)])
@@ -72,13 +71,9 @@ def log_losses(targets: Float32s, probabilities: Float32s) -> Float32s:
 
 
 def _predict(
-    workspace: Workspace,
-    folder: Path,
-    rows: NDArray[np.int64],
-    trusted: Sequence[str],
-    accelerator: Accelerator,
+    workspace: Workspace, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
 ) -> dict[str, Probabilities]:
-    package = load_package(folder, accelerator.device, trusted)
+    package = replace(package, config=deepcopy(package.config))
     package.config.model.average_views = False
     caches, _ = fill_caches(workspace, package.model.encoders, package.statistics, rows, accelerator.device)
     whole = {WHOLE: variants(workspace.modalities)[WHOLE]}

@@ -13,10 +13,10 @@ from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 from clintune.evaluation.calibration import CALIBRATION
 from clintune.hub.manifest import write_manifest
-from clintune.package.contents import ABOUT
-from clintune.package.load import load_package
+from clintune.package.contents import ABOUT, Package
 from clintune.package.members import trained_members
 from clintune.package.sample import write_sample
+from clintune.prediction.load import load
 from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
@@ -44,15 +44,17 @@ def make_release(run: Path, *, fold: str | None = None, canaries: Sequence[str] 
     workspace = open_workspace(config)
     check_data(run, workspace)
     number, unit = _unit(units(config, run, workspace.samples), fold)
-    members = trained_members(unit.folder / "package", config.ensemble)
-    check_evaluated(run, members)
-    trusted = modules_of(config)
-    facts = read_facts(run, workspace, number, unit, members, trusted, make_accelerator(config))
+    folders = trained_members(unit.folder / "package", config.ensemble)
+    check_evaluated(run, folders)
+    accelerator = make_accelerator(config)
+    loaded = load(unit.folder / "package", device=accelerator.device, trusted=modules_of(config))
+    members = dict(zip(folders, loaded.members, strict=True))
+    facts = read_facts(run, workspace, number, unit, members, accelerator)
     release = unit.folder / "release"
     with atomic_path(release) as partial:
         partial.mkdir()
-        for member in members:
-            _add_member(member, partial if len(members) == 1 else partial / member.name, trusted)
+        for folder, package in members.items():
+            _add_member(folder, package, partial if len(members) == 1 else partial / folder.name)
         if (unit.folder / CALIBRATION).exists():
             shutil.copyfile(unit.folder / CALIBRATION, partial / CALIBRATION)
         card = write_card(facts, answers, draft=draft, num_canaries=len(canaries))
@@ -84,11 +86,11 @@ def _unit(found: Sequence[Unit], fold: str | None) -> tuple[int, Unit]:
     return names.index(fold), found[names.index(fold)]
 
 
-def _add_member(member: Path, folder: Path, trusted: Sequence[str]) -> None:
+def _add_member(folder: Path, package: Package, target: Path) -> None:
     """Copy a package, without what only this machine or an unpublished package says, and with a sample."""
-    package = load_package(member, trusted=trusted)
-    shutil.copytree(member, folder, dirs_exist_ok=True)
-    (folder / "README.md").unlink()
-    (folder / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(read_about(member))), encoding="utf-8")
-    write_sample(folder, package)
-    write_manifest(folder)
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    (target / "README.md").unlink()
+    (target / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(read_about(folder))), encoding="utf-8")
+    package.model.to("cpu")  # GPUs convolve in less than float32
+    write_sample(target, package)
+    write_manifest(target)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -101,14 +102,20 @@ def fill_caches(
         pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(items, device, workers)
         sources[name] = pieces
         bad += [{"modality": name, "row": row, "reason": reason} for row, reason in pieces.errors.items()]
-        if len(pieces.errors) > config.data.max_bad_fraction * len(items):
-            raise DataError(
-                f"modalities.{name}: {len(pieces.errors)} of {len(items)} items are unreadable, more than "
-                f"data.max_bad_fraction={config.data.max_bad_fraction} allows; the first is "
-                f"{next(iter(pieces.errors.values()))}"
-            )
+        check_readable(name, pieces.errors, len(items), config.data.max_bad_fraction)
     make_room(cache, config.data.cache_limit_gb)
     return sources, bad
+
+
+def check_readable(
+    modality: str, errors: Mapping[Any, object], num_items: int, max_bad_fraction: float, what: str = "items"
+) -> None:
+    """Raise DataError, with the first of the `errors`, where too many of a modality's items cannot be read."""
+    if len(errors) > max_bad_fraction * num_items:
+        raise DataError(
+            f"modalities.{modality}: {len(errors)} of {num_items} {what} are unreadable, more than "
+            f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
+        )
 
 
 def write_unreadable(report: Path, bad: list[Unreadable]) -> None:

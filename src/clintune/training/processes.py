@@ -103,8 +103,7 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
     """
     if path := os.environ.get(_ERROR_FILE):
         moment = int(time.time()) + 3600 * follows
-        reason = {"message": {"message": message, "extraInfo": {"timestamp": moment}}}
-        Path(path).write_text(json.dumps(reason), encoding="utf-8")
+        Path(path).write_text(json.dumps({"message": message, "timestamp": moment}), encoding="utf-8")
     return _LAUNCHED in os.environ and "RANK" in os.environ
 
 

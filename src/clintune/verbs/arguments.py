@@ -7,13 +7,26 @@ from pathlib import Path
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 
+PACKAGE = "folder of a package or run, org/name, models:/name, or URL"
+
+
+def verb_parser(verb: str, description: str, *, subject: str, meaning: str, words: str) -> argparse.ArgumentParser:
+    """Return the parser of a verb that takes a subject and any number of words KEY=VALUE, with the help on both."""
+    parser = argparse.ArgumentParser(prog=f"clintune {verb}", description=description)
+    parser.add_argument(subject, metavar=subject.upper(), help=meaning)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help=words)
+    return parser
+
 
 def recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
     """Return the parser of a verb that takes a recipe and overrides."""
-    parser = argparse.ArgumentParser(prog=f"clintune {verb}", description=description)
-    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe (`clintune recipes`) or path of your own")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, as in trainer.max_steps=50")
-    return parser
+    return verb_parser(
+        verb,
+        description,
+        subject="recipe",
+        meaning="name of a recipe (`clintune recipes`) or path of your own",
+        words="Hydra overrides, as in trainer.max_steps=50",
+    )
 
 
 def run_folder(name: str) -> Path:

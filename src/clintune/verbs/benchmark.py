@@ -1,6 +1,5 @@
 """The verb that compares methods. Only the processes of cells, and the table at the end, import torch."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
 from clintune.core.errors import TrainingError
 from clintune.core.garbage import collector_paused
 from clintune.core.paths import writable_folder
+from clintune.verbs.arguments import verb_parser
 
 
 def benchmark(argv: Sequence[str]) -> None:
@@ -19,22 +19,18 @@ def benchmark(argv: Sequence[str]) -> None:
             from clintune.benchmark.work import answer
         answer(sys.stdin, sys.stdout)
         return
-    parser = argparse.ArgumentParser(
-        prog="clintune benchmark",
-        description="Compare methods on the same folds and seeds; the last line printed is the folder of the results. "
+    parser = verb_parser(
+        "benchmark",
+        "Compare methods on the same folds and seeds; the last line printed is the folder of the results. "
         "The same command goes on with what is not finished.",
-    )
-    parser.add_argument("suite", metavar="SUITE", help="real, missing, lowdata, shift, peft, or the path of your own")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; any other is for its recipes",
+        subject="suite",
+        meaning="real, missing, lowdata, shift, peft, or the path of your own",
+        words="of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; any other is for its recipes",
     )
     arguments = parser.parse_args(argv)
     path = find_suite(arguments.suite)
-    outs = [word.removeprefix("out=") for word in arguments.overrides if word.startswith("out=")]
-    words = [word for word in arguments.overrides if not word.startswith("out=")]
+    outs = [word.removeprefix("out=") for word in arguments.words if word.startswith("out=")]
+    words = [word for word in arguments.words if not word.startswith("out=")]
     suite = read_suite(path, [word for word in words if is_suite_key(word)])
     cells = plan(suite, [word for word in words if not is_suite_key(word)])
     out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")

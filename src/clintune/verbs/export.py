@@ -1,28 +1,28 @@
 """The verb that merges a package's adapter into its backbone."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
-from clintune.verbs.arguments import key_values
+from clintune.verbs.arguments import PACKAGE, key_values, verb_parser
 
 
 def export(argv: Sequence[str]) -> None:
     """Write the merged backbone of a package."""
-    parser = argparse.ArgumentParser(
-        prog="clintune export",
-        description="Merge the adapter of a package into its backbone; the last line printed is the folder.",
+    parser = verb_parser(
+        "export",
+        "Merge the adapter of a package into its backbone; the last line printed is the folder.",
+        subject="package",
+        meaning=PACKAGE,
+        words="out=FOLDER (must be given), revision=NAME",
     )
-    parser.add_argument("package", metavar="PACKAGE", help="folder of a package or run, org/name, models:/name, or URL")
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="out=FOLDER (must be given), revision=NAME")
     parser.add_argument("--onnx", action="store_true", help="write backbone.onnx too (extra `onnx`)")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="MODULE", help="module whose classes it may use"
     )
     arguments = parser.parse_intermixed_args(argv)
-    settings = key_values("export", arguments.settings, ("out", "revision"))
+    settings = key_values("export", arguments.words, ("out", "revision"))
     if "out" not in settings:
         raise ConfigError("export: say where to: add out=FOLDER")
     out = Path(settings["out"])

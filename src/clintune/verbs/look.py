@@ -40,7 +40,7 @@ def recipes(argv: Sequence[str]) -> None:
 def show(argv: Sequence[str]) -> None:
     """Print the composed config of a recipe."""
     arguments = recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
-    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.overrides)), end="")
+    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.words)), end="")
 
 
 def cache(argv: Sequence[str]) -> None:

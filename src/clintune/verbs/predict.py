@@ -1,45 +1,43 @@
 """The verb that scores a cohort. Torch is imported only after the job was found right."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import compose_scoring
 from clintune.core.errors import ConfigError
 from clintune.core.remote import is_remote
-from clintune.prediction.folder import make_job, read_job
+from clintune.prediction.folder import make_job, read_job, removed_if_refused
 from clintune.prediction.start import start_job
+from clintune.verbs.arguments import PACKAGE, verb_parser
 
 
 def predict(argv: Sequence[str]) -> None:
     """Score a cohort with a package, or go on with a job: here, in several processes, or as a job of SLURM."""
-    parser = argparse.ArgumentParser(
-        prog="clintune predict",
-        description="Score a cohort with a package, in shards; the last line printed is the folder of the predictions.",
-    )
-    parser.add_argument("package", metavar="PACKAGE", help="folder of a package or run, org/name, models:/name, or URL")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, times=FILE or last, and other keys of "
+    parser = verb_parser(
+        "predict",
+        "Score a cohort with a package, in shards; the last line printed is the folder of the predictions.",
+        subject="package",
+        meaning=PACKAGE,
+        words="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, times=FILE or last, and other keys of "
         "configs/predict.yaml",
     )
     parser.add_argument("--resume", action="store_true", help="PACKAGE is the folder of a job that was stopped: go on")
     parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.resume:
-        if arguments.overrides:
+        if arguments.words:
             raise ConfigError(
                 "predict --resume: takes no KEY=VALUE; for another `cluster`, give the first command again"
             )
         out = Path(arguments.package)
-    else:
-        words = [_cohort(word) for word in arguments.overrides]
-        if not any(word.startswith("cohort=") for word in arguments.overrides):
-            raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
-        out = make_job(compose_scoring(arguments.package, [part for parts in words for part in parts]))
-    start_job(out, read_job(out), wait=arguments.wait)
+        start_job(out, read_job(out), wait=arguments.wait)
+        return
+    if not any(word.startswith("cohort=") for word in arguments.words):
+        raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
+    words = [part for word in arguments.words for part in _cohort(word)]
+    out = make_job(compose_scoring(arguments.package, words))
+    with removed_if_refused(out):
+        start_job(out, read_job(out), wait=arguments.wait)
 
 
 def _cohort(word: str) -> list[str]:

@@ -1,37 +1,32 @@
 """The verb that makes a release of a run and sends it to a hub. Torch is imported once the arguments are right."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.hub.base import open_hub
-from clintune.verbs.arguments import key_values, run_folder
+from clintune.verbs.arguments import key_values, run_folder, verb_parser
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
 
 
 def publish(argv: Sequence[str]) -> None:
     """Make and check the release of a run; with a hub, send it there."""
-    parser = argparse.ArgumentParser(
-        prog="clintune publish",
-        description="Make the release of a run, check that it holds nothing of a patient, and send it to a hub. "
+    parser = verb_parser(
+        "publish",
+        "Make the release of a run, check that it holds nothing of a patient, and send it to a hub. "
         "Without hub= nothing leaves; the last line printed is the address to load from.",
-    )
-    parser.add_argument("run", metavar="RUN", help="folder of a run that has been evaluated")
-    parser.add_argument(
-        "settings",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="hub=ADDRESS (hf://org/name, models:/name, a folder, a URL), tag=v1, revision=BRANCH, fold=0-3, "
+        subject="run",
+        meaning="folder of a run that has been evaluated",
+        words="hub=ADDRESS (hf://org/name, models:/name, a folder, a URL), tag=v1, revision=BRANCH, fold=0-3, "
         "canaries=FILE (one string a line that no file may hold)",
     )
     parser.add_argument("--public", action="store_true", help="let everybody see it, where the hub knows private")
     parser.add_argument("--draft", action="store_true", help="with open questions on the card")
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
-    settings = key_values("publish", arguments.settings, _KEYS)
+    settings = key_values("publish", arguments.words, _KEYS)
     of_hub = [*(settings.keys() & {"tag", "revision"}), *(["--public"] if arguments.public else [])]
     if of_hub and "hub" not in settings:
         raise ConfigError(f"publish: {of_hub[0]} says how to send to a hub; add hub=ADDRESS, or leave it out")

@@ -30,10 +30,10 @@ def train(argv: Sequence[str]) -> None:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
         run = run_folder(arguments.recipe)
-        configs = [_change(load_config(run / "recipe.yaml"), arguments.overrides)]
+        configs = [_change(load_config(run / "recipe.yaml"), arguments.words)]
     else:
         recipe = find_recipe(arguments.recipe)
-        jobs = sweep(arguments.overrides) if arguments.multirun else [arguments.overrides]
+        jobs = sweep(arguments.words) if arguments.multirun else [arguments.words]
         configs = [compose_recipe(recipe, overrides) for overrides in jobs]
 
     if arguments.dry_run:
