@@ -1,30 +1,36 @@
-"""A whole benchmark with real processes: killed, resumed, and a method that cannot work."""
+"""A whole benchmark with real processes: killed, resumed, with a method that cannot work and one that is not there."""
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import pytest
+from peer_stand_in import stand_in
 
 from clintune.benchmark.cells import ABOUT
+from clintune.cli import main
 
 SUITE = """# A tiny suite.
 experiments:
   tiny:
     recipe: RECIPE
-    baselines: [logistic/static, logistic/imaging]
+    baselines: [logistic/static, logistic/imaging, autogluon, pyhealth]
 clintune: {lora: [trainer.max_steps=20]}
 seeds: [0]
 """
+PEER = """
+def fit(train, tuning, settings):
+    return lambda rows: rows.notna().mean(axis=1) * train["label"].mean(), 1
+"""
 
 
-def command(suite, out):
-    return [sys.executable, "-m", "clintune.cli", "benchmark", str(suite), f"out={out}", "trainer.metric=loss"]
+def words(suite, out):
+    return ["benchmark", str(suite), f"out={out}", "trainer.metric=loss"]
 
 
 def finished(out):
@@ -38,11 +44,13 @@ def suite(recipe, tmp_path):
     return path
 
 
-def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(suite, tmp_path):
+def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(suite, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    first = subprocess.Popen(command(suite, out), env=environment, stderr=subprocess.PIPE, text=True)
-    for line in first.stderr:  # until the first cell is done and the third has begun
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
+    monkeypatch.setenv("CLINTUNE_PEERS", str(tmp_path / "peers"))
+    program = [sys.executable, "-m", "clintune.cli", *words(suite, out)]
+    first = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    for line in first.stderr:  # until the first cell is done and the one of the model has begun
         if "logistic/imaging" in line:
             break
     while not list((out / "runs").glob("tiny/all/lora/*/folds/0-0/checkpoints/step-*")):
@@ -53,20 +61,24 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(su
     first.stderr.close()
     (kept,) = finished(out).items()
 
-    second = subprocess.run(command(suite, out), env=environment, capture_output=True, text=True)
-    assert second.returncode == 1
-    assert second.stderr.splitlines()[-1] == "clintune: 1 of 3 cells failed; the same command tries them again"
-    assert "tiny logistic/imaging seed 0: this baseline reads a frozen encoder" in second.stderr
-    assert second.stdout.splitlines()[-1] == str(out)
+    stand_in(tmp_path, "autogluon", PEER)
+    assert main(words(suite, out)) == 1
+    printed, said = capfd.readouterr()
+    assert said.splitlines()[-1] == "clintune: 1 of 5 cells failed; the same command tries them again"
+    assert "tiny logistic/imaging seed 0: this baseline reads a frozen encoder" in said
+    assert said.count("left out: pyhealth: not installed; run scripts/peers/venv pyhealth") == 1
+    assert printed.splitlines()[-1] == str(out)
     done = finished(out)
     assert kept in done.items()
-    assert {folder.parent.name for folder in done} == {"logistic.static", "lora"}
+    assert {folder.parent.name for folder in done} == {"logistic.static", "autogluon", "lora"}
 
     (run,) = (json.loads((folder / ABOUT).read_text())["run"] for folder in done if "lora" in folder.parts)
     assert (out / run / "provenance.json").is_file()
     assert not list((out / run).rglob("checkpoints"))
-    assert run in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert run in page
+    assert f"scikit-learn {version('scikit-learn')} ran in an environment of its own" in page
     table = pl.read_parquet(out / "results.parquet")
-    assert set(table["method"]) == {"logistic/static", "lora"}
+    assert set(table["method"]) == {"logistic/static", "autogluon", "lora"}
     assert (table["peak_mb"] > 50).all()
     assert (table["fit_seconds"] > 0).all()

@@ -68,7 +68,9 @@ def ragged(recipe, cohort):
     return path
 
 
-@pytest.mark.parametrize(("strategy", "precision"), [("ddp", "bf16"), ("fsdp2", "fp32")])
+@pytest.mark.parametrize(
+    ("strategy", "precision"), [("ddp", "bf16"), pytest.param("fsdp2", "fp32", marks=pytest.mark.slow)]
+)
 def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_path, strategy, precision):
     computed = f"trainer.precision={precision}"
     alone = train(ragged, *WORDS, computed)

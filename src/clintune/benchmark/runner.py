@@ -18,7 +18,7 @@ from clintune.benchmark.cells import ABOUT, Cell
 from clintune.benchmark.names import PEERS
 from clintune.benchmark.peer_home import not_installed, peer_python
 from clintune.core.console import console
-from clintune.core.errors import TrainingError
+from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import only_one
 from clintune.training.stop import listen
@@ -38,39 +38,40 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
     """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
 
     A cell's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
-    run cells in one folder the others wait. A peer that is not installed is left out, and fails only if it was chosen.
+    run cells in one folder the others wait. A peer that is not installed is left out with a line; ConfigError where it
+    is one of the `chosen`.
     """
     listen()
+    methods = dict.fromkeys(cell.method for cell in cells)
+    absent = [method for method in methods if method in PEERS and peer_python(method) is None]
+    for method in absent:
+        if chosen and method in chosen:
+            raise ConfigError(not_installed(method))
+        if chosen is None:
+            console.print(f"left out: {not_installed(method)}", markup=False)
     progress = Progress(finished={}, failed={})
     with only_one(out / "cells", f"the cells in {out}"):
         for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
             shutil.rmtree(leftover)
         data: dict[str, str | TrainingError] = {}
-        left: set[tuple[str, str]] = set()
         for number, cell in enumerate(cells, start=1):
             if cell.experiment not in data:
                 data[cell.experiment] = _prepare(cell, out)
-            here = _is_here(cell)
-            if chosen is None and not here and (cell.experiment, cell.method) not in left:
-                left.add((cell.experiment, cell.method))
-                console.print(f"{cell.experiment}: {not_installed(cell.method)}", markup=False)
-            wanted = here if chosen is None else cell.method in chosen
+            wanted = cell.method not in absent if chosen is None else cell.method in chosen
             said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
             if said:
                 console.print(f"[{number}/{len(cells)}] {cell.title}: {said}", markup=False)
     return progress
 
 
-def _run_unless_done(cell: Cell, data: str | TrainingError, chosen: bool, progress: Progress, out: Path) -> str | None:
-    """Take a cell into the progress, run first if it is `chosen` and not finished; return what became of it, if so."""
+def _run_unless_done(cell: Cell, data: str | TrainingError, wanted: bool, progress: Progress, out: Path) -> str | None:
+    """Take a cell into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
     said = None
     try:
         if isinstance(data, TrainingError):
             raise data
         folder = cell.folder(out, data)
-        if chosen and not folder.exists():
-            if not _is_here(cell):
-                raise TrainingError(not_installed(cell.method))
+        if wanted and not folder.exists():
             about = _run(cell, folder, data, out)
             said = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
         if folder.exists():
@@ -78,11 +79,6 @@ def _run_unless_done(cell: Cell, data: str | TrainingError, chosen: bool, progre
     except TrainingError as error:
         said = progress.failed[cell.title] = str(error)
     return said
-
-
-def _is_here(cell: Cell) -> bool:
-    """Return whether what a cell's method needs is installed."""
-    return cell.method not in PEERS or peer_python(cell.method) is not None
 
 
 def _prepare(cell: Cell, out: Path) -> str | TrainingError:
