@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from clintune.benchmark.cells import plan
-from clintune.benchmark.peer_rows import ImageFiles
+from clintune.benchmark.peer_images import ImageFiles
 from clintune.benchmark.peer_weights import image_model
 from clintune.benchmark.peers import predict_peer
 from clintune.benchmark.suite import read_suite

@@ -3,27 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from PIL import Image
-from torchvision.transforms.v2 import functional as transform  # type: ignore[import-untyped]
 
 from clintune.benchmark.features import embeddings, texts
+from clintune.benchmark.peer_images import ImageFiles
 from clintune.cohort.samples import Items, Samples
-from clintune.contracts import Item
 from clintune.modalities.base import Modality
-from clintune.modalities.images import read_bytes, read_image
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import NativeNotes, Notes
 from clintune.modalities.static import Static
 from clintune.training.prepare import Prepared
-
-_PLAIN = ("PNG", "JPEG")
-_ORIENTATION = 0x0112
-"""The EXIF tag that says which side is up."""
 
 
 class PeerRows:
@@ -33,7 +25,7 @@ class PeerRows:
     absent, and one of whether it is there. Notes are one text, oldest first; of several images the newest is taken.
     """
 
-    def __init__(self, ready: Prepared, images: "ImageFiles") -> None:
+    def __init__(self, ready: Prepared, images: ImageFiles) -> None:
         self.ready = ready
         self.images = images
         self.notes = {name: part for name, part in ready.modalities.items() if isinstance(part, Notes | NativeNotes)}
@@ -87,41 +79,6 @@ class PeerRows:
         return replace(self.ready, modalities=dict(modalities))
 
 
-class ImageFiles:
-    """Images as every library reads them: what is no plain PNG or JPEG of 8 bits is written as one to `folder`.
-
-    The others are links there: their own names may hold what a library takes for more than a name.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.known: dict[Path, Path] = {}
-
-    def path(self, item: Item) -> Path:
-        """Return where the image of an item is."""
-        assert item.path is not None
-        if item.path not in self.known:
-            target = self.folder / f"{len(self.known):06d}"
-            if (suffix := _plain_suffix(item.path)) is not None:
-                target = target.with_suffix(suffix)
-                target.symlink_to(item.path.absolute())
-            else:
-                target = target.with_suffix(".png")
-                pixels = read_image(read_bytes(item.path, item.where), item.path.suffix.lower(), item.where)
-                transform.to_pil_image(pixels.clamp(0, 1)).save(target)
-            self.known[item.path] = target
-        return self.known[item.path]
-
-
 def informative(rows: pl.DataFrame) -> list[str]:
     """Return the columns that tell some training rows from others."""
     return [column.name for column in rows if column.drop_nulls().n_unique() > 1]
-
-
-def _plain_suffix(path: Path) -> str | None:
-    try:
-        with Image.open(path) as image:
-            plain = image.format in _PLAIN and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1
-            return f".{str(image.format).lower()}" if plain else None
-    except OSError:
-        return None

@@ -23,7 +23,8 @@ from omegaconf import DictConfig
 from clintune.benchmark.missing import thinned
 from clintune.benchmark.outcome import Outcome
 from clintune.benchmark.peer_home import RUN, not_installed, peer_python, peer_script
-from clintune.benchmark.peer_rows import ImageFiles, PeerRows, informative
+from clintune.benchmark.peer_images import ImageFiles
+from clintune.benchmark.peer_rows import PeerRows, informative
 from clintune.benchmark.peer_weights import image_model, text_model
 from clintune.cohort.splits import deal
 from clintune.contracts import Predictions
