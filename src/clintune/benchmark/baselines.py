@@ -6,25 +6,23 @@ They have the samples, folds, features and labels of the recipe; everything is f
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from meds.schema import held_out_split, train_split
+from meds.schema import train_split
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from clintune.benchmark.features import Read, embeddings, nothing, texts
+from clintune.benchmark.held_out import held_out_units, joined
 from clintune.benchmark.learners import FITS, Examples, Fit, Fitted
 from clintune.benchmark.missing import thinned
 from clintune.benchmark.names import split_name
 from clintune.benchmark.outcome import Outcome
 from clintune.cohort.samples import Samples
 from clintune.contracts import Predictions
-from clintune.core.errors import DataError
-from clintune.evaluation.predict import concatenate, to_predictions
+from clintune.evaluation.predict import to_predictions
 from clintune.tasks.base import Task
-from clintune.training.partition import units
-from clintune.training.prepare import Prepared, prepare_unit
+from clintune.training.prepare import Prepared
 from clintune.training.workspace import Workspace, open_workspace
 
 
@@ -37,11 +35,7 @@ def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) 
     samples = workspace.samples
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
     fit_seconds = predict_seconds = 0.0
-    for number, unit in enumerate(units(config, Path(), samples)):
-        ready = prepare_unit(workspace, unit)
-        rows = ready.rows[held_out_split]
-        if not len(rows):
-            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+    for number, ready, rows in held_out_units(workspace):
         began = time.perf_counter()
         fitted = FittedUnit(workspace, ready, method)
         done = time.perf_counter()
@@ -53,9 +47,7 @@ def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) 
         fit_seconds += done - began
         predict_seconds += time.perf_counter() - done
     return Outcome(
-        predictions={
-            share: {task: concatenate(several) for task, several in by_task.items()} for share, by_task in parts.items()
-        },
+        predictions=joined(parts),
         tasks=workspace.tasks,
         fit_seconds=fit_seconds,
         predict_seconds=predict_seconds,

@@ -23,7 +23,7 @@ from clintune.core.files import value_sha256
 ABOUT = "cell.json"
 _ELSEWHERE = ("runs", "data", "cluster", "tracker")
 """Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
-_OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "features.py", "learners.py")
+_OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "held_out.py", "features.py", "learners.py")
 
 
 @dataclass(frozen=True, kw_only=True)

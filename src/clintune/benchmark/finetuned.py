@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from clintune.benchmark.missing import thinned
 from clintune.benchmark.outcome import Outcome
 from clintune.config.compose import load_config
+from clintune.config.parts import modules_of
 from clintune.core.errors import DataError
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.collect import ByTask, predict_run
@@ -61,10 +62,8 @@ def _num_fitted(run: Path, workspace: Workspace) -> int:
     """Return how many weights of a member were fitted: those that trained, and those of the probe."""
     config = workspace.config
     unit = units(config, run, workspace.samples)[0]
-    modules = sorted(
-        {str(part["_target_"]).partition(".")[0] for part in [*config.modalities.values(), *config.tasks.values()]}
-    )
-    model = load_package(trained_members(unit.folder / "package", config.ensemble)[0], trusted=modules).model
+    folder = trained_members(unit.folder / "package", config.ensemble)[0]
+    model = load_package(folder, trusted=modules_of(config)).model
     trained = 0 if config.trainer.max_steps == 0 else parameters_of(model)[0]
     if config.model.skip != "probe":
         return trained

@@ -6,7 +6,7 @@ from pathlib import Path
 from clintune.core.paths import config_root
 
 RUN = Path(__file__).with_name("peer_scripts") / "run.py"
-_CODE = ("peers.py", "peer_rows.py", "peer_images.py", "peer_weights.py")
+_CODE = ("peers.py", "held_out.py", "peer_rows.py", "peer_images.py", "peer_weights.py")
 
 
 def peer_python(name: str) -> Path | None:

@@ -20,6 +20,7 @@ from meds.schema import held_out_split, train_split, tuning_split
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from clintune.benchmark.held_out import held_out_units, joined
 from clintune.benchmark.missing import thinned
 from clintune.benchmark.outcome import Outcome
 from clintune.benchmark.peer_home import RUN, not_installed, peer_python, peer_script
@@ -28,11 +29,10 @@ from clintune.benchmark.peer_rows import PeerRows, informative
 from clintune.benchmark.peer_weights import image_model, text_model
 from clintune.cohort.splits import deal
 from clintune.contracts import Predictions
-from clintune.core.errors import ConfigError, DataError, TrainingError
+from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.seeding import derive_seed
-from clintune.evaluation.predict import concatenate, to_predictions
-from clintune.training.partition import units
-from clintune.training.prepare import Prepared, prepare_unit
+from clintune.evaluation.predict import to_predictions
+from clintune.training.prepare import Prepared
 from clintune.training.stop import listen
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -57,19 +57,13 @@ def predict_peer(config: DictConfig, method: str, missing: Sequence[float], seco
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
     with tempfile.TemporaryDirectory(prefix="clintune-peer-") as folder:
         peer = Peer(method, python, Path(folder), config.seed, seconds)
-        for number, unit in enumerate(units(config, Path(), workspace.samples)):
-            ready = prepare_unit(workspace, unit)
-            rows = ready.rows[held_out_split]
-            if not len(rows):
-                raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+        for number, ready, rows in held_out_units(workspace):
             for task, by_share in _predict_unit(peer, workspace, ready, missing).items():
                 for share, chances in by_share.items():
                     part = to_predictions(workspace.samples, rows, task, chances, number, config.per_subject)
                     parts[share].setdefault(task, []).append(part)
     return Outcome(
-        predictions={
-            share: {task: concatenate(several) for task, several in by_task.items()} for share, by_task in parts.items()
-        },
+        predictions=joined(parts),
         tasks=workspace.tasks,
         fit_seconds=peer.fit_seconds,
         predict_seconds=peer.predict_seconds,

@@ -1,0 +1,33 @@
+"""The held-out samples of an experiment, fold by fold, and what is predicted of them, as one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from meds.schema import held_out_split
+from numpy.typing import NDArray
+
+from clintune.contracts import Predictions
+from clintune.core.errors import DataError
+from clintune.evaluation.collect import ByTask
+from clintune.evaluation.predict import concatenate
+from clintune.training.partition import units
+from clintune.training.prepare import Prepared, prepare_unit
+from clintune.training.workspace import Workspace
+
+
+def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArray[np.int64]]]:
+    """Return the number of each fold, its parts, and the rows held out; DataError when there are none."""
+    for number, unit in enumerate(units(workspace.config, Path(), workspace.samples)):
+        ready = prepare_unit(workspace, unit)
+        rows = ready.rows[held_out_split]
+        if not len(rows):
+            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+        yield number, ready, rows
+
+
+def joined(parts: Mapping[float, Mapping[str, Sequence[Predictions]]]) -> dict[float, ByTask]:
+    """Return the predictions of all folds as one, by share of missing and task."""
+    return {
+        share: {task: concatenate(several) for task, several in by_task.items()} for share, by_task in parts.items()
+    }
