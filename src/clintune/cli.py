@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from clintune import __version__
 from clintune.config.suggest import nearest
-from clintune.core.errors import ClintuneError, StoppedError, TrainingError
+from clintune.core.errors import ClintuneError, StoppedError, StorageError, TrainingError
 from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen_no_more
 
@@ -76,7 +76,7 @@ def _explain(error: BaseException) -> int:
         return 128 + error.signal
     if isinstance(error, ClintuneError):
         say(str(error))
-        return 1 if isinstance(error, TrainingError) else 2
+        return 1 if isinstance(error, TrainingError | StorageError) else 2
     if lost_another(error):
         say("another process of the job ended; see what it said", follows=True)
         return 128 + signal.SIGTERM

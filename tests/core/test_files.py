@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -55,3 +56,40 @@ def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp
     before = stamp([tmp_path / "a"])
     (tmp_path / "a").write_text("22")
     assert stamp([tmp_path / "a"]) != before
+
+
+@pytest.mark.parametrize("write", ["safetensors", "polars", "shutil", "python"])
+def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, tmp_path):
+    """The limit of the size of a file stands for the full disk."""
+    code = (
+        "import resource, shutil, signal, sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np, polars as pl\n"
+        "from safetensors.numpy import save_file\n"
+        "from clintune.core.errors import StorageError\n"
+        "from clintune.core.files import atomic_path\n"
+        "folder, values = Path(sys.argv[1]), np.arange(100_000) % 9973 * 7919\n"
+        "(folder / 'large').mkdir()\n"
+        "values.tofile(folder / 'large' / 'file')\n"
+        "do = {\n"
+        "    'safetensors': lambda path: save_file({'a': values}, path),\n"
+        "    'polars': lambda path: pl.DataFrame({'a': values}).write_parquet(path),\n"
+        "    'shutil': lambda path: shutil.copytree(folder / 'large', path),\n"
+        "    'python': lambda path: path.write_bytes(values.tobytes()),\n"
+        "}\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n"
+        "    with atomic_path(folder / 'out') as partial:\n"
+        "        do[sys.argv[2]](partial)\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), write], capture_output=True, text=True)
+    assert done.stdout.startswith(f"{tmp_path / 'out'}: the file is too large for the disk"), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
+
+
+def test_a_file_that_cannot_be_read_is_no_failing_disk(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "denied", "/elsewhere/secret")

@@ -5,7 +5,8 @@
     ├── DataError (ValueError)       a table, row or media file that breaks the data contract
     ├── WeightsError (ValueError)    weights that are missing, changed or do not fit
     ├── PackageError (ValueError)    an adapter package that is incomplete, changed or not trusted
-    └── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+    ├── TrainingError (RuntimeError) a run that stopped itself rather than go on wrongly
+    └── StorageError (OSError)       a disk that is full, read-only or failing
     StoppedError (BaseException)     work that a signal asked to stop, saved where it stands
 
 Each message is one line that names the thing and the remedy and holds no patient data. `clintune.cli` alone turns
@@ -39,6 +40,10 @@ class PackageError(ClintuneError, ValueError):
 
 class TrainingError(ClintuneError, RuntimeError):
     """A run that stopped itself rather than go on wrongly."""
+
+
+class StorageError(ClintuneError, OSError):
+    """A disk that is full, read-only or failing."""
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and the hashes that identify them."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -10,26 +12,65 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clintune.core.errors import StorageError, explained
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some of it, or name another folder",
+    errno.EDQUOT: "the disk quota is used up; free some of it, or name another folder",
+    errno.EFBIG: "the file is too large for the disk or for `ulimit -f`; raise the limit, or name another folder",
+    errno.EROFS: "the disk is read-only; name another folder",
+    errno.EACCES: "writing is not permitted; correct its permissions, or name another folder",
+    errno.EPERM: "writing is not permitted; correct its permissions, or name another folder",
+    errno.EIO: "the disk fails (input/output error); check it, or name another folder",
+    errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
+}
+"""What a disk may answer, and what to do."""
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
     The block may write a file or make a folder there. A folder replaces an older one of the same name. After an
-    exception nothing is left behind and an older `path` is untouched.
+    exception nothing is left behind and an older `path` is untouched. Raises StorageError where the disk is full,
+    read-only or failing, whichever library says so.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    partial = holder / path.name
-    try:
-        yield partial
-        _flush(partial)
-        if partial.is_dir() and path.exists():
-            path.replace(holder / "replaced")
-        partial.replace(path)
-        _flush_one(path.parent)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        partial = holder / path.name
+
+        try:
+            yield partial
+            _flush(partial)
+
+            if partial.is_dir() and path.exists():
+                path.replace(holder / "replaced")
+            partial.replace(path)
+            _flush_one(path.parent)
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn what any library says of a disk that does not take `path` into a StorageError that names it."""
+    with explained(StorageError, str(path), lambda error: storage_reason(error, path.parent)):
+        yield
+
+
+def storage_reason(error: BaseException, folder: Path) -> str | None:
+    """Return what a disk answered when it was written to below `folder`, and what to do; None for any other error.
+
+    safetensors, polars and shutil hide the number of the system's error in their message.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
+        return None if elsewhere else _REASONS.get(error.errno)
+
+    numbers = (int(number) for number in re.findall(r"(?:os error |Errno )(\d+)", str(error)))
+    words = (number for number in _REASONS if os.strerror(number) in str(error))
+    return next((_REASONS[number] for number in (*numbers, *words) if number in _REASONS), None)
 
 
 def write_text(path: Path, text: str) -> None:

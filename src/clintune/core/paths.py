@@ -1,11 +1,14 @@
 """Folders: where `configs/` and `recipes/` are, and those that results are written to."""
 
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ClintuneError, ConfigError
+from clintune.core.text import visible
 
+_LONGEST = 200
+"""Bytes of a name, so that what is written beside it still fits a file system's 255."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -13,6 +16,37 @@ def config_root() -> Path:
     """Return the folder that holds `configs/` and `recipes/`: the top of a checkout, inside the package in a wheel."""
     inside = _PACKAGE / "_config"
     return inside if inside.is_dir() else _PACKAGE.parents[1]
+
+
+def check_name(name: str, what: str, error: type[ClintuneError] = ConfigError, *, nested: bool = False) -> str:
+    """Return a name that becomes part of a path, if it stays inside its folder on every system and shows itself.
+
+    `what` says where the name comes from, `nested` whether it may hold slashes, as `mortality/icu`. Raises `error`.
+    """
+    parts = PurePosixPath(name).parts
+    problem = None
+    if not name or not name.strip():
+        problem = "is empty"
+    elif visible(name) != name or "\\" in name:
+        problem = "holds a control character or a backslash"
+    elif len(parts) != name.count("/") + 1 or {".", "..", "/"} & {*parts, *name.split("/")}:
+        problem = "leaves its folder, or holds an empty part"
+    elif len(parts) > 1 and not nested:
+        problem = "holds a slash"
+    elif max(len(part.encode()) for part in parts) > _LONGEST:
+        problem = f"is longer than {_LONGEST} bytes"
+
+    if problem is not None:
+        raise error(f"{what} '{visible(name)[:_LONGEST]}' {problem}; use another name")
+    return name
+
+
+def inside(root: Path, name: str, what: str, error: type[ClintuneError] = ConfigError) -> Path:
+    """Return the path `root/name` of a name that came from a recipe, package or cohort; `error` where it leaves `root`.
+
+    Links within `root` are the owner's own and may lead anywhere.
+    """
+    return root / check_name(name, what, error, nested=True)
 
 
 def writable_folder(path: str, key: str) -> Path:

@@ -1,0 +1,35 @@
+"""What strangers named cannot steer a terminal or a page."""
+
+import html
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clintune.core.text import markdown, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+        ("a\u202eb", "a\\u202eb"),
+        ("two\nlines\ttab", "two\\nlines\\ttab"),
+        ("Größe 1 µg/l 温度", "Größe 1 µg/l 温度"),
+    ],
+)
+def test_what_shows_nothing_is_written_out(text, shown):
+    assert visible(text) == shown
+
+
+@given(st.text())
+def test_every_character_that_is_left_shows_itself(text):
+    assert not {unicodedata.category(c) for c in visible(text)} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
+def test_markdown_gives_back_the_text_without_an_active_character(text):
+    escaped = markdown(text)
+    assert html.unescape(escaped) == text
+    assert not set(escaped) & set("<>|[]`*_")
