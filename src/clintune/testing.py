@@ -166,6 +166,7 @@ def check_task(make: Callable[[], Task], targets: NDArray[np.float32]) -> Iterat
     `targets` [N, T] are at least four valid known ones, as `read` would return them.
     """
     checks = _TaskChecks(make, targets)
+    yield "a_target_for_each_output_or_the_number_of_a_class", checks.widths
     yield "unknown_targets_add_nothing", checks.unknown
     yield "losses_add_up_over_parts", checks.additive
     yield "gradients_are_finite", checks.gradients
@@ -181,6 +182,12 @@ class _TaskChecks:
         assert len(targets) >= 4
         self.make = make
         self.targets = targets.astype(np.float32)
+
+    def widths(self) -> None:
+        task, _ = self._fitted()
+        width = self.targets.shape[1]
+        problem = f"{width} columns of targets for {task.num_outputs} outputs: evaluation scores neither"
+        assert width in (1, task.num_outputs), problem
 
     def unknown(self) -> None:
         task, outputs = self._fitted()

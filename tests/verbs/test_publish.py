@@ -25,6 +25,7 @@ def bare(tmp_path):
         (["--public"], "--public says how to send to a hub"),
         (["canaries=nowhere.txt"], "canaries=nowhere.txt is no file with text"),
         (["hub=hf://name"], "no repository of the Hugging Face Hub"),
+        ([], "card.yaml: description, intended_use"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(bare, capsys, words, says):
@@ -34,8 +35,9 @@ def test_wrong_arguments_are_refused_in_one_line(bare, capsys, words, says):
     assert said.count("\n") == 1
 
 
-def test_wrong_arguments_are_refused_before_torch_is_imported(bare):
-    code = f"import sys; from clintune.cli import main; code = main(['publish', {str(bare)!r}, 'huub=x'])"
+@pytest.mark.parametrize("words", [["huub=x"], []], ids=["a wrong key", "open questions"])
+def test_wrong_arguments_are_refused_before_torch_is_imported(bare, words):
+    code = f"import sys; from clintune.cli import main; code = main(['publish', {str(bare)!r}, *{words}])"
     done = run_python("-c", f"{code}; sys.exit(3 if 'torch' in sys.modules else code)")
     assert done.returncode == 2, done.stderr
 

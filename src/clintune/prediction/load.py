@@ -28,6 +28,11 @@ class Predictor:
     members: Sequence[Package]
     calibrations: Mapping[str, Calibration]
 
+    def __repr__(self) -> str:
+        first = self.members[0].config
+        reads, answers = ", ".join(first.modalities), ", ".join(self.calibrations)
+        return f"Predictor({first.name}: {answers} from {reads}; members: {len(self.members)})"
+
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Return the calibrated probabilities [N, O] of each task."""

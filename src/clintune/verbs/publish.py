@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clintune.config.compose import load_config
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.hub.base import open_hub
+from clintune.publishing.answers import read_answers, require_answers
 from clintune.verbs.arguments import key_values, run_folder, verb_parser
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
@@ -37,6 +39,11 @@ def publish(argv: Sequence[str]) -> None:
         hub = open_hub(
             settings["hub"], revision=settings.get("revision"), tag=settings.get("tag"), public=arguments.public
         )
+
+    # Before torch: who learns that questions are open should not wait for it.
+    answers = read_answers(run, load_config(run / "recipe.yaml").name)
+    if not arguments.draft:
+        require_answers(answers, run)
 
     with collector_paused():
         from clintune.publishing.release import make_release

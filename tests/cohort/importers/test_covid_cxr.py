@@ -16,13 +16,13 @@ from clintune.tasks.binary import Binary
 
 HEADER = (
     "patientid,offset,sex,age,finding,survival,intubated,went_icu,in_icu,temperature,pO2_saturation,leukocyte_count,"
-    "neutrophil_count,lymphocyte_count,view,location,license,filename,clinical_notes,other_notes"
+    "neutrophil_count,lymphocyte_count,view,modality,location,license,filename,clinical_notes,other_notes"
 )
 ROWS = (
-    '97,0,M,65,COVID-19,Y,N,N,N,38.2,,,,,PA,Hanoi,CC BY,a.jpg,"Fever, café.",secret-other',
-    "97,0,M,65,todo,?,Not visible,Would have been stated,Y,,,7.4,,,AP Supine,Hanoi,CC BY,b.png,,secret-other",
-    '311a,?,,,"COVID-19, ARDS",N,Y,Y,Y,,90,,,,?,,secret-licence,c.jpg,Worse.,',
-    "178,,F,,Pneumonia,,,,,,,,,,,Oslo,,d.jpg,,",
+    '97,0,M,65,COVID-19,Y,N,N,N,38.2,,,,,PA,X-ray,Hanoi,CC BY,a.jpg,"Fever, café.",secret-other',
+    "97,0,M,65,todo,?,Not visible,Would have been stated,Y,,,7.4,,,AP Supine,X-ray,Hanoi,CC BY,b.png,,secret-other",
+    '311a,?,,,"COVID-19, ARDS",N,Y,Y,Y,,90,,,,?,X-ray,,secret-licence,c.jpg,Worse.,',
+    "178,,F,,Pneumonia,,,,,,,,,,,X-ray,Oslo,,d.jpg,,",
 )
 NEVER = ("secret", "Hanoi", "Oslo", ".jpg,")
 
@@ -130,3 +130,22 @@ def test_the_real_data_have_the_published_counts(tmp_path):
     folds = read_folds(Path("metadata/folds.parquet"), index)
     assert set(folds.tolist()) == {0, 1, 2, 3, 4}
     assert {str(split) for split in fold_splits(index, folds, 0, 0.1, 0)} == {"train", "tuning", "held_out"}
+
+
+def test_the_set_as_it_is_downloaded_is_read_without_slices_and_with_folds_of_its_own(tmp_path):
+    slices = "500,0,F,50,COVID-19,Y,N,N,N,,,,,,Axial,CT,Hanoi,CC BY,volume.nii.gz,,"
+    raw = write_raw(tmp_path / "raw", [slices, *ROWS])
+    (raw / "folds.csv").unlink()
+    import_covid_cxr(tmp_path / "cohort", raw)
+
+    events = read_events(tmp_path / "cohort")
+    assert len(events.filter(pl.col("code") == "IMAGE//CXR")) == len(ROWS)
+    folds = pl.read_parquet(tmp_path / "cohort/metadata/folds.parquet").sort("subject_id")
+    assert folds["subject_id"].to_list() == [1, 2, 3]
+    # Patients 178 and 97, whose images are the same, stay together; numbers run in the order of names.
+    assert folds["fold"][0] == folds["fold"][2] != folds["fold"][1]
+
+
+def test_a_set_that_is_not_there_says_where_it_is(tmp_path):
+    with pytest.raises(DataError, match=r"metadata.csv: is missing; download the data set from https://.*, or correct"):
+        import_covid_cxr(tmp_path / "cohort", tmp_path / "raw")

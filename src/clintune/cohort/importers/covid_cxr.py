@@ -10,14 +10,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from clintune.cohort.importers.raw import number, read_raw
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.splits import LINKED_FILE
+from clintune.cohort.splits import LINKED_FILE, deal
 from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, Events, write_labels, write_subject_table, write_tables
 from clintune.core.errors import DataError
 
+_HOME = "https://github.com/ieee8023/covid-chestxray-dataset"
+_NUM_FOLDS = 5
 _DAY_0 = datetime(2000, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 _FACTS = {
     "age": "AGE",
@@ -40,22 +43,24 @@ _SMALLEST_SITE = 11
 
 
 def import_covid_cxr(root: Path, raw: Path) -> None:
-    """Write the cohort to `root` from `metadata.csv`, `folds.csv` and `images/` in `raw`.
+    """Write the cohort to `root` from `metadata.csv` and `images/` in `raw`; CT slices and volumes are left out.
 
     Labels: went_icu (positive Y), survival (positive: died), intubated (Y), finding (contains COVID-19). Folds, sites
-    and the ids' meaning go to `metadata/`. Raises DataError for a file, column or cell that cannot be read.
+    and the ids' meaning go to `metadata/`; the folds are those of `folds.csv` (patientid, fold) where `raw` has one.
+    Raises DataError for a file, column or cell that cannot be read.
     """
     path = raw / "metadata.csv"
     columns = ["patientid", "filename", "clinical_notes", "location", "finding", *_OUTCOMES, *_FACTS, *_CODED]
-    rows = read_raw(path, columns)
+    rows = read_raw(path, [*columns, "modality"], _HOME).with_row_index("row")
+    rows = rows.filter(modality="X-ray")
     if rows["patientid"].null_count():
-        raise DataError(f"{path}: row {rows['patientid'].is_null().arg_true()[0]}: column patientid is empty; fill it")
+        raise DataError(f"{path}: row {rows.filter(pl.col('patientid').is_null())['row'][0]}: column patientid is empty; fill it")
     ids = {patient: number for number, patient in enumerate(sorted(set(rows["patientid"])), start=1)}
     moments = _moments(rows, path)
 
     events = Events(media=["image_path"])
-    for row, (cells, moment) in enumerate(zip(rows.iter_rows(named=True), moments, strict=True)):
-        subject = ids[cells["patientid"]]
+    for cells, moment in zip(rows.iter_rows(named=True), moments, strict=True):
+        row, subject = cells["row"], ids[cells["patientid"]]
         events.add(subject, moment, "IMAGE//CXR", image_path=_copy_image(root, raw, cells["filename"], path, row))
         if cells["clinical_notes"]:
             events.add(subject, moment, "NOTE//CLINICAL", text_value=cells["clinical_notes"])
@@ -75,7 +80,7 @@ def _moments(rows: pl.DataFrame, path: Path) -> list[datetime]:
     """Give each row its own moment: its day, and a minute for each earlier row of the patient's day."""
     taken: dict[tuple[str, float], int] = {}
     moments = []
-    for row, (patient, offset) in enumerate(rows.select("patientid", "offset").iter_rows()):
+    for row, patient, offset in rows.select("row", "patientid", "offset").iter_rows():
         day = number(offset, path, row, "offset", _UNKNOWN) or 0.0
         minute = taken[patient, day] = taken.get((patient, day), -1) + 1
         moments.append(_DAY_0 + timedelta(days=day, minutes=minute))
@@ -86,7 +91,7 @@ def _copy_image(root: Path, raw: Path, name: str | None, path: Path, row: int) -
     """Copy an image into the cohort under a name that tells nothing; return its path relative to the root."""
     source = raw / "images" / (name or "")
     if not name or Path(name).name != name or not source.is_file():
-        raise DataError(f"{path}: row {row}: column filename names no file in {raw / 'images'}; download it again")
+        raise DataError(f"{path}: row {row}: column filename names no file in {raw / 'images'}; download it again from {_HOME}")
     target = root / "images" / f"{row:06d}{source.suffix.lower()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -108,19 +113,34 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
     metadata = root / "metadata"
     identity = pl.DataFrame({"patientid": list(ids), SUBJECT: list(ids.values())})
     identity.write_parquet(metadata / "subject_ids.parquet")
-    path = raw / "folds.csv"
-    folds = read_raw(path, ["patientid", "fold"])
-    fold_of = {patient: number(fold, path, row, "fold") for row, (patient, fold) in enumerate(folds.iter_rows())}
-    missing = [patient for patient in ids if fold_of.get(patient) is None]
-    if missing:
-        raise DataError(f"{path}: {len(missing)} patients of metadata.csv have no fold; add a row for each")
-    write_subject_table(metadata / "folds.parquet", "fold", {ids[name]: int(fold_of[name] or 0) for name in ids})
     pairs = [pair for pair in _SAME_IMAGES if set(pair) <= set(ids)]
     linked = {ids[patient]: ids[pair[0]] for pair in pairs for patient in pair}
     write_subject_table(root / LINKED_FILE, "unit", linked)
+    path = raw / "folds.csv"
+    folds = _read_folds(path, ids) if path.is_file() else _draw_folds(ids, linked)
+    write_subject_table(metadata / "folds.parquet", "fold", folds)
 
     sites = {patient: site for patient, site in rows.select("patientid", "location").iter_rows() if site}
     counts = pl.Series(list(sites.values())).value_counts()
     named = {site for site, count in counts.iter_rows() if count >= _SMALLEST_SITE}
     site_of = {ids[name]: sites[name] if sites.get(name) in named else "other" for name in ids}
     write_subject_table(metadata / "groups.parquet", "site", site_of)
+
+
+def _read_folds(path: Path, ids: dict[str, int]) -> dict[int, int]:
+    """Return the fold of each subject as a file has it."""
+    folds = read_raw(path, ["patientid", "fold"], _HOME)
+    fold_of = {patient: number(fold, path, row, "fold") for row, (patient, fold) in enumerate(folds.iter_rows())}
+    missing = [patient for patient in ids if fold_of.get(patient) is None]
+    if missing:
+        raise DataError(f"{path}: {len(missing)} patients of metadata.csv have no fold; add a row for each")
+    return {ids[name]: int(fold_of[name] or 0) for name in ids}
+
+
+def _draw_folds(ids: dict[str, int], linked: dict[int, int]) -> dict[int, int]:
+    """Draw five folds of about as many subjects, of whom linked ones do not part."""
+    units = [linked.get(subject, subject) for subject in ids.values()]
+    distinct, unit_of_subject = np.unique(units, return_inverse=True)
+    draws = np.random.default_rng(0).random(len(distinct))
+    folds = deal(unit_of_subject, draws, _NUM_FOLDS)
+    return dict(zip(ids.values(), folds.tolist(), strict=True))

@@ -24,6 +24,7 @@ from clintune.cohort.writer import (
 )
 from clintune.core.errors import DataError
 
+_HOME = "https://datasets.simula.no/depresjon"
 _DAY = 1440
 _DAY_0 = datetime(2000, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 _SEX = {"1": "F", "2": "M"}
@@ -37,7 +38,7 @@ def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
     cell that cannot be read, and for a person without a whole window.
     """
     path = raw / "scores" / "scores.csv"
-    scores = read_raw(path, ["name", "days", "gender", "age"])
+    scores = read_raw(path, ["name", "days", "gender", "age"], _HOME)
     events = Events(media=["waveform_path"])
     labels: list[tuple[int, datetime, bool]] = []
     ids: dict[str, int] = {}
@@ -76,9 +77,9 @@ def _middle(band: str | None, path: Path, row: int) -> float:
 
 def _read_minutes(path: Path) -> tuple[datetime, NDArray[np.float32]]:
     """Read a recording: its first minute, and one count for each minute of the wall clock since, NaN in gaps."""
-    table = read_raw(path, ["timestamp", "activity"])
+    table = read_raw(path, ["timestamp", "activity"], _HOME)
     if table.is_empty():
-        raise DataError(f"{path}: has no row; download the data set again")
+        raise DataError(f"{path}: has no row; download the data set again from {_HOME}")
     # Some files write the day first; told apart by the separator, because 7/5 could be either.
     iso = "-" in (table["timestamp"][0] or "")
     times = table["timestamp"].str.to_datetime("%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False)

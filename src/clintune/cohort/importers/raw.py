@@ -8,20 +8,21 @@ import polars as pl
 from clintune.core.errors import DataError
 
 
-def read_raw(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+def read_raw(path: Path, columns: Sequence[str], home: str) -> pl.DataFrame:
     """Read columns of a CSV file as text without outer blanks, null where empty.
 
-    Bytes that are not UTF-8 are replaced. Raises DataError for a file that is missing or damaged or lacks a column.
+    Bytes that are not UTF-8 are replaced. Raises DataError for a file that is missing or damaged or lacks a column; it
+    says where the data set is at `home`.
     """
     if not path.is_file():
-        raise DataError(f"{path}: is missing; download the data set there or correct `raw`")
+        raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
     try:
         table = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: not a readable CSV file ({type(error).__name__}); download it again") from error
+        raise DataError(f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}") from error
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise DataError(f"{path}: lacks column {missing[0]}; download the data set again")
+        raise DataError(f"{path}: lacks column {missing[0]}; download the data set again from {home}")
     text = pl.all().str.strip_chars()
     return table.select(columns).with_columns(pl.when(text.str.len_chars() > 0).then(text))
 
