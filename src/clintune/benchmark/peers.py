@@ -160,7 +160,8 @@ class Peer:
         self.predict_seconds += told["predict_seconds"]
         self.weights.append(told["parameters"])
         self.library = told["library"]
-        chances = pl.read_parquet(self.folder / "probabilities.parquet")["probability"].to_numpy().astype(np.float64)
+        answered = pl.read_parquet(self.folder / "probabilities.parquet", glob=False)
+        chances = answered["probability"].to_numpy().astype(np.float64)
         if chances.shape != (len(asked),) or not np.isfinite(chances).all():
             raise TrainingError(f"{self.name} did not answer every row with a probability")
         return chances

@@ -57,7 +57,7 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
     DataError, naming the file by `where`, for a column that is missing or of a type that cannot stand for MEDS's.
     """
     with readable(where):
-        scan = pl.scan_parquet(path, hive_partitioning=False, row_index_name=ROW)
+        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
         schema = scan.collect_schema()
     columns: list[pl.Expr] = []
     for name, (accepted, target, meds_type) in _TYPES.items():

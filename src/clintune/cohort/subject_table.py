@@ -16,7 +16,7 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: is missing; write it, or correct its path in the recipe")
     try:
-        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+        table = pl.read_csv(path, glob=False) if path.suffix == ".csv" else pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
     wanted = (SUBJECT, *columns)

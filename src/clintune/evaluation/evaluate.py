@@ -162,7 +162,7 @@ def _notes(run: Path, config: DictConfig) -> list[str]:
     if config.per_subject:
         notes.append("Each patient counts once: the probabilities of a patient's samples are averaged.")
     if (run / "unreadable.csv").exists():
-        number = len(pl.read_csv(run / "unreadable.csv"))
+        number = len(pl.read_csv(run / "unreadable.csv", glob=False))
         notes.append(
             f"{number} items could not be read and were left out; unreadable.csv in the run folder lists them."
         )

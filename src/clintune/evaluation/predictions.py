@@ -123,7 +123,7 @@ def _save(
 def _read(path: Path, task: Task) -> pl.DataFrame:
     """Return the key columns, `target` and the probabilities of one file."""
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
         runs = json.loads(pl.read_parquet_metadata(path)[RUNS])
     except (OSError, KeyError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not predictions of clintune ({type(error).__name__}); predict again") from error

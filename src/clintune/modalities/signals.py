@@ -127,7 +127,10 @@ def _read_npz(path: Path, where: str) -> Signal:
 
 def _read_table(path: Path, where: str) -> Signal:
     """Read rows of a time and numeric channels; rows may be missing or irregular, the grid is their median step."""
-    table = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+    if path.suffix.lower() == ".parquet":
+        table = pl.read_parquet(path, glob=False)
+    else:
+        table = pl.read_csv(path, glob=False, infer_schema_length=None)
     if any(name == "" or "_duplicated_" in name for name in table.columns):
         raise DataError(f"{where}: the recording has a column without a name of its own; name it or take it out")
     column = next((name for name in table.columns if name.lower() in _TIME_COLUMNS), None)

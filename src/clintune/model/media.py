@@ -34,7 +34,7 @@ def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str
     stamped = list(stamped)
     wanted = {file for stamp in stamped for file in stamp}
     with only_one(memory, "hashes of media files"):
-        table = pl.read_parquet(memory) if memory.exists() else pl.DataFrame(schema=_COLUMNS)
+        table = pl.read_parquet(memory, glob=False) if memory.exists() else pl.DataFrame(schema=_COLUMNS)
         known = {(path, size, modified): sha256 for path, size, modified, sha256 in table.iter_rows()}
         missing = sorted(wanted - known.keys())
         if missing:

@@ -25,7 +25,7 @@ def finish(out: Path, shards: Sequence[Shard]) -> None:
         if num_unreadable:
             parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
             with atomic_path(out / UNREADABLE) as partial:
-                pl.scan_parquet(parts).sink_csv(partial)
+                pl.scan_parquet(parts, glob=False).sink_csv(partial)
             console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
         num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
         summary = {

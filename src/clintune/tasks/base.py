@@ -130,7 +130,7 @@ def read_label_file(path: Path) -> pl.DataFrame:
     labels one (subject, time) twice.
     """
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     except Exception as error:
         raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
     missing = [name for name in SAMPLE if name not in table.columns]

@@ -90,7 +90,9 @@ def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
 def read_splits(path: Path, samples: Samples) -> NDArray[np.str_]:
     """Return the split of each sample [N] as a run wrote it; samples of subjects it did not know are in none."""
     rows = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id})
-    joined = rows.join(pl.read_parquet(path), on=["cohort", "subject_id"], how="left", maintain_order="left")
+    joined = rows.join(
+        pl.read_parquet(path, glob=False), on=["cohort", "subject_id"], how="left", maintain_order="left"
+    )
     split = joined["split"].fill_null("").to_numpy().astype(str)
     return np.where(samples.labelled(), split, "")
 

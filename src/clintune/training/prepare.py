@@ -122,7 +122,7 @@ def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
     """Add unreadable items to `report` (CSV: modality, row, reason), each once."""
     if not bad:
         return
-    known = [pl.read_csv(report)] if report.exists() else []
+    known = [pl.read_csv(report, glob=False)] if report.exists() else []
     with atomic_path(report) as partial:
         pl.concat([*known, pl.DataFrame(bad)]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
     console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")

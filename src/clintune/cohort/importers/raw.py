@@ -17,7 +17,7 @@ def read_raw(path: Path, columns: Sequence[str], home: str) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
     try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+        table = pl.read_csv(path, glob=False, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}") from error
     missing = [name for name in columns if name not in table.columns]
