@@ -21,9 +21,9 @@ def readers(tree):
     """Yield each use of a reader of polars, with the call that it stands in, if it does."""
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("pl", "polars"):
-            if node.attr.startswith(("read_", "scan_")) and node.attr not in NEVER_A_PATTERN:
-                yield node, calls.get(id(node))
+        is_of_polars = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in ("pl", "polars")
+        if is_of_polars and node.attr.startswith(("read_", "scan_")) and node.attr not in NEVER_A_PATTERN:
+            yield node, calls.get(id(node))
 
 
 def takes_patterns(call):

@@ -209,3 +209,40 @@ def test_a_media_column_that_is_not_declared_is_refused(tmp_path):
     write_shard(tmp_path / "data/0.parquet", [(1, 0, "I", None)], image_path=["x.png"])
     with pytest.raises(DataError, match="additional_value_modality_columns"):
         open_index(tmp_path, {"task": labels((1, 5, [1.0]))}, {"imaging": Reader("I", "image_path")})
+
+
+def in_zone(path, zone):
+    table = pl.read_parquet(path, glob=False)
+    table.with_columns(pl.col("time").dt.replace_time_zone(zone)).write_parquet(path)
+
+
+def test_shards_of_different_kinds_of_clock_are_refused(tmp_path):
+    for number in range(2):
+        write_shard(tmp_path / f"data/{number}.parquet", [(number, 0, "a", 1.0)])
+    in_zone(tmp_path / "data/1.parquet", "UTC")
+    words = r"data/1\.parquet: column time has a time zone, while column time of data/0\.parquet has none"
+    with pytest.raises(DataError, match=words):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_the_index_tells_whether_its_times_had_a_zone(tmp_path, zone):
+    for number in range(2):
+        write_shard(tmp_path / f"data/{number}.parquet", [(number, 0, "a", 1.0)])
+    in_zone(tmp_path / "data/0.parquet", zone)
+    in_zone(tmp_path / "data/1.parquet", zone and "UTC")
+    assert open_index(tmp_path, {"task": labels((1, 600, [1.0]))}).has_zone == (zone is not None)
+
+
+def test_a_cohort_of_static_rows_alone_has_no_clock(tmp_path):
+    (tmp_path / "data").mkdir()
+    pl.DataFrame({"subject_id": [1], "time": [None], "code": ["a"]}).write_parquet(tmp_path / "data/0.parquet")
+    index = open_index(tmp_path, {"task": labels((1, 0, [1.0]))})
+    assert (index.has_zone, index.num_items("codes").tolist()) == (False, [1])
+
+
+def test_labels_of_a_task_of_ones_own_with_a_zone_need_events_with_one(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
+    zoned = labels((1, 5, [1.0])).with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))
+    with pytest.raises(DataError, match="the labels of task: column prediction_time has a time zone, while"):
+        open_index(tmp_path, {"task": zoned})

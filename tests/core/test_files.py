@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from clintune.core.files import atomic_path, stamp, value_sha256, write_json, write_text
+from clintune.core.errors import DataError
+from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json, write_text
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -93,3 +94,23 @@ def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, tm
 def test_a_file_that_cannot_be_read_is_no_failing_disk(tmp_path):
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/secret")
+
+
+def test_files_below_a_folder_are_found_through_links_and_loops(tmp_path):
+    disk, data = tmp_path / "disk", tmp_path / "data"
+    for name in (disk / "deep/2.parquet", data / "0.parquet", data / "notes.txt", data / "folder.parquet/1.parquet"):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.touch()
+    (data / "linked").symlink_to(disk)
+    (disk / "back").symlink_to(data)
+    (data / "itself").symlink_to(".")
+    (data / "other.parquet").symlink_to(disk / "deep/2.parquet")
+    found = [path.relative_to(data).as_posix() for path in files_below(data, ".parquet")]
+    assert found == ["0.parquet", "folder.parquet/1.parquet", "linked/deep/2.parquet", "other.parquet"]
+    assert files_below(tmp_path / "nowhere") == []
+
+
+def test_a_link_that_leads_nowhere_is_refused(tmp_path):
+    (tmp_path / "lost").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(DataError, match="lost: is a link that leads nowhere; mount its disk, or remove the link"):
+        files_below(tmp_path)

@@ -117,7 +117,7 @@ def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is
     questions = predictions.targets.shape[1]
     withheld = np.random.default_rng(1).random((60, questions)) < 0.3
     labelled = np.arange(questions) == 0  # of the second phenotype a label of another shard is unknown
-    write_shard(tmp_path / "x", "000001", predictions, task, withheld=withheld, labelled=labelled)
+    write_shard(tmp_path, "x", "000001", predictions, task, withheld=withheld, labelled=labelled)
     write_predictions(tmp_path / "whole", "x", predictions, task)
     names = task.output_names if kind == "multilabel" else [""]
     for i, name in enumerate(names):
@@ -128,3 +128,34 @@ def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is
         assert table.equals(whole.with_columns(decision).drop([] if labelled[i] else value))
         if kind != "multiclass":
             PredictionSchema.validate(table.to_arrow())
+
+
+@pytest.mark.parametrize("name", ["/abs", "../away", "a/../../b", "", "a\nb"])
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_no_name_of_a_task_or_phenotype_leads_out_of_the_folder(tmp_path, kind, name):
+    folder, predictions = tmp_path / "deep/folder", make(kind)
+    known = {"withheld": np.zeros((60, 2), bool), "labelled": np.zeros(2, bool)}
+    foreign = Multilabel(label="x", phenotypes=["sepsis", name])
+    calls = [
+        lambda: write_predictions(folder, name, predictions, TASKS[kind]),
+        lambda: write_shard(folder, name, "000000", predictions, TASKS[kind], **known),
+        lambda: read_predictions(folder, name, TASKS[kind]),
+    ]
+    if kind == "multilabel":
+        calls += [
+            lambda: write_predictions(folder, "x", predictions, foreign),
+            lambda: write_shard(folder, "x", "000000", predictions, foreign, **known),
+            lambda: read_predictions(folder, "x", Multilabel(label="x", phenotypes=[name, "sepsis"])),
+        ]
+    for call in calls:
+        with pytest.raises(DataError, match=r"(task|phenotype) '.*; use another name"):
+            call()
+    assert not [path for path in tmp_path.rglob("*.parquet") if not path.is_relative_to(folder)]
+
+
+@pytest.mark.parametrize("name", ["mortality/icu", "out[24h]", "a=b", "100 %", "x.y"])
+def test_names_with_slashes_and_brackets_stay_below_the_folder(tmp_path, name):
+    predictions = make("binary")
+    path = write_predictions(tmp_path, name, predictions, TASKS["binary"])
+    assert path == tmp_path / f"{name}.parquet"
+    assert rows(read_predictions(tmp_path, name, TASKS["binary"])) == rows(predictions)

@@ -56,5 +56,17 @@ def test_subjects_without_a_timed_event_are_counted(cohort, capsys):
 
 def test_without_labels_and_times_the_remedy_is_named(cohort):
     (cohort / "labels" / "deterioration.parquet").unlink()
-    with pytest.raises(DataError, match=r"say when to predict; add times=last, or times=FILE with subject_id and"):
+    with pytest.raises(
+        DataError,
+        match=r"say when to predict \(looked for labels/deterioration\.parquet, .*add times=last, or times=FILE",
+    ):
         labelled_at(None, TASKS, cohort)
+
+
+def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
+    zoned = labels(cohort).with_columns(pl.col("prediction_time").dt.replace_time_zone("Europe/Berlin"))
+    zoned.write_parquet(tmp_path / "times.parquet")
+    with pytest.raises(
+        DataError, match=r"times\.parquet: column prediction_time has a time zone, while column time of"
+    ):
+        labelled_at(str(tmp_path / "times.parquet"), TASKS, cohort)

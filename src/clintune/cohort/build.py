@@ -106,10 +106,15 @@ def write_index(
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
-    owners, codes = [], dict[str, int]()
+    owners, codes, clock = [], dict[str, int](), None
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
+            zoned = shards.has_zone(root / where, where)
+            if zoned is not None:
+                shards.check_clock(where, TIME, zoned, clock)
+                clock = clock or (where, zoned)
+
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
             for code in shards.read_codes(scan, where):
@@ -124,7 +129,14 @@ def write_index(
     _check_owners(owners, names)
     _check_labels(root, samples, cut.covered, labels)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    description = {**about, "tasks": widths, "shards": names, "modalities": sorted(claims), "codes": list(codes)}
+    description = {
+        **about,
+        "tasks": widths,
+        "shards": names,
+        "modalities": sorted(claims),
+        "codes": list(codes),
+        "has_zone": clock is not None and clock[1],
+    }
     (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
 
 

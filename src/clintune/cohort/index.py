@@ -17,7 +17,7 @@ import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
 from clintune.cohort.mirror import local_root
 from clintune.cohort.rows import Rows
-from clintune.cohort.shards import SUBJECT, TIME, find_shards
+from clintune.cohort.shards import SUBJECT, TIME, check_clock, clock_of, find_shards
 from clintune.contracts import Sample
 from clintune.core.arrays import spans
 from clintune.core.cache_folder import in_use
@@ -25,7 +25,7 @@ from clintune.core.errors import DataError
 from clintune.core.files import atomic_path, stamp, value_sha256
 from clintune.core.locks import only_one
 
-_FORMAT = 4
+_FORMAT = 5
 _HOUR = 3_600_000_000
 
 
@@ -82,6 +82,8 @@ class SampleIndex:
         self.modalities: list[str] = about["modalities"]
         self.codes: list[str] = about["codes"]
         """The distinct codes of the cohort's rows, in the order of their numbers."""
+        self.has_zone: bool = about["has_zone"]
+        """Whether the cohort's times had a time zone and stand here in UTC; else they are of one local clock."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
         self.rows = {name: Rows(folder, name, self.root, self.codes, about["shards"]) for name in self.modalities}
@@ -106,6 +108,10 @@ class SampleIndex:
             raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
         claims = {key: Claim(modality.claims(), modality.media_column) for key, modality in modalities.items()}
         labels = {key: task.read(root) for key, task in tasks.items()}
+        for key, table in labels.items():
+            kind = None if table is None else table.schema[PREDICTION_TIME]
+            if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+                check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
         fingerprint = _fingerprint(name, root, cohort.lookback_hours, claims, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
         with only_one(folder, f"the index of {name}"):

@@ -9,6 +9,7 @@ import polars as pl
 from meds.schema import DataSchema, DatasetMetadataSchema, data_subdirectory, dataset_metadata_filepath
 
 from clintune.core.errors import DataError
+from clintune.core.files import files_below
 
 SUBJECT = DataSchema.subject_id_name
 TIME = DataSchema.time_name
@@ -18,6 +19,9 @@ TEXT = DataSchema.text_value_name
 MEDIA_KEY = DatasetMetadataSchema.additional_value_modality_columns_name
 ROW = "__row__"
 MOMENT = pl.Datetime("us")
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars says of a damaged file; a panic is no `Exception`."""
 
 _WHOLE = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
 _STRING = (pl.String, pl.Categorical, pl.Enum, pl.Null)
@@ -32,9 +36,14 @@ _TYPES: dict[str, tuple[tuple[type[pl.DataType], ...], pl.DataType, str]] = {
 _REQUIRED = (SUBJECT, TIME, CODE)
 
 
+def data_files(root: Path) -> list[Path]:
+    """Return the cohort's data files, sorted by path."""
+    return files_below(root / data_subdirectory, ".parquet")
+
+
 def find_shards(root: Path) -> list[Path]:
     """Return the cohort's data files, sorted by path; raises DataError when there is none."""
-    shards = sorted((root / data_subdirectory).rglob("*.parquet"))
+    shards = data_files(root)
     if not shards:
         raise DataError(f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there")
     return shards
@@ -78,6 +87,36 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None))
 
 
+def has_zone(path: Path, where: str) -> bool | None:
+    """Return whether the times of a shard have a time zone; None where it has no times."""
+    with readable(where):
+        kind = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema().get(TIME)
+    return kind.time_zone is not None if isinstance(kind, pl.Datetime) else None
+
+
+def clock_of(root: Path) -> tuple[str, bool] | None:
+    """Return the first shard that has times, and whether they have a time zone; None where there is no such shard."""
+    for path in data_files(root):
+        where = path.relative_to(root).as_posix()
+        if (zoned := has_zone(path, where)) is not None:
+            return where, zoned
+    return None
+
+
+def check_clock(where: str, column: str, zoned: bool, clock: tuple[str, bool] | None) -> None:
+    """Raise DataError where the times of a file have a zone and those of the cohort's `clock` have none, or reversed.
+
+    Times without a zone are of one local clock, of which nobody knows how far it is from UTC.
+    """
+    if clock is None or clock[1] == zoned:
+        return
+    mine, others = ("a time zone", "none") if zoned else ("no time zone", "one")
+    raise DataError(
+        f"{where}: column {column} has {mine}, while column {TIME} of {clock[0]} has {others}; write all times of a "
+        "cohort with a time zone, or all of one local clock without"
+    )
+
+
 def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
     """Return a shard's distinct subjects, sorted; raises DataError where a subject or code is null."""
     with readable(where):
@@ -115,5 +154,5 @@ def readable(where: str) -> Iterator[None]:
     """Turn what polars says about a damaged file into a DataError that names it."""
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{where}: not a readable Parquet file ({type(error).__name__}); write it again") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from clintune.cohort.shards import SUBJECT
+from clintune.cohort.shards import SUBJECT, UNREADABLE
 from clintune.core.errors import DataError
 
 
@@ -17,7 +17,7 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
         raise DataError(f"{path}: is missing; write it, or correct its path in the recipe")
     try:
         table = pl.read_csv(path, glob=False) if path.suffix == ".csv" else pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
     wanted = (SUBJECT, *columns)
     missing = [name for name in wanted if name not in table.columns]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clintune.core.errors import StorageError, explained
+from clintune.core.errors import DataError, StorageError, explained
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some of it, or name another folder",
@@ -82,6 +82,34 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically; NaN is refused because JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def files_below(folder: Path, suffix: str = "") -> list[Path]:
+    """Return the files below a folder whose names end in `suffix`, sorted; none where there is no such folder.
+
+    Links to folders are followed, but for one that leads back to a folder it stands in, which holds nothing new.
+    Raises DataError for a link that leads nowhere and a folder that cannot be listed: their files would be missing.
+    """
+    return sorted(_walk(folder, suffix, frozenset())) if folder.is_dir() else []
+
+
+def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); correct its permissions") from error
+
+    for path in entries:
+        if path.is_dir():
+            yield from _walk(path, suffix, above | {real})
+        elif path.is_file():
+            if path.name.endswith(suffix):
+                yield path
+        elif path.is_symlink():
+            raise DataError(f"{path}: is a link that leads nowhere; mount its disk, or remove the link")
 
 
 def file_sha256(path: Path) -> str:

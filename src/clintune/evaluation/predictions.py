@@ -15,11 +15,14 @@ import polars as pl
 from meds.schema import LabelSchema
 from numpy.typing import NDArray
 
+from clintune.cohort.labels import SAMPLE
+from clintune.cohort.shards import UNREADABLE
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
+from clintune.core.paths import inside
 from clintune.evaluation.subjects import one_output, take
-from clintune.tasks.base import SAMPLE, Task
+from clintune.tasks.base import Task
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
 
@@ -30,15 +33,17 @@ KEYS = ["cohort", "fold", *SAMPLE]
 def write_predictions(folder: Path, name: str, predictions: Predictions, task: Task) -> Path:
     """Write the predictions of task `name` below `folder`; return the file or, for many phenotypes, the folder."""
     if not isinstance(task, Multilabel):
-        return _write(folder / f"{name}.parquet", predictions, task)
-    with atomic_path(folder / name) as partial:
+        return _write(_file(folder, name, "task"), predictions, task)
+    place = inside(folder, name, "task", DataError)
+    with atomic_path(place) as partial:
         for i, phenotype in enumerate(task.output_names):
-            _write(partial / f"{phenotype}.parquet", one_output(predictions, i), task)
-    return folder / name
+            _write(_file(partial, phenotype, "phenotype"), one_output(predictions, i), task)
+    return place
 
 
 def write_shard(
     folder: Path,
+    name: str,
     shard: str,
     predictions: Predictions,
     task: Task,
@@ -46,17 +51,22 @@ def write_shard(
     withheld: NDArray[np.bool_],
     labelled: NDArray[np.bool_],
 ) -> None:
-    """Write every row of a part of a task's predictions as `<shard>.parquet` below `folder`, or that of each phenotype.
+    """Write every row of a part of the predictions of task `name` as `<name>/<shard>.parquet` below `folder`.
 
-    The decision is null where it is `withheld` [N, T]. The columns `labelled` [T] are those whose labels are all known,
-    in this part and every other, and are written: the schema knows no unknown one.
+    Of many phenotypes each has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, T].
+    The columns `labelled` [T] are those whose labels are all known, in this part and every other, and are written: the
+    schema knows no unknown one.
     """
-    parts = [(folder, predictions)]
+    place = inside(folder, name, "task", DataError)
+    parts = [(place, predictions)]
     if isinstance(task, Multilabel):
-        parts = [(folder / name, one_output(predictions, i)) for i, name in enumerate(task.output_names)]
-    for i, (place, part) in enumerate(parts):
+        parts = [
+            (inside(place, phenotype, "phenotype", DataError), one_output(predictions, i))
+            for i, phenotype in enumerate(task.output_names)
+        ]
+    for i, (home, part) in enumerate(parts):
         labels = _label_column(part.targets[:, 0], task) if labelled[i] else {}
-        _save(place / f"{shard}.parquet", part, task, labels, withheld[:, i])
+        _save(home / f"{shard}.parquet", part, task, labels, withheld[:, i])
 
 
 def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
@@ -65,10 +75,11 @@ def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
     Raises DataError where a file is missing or was not written by clintune.
     """
     if not isinstance(task, Multilabel):
-        table = _read(folder / f"{name}.parquet", task)
+        table = _read(_file(folder, name, "task"), task)
     else:
+        place = inside(folder, name, "task", DataError)
         parts = [
-            _read(folder / name / f"{phenotype}.parquet", task).with_columns(phenotype=pl.lit(phenotype))
+            _read(_file(place, phenotype, "phenotype"), task).with_columns(phenotype=pl.lit(phenotype))
             for phenotype in task.output_names
         ]
         wide = pl.concat(parts).pivot("phenotype", index=KEYS, values=["target", *_risks(parts[0])])
@@ -82,6 +93,12 @@ def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
         targets=_matrix(table.select(name for name in table.columns if name.startswith("target"))),
         probabilities=_matrix(table.select(_risks(table))),
     )
+
+
+def _file(folder: Path, name: str, what: str) -> Path:
+    """Return the file of a task or phenotype, whose name may come from a package: it never leaves `folder`."""
+    place = inside(folder, name, what, DataError)
+    return place.with_name(f"{place.name}.parquet")
 
 
 def _write(path: Path, predictions: Predictions, task: Task) -> Path:
@@ -125,7 +142,7 @@ def _read(path: Path, task: Task) -> pl.DataFrame:
     try:
         table = pl.read_parquet(path, glob=False)
         runs = json.loads(pl.read_parquet_metadata(path)[RUNS])
-    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+    except (KeyError, ValueError, *UNREADABLE) as error:
         raise DataError(f"{path}: not predictions of clintune ({type(error).__name__}); predict again") from error
     cohort = [cohort for cohort, _, rows in runs for _ in range(rows)]
     fold = [fold for _, fold, rows in runs for _ in range(rows)]

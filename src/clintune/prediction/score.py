@@ -8,6 +8,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256
@@ -16,7 +17,6 @@ from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_piece
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.package.contents import Package
 from clintune.prediction.load import Predictor
-from clintune.tasks.base import SAMPLE
 from clintune.training.precision import precision
 from clintune.training.prepare import check_readable
 from clintune.training.strategy import num_workers

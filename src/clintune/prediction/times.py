@@ -6,10 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from clintune.cohort.index import Labelled
+from clintune.cohort.labels import SAMPLE, label_files, looked_for, read_label_files
 from clintune.cohort.shards import SUBJECT, TIME, find_shards, readable, scan_shard
 from clintune.core.console import console
 from clintune.core.errors import DataError
-from clintune.tasks.base import SAMPLE, Task, label_files, read_label_file
+from clintune.tasks.base import Task
 
 _MOMENTS = "prediction times"
 
@@ -41,17 +42,18 @@ class _LabelsAt:
 def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Mapping[str, Labelled]:
     """Return what gives a sample index its samples and labels: `tasks` themselves where `times` is null.
 
-    Raises DataError as `read_label_file` does for a table of times, for data that cannot be read, and where there is
+    Raises DataError as `read_label_files` does for a table of times, for data that cannot be read, and where there is
     neither label nor time.
     """
     if times is None:
         if not any(label_files(root, task.label) for task in tasks.values()):
+            places = ", ".join(looked_for(root, task.label) for task in tasks.values())
             raise DataError(
-                f"{root}: no labels of the package's tasks say when to predict; add times=last, or times=FILE with "
-                f"{' and '.join(SAMPLE)}"
+                f"{root}: no labels of the package's tasks say when to predict (looked for {places}); add times=last, "
+                f"or times=FILE with {' and '.join(SAMPLE)}"
             )
         return tasks
-    table = _last_events(root) if times == "last" else read_label_file(Path(times)).select(SAMPLE)
+    table = _last_events(root) if times == "last" else read_label_files(root, [Path(times)])[0].select(SAMPLE)
     return {_MOMENTS: _Moments(table), **{name: _LabelsAt(task, table) for name, task in tasks.items()}}
 
 

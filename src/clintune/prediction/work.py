@@ -84,8 +84,8 @@ def _write(job: Job, shard: Shard, name: str, scored: Scored) -> None:
         predictions = replace(predictions, targets=np.full(withheld.shape, np.nan, np.float32))
         labelled = np.zeros(withheld.shape[1], np.bool_)
     task = job.predictor.members[0].tasks[name]
-    folder = shard.out / "predictions" / name
-    write_shard(folder, shard.name, predictions, task, withheld=withheld, labelled=labelled)
+    folder = shard.out / "predictions"
+    write_shard(folder, name, shard.name, predictions, task, withheld=withheld, labelled=labelled)
 
 
 def _counts(job: Job, scored: Scored) -> Iterator[tuple[str, int]]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune import metrics
+from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import DataError
-from clintune.tasks.base import SAMPLE, Task, read_labels
+from clintune.tasks.base import Task
 from clintune.tasks.losses import known_cross_entropy
 
 VALUE = LabelSchema.boolean_value_name

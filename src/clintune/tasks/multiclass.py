@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune import metrics
+from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import DataError
-from clintune.tasks.base import SAMPLE, Task, read_labels
+from clintune.tasks.base import Task
 from clintune.tasks.losses import known_class_cross_entropy
 
 VALUE = LabelSchema.categorical_value_name
@@ -50,8 +51,11 @@ class Multiclass(Task):
         table = read_labels(root, self.label, VALUE, pl.String)
         if table is None:
             return None
+        classes = table[VALUE].drop_nulls().unique().sort().to_list()
+        if not classes:  # all unknown, as those of a cohort whose outcomes are not in yet
+            return table.select(*SAMPLE, target=pl.lit([float("nan")], pl.List(pl.Float32)))
         if self._names is None:
-            self._names = table[VALUE].drop_nulls().unique().sort().to_list()
+            self._names = classes
         foreign = ~table[VALUE].is_in(self._names)
         if foreign.any():
             row = foreign.arg_true()[0]

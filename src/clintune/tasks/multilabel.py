@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune import metrics
+from clintune.cohort.labels import SAMPLE, label_files, label_paths, label_values, read_label_files
 from clintune.core.errors import DataError
-from clintune.tasks.base import SAMPLE, Task, label_values, read_label_file
+from clintune.core.paths import check_name
+from clintune.tasks.base import Task
 from clintune.tasks.binary import VALUE, predicted_boolean
 from clintune.tasks.losses import known_cross_entropy
 
@@ -45,22 +47,34 @@ class Multilabel(Task):
     def read(self, root: Path) -> pl.DataFrame | None:
         """Read and join the files in `labels/<label>/`.
 
-        Raises DataError for a file that names no phenotype of this task.
+        Raises DataError for a file that names no phenotype of this task, and for one file in place of the folder.
         """
-        files = {file.stem: file for file in sorted((root / "labels" / self.label).glob("*.parquet"))}
+        files = self._files(root)
         if not files:
             return None
         self._names = sorted(files) if self._names is None else self._names
         for name in sorted(set(files) - set(self._names)):
             raise DataError(f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file")
+
         tables = [
-            label_values(read_label_file(file), file, VALUE, pl.Boolean).with_columns(phenotype=pl.lit(name))
-            for name, file in files.items()
+            label_values(table, file, VALUE, pl.Boolean).with_columns(phenotype=pl.lit(name))
+            for (name, file), table in zip(files.items(), read_label_files(root, list(files.values())), strict=True)
         ]
         wide = pl.concat(tables).with_columns(pl.col(VALUE).cast(pl.Float32)).pivot("phenotype", index=SAMPLE)
         values = [pl.col(name) if name in files else pl.lit(None, pl.Float32) for name in self._names]
         target = pl.concat_list([value.fill_null(float("nan")) for value in values])
         return wide.select(*SAMPLE, target=target)
+
+    def _files(self, root: Path) -> dict[str, Path]:
+        """Return the file of each phenotype."""
+        files = label_files(root, self.label)
+        folders = [folder for _, folder in label_paths(root, self.label)]
+        if files and files[0].with_suffix("") in folders:
+            raise DataError(
+                f"{files[0]}: is one file, while a task of many phenotypes reads a folder {self.label}/ with a file "
+                "of each; make that folder, or choose the task binary"
+            )
+        return {check_name(file.stem, "phenotype", DataError): file for file in files if file.parent in folders}
 
     def fit(self, targets: NDArray[np.float32]) -> None:
         """Learn nothing: the phenotypes are known from the files."""

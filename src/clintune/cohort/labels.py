@@ -1,0 +1,124 @@
+"""The label files of a cohort: where they stand, read with one schema, held to the clock of the cohort's events."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from meds.schema import DataSchema, LabelSchema
+
+from clintune.cohort.shards import UNREADABLE, check_clock, clock_of
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.files import files_below
+from clintune.core.paths import inside
+
+SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
+FOLDERS = ("labels", "task_labels")
+"""Where labels may stand in a cohort: the first is ours, the second that of the standard's tools."""
+_KEYS = ("int64", "timestamp[us]")
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
+
+
+def label_paths(root: Path, label: str) -> list[tuple[Path, Path]]:
+    """Return the places of a label, each a file and a folder, as `labels/<label>.parquet` and `labels/<label>/`.
+
+    A label may hold slashes, as `mortality/icu`. Raises ConfigError for one that leaves the cohort.
+    """
+    if label.endswith(".parquet"):
+        raise ConfigError(f"label '{label}': name it without .parquet")
+    folders = [inside(root / name, label, "label") for name in FOLDERS]
+    return [(folder.with_name(f"{folder.name}.parquet"), folder) for folder in folders]
+
+
+def label_files(root: Path, label: str) -> list[Path]:
+    """List the files of a label: `labels/<label>.parquet`, or else what stands below the folder `labels/<label>/`.
+
+    `task_labels/` serves where `labels/` has neither; none where it has neither, too. Raises DataError where both have
+    the label: nobody knows which is meant.
+    """
+    places = label_paths(root, label)
+    found = [[file] if file.is_file() else files_below(folder, ".parquet") for file, folder in places]
+    if all(found):
+        first, second = (files[0].relative_to(root) for files in found)
+        raise DataError(f"{root}: label {label} stands in {first} and in {second}; keep one of them")
+    return next((files for files in found if files), [])
+
+
+def looked_for(root: Path, label: str) -> str:
+    """Say where a label was looked for, relative to the cohort's root."""
+    named = [
+        f"{file.relative_to(root)}, {folder.relative_to(root)}/*.parquet" for file, folder in label_paths(root, label)
+    ]
+    return ", ".join(named)
+
+
+def read_labels(root: Path, label: str, column: str, kind: type[pl.DataType]) -> pl.DataFrame | None:
+    """Read a label that is one file or a folder of shards: subject_id, prediction_time, `column`.
+
+    Returns None where the cohort has no such label; raises DataError as `read_label_files` and `label_values` do.
+    """
+    files = label_files(root, label)
+    if not files:
+        return None
+
+    tables = read_label_files(root, files)
+    table = pl.concat([label_values(table, file, column, kind) for table, file in zip(tables, files, strict=True)])
+    if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
+        raise DataError(f"{files[0].parent}: two files label the same subject and prediction time; keep one")
+    return table
+
+
+def label_values(table: pl.DataFrame, path: Path, column: str, kind: type[pl.DataType]) -> pl.DataFrame:
+    """Keep the key columns and the value column of a label file.
+
+    Raises DataError where the value column is missing or not of the type that the MEDS label schema gives it, or a text
+    is empty: an unknown label is null.
+    """
+    if column not in table.columns:
+        raise DataError(f"{path}: lacks column {column}, which holds the labels of this kind of task; add it")
+    accepted = _TEXT if kind is pl.String else (kind,)
+    if not isinstance(table.schema[column], (*accepted, pl.Null)):
+        raise DataError(f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}")
+
+    values = table.select(*SAMPLE, pl.col(column).cast(kind))
+    if kind is pl.String and (empty := values[column].str.strip_chars() == "").any():
+        row = empty.arg_true()[0]
+        raise DataError(f"{path}: row {row}: column {column} is empty text; write null for an unknown label")
+    return values
+
+
+def read_label_files(root: Path, paths: Sequence[Path]) -> list[pl.DataFrame]:
+    """Read MEDS label files, or tables of prediction times, of the cohort at `root`, and check their keys.
+
+    Times with a zone become UTC. Raises DataError where a file cannot be read, lacks a key column, has one of another
+    type or with a null, labels one (subject, time) twice, or has times with a zone while the cohort's events have none,
+    or reversed.
+    """
+    clock = clock_of(root)
+    return [_read(path, clock) for path in paths]
+
+
+def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except UNREADABLE as error:
+        raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
+
+    missing = [name for name in SAMPLE if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
+    moment = table.schema[SAMPLE[1]]
+    # A day is no moment: it would count as its midnight.
+    fits = (table.schema[SAMPLE[0]].is_integer(), isinstance(moment, pl.Datetime))
+    for name, is_right, wanted in zip(SAMPLE, fits, _KEYS, strict=True):
+        if not is_right:
+            raise DataError(f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it")
+        if (null := table[name].is_null()).any():
+            raise DataError(f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row")
+
+    assert isinstance(moment, pl.Datetime)
+    check_clock(str(path), SAMPLE[1], moment.time_zone is not None, clock)
+    table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+    doubled = table.select(SAMPLE).is_duplicated()
+    if doubled.any():
+        raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")
+    return table
