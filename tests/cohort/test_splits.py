@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
+from clintune.cohort.splits import EXACT, assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 
@@ -47,12 +47,25 @@ def test_no_subject_is_in_two_splits_and_draws_repeat(ids, fractions, seed, stra
     np.testing.assert_array_equal(drawn, subject_splits(index, splits, labels))
 
 
-@given(IDS, IDS, FRACTIONS)
-def test_new_subjects_move_no_old_one(ids, new, fractions):
-    splits = Splits(tuning=fractions[0], held_out=fractions[1])
+@settings(max_examples=20)
+@given(st.integers(1, 10**6), IDS, FRACTIONS)
+def test_new_subjects_move_no_old_one_of_a_large_cohort(first, new, fractions):
+    splits, ids = Splits(tuning=fractions[0], held_out=fractions[1]), list(range(first, first + EXACT + 1))
     before, after = index_of(ids), index_of(ids + new)
     where = dict(zip(after.subject_ids.tolist(), subject_splits(after, splits).tolist(), strict=True))
     assert [where[subject] for subject in before.subject_ids.tolist()] == subject_splits(before, splits).tolist()
+
+
+@given(st.sets(st.integers(1, 10**9), min_size=1, max_size=150), FRACTIONS)
+def test_small_cohorts_are_split_in_exact_sizes(ids, fractions):
+    drawn = subject_splits(index_of(sorted(ids)), Splits(tuning=fractions[0], held_out=fractions[1]))
+    assert abs(np.sum(drawn == "held_out") - fractions[1] * len(ids)) <= 0.5 + 1e-6
+    assert abs(np.sum(drawn == "train") - (1 - sum(fractions)) * len(ids)) <= 0.5 + 1e-6
+
+
+def test_sixty_subjects_hold_out_nine():
+    drawn = subject_splits(index_of(range(1, 61)), Splits())
+    assert [int(np.sum(drawn == name)) for name in ("train", "tuning", "held_out")] == [42, 9, 9]
 
 
 def test_fractions_and_seeds_do_what_they_say():
@@ -133,8 +146,40 @@ def test_linked_subjects_never_part():
         ):
             assert (drawn[:50:2] == drawn[1:50:2]).all()
             assert len(set(drawn[50:].tolist())) > 1
-        with pytest.raises(DataError, match="linked_subjects"):
-            fold_splits(index, np.arange(100) % 5, 1, 0.3, 0)
+
+
+def write_table(path, **columns):
+    path.parent.mkdir(exist_ok=True)
+    pl.DataFrame(columns).write_parquet(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "read", "words"),
+    [
+        ("split", ["train", "tuning", "train"], lambda i: subject_splits(i, Splits()), "splits, as train and tuning"),
+        ("fold", [0, 3, 1], lambda i: read_folds(Path("metadata/t.parquet"), i), "folds, as 0 and 3"),
+        (
+            "site",
+            ["north", "south", "south"],
+            lambda i: group_folds(i, Path("metadata/t.parquet"), "site", ["south"]),
+            "splits, as held_out and train",
+        ),
+    ],
+)
+def test_a_file_that_parts_linked_subjects_is_refused(tmp_path, column, values, read, words):
+    index = index_of([4001, 4002, 4003], tmp_path)
+    name = "subject_splits" if column == "split" else "t"
+    write_table(tmp_path / "metadata/linked_subjects.parquet", subject_id=[4001, 4002], unit=[7, 7])
+    write_table(tmp_path / f"metadata/{name}.parquet", subject_id=[4001, 4002, 4003], **{column: values})
+    with pytest.raises(
+        DataError, match=rf"{name}\.parquet: parts linked subjects: 1 unit of .* in several {words}"
+    ) as e:
+        read(index)
+    assert "400" not in str(e.value).replace(str(tmp_path), "")
+    write_table(
+        tmp_path / f"metadata/{name}.parquet", subject_id=[4001, 4002, 4003], **{column: values[:1] * 2 + values[1:2]}
+    )
+    assert len(read(index)) == 3
 
 
 def write_splits(index, subjects, splits):

@@ -7,7 +7,7 @@ under two ids, are drawn as one unit and never part.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,8 @@ from clintune.core.errors import ConfigError, DataError
 SPLITS = (train_split, tuning_split, held_out_split)
 LINKED_FILE = "metadata/linked_subjects.parquet"
 _SPLIT = SubjectSplitSchema.split_name
+EXACT = 1000
+"""Up to so many subjects, splits are drawn with exact sizes: of 60, a draw each could hold out 3 instead of 9."""
 _FEW = 5
 """A target column with more distinct values than this is balanced by its quarters."""
 
@@ -42,8 +44,9 @@ class Samples(Protocol):
 def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None) -> NDArray[np.str_]:
     """Return the split of each sample [N]: the cohort's own file, or drawn by hash of the subject.
 
-    `stratify` holds targets [N, T] to balance. Without it, a new subject moves no other. Raises DataError for a file
-    with an unknown split, a subject in two splits, or a subject with samples and no split.
+    `stratify` holds targets [N, T] to balance. Without it, sizes are exact for up to `EXACT` subjects, and of more
+    subjects a new one moves no other. Raises DataError for a file with an unknown split, a subject in two splits, a
+    subject with samples and no split, or linked subjects in two splits.
     """
     path = index.root / subject_splits_filepath
     if path.exists():
@@ -52,6 +55,8 @@ def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32]
     units, unit_of_sample = _units(index)
     draws = _draw(units, "split", splits.seed)
     if stratify is None:
+        if len(units) <= EXACT:
+            draws = (np.argsort(np.argsort(draws)) + 0.5) / len(units)  # evenly in [0, 1), in the same order
         held_out = draws < splits.held_out
         tuning = draws < splits.held_out + splits.tuning
     else:
@@ -91,10 +96,16 @@ def deal(
 def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
     """Return the fold of each sample [N] from a Parquet or CSV file (subject_id, fold), relative to the cohort's root.
 
-    Raises DataError unless each subject with samples has exactly one row.
+    Raises DataError unless each subject with samples has exactly one row, with a whole number, and linked subjects are
+    in one fold.
     """
-    table = read_subject_table(index.root / path, "fold")
-    return _of_samples(index.root / path, table, "fold", index).cast(pl.Int64).to_numpy()
+    path = index.root / path
+    table = read_subject_table(path, "fold")
+    if not table["fold"].dtype.is_integer():
+        raise DataError(f"{path}: column fold is {table['fold'].dtype}; number the folds: cast it to int64")
+    folds = _of_samples(path, table, "fold", index).cast(pl.Int64).to_numpy()
+    _check_linked(path, index, folds, "folds")
+    return folds
 
 
 def fold_splits(
@@ -110,8 +121,6 @@ def fold_splits(
     units, unit_of_sample = _units(index)
     held_out = np.zeros(len(units), bool)
     held_out[unit_of_sample[fold_of_sample == fold]] = True
-    if (held_out[unit_of_sample] != (fold_of_sample == fold)).any():
-        raise DataError(f"{index.root / LINKED_FILE}: folds part linked subjects; give each unit one fold")
     draws = _draw(units, "tuning", seed, fold)
     strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
     order = np.lexsort((draws, strata))
@@ -123,13 +132,17 @@ def fold_splits(
 def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]) -> NDArray[np.int64]:
     """Return the fold of each sample [N]: 1 for subjects of the groups `held_out` of a column of a table, else 0.
 
-    Raises ConfigError for a group that no subject is in, DataError unless each subject with samples has one.
+    Raises ConfigError for a group that no subject is in, DataError unless each subject with samples has one, and where
+    linked subjects are held out and not.
     """
-    table = read_subject_table(index.root / path, column)
-    group = _of_samples(index.root / path, table, column, index).cast(pl.String)
+    path = index.root / path
+    table = read_subject_table(path, column)
+    group = _of_samples(path, table, column, index).cast(pl.String)
     if unknown := [name for name in held_out if not (group == name).any()]:
         raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{nearest(unknown[0], set(group))}")
-    return group.is_in(list(held_out)).cast(pl.Int64).to_numpy()
+    is_held_out = group.is_in(list(held_out)).to_numpy()
+    _check_linked(path, index, np.where(is_held_out, held_out_split, train_split), "splits")
+    return is_held_out.astype(np.int64)
 
 
 def thin_out(
@@ -164,6 +177,20 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
     units, unit_of_sample = np.unique(ids, return_inverse=True)
     return units, unit_of_sample
+
+
+def _check_linked(path: Path, index: Samples, part_of_sample: NDArray[Any], parts: str) -> None:
+    """Raise DataError where the file `path` puts linked subjects into several `parts`, as splits or folds."""
+    _, unit_of_sample = _units(index)
+    pairs = pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample}).unique().sort("unit", "part")
+    parted = pairs.filter(pl.len().over("unit") > 1)
+    if len(parted):
+        first, second = parted["part"][:2]
+        number = parted["unit"].n_unique()
+        raise DataError(
+            f"{path}: parts linked subjects: {number} unit{'s'[: number > 1]} of {LINKED_FILE} in several {parts}, as "
+            f"{first} and {second}; give all subjects of a unit one of them"
+        )
 
 
 def _draw(units: NDArray[np.int64], *purpose: int | str) -> NDArray[np.float64]:
@@ -209,7 +236,9 @@ def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
     unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
     if len(unknown):
         raise DataError(f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it")
-    return _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
+    splits = _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
+    _check_linked(path, index, splits, "splits")
+    return splits
 
 
 def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
