@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -53,6 +55,38 @@ def test_a_changed_raw_file_writes_it_again_and_a_missing_raw_folder_does_not(tm
     raw.rmdir()
     ensure_cohort("made_up", cohort(root, raw=str(raw)))
     assert len(calls) == 2
+
+
+def write_from_file(root, raw):
+    calls.append(raw)
+    root.mkdir()
+    (root / "copy").write_text(raw.read_text())
+
+
+def test_a_changed_raw_file_and_one_behind_a_link_are_inputs(tmp_path):
+    export, root = tmp_path / "export[1].csv", tmp_path / "cohort"
+    for text in ("50", "99"):  # of one size
+        export.write_text(text)
+        os.utime(export, (10**9, 10**9))
+        for _ in range(2):
+            ensure_cohort("made_up", cohort(root, "write_from_file", raw=str(export)))
+        assert (root / "copy").read_text() == text
+    assert len(calls) == 2
+
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk").mkdir()
+    for text in ("a", "bb"):
+        (folder / "table.csv").write_text("same")
+        os.utime(folder / "table.csv", (10**9, 10**9))
+        (tmp_path / "disk/more.csv").write_text(text)
+        before = len(calls)
+        ensure_cohort("made_up", cohort(tmp_path / "other", raw=str(folder)))
+        assert len(calls) == before + 1
+    export.unlink()
+    ensure_cohort("made_up", cohort(root, "write_from_file", raw=str(export)))
+    assert len(calls) == 4
 
 
 def test_files_that_no_source_wrote_are_never_replaced(tmp_path):

@@ -3,7 +3,6 @@
 One shard is in memory at a time, and each is read once a modality; the cost is linear in the rows, but for sorting.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from meds.schema import LabelSchema, data_subdirectory, dataset_metadata_filepat
 from numpy.typing import NDArray
 
 from clintune.cohort import shards
+from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
 from clintune.core.arrays import spans
 from clintune.core.errors import DataError
@@ -137,7 +137,7 @@ def write_index(
         "codes": list(codes),
         "has_zone": clock is not None and clock[1],
     }
-    (folder / "index.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+    seal(folder, description)
 
 
 class _RowWriter:

@@ -17,12 +17,14 @@ import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
 from clintune.cohort.mirror import local_root
 from clintune.cohort.rows import Rows
+from clintune.cohort.seal import INDEX, damage, table_hashes
 from clintune.cohort.shards import SUBJECT, TIME, check_clock, clock_of, find_shards
 from clintune.contracts import Sample
 from clintune.core.arrays import spans
 from clintune.core.cache_folder import in_use
+from clintune.core.console import console
 from clintune.core.errors import DataError
-from clintune.core.files import atomic_path, stamp, value_sha256
+from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import only_one
 
 _FORMAT = 5
@@ -74,7 +76,7 @@ class SampleIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         self.folder = folder
         self.name: str = about["name"]
         self.root = Path(about["root"])
@@ -101,7 +103,8 @@ class SampleIndex:
     ) -> "SampleIndex":
         """Open the index of a cohort under `cache`, building it first where its inputs have changed.
 
-        Raises DataError for data or labels that break the contract. Two processes do not build one index twice.
+        An index with a file that is not as it was written is named and built again. Raises DataError for data or labels
+        that break the contract. Two processes do not build one index twice.
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
@@ -112,10 +115,17 @@ class SampleIndex:
             kind = None if table is None else table.schema[PREDICTION_TIME]
             if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
                 check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
-        fingerprint = _fingerprint(name, root, cohort.lookback_hours, claims, labels)
+        metadata = root / dataset_metadata_filepath
+        tables = table_hashes(root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache)
+        fingerprint = _fingerprint(name, root, cohort.lookback_hours, tables, claims, labels)
+
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
+        damage(folder)  # many processes read it side by side; under the lock it is remembered
         with only_one(folder, f"the index of {name}"):
-            if not folder.is_dir():
+            damaged = damage(folder)
+            if damaged and folder.is_dir():
+                console.print(f"{folder / damaged}: is not as it was written; the index is built again")
+            if damaged:
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 with atomic_path(folder) as partial:
                     write_index(partial, root, claims, labels, cohort.lookback_hours, about)
@@ -211,14 +221,14 @@ def _fingerprint(
     name: str,
     root: Path,
     lookback_hours: float | None,
+    tables: Mapping[str, str],
     claims: Mapping[str, Claim],
     labels: Mapping[str, pl.DataFrame | None],
 ) -> str:
-    metadata = root / dataset_metadata_filepath
     return value_sha256(
         {
             "format": [_FORMAT, clintune.__version__, name, str(root), lookback_hours],
-            "files": stamp([*find_shards(root), *([metadata] if metadata.exists() else [])]),
+            "tables": tables,
             "claims": {key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in claims.items()},
             "labels": {key: None if table is None else _digest(table) for key, table in labels.items()},
         }

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import atomic_path, stamp, value_sha256, write_json
+from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.core.remote import is_remote, redact
 
@@ -40,7 +40,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
     """Return the root of a cohort, writing it first where its `source` has not yet or its inputs have changed.
 
     A source is a function `f(root, **settings)` that writes a whole cohort to `root`; a setting `raw` names the
-    folder it reads, whose files count as inputs. Raises DataError for a root that is missing and has no source, and
+    file or folder it reads, which counts as input. Raises DataError for a root that is missing and has no source, and
     for one that holds files which no source wrote: these are never replaced.
     """
     root = Path(cohort.root).expanduser().resolve()
@@ -69,10 +69,10 @@ def _source_digest(function: Callable[..., Any], settings: dict[str, Any]) -> st
 
 def _raw_digest(raw: Path | None) -> str | None:
     """Hash names, sizes and times of the raw files; None where there are none (any more)."""
-    if raw is None or not raw.is_dir():
+    if raw is None or not raw.exists():
         return None
-    files = stamp(path for path in raw.rglob("*") if path.is_file())
-    return value_sha256([(Path(path).relative_to(raw).as_posix(), size, time) for path, size, time in files])
+    files = stamp(files_below(raw) if raw.is_dir() else [raw])
+    return value_sha256([(Path(path).relative_to(raw).as_posix(), *touched) for path, *touched in files])
 
 
 def _is_current(name: str, root: Path, wanted: dict[str, str | None]) -> bool:

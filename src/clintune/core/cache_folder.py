@@ -45,6 +45,8 @@ class Entry:
 def in_use(folder: Path) -> None:
     """Keep `folder` from being removed as long as this process lives, and remember that it was used now."""
     mark = folder / ".used"
+    if folder in _held and not (mark.exists() and os.path.samestat(mark.stat(), os.fstat(_held[folder]))):
+        os.close(_held.pop(folder))  # the folder was made anew
     if folder not in _held:
         _held[folder] = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(_held[folder], fcntl.LOCK_SH)

@@ -27,6 +27,10 @@ _REASONS = {
 """What a disk may answer, and what to do."""
 
 
+Stamp = tuple[str, int, int, int, int]
+"""How a file stands: path, size, inode, times of modification and of change in ns."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
@@ -123,10 +127,13 @@ def value_sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def stamp(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return (path, size, modification time in ns) of each file: changes whenever one of the files does."""
+def stamp(paths: Iterable[Path]) -> list[Stamp]:
+    """Return how each file stands: changes whenever one of the files does.
+
+    Nobody can set the time of change back, as `rsync -t` and a restore do with that of modification.
+    """
     stats = ((path, path.stat()) for path in sorted(paths))
-    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return [(str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
 
 
 def _flush(path: Path) -> None:

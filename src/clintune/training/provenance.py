@@ -13,9 +13,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
+from clintune.cohort.labels import FOLDERS
+from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.core.errors import DataError
-from clintune.core.files import file_sha256, value_sha256
+from clintune.core.files import files_below, value_sha256
 from clintune.training.workspace import Workspace
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "timm", "polars", "numpy", "hydra-core", "meds")
@@ -35,7 +37,7 @@ def provenance(workspace: Workspace) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: version(name) for name in _PACKAGES},
         "cohorts": {
-            index.name: {"fingerprint": index.fingerprint, "files": _files(index.root)}
+            index.name: {"fingerprint": index.fingerprint, "files": _files(index.root, workspace.cache)}
             for index in workspace.samples.indexes
         },
     }
@@ -48,7 +50,7 @@ def check_data(run: Path, workspace: Workspace) -> None:
     """
     recorded = json.loads((run / "provenance.json").read_text(encoding="utf-8"))["cohorts"]
     for index in workspace.samples.indexes:
-        before, now = recorded[index.name]["files"], _files(index.root)
+        before, now = recorded[index.name]["files"], _files(index.root, workspace.cache)
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if changed:
             raise DataError(
@@ -61,10 +63,10 @@ def config_sha256(config: DictConfig) -> str:
     return value_sha256(OmegaConf.to_container(config, resolve=True))
 
 
-def _files(root: Path) -> dict[str, str]:
+def _files(root: Path, cache: Path) -> dict[str, str]:
     """Hash every table of a cohort; media files are hashed by the piece cache."""
-    others = [path for folder in ("metadata", "labels") for path in sorted((root / folder).rglob("*.*"))]
-    return {str(path.relative_to(root)): file_sha256(path) for path in [*find_shards(root), *others]}
+    others = [path for folder in ("metadata", *FOLDERS) for path in files_below(root / folder)]
+    return table_hashes(root, [*find_shards(root), *others], cache)
 
 
 def _commit() -> str | None:
