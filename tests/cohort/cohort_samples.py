@@ -68,7 +68,8 @@ def open_index(
     tasks: Mapping[str, pl.DataFrame | None],
     modalities: Mapping[str, Reader] | None = None,
     lookback_hours: float | None = None,
+    unknown_subjects: str = "error",
 ) -> SampleIndex:
-    cohort = Cohort(root=str(root), lookback_hours=lookback_hours)
+    cohort = Cohort(root=str(root), lookback_hours=lookback_hours, unknown_subjects=unknown_subjects)
     readers = {name: Labels(table) for name, table in tasks.items()}
     return SampleIndex.open("made_up", cohort, modalities or {"codes": Reader()}, readers, root / "cache")

@@ -246,3 +246,19 @@ def test_labels_of_a_task_of_ones_own_with_a_zone_need_events_with_one(tmp_path)
     zoned = labels((1, 5, [1.0])).with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))
     with pytest.raises(DataError, match="the labels of task: column prediction_time has a time zone, while"):
         open_index(tmp_path, {"task": zoned})
+
+
+def test_labels_of_subjects_without_data_are_left_out_where_the_user_says_so(tmp_path, capsys):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (3, 1, "b", 2.0)])
+    tasks = {"task": labels((0, 5, [0.0]), (1, 5, [1.0]), (2, 5, [1.0]), (3, 5, [0.0]), (7, 5, [0.0]))}
+    with pytest.raises(
+        DataError, match=r"3 subjects labelled for task .*, or leave them out with unknown_subjects: drop"
+    ):
+        open_index(tmp_path, tasks)
+    index = open_index(tmp_path, tasks, unknown_subjects="drop")
+    assert "made_up: 3 subjects labelled for task without a row in data/ left out" in capsys.readouterr().err
+    assert index.subject_ids.tolist() == [1, 3]
+    assert index.targets("task").tolist() == [[1.0], [0.0]]
+    assert [[item.code for item in index[row].items["codes"]] for row in range(2)] == [["a"], ["b"]]
+    with pytest.raises(DataError, match="1 subject labelled for task without a row in data/; add their data"):
+        open_index(tmp_path, {"task": labels((2, 5, [1.0]))}, unknown_subjects="drop")

@@ -18,6 +18,7 @@ from meds.schema import LabelSchema, data_subdirectory, dataset_metadata_filepat
 from numpy.typing import NDArray
 
 from clintune.cohort import shards
+from clintune.cohort.births import doubts, read_births
 from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
 from clintune.core.arrays import spans
@@ -71,6 +72,13 @@ class Cut:
         first = np.searchsorted(self.subjects, subjects, "left")
         return spans(first, np.searchsorted(self.subjects, subjects, "right") - first)[0]
 
+    def keep(self, which: NDArray[np.bool_]) -> "Cut":
+        """Return some of the samples and what they may see."""
+        ranges = {name: seen[:, which] for name, seen in self.ranges.items()}
+        kept = Cut(self.subjects[which], self.times[which], self.lookback, ranges)
+        kept.covered = self.covered[which]
+        return kept
+
     def look(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
         """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
         subjects, times = self.subjects[samples], self.times[samples]
@@ -90,11 +98,12 @@ def write_index(
     labels: Mapping[str, pl.DataFrame | None],
     lookback_hours: float | None,
     about: Mapping[str, Any],
+    drop_unknown: bool = False,
 ) -> None:
     """Write the index of the cohort at `root` to `folder`; `about` goes into its `index.json`.
 
-    Raises DataError for data that break the contract, see `shards`; for a subject in two shards; for a label whose
-    subject has no data.
+    What is doubtful stands there as `remarks`. Raises DataError for data that break the contract, see `shards`; for a
+    subject in two shards; for a label whose subject has no data, unless `drop_unknown` leaves it out.
     """
     folder.mkdir()
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
@@ -106,7 +115,7 @@ def write_index(
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
-    owners, codes, clock = [], dict[str, int](), None
+    owners, births, codes, clock = [], [], dict[str, int](), None
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
@@ -119,6 +128,7 @@ def write_index(
             owners.append(shards.read_subjects(scan, where).to_numpy())
             for code in shards.read_codes(scan, where):
                 codes.setdefault(code, len(codes))
+            births.append(read_births(scan, where))
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
@@ -127,7 +137,10 @@ def write_index(
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
     _check_owners(owners, names)
-    _check_labels(root, samples, cut.covered, labels)
+    remarks = doubts(pl.concat(births), samples, PREDICTION_TIME)
+    if not cut.covered.all():
+        remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
+        samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
     description = {
         **about,
@@ -135,6 +148,7 @@ def write_index(
         "shards": names,
         "modalities": sorted(claims),
         "codes": list(codes),
+        "remarks": remarks,
         "has_zone": clock is not None and clock[1],
     }
     seal(folder, description)
@@ -233,15 +247,22 @@ def _check_owners(owners: list[NDArray[np.int64]], names: list[str]) -> None:
         raise DataError(f"{first} and {second} both hold a subject ({len(twice)} such); keep each subject in one file")
 
 
-def _check_labels(
-    root: Path, samples: pl.DataFrame, covered: NDArray[np.bool_], labels: Mapping[str, pl.DataFrame | None]
-) -> None:
-    if covered.all():
-        return
+def _without_data(
+    root: Path,
+    samples: pl.DataFrame,
+    covered: NDArray[np.bool_],
+    labels: Mapping[str, pl.DataFrame | None],
+    drop_unknown: bool,
+) -> str:
+    """Say how many labelled subjects have no data; DataError where they may not be left out, or nobody else is."""
     unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
     tasks = [key for key, table in labels.items() if table is not None and len(table.join(unknown, on=SUBJECT))]
     count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
-    raise DataError(f"{root}: {count} without a row in {data_subdirectory}/; add their data or drop their labels")
+    count = f"{count} without a row in {data_subdirectory}/"
+    if drop_unknown and covered.any():
+        return f"{count} left out"
+    remedy = "" if drop_unknown else ", or leave them out with unknown_subjects: drop of the cohort"
+    raise DataError(f"{root}: {count}; add their data or drop their labels{remedy}")
 
 
 def _write_samples(

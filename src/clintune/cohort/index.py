@@ -54,6 +54,7 @@ class CohortConfig(Protocol):
 
     root: str
     lookback_hours: float | None
+    unknown_subjects: str
 
 
 class Seen(NamedTuple):
@@ -86,6 +87,8 @@ class SampleIndex:
         """The distinct codes of the cohort's rows, in the order of their numbers."""
         self.has_zone: bool = about["has_zone"]
         """Whether the cohort's times had a time zone and stand here in UTC; else they are of one local clock."""
+        self.remarks: list[str] = about["remarks"]
+        """What is doubtful about the cohort, for people."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
         self.rows = {name: Rows(folder, name, self.root, self.codes, about["shards"]) for name in self.modalities}
@@ -117,7 +120,7 @@ class SampleIndex:
                 check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
         metadata = root / dataset_metadata_filepath
         tables = table_hashes(root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache)
-        fingerprint = _fingerprint(name, root, cohort.lookback_hours, tables, claims, labels)
+        fingerprint = _fingerprint(name, root, cohort, tables, claims, labels)
 
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
         damage(folder)  # many processes read it side by side; under the lock it is remembered
@@ -128,8 +131,12 @@ class SampleIndex:
             if damaged:
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 with atomic_path(folder) as partial:
-                    write_index(partial, root, claims, labels, cohort.lookback_hours, about)
-            return cls(folder)
+                    drop = cohort.unknown_subjects == "drop"
+                    write_index(partial, root, claims, labels, cohort.lookback_hours, about, drop)
+            index = cls(folder)
+        for remark in index.remarks:
+            console.print(f"{name}: {remark}")
+        return index
 
     def __reduce__(self) -> tuple[Callable[[Path], "SampleIndex"], tuple[Path]]:
         return SampleIndex, (self.folder,)
@@ -220,14 +227,14 @@ class SampleIndex:
 def _fingerprint(
     name: str,
     root: Path,
-    lookback_hours: float | None,
+    cohort: CohortConfig,
     tables: Mapping[str, str],
     claims: Mapping[str, Claim],
     labels: Mapping[str, pl.DataFrame | None],
 ) -> str:
     return value_sha256(
         {
-            "format": [_FORMAT, clintune.__version__, name, str(root), lookback_hours],
+            "format": [_FORMAT, clintune.__version__, name, str(root), cohort.lookback_hours, cohort.unknown_subjects],
             "tables": tables,
             "claims": {key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in claims.items()},
             "labels": {key: None if table is None else _digest(table) for key, table in labels.items()},

@@ -1,6 +1,7 @@
 """The label files of a cohort: where they stand, read with one schema, held to the clock of the cohort's events."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,7 @@ SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
 FOLDERS = ("labels", "task_labels")
 """Where labels may stand in a cohort: the first is ours, the second that of the standard's tools."""
 _KEYS = ("int64", "timestamp[us]")
+_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001 (of the cohort's own clock)
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -117,7 +119,15 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
 
     assert isinstance(moment, pl.Datetime)
     check_clock(str(path), SAMPLE[1], moment.time_zone is not None, clock)
-    table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+    try:
+        table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+    except UNREADABLE as error:
+        raise DataError(f"{path}: has a subject or time too large for {' and '.join(_KEYS)}; correct it") from error
+    outside = ~table[SAMPLE[1]].is_between(_FIRST, _LAST)
+    if outside.any():
+        raise DataError(
+            f"{path}: row {outside.arg_true()[0]}: column {SAMPLE[1]} is beyond the years 1 to 9999; correct it"
+        )
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
         raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")

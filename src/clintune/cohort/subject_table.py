@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from clintune.cohort.shards import SUBJECT, UNREADABLE
 from clintune.core.errors import DataError
+
+_INT64 = np.iinfo(np.int64)
 
 
 def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
@@ -26,6 +29,8 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     table = table.select(wanted) if columns else table
     if not table[SUBJECT].dtype.is_integer():
         raise DataError(f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it")
+    if not table[SUBJECT].is_between(_INT64.min, _INT64.max).all():
+        raise DataError(f"{path}: column {SUBJECT} has a number that int64 cannot hold; correct it")
     table = table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
     twice = table[SUBJECT].is_duplicated()
     if twice.any():

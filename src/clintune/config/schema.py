@@ -52,6 +52,8 @@ class Cohort:
     """Parquet or CSV file with subject_id and a column a grouping (site, device), relative to `root`, to report by."""
     lookback_hours: float | None = bounded(None, 0)
     """Items older than this before the prediction time are left out; null keeps the whole history, 0 the moment."""
+    unknown_subjects: str = one_of("error", "drop")
+    """What becomes of labels of a subject without any data: `drop` counts them and leaves them out."""
 
 
 @dataclass
