@@ -4,6 +4,8 @@ import polars as pl
 
 LABELS, SPLITS, SHARD = "labels/deterioration.parquet", "metadata/subject_splits.parquet", "data/0.parquet"
 
+LINKED = "metadata/linked_subjects.parquet"
+
 
 def change(name, function):
     def apply(root):

@@ -4,7 +4,7 @@ import shutil
 
 import polars as pl
 import pytest
-from spoiling import LABELS, SHARD, SPLITS, change, copy_subject, garbage, spoil, text
+from spoiling import LABELS, LINKED, SHARD, SPLITS, change, copy_subject, garbage, spoil, text
 
 from clintune.cli import main
 from conftest import evaluate, train
@@ -65,10 +65,33 @@ BAD = {
         change(LABELS, lambda t: pl.concat([t, t.head(1).with_columns(subject_id=pl.lit(99, pl.Int64))])),
         ["1 subject labelled", "data/"],
     ),
-    "no label file": (lambda root: (root / LABELS).unlink(), ["label file"]),
+    "no label file": (
+        lambda root: (root / LABELS).unlink(),
+        ["tasks.outcome.label", "labels/deterioration.parquet", "task_labels/deterioration.parquet"],
+    ),
     "unknown labels": (
         change(LABELS, lambda t: t.with_columns(boolean_value=pl.lit(None, pl.Boolean))),
-        ["tasks.outcome", "labels/deterioration"],
+        ["tasks.outcome", "'deterioration' is unknown (null)"],
+    ),
+    "labels of one class": (
+        change(LABELS, lambda t: t.with_columns(boolean_value=pl.lit(True))),
+        ["tasks.outcome", "teaches nothing"],
+    ),
+    "labels with a zone": (
+        change(LABELS, lambda t: t.with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))),
+        [LABELS, "column prediction_time has a time zone", "data/0.parquet"],
+    ),
+    "labels in two places": (
+        lambda root: shutil.copytree(root / "labels", root / "task_labels"),
+        [LABELS, "task_labels/deterioration.parquet", "keep one"],
+    ),
+    "linked subjects parted": (
+        lambda root: pl.DataFrame({"subject_id": range(1, 41), "unit": [7] * 40}).write_parquet(root / LINKED),
+        [SPLITS, "parts linked subjects", LINKED],
+    ),
+    "subject beyond int64": (
+        change(LABELS, lambda t: t.with_columns(subject_id=pl.lit(2**63, pl.UInt64))),
+        [LABELS, "too large for int64"],
     ),
     "unknown split": (
         change(SPLITS, lambda t: t.with_columns(split=pl.col("split").replace("tuning", "validation"))),

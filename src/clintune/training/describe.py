@@ -9,6 +9,7 @@ from rich.table import Table
 from clintune.core.console import console
 from clintune.core.seeding import derive_seed
 from clintune.model.build import build_model, fit_statistics, parameters_of
+from clintune.training.classes import check_classes
 from clintune.training.partition import rows_by_split, split_of, units
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -21,6 +22,8 @@ def describe(config: DictConfig) -> None:
     workspace = open_workspace(config)
     unit = units(config, Path(), workspace.samples)[0]
     rows = rows_by_split(split_of(config, workspace.samples, unit))
+    for name, task in workspace.tasks.items():
+        check_classes(name, task, workspace.samples.targets(name)[rows["train"]])
     modalities = workspace.modalities
     statistics = fit_statistics(modalities, workspace.samples, rows["train"], workspace.cache)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}

@@ -20,6 +20,7 @@ from clintune.model.build import Statistics, build_modalities, fit_statistics, m
 from clintune.model.cache import PieceCache
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.tasks.base import Task
+from clintune.training.classes import check_classes
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
 from clintune.training.strategy import local_device, num_workers
@@ -57,6 +58,7 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         targets = samples.targets(name)
         if np.isnan(targets[rows["train"]]).all():
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
+        check_classes(name, task, targets[rows["train"]])
         task.fit(targets[rows["train"]])
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)

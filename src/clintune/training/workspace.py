@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from omegaconf import DictConfig
 
+from clintune.cohort.checks import folder_problems
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
@@ -40,6 +41,8 @@ def open_workspace(config: DictConfig) -> Workspace:
 
     Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist.
     """
+    if problems := list(folder_problems(config)):
+        raise DataError("; and ".join(problems))
     cache = writable_folder(config.data.cache, "data.cache")
     # The run folder must find weights and data from any working directory.
     for part in (config.backbone, *config.modalities.values()):
@@ -58,9 +61,9 @@ def open_workspace(config: DictConfig) -> Workspace:
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
     samples = Samples(indexes)
     for name, task in tasks.items():
-        if not (~np.isnan(samples.targets(name))).any():
+        if np.isnan(samples.targets(name)).all():
             raise DataError(
-                f"tasks.{name}: no cohort has a known label in labels/{task.label}; check the task's `label`"
+                f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
             )
     _check_codes(modalities, samples)
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)

@@ -1,0 +1,87 @@
+"""What files alone tell of a config's cohorts, within a second and before anything heavy is imported. No torch here."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from meds.schema import data_subdirectory
+from omegaconf import DictConfig
+
+from clintune.cohort.labels import FOLDERS, label_files, looked_for
+from clintune.cohort.shards import data_files
+from clintune.config.suggest import nearest
+from clintune.core.errors import ClintuneError
+from clintune.core.files import files_below
+from clintune.core.remote import is_remote
+
+_OURS = "clintune.tasks."
+"""Tasks of one's own may keep their labels elsewhere."""
+
+
+def folder_problems(config: DictConfig) -> Iterator[str]:
+    """Yield what is missing in the cohorts of a run or a scoring job: root, data, labels, tables of folds and groups.
+
+    A cohort behind a URL or with a `source` may not be here yet, and is passed over, as are the labels then.
+    """
+    roots: dict[str, Path] = {}
+    for name, cohort in config.cohorts.items():
+        if is_remote(str(cohort.root)) or cohort.source is not None:
+            continue
+        roots[str(name)] = root = Path(cohort.root).expanduser().resolve()
+        stratify = cohort.splits.stratify
+        if "tasks" in config and stratify is not None and stratify not in config.tasks:
+            yield f"cohorts.{name}.splits.stratify: '{stratify}' is no task{nearest(stratify, map(str, config.tasks))}"
+        try:
+            yield from _cohort_problems(str(name), root, cohort, config.get("cv"))
+        except ClintuneError as error:
+            yield str(error)
+
+    if len(roots) == len(config.cohorts) and all(root.is_dir() for root in roots.values()):
+        yield from _label_problems(config.get("tasks") or {}, roots)
+
+
+def _cohort_problems(name: str, root: Path, cohort: Any, cv: Any) -> Iterator[str]:
+    if not root.is_dir():
+        yield f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
+        return
+    if not data_files(root):
+        yield f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there"
+
+    tables = {f"cohorts.{name}.groups": cohort.groups}
+    if isinstance(cv, str):
+        tables["cv"] = cv
+    elif cv is not None:
+        tables[f"cohorts.{name}.folds"] = cohort.folds
+    for key, table in tables.items():
+        if table is not None and not (root / table).is_file():
+            yield f"{key}: {root / table}: is missing; write it, or correct its path in the recipe"
+
+
+def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iterator[str]:
+    """Yield each task whose label no cohort has, and each cohort that has the label of no task."""
+    labels = {name: task.get("label") for name, task in tasks.items() if str(task.get("_target_")).startswith(_OURS)}
+    labels = {name: label for name, label in labels.items() if isinstance(label, str) and label != "???"}
+    having: dict[str, set[str]] = {name: set() for name in labels}
+    try:
+        for task, label in labels.items():
+            having[task] = {name for name, root in roots.items() if label_files(root, label)}
+    except ClintuneError as error:
+        yield str(error)
+        return
+
+    for task, label in labels.items():
+        if not having[task]:
+            places = " and ".join(f"{looked_for(root, label)} in {root}" for root in roots.values())
+            known = [name for root in roots.values() for name in _known_labels(root)]
+            yield f"tasks.{task}.label: no cohort has the label '{label}' (looked for {places}){nearest(label, known)}"
+
+    found = set().union(*having.values())
+    if labels and len(labels) == len(tasks) and found:
+        for name in sorted(roots.keys() - found):
+            yield f"cohorts.{name}: {roots[name]} has no labels of {', '.join(tasks)}; add labels or drop the cohort"
+
+
+def _known_labels(root: Path) -> Iterator[str]:
+    for folder in FOLDERS:
+        for path in files_below(root / folder, ".parquet"):
+            yield path.relative_to(root / folder).with_suffix("").as_posix()

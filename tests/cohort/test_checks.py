@@ -1,0 +1,63 @@
+"""What files tell of a config's cohorts: every problem, one line each, before torch."""
+
+import pytest
+
+from clintune.cohort.checks import folder_problems
+from clintune.config.compose import compose_recipe
+from clintune.config.schema import Cohort
+from conftest import run_python
+
+PROBLEMS = {
+    "root": (["cohorts.tiny.root=/nowhere"], "cohorts.tiny.root: /nowhere is not a folder; correct the path"),
+    "label": (["tasks.outcome.label=deteriorations"], "tasks.outcome.label: no cohort has the label 'deteriorations'"),
+    "near": (["tasks.outcome.label=deteriorations"], "did you mean 'deterioration'?"),
+    "places": (
+        ["tasks.outcome.label=a/b"],
+        "looked for labels/a/b.parquet, labels/a/b/*.parquet, task_labels/a/b.parq",
+    ),
+    "ending": (["tasks.outcome.label=x.parquet"], "label 'x.parquet': name it without .parquet"),
+    "leaves": (["tasks.outcome.label=../x"], "label '../x' leaves its folder"),
+    "groups": (["cohorts.tiny.groups=metadata/no.csv"], "metadata/no.csv: is missing; write it"),
+    "folds": (["cohorts.tiny.folds=no.csv", "cv=5"], "cohorts.tiny.folds: "),
+    "cv": (["cv=no.parquet"], "cv: "),
+    "stratify": (
+        ["cohorts.tiny.splits.stratify=outcom"],
+        "splits.stratify: 'outcom' is no task; did you mean 'outcome'?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_what_is_missing_is_named_with_the_remedy(recipe, case):
+    overrides, words = PROBLEMS[case]
+    (problem,) = folder_problems(compose_recipe(recipe(), overrides))
+    assert words in problem
+    assert "\n" not in problem
+
+
+def test_a_cohort_without_data_and_whole_ones_are_told_apart(recipe, cohort):
+    assert list(folder_problems(compose_recipe(recipe(cohort)))) == []
+    for shard in (cohort / "data").glob("*.parquet"):
+        shard.unlink()
+    (problem,) = folder_problems(compose_recipe(recipe(cohort)))
+    assert "data: holds no Parquet file" in problem
+
+
+def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
+    (cohort / "labels/deterioration.parquet").unlink()
+    config = compose_recipe(recipe())
+    config.cohorts["other"] = Cohort(root=str(cohort))
+    (problem,) = folder_problems(config)
+    assert problem == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
+
+
+def test_what_a_source_will_write_is_not_missed(recipe):
+    config = compose_recipe(recipe())
+    config.cohorts.tiny.root, config.cohorts.tiny.source = "/nowhere", {"_target_": "a.b"}
+    assert list(folder_problems(config)) == []
+
+
+def test_torch_is_not_needed():
+    heavy = "torch", "transformers", "datasets"
+    code = f"import sys, clintune.cohort.checks; sys.exit(bool({set(heavy)} & set(sys.modules)))"
+    assert run_python("-c", code).returncode == 0
