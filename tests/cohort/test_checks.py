@@ -1,6 +1,7 @@
 """What files tell of a config's cohorts: every problem, one line each, before torch."""
 
 import pytest
+from omegaconf import open_dict
 
 from clintune.cohort.checks import folder_problems
 from clintune.config.compose import compose_recipe
@@ -46,7 +47,8 @@ def test_a_cohort_without_data_and_whole_ones_are_told_apart(recipe, cohort):
 def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     (cohort / "labels/deterioration.parquet").unlink()
     config = compose_recipe(recipe())
-    config.cohorts["other"] = Cohort(root=str(cohort))
+    with open_dict(config.cohorts):
+        config.cohorts["other"] = Cohort(root=str(cohort))
     (problem,) = folder_problems(config)
     assert problem == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
 

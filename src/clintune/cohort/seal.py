@@ -38,16 +38,15 @@ def damage(folder: Path) -> str | None:
     about = _read(folder / INDEX)
     if about is None:
         return INDEX
-    paths = [folder / name for name in about["files"]]
-    for path in paths:
-        if not path.is_file():
-            return path.name
+    expected: dict[Path, str] = {folder / name: digest for name, digest in about["files"].items()}
+    if missing := [path.name for path in expected if not path.is_file()]:
+        return missing[0]
 
-    standing = stamp([folder / INDEX, *paths])
+    standing = stamp([folder / INDEX, *expected])
     if _intact.get(folder) != standing:
-        for path, digest in _hashes(paths).items():
-            if digest != about["files"][path.name]:
-                return path.name
+        found = _hashes(expected)
+        if changed := [path.name for path in expected if found[path] != expected[path]]:
+            return changed[0]
         _intact[folder] = standing
     return None
 
