@@ -189,3 +189,20 @@ def test_storage_reaches_the_protocol(recipe, far, tmp_path):
         cohort.root, cohort.storage = web.url, {"client_kwargs": {"headers": {"X-Site": "ward"}}}
         open_root("tiny", cohort, tmp_path / "cache")
         assert web.headers["X-Site"] == "ward"
+
+
+def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_they_are(far, tmp_path):
+    root = far.rename(tmp_path / "far [1]*")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/2.parquet").write_bytes(b"linked")
+    (root / "data/b").symlink_to(tmp_path / "disk")
+    (root / "data/loop").symlink_to(root / "data")
+    (root / "task_labels/mortality").mkdir(parents=True)
+    (root / "task_labels/mortality/icu[1].parquet").write_bytes(b"labels")
+    (tmp_path / "far 1x/data").mkdir(parents=True)
+    folder = open_mirror("cohorts.far.root", f"file://{root}", {}, tmp_path / "cache", ["folds.csv"])
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"remote.json"}
+    assert found == {*TABLES, "data/b/2.parquet", "task_labels/mortality/icu[1].parquet"}
+    (root / "task_labels/mortality/icu[1].parquet").unlink()
+    open_mirror("cohorts.far.root", f"file://{root}", {}, tmp_path / "cache", ["folds.csv"])
+    assert not (folder / "task_labels/mortality/icu[1].parquet").exists()

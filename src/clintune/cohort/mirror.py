@@ -17,6 +17,7 @@ from typing import Any
 from datasets.utils import tqdm
 from meds.schema import data_subdirectory
 
+from clintune.cohort.labels import FOLDERS as LABELS
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import only_one
@@ -24,6 +25,8 @@ from clintune.core.remote import Remote, Version, is_remote, redact
 
 _ABOUT = "remote.json"
 _SUFFIX = ".mirror"
+_TABLES = ("metadata", *LABELS)
+"""Folders that hold tables beside those of the data."""
 
 
 def local_root(root: str, cache: Path) -> Path:
@@ -83,7 +86,8 @@ class Mirror:
                     f"{remote.key}: {redact(remote.url)}: no {data_subdirectory}/**/*.parquet is listed there; correct "
                     "the URL, or let the server list its folders"
                 )
-            entries |= remote.tree("metadata") | remote.tree("labels")
+            for folder in _TABLES:
+                entries |= remote.tree(folder)
             names = [*entries, *(path for path in beside if _is_inside(path) and path not in entries)]
             versions = self._versions(names, entries)
             for path in {*self._tables(), *names} - versions.keys():
@@ -135,7 +139,7 @@ class Mirror:
 
     def _tables(self) -> Iterator[str]:
         """Yield the tables that are here; media may stand anywhere, but are no Parquet below data/."""
-        for part in (data_subdirectory, "metadata", "labels"):
+        for part in (data_subdirectory, *_TABLES):
             for file in (self.folder / part).rglob("*"):
                 path = file.relative_to(self.folder).as_posix()
                 if file.is_file() and (part != data_subdirectory or _is_shard(path)):

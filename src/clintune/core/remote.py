@@ -6,6 +6,7 @@ own words, which may hold a signed address or the name of a patient's file.
 
 import errno
 import os
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -91,7 +92,8 @@ class Remote:
             for entries in self.parallel(self.entries, folders):
                 for path, entry in entries.items():
                     if entry["type"] == "directory":
-                        deeper.append(path)
+                        if not _leads_back(entry):
+                            deeper.append(path)
                     else:
                         files[path] = entry
             folders = deeper
@@ -234,6 +236,14 @@ class Remote:
 def _mark(entry: Mapping[str, Any]) -> str | None:
     known = {re.sub(r"[-_]", "", str(name)).lower(): value for name, value in entry.items() if value is not None}
     return next((f"{name}={known[name]}" for name in _MARKS if name in known), None)
+
+
+def _leads_back(entry: Mapping[str, Any]) -> bool:
+    """Return whether a folder is a link to one that it stands in: what is behind it is listed already."""
+    if not entry.get("destination"):
+        return False
+    there = posixpath.normpath(posixpath.join(posixpath.dirname(entry["name"]), os.fsdecode(entry["destination"])))
+    return PurePosixPath(entry["name"]).is_relative_to(there)
 
 
 def _is_gone(error: FileNotFoundError) -> bool:
