@@ -25,6 +25,8 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """What a disk may answer, and what to do."""
+_PARTIAL = ".partial"
+"""What ends the name of a folder in which something is being written."""
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
         partial = holder / path.name
 
         try:
@@ -50,6 +52,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _flush_one(path.parent)
         finally:
             shutil.rmtree(holder, ignore_errors=True)
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Remove what killed processes were writing anywhere below `folder`.
+
+    The caller holds a lock without which nobody writes there: what is found, no living process is writing.
+    """
+    for left in [path for path in folder.rglob(f".*{_PARTIAL}") if path.is_dir() and not path.is_symlink()]:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,17 @@ class Fit:
     log: Callable[[dict[str, Any]], None]
     """Takes one record of the history; called on the main process."""
     watch: Watch
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
+    """Where it stands: at the start, or at the checkpoint that it goes on from."""
 
 
-def train(fit: Fit) -> Progress:
+def train(fit: Fit) -> None:
     """Train until the last step or until the tuning score stops improving; leave the chosen weights in the model.
 
     Raises TrainingError when the loss is not finite or a trainable tensor does not move; StoppedError, with a
     checkpoint written, when a process was asked to stop.
     """
-    progress = fit.progress = checkpoint.restore(fit.folder, fit.parameters, fit.average, fit.optimizer)
-    trainer, accelerator = fit.trainer, fit.accelerator
+    progress, trainer, accelerator = fit.progress, fit.trainer, fit.accelerator
     tune_every = trainer.tune_every or fit.order.steps_per_epoch
     save_every = trainer.checkpoint_every or tune_every
     movement = MovementCheck(fit.parameters if progress.step == 0 else {})
@@ -104,7 +104,6 @@ def train(fit: Fit) -> Progress:
         checkpoint.load_best(fit.folder, fit.parameters)
     else:
         copy_into(fit.parameters, fit.average.values)
-    return progress
 
 
 def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen, int]:
