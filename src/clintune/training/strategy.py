@@ -125,6 +125,15 @@ def gradients_meet(model: nn.Module, accelerator: Accelerator, meet: bool) -> Ab
     return nullcontext() if meet else accelerator.no_sync(model)
 
 
+def over_processes(numbers: list[float]) -> list[float]:
+    """Sum numbers over the processes, on the CPU: the GPU is still busy with the step before."""
+    if num_processes() == 1:
+        return numbers
+    total = torch.tensor(numbers, dtype=torch.float64)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor gathered from all processes that hold a share of it: all of them must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
