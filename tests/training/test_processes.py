@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from clintune.cli import main
-from clintune.training.checkpoint import last_step
+from clintune.training.resume import trained_steps
 from conftest import evaluate, run_python, train
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clintune.cli"]
@@ -100,7 +100,7 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
     (run,) = (tmp_path / "two" / "recipe").iterdir()
     assert f"stopped by SIGUSR1; go on with `clintune train --resume {run}`" in done.stderr
-    assert last_step(run / "checkpoints") == 3
+    assert trained_steps(run) == 3
     assert json.loads((run / "status.json").read_text())["state"] == "preempted"
     assert main(["train", "--resume", str(run), "cluster.processes=1"]) == 0
     assert apart(never_stopped, run) < 1e-5
@@ -127,7 +127,7 @@ def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, troub
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == state
     assert state == "preempted" or says in status["error"]
-    assert last_step(run / "checkpoints") == 2
+    assert trained_steps(run) == 2
     assert not [line for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
                 if str(run) in line]  # fmt: skip
 
@@ -137,7 +137,7 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
     assert f"stopped by SIGTERM after step 3; go on with `clintune train --resume {run}`" in done.stderr
-    assert last_step(run / "checkpoints") == 3
+    assert trained_steps(run) == 3
     assert main(["train", "--resume", str(run)]) == 0
     assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0
 

@@ -24,6 +24,11 @@ from clintune.training.optimizer import Average, copy_into
 from clintune.training.processes import is_main
 from clintune.training.strategy import share_like, wholes
 
+_WEIGHTS = "trainable.safetensors"
+_AVERAGE = "average.safetensors"
+_OPTIMIZER = "optimizer.safetensors"
+_PROGRESS = "progress.json"
+_NEEDED = {_WEIGHTS, _OPTIMIZER, _PROGRESS}
 _SUMS = "sums.json"
 _BEST = "best.safetensors"
 _SUM = "sha256"
@@ -56,9 +61,9 @@ def save(
     state = optimizer.state_dict()["state"]
     names = _names(parameters, optimizer)
     files = {
-        "trainable.safetensors": wholes(parameters),
-        "average.safetensors": wholes(average.values),
-        "optimizer.safetensors": wholes(
+        _WEIGHTS: wholes(parameters),
+        _AVERAGE: wholes(average.values),
+        _OPTIMIZER: wholes(
             {
                 f"{key}:{names[n]}": torch.as_tensor(value)
                 for n, values in state.items()
@@ -72,9 +77,9 @@ def save(
     with atomic_path(written) as partial:
         partial.mkdir()
         for name, tensors in files.items():
-            if tensors:
+            if tensors or name in _NEEDED:
                 save_file(tensors, partial / name)
-        write_json(partial / "progress.json", asdict(progress))
+        write_json(partial / _PROGRESS, asdict(progress))
         write_json(partial / _SUMS, {path.name: file_sha256(path) for path in sorted(partial.iterdir())})
     for other in _checkpoints(folder):
         if other != written:
@@ -92,24 +97,19 @@ def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Avera
     progress = _progress(checkpoint)
     if progress.best_score is not None:
         _read_best(folder)  # found now, not after the last step
-    _load(checkpoint / "trainable.safetensors", load_file(checkpoint / "trainable.safetensors"), parameters)
+    _load(checkpoint / _WEIGHTS, load_file(checkpoint / _WEIGHTS), parameters)
     if average.values:
-        for name, value in load_file(checkpoint / "average.safetensors").items():
+        for name, value in load_file(checkpoint / _AVERAGE).items():
             average.values[name] = share_like(value, parameters[name].detach())
     numbers = {name: number for number, name in enumerate(_names(parameters, optimizer))}
     state: dict[int, dict[str, Tensor]] = {}
-    for word, value in load_file(checkpoint / "optimizer.safetensors").items():
+    for word, value in load_file(checkpoint / _OPTIMIZER).items():
         key, _, name = word.partition(":")
         parameter = parameters[name]
         alike = value.shape == parameter.shape and key != "step"
         state.setdefault(numbers[name], {})[key] = share_like(value, parameter.detach()) if alike else value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
-
-
-def last_step(folder: Path) -> int:
-    """Return the step of the last checkpoint, 0 where there is none."""
-    return max((_progress(path).step for path in _checkpoints(folder)[-1:]), default=0)
 
 
 def save_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -146,7 +146,7 @@ def _last_whole(folder: Path) -> Path | None:
     for checkpoint in reversed(_checkpoints(folder)):
         if (file := _damaged_file(checkpoint)) is None:
             if damaged:
-                console.print(f"{damaged[0]}: is damaged; going on from {checkpoint.name}, which is whole")
+                console.print(f"{damaged[0]}: is damaged or missing; going on from {checkpoint.name}, which is whole")
             return checkpoint
         damaged.append(file)
     if damaged:
@@ -158,11 +158,12 @@ def _damaged_file(checkpoint: Path) -> Path | None:
     """Return the first file of a checkpoint that is not as it was written; None where all are."""
     try:
         sums = json.loads((checkpoint / _SUMS).read_text(encoding="utf-8"))
-        listed = {checkpoint / name: str(value) for name, value in sums.items()}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return checkpoint / _SUMS
-    listed = {checkpoint / "progress.json": "", checkpoint / "trainable.safetensors": "", **listed}
-    return next((path for path, value in listed.items() if not path.is_file() or file_sha256(path) != value), None)
+    if not isinstance(sums, dict) or not _NEEDED <= sums.keys() <= _NEEDED | {_AVERAGE}:
+        return checkpoint / _SUMS
+    files = (checkpoint / name for name in sums)
+    return next((file for file in files if not file.is_file() or file_sha256(file) != sums[file.name]), None)
 
 
 def _read_best(folder: Path) -> dict[str, Tensor]:
@@ -206,4 +207,4 @@ def _names(parameters: Mapping[str, nn.Parameter], optimizer: Any) -> list[str]:
 
 
 def _progress(folder: Path) -> Progress:
-    return Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+    return Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))

@@ -97,7 +97,7 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
     if results and (done := next(run.rglob("package"), None)):
         where = done.relative_to(run)
         raise ConfigError(f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); train anew")
-    steps, trained = now.trainer.max_steps, _trained_steps(run)
+    steps, trained = now.trainer.max_steps, trained_steps(run)
     if "trainer.max_steps" in changes and steps is not None and steps <= trained:
         raise ConfigError(f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; raise it")
     return changes
@@ -153,6 +153,6 @@ def _listed(key: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(key, pattern) or fnmatchcase(key, f"{pattern}.*") for pattern in patterns)
 
 
-def _trained_steps(run: Path) -> int:
+def trained_steps(run: Path) -> int:
     """Return the most steps that a checkpoint of the run holds."""
     return max((int(path.name[5:]) for path in run.rglob("checkpoints/**/step-*[0-9]")), default=0)

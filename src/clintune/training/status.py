@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from clintune.training.processes import lost_another, num_processes
 from clintune.training.stop import listen_no_more
 
 FILE = "status.json"
+STATES = ("queued", "running", "done", "failed", "preempted")
 _WRITE_SECONDS = 5
 _SILENT_SECONDS = 900
 """A process of another machine that wrote nothing for so long is taken for dead."""
@@ -28,7 +29,7 @@ _SILENT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """`state` is queued, running, done, failed or preempted; times are seconds since 1970; `logs` is a glob.
+    """`state` is one of STATES; times are seconds since 1970; `logs` is a glob.
 
     `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score. `seconds` is how
     long it ran, summed over its starts, in `processes` that ran as long each.
@@ -142,10 +143,14 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
 
 
 def _read(run: Path) -> Status | None:
+    """Return what stands in the file; None where it is missing or damaged."""
     try:
-        return Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
+        status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    kinds = {item.name: item.type | int if item.type is float else item.type for item in fields(Status)}
+    fits = all(isinstance(getattr(status, name), kind) for name, kind in kinds.items())
+    return status if fits and status.state in STATES else None
 
 
 def slurm_state(job: str) -> str | None:
