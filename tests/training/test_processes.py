@@ -1,8 +1,11 @@
 """Several processes train, stop, resume and evaluate what one does: under each launcher, copied or shared out."""
 
 import json
+import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -132,11 +135,13 @@ def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, troub
                 if str(run) in line]  # fmt: skip
 
 
-def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble):
-    done = clintune("train", recipe(), first=trouble("os.kill(os.getpid(), signal.SIGTERM)", when="True"))
-    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble, name):
+    done = clintune("train", recipe(), first=trouble(f"os.kill(os.getpid(), signal.{name})", when="True"))
+    assert done.returncode == 128 + signal.Signals[name], done.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
-    assert f"stopped by SIGTERM after step 3; go on with `clintune train --resume {run}`" in done.stderr
+    assert json.loads((run / "status.json").read_text())["state"] == "preempted"
+    assert f"stopped by {name} after step 3; go on with `clintune train --resume {run}`" in done.stderr
     assert trained_steps(run) == 3
     assert main(["train", "--resume", str(run)]) == 0
     assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0
@@ -156,6 +161,22 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
 def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):
     assert main(["train", str(recipe()), *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved(recipe, tmp_path):
+    """A terminal sends it to all of them, and the launcher passes its own on."""
+    words = ["trainer.max_steps=4000", "trainer.checkpoint_every=1000", "trainer.micro_batch_size=2"]
+    command = [sys.executable, "-m", "clintune.cli", "train", recipe(), *words, "cluster.processes=2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as started:
+        while started.poll() is None and not list((tmp_path / "runs").glob("recipe/*/history.jsonl")):
+            time.sleep(0.2)
+        os.killpg(started.pid, signal.SIGINT)
+        _, said = started.communicate()
+    assert started.returncode == 128 + signal.SIGINT, said[-3000:]
+    (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert f"stopped by SIGINT; go on with `clintune train --resume {run}`" in said
+    assert "Traceback" not in said
+    assert trained_steps(run) == json.loads((run / "status.json").read_text())["step"] > 0
 
 
 def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):

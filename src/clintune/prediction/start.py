@@ -8,7 +8,8 @@ from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.prediction.folder import SUMMARY
-from clintune.training.processes import is_main, is_placed, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import is_main, is_placed
 from clintune.training.slurm import Work, processes_a_node
 from clintune.training.start import send
 

@@ -47,7 +47,8 @@ class History:
             prefix = "" if unit.fold is None else f"{unit.repeat}-{unit.fold}/"
             prefix += f"member-{member}/" if member else ""
             numbers = {prefix + key: float(v) for key, v in defined.items() if key != "step" and v is not None}
-            self.tracker.log(int(record["step"]), numbers)
+            with storing(self.path.parent):
+                self.tracker.log(int(record["step"]), numbers)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
 from clintune.core.console import console
-from clintune.core.files import write_json, write_text
+from clintune.core.files import storing, write_json, write_text
 from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import timed_folder, writable_folder
 from clintune.package.write import write_package
@@ -24,7 +24,7 @@ from clintune.training.prepare import Prepared, prepare_unit, write_unreadable
 from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
 from clintune.training.resume import Resumption, held
-from clintune.training.status import Report, reported
+from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 from clintune.training.strategy import check_device, local_device, make_accelerator
 from clintune.training.tracking import Tracker
@@ -72,13 +72,15 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             if unit.seed_parts in prepared:
                 _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
         if tracker is not None:
-            tracker.finish()
+            with storing(run):
+                tracker.finish()
     return run if accelerator.is_main_process else None
 
 
 def _hold(stack: ExitStack, run: Path) -> Report:
     """Hold the run for this job and report how it stands, until the stack is left."""
     stack.enter_context(held(run, "trained"))
+    stack.enter_context(resumable("train", "--resume", str(run)))
     return stack.enter_context(reported(run, is_main()))
 
 
@@ -121,7 +123,8 @@ def _train_unit(
 
 def _tracker(config: DictConfig, run: Path) -> Tracker:
     settings = OmegaConf.to_container(config, resolve=True)
-    tracker: Tracker = instantiate(config.tracker, _partial_=True)(
-        folder=run, name=f"{config.name}-{run.name}", settings=settings
-    )
+    with storing(run):
+        tracker: Tracker = instantiate(config.tracker, _partial_=True)(
+            folder=run, name=f"{config.name}-{run.name}", settings=settings
+        )
     return tracker

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
-from clintune.training.processes import is_placed, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import is_placed
 from clintune.training.slurm import Work, follow, processes_a_node, submit
 from clintune.training.status import read_status, slurm_state
 

@@ -8,14 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from clintune.core.errors import ClintuneError, StoppedError
+from clintune.core.errors import ClintuneError, StoppedError, StorageError
 from clintune.core.files import write_json
 from clintune.training.processes import lost_another, num_processes
 from clintune.training.stop import listen_no_more
@@ -127,19 +127,34 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
     report.update(state="running")
     try:
         yield report
-    except StoppedError as error:
-        listen_no_more()  # one more signal would end the process before it says how it ended
-        error.again = shlex.join(["clintune", "train", "--resume", str(run)])
-        report.update(state="preempted")
-        raise
     except BaseException as error:
-        listen_no_more()
-        if lost_another(error):
-            report.update(state="preempted", error="another process of the job ended")
-        else:  # only our own errors are known to hold no patient data
-            report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+        listen_no_more()  # one more signal would end the process before it says how it ended
+        with suppress(OSError):  # a disk that is full hides no error
+            _report_end(report, error)
         raise
     report.update(state="done")
+
+
+@contextmanager
+def resumable(*words: str) -> Iterator[None]:
+    """Let what stops the block, a signal or a disk, say that `clintune WORDS` goes on with it."""
+    again = shlex.join(["clintune", *words])
+    try:
+        yield
+    except StoppedError as error:
+        error.again = again
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error}; then go on with `{again}`") from error
+
+
+def _report_end(report: Report, error: BaseException) -> None:
+    if isinstance(error, StoppedError):
+        report.update(state="preempted")
+    elif lost_another(error):
+        report.update(state="preempted", error="another process of the job ended")
+    else:  # only our own errors are known to hold no patient data
+        report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
 
 
 def _read(run: Path) -> Status | None:

@@ -15,7 +15,8 @@ from clintune.config.recipes import find_recipe
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
-from clintune.training.processes import find_rank, is_main, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished
 from clintune.verbs.arguments import recipe_parser, run_folder
 
