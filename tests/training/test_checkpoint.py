@@ -1,6 +1,5 @@
-"""Checkpoints and history are read as they were written, or said to be damaged."""
+"""Checkpoints are read as they were written, or said to be damaged."""
 
-import json
 import re
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import nn
 from clintune.config.schema import Trainer
 from clintune.core.errors import TrainingError
 from clintune.training.checkpoint import Progress, load_best, restore, save, save_best
-from clintune.training.history import read_history
 from clintune.training.optimizer import Average, make_optimizer
 
 NAMES = ("backbone.a.weight", "backbone.b.bias", "heads.icu.readout.weight", "queries")
@@ -105,15 +103,3 @@ def test_a_bit_of_the_best_weights_that_turns_is_found_when_the_run_goes_on_and_
     best.unlink()
     with pytest.raises(TrainingError, match=r"best\.safetensors: is damaged or missing"):
         restore(tmp_path, *model(1))
-
-
-def test_damaged_lines_of_a_history_are_left_out_with_a_word_and_an_unfinished_one_without(tmp_path, capsys):
-    path = tmp_path / "history.jsonl"
-    lines = [json.dumps({"step": step, "loss": 0.5}) for step in range(1, 5)]
-    path.write_bytes("\n".join([*lines, lines[0][:9]]).encode())
-    assert [record["step"] for record in read_history(path)] == [1, 2, 3, 4]
-    assert not capsys.readouterr().err
-    path.write_bytes(b"\n".join([lines[0].encode(), b"\xff\xfe", b"[]", b'{"stop": 3}', lines[3].encode(), b""]))
-    assert [record["step"] for record in read_history(path)] == [1, 4]
-    assert "3 of 5 lines are damaged and left out" in capsys.readouterr().err
-    assert read_history(tmp_path / "none.jsonl") == []

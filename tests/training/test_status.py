@@ -1,10 +1,11 @@
 """What a run says of itself while it runs."""
 
+import shutil
 from signal import SIGTERM
 
 import pytest
 
-from clintune.core.errors import StoppedError
+from clintune.core.errors import DataError, StoppedError
 from clintune.training.status import Status, read_status, reported
 
 
@@ -53,3 +54,17 @@ def test_a_damaged_status_is_none_and_the_run_goes_on_with_another(tmp_path, tex
     with reported(tmp_path, shown=True):
         pass
     assert read_status(tmp_path).state == "done"
+
+
+def test_a_status_that_cannot_be_written_hides_no_error(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def fail():
+        with reported(run, shown=True):
+            shutil.rmtree(run)
+            run.touch()  # no folder, so nothing can be written there
+            raise DataError("row 7")
+
+    with pytest.raises(DataError, match="row 7"):
+        fail()
