@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and the hashes that identify them."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -54,13 +55,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(holder, ignore_errors=True)
 
 
-def sweep_leftovers(folder: Path) -> None:
-    """Remove what killed processes were writing anywhere below `folder`.
+def sweep_leftovers(path: Path) -> None:
+    """Remove what killed processes were writing as `path` or, where that is a folder, anywhere below it.
 
     The caller holds a lock without which nobody writes there: what is found, no living process is writing.
     """
-    for left in [path for path in folder.rglob(f".*{_PARTIAL}") if path.is_dir() and not path.is_symlink()]:
-        shutil.rmtree(left, ignore_errors=True)
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}")
+    for left in [*beside, *path.rglob(f".*{_PARTIAL}")]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

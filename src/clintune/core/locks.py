@@ -24,12 +24,14 @@ def lock_of(path: Path) -> Path:
 def only_one(path: Path, what: str) -> Iterator[bool]:
     """Hold the lock that guards `path` while `what` is made there; yield whether it had to be waited for.
 
-    Who waits says once who holds the lock. The lock of a process that dies is gone with it.
+    Who waits says once who holds the lock. The lock of a process that dies is gone with it. Raises StorageError where
+    no lock can be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock, waited = FileLock(lock_of(path)), False
     try:
-        lock.acquire(blocking=False)
+        with storing(lock_of(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
     except Timeout:
         waited = True
         console.print(f"waiting for {_read(_holder_of(path))}, which prepares {what}")

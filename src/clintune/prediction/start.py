@@ -30,6 +30,10 @@ def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
         return
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
+    with collector_paused():
+        from clintune.training.strategy import check_gpus
+
+    check_gpus(config.cluster)
     if processes > 1 and not is_placed():
         start_processes(words, processes, out / "logs")
         return

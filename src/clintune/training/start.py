@@ -26,8 +26,10 @@ def start(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[s
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     with collector_paused():
         from clintune.training.run import new_run, train_run
+        from clintune.training.strategy import check_gpus
 
     for config in configs:
+        check_gpus(config.cluster)
         if is_placed() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
