@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from typeguard import TypeCheckError, check_type
 
 from clintune.core.errors import ClintuneError, StoppedError, StorageError
 from clintune.core.files import write_json
@@ -161,11 +162,11 @@ def _read(run: Path) -> Status | None:
     """Return what stands in the file; None where it is missing or damaged."""
     try:
         status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        for item in fields(Status):
+            check_type(getattr(status, item.name), item.type)
+    except (OSError, ValueError, TypeError, TypeCheckError):
         return None
-    kinds = {item.name: item.type | int if item.type is float else item.type for item in fields(Status)}
-    fits = all(isinstance(getattr(status, name), kind) for name, kind in kinds.items())
-    return status if fits and status.state in STATES else None
+    return status if status.state in STATES else None
 
 
 def slurm_state(job: str) -> str | None:
