@@ -3,12 +3,15 @@
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from clintune.training.stop import SIGNALS
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -42,6 +45,15 @@ trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr:
 data: {cache: CACHE}
 runs: RUNS
 """
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Give the tests' own process its signals back, which the command line listens to."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from clintune import __version__
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError, StoppedError, StorageError, TrainingError
 from clintune.training.processes import lost_another, tell_launcher
-from clintune.training.stop import listen_no_more
+from clintune.training.stop import listen, listen_no_more
 
 VERBS = {
     "train": ("clintune.verbs.run:train", "Fine-tune the model of a recipe; prints the run folder."),
@@ -42,10 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"clintune {__version__}")
         return 0
     try:
+        listen()
         return _run(arguments[0], arguments[1:])
-    except (Exception, StoppedError, KeyboardInterrupt) as error:
+    except (Exception, StoppedError) as error:
         listen_no_more()  # it ends already, and says why
         return _explain(error)
+    finally:
+        listen_no_more()  # nor does a signal disturb what Python does at its end
 
 
 def say(message: str, *, follows: bool = False) -> None:
@@ -80,7 +83,7 @@ def _explain(error: BaseException) -> int:
     if lost_another(error):
         say("another process of the job ended; see what it said", follows=True)
         return 128 + signal.SIGTERM
-    say("interrupted" if isinstance(error, KeyboardInterrupt) else unexpected(error))
+    say(unexpected(error))
     return 1
 
 

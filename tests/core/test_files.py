@@ -8,7 +8,15 @@ import sys
 import pytest
 
 from clintune.core.errors import DataError
-from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json, write_text
+from clintune.core.files import (
+    atomic_path,
+    files_below,
+    stamp,
+    sweep_leftovers,
+    value_sha256,
+    write_json,
+    write_text,
+)
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -43,6 +51,26 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)])
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+def test_what_killed_processes_were_writing_is_swept_and_nothing_else(tmp_path):
+    run = tmp_path / "run [v2]"
+    code = (
+        "import os, signal, sys, pathlib\n"
+        "from clintune.core.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    kept = [run / "package" / "a", tmp_path / ".other.partial" / "a", run / ".hidden.folder" / "a", run / ".a.partial"]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in (run / "checkpoints" / "best.safetensors", run / "status.json", run):
+        subprocess.run([sys.executable, "-c", code, str(path)])
+    assert len(list(tmp_path.rglob("*.partial"))) == 3 + 2
+    sweep_leftovers(run)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
 
 
 def test_json_refuses_what_json_has_not(tmp_path):

@@ -91,6 +91,14 @@ def test_a_send_that_was_stopped_is_no_package_and_going_on_sends_what_is_missin
     assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
 
 
+def test_what_a_killed_process_was_sending_is_swept_by_the_next(package, tmp_path):
+    left = tmp_path / "share" / ".m.abcdefgh.partial"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    open_hub(str(tmp_path / "share" / "m")).send(package)
+    assert [path.name for path in (tmp_path / "share").iterdir()] == ["m"]
+
+
 def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     send = "import sys; from pathlib import Path; from clintune.hub.base import open_hub as hub; "

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clintune.cli import main
-from clintune.training.checkpoint import last_step
+from clintune.training.resume import trained_steps
 from conftest import evaluate, run_python, train, weights, write_recipe
 
 MORTAL = """
@@ -79,7 +79,7 @@ def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_to_go_on_from(nev
     _, done = start(1 + last, tmp_path)
     assert done.returncode == -9, done.stderr
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
-    assert last_step(run / "checkpoints") == 4
+    assert trained_steps(run) == 4
     assert main(["train", "--resume", str(run)]) == 0
     assert weights(run) == weights(whole)
     assert (run / "history.jsonl").read_text() == (whole / "history.jsonl").read_text()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from clintune.core.errors import DataError, TrainingError
+from clintune.core.errors import ClintuneError, DataError, TrainingError
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from conftest import train
@@ -93,6 +93,27 @@ def test_a_trainable_tensor_that_cannot_move_stops_the_run_and_is_named(recipe):
         TrainingError, match=r"1 of \d+ trainable tensors did not change: modalities\.static\.encoder\.idle;"
     ):
         train(recipe(), "modalities.static._target_=test_loop.Idle", "model.modality_dropout=0")
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("tasks.outcome.weight=0", "tasks.outcome.weight is 0: raise it"),
+        ("backbone.max_tokens=1", "backbone.max_tokens=1 drops the oldest: raise it"),
+        ("trainer.lr=0", "trainer.lr is 0: "),
+    ],
+)
+def test_a_recipe_under_which_nothing_can_learn_is_told_why(recipe, word, says):
+    with pytest.raises(ClintuneError) as caught:
+        train(recipe(), word)
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 350
+
+
+def test_a_long_warm_up_trains(recipe):
+    words = ["trainer.warmup=0.1", "trainer.max_steps=400000", "trainer.lr=1e-7", "trainer.tune_every=1", *PLAIN]
+    run = train(recipe(), *words, "trainer.patience=2")
+    assert len(history(run)) >= 3
 
 
 def test_training_stops_after_patience_and_packages_the_best_step(recipe):

@@ -20,15 +20,21 @@ NAMES = [
 ]
 
 
+def checked(parameters, **settings):
+    """Return a check of these parameters under AdamW."""
+    return MovementCheck(parameters, torch.optim.AdamW(parameters.values(), **{"lr": 1e-3, **settings}))
+
+
 @pytest.fixture
 def check():
-    return MovementCheck({name: nn.Parameter(torch.ones(3)) for name in NAMES})
+    return checked({name: nn.Parameter(torch.ones(3)) for name in NAMES})
 
 
-@torch.no_grad()
-def move(check, *names):
-    for name in names:
-        check.parameters[name][0] += 1e-3
+def move(check, *names, gradient=1e-3):
+    """Take a step in which these have a gradient, others none."""
+    for name, parameter in check.parameters.items():
+        parameter.grad = torch.full_like(parameter, gradient) if name in names else None
+    check.optimizer.step()
 
 
 def test_parts_without_data_are_waited_for_and_pairs_that_never_meet_are_not_asked(check):
@@ -69,8 +75,55 @@ def test_a_bias_of_keys_may_stay_since_its_gradient_is_rounding():
     size = {name: float(weight.grad.abs().max()) for name, weight in layer.named_parameters()}
     stuck = {name for name in size if size[name] < 1e-4 * max(size.values())}
     assert stuck == {"attention.self.key.bias"}
-    check = MovementCheck(dict(layer.named_parameters()))
-    with torch.no_grad():
-        for name in size.keys() - stuck:
-            check.parameters[name].view(-1)[0] += 1e-3
+    check = checked(dict(layer.named_parameters()))
+    move(check, *(size.keys() - stuck))
     check.after_step(1, {("notes", "icu")})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lr", "decay"),
+    [
+        (torch.float32, 1e-4 / 4000, 0.01),
+        (torch.float32, 2e-5 / 1000, 0.0),
+        (torch.float32, 1e-30, 0.0),
+        (torch.bfloat16, 1e-4, 0.0),
+    ],
+)
+def test_a_step_below_the_rounding_of_a_weight_is_no_fault(dtype, lr, decay):
+    norm = nn.Parameter(torch.ones(4, dtype=dtype))
+    check = checked({"backbone.norm.weight": norm}, lr=lr, weight_decay=decay)
+    move(check, "backbone.norm.weight")
+    assert torch.equal(norm.detach(), torch.ones(4, dtype=dtype))
+    check.after_step(1, {("notes", "icu")})
+    assert not check.still
+
+
+def test_a_tensor_that_weight_decay_alone_moves_does_not_learn():
+    parameter = nn.Parameter(torch.ones(2, 2))
+    check = checked({"backbone.layer.weight": parameter}, lr=0.1, weight_decay=0.5)
+    move(check, "backbone.layer.weight", gradient=0.0)
+    assert not torch.equal(parameter.detach(), torch.ones(2, 2))
+    with pytest.raises(TrainingError, match="did not change: backbone"):
+        check.after_step(1, {("notes", "icu")})
+
+
+def test_lora_a_is_waited_for_until_half_precision_can_tell_its_b_from_zero():
+    """With a gradient of nothing until then, as an fp16 product with a B below 6e-8."""
+    names = ["backbone.q.lora_A.weight", "backbone.q.lora_B.weight"]
+    check = checked({name: nn.Parameter(torch.zeros(2, 2)) for name in names}, lr=1e-7)
+    for step in range(1, 12):
+        move(check, names[1])
+        check.after_step(step, {("notes", "icu")})
+    check.after_step(12, set())
+    with pytest.raises(TrainingError, match=r"did not change: backbone\.q\.lora_A"):
+        check.after_step(13, {("notes", "icu")})
+
+
+def test_many_tensors_are_counted_and_the_cause_that_is_known_is_named():
+    check = checked({f"heads.icu.{number}": nn.Parameter(torch.ones(1)) for number in range(40)})
+    with pytest.raises(TrainingError) as caught:
+        check.after_step(1, {("notes", "icu")}, ["tasks.icu.weight is 0: raise it"])
+    assert str(caught.value) == (
+        "step 1: 40 of 40 trainable tensors did not change: heads.icu.0, heads.icu.1, heads.icu.2 and 37 more; "
+        "tasks.icu.weight is 0: raise it"
+    )

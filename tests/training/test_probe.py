@@ -1,22 +1,23 @@
 """The probe is logistic regression with the penalty chosen by subject."""
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from clintune.training.probe import (
     NUM_FOLDS,
-    PENALTIES,
     column_choices,
     fit_output,
-    logistic_path,
     remembered_fit,
     subject_folds,
     subject_weights,
     validation_losses,
 )
+from clintune.training.regression import PENALTIES, OneOf, YesNo
+from conftest import evaluate, train
 
 
 def data(num, width, seed=0):
@@ -40,10 +41,10 @@ def sklearns(features, targets, weight, inverse):
 def test_every_penalty_gives_sklearns_logistic_regression(num, width):
     features, targets = data(num, width)
     weight = weights_of(num)
-    for inverse, (weights, bias) in zip(PENALTIES, logistic_path(features, targets, weight), strict=True):
+    for inverse, (weights, bias) in zip(PENALTIES, YesNo().path(features, targets, weight), strict=True):
         reference = sklearns(features, targets, weight, inverse)
-        np.testing.assert_allclose(weights.numpy(), reference.coef_[0], atol=1e-3)
-        assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
+        np.testing.assert_allclose(weights.numpy(), reference.coef_, atol=1e-3)
+        np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
 
 
 def reference_losses(features, targets, weight, fold):
@@ -65,30 +66,31 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     everything = torch.cat([everything, torch.zeros(200, 1)], dim=1)
     choices = [list(range(8)), list(range(20)), list(range(8, 21)), list(range(8, 12))]
     losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
-    found = [validation_losses(everything[:, choice], targets, weight, fold) for choice in choices]
+    found = [validation_losses(YesNo(), everything[:, choice], targets, weight, fold) for choice in choices]
     np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
     choice, penalty = divmod(int(np.argmin(losses)), len(PENALTIES))
     assert choice == 2
-    weights, bias = fit_output(everything, targets, weight, choices, fold)
+    weights, bias = fit_output(YesNo(), everything, targets, weight, choices, fold)
     reference = sklearns(features, targets, weight, PENALTIES[penalty])
-    assert not weights[:8].any()
-    np.testing.assert_allclose(weights[8:20].numpy(), reference.coef_[0], atol=1e-3)
-    assert weights[20] == 0
-    assert bias == pytest.approx(reference.intercept_[0], abs=1e-3)
+    assert not weights[:, :8].any()
+    np.testing.assert_allclose(weights[:, 8:20].numpy(), reference.coef_, atol=1e-3)
+    assert weights[0, 20] == 0
+    np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
 
 
 def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path):
     features, targets = data(80, 6)
-    arguments = [features, targets, weights_of(80), [range(6), range(3)], torch.arange(80) % NUM_FOLDS]
+    arguments = [YesNo(), features, targets, weights_of(80), [range(6), range(3)], torch.arange(80) % NUM_FOLDS]
     weights, bias = fit_output(*arguments)
     for _ in range(2):
         found, found_bias = remembered_fit(*arguments, tmp_path)
         assert torch.equal(found, weights)
-        assert found_bias == bias
+        assert torch.equal(found_bias, bias)
     (kept,) = (tmp_path / "statistics").glob("*.safetensors")
-    save_file({"weights": torch.zeros(6), "bias": torch.zeros(())}, kept)
+    save_file({"weights": torch.zeros(1, 6), "bias": torch.zeros(1)}, kept)
     assert not remembered_fit(*arguments, tmp_path)[0].any()
-    for place, other in enumerate([features + 1e-9, 1 - targets, weights_of(80) * 2, [range(3)], arguments[4].flip(0)]):
+    others = [OneOf(2), features + 1e-9, 1 - targets, weights_of(80) * 2, [range(3)], arguments[5].flip(0)]
+    for place, other in enumerate(others):
         changed = [*arguments[:place], other, *arguments[place + 1 :]]
         assert torch.equal(remembered_fit(*changed, tmp_path)[0], fit_output(*changed)[0])
 
@@ -117,6 +119,81 @@ def test_no_subject_is_in_two_folds_and_classes_are_spread_evenly():
 
 def test_a_fold_without_one_of_the_classes_is_passed_over():
     features, targets = data(40, 5)
-    weights, bias = fit_output(features, targets, torch.ones(40).double(), [range(5)], torch.where(targets == 1, 0, 1))
+    weights, bias = fit_output(
+        YesNo(), features, targets, torch.ones(40).double(), [range(5)], torch.where(targets == 1, 0, 1)
+    )
     assert weights.isfinite().all()
-    assert np.isfinite(bias)
+    assert bias.isfinite().all()
+
+
+def classes(num, width, num_classes, seed=0):
+    draw = np.random.default_rng(seed)
+    features = draw.standard_normal((num, width)) / np.sqrt(width)
+    logits = features @ draw.standard_normal((width, num_classes)) * 3 + np.arange(num_classes) / 2
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    targets = np.array([draw.choice(num_classes, p=row) for row in chances])
+    return torch.from_numpy(features), torch.from_numpy(targets.astype(float))
+
+
+def gradient(kind, features, targets, weight, inverse, weights, bias):
+    """Return the gradient of what is minimised, by torch."""
+    parameters = [weights.clone().requires_grad_(), bias.clone().requires_grad_()]
+    logits = features @ parameters[0].T + parameters[1]
+    whole = inverse * kind.loss(logits, targets, weight) + (parameters[0] ** 2).sum() / 2
+    return torch.cat([part.flatten() for part in torch.autograd.grad(whole, parameters)])
+
+
+@pytest.mark.parametrize(("num", "width", "num_classes"), [(300, 10, 4), (60, 150, 3), (200, 8, 2)])
+def test_every_penalty_gives_the_least_of_the_penalised_loss_over_classes(num, width, num_classes):
+    features, targets = classes(num, width, num_classes)
+    weight, kind = weights_of(num), OneOf(num_classes)
+    for inverse, (weights, bias) in zip(PENALTIES, kind.path(features, targets, weight), strict=True):
+        assert weights.shape == (num_classes, width)
+        assert float(bias.logsumexp(0)) == pytest.approx(0, abs=1e-9)
+        assert float(gradient(kind, features, targets, weight, inverse, weights, bias).abs().max()) < 2e-3 * inverse
+
+
+def test_the_penalty_over_classes_is_that_of_the_least_held_out_loss_of_sklearn():
+    features, targets = classes(160, 6, 3, seed=2)
+    weight, fold = weights_of(160), torch.arange(160) % NUM_FOLDS
+    losses = np.zeros(len(PENALTIES))
+    for i, inverse in enumerate(PENALTIES):
+        for k in range(NUM_FOLDS):
+            model = sklearns(features[fold != k], targets[fold != k], weight[fold != k], inverse)
+            chance = model.predict_proba(features[fold == k].numpy())
+            own = chance[np.arange(len(chance)), targets[fold == k].long().numpy()]
+            losses[i] -= (weight[fold == k].numpy() * np.log(own)).sum()
+    found = validation_losses(OneOf(3), features, targets, weight, fold)
+    np.testing.assert_allclose(found.numpy(), losses, rtol=1e-3)
+    weights, _ = fit_output(OneOf(3), features, targets, weight, [range(6)], fold)
+    reference = sklearns(features, targets, weight, PENALTIES[int(np.argmin(losses))])
+    np.testing.assert_allclose(weights.numpy(), reference.coef_, atol=5e-3)
+
+
+@pytest.mark.parametrize("present", [(1,), (0, 2), (0, 1, 3)])
+def test_a_class_that_no_training_sample_has_is_as_rare_as_half_a_case(present):
+    features, _ = classes(40, 5, 4)
+    targets = torch.tensor(present).double()[torch.arange(40) % len(present)]
+    absent = [c for c in range(4) if c not in present]
+    for weights, bias in OneOf(4).path(features, targets, torch.ones(40).double()):
+        assert not weights[absent].any()
+        np.testing.assert_allclose(bias[absent].numpy(), np.log(0.5 / 40))
+        chances = (features @ weights.T + bias).softmax(dim=1)
+        assert float(chances[:, absent].max()) < 0.1
+
+
+def test_a_probe_of_classes_is_fitted_and_evaluated_alone_and_beside_a_backbone(recipe, cohort):
+    labels = cohort / "labels" / "deterioration.parquet"
+    table = pl.read_parquet(labels)
+    ward = pl.Series("categorical_value", [["north", "south", "west"][i % 3] for i in range(len(table))])
+    table.drop("boolean_value").with_columns(ward).write_parquet(labels)
+    path = recipe(cohort)
+    path.write_text(path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass"))
+    run = train(path, "model.skip=probe", "trainer.max_steps=0")
+    parts = load_file(run / "package" / "parts.safetensors")
+    weights = torch.cat([parts[name] for name in sorted(parts) if ".skip." in name], dim=1)
+    assert weights.shape[0] == 3
+    assert float(weights.abs().max()) > 0
+    evaluate(run)
+    trained = train(path, "model.skip=probe", "trainer.max_steps=2")
+    evaluate(trained)

@@ -1,8 +1,11 @@
 """Several processes train, stop, resume and evaluate what one does: under each launcher, copied or shared out."""
 
 import json
+import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from clintune.cli import main
-from clintune.training.checkpoint import last_step
+from clintune.training.resume import trained_steps
 from conftest import evaluate, run_python, train
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clintune.cli"]
@@ -100,7 +103,7 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
     (run,) = (tmp_path / "two" / "recipe").iterdir()
     assert f"stopped by SIGUSR1; go on with `clintune train --resume {run}`" in done.stderr
-    assert last_step(run / "checkpoints") == 3
+    assert trained_steps(run) == 3
     assert json.loads((run / "status.json").read_text())["state"] == "preempted"
     assert main(["train", "--resume", str(run), "cluster.processes=1"]) == 0
     assert apart(never_stopped, run) < 1e-5
@@ -127,17 +130,19 @@ def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, troub
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == state
     assert state == "preempted" or says in status["error"]
-    assert last_step(run / "checkpoints") == 2
+    assert trained_steps(run) == 2
     assert not [line for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
                 if str(run) in line]  # fmt: skip
 
 
-def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble):
-    done = clintune("train", recipe(), first=trouble("os.kill(os.getpid(), signal.SIGTERM)", when="True"))
-    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble, name):
+    done = clintune("train", recipe(), first=trouble(f"os.kill(os.getpid(), signal.{name})", when="True"))
+    assert done.returncode == 128 + signal.Signals[name], done.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
-    assert f"stopped by SIGTERM after step 3; go on with `clintune train --resume {run}`" in done.stderr
-    assert last_step(run / "checkpoints") == 3
+    assert json.loads((run / "status.json").read_text())["state"] == "preempted"
+    assert f"stopped by {name} after step 3; go on with `clintune train --resume {run}`" in done.stderr
+    assert trained_steps(run) == 3
     assert main(["train", "--resume", str(run)]) == 0
     assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0
 
@@ -151,11 +156,28 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
         (["strategy=fsdp2", "trainer.precision=fp16"], "no loss scaling"),
         (["strategy=fsdp2", "strategy.cpu_offload=true"], "needs a GPU, and several processes"),
         (["cluster.nodes=2", "cluster.processes=2"], "this machine"),
+        (["cluster.gpus_per_node=99"], "cluster.gpus_per_node=99, but this machine has "),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):
     assert main(["train", str(recipe()), *words]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved(recipe, tmp_path):
+    """A terminal sends it to all of them, and the launcher passes its own on."""
+    words = ["trainer.max_steps=4000", "trainer.checkpoint_every=1000", "trainer.micro_batch_size=2"]
+    command = [sys.executable, "-m", "clintune.cli", "train", recipe(), *words, "cluster.processes=2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as started:
+        while started.poll() is None and not list((tmp_path / "runs").glob("recipe/*/history.jsonl")):
+            time.sleep(0.2)
+        os.killpg(started.pid, signal.SIGINT)
+        _, said = started.communicate()
+    assert started.returncode == 128 + signal.SIGINT, said[-3000:]
+    (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert f"stopped by SIGINT; go on with `clintune train --resume {run}`" in said
+    assert "Traceback" not in said
+    assert trained_steps(run) == json.loads((run / "status.json").read_text())["step"] > 0
 
 
 def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):

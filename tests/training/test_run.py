@@ -5,7 +5,6 @@ import shutil
 import pytest
 
 from clintune.cli import main
-from clintune.config.compose import load_config
 from clintune.core.errors import ConfigError
 from clintune.verbs.run import train as train_verb
 from conftest import train
@@ -20,17 +19,6 @@ def test_an_ensemble_that_lacks_a_member_is_not_evaluated_and_a_resume_completes
     assert main(["train", "--resume", str(run)]) == 0
     assert (run / "package" / "member-1" / "parts.safetensors").read_bytes() == whole
     assert main(["evaluate", str(run), "--bootstrap", "10"]) == 0
-
-
-def test_what_a_resume_overrides_is_printed_and_kept_and_unknown_keys_are_refused(recipe, capsys):
-    run = train(recipe(), "trainer.max_steps=2")
-    assert main(["train", "--resume", str(run), "trainer.patience=7"]) == 0
-    assert "trainer.patience: None -> 7" in capsys.readouterr().err
-    assert load_config(run / "recipe.yaml").trainer.patience == 7
-    with pytest.raises(ConfigError, match="did you mean 'max_pieces'"):
-        train_verb(["--resume", str(run), "modalities.static.max_piece=3"])
-    with pytest.raises(ConfigError, match=r"trainer\.patient=3.* does not fit"):
-        train_verb(["--resume", str(run), "trainer.patient=3"])
 
 
 def test_a_cluster_that_does_not_exist_is_refused(recipe):

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and the hashes that identify them."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """What a disk may answer, and what to do."""
+_PARTIAL = ".partial"
+"""What ends the name of a folder in which something is being written."""
 
 
 Stamp = tuple[str, int, int, int, int]
@@ -41,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
         partial = holder / path.name
 
         try:
@@ -54,6 +57,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _flush_one(path.parent)
         finally:
             shutil.rmtree(holder, ignore_errors=True)
+
+
+def sweep_leftovers(path: Path) -> None:
+    """Remove what killed processes were writing as `path` or, where that is a folder, anywhere below it.
+
+    The caller holds a lock without which nobody writes there: what is found, no living process is writing.
+    """
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}")
+    for left in [*beside, *path.rglob(f".*{_PARTIAL}")]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

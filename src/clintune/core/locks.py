@@ -9,6 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clintune.core.console import console
+from clintune.core.errors import ConfigError
+from clintune.core.files import storing
 
 _POLL_SECONDS = 0.2
 
@@ -22,23 +24,37 @@ def lock_of(path: Path) -> Path:
 def only_one(path: Path, what: str) -> Iterator[bool]:
     """Hold the lock that guards `path` while `what` is made there; yield whether it had to be waited for.
 
-    Who waits says once who holds the lock. The lock of a process that dies is gone with it.
+    Who waits says once who holds the lock. The lock of a process that dies is gone with it. Raises StorageError where
+    no lock can be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(lock_of(path)), path.with_name(f"{path.name}.holder")
-    waited = False
+    lock, waited = FileLock(lock_of(path)), False
     try:
-        lock.acquire(blocking=False)
+        with storing(lock_of(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
     except Timeout:
         waited = True
-        console.print(f"waiting for {_read(holder)}, which prepares {what}")
+        console.print(f"waiting for {_read(_holder_of(path))}, which prepares {what}")
         lock.acquire(poll_interval=_POLL_SECONDS)
-    try:
-        holder.write_text(f"{socket.gethostname()} (process {os.getpid()})", encoding="utf-8")
+    with _named(path, lock):
         yield waited
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
+
+
+@contextmanager
+def refused_if_held(path: Path, doing: str) -> Iterator[None]:
+    """Hold the lock that guards `path` while it is `doing`, as in "trained"; ConfigError where somebody else does.
+
+    The error says what who does there. The lock of a process that dies is gone with it. Raises StorageError where no
+    lock can be written.
+    """
+    lock, holder = FileLock(lock_of(path)), _holder_of(path)
+    try:
+        with storing(lock_of(path)):
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(f"{path.parent}: is being {_read(holder)}; wait for its end, or stop it first") from None
+    with _named(path, lock, f"{doing} by "):
+        yield
 
 
 @contextmanager
@@ -54,6 +70,23 @@ def if_free(path: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+@contextmanager
+def _named(path: Path, lock: FileLock, doing: str = "") -> Iterator[None]:
+    """Let others read who holds a lock; release it at the end of the block."""
+    holder = _holder_of(path)
+    try:
+        with storing(holder):
+            holder.write_text(f"{doing}process {os.getpid()} of host {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")
 
 
 def _read(holder: Path) -> str:

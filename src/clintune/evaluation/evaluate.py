@@ -32,6 +32,7 @@ from clintune.evaluation.subgroups import by_group, by_output
 from clintune.evaluation.subjects import take
 from clintune.hub.manifest import MANIFEST
 from clintune.package.members import member_folders, trained_members
+from clintune.training.history import read_history
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
 from clintune.training.strategy import make_accelerator
@@ -140,7 +141,7 @@ def _report(
         metrics={key: metrics[key] for key in (TUNING, HELD_OUT, "folds") if key in metrics},
         predictions={name: part.predictions for name, part in held_out.items()},
         output_names={name: task.output_names for name, task in tasks.items()},
-        history=_history(run),
+        history=read_history(run / "history.jsonl"),
         ablations=metrics.get("ablations", {}),
         groups=metrics.get("groups", {}),
         outputs=outputs,
@@ -148,11 +149,6 @@ def _report(
         notes=_notes(run, config),
     )
     write_report(run / "report.html", content)
-
-
-def _history(run: Path) -> list[dict[str, Any]]:
-    path = run / "history.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _notes(run: Path, config: DictConfig) -> list[str]:

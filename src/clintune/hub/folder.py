@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clintune.core.errors import PackageError
-from clintune.core.files import atomic_path
+from clintune.core.files import atomic_path, sweep_leftovers
+from clintune.core.locks import lock_of, only_one
 from clintune.core.remote import Remote, redact
 from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, holds, local_manifest, read_manifest
 
@@ -19,15 +20,30 @@ class FolderHub:
     def send(self, folder: Path) -> str:
         """Copy the package, which appears whole; PackageError where something else stands."""
         manifest = local_manifest(folder)
-        if (self.path / MANIFEST).is_file() and local_manifest(self.path) == manifest:
+        if self._holds(manifest):
             return str(self.path)
+        with only_one(self.path, "the package there") as waited:
+            try:
+                sweep_leftovers(self.path)
+                if not (waited and self._holds(manifest)):
+                    self._copy(folder, manifest)
+            finally:
+                lock_of(self.path).unlink(missing_ok=True)  # while it is held: who waits for it makes it anew
+        return str(self.path)
+
+    def _holds(self, manifest: Mapping[str, str]) -> bool:
+        """Return whether the package is there already; PackageError where something else stands."""
+        if (self.path / MANIFEST).is_file() and local_manifest(self.path) == manifest:
+            return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise _occupied(str(self.path))
+        return False
+
+    def _copy(self, folder: Path, manifest: Mapping[str, str]) -> None:
         with atomic_path(self.path) as partial:
             for name in (*manifest, MANIFEST):
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, partial / name)
-        return str(self.path)
 
     def fetch(self, cache: Path) -> Path:
         """Return the folder as it is: a run's folder, too, may be loaded from."""

@@ -8,7 +8,8 @@ from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.prediction.folder import SUMMARY
-from clintune.training.processes import is_main, is_placed, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import is_main, is_placed
 from clintune.training.slurm import Work, processes_a_node
 from clintune.training.start import send
 
@@ -29,6 +30,10 @@ def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
         return
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
+    with collector_paused():
+        from clintune.training.strategy import check_gpus
+
+    check_gpus(config.cluster)
     if processes > 1 and not is_placed():
         start_processes(words, processes, out / "logs")
         return

@@ -1,6 +1,5 @@
 """Processes share the shards of a job: each takes the next that nobody holds, and the last to end sums up."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +10,6 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clintune.core.console import console
-from clintune.core.errors import StoppedError
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import if_free
 from clintune.core.memory import peak_memory_mb
@@ -23,7 +21,7 @@ from clintune.prediction.job import Job, open_job
 from clintune.prediction.score import Scored, Scorer
 from clintune.tasks.multilabel import Multilabel
 from clintune.training.processes import is_main
-from clintune.training.status import Report, reported
+from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 1
@@ -98,13 +96,10 @@ def _counts(job: Job, scored: Scored) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
-    """Let an error of being stopped say how to go on, and keep what is said in the folder's log."""
-    with console.copied_to(out / "logs" / "messages.log") if is_main() else nullcontext():
-        try:
-            yield
-        except StoppedError as error:
-            error.again = shlex.join(["clintune", "predict", "--resume", str(out)])
-            raise
+    """Let what stops the job say how to go on, and keep what is said in the folder's log."""
+    log = console.copied_to(out / "logs" / "messages.log") if is_main() else nullcontext()
+    with log, resumable("predict", "--resume", str(out)):
+        yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from clintune.core.console import console
+from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches, num_tokens
@@ -83,8 +84,14 @@ def fit_member(
     called = spread(model, accelerator, config)
     parameters = trainable(model)
     optimizer = accelerator.prepare_optimizer(make_optimizer(parameters, trainer))
+    average = Average(parameters, trainer.average)
+    progress = checkpoint.restore(member.checkpoints, parameters, average, optimizer)
+    if progress.step > num_steps:
+        raise ConfigError(
+            f"trainer: {num_steps} steps are fewer than the {progress.step} trained; raise trainer.epochs"
+        )
     if accelerator.is_main_process:
-        history.rewind(member.unit, member.number, checkpoint.last_step(member.checkpoints))
+        history.begin(member.unit, member.number, progress.step)
     with step_bar(member.label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
         fit = Fit(
             folder=member.checkpoints,
@@ -99,11 +106,12 @@ def fit_member(
             batches=Batches(workspace.samples, model.encoders, ready.pieces, dropout, zero_fill),
             tuning=inference_draws(rows["tuning"], trainer.micro_batch_size),
             optimizer=optimizer,
-            average=Average(parameters, trainer.average),
+            average=average,
             log=lambda record: history.append(member.unit, member.number, record, num_steps),
             watch=watch,
+            progress=progress,
         )
-        progress = train(fit)
+        train(fit)
     tensors = wholes(package_tensors(model))
     accelerator.free_memory()
     if accelerator.is_main_process:

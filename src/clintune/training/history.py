@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from clintune.core.files import write_text
+from clintune.core.console import console
+from clintune.core.files import storing, write_text
 from clintune.training.partition import Unit
+from clintune.training.resume import Resumption
 from clintune.training.status import Report
 from clintune.training.tracking import Tracker
 
@@ -14,41 +16,71 @@ from clintune.training.tracking import Tracker
 class History:
     """Appends records to `history.jsonl`; hands their numbers to the tracker, and how far they are to the status."""
 
-    def __init__(self, path: Path, tracker: Tracker | None, report: Report) -> None:
+    def __init__(self, path: Path, tracker: Tracker | None, report: Report, resumption: Resumption | None) -> None:
+        """Take the `resumption` of a run that goes on."""
         self.path = path
         self.tracker = tracker
         self.report = report
+        self.resumption = resumption
 
-    def rewind(self, unit: Unit, member: int, step: int) -> None:
-        """Drop the records of a fit after `step`: they are about to be made again."""
+    def begin(self, unit: Unit, member: int, step: int) -> None:
+        """Keep that a fit goes on from `step`, and drop its records after it: they are about to be made again."""
+        if self.resumption is not None:
+            self.resumption.keep(part_of(unit, member), step)
         if not self.path.exists():
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = []
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that was being written when the run was killed
-            if not _place(unit, member).items() <= record.items() or record["step"] <= step:
-                kept.append(line if line.endswith("\n") else line + "\n")
-        if kept != lines:
-            write_text(self.path, "".join(kept))
+        place = _place(unit, member).items()
+        kept = [r for r in read_history(self.path) if not place <= r.items() or r["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if text.encode() != self.path.read_bytes():
+            write_text(self.path, text)
 
     def append(self, unit: Unit, member: int, record: dict[str, Any], num_steps: int) -> None:
         """Append one step's record, of `num_steps`; a metric that is undefined is null."""
         defined = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()}
         line = {**_place(unit, member), **defined}
-        with self.path.open("a", encoding="utf-8") as file:
+        with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         best = max(filter(None, [self.report.status.best, defined.get("tuning/score")]), default=None)
-        part = " ".join(filter(None, [unit.label, f"member {member}" if member else ""]))
-        self.report.update(part=part, step=record["step"], num_steps=num_steps, best=best)
+        self.report.update(part=part_of(unit, member), step=record["step"], num_steps=num_steps, best=best)
         if self.tracker is not None:
             prefix = "" if unit.fold is None else f"{unit.repeat}-{unit.fold}/"
             prefix += f"member-{member}/" if member else ""
             numbers = {prefix + key: float(v) for key, v in defined.items() if key != "step" and v is not None}
-            self.tracker.log(int(record["step"]), numbers)
+            with storing(self.path.parent):
+                self.tracker.log(int(record["step"]), numbers)
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a history; lines that are damaged are left out, with a word.
+
+    The last line may be the one that was being written when the run was killed: of that nothing is said.
+    """
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    records, damaged = [], 0
+    for line in lines:
+        record = _parse(line)
+        if record is not None:
+            records.append(record)
+        elif line.endswith(b"\n"):
+            damaged += 1
+    if damaged:
+        console.print(f"{path}: {damaged} of {len(lines)} lines are damaged and left out; curves lack these steps")
+    return records
+
+
+def part_of(unit: Unit, member: int) -> str:
+    """Return the name of a fit for people; that of a run of one fit is empty."""
+    return " ".join(filter(None, [unit.label, f"member {member}" if member else ""]))
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the record that a line holds; None where it is none."""
+    try:
+        record = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
 def _place(unit: Unit, member: int) -> dict[str, int | None]:

@@ -1,7 +1,7 @@
 """The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
 from clintune.training.order import Order
 from clintune.training.stop import SIGNALS, asked_to_stop, step_by_step
-from clintune.training.strategy import gradients_meet, num_workers, whole
+from clintune.training.strategy import gradients_meet, num_workers, over_processes, whole
 
 Watch = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""
@@ -53,20 +53,20 @@ class Fit:
     log: Callable[[dict[str, Any]], None]
     """Takes one record of the history; called on the main process."""
     watch: Watch
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress
+    """Where it stands: at the start, or at the checkpoint that it goes on from."""
 
 
-def train(fit: Fit) -> Progress:
+def train(fit: Fit) -> None:
     """Train until the last step or until the tuning score stops improving; leave the chosen weights in the model.
 
     Raises TrainingError when the loss is not finite or a trainable tensor does not move; StoppedError, with a
     checkpoint written, when a process was asked to stop.
     """
-    progress = fit.progress = checkpoint.restore(fit.folder, fit.parameters, fit.average, fit.optimizer)
-    trainer, accelerator = fit.trainer, fit.accelerator
+    progress, trainer, accelerator = fit.progress, fit.trainer, fit.accelerator
     tune_every = trainer.tune_every or fit.order.steps_per_epoch
     save_every = trainer.checkpoint_every or tune_every
-    movement = MovementCheck(fit.parameters if progress.step == 0 else {})
+    movement = MovementCheck(fit.parameters if progress.step == 0 else {}, fit.optimizer)
 
     fit.model.train()
     with step_by_step():
@@ -79,7 +79,7 @@ def train(fit: Fit) -> Progress:
             progress.step += 1
             fit.average.update(progress.step)
             if not accelerator.optimizer_step_was_skipped:
-                movement.after_step(progress.step, seen)
+                movement.after_step(progress.step, seen, list(_idle(fit, losses)))
             record = {"step": progress.step, "loss": sum(losses.values())}
             record |= {f"loss/{task}": value for task, value in losses.items()}
 
@@ -104,7 +104,6 @@ def train(fit: Fit) -> Progress:
         checkpoint.load_best(fit.folder, fit.parameters)
     else:
         copy_into(fit.parameters, fit.average.values)
-    return progress
 
 
 def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen, int]:
@@ -119,7 +118,7 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     labels = [
         float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
     ]
-    totals = _over_processes(accelerator, [*labels, *together])
+    totals = over_processes([*labels, *together])
     counts = dict(zip(tasks, totals, strict=False))
 
     sums = torch.zeros(len(tasks), device=accelerator.device)
@@ -147,7 +146,7 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
     asked = [float(asked_to_stop() == number) for number in SIGNALS]
-    ended = _over_processes(accelerator, [*sums.tolist(), *asked])
+    ended = over_processes([*sums.tolist(), *asked])
     losses, stop = ended[: len(tasks)], next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0)
     seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
     return dict(zip(tasks, losses, strict=True)), seen, stop
@@ -212,6 +211,18 @@ def loader(fit: Fit, draws: Sequence[list[Draw]]) -> "DataLoader[Any]":
     )
 
 
+def _idle(fit: Fit, losses: Mapping[str, float]) -> Iterator[str]:
+    """Yield what in the recipe may keep tensors from learning, as far as a step can tell."""
+    for name, task in fit.tasks.items():
+        if not task.weight:
+            yield f"tasks.{name}.weight is 0: raise it, or drop the task"
+        elif not losses[name]:
+            yield f"the loss of tasks.{name} is 0 whatever the model says: its labels need two classes or more"
+    longest, budget = int(fit.order.lengths[fit.order.rows].max()) + len(fit.tasks), _bare(fit.model).max_tokens
+    if longest > budget:
+        yield f"samples have up to {longest} tokens, and backbone.max_tokens={budget} drops the oldest: raise it"
+
+
 def _judge(fit: Fit, score: float) -> None:
     """Keep the best weights; give up after `patience` scores without a better one."""
     progress = fit.progress
@@ -227,15 +238,6 @@ def _judge(fit: Fit, score: float) -> None:
 def _place(accelerator: Accelerator) -> tuple[int, int]:
     """Return which process this is, of how many."""
     return accelerator.process_index, accelerator.num_processes
-
-
-def _over_processes(accelerator: Accelerator, numbers: list[float]) -> list[float]:
-    """Sum numbers over the processes, on the CPU: the GPU is still busy with the step before."""
-    if accelerator.num_processes == 1:
-        return numbers
-    total = torch.tensor(numbers, dtype=torch.float64)
-    torch.distributed.all_reduce(total)
-    return total.tolist()
 
 
 def _num_known(task: Task, targets: Tensor) -> int:

@@ -1,54 +1,77 @@
-"""The check that training trains: every trainable tensor that can change must do so as soon as it can."""
+"""The check that training trains: every trainable tensor that can learn must get a gradient as soon as it can."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from clintune.core.errors import TrainingError
-from clintune.training.strategy import whole
+from clintune.training.strategy import over_processes
 
 Seen = set[tuple[str, str]]
 """Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
 _BIAS_OF_KEYS = re.compile(r"\.(key|k_proj|k_lin)\.bias$")
 """It adds the same to all scores of a query, which softmax takes away: its gradient is rounding, and may be none."""
+_SEEN_IN_HALF_PRECISION = 1e-6
+"""What a weight must have moved from zero for fp16, whose smallest number is 6e-8, to tell it from zero."""
+_NAMED = 3
+_NOTHING_READS_THEM = "nothing that is trained reads them: freeze them (mode, adapter.targets), or take them out"
 
 
 class MovementCheck:
-    """Watches the first steps until each trainable tensor has moved.
+    """Watches the first steps until each trainable tensor has had a gradient.
 
-    A tensor can move once its part had data; a LoRA A matrix one step later, because its gradient is B times something
-    and B starts at zero. Fingerprints, not copies, are kept: under `full` there may be billions of weights.
+    The first moment of AdamW tells, rather than the weights: in a long warm-up a step is less than their rounding, and
+    weight decay moves what learns nothing. A tensor has its chance once its part had data; a LoRA A matrix not before
+    its B, of which its gradient is a multiple, has left zero.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: Any) -> None:
         self.parameters = parameters
-        self.still = {
-            name: _fingerprint(parameter) for name, parameter in parameters.items() if not _BIAS_OF_KEYS.search(name)
-        }
-        self.chances: dict[str, int] = dict.fromkeys(parameters, 0)
+        self.optimizer = optimizer
+        self.groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+        self.still = [name for name in parameters if not _BIAS_OF_KEYS.search(name)]
+        self.moved = dict.fromkeys(self.still, 0.0)
+        """How far AdamW may have moved each by now: the sum of its rates."""
 
-    def after_step(self, step: int, seen: Seen) -> None:
-        """Check after an optimizer step in which these modalities met labels of these tasks.
+    def after_step(self, step: int, seen: Seen, causes: Sequence[str] = ()) -> None:
+        """Check after an optimizer step in which these modalities met labels of these tasks; all processes take part.
 
-        Raises TrainingError naming the tensors that had their chance and did not change.
+        Raises TrainingError naming the tensors that had their chance and got no gradient, and what may be the cause.
         """
         if not self.still:
             return
-        stuck = []
-        for name in list(self.still):
-            if _fingerprint(self.parameters[name]) != self.still[name]:
-                del self.still[name]
-                continue
-            self.chances[name] += _had_data(name, seen)
-            if self.chances[name] >= (2 if ".lora_A." in name else 1):
-                stuck.append(name)
+        without = self._without_gradient()
+        stuck = [name for name in without if _had_data(name, seen) and self._could_learn(name)]
         if stuck:
+            listed = ", ".join(stuck[:_NAMED])
+            more = f" and {len(stuck) - _NAMED} more" if len(stuck) > _NAMED else ""
             raise TrainingError(
                 f"step {step}: {len(stuck)} of {len(self.parameters)} trainable tensors did not change: "
-                f"{', '.join(stuck[:8])}; freeze them (mode, adapter.targets) or check the learning rate"
+                f"{listed}{more}; {'; '.join(causes) or _NOTHING_READS_THEM}"
             )
+        self.still = without
+        for name in self.still:
+            if _had_data(name, seen):
+                self.moved[name] += self.groups[id(self.parameters[name])]["lr"]
+
+    def _without_gradient(self) -> list[str]:
+        """Return the tensors that had none yet but zeros, in any process."""
+        moments = (self.optimizer.state.get(self.parameters[name], {}).get("exp_avg") for name in self.still)
+        has_one = torch.stack([torch.zeros((), dtype=torch.bool) if m is None else _any(m) for m in moments])
+        numbers = over_processes(has_one.double().tolist())
+        return [name for name, number in zip(self.still, numbers, strict=True) if not number]
+
+    def _could_learn(self, name: str) -> bool:
+        return ".lora_A." not in name or self.moved[name] > _SEEN_IN_HALF_PRECISION
+
+
+def _any(moment: Tensor) -> Tensor:
+    """Return whether this process's share of a tensor holds anything but zeros."""
+    return (moment.to_local() if isinstance(moment, DTensor) else moment).any().cpu()
 
 
 def _had_data(name: str, seen: Seen) -> bool:
@@ -60,9 +83,3 @@ def _had_data(name: str, seen: Seen) -> bool:
     if part[0] == "heads":
         return any(task == part[1] for _, task in seen)
     return bool(seen)
-
-
-def _fingerprint(parameter: nn.Parameter) -> tuple[float, float]:
-    values = whole(parameter.detach()).double()
-    weights = torch.arange(1, values.numel() + 1, device=values.device, dtype=torch.float64).reshape(values.shape)
-    return float(values.sum()), float((values * weights.sqrt()).sum())

@@ -15,12 +15,18 @@ NEW_PARTS = ("projectors.", "kinds.", "clock.", "queries", "heads.")
 
 
 def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters; vectors (biases, norms, embeddings of kinds) are not decayed."""
+    """Return AdamW over the trainable parameters; vectors (biases, norms, embeddings of kinds) are not decayed.
+
+    Raises ConfigError where a learning rate of 0 would leave some of them as they are.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     head_lr = trainer.lr if trainer.head_lr is None else trainer.head_lr
     for name, parameter in parameters.items():
         rate = head_lr if name.startswith(NEW_PARTS) else trainer.lr
         decay = trainer.weight_decay if parameter.ndim > 1 and name != "queries" else 0.0
+        if not rate:
+            key = "head_lr" if name.startswith(NEW_PARTS) and trainer.head_lr is not None else "lr"
+            raise ConfigError(f"trainer.{key} is 0: {name} and others would not learn; raise it, or freeze them")
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), g in groups.items()],

@@ -5,7 +5,7 @@ Which features it reads, where a modality leaves a choice, and the penalty are c
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
@@ -28,13 +27,15 @@ from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
 from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
+from clintune.tasks.base import Task
+from clintune.tasks.multiclass import Multiclass
+from clintune.training import regression
 from clintune.training.order import inference_draws
+from clintune.training.regression import PENALTIES, OneOf, Regression, YesNo
 
-PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""C, the inverse of the penalty, over pooled embeddings of about unit length."""
 NUM_FOLDS = 4
-_NEWTON_STEPS = 12
 _BATCH = 64
+_CODE = b"".join(Path(file).read_bytes() for file in (__file__, regression.__file__))
 
 
 def fit_probe(
@@ -50,7 +51,7 @@ def fit_probe(
     What was fitted before is read from `cache`: by other members, processes and starts.
 
     Where the run scores subjects (`per_subject`), each counts once, however many samples it has. Raises ConfigError
-    for a task whose targets are not one yes or no an output.
+    for a task whose targets are neither one yes or no an output nor the number of a class.
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
@@ -60,19 +61,27 @@ def fit_probe(
     choices = column_choices([package.model.encoders[name].probe_choices for name in names], widths)
     for task, head in heads.items():
         targets = torch.from_numpy(samples.targets(task)[rows]).double()
-        if targets.shape[1] != package.tasks[task].num_outputs:
-            raise ConfigError(f"model.skip=probe serves binary and multilabel tasks, not tasks.{task}; use trained")
         assert head.probe_bias is not None
-        for output, target in enumerate(targets.T):
+        for kind, target, outputs in _regressions(task, package.tasks[task], targets):
             known = ~target.isnan()
             subject = samples.subject[rows][known]
             fold = subject_folds(subject, target[known].float().numpy(), seed)
             weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
-            weights, bias = remembered_fit(features[known], target[known], weight, choices, fold, cache)
-            head.probe_bias[output] = bias
-            for name, part in zip(names, torch.split(weights, widths), strict=True):
-                head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
+            weights, bias = remembered_fit(kind, features[known], target[known], weight, choices, fold, cache)
+            head.probe_bias[outputs] = bias.float()
+            for name, part in zip(names, torch.split(weights, widths, dim=1), strict=True):
+                head.skip.get_submodule(name).get_parameter("weight").data[outputs] = part.float()
     package.model.keep_choice()
+
+
+def _regressions(name: str, task: Task, targets: Tensor) -> Iterator[tuple[Regression, Tensor, slice]]:
+    """Yield what is to be fitted for a task: the kind of regression, its targets [N] and the outputs that it gives."""
+    if isinstance(task, Multiclass):
+        yield OneOf(task.num_outputs), targets[:, 0], slice(None)
+    elif targets.shape[1] == task.num_outputs:
+        yield from ((YesNo(), target, slice(i, i + 1)) for i, target in enumerate(targets.T))
+    else:
+        raise ConfigError(f"model.skip=probe serves yes-or-no outputs and classes, not tasks.{name}; use trained")
 
 
 def pooled_embeddings(
@@ -117,83 +126,60 @@ def subject_weights(subject: NDArray[np.int64]) -> Tensor:
 
 
 def remembered_fit(
-    features: Tensor, targets: Tensor, weight: Tensor, choices: Sequence[Sequence[int]], fold: Tensor, cache: Path
-) -> tuple[Tensor, float]:
+    kind: Regression,
+    features: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    choices: Sequence[Sequence[int]],
+    fold: Tensor,
+    cache: Path,
+) -> tuple[Tensor, Tensor]:
     """Return `fit_output` of the same arguments, from `cache` where they were fitted before; others wait for the first.
 
-    The key holds every argument and this file.
+    The key holds every argument and how it is fitted.
     """
-    digest = sha256(Path(__file__).read_bytes() + json.dumps(list(map(list, choices))).encode())
+    digest = sha256(_CODE + json.dumps([repr(kind), *map(list, choices)]).encode())
     for tensor in (features, targets, weight, fold):
         digest.update(tensor.numpy().tobytes())
     path = cache / "statistics" / f"probe-{digest.hexdigest()[:32]}.safetensors"
     with only_one(path, "a probe"):
         if not path.exists():
-            weights, bias = fit_output(features, targets, weight, choices, fold)
+            weights, bias = fit_output(kind, features, targets, weight, choices, fold)
             with atomic_path(path) as partial:
-                save_file({"weights": weights, "bias": torch.tensor(bias, dtype=torch.float64)}, partial)
+                save_file({"weights": weights, "bias": bias}, partial)
         os.utime(path)
         found = load_file(path)
-    return found["weights"], float(found["bias"])
+    return found["weights"], found["bias"]
 
 
 def fit_output(
-    features: Tensor, targets: Tensor, weight: Tensor, choices: Sequence[Sequence[int]], fold: Tensor
-) -> tuple[Tensor, float]:
+    kind: Regression,
+    features: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    choices: Sequence[Sequence[int]],
+    fold: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Choose columns and penalty with the least log loss over the folds, then fit on everything.
 
-    Returns weights [W], zero outside the chosen columns and where a column is always zero, and bias.
+    Returns weights [K, W], zero outside the chosen columns and where a column is always zero, and biases [K].
     """
-    losses = torch.stack([validation_losses(features[:, columns], targets, weight, fold) for columns in choices])
+    losses = torch.stack([validation_losses(kind, features[:, columns], targets, weight, fold) for columns in choices])
     choice, penalty = divmod(int(losses.argmin()), len(PENALTIES))
-    weights = torch.zeros(features.shape[1], dtype=features.dtype)
     columns = [column for column in choices[choice] if features[:, column].any()]
-    weights[columns], bias = logistic_path(features[:, columns], targets, weight)[penalty]
+    chosen, bias = kind.path(features[:, columns], targets, weight)[penalty]
+    weights = torch.zeros(len(chosen), features.shape[1], dtype=features.dtype)
+    weights[:, columns] = chosen
     return weights, bias
 
 
-def validation_losses(features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
+def validation_losses(kind: Regression, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
     """Return the log loss, summed over the folds' held-out rows, for each penalty; folds of one class train nothing."""
     losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for held_out in range(NUM_FOLDS):
         train, test = fold != held_out, fold == held_out
         if not test.any() or targets[train].min() == targets[train].max():
             continue
-        for i, (weights, bias) in enumerate(logistic_path(features[train], targets[train], weight[train])):
-            logits = features[test] @ weights + bias
-            losses[i] += binary_cross_entropy_with_logits(logits, targets[test], weight[test], reduction="sum")
+        for i, (weights, bias) in enumerate(kind.path(features[train], targets[train], weight[train])):
+            losses[i] += kind.loss(features[test] @ weights.T + bias, targets[test], weight[test])
     return losses
-
-
-def logistic_path(features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, float]]:
-    """Fit penalised logistic regressions for every C of `PENALTIES`, each started from the one before.
-
-    Minimises C times the weighted sum of log losses plus half the squared length of the weights, the bias free; by
-    Newton's method in the row space of the features, where the solution lies.
-    """
-    rows, basis = _row_space(features)
-    rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
-    penalty = torch.ones(rows.shape[1], dtype=features.dtype)
-    penalty[-1] = 1e-6
-    solution = torch.zeros(rows.shape[1], dtype=features.dtype)
-    path = []
-    for inverse in PENALTIES:
-        for _ in range(_NEWTON_STEPS):
-            chance = torch.sigmoid(rows @ solution)
-            gradient = inverse * rows.T @ (weight * (chance - targets)) + penalty * solution
-            curvature = inverse * rows.T @ (rows * (weight * chance * (1 - chance))[:, None]) + torch.diag(penalty)
-            step = torch.linalg.solve(curvature, gradient)
-            solution = solution - step
-            if step.abs().max() < 1e-8:
-                break
-        path.append((basis @ solution[:-1], float(solution[-1])))
-    return path
-
-
-def _row_space(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return coordinates [N, R] of the rows and the orthonormal basis [W, R] they are in, R the rank."""
-    wide = features.shape[0] < features.shape[1]
-    values, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
-    kept = values > 1e-12 * values[-1]
-    basis = features.T @ vectors[:, kept] / values[kept].sqrt() if wide else vectors[:, kept]
-    return features @ basis, basis

@@ -1,20 +1,13 @@
-"""The processes of a job: who this one is among them, and starting several on this machine. Torch only to start."""
+"""The processes of a job: who this one is among them, and how it tells its launcher why it ends. No torch here."""
 
 import json
-import logging
 import os
-import shlex
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from clintune.core.errors import ClintuneError, ConfigError, StoppedError, TrainingError
-from clintune.training.stop import SIGNALS
-
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
-_LAUNCHED = "CLINTUNE_LAUNCHED"
+LAUNCHED = "CLINTUNE_LAUNCHED"
 """Set in processes whose launcher tells people what went wrong, so that they do not all say it."""
 
 
@@ -61,41 +54,6 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
-    """Run `clintune WORDS` as several processes of this machine, with torch's elastic launcher, and wait for them.
-
-    The first process has this terminal; the others write below `logs`. When one fails the others are ended, and what
-    that one said is raised: TrainingError, ConfigError or StoppedError.
-    """
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we say it in one line
-    os.environ[_LAUNCHED] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=number,
-        run_id=f"clintune-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        signals_to_handle=",".join([*(s.name for s in SIGNALS), "SIGINT", "SIGHUP"]),
-        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, number), Std.ALL)),
-    )
-    again = shlex.join(["clintune", *words])
-    try:
-        elastic_launch(config, sys.executable)("-m", "clintune.cli", *words)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise _as_error(rank, failure.exitcode, failure.message, again) from error
-    except SignalException as error:
-        raise StoppedError(error.sigval.value, again=again) from error
-
-
 def tell_launcher(message: str, *, follows: bool = False) -> bool:
     """Write down why this process ends, for its launcher; return whether the launcher will tell people.
 
@@ -104,23 +62,13 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
     if path := os.environ.get(_ERROR_FILE):
         moment = int(time.time()) + 3600 * follows
         Path(path).write_text(json.dumps({"message": message, "timestamp": moment}), encoding="utf-8")
-    return _LAUNCHED in os.environ and "RANK" in os.environ
+    return LAUNCHED in os.environ and "RANK" in os.environ
 
 
 def lost_another(error: BaseException) -> bool:
     """Return whether an error says only that another process of the job is gone."""
     signs = ("gloo", "nccl", "closed by peer", "connection reset", "broken pipe")
     return num_processes() > 1 and isinstance(error, RuntimeError) and any(s in str(error).lower() for s in signs)
-
-
-def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError | StoppedError:
-    if code == 2:
-        return ConfigError(message)
-    if code > 128:
-        return StoppedError(code - 128, again=again)
-    if code < 0:
-        message = f"was killed by signal {-code}; go on with `{again}`"
-    return TrainingError(f"process {rank}: {message}")
 
 
 def _first_node(nodes: str) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
 from clintune.core.console import console
-from clintune.core.files import write_json, write_text
+from clintune.core.files import storing, write_json, write_text
 from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import timed_folder, writable_folder
 from clintune.package.write import write_package
@@ -23,7 +23,8 @@ from clintune.training.precision import precision
 from clintune.training.prepare import Prepared, prepare_unit, write_unreadable
 from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
-from clintune.training.status import reported
+from clintune.training.resume import Resumption, held
+from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 from clintune.training.strategy import check_device, local_device, make_accelerator
 from clintune.training.tracking import Tracker
@@ -33,9 +34,9 @@ from clintune.training.workspace import Workspace, open_workspace
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """Train every member of every unit of a run that is not packaged yet; return the run folder.
 
-    With `run`, begin or go on in that folder. What can take long, index and caches, is done before the processes meet.
-    Processes other than the main one return None. Raises what the data, the weights and the loop raise; StoppedError
-    after a signal.
+    With `run`, begin or go on in that folder, which no other job may hold. What can take long, index and caches, is
+    done before the processes meet. Processes other than the main one return None. Raises what the data, the weights
+    and the loop raise; StoppedError after a signal.
     """
     listen()
     check_device(config)
@@ -43,7 +44,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     if local_device().type == "cpu":
         keep_freed_memory()
     with ExitStack() as stack:
-        report = stack.enter_context(reported(run, is_main())) if run else None
+        report = _hold(stack, run) if run else None
         if run is None:
             writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
         workspace = open_workspace(config)
@@ -53,26 +54,34 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
         if run is None and num_processes() == 1:
             run = new_run(config)
         if report is None and run is not None:
-            report = stack.enter_context(reported(run, is_main()))
+            report = _hold(stack, run)
         prepared = {unit.seed_parts: prepare_unit(workspace, unit) for unit in _unfinished(workspace, run)}
         accelerator = make_accelerator(config)
         if run is None:
             run = _agree(config, accelerator)
         if report is None:
-            report = stack.enter_context(reported(run, is_main()))
+            report = _hold(stack, run)
         if accelerator.is_main_process:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
-            write_text(run / "recipe.yaml", to_yaml(config))  # with absolute paths, and what a resume overrides
             if is_new:
+                write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
                 write_json(run / "provenance.json", provenance(workspace))
         tracker = _tracker(config, run) if accelerator.is_main_process else None
-        history = History(run / "history.jsonl", tracker, report)
+        history = History(run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config))
         for unit in units(config, run, workspace.samples):
             if unit.seed_parts in prepared:
                 _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
         if tracker is not None:
-            tracker.finish()
+            with storing(run):
+                tracker.finish()
     return run if accelerator.is_main_process else None
+
+
+def _hold(stack: ExitStack, run: Path) -> Report:
+    """Hold the run for this job and report how it stands, until the stack is left."""
+    stack.enter_context(held(run, "trained"))
+    stack.enter_context(resumable("train", "--resume", str(run)))
+    return stack.enter_context(reported(run, is_main()))
 
 
 def new_run(config: DictConfig) -> Path:
@@ -114,7 +123,8 @@ def _train_unit(
 
 def _tracker(config: DictConfig, run: Path) -> Tracker:
     settings = OmegaConf.to_container(config, resolve=True)
-    tracker: Tracker = instantiate(config.tracker, _partial_=True)(
-        folder=run, name=f"{config.name}-{run.name}", settings=settings
-    )
+    with storing(run):
+        tracker: Tracker = instantiate(config.tracker, _partial_=True)(
+            folder=run, name=f"{config.name}-{run.name}", settings=settings
+        )
     return tracker

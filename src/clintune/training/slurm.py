@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clintune.core.console import console
-from clintune.core.errors import ConfigError, TrainingError
+from clintune.core.errors import ConfigError, StoppedError, TrainingError
 from clintune.training.processes import enter_job
 from clintune.training.status import Status, read_status
 from clintune.training.stop import listen
@@ -82,10 +82,21 @@ def run_words(words: Sequence[str], logs: str) -> None:
 
 
 def follow(run: Path, job: str) -> None:
-    """Show the progress of a job until its run ends.
+    """Show the progress of a job until its run ends; who stops following it does not stop the job.
 
     Raises TrainingError with the run's own error where it failed.
     """
+    try:
+        status = _watch(run, job)
+    except StoppedError as error:
+        error.when, error.again = f", but job {job} was not", f"clintune runs {quote(str(run.parent))}"
+        raise
+    if status.state == "failed":
+        raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
+
+
+def _watch(run: Path, job: str) -> Status:
+    """Show the progress of a job until its run ends, and return how it stands then."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         line = bar.add_task(f"job {job}", total=None)
@@ -94,8 +105,7 @@ def follow(run: Path, job: str) -> None:
                 where = f"job {job} {status.state} {status.part}".strip()
                 bar.update(line, description=where, completed=status.step, total=status.num_steps or None)
             time.sleep(_POLL_SECONDS)
-    if status.state == "failed":
-        raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
+    return status
 
 
 def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:

@@ -8,30 +8,35 @@ from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
-from clintune.training.processes import is_placed, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import is_placed
 from clintune.training.slurm import Work, follow, processes_a_node, submit
+from clintune.training.status import read_status, slurm_state
 
 
-def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> None:
-    """Train each config, the first in `run` where it goes on with one; print the run folders.
+def start(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool) -> None:
+    """Train each config, the first in `run` where it goes on with one, under `overrides`; print the run folders.
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
     if configs[0].cluster.kind == "slurm" and not is_placed():
-        _submit(configs, run, wait)
+        _submit(configs, run, overrides, wait)
         return
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     with collector_paused():
         from clintune.training.run import new_run, train_run
+        from clintune.training.strategy import check_gpus
 
     for config in configs:
+        check_gpus(config.cluster)
         if is_placed() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
             continue
         folder = run or new_run(config)
-        start_processes(["train", "--resume", str(folder)], processes_a_node(config.cluster), folder / "logs")
+        words = ["train", "--resume", str(folder), *overrides]
+        start_processes(words, processes_a_node(config.cluster), folder / "logs")
 
 
 def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
@@ -46,7 +51,9 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
         print(work.folder)
 
 
-def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> None:
+def _submit(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool) -> None:
+    if run is not None and (status := read_status(run)) and status.job is not None and slurm_state(status.job):
+        raise ConfigError(f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first")
     if wait and len(configs) > 1:
         raise ConfigError("--wait follows one job; a sweep is many: see `clintune runs`")
     cluster = configs[0].cluster
@@ -56,5 +63,5 @@ def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> None
         from clintune.training.run import new_run
 
     runs = [run] if run else [new_run(config) for config in configs]
-    works = [Work(["train", "--resume", str(folder.resolve())], folder) for folder in runs]
+    works = [Work(["train", "--resume", str(folder.resolve()), *overrides], folder) for folder in runs]
     send(configs[0].name, cluster, works, wait=wait)

@@ -8,19 +8,21 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+from typeguard import TypeCheckError, check_type
 
-from clintune.core.errors import ClintuneError, StoppedError
+from clintune.core.errors import ClintuneError, StoppedError, StorageError
 from clintune.core.files import write_json
 from clintune.training.processes import lost_another, num_processes
 from clintune.training.stop import listen_no_more
 
 FILE = "status.json"
+STATES = ("queued", "running", "done", "failed", "preempted")
 _WRITE_SECONDS = 5
 _SILENT_SECONDS = 900
 """A process of another machine that wrote nothing for so long is taken for dead."""
@@ -28,7 +30,7 @@ _SILENT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """`state` is queued, running, done, failed or preempted; times are seconds since 1970; `logs` is a glob.
+    """`state` is one of STATES; times are seconds since 1970; `logs` is a glob.
 
     `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score. `seconds` is how
     long it ran, summed over its starts, in `processes` that ran as long each.
@@ -126,26 +128,45 @@ def reported(run: Path, shown: bool) -> Iterator[Report]:
     report.update(state="running")
     try:
         yield report
-    except StoppedError as error:
-        listen_no_more()  # one more signal would end the process before it says how it ended
-        error.again = shlex.join(["clintune", "train", "--resume", str(run)])
-        report.update(state="preempted")
-        raise
     except BaseException as error:
-        listen_no_more()
-        if lost_another(error):
-            report.update(state="preempted", error="another process of the job ended")
-        else:  # only our own errors are known to hold no patient data
-            report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+        listen_no_more()  # one more signal would end the process before it says how it ended
+        with suppress(OSError):  # a disk that is full hides no error
+            _report_end(report, error)
         raise
     report.update(state="done")
 
 
-def _read(run: Path) -> Status | None:
+@contextmanager
+def resumable(*words: str) -> Iterator[None]:
+    """Let what stops the block, a signal or a disk, say that `clintune WORDS` goes on with it."""
+    again = shlex.join(["clintune", *words])
     try:
-        return Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        yield
+    except StoppedError as error:
+        error.again = again
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error}; then go on with `{again}`") from error
+
+
+def _report_end(report: Report, error: BaseException) -> None:
+    if isinstance(error, StoppedError):
+        report.update(state="preempted")
+    elif lost_another(error):
+        report.update(state="preempted", error="another process of the job ended")
+    else:  # only our own errors are known to hold no patient data
+        report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+
+
+def _read(run: Path) -> Status | None:
+    """Return what stands in the file; None where it is missing or damaged."""
+    try:
+        status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
+        for item in fields(Status):
+            check_type(getattr(status, item.name), item.type)
+    except (OSError, ValueError, TypeError, TypeCheckError):
         return None
+    return status if status.state in STATES else None
 
 
 def slurm_state(job: str) -> str | None:

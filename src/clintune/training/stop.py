@@ -1,5 +1,6 @@
-"""Being told to stop: a scheduler's signal is heeded at the end of the step in hand, or at once outside the loop."""
+"""Being told to stop: a signal is heeded at the end of the step in hand, or at once outside the loop."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -7,18 +8,23 @@ from contextlib import contextmanager
 from types import FrameType
 
 from clintune.core.errors import StoppedError
+from clintune.training.processes import num_processes
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What SLURM, Kubernetes and launchers send before they kill."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+"""What SLURM, Kubernetes and launchers send before they kill; Ctrl-C; a terminal that is closed."""
 
 _asked = 0
 _in_loop = False
+_listener = 0
+"""The process that listens: the handlers that its workers inherit do nothing, it ends them itself."""
 
 
 def listen() -> None:
     """Heed the signals from here on; does nothing outside the main thread, where Python lets no one listen."""
+    global _listener
     if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
+        _listener = os.getpid()
+        for number in heeded():
             signal.signal(number, _heed)
 
 
@@ -29,6 +35,11 @@ def listen_no_more() -> None:
             signal.signal(number, lambda number, frame: None)
 
 
+def heeded() -> list[signal.Signals]:
+    """Return the signals that were not set to be ignored, as nohup does SIGHUP, and a shell SIGINT in background."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def asked_to_stop() -> int:
     """Return the signal that asked this process to stop, 0 if none did."""
     return _asked
@@ -36,7 +47,10 @@ def asked_to_stop() -> int:
 
 @contextmanager
 def step_by_step() -> Iterator[None]:
-    """Let a signal wait inside the block, which asks after each step whether there was one."""
+    """Let a signal wait inside the block, which asks after each step whether there was one.
+
+    A second Ctrl-C does not wait, unless it may be the same one that a launcher passed on.
+    """
     global _in_loop
     _in_loop = True
     try:
@@ -46,8 +60,11 @@ def step_by_step() -> Iterator[None]:
 
 
 def _heed(number: int, frame: FrameType | None) -> None:
-    global _asked
-    if not _asked and not _in_loop:
-        _asked = number
+    global _asked, _in_loop
+    if os.getpid() != _listener:
+        return
+    impatient = number == signal.SIGINT and _asked == signal.SIGINT and _in_loop and num_processes() == 1
+    if impatient or (not _asked and not _in_loop):
+        _asked, _in_loop = number, False
         raise StoppedError(number)
     _asked = _asked or number

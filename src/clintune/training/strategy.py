@@ -38,6 +38,16 @@ def check_device(config: DictConfig) -> None:
         raise ConfigError("; and ".join(found))
 
 
+def check_gpus(cluster: Any) -> None:
+    """Refuse GPUs that this machine has not, where it is to be the cluster; ConfigError names the key."""
+    there = torch.cuda.device_count()
+    if cluster.kind == "local" and cluster.gpus_per_node > there:
+        raise ConfigError(
+            f"cluster.gpus_per_node={cluster.gpus_per_node}, but this machine has {there} that torch can use; lower "
+            "it, or set cluster.processes for several without"
+        )
+
+
 def make_accelerator(config: DictConfig) -> Accelerator:
     """Return the Accelerator of this process, with deterministic kernels; with several processes they meet here.
 
@@ -123,6 +133,15 @@ def gradients_meet(model: nn.Module, accelerator: Accelerator, meet: bool) -> Ab
         model.set_requires_gradient_sync(meet)
         return nullcontext()
     return nullcontext() if meet else accelerator.no_sync(model)
+
+
+def over_processes(numbers: list[float]) -> list[float]:
+    """Sum numbers over the processes, on the CPU: the GPU is still busy with the step before."""
+    if num_processes() == 1:
+        return numbers
+    total = torch.tensor(numbers, dtype=torch.float64)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
 
 
 def whole(tensor: Tensor) -> Tensor:

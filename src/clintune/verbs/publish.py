@@ -8,6 +8,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.hub.base import open_hub
 from clintune.publishing.answers import read_answers, require_answers
+from clintune.training.resume import held
 from clintune.verbs.arguments import key_values, run_folder, verb_parser
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
@@ -48,7 +49,8 @@ def publish(argv: Sequence[str]) -> None:
     with collector_paused():
         from clintune.publishing.release import make_release
 
-    release = make_release(run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft)
+    with held(run, "published"):
+        release = make_release(run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft)
     print(release if hub is None else hub.send(release))
 
 

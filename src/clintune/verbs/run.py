@@ -3,9 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from clintune.config.check import check_config
 from clintune.config.compose import compose_recipe, load_config
@@ -13,7 +15,9 @@ from clintune.config.recipes import find_recipe
 from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
-from clintune.training.processes import find_rank, is_main, start_processes
+from clintune.training.launch import start_processes
+from clintune.training.processes import find_rank, is_main
+from clintune.training.resume import check_changes, held, is_finished
 from clintune.verbs.arguments import recipe_parser, run_folder
 
 
@@ -25,12 +29,17 @@ def train(argv: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
     parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
     arguments = parser.parse_intermixed_args(argv)
-    run = None
+    run, overrides = None, []
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
-        run = run_folder(arguments.recipe)
-        configs = [_change(load_config(run / "recipe.yaml"), arguments.words)]
+        run, overrides = run_folder(arguments.recipe), arguments.words
+        before = load_config(run / "recipe.yaml")
+        configs = [_change(run, before, overrides)]
+        if is_finished(run, before):
+            print(f"{run} is finished; nothing is left to do", file=sys.stderr)
+            print(run)
+            return
     else:
         recipe = find_recipe(arguments.recipe)
         jobs = sweep(arguments.words) if arguments.multirun else [arguments.words]
@@ -44,7 +53,7 @@ def train(argv: Sequence[str]) -> None:
     else:
         from clintune.training.start import start
 
-        start(configs, run, wait=arguments.wait)
+        start(configs, run, overrides, wait=arguments.wait)
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -71,23 +80,28 @@ def evaluate(argv: Sequence[str]) -> None:
     with collector_paused():
         from clintune.evaluation.evaluate import evaluate_run
 
-    evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
+    with held(run, "evaluated"):
+        evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
     if is_main():
         print(run)
 
 
-def _change(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides to the config of a run that goes on; print what differs from what it was started with."""
+    config = before
     for override in overrides:
-        key, _, value = override.partition("=")
         try:
-            was = OmegaConf.select(config, key, throw_on_missing=True)
-            changed = OmegaConf.from_dotlist([f"{key}={value}"])
-            config = OmegaConf.merge(config, changed)  # type: ignore[assignment]
-        except OmegaConfBaseException as error:
-            raise ConfigError(
-                f"--resume: override '{override}' does not fit the recipe; use KEY=VALUE with a key of recipe.yaml"
-            ) from error
-        print(f"{key}: {was} -> {value}", file=sys.stderr)
+            if "=" not in override:
+                raise ConfigError(f"--resume: '{override}' is no KEY=VALUE")
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
+            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (OmegaConfBaseException, YAMLError) as error:
+            key = override.partition("=")[0]
+            is_group = key in before and isinstance(before[key], DictConfig)
+            remedy = f"give one of its keys, as {key}.KEY=VALUE" if is_group else "use KEY=VALUE with a key of it"
+            raise ConfigError(f"--resume: override '{override}' does not fit recipe.yaml; {remedy}") from error
     check_config(config, "--resume")
+    changes = check_changes(run, before, config)
+    for key, (was, now) in {} if find_rank() else changes.items():
+        print(f"{key}: {was} -> {now}", file=sys.stderr)
     return config
