@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import compose_scoring
+from clintune.config.overrides import quoted
 from clintune.core.errors import ConfigError
 from clintune.core.remote import is_remote
 from clintune.prediction.folder import make_job, read_job, removed_if_refused
@@ -46,5 +47,4 @@ def _cohort(word: str) -> list[str]:
     if key != "cohort" or "/" not in value:
         return [word]
     root = value if is_remote(value) else str(Path(value).expanduser().resolve())
-    quoted = root.replace("\\", "\\\\").replace("'", "\\'")
-    return ["cohort=meds", f"cohorts.meds.root='{quoted}'"]
+    return ["cohort=meds", f"cohorts.meds.root={quoted(root)}"]

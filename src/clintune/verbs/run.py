@@ -9,8 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clintune.config.check import check_config
 from clintune.config.compose import compose_recipe, load_config
+from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
-from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.processes import find_rank, is_main, start_processes
