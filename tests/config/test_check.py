@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
-from recipes import RECIPE
+from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe
 from clintune.config.parts import make_parts

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from recipes import RECIPE
+from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.core.errors import ConfigError
