@@ -48,7 +48,7 @@ def failing(error):
         (failing(ImportError("libtorch.so: failed to map segment from shared object")), "the memory is used up"),
         (lambda: np.empty(2**62, np.uint8), "the memory is used up"),
         (lambda: torch.empty(2**60), "the memory is used up"),
-        (failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "memory of the GPU is used up"),
+        (failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "of the GPU is used up"),
         (failing(RuntimeError("can't start new thread")), "raise `ulimit -u`"),
         (system(errno.ENOMEM), "the memory is used up"),
         (system(errno.EMFILE), "raise `ulimit -n`"),

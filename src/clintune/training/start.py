@@ -12,26 +12,29 @@ from clintune.training.processes import is_placed, start_processes
 from clintune.training.slurm import Work, follow, processes_a_node, submit
 
 
-def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> None:
-    """Train each config, the first in `run` where it goes on with one; print the run folders.
+def start(configs: Sequence[DictConfig], run: Path | None, *, wait: bool) -> list[Path]:
+    """Train each config, the first in `run` where it goes on with one; print the run folders and return them.
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
     if configs[0].cluster.kind == "slurm" and not is_placed():
-        _submit(configs, run, wait)
-        return
+        return _submit(configs, run, wait)
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     with collector_paused():
         from clintune.training.run import new_run, train_run
 
+    folders = []
     for config in configs:
         if is_placed() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
+                folders.append(done)
             continue
         folder = run or new_run(config)
         start_processes(["train", "--resume", str(folder)], processes_a_node(config.cluster), folder / "logs")
+        folders.append(folder)
+    return folders
 
 
 def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
@@ -46,7 +49,7 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
         print(work.folder)
 
 
-def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> None:
+def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> list[Path]:
     if wait and len(configs) > 1:
         raise ConfigError("--wait follows one job; a sweep is many: see `clintune runs`")
     cluster = configs[0].cluster
@@ -58,3 +61,4 @@ def _submit(configs: Sequence[DictConfig], run: Path | None, wait: bool) -> None
     runs = [run] if run else [new_run(config) for config in configs]
     works = [Work(["train", "--resume", str(folder.resolve())], folder) for folder in runs]
     send(configs[0].name, cluster, works, wait=wait)
+    return runs

@@ -10,6 +10,7 @@ from clintune.core.remote import is_remote
 from clintune.prediction.folder import make_job, read_job, removed_if_refused
 from clintune.prediction.start import start_job
 from clintune.verbs.arguments import PACKAGE, verb_parser
+from clintune.verbs.beforehand import check_beforehand
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -36,7 +37,9 @@ def predict(argv: Sequence[str]) -> None:
     if not any(word.startswith("cohort=") for word in arguments.words):
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
-    out = make_job(compose_scoring(arguments.package, words))
+    config = compose_scoring(arguments.package, words)
+    check_beforehand(config, "predict")
+    out = make_job(config)
     with removed_if_refused(out):
         start_job(out, read_job(out), wait=arguments.wait)
 
