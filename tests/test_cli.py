@@ -1,11 +1,15 @@
 """The command line, as processes: exit codes, one-line errors with suggestions, and no torch before it is needed."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from clintune.core.errors import DataError
 
 BLOCKER = """
 import sys
@@ -140,3 +144,34 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
     printed = capsys.readouterr().err
     assert "John Doe" not in printed
     assert "unexpected KeyError in" in printed
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(tmp_path, unbuffered):
+    run = "from clintune.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    (tmp_path / "recipe.yaml").touch()
+    for words in (["--help"], ["recipes"], ["show", "quickstart"], ["runs", str(tmp_path)]):
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-c", run, *words]
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, ""), words
+
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+        assert done.returncode == 1
+        assert re.fullmatch(r"clintune: the disk is full; free some of it, .*\n", done.stderr), words
+
+
+def test_names_that_strangers_chose_end_in_one_line_that_shows_itself(monkeypatch, capsys):
+    from clintune import cli
+
+    def fail(arguments):
+        raise DataError("task \x1b]0;owned\x07\nclintune: all is well\u202e")
+
+    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
+    assert cli.main(["recipes"]) == 2
+    printed = capsys.readouterr().err
+    assert printed == "clintune: task \\x1b]0;owned\\x07\\nclintune: all is well\\u202e\n"

@@ -10,8 +10,8 @@ import pytest
 
 from clintune.cli import VERBS
 from clintune.config.compose import compose_recipe
+from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
-from clintune.config.sweep import sweep
 from clintune.testing import check_modality, check_task
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from clintune import __version__
 from clintune.config.suggest import nearest
-from clintune.core.errors import ClintuneError, StoppedError, StorageError, TrainingError
+from clintune.core.console import show_any_text
+from clintune.core.errors import ClintuneError, ConfigError, StoppedError, StorageError, TrainingError
+from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
+from clintune.core.text import visible
 from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen, listen_no_more
 
@@ -30,31 +34,36 @@ VERBS = {
     "show": ("clintune.verbs.look:show", "Print the composed config of a recipe."),
     "cache": ("clintune.verbs.look:cache", "List what is kept between runs, or clear it."),
 }
+_LIGHT = ("runs", "logs", "recipes", "show", "cache")
+"""Verbs that import neither torch nor polars."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        print(usage())
-        return 0
-    if arguments[0] in {"-V", "--version"}:
-        print(f"clintune {__version__}")
-        return 0
+    show_any_text()
     try:
         listen()
-        return _run(arguments[0], arguments[1:])
-    except (Exception, StoppedError) as error:
+        code = _run(*arguments)
+        if sys.stdout is not None:  # None where it was closed before we began
+            sys.stdout.flush()
+        return code
+    except SystemExit:
+        raise
+    except BaseException as error:  # also what no Exception is: a signal, Ctrl-C, a panic of a library in Rust
         listen_no_more()  # it ends already, and says why
         return _explain(error)
     finally:
         listen_no_more()  # nor does a signal disturb what Python does at its end
+        _drop_unwritten()
 
 
 def say(message: str, *, follows: bool = False) -> None:
-    """Tell people why the command ends: on stderr, or to the launcher that started this process among several."""
-    if not tell_launcher(message, follows=follows):
-        print(f"clintune: {message}", file=sys.stderr)
+    """Tell people why the command ends, in one line: on stderr, or to the launcher that started this process."""
+    line = visible(message)
+    if not tell_launcher(line, follows=follows):
+        with suppress(OSError, ValueError):  # nobody reads it, or the disk it goes to is full
+            print(f"clintune: {line}", file=sys.stderr, flush=True)
 
 
 def usage() -> str:
@@ -74,6 +83,10 @@ def usage() -> str:
 
 def _explain(error: BaseException) -> int:
     """Say why the command ends, and return its exit code."""
+    if reader_is_gone(error):
+        return 128 + signal.SIGPIPE
+    if os.environ.get("CLINTUNE_DEBUG"):
+        traceback.print_exception(error)
     if isinstance(error, StoppedError):
         say(str(error))
         return 128 + error.signal
@@ -87,26 +100,40 @@ def _explain(error: BaseException) -> int:
     return 1
 
 
-def _run(verb: str, arguments: list[str]) -> int:
+def _run(verb: str = "--help", *arguments: str) -> int:
+    if verb in {"-h", "--help", "help"}:
+        print(usage())
+        return 0
+    if verb in {"-V", "--version"}:
+        print(f"clintune {__version__}")
+        return 0
     if verb not in VERBS:
-        print(f"clintune: verb '{verb}' does not exist{nearest(verb, VERBS)}", file=sys.stderr)
-        return 2
+        raise ConfigError(f"verb '{verb}' does not exist{nearest(verb, VERBS)}")
+    if verb not in _LIGHT and tight_memory():  # before libraries that may end the process without a word
+        say(f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; torch and polars may need more of it")
     module, _, function = VERBS[verb][0].partition(":")
-    getattr(importlib.import_module(module), function)(arguments)
+    getattr(importlib.import_module(module), function)(list(arguments))
     return 0
 
 
 def unexpected(error: BaseException) -> str:
     """Describe an error that nobody foresaw by type and place only: its message may hold patient data."""
-    if os.environ.get("CLINTUNE_DEBUG"):
-        return "".join(traceback.format_exception(error))
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""  # as in: disk full
-    what = f"unexpected {type(error).__name__}{reason} in {place.filename}:{place.lineno}"
+    if (reason := outside_reason(error)) is not None:
+        return reason
     return (
-        f"{what}; the message is withheld because it may hold patient data: run again with CLINTUNE_DEBUG=1 to see it, "
-        "and please report it"
+        f"unexpected {type(error).__name__} in {place(error)}; the message is withheld because it may hold patient "
+        "data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"
     )
+
+
+def _drop_unwritten() -> None:
+    """Send nowhere what a stream cannot write, so that Python does not fail on it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
+from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe
 from clintune.config.parts import make_parts
@@ -73,7 +74,8 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         (
             "quickstart",
             "tracker._target_=os.system",
-            "'tracker': _target_ os.system: no Python module os; give the full path, as package.module.Name",
+            "'tracker': _target_ os.system: no Python module os is installed or beside the recipe; "
+            "give the full path, as package.module.Name",
         ),
     ],
 )
@@ -81,6 +83,89 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
     with pytest.raises(ConfigError) as caught:
         compose_recipe(find_recipe(recipe), [override, "data.raw=."])
     assert str(caught.value) == f"{recipe}.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.lr=1e400"], "'trainer.lr' is inf; give a finite number"),
+        (["trainer.clip=nan"], "'trainer.clip' is nan; give a finite number"),
+        (["tasks.y.weight=inf"], "'tasks.y.weight' is inf; give a finite number"),
+        (["tasks.y.weight=-1"], "'tasks.y.weight' is -1: the task would be trained to be wrong; give 0 or more"),
+        (["tasks.y.weight=0"], "every task has weight 0: nothing would be learned; raise one"),
+        (["seed=-1"], "'seed' is -1; give 0 or more"),
+        (["cohorts.meds.splits.seed=-1"], "'cohorts.meds.splits.seed' is -1; give 0 or more"),
+        (["cv_repeats=2"], "'cv_repeats' is set without cv; add cv=5"),
+        (["cv=folds.csv", "cv_repeats=2"], "'cv' names a file of folds, which cannot be repeated; set cv_repeats=1"),
+        (["cv=folds.csv", "+cohort=quickstart"],
+         "'cv' names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"),
+        *[([f"cv={cv}"], f"'cv' is {cv}; give 2 folds or more, a file of folds, or null")
+          for cv in ("0", "1", "-3", "5.5", "true", "[3]")],
+        (["trainer.epochs=0"],
+         "'trainer.epochs' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"),
+        (["trainer.max_steps=0"],
+         "'trainer.max_steps' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"),
+        (["trainer.lr=0"],
+         "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"),
+        (["trainer.metric=aurocc"], "'trainer.metric': 'aurocc' is a metric of no task; did you mean 'auroc'?"),
+        (["cohorts.meds.splits.stratify=z"], "'cohorts.meds.splits.stratify': 'z' is none of the tasks; known: y"),
+        (["cohorts.meds.splits.group=site", "cohorts.meds.splits.held_out_groups=[north]"],
+         "'cohorts.meds.splits.group' names a column of cohorts.meds.groups; set that to the file"),
+        (["cohorts.meds.splits.group=site", "cohorts.meds.groups=g.csv"],
+         "'cohorts.meds.splits.held_out_groups' is empty; name the groups of site that are held out"),
+        (["cohorts.meds.splits.tuning=0.5", "cohorts.meds.splits.held_out=0.5"],
+         "'cohorts.meds.splits': tuning 0.5 and held_out 0.5 leave nothing to train on; lower them"),
+        (["cv=3", "cohorts.meds.splits.tuning=1"],
+         "'cohorts.meds.splits': tuning 1.0 leave nothing to train on; lower them"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe(tmp_path / "mine.yaml", words)
+    assert str(caught.value) == f"mine.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer.max_steps=0", "model.skip=probe"],
+        ["trainer.lr=0", "trainer.head_lr=0.1"],
+        ["cv=2", "cv_repeats=3"],
+        ["cv=2", "cohorts.meds.splits.tuning=0.5", "cohorts.meds.splits.held_out=0.5"],
+        ["cohorts.meds.splits.stratify=y"],
+        ["trainer.metric=loss"],
+        ["name=study/arm"],
+    ],
+)
+def test_what_can_be_meant_is_accepted(tmp_path, words):
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    compose_recipe(tmp_path / "mine.yaml", words)
+
+
+def test_a_probe_is_refused_for_classes_before_anything_is_read(tmp_path):
+    (tmp_path / "mine.yaml").write_text(RECIPE.replace("y: binary", "y: multiclass"))
+    with pytest.raises(ConfigError, match=r"model\.skip=probe serves binary and multilabel tasks, not tasks\.y"):
+        compose_recipe(tmp_path / "mine.yaml", ["model.skip=probe"])
+
+
+@pytest.mark.parametrize("name", ["/abs/x", "../x", "a/b", "a\x1b[31mb", "a.b", " "])
+@pytest.mark.parametrize("section", ["tasks", "modalities", "cohorts"])
+def test_a_name_that_is_no_part_of_a_path_is_refused(tmp_path, section, name):
+    config = OmegaConf.to_container(OmegaConf.create(RECIPE))
+    config.setdefault(section, {})[name] = {"root": "x"} if section == "cohorts" else BINARY
+    (tmp_path / "mine.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+    if section == "cohorts" and name == "a.b":
+        compose_recipe(tmp_path / "mine.yaml")
+        return
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe(tmp_path / "mine.yaml")
+    assert f"a name in '{section}'" in str(caught.value)
+    assert "use another name" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+BINARY = {"_target_": "clintune.tasks.binary.Binary", "label": "y"}
 
 
 def test_what_a_constructor_refuses_names_its_part():

@@ -4,8 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.overrides import sweep
 from clintune.config.recipes import shipped_recipes, summary
-from clintune.config.sweep import sweep
 
 RECIPES = shipped_recipes()
 

@@ -43,7 +43,8 @@ def test_wrong_words_are_refused_before_torch_is_imported():
 
 def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(tmp_path, monkeypatch):
     out, folder = tmp_path / "out", tmp_path / "it's a ward, isn't it"
-    folder.mkdir()
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "0.parquet").touch()
     words = ["predict", str(tmp_path / "nowhere"), f"cohort={folder}/", f"out={out}"]
     with monkeypatch.context() as unstarted:
         unstarted.setattr("clintune.verbs.predict.start_job", lambda *_, **__: None)

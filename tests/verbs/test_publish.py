@@ -12,7 +12,7 @@ from conftest import evaluate, run_python, train
 def bare(tmp_path):
     """Return a folder that is a run as far as arguments go."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "recipe.yaml").write_text("name: x\n")
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x\nbackbone: {source: random}\n")
     return tmp_path / "run"
 
 

@@ -21,7 +21,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
 
 ABOUT = "cell.json"
-_ELSEWHERE = ("runs", "data", "cluster", "tracker")
+_ELSEWHERE = ("runs", "modules", "data", "cluster", "tracker")
 """Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
 _OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "held_out.py", "features.py", "learners.py")
 

@@ -1,12 +1,10 @@
 """What a benchmark leaves: the table as Parquet, on the terminal, and as one page that needs nothing else."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from clintune.benchmark import figures
@@ -15,6 +13,7 @@ from clintune.benchmark.runner import Progress
 from clintune.benchmark.suite import Suite
 from clintune.benchmark.table import METRIC, Entry, Row, costs, find_entries, make_rows, write_table
 from clintune.config.recipes import summary
+from clintune.core.console import print_table
 from clintune.core.files import write_text
 from clintune.evaluation.report import page_template
 
@@ -29,9 +28,7 @@ def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> No
         return
     write_table(out / "results.parquet", rows)
     write_text(out / "index.html", render_page(suite, path, rows, progress.failed))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    for name, part in _experiments(rows).items():
-        console.print(_printed(name, part))
+    print_table(*(_printed(name, part) for name, part in _experiments(rows).items()))
 
 
 def render_page(suite: Suite, path: Path, rows: Sequence[Row], failed: Mapping[str, str]) -> str:

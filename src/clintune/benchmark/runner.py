@@ -48,7 +48,7 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
         if chosen and method in chosen:
             raise ConfigError(not_installed(method))
         if chosen is None:
-            console.print(f"left out: {not_installed(method)}", markup=False)
+            console.print(f"left out: {not_installed(method)}")
     progress = Progress(finished={}, failed={})
     with only_one(out / "cells", f"the cells in {out}"):
         for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
@@ -60,7 +60,7 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
             wanted = cell.method not in absent if chosen is None else cell.method in chosen
             said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
             if said:
-                console.print(f"[{number}/{len(cells)}] {cell.title}: {said}", markup=False)
+                console.print(f"[{number}/{len(cells)}] {cell.title}: {said}")
     return progress
 
 

@@ -17,6 +17,7 @@ from clintune.benchmark.finetuned import predict_finetuned
 from clintune.benchmark.names import PEERS, is_own
 from clintune.benchmark.outcome import predictions_folder
 from clintune.benchmark.peers import predict_peer
+from clintune.config.modules import use_modules
 from clintune.config.schema import Config
 from clintune.core.files import value_sha256
 from clintune.core.memory import peak_memory_mb
@@ -37,6 +38,7 @@ def answer(questions: TextIO, answers: TextIO) -> None:
     spec = json.loads(questions.readline())
     threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
     config: Any = OmegaConf.merge(OmegaConf.structured(Config), spec["config"])
+    use_modules(config)
     json.dump(_work(config, spec) if "method" in spec else _prepare(config), answers)
     answers.flush()
 

@@ -1,7 +1,7 @@
 """Compose a recipe and overrides into one checked config, in under a second and without torch."""
 
 import contextlib
-import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from clintune.config.check import check_config, check_scoring
+from clintune.config.explain import explain, first_line
+from clintune.config.modules import find_modules, use_modules
+from clintune.config.overrides import read_overrides
+from clintune.config.recipe_file import read_recipe
 from clintune.config.schema import Cohort, Config, Scoring
-from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
+
+_NAME = "clintune_recipe"
+"""What Hydra knows a recipe by: the name of the file may be that of a config of ours, or none that Hydra takes."""
 
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="scoring", node=Scoring)
@@ -30,7 +36,12 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
 
     Raises ConfigError naming each wrong key or value, with the nearest name.
     """
-    config = _resolve(recipe, overrides, Config)
+    config = _resolve(recipe.name, read_recipe(recipe), overrides, Config)
+    if OmegaConf.is_missing(config, "name"):
+        config.name = recipe.stem
+    config.modules = config.modules or find_modules(config, recipe.parent)
+    use_modules(config)
+
     check_config(config, recipe.name)
     return config
 
@@ -40,44 +51,29 @@ def compose_scoring(package: str, overrides: Sequence[str] = ()) -> DictConfig:
 
     Raises ConfigError as `compose_recipe`.
     """
-    config = _resolve(config_root() / "configs" / "predict.yaml", overrides, Scoring)
+    path = config_root() / "configs" / "predict.yaml"
+    config = _resolve("predict", path.read_text(encoding="utf-8"), overrides, Scoring)
     config.package = package
     check_scoring(config, "predict")
     return config
 
 
-def _resolve(recipe: Path, overrides: Sequence[str], schema: type) -> DictConfig:
-    try:
-        config = _compose(recipe, overrides)
-        if schema is Config and OmegaConf.is_missing(config, "name"):
-            config.name = recipe.stem
-        OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError, AssertionError) as error:
-        raise ConfigError(_explain(recipe, error, schema)) from error
-    return config
-
-
-def _compose(recipe: Path, overrides: Sequence[str]) -> DictConfig:
-    """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
-    GlobalHydra.instance().clear()
-    with TemporaryDirectory() as folder:
-        Path(folder, recipe.name).write_bytes(recipe.read_bytes())
-        with initialize_config_dir(config_dir=folder, version_base="1.3"):
-            searchpath = f"hydra.searchpath=[file://{config_root() / 'configs'}]"
-            return compose(recipe.stem, overrides=[searchpath, *overrides])
-
-
 def load_config(path: Path, schema: type = Config) -> DictConfig:
     """Load a resolved config that `to_yaml` wrote, checked against the schema, `Config` or `Scoring`.
 
-    Raises ConfigError when the file is not such a config.
+    The modules beside its recipe can be imported from then on. Raises ConfigError when the file is not such a config.
     """
     try:
-        return OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))  # type: ignore[return-value]
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+        config = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
-            f"{path}: not a resolved config of this version of clintune ({_first_line(error)})"
+            f"{path}: not a whole config of this version of clintune ({first_line(error)}); restore it, or start anew"
         ) from error
+    assert isinstance(config, DictConfig)
+    if schema is Config:
+        use_modules(config)
+    return config
 
 
 def to_yaml(config: DictConfig) -> str:
@@ -85,33 +81,29 @@ def to_yaml(config: DictConfig) -> str:
     return OmegaConf.to_yaml(config, resolve=True)
 
 
-def _explain(recipe: Path, error: Exception, schema: type) -> str:
-    """Turn Hydra's or OmegaConf's error into one line."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    text = "\n".join(str(link) for link in chain)
-    where = f"{recipe.name}: "
-    if isinstance(error, AssertionError) or "is defined before" in text:
-        return f"{where}the defaults list has an `override` before a plain entry; move overrides to its end"
-    option = re.search(r"Could not find '([^']+)'\s+Available options in '([^']+)':((?:\s+\S+)+)", text)
-    if option:
-        name, group, known = option.groups()
-        choice = name.rpartition("/")[2]
-        return f"{where}'{choice}' is not a choice of {group}{nearest(choice, known.split())}"
-    key = re.search(r"full_key: (\S+)", text)
-    if key and re.search(r"Key '[^']*' (is )?not in|not in struct", text):
-        parent, _, last = key.group(1).rpartition(".")
-        return f"{where}key '{key.group(1)}' does not exist{nearest(last, _known_keys(recipe, schema, parent))}"
-    group = re.search(r"Could not override '([^']+)'", text)
-    if group and not key:
-        return f"{where}key '{group.group(1)}' does not exist{nearest(group.group(1), _known_keys(recipe, schema, ''))}"
-    return f"{where}{f'key {key.group(1)!r}: ' if key else ''}{_first_line(chain[-1] if key else error)}"
+def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) -> DictConfig:
+    words = read_overrides(overrides)
+    try:
+        config = _compose(recipe, words)
+        OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        reason = explain(error, lambda parent: _known_keys(recipe, schema, parent))
+        raise ConfigError(f"{where}: {reason}") from error
+    return config
 
 
-def _known_keys(recipe: Path, schema: type, parent: str) -> list[str]:
+def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
+    GlobalHydra.instance().clear()
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is missing `_self_`")  # it then stands last, as it should
+        Path(folder, f"{_NAME}.yaml").write_text(recipe, encoding="utf-8")
+        with initialize_config_dir(config_dir=folder, version_base="1.3"):
+            searchpath = f"hydra.searchpath=[file://{config_root() / 'configs'}]"
+            return compose(_NAME, overrides=[searchpath, *overrides])
+
+
+def _known_keys(recipe: str, schema: type, parent: str) -> list[str]:
     """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
     node: Any = OmegaConf.structured(schema)
     with contextlib.suppress(HydraException, OmegaConfBaseException):
@@ -122,7 +114,3 @@ def _known_keys(recipe: Path, schema: type, parent: str) -> list[str]:
         cohort = OmegaConf.structured(Cohort)
         selected = OmegaConf.select(cohort, rest) if rest else cohort
     return [str(key) for key in selected] if isinstance(selected, DictConfig) else []
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from clintune.core.errors import ConfigError
+from clintune.core.outside import outside_reason
 
 
 def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
         try:
             made[name] = instantiate(parts[name], _convert_="all")
         except InstantiationException as error:
+            if outside_reason(error) is not None:  # as of memory, or a package that is missing
+                raise
             raise ConfigError(f"{section}.{name}: {error.__cause__!s}") from error
     return made
 

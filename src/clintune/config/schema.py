@@ -27,7 +27,7 @@ class Splits:
     held_out: float = bounded(0.15, 0, 1)
     stratify: str | None = None
     """Name of a task whose label the splits and folds balance."""
-    seed: int = 0
+    seed: int = bounded(0, 0)
     group: str | None = None
     """Column of the cohort's table of groups: without `cv`, subjects of `held_out_groups` are held out."""
     held_out_groups: list[str] = field(default_factory=list)
@@ -204,7 +204,9 @@ class Config:
     """A whole run."""
 
     name: str = MISSING
-    seed: int = 0
+    modules: str | None = None
+    """Folder whose Python modules a `_target_` may name; null = that of the recipe, where it has such a module."""
+    seed: int = bounded(0, 0)
     ensemble: int = bounded(1, 1)
     """Number of members trained with different seeds whose probabilities are averaged."""
     cv: Any = None

@@ -5,6 +5,8 @@ import builtins
 import collections.abc
 import importlib.util
 import typing
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,32 +49,81 @@ def parameters(target: str) -> dict[str, Parameter]:
 
     Raises ConfigError when there is no such module or name in it.
     """
+    for tree, node in _lineage(target):
+        if isinstance(node, ast.FunctionDef):
+            return _arguments(tree, node.args, skip=0)
+        init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        if init is not None:
+            return _arguments(tree, init.args, skip=1)
+    return {}
+
+
+@cache
+def keys_of(target: str, table: str) -> frozenset[str] | None:
+    """Return the keys of a table that the class `target`, or the nearest above it, writes out as `table = {...}`.
+
+    Returns None where only an import would tell. Raises ConfigError as `parameters` does.
+    """
+    for _, node in _lineage(target):
+        for line in node.body:
+            names = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            if not any(isinstance(name, ast.Name) and name.id == table for name in names):
+                continue
+            value = getattr(line, "value", None)
+            if value is None:
+                continue
+            keys = value.keys if isinstance(value, ast.Dict) else [None]
+            if all(isinstance(key, ast.Constant) for key in keys):
+                return frozenset(str(key.value) for key in keys if isinstance(key, ast.Constant))
+            return None
+    return None
+
+
+def is_a(target: str, ancestor: str) -> bool:
+    """Return whether `target` is the class `ancestor`, named without its module, or derives from it."""
+    return any(node.name == ancestor for _, node in _lineage(target))
+
+
+def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.FunctionDef]]:
+    """Yield the class or function `target` and the classes it derives from, each with its module.
+
+    Of several bases the first that a module defines or imports by name counts. Raises ConfigError for a `target` that
+    does not exist; a base whose text cannot be read ends the line.
+    """
     module, _, name = target.rpartition(".")
     tree = _parse(module, target)
     node = _definition(tree, name)
     if node is None:
         names = [n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)]
         raise ConfigError(f"_target_ {target}: {module} has no {name}{nearest(name, names)}")
-    if isinstance(node, ast.FunctionDef):
-        return _arguments(tree, node.args, skip=0)
-    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if init is not None:
-        return _arguments(tree, init.args, skip=1)
-    for base in (base.id for base in node.bases if isinstance(base, ast.Name)):
-        home = module if _definition(tree, base) else _imported_from(tree, base)
-        if home:
-            return parameters(f"{home}.{base}")
-    return {}
+    yield tree, node
+
+    bases = [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
+    homes = (module if _definition(tree, base) else _imported_from(tree, base) for base in bases)
+    above = next((f"{home}.{base}" for home, base in zip(homes, bases, strict=True) if home), None)
+    if above is not None:
+        with suppress(ConfigError):
+            yield from _lineage(above)
 
 
+@cache
 def _parse(module: str, target: str) -> ast.Module:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise ConfigError(f"_target_ {target}: no Python module {module}; give the full path, as package.module.Name")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        raise ConfigError(
+            f"_target_ {target}: no Python module {module} is installed or beside the recipe; "
+            "give the full path, as package.module.Name"
+        )
+    try:
+        return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        line = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
+        raise ConfigError(
+            f"_target_ {target}: {spec.origin}: {line}not Python ({error.args[0]}); correct it"
+        ) from error
 
 
 def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef | None:

@@ -1,16 +1,38 @@
-"""Messages to the person at the terminal; results go to standard output."""
+"""What people read at the terminal: messages on standard error, tables on standard output.
 
+Names in it were chosen by strangers: no markup is read in them, and no terminal obeys what they hold.
+"""
+
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from clintune.core.files import storing
+from clintune.core.text import visible
 
 
-class Messages(Console):
+class PlainConsole(Console):
+    """A console that shows text as it is, each character of it: `[brackets]` and `:words:` stand for themselves."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text for the terminal, lines as they are and hidden characters written out."""
+        return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Let the command line end as it does for any other output."""
+        raise  # rich calls this while it handles the error
+
+
+class Messages(PlainConsole):
     """A console on standard error that can write what it prints into the log of a run too."""
 
     copy: Console | None = None
@@ -22,8 +44,8 @@ class Messages(Console):
         """Write what is printed inside the block to a file too; StorageError where its disk takes no more."""
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a", encoding="utf-8")
-        self.path, self.copy = path, Console(file=file, width=120, highlight=False)
+            file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        self.path, self.copy = path, PlainConsole(file=file, width=120)
         try:
             yield
         finally:
@@ -40,9 +62,9 @@ class Messages(Console):
     def note(self, text: str) -> None:
         """Write a line on how work goes to the log, and to standard error unless a bar shows it there."""
         if self.is_terminal:
-            self._copy(text, markup=False, soft_wrap=True)
+            self._copy(text, soft_wrap=True)
         else:
-            self.print(text, markup=False)
+            self.print(text)
 
     def _copy(self, *objects: Any, **options: Any) -> None:
         if self.copy is not None:
@@ -50,4 +72,18 @@ class Messages(Console):
                 self.copy.print(*objects, **options)
 
 
-console = Messages(stderr=True, highlight=False)
+console = Messages(stderr=True)
+
+
+def print_table(*parts: Any, width: int = 160) -> None:
+    """Print tables and text to standard output; `width` is that of a pipe or file, which has none of its own."""
+    out = PlainConsole(width=None if sys.stdout.isatty() else width)
+    for part in parts:
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
+def show_any_text() -> None:
+    """Let both streams write out what their encoding lacks, as an ASCII terminal, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -14,29 +14,36 @@ from clintune.training.slurm import Work, follow, processes_a_node, submit
 from clintune.training.status import read_status, slurm_state
 
 
-def start(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool) -> None:
-    """Train each config, the first in `run` where it goes on with one, under `overrides`; print the run folders.
+def start(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
+) -> list[Path]:
+    """Train each config, the first in `run` where it goes on with one, under `overrides`.
+
+    Prints the run folders and returns them.
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
     if configs[0].cluster.kind == "slurm" and not is_placed():
-        _submit(configs, run, overrides, wait)
-        return
+        return _submit(configs, run, overrides, wait)
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     with collector_paused():
         from clintune.training.run import new_run, train_run
         from clintune.training.strategy import check_gpus
 
+    folders = []
     for config in configs:
         check_gpus(config.cluster)
         if is_placed() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
+                folders.append(done)
             continue
         folder = run or new_run(config)
         words = ["train", "--resume", str(folder), *overrides]
         start_processes(words, processes_a_node(config.cluster), folder / "logs")
+        folders.append(folder)
+    return folders
 
 
 def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
@@ -51,7 +58,9 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
         print(work.folder)
 
 
-def _submit(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool) -> None:
+def _submit(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool
+) -> list[Path]:
     if run is not None and (status := read_status(run)) and status.job is not None and slurm_state(status.job):
         raise ConfigError(f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first")
     if wait and len(configs) > 1:
@@ -65,3 +74,4 @@ def _submit(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence
     runs = [run] if run else [new_run(config) for config in configs]
     works = [Work(["train", "--resume", str(folder.resolve()), *overrides], folder) for folder in runs]
     send(configs[0].name, cluster, works, wait=wait)
+    return runs

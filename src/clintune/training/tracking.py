@@ -3,6 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+PACKAGES = {
+    "clintune.training.tracking.WandbTracker": "wandb",
+    "clintune.training.tracking.TensorBoardTracker": "tensorboard",
+}
+"""The package that a tracker needs."""
+
 
 class Tracker(Protocol):
     """What the loop needs of a tracker."""

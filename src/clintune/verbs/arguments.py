@@ -1,8 +1,10 @@
 """What the arguments of several verbs have in common."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
@@ -10,15 +12,42 @@ from clintune.core.errors import ConfigError
 PACKAGE = "folder of a package or run, org/name, models:/name, or URL"
 
 
-def verb_parser(verb: str, description: str, *, subject: str, meaning: str, words: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """The parser of a verb; what it cannot use is a ConfigError of one line, with the nearest option."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(prog=f"clintune {verb}", description=description)
+        self.verb = verb
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse says as a ConfigError."""
+        message = message.removesuffix(", KEY=VALUE")  # of these there may be none
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        unknown = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
+        hint = nearest(unknown[1], options) if unknown else ""
+        raise ConfigError(f"{self.verb}: {message}{hint} (`clintune {self.verb} --help` says more)")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number that is not less."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number of {least} or more")
+        return int(text)
+
+    return number
+
+
+def verb_parser(verb: str, description: str, *, subject: str, meaning: str, words: str) -> Parser:
     """Return the parser of a verb that takes a subject and any number of words KEY=VALUE, with the help on both."""
-    parser = argparse.ArgumentParser(prog=f"clintune {verb}", description=description)
+    parser = Parser(verb, description)
     parser.add_argument(subject, metavar=subject.upper(), help=meaning)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help=words)
     return parser
 
 
-def recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
+def recipe_parser(verb: str, description: str) -> Parser:
     """Return the parser of a verb that takes a recipe and overrides."""
     return verb_parser(
         verb,
@@ -31,7 +60,7 @@ def recipe_parser(verb: str, description: str) -> argparse.ArgumentParser:
 
 def run_folder(name: str) -> Path:
     """Return the folder of a run; ConfigError when it is not one."""
-    folder = Path(name)
+    folder = Path(name).expanduser()
     if not (folder / "recipe.yaml").is_file():
         raise ConfigError(f"run {name}: no recipe.yaml there; give the folder that `clintune train` printed")
     return folder

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from clintune.benchmark.cells import plan
 from clintune.benchmark.runner import run_cells
 from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
+from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.garbage import collector_paused
 from clintune.core.paths import writable_folder
@@ -40,7 +41,7 @@ def benchmark(argv: Sequence[str]) -> None:
         from clintune.benchmark.page import write_results
     write_results(suite, path, progress, out)
     for title, reason in progress.failed.items():
-        print(f"{title}: {reason}", file=sys.stderr)
+        console.print(f"{title}: {reason}")
     print(out)
     if progress.failed:
         raise TrainingError(f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again")

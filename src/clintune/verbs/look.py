@@ -1,6 +1,5 @@
 """Verbs that show what is there: runs and their logs, recipes, the cache. No torch."""
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,28 +8,26 @@ from clintune.config.compose import compose_recipe, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.core.errors import ConfigError
 from clintune.training.run_list import list_runs, print_logs
-from clintune.verbs.arguments import recipe_parser
+from clintune.verbs.arguments import Parser, recipe_parser
 
 
 def runs(argv: Sequence[str]) -> None:
     """List runs and how they stand."""
-    parser = argparse.ArgumentParser(prog="clintune runs", description="List runs, the newest last.")
+    parser = Parser("runs", "List runs, the newest last.")
     parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
     list_runs(Path(parser.parse_args(argv).folder))
 
 
 def logs(argv: Sequence[str]) -> None:
     """Print the logs of a run or of a scoring job."""
-    parser = argparse.ArgumentParser(prog="clintune logs", description="Print what a run wrote while it ran.")
+    parser = Parser("logs", "Print what a run wrote while it ran.")
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of what `clintune predict` does")
     print_logs(Path(parser.parse_args(argv).run))
 
 
 def recipes(argv: Sequence[str]) -> None:
     """List the shipped recipes with one line each."""
-    argparse.ArgumentParser(
-        prog="clintune recipes", description="List the recipes that come with clintune."
-    ).parse_args(argv)
+    Parser("recipes", "List the recipes that come with clintune.").parse_args(argv)
     found = shipped_recipes()
     width = max(map(len, found), default=0)
     for name, path in found.items():
@@ -45,7 +42,7 @@ def show(argv: Sequence[str]) -> None:
 
 def cache(argv: Sequence[str]) -> None:
     """List or clear the cache."""
-    parser = argparse.ArgumentParser(prog="clintune cache", description="List what is kept between runs, or clear it.")
+    parser = Parser("cache", "List what is kept between runs, or clear it.")
     default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
     parser.add_argument("--clear", action="store_true", help="remove what no process is using")

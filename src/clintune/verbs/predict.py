@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import compose_scoring
+from clintune.config.overrides import quoted
 from clintune.core.errors import ConfigError
 from clintune.core.remote import is_remote
 from clintune.prediction.folder import make_job, read_job, removed_if_refused
 from clintune.prediction.start import start_job
 from clintune.verbs.arguments import PACKAGE, verb_parser
+from clintune.verbs.beforehand import check_beforehand
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -35,7 +37,9 @@ def predict(argv: Sequence[str]) -> None:
     if not any(word.startswith("cohort=") for word in arguments.words):
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
-    out = make_job(compose_scoring(arguments.package, words))
+    config = compose_scoring(arguments.package, words)
+    check_beforehand(config, "predict")
+    out = make_job(config)
     with removed_if_refused(out):
         start_job(out, read_job(out), wait=arguments.wait)
 
@@ -46,5 +50,4 @@ def _cohort(word: str) -> list[str]:
     if key != "cohort" or "/" not in value:
         return [word]
     root = value if is_remote(value) else str(Path(value).expanduser().resolve())
-    quoted = root.replace("\\", "\\\\").replace("'", "\\'")
-    return ["cohort=meds", f"cohorts.meds.root='{quoted}'"]
+    return ["cohort=meds", f"cohorts.meds.root={quoted(root)}"]

@@ -1,6 +1,5 @@
 """Verbs that work on a run: train and evaluate. Torch is imported only after the config was found right."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +10,15 @@ from yaml import YAMLError
 
 from clintune.config.check import check_config
 from clintune.config.compose import compose_recipe, load_config
+from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
-from clintune.config.sweep import sweep
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished
-from clintune.verbs.arguments import recipe_parser, run_folder
+from clintune.verbs.arguments import Parser, at_least, recipe_parser, run_folder
+from clintune.verbs.beforehand import check_beforehand, check_folders
 
 
 def train(argv: Sequence[str]) -> None:
@@ -45,6 +45,8 @@ def train(argv: Sequence[str]) -> None:
         jobs = sweep(arguments.words) if arguments.multirun else [arguments.words]
         configs = [compose_recipe(recipe, overrides) for overrides in jobs]
 
+    for config in configs:
+        check_beforehand(config, "train")
     if arguments.dry_run:
         from clintune.training.describe import describe
 
@@ -53,26 +55,31 @@ def train(argv: Sequence[str]) -> None:
     else:
         from clintune.training.start import start
 
-        start(configs, run, overrides, wait=arguments.wait)
+        runs = start(configs, run, overrides, wait=arguments.wait)
+        if arguments.multirun and is_main():
+            for job, folder in zip(jobs, runs, strict=True):
+                print(f"{' '.join(job)} -> {folder}", file=sys.stderr)
 
 
 def evaluate(argv: Sequence[str]) -> None:
     """Score a run."""
-    parser = argparse.ArgumentParser(
-        prog="clintune evaluate",
-        description="Score a run on its held-out subjects; the last line printed is the run folder.",
-    )
+    parser = Parser("evaluate", "Score a run on its held-out subjects; the last line printed is the run folder.")
     parser.add_argument("run", metavar="RUN", help="folder of a run that has been trained")
     parser.add_argument(
-        "--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default 1000)"
+        "--bootstrap", type=at_least(1), default=1000, metavar="N", help="resamples of the intervals (default 1000)"
     )
     parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
     parser.add_argument("--against", metavar="RUN", help="compare with another evaluated run, paired by subject")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes that share the samples")
+    parser.add_argument(
+        "--processes", type=at_least(1), default=1, metavar="N", help="processes that share the samples"
+    )
     arguments = parser.parse_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
-    load_config(run / "recipe.yaml")
+    config = load_config(run / "recipe.yaml")
+    if not (run / "provenance.json").is_file():
+        raise ConfigError(f"evaluate: {run} was not trained; go on with `clintune train --resume {run}`")
+    check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return

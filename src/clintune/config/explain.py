@@ -1,0 +1,83 @@
+"""What Hydra and OmegaConf say of a config, turned into one line of ours."""
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+from hydra.errors import MissingConfigException
+
+from clintune.config.recipe_file import groups, unknown_choice
+from clintune.config.suggest import nearest
+from clintune.core.text import visible
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
+def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) -> str:
+    """Return what is wrong, and the remedy; `keys_below` gives the keys of a section by its dotted name, '' the top."""
+    chain = _chain(error)
+    text = "\n".join(str(link) for link in chain)
+
+    missing = next((link for link in chain if isinstance(link, MissingConfigException)), None)
+    if missing is not None:
+        group, _, choice = (missing.missing_cfg_file or "").rpartition("/")
+        return unknown_choice(group, choice)
+
+    found = re.search(r"full_key: (\S+)", text)
+    key = found.group(1) if found else None
+    if key and re.search(r"Key '[^']*' (is )?not in|not in struct", text):
+        return _unknown_key(key, keys_below)
+    if wrong := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
+        return f"'{key}' is {visible(wrong[1])}; give {_KINDS.get(wrong[2], wrong[2])}"
+    if "is not Optional" in text:
+        return f"'{key}' is null; give a value"
+    if wrong := re.search(r"Environment variable '(.*?)' not found", text):
+        return f"'{key}' asks for the environment variable {wrong[1]}, which is not set; set it, or give the value"
+    if wrong := re.search(r"Interpolation key '(.*?)' not found", text):
+        return f"'{key}' asks for ${{{wrong[1]}}}, which does not exist; correct it"
+    if "Config group override must be" in text:
+        return "a choice is a name, or a list of names: write tracker=none rather than tracker=null"
+    if any(type(link).__name__ == "GrammarParseError" for link in chain):
+        return (
+            f"'{key}' holds ${{, which begins a reference to another key; close it with }}, or write \\${{ for itself"
+        )
+    if key and "is not a subclass of Cohort" in text:
+        return f"'cohorts.{key}' cannot be added by an override; write it in a recipe of your own"
+    if wrong := re.search(r"Could not delete (?:from config\. )?'(.*?)'", text):
+        return f"'{wrong[1]}' cannot be taken away with ~: it is none of the recipe's own choices or entries"
+    if wrong := re.search(r"Could not append.*?'(.*?)'", text):
+        return f"'{wrong[1]}' is chosen already; write it without the +"
+    if wrong := re.search(r"Could not override '([^']+)'", text):
+        return _not_chosen(wrong[1], text, keys_below)
+
+    line = first_line(chain[-1] if key else error)
+    return f"'{key}': {line}" if key else line
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return visible(re.sub(r"^In '[^']*': ", "", line))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    return chain
+
+
+def _unknown_key(key: str, keys_below: Callable[[str], Iterable[str]]) -> str:
+    parent, _, last = key.rpartition(".")
+    return f"key '{key}' does not exist{nearest(last, keys_below(parent))}"
+
+
+def _not_chosen(name: str, text: str, keys_below: Callable[[str], Iterable[str]]) -> str:
+    """Say that the recipe has no such key, or has not chosen from such a group."""
+    group = name.partition("@")[0]
+    if group not in groups():
+        known = [*keys_below(""), *groups()] if get_close_matches(name, groups()) else keys_below("")
+        return f"key '{name}' does not exist{nearest(name, known)}"
+    near = re.search(r"Did you mean to override (\S+?)\?", text)
+    hint = f"; did you mean '{near[1]}'? To" if near else "; to"
+    return f"the recipe chooses no '{name}'{hint} add it, write +{name}=CHOICE"

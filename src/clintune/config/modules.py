@@ -1,0 +1,33 @@
+"""Modules beside a recipe: a class of a file in its folder can be named by `_target_`, in training and ever after."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def find_modules(config: DictConfig, folder: Path) -> str | None:
+    """Return the folder of a recipe where one of its `_target_`s names a module there; else None."""
+    tops = {target.partition(".")[0] for target in _targets(OmegaConf.to_container(config))}
+    beside = (path for top in tops for path in (folder / f"{top}.py", folder / top / "__init__.py"))
+    return str(folder.resolve()) if any(path.is_file() for path in beside) else None
+
+
+def use_modules(config: DictConfig) -> None:
+    """Let Python find the modules beside a config's recipe, after all that are installed: none of these is hidden."""
+    if config.modules is not None and config.modules not in sys.path:
+        sys.path.append(str(config.modules))
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Yield every `_target_`, however deep."""
+    if isinstance(node, dict):
+        if isinstance(target := node.get("_target_"), str):
+            yield target
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)

@@ -1,0 +1,86 @@
+"""Overrides as people type them: text that Hydra's grammar does not take, as a path with ~ or =, is quoted for it."""
+
+import re
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from clintune.core.errors import ConfigError
+from clintune.core.text import visible
+
+_WORD = re.compile(r"(?P<key>(\+\+|\+|~)?[^\s=]+)=(?P<value>.*)", re.DOTALL)
+_GRAMMAR = re.compile(r"""[\[{('"]|(bool|choice|float|glob|int|interval|range|shuffle|sort|str|tag)\(""")
+"""How a value begins that is a list, a mapping, quoted text or a function of Hydra's: never plain text."""
+
+
+def read_overrides(words: Sequence[str]) -> list[str]:
+    """Return overrides for Hydra, each with one value.
+
+    Raises ConfigError for a word that is no override, for several values, and for keys of Hydra's own.
+    """
+    overrides = []
+    for word in words:
+        override, text = _parse(word, several=False)
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to train one run a "
+                f'value, write a list as [a,b], or quote a text that has commas: "{_quoted(word)}"'
+            )
+        overrides.append(text)
+    return overrides
+
+
+def sweep(words: Sequence[str]) -> list[list[str]]:
+    """Return one list of overrides a job: the product of all values, as `hydra -m` makes it.
+
+    Raises ConfigError as `read_overrides` does.
+    """
+    parsed = [_parse(word, several=True)[0] for word in words]
+    try:
+        batches = BasicSweeper.split_arguments(parsed, None)
+    except HydraException as error:
+        raise ConfigError(f"sweep: {str(error).splitlines()[0]}") from error
+    return [list(job) for batch in batches for job in batch]
+
+
+def quoted(text: str) -> str:
+    """Return text as Hydra's grammar takes any text: in quotes, its own escaped."""
+    return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def _parse(word: str, *, several: bool) -> tuple[Override, str]:
+    """Return a word as Hydra reads it, and the text that it reads: the word itself, or with its value quoted."""
+    parser = OverridesParser.create()
+    for text in (word, _quoted(word, several=several)):
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            continue
+        if not override.key_or_group:
+            break
+        if re.match(r"hydra(\.|/|@|$)", override.key_or_group):
+            raise ConfigError(f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out")
+        return override, text
+    raise ConfigError(f"override '{visible(word)}' {_wrong(word)}")
+
+
+def _quoted(word: str, *, several: bool = False) -> str:
+    """Return KEY=VALUE with its value quoted, each of `several` by itself; a word that is none as it is."""
+    match = _WORD.fullmatch(word)
+    if match is None or _GRAMMAR.match(match["value"]):
+        return word
+    values = match["value"].split(",") if several else [match["value"]]
+    return f"{match['key']}={','.join(map(quoted, values))}"
+
+
+def _wrong(word: str) -> str:
+    """Say what is wrong with a word that Hydra cannot read."""
+    key, equals, _ = word.partition("=")
+    if not equals or key != key.strip() or not key:
+        return "is no KEY=VALUE; write both as one word, without spaces around ="
+    if not re.fullmatch(r"(\+\+|\+|~)?[\w.@/-]+", key, re.ASCII):
+        return "has a key that cannot be typed; use letters, digits, _ and dots, or set it in the recipe"
+    return "cannot be read; close brackets and quotes, and quote text: 'KEY=\"TEXT\"'"

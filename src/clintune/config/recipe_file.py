@@ -1,0 +1,162 @@
+"""Read a recipe file: what is wrong with its text, YAML or defaults list is said with line and cause."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from omegaconf._utils import get_yaml_loader
+
+from clintune.config.schema import Config
+from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError
+from clintune.core.paths import config_root
+from clintune.core.text import visible
+
+_STARTS = ("base", "schema")
+"""What a defaults list begins with: each choice of `base`, or the schema alone."""
+_LISTED = {
+    "cohort": "- cohort: [NAME]",
+    "modality": "- modality: [NAME]",
+    "task": "- task@tasks.NAME: KIND",
+}
+"""How the groups of which a recipe makes its own list are chosen; the others have a choice in `base` already."""
+
+
+def read_recipe(path: Path) -> str:
+    """Return the text of a recipe, which is YAML with a defaults list that means what it says.
+
+    Raises ConfigError for a file that cannot be read, with the line where there is one.
+    """
+    text = _read_text(path)
+    problem = next(_problems(_parse(text, path.name)), None)
+    if problem is not None:
+        raise ConfigError(f"{path.name}: {problem}")
+    return text
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the choices of each config group, by its name."""
+    folders = sorted(path for path in (config_root() / "configs").iterdir() if path.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from error
+
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path.name}: line {line} is not UTF-8; save the file in that encoding") from error
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=get_yaml_loader())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}: " if mark else ""
+        remedy = "indent with spaces, not tabs" if "'\\t'" in str(error.problem) else "correct the YAML there"
+        raise ConfigError(f"{name}: {line}{visible(error.problem or error.context)}; {remedy}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = getattr(error, "reason", "it holds a value, or lists within lists, that cannot be read")
+        raise ConfigError(f"{name}: not YAML: {visible(reason)}; correct it") from error
+
+
+def _problems(recipe: Any) -> Iterator[str]:
+    """Yield what is wrong with a recipe as far as it stands by itself."""
+    begin = "begin it with `defaults:` and, indented below, `- base`; `clintune recipes` lists some to copy"
+    if recipe is None:
+        yield f"is empty; {begin}"
+        return
+    if not isinstance(recipe, dict):
+        yield f"is no mapping of keys; {begin}"
+        return
+    if not isinstance(recipe.get("defaults"), list):
+        yield f"has no list `defaults`; {begin}"
+        return
+
+    yield from _order(recipe["defaults"])
+    yield from _choices(recipe)
+    yield from _shape(Config, recipe)
+
+
+def _order(defaults: list[Any]) -> Iterator[str]:
+    """Yield what is wrong with the order of a defaults list, in which what stands later wins."""
+    if not any(start in defaults for start in _STARTS):
+        yield "its defaults lack `base`; begin the list with `- base`"
+        return
+    named = [_named(entry) for entry in defaults]
+    is_override = [name.startswith("override ") for name in named]
+    if named[0] not in _STARTS:
+        yield f"`{named[0]}` stands before `base`, which would overwrite it; begin the defaults list with `- base`"
+
+    own = named.index("_self_") if "_self_" in named else len(named)
+    later = [name for name, override in zip(named[own + 1 :], is_override[own + 1 :], strict=True) if not override]
+    if later:
+        yield f"`_self_` stands before `{later[0]}`, which would overwrite what the recipe says; move it to the end"
+    plain = [number for number, override in enumerate(is_override) if not override and named[number] != "_self_"]
+    early = [name for name, override in zip(named[: max(plain)], is_override, strict=False) if override]
+    if early:
+        yield f"`{early[0]}` stands before a plain entry of the defaults; move overrides to their end"
+
+
+def _named(entry: Any) -> str:
+    """Return what an entry of a defaults list is, without its choice."""
+    return str(next(iter(entry), "")) if isinstance(entry, dict) else str(entry)
+
+
+def _choices(recipe: dict[Any, Any]) -> Iterator[str]:
+    """Yield each group that is chosen by a key, and each choice of `base` that is made a second time."""
+    known = groups()
+    for key, value in recipe.items():
+        if key in known and isinstance(value, str | list):
+            wanted = _LISTED.get(key, f"- override /{key}: {value}")
+            yield f"'{key}: {value}' stands outside the defaults; choose it there: {wanted}"
+    for entry in recipe["defaults"]:
+        if (group := _named(entry).lstrip("/")) in known.keys() - _LISTED.keys():
+            yield f"the defaults choose {group}, which `base` does already; write - override /{group}: {entry[group]}"
+
+
+def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
+    """Yield each section that is no mapping, and each name that YAML does not read as text."""
+    for item in fields(kind):
+        if item.name not in node:
+            continue
+        value, where = node[item.name], f"{path}{item.name}"
+        if not (is_dataclass(item.type) or get_origin(item.type) is dict):
+            continue
+        if not isinstance(value, dict):
+            yield f"'{where}' is {'empty' if value is None else repr(value)}; give its keys, indented below, or drop it"
+        elif is_dataclass(item.type):
+            yield from _shape(item.type, value, f"{where}.")
+        else:
+            yield from _shape_of_entries(get_args(item.type)[1], value, where)
+
+
+def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[str]:
+    for name, value in named.items():
+        if not isinstance(name, str):
+            yield f"'{path}': YAML reads the name {name!r} as {type(name).__name__}; write it in quotes"
+        elif not is_dataclass(entry):
+            continue
+        elif isinstance(value, dict):
+            yield from _shape(entry, value, f"{path}.{name}.")
+        else:
+            yield f"'{path}.{name}' is {value!r}; give its keys, indented below"
+
+
+def unknown_choice(group: str, choice: str) -> str:
+    """Say that a group has no such choice, or that there is no such group; name the nearest, or those that exist."""
+    known = groups()
+    if not group:
+        return f"'{choice}' in the defaults does not exist{nearest(choice, [*_STARTS, *known])}"
+    if group not in known:
+        return f"'{group}' is not a group of choices{nearest(group, known)}"
+    remedy = "; the path of a folder needs a slash, as ./NAME" if group == "cohort" else ""
+    return f"'{choice}' is not a choice of {group}{nearest(choice, known[group])}{remedy}"

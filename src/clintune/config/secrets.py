@@ -1,0 +1,34 @@
+"""Secrets in a config: recipes are kept in run folders and shown, so passwords and keys have no place there."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from clintune.core.remote import has_secret, is_remote, redact
+
+_SECRET = re.compile("key|secret|token|passw|pwd|credential|connection_string|auth", re.IGNORECASE)
+_INSTEAD = "set it in the environment (AWS_ACCESS_KEY_ID and such) or the protocol's own file (~/.aws, ~/.netrc)"
+
+
+def secrets(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what may be a secret of a cohort's root or storage."""
+    for name, cohort in config["cohorts"].items():
+        where = f"cohorts.{name}"
+        if is_remote(str(cohort["root"])) and has_secret(cohort["root"]):
+            yield f"'{where}.root' holds a password or a query; write {redact(cohort['root'])} and {_INSTEAD}"
+        storage = cohort["storage"] or {}
+        if not isinstance(storage, dict):
+            yield f"'{where}.storage' is {storage!r}; give a mapping, as {{endpoint_url: https://minio.example}}"
+            continue
+        for key in _secret_keys(storage):
+            yield f"'{where}.storage.{key}' looks like a secret, which would be kept in recipe.yaml; {_INSTEAD}"
+
+
+def _secret_keys(storage: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys, however deep, whose name or value may be a secret."""
+    for key, value in storage.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in _secret_keys(value))
+        named = _SECRET.search(str(key)) and not (value is None or isinstance(value, bool) or value == "anon")
+        if named or (isinstance(value, str) and is_remote(value) and has_secret(value)):
+            yield str(key)

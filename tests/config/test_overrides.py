@@ -1,0 +1,87 @@
+"""Overrides hold any path, name keys that exist, and stand for one value unless a sweep is asked for."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from own_recipe import RECIPE
+
+from clintune.config.compose import compose_recipe, compose_scoring
+from clintune.config.overrides import quoted, read_overrides, sweep
+from clintune.core.errors import ConfigError
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    return tmp_path / "mine.yaml"
+
+
+PATHS = ["/plain", "~/data", "/müller", "/study=2", "/study(2)", "/o'brien", "/c#1", "/site[1]", "/a{b}", "/a b & c;d",
+         "/'q'", "/日本", "/50%", "/a\\b", "data(2)", "s3://bucket/a?x=1", "/d/out=a/batch_size=3",
+         '/say "so"']  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_needs_no_quotes(recipe, path):
+    assert compose_recipe(recipe, [f"data.raw={path}"]).data.raw == path
+    assert compose_scoring("org/name", ["cohort=quickstart", f"out={path}"]).out == path
+    assert compose_recipe(recipe, sweep([f"data.raw={path}", "seed=1,2"])[1]).data.raw == path
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1))
+@settings(max_examples=50)
+def test_any_text_can_be_quoted(text):
+    (override,) = read_overrides([f"data.raw={quoted(text)}"])
+    assert OverridesParser.create().parse_override(override).value() == text
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("+foo=1", "key 'foo' does not exist"),
+        ("+trainer.max_stepz=7", "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
+        ("++trainer.max_stepz=7", "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
+        ("+cohorts.meds.lookback=7", "did you mean 'lookback_hours'?"),
+        ("+cohorts.meds.splits.stratum=7", "key 'cohorts.meds.splits.stratum' does not exist"),
+        ("+modalities.static.code=[a]", "'modalities.static.code' is not a key of Static; did you mean 'codes'?"),
+        ("+tasks.y._partial_=true", "'tasks.y._partial_' is not a key of Binary"),
+        ("+cohorts.two.root=/x", "'cohorts.two' cannot be added by an override"),
+        ("~trainer.max_steps", "'trainer.max_steps' cannot be taken away"),
+        ("~trainer.max_stepz", "'trainer.max_stepz' cannot be taken away"),
+        ("hydra.run.dir=x", "Hydra's own keys have no effect here"),
+        ("+hydra.x=1", "Hydra's own keys have no effect here"),
+        ("hydra/launcher=x", "Hydra's own keys have no effect here"),
+        ("adapter.r=4,8", "add -m (`clintune train -m`)"),
+        ("trainer.lr", "is no KEY=VALUE; write both as one word"),
+        ("trainer.lr = 3", "write both as one word, without spaces"),
+        ("= 3", "is no KEY=VALUE"),
+        ("trainer.lr=[1", "close brackets and quotes"),
+        ("trainer.batch_size=1.5", "'trainer.batch_size' is 1.5; give a whole number"),
+        ("seed=x", "'seed' is x; give a whole number"),
+        ("trainer.lr=null", "'trainer.lr' is null; give a value"),
+        ("data.raw=${oc.env:NO_SUCH_VARIABLE}", "environment variable NO_SUCH_VARIABLE, which is not set"),
+        ("trainer.lr=${trainer.lrr}", "asks for ${trainer.lrr}, which does not exist"),
+        ("tracker=null", "write tracker=none"),
+        ("adapter=none", "'none' is not a choice of adapter; known: frozen, full, lora, qlora"),
+        ("task@tasks.z=binary", "the recipe chooses no 'task@tasks.z'; did you mean 'task@tasks.y'?"),
+        ("name=../x", "'name' '../x' leaves its folder"),
+        ("name=/x", "'name' '/x' leaves its folder"),
+        ("name=", "'name' '' is empty"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_override_is_said_in_one_line(recipe, word, says):
+    with pytest.raises(ConfigError) as caught:
+        compose_recipe(recipe, [word])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "provider" not in str(caught.value)
+
+
+def test_what_may_be_added_is(recipe):
+    words = ["+modality=notes", "+task@tasks.z=binary", "tasks.z.label=z", "+cohort=quickstart"]
+    config = compose_recipe(recipe, [*words, "+cohorts.meds.storage.endpoint_url=http://x", "~tasks.y"])
+    assert list(config.modalities) == ["static", "notes"]
+    assert list(config.tasks) == ["z"]
+    assert list(config.cohorts) == ["meds", "quickstart"]
+    assert config.cohorts.meds.storage == {"endpoint_url": "http://x"}

@@ -1,0 +1,94 @@
+"""A recipe file is read whatever its name and mark, and what is wrong with it is said with line and cause."""
+
+import sys
+
+import pytest
+from own_recipe import RECIPE
+
+from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.core.errors import ConfigError
+
+EXTRA = "modalities: {static: {codes: [LAB//]}}\n"
+
+
+def compose(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return compose_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "mine.yml", "base.yaml", "schema.yaml", "a=b, c.yaml", "größe (2).yaml"])
+def test_a_recipe_composes_whatever_its_file_is_called(tmp_path, name):
+    config = compose(tmp_path / name, RECIPE + EXTRA)
+    assert config.name == (tmp_path / name).stem
+    assert config.modalities.static.codes == ["LAB//"]
+
+
+def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_path):
+    plain = compose(tmp_path / "mine.yaml", RECIPE + EXTRA)
+    assert compose(tmp_path / "mine.yaml", b"\xef\xbb\xbf" + (RECIPE + EXTRA).encode()) == plain
+    assert compose(tmp_path / "mine.yaml", RECIPE.replace("  - _self_\n", "") + EXTRA) == plain
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty; begin it with `defaults:`"),
+        (b"# nothing yet\n", "is empty; begin it with `defaults:`"),
+        (b"- a\n", "is no mapping of keys"),
+        ("name: x\n", "has no list `defaults`"),
+        ("defaults: base\n", "has no list `defaults`"),
+        (RECIPE.encode() + "# Größe\n".encode("latin-1"), "line 10 is not UTF-8"),
+        (RECIPE.encode("utf-16"), "line 1 is not UTF-8"),
+        (RECIPE.encode() + b"\0", "not YAML: special characters are not allowed"),
+        (RECIPE + "trainer:\n\tlr: 3\n", "line 11: found character '\\t' that cannot start any token; indent"),
+        (RECIPE + "tasks: {}\n", "line 10: found duplicate key tasks"),
+        (RECIPE + "trainer: {lr: [1\n", "line 11: "),
+        (RECIPE + "---\na: 1\n", "line 10: but found another document"),
+        (RECIPE + "name: " + "[" * 3000, "not YAML"),
+        (RECIPE.replace("  - base\n", ""), "its defaults lack `base`"),
+        (RECIPE.replace("- base\n", "- _self_\n  - base\n"), "`_self_` stands before `base`"),
+        (RECIPE.replace("- modality", "- _self_\n  - modality"), "`_self_` stands before `modality`"),
+        (RECIPE.replace("- base\n", "- override /backbone: tiny\n  - base\n"), "`override /backbone` stands before"),
+        (RECIPE.replace("override /backbone", "backbone"), "write - override /backbone: tiny"),
+        (RECIPE.replace("[static]", "[statics]"), "'statics' is not a choice of modality; did you mean 'static'?"),
+        (RECIPE.replace("y: binary", "y: regression"), "not a choice of task; known: binary, multiclass, multilabel"),
+        (RECIPE.replace("modality:", "modalty:"), "'modalty' is not a group of choices; did you mean 'modality'?"),
+        (RECIPE + "backbone: tiny\n", "choose it there: - override /backbone: tiny"),
+        (RECIPE + "modality: [notes]\n", "choose it there: - modality: [NAME]"),
+        (RECIPE + "trainer: 3\n", "'trainer' is 3; give its keys"),
+        (RECIPE + "trainer:\n", "'trainer' is empty; give its keys"),
+        (RECIPE.replace("{root: somewhere}", "3"), "'cohorts.meds' is 3; give its keys"),
+        (RECIPE.replace("{root: somewhere}", "{root: x, splits: 0.3}"), "'cohorts.meds.splits' is 0.3; give its keys"),
+        (RECIPE.replace("tasks: {y:", "tasks: {yes:"), "YAML reads the name True as bool; write it in quotes"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says):
+    with pytest.raises(ConfigError) as caught:
+        compose(tmp_path / "mine.yaml", content)
+    said = str(caught.value)
+    assert said.startswith("mine.yaml: ")
+    assert says in said
+    assert "\n" not in said
+    assert "search path" not in said
+    assert str(tmp_path) not in said
+
+
+def test_a_module_beside_the_recipe_is_found_in_composing_and_whenever_the_config_is_read_again(tmp_path):
+    (tmp_path / "tasks_of_my_own.py").write_text(
+        "from clintune.tasks.binary import Binary\n\n\nclass Mine(Binary):\n    pass\n"
+    )
+    task = "tasks: {y: {_target_: tasks_of_my_own.Mine, label: y}}"
+    text = RECIPE.replace("  - task@tasks.y: binary\n", "").replace("tasks: {y: {label: y}}", task)
+    before = list(sys.path)
+    try:
+        config = compose(tmp_path / "mine.yaml", text)
+        assert config.modules == str(tmp_path)
+        assert sys.path == [*before, str(tmp_path)], "what is installed comes first"
+
+        (tmp_path / "recipe.yaml").write_text(to_yaml(config))
+        sys.path[:] = before
+        load_config(tmp_path / "recipe.yaml")
+        assert sys.path == [*before, str(tmp_path)]
+    finally:
+        sys.path[:] = before
+    assert compose(tmp_path / "mine.yaml", RECIPE).modules is None

@@ -1,0 +1,121 @@
+"""What the machine did is told in words, what may hold a patient's data is not."""
+
+import errno
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clintune.core.errors import DataError
+from clintune.core.extras import _EXTRA, how_to_install, is_installed
+from clintune.core.outside import in_words, outside_reason
+
+
+def raised(act):
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        act()
+    return caught.value
+
+
+def system(number, path=None):
+    def act():
+        raise OSError(number, os.strerror(number), path)
+
+    return act
+
+
+def failing(error):
+    def act():
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("act", "says"),
+    [
+        (lambda: importlib.import_module("no_such_module_at_all.inner"),
+         "the Python package no_such_module_at_all is missing; pip install no_such_module_at_all"),
+        (failing(ModuleNotFoundError("x", name="tensorboard.summary")), "pip install 'clintune[tensorboard]'"),
+        (failing(ImportError("libcudart.so.12: cannot open shared object file")), "cannot be loaded (libcudart"),
+        (failing(ImportError("libtorch.so: failed to map segment from shared object")), "the memory is used up"),
+        (lambda: np.empty(2**62, np.uint8), "the memory is used up"),
+        (lambda: torch.empty(2**60), "the memory is used up"),
+        (failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "of the GPU is used up"),
+        (failing(RuntimeError("can't start new thread")), "raise `ulimit -u`"),
+        (system(errno.ENOMEM), "the memory is used up"),
+        (system(errno.EMFILE), "raise `ulimit -n`"),
+        (system(errno.ENOSPC, "/x/best.safetensors"), "/x/best.safetensors: the disk is full"),
+        (system(errno.EROFS, "/x/metrics.json"), "/x/metrics.json: the disk is read-only"),
+        (failing(RuntimeError("writer failed: No space left on device (os error 28)")), "the disk is full"),
+        (system(errno.ENOENT, "/run/provenance.json"), "/run/provenance.json: No such file or directory"),
+        (system(errno.EISDIR, "/run/recipe.yaml"), "/run/recipe.yaml: Is a directory"),
+        (system(errno.EACCES, "/run/recipe.yaml"), "/run/recipe.yaml: Permission denied"),
+        (failing(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")), "Connection reset by peer"),
+        (lambda: json.loads('{"a": '), "is damaged (line 1)"),
+        (lambda: b"M\xfcller".decode(), "is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_what_comes_from_outside_is_told_with_a_remedy(act, says):
+    said = outside_reason(raised(act))
+    assert says in said
+    assert "\n" not in said
+
+
+def test_a_panic_of_a_library_in_rust_is_told():
+    panic = type("PanicException", (BaseException,), {})
+    assert "a library gave up in " in outside_reason(raised(failing(panic("row of John Doe"))))
+    assert "John" not in outside_reason(raised(failing(panic("row of John Doe"))))
+
+
+@pytest.mark.parametrize("name", ["scans/john_doe.png", "recordings/john_doe.csv", "john_doe/john_doe.dcm", "john_doe"])
+def test_the_name_of_a_file_that_may_be_a_patients_is_not_told(name):
+    for number in (errno.ENOENT, errno.EISDIR, errno.EACCES, errno.ENOSPC, errno.ETIMEDOUT):
+        assert "john_doe" not in outside_reason(raised(system(number, f"/cohort/{name}")))
+
+
+def test_the_text_of_a_file_is_not_told():
+    assert "Doe" not in outside_reason(raised(lambda: json.loads("John Doe")))
+    assert "ller" not in outside_reason(raised(lambda: b"M\xfcller".decode()))
+
+
+@pytest.mark.parametrize("error", [KeyError("John Doe"), ValueError("John Doe"), ImportError, ZeroDivisionError()])
+def test_a_fault_of_ours_is_none_of_it(error):
+    if error is ImportError:
+        error = ModuleNotFoundError("x", name="clintune.nothing")
+    assert outside_reason(error) is None
+    assert in_words(error) == type(error).__name__
+
+
+def test_our_own_errors_are_told_as_they_are_and_what_they_came_from_is_found():
+    assert in_words(DataError("a.parquet: row 3: is empty")) == "a.parquet: row 3: is empty"
+    outer = RuntimeError("Error in call to target")
+    outer.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert "the disk is full" in in_words(outer)
+
+
+def test_every_extra_that_a_message_names_exists():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(_EXTRA.values()) <= project["optional-dependencies"].keys()
+    assert how_to_install("pydicom") == "pip install 'clintune[dicom]'"
+    assert is_installed("json")
+    assert not is_installed("no_such_module_at_all")
+
+
+def test_a_tight_limit_on_memory_is_named():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9,) * 2)\n"
+        "from clintune.cli import main; import sys; sys.exit(main(['train', 'quickstart', '--dry-run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "`ulimit -v` allows 2.0 GB" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,129 @@
+"""What a job lacks is said in a second, before torch is imported, in the dry run too."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clintune.cli import main
+from clintune.core import gpus
+from conftest import run_python
+
+RECIPE = """defaults:
+  - base
+  - cohort: [meds]
+  - modality: [static]
+  - task@tasks.y: binary
+  - override /backbone: tiny
+  - _self_
+cohorts: {meds: {root: ROOT}}
+tasks: {y: {label: deterioration}}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, quickstart):
+    path = tmp_path / "mine.yaml"
+    path.write_text(RECIPE.replace("ROOT", str(quickstart)))
+    return path
+
+
+LACKS = [
+    (["cohorts.meds.root=/nowhere"], "cohorts.meds.root: /nowhere is not a folder; correct the path"),
+    (["cohorts.meds.root=/"], "cohorts.meds.root: /data: holds no Parquet file"),
+    (["tasks.y.label=nosuch"], "tasks.y.label: no label file of any cohort (looked for "),
+    (["cohorts.meds.groups=g.csv"], "cohorts.meds.groups: "),
+    (["cv=3", "cohorts.meds.folds=f.csv"], "cohorts.meds.folds: "),
+    (["cv=f.csv"], "f.csv is no file; write it, or correct it"),
+    (["cluster=slurm"], "cluster=slurm: sbatch is not on this machine"),
+    (["cluster.gpus_per_node=8"], "'cluster.gpus_per_node' is 8, but this machine has 0 GPUs"),
+    (["cv=3", "trainer.patience=2", "cohorts.meds.splits.tuning=0"], "'trainer.patience' waits for tuning scores"),
+]
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_a_run_lacks_is_said_before_torch_is_imported(mine, monkeypatch, dry):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    for words, says in LACKS:
+        code = f"import sys; from clintune.cli import main; code = main({['train', *dry, str(mine), *words]!r})"
+        done = run_python("-c", f"{code}; sys.exit(3 if 'torch' in sys.modules else code)")
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
+def test_a_tracker_whose_package_is_missing_is_refused_before_anything_starts(mine, monkeypatch, capsys, tracker):
+    monkeypatch.setattr("clintune.verbs.beforehand.is_installed", lambda module: module != tracker)
+    words = [f"tracker={tracker}", *(["tracker.project=x"] if tracker == "wandb" else [])]
+    assert main(["train", "--dry-run", str(mine), *words]) == 2
+    said = capsys.readouterr().err
+    assert f"'tracker' needs the Python package {tracker}; pip install 'clintune[{tracker}]'" in said
+
+
+def test_raw_data_that_are_not_there_are_named_with_where_they_come_from(tmp_path, capsys):
+    words = [f"data.cache={tmp_path}", f"data.raw={tmp_path}"]
+    assert main(["train", "icu_admission", *words]) == 2
+    assert f"cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is not a folder" in capsys.readouterr().err
+
+
+def test_predict_looks_at_the_cohort_first(tmp_path, capsys):
+    assert main(["predict", "org/name", "cohort=./nowhere", f"out={tmp_path / 'out'}"]) == 2
+    assert "cohorts.meds.root: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_never_trained_cannot_be_evaluated(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text("name: x\nbackbone: {source: random}\n")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert f"was not trained; go on with `clintune train --resume {tmp_path}`" in capsys.readouterr().err
+    (tmp_path / "recipe.yaml").write_text("")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "recipe.yaml: not a whole config of this version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train"], "train: the following arguments are required: RECIPE (`"),
+        (["train", "--dryrun", "quickstart"], "did you mean '--dry-run'?"),
+        (["evaluate", "x", "--bootstrap", "-5"], "'-5' is no whole number of 1 or more"),
+        (["evaluate", "x", "--processes", "0"], "'0' is no whole number of 1 or more"),
+        (["predict", "x", "cohort=mine"], "the path of a folder needs a slash, as ./NAME"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(capsys, words, says):
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("visible", "number"), [("", 0), ("-1", 0), ("0", 1), ("0,1,2", 3), ("0,-1,2", 1), ("1,", 1)])
+def test_the_devices_that_cuda_may_see_are_counted(visible, number):
+    assert gpus._listed(visible) == number
+
+
+def test_a_module_beside_the_recipe_is_found_in_training_evaluation_and_a_resume_from_anywhere(recipe, tmp_path):
+    (tmp_path / "tasks_beside.py").write_text(
+        "from clintune.tasks.binary import Binary\n\n\nclass Mine(Binary):\n    pass\n"
+    )
+    path = recipe()
+    path.write_text(
+        path.read_text()
+        .replace("  - task@tasks.outcome: binary\n", "")
+        .replace("{label: deterioration}", "{_target_: tasks_beside.Mine, label: deterioration}")
+    )
+
+    def clintune(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "clintune.cli", *map(str, words)], capture_output=True, text=True, cwd="/"
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    run = clintune("train", path, "trainer.max_steps=2")
+    clintune("train", "--resume", run, "trainer.max_steps=3")
+    clintune("evaluate", run, "--bootstrap", "10", "--no-ablations")
