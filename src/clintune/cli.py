@@ -10,10 +10,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from clintune import __version__
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError, StoppedError, StorageError, TrainingError
+from clintune.core.private import private_files
 from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen_no_more
 
@@ -30,6 +32,8 @@ VERBS = {
     "show": ("clintune.verbs.look:show", "Print the composed config of a recipe."),
     "cache": ("clintune.verbs.look:cache", "List what is kept between runs, or clear it."),
 }
+_FOR_OTHERS = ("publish", "export")
+"""Verbs whose results others may read, as the user's umask says; what all others write is their owner's alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +93,8 @@ def _run(verb: str, arguments: list[str]) -> int:
         print(f"clintune: verb '{verb}' does not exist{nearest(verb, VERBS)}", file=sys.stderr)
         return 2
     module, _, function = VERBS[verb][0].partition(":")
-    getattr(importlib.import_module(module), function)(arguments)
+    with nullcontext() if verb in _FOR_OTHERS else private_files():
+        getattr(importlib.import_module(module), function)(arguments)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Promise 6: no patient text, identifier or pixel in what leaves a run, and no small count in a report."""
 
 import json
+from pathlib import Path
 
 import polars as pl
 from spoiling import LABELS, SPLITS, spoil
@@ -43,3 +44,17 @@ def test_the_report_hides_small_counts(recipe, cohort):
     report = (run / "report.html").read_text()
     assert "&lt;11" in report
     assert f"{held_out['n_subjects']} subjects" not in report
+
+
+def test_what_the_command_line_writes_is_its_owners_alone(recipe, cohort, tmp_path, capsys):
+    cache = tmp_path / "private"
+    assert main(["train", str(recipe(cohort)), "trainer.max_steps=1", f"data.cache={cache}"]) == 0
+    run = Path(capsys.readouterr().out.strip())
+    words = [f"cohort={cohort}", f"out={tmp_path / 'out'}", f"data.cache={cache}"]
+    assert main(["predict", str(run), *words]) == 0
+    assert not [
+        path
+        for folder in (cache, run.parent, tmp_path / "out")
+        for path in (folder, *folder.rglob("*"))
+        if path.stat().st_mode & 0o077
+    ]

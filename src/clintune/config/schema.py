@@ -60,6 +60,8 @@ class Data:
 
     raw: str = "data"
     cache: str = "~/.cache/clintune"
+    shared: bool = False
+    """Whether the cache is its group's too; it holds text of notes, and is its owner's alone unless this is true."""
     cache_limit_gb: float | None = bounded(None, 0)
     """Size beyond which what was not used for longest leaves the cache, never what a run uses; null = none."""
     max_bad_fraction: float = bounded(0.0, 0, 1)

@@ -14,10 +14,10 @@ from clintune import __version__
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
+from clintune.core.cache_folder import open_cache
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import file_sha256, value_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.paths import writable_folder
 from clintune.hub.manifest import MANIFEST
 from clintune.package.members import members_found
 from clintune.prediction.folder import ORIGIN, Shard, cut, read_job
@@ -46,7 +46,7 @@ def open_job(out: Path) -> Job:
     opening raise.
     """
     config, device = read_job(out), local_device()
-    cache = writable_folder(config.data.cache, "data.cache")
+    cache = open_cache(config.data.cache, shared=config.data.shared)
     folder = fetch(config.package, config.revision)
     predictor = load(folder, device=device, trusted=config.trusted)
     first = predictor.members[0]
