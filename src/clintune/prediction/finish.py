@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -11,30 +12,38 @@ from clintune.core.console import console
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import lock_of, only_one
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, Shard, read_job
+from clintune.prediction.score import never_finite
 
 
 def finish(out: Path, shards: Sequence[Shard]) -> None:
-    """List what could not be read, remove what killed processes left and write the summary; all shards are done."""
+    """List what could not be read, remove what killed processes left and write the summary; all shards are done.
+
+    Raises PackageError where a task has a finite answer for no sample.
+    """
     with only_one(out / "shards" / SUMMARY, "the summary"):
         if (out / SUMMARY).exists():
             return
         for left in [*out.glob("predictions/**/.*"), *out.glob("shards/.*")]:
             shutil.rmtree(left)
         records = [shard.read_record() for shard in shards]
+        num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
+        abstained, not_finite = (_total(records, key) for key in ("abstained", "not_finite"))
+        for task, number in not_finite.items():
+            if number == num_samples:
+                raise never_finite(task)
+
         num_unreadable = sum(record["unreadable"] for record in records)
         if num_unreadable:
             parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
             with atomic_path(out / UNREADABLE) as partial:
                 pl.scan_parquet(parts).sink_csv(partial)
             console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
-        num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
         summary = {
             "package": read_job(out).package,
             **json.loads((out / "shards" / ORIGIN).read_text(encoding="utf-8")),
             "samples": num_samples,
-            "abstained": {
-                name: sum(record["abstained"][name] for record in records) for name in records[0]["abstained"]
-            },
+            "abstained": abstained,
+            "not_finite": not_finite,
             "unreadable": num_unreadable,
             "seconds": seconds,
             "samples_per_second": num_samples / seconds,
@@ -43,3 +52,8 @@ def finish(out: Path, shards: Sequence[Shard]) -> None:
         write_json(out / SUMMARY, summary)
         for lock in (lock_of(shard.record) for shard in shards):
             lock.unlink(missing_ok=True)
+
+
+def _total(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    """Return the counts under a key of each shard's record, summed by name."""
+    return {name: sum(record[key][name] for record in records) for name in records[0][key]}

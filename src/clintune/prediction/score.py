@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clintune.cohort.samples import Items, Samples
-from clintune.core.errors import DataError
+from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Probabilities, predict_alone
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
@@ -22,6 +22,8 @@ from clintune.training.prepare import check_readable
 from clintune.training.strategy import num_workers
 
 _LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
+_MANY = 100
+"""Samples of which none has a finite answer that are enough to stop a job in the midst."""
 _NOTHING = "there is nothing of this sample to read"
 
 
@@ -29,11 +31,13 @@ _NOTHING = "there is nothing of this sample to read"
 class Scored:
     """Calibrated probabilities by task [N, O], where to say nothing [N, G], and what could not be read of which sample.
 
-    G questions as in `evaluation.calibration`. `unreadable` has subject_id, prediction_time, modality, row, reason.
+    G questions as in `evaluation.calibration`; probabilities that are not finite are NaN, and `not_finite` says of how
+    many samples. `unreadable` has subject_id, prediction_time, modality, row, reason.
     """
 
     probabilities: Probabilities
     withheld: Mapping[str, NDArray[np.bool_]]
+    not_finite: Mapping[str, int]
     unreadable: pl.DataFrame
 
 
@@ -62,8 +66,9 @@ class Scorer:
     def score(self, rows: NDArray[np.int64]) -> Scored:
         """Score the samples `rows`.
 
-        One of which an item cannot be read, or that has none, is scored from what there is, and withheld. Raises
-        DataError where more than `max_bad_fraction` of a modality's items cannot be read.
+        One of which an item cannot be read, or that has none, is scored from what there is, and withheld, as is one
+        whose answer is not finite. Raises DataError where more than `max_bad_fraction` of a modality's items cannot be
+        read, PackageError where none of many answers is finite.
         """
         held: dict[str, PieceSource] = {}
         bad: dict[str, dict[int, DataError]] = {}
@@ -81,12 +86,23 @@ class Scorer:
                     device=self.device,
                 )
             )
-        unreadable, doubtful = self._unreadable(rows, sources, bad)
-        probabilities, withheld = {}, {}
+        probabilities, withheld, not_finite = {}, {}, {}
         for name, calibration in self.predictor.calibrations.items():
-            probabilities[name] = calibration.apply(np.mean([answer[name] for answer in answers], axis=0))
-            withheld[name] = calibration.abstains(probabilities[name]) | doubtful[:, None]
-        return Scored(probabilities=probabilities, withheld=withheld, unreadable=unreadable)
+            raw = np.mean([answer[name] for answer in answers], axis=0)
+            with np.errstate(all="ignore"):
+                calibrated = calibration.apply(raw)
+            probabilities[name], not_finite[name] = only_finite(calibrated, calibration.exclusive)
+            withheld[name] = calibration.abstains(probabilities[name])
+            if len(rows) >= _MANY and not_finite[name].all():
+                raise never_finite(name)
+
+        unreadable, doubtful = self._unreadable(rows, sources, bad, not_finite)
+        return Scored(
+            probabilities=probabilities,
+            withheld={name: part | doubtful[:, None] for name, part in withheld.items()},
+            not_finite={name: int(part.sum()) for name, part in not_finite.items()},
+            unreadable=unreadable,
+        )
 
     def _sources(
         self,
@@ -120,8 +136,12 @@ class Scorer:
         rows: NDArray[np.int64],
         sources: Mapping[str, PieceSource],
         bad: Mapping[str, Mapping[int, DataError]],
+        not_finite: Mapping[str, NDArray[np.bool_]],
     ) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
-        """Return the unreadable items of each sample, and which samples have one, or nothing to read at all [N]."""
+        """Return what is wrong with each sample, and with which ones something is [N].
+
+        That is an unreadable item, nothing to read at all, or an answer that is no finite number.
+        """
         listed: list[tuple[int, str | None, str | None, str]] = []
         num_pieces = np.zeros(len(rows), np.int64)
         for name, source in sources.items():
@@ -134,6 +154,9 @@ class Scorer:
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
                 listed.append((owner, name, where[number], str(errors[number])))
         listed += [(owner, None, None, _NOTHING) for owner in np.flatnonzero(num_pieces == 0).tolist()]
+        for name, samples in not_finite.items():
+            reason = f"the answer for {name} is not a finite number"
+            listed += [(owner, None, None, reason) for owner in np.flatnonzero(samples).tolist()]
         listed.sort(key=lambda line: line[0])
         table = pl.DataFrame(listed, {"sample": pl.Int64, **_LISTED}, orient="row")
         owners = table["sample"].to_numpy()
@@ -141,6 +164,25 @@ class Scorer:
         doubtful[owners] = True
         subjects, times = (column[rows[owners]] for column in (self.samples.subject_id, self.samples.prediction_time))
         return table.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED), doubtful
+
+
+def only_finite(probabilities: NDArray[np.float32], exclusive: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return probabilities [N, O] with NaN for what is not finite, and in which samples that is [N].
+
+    Classes that exclude each other are known together or not at all.
+    """
+    finite = np.isfinite(probabilities)
+    if exclusive:
+        finite[:] = finite.all(axis=1, keepdims=True)
+    return np.where(finite, probabilities, np.float32(np.nan)), ~finite.all(axis=1)
+
+
+def never_finite(task: str) -> PackageError:
+    """Return the error of a model that answers a task with a finite number for no sample."""
+    return PackageError(
+        f"tasks.{task}: the model answers with a finite number for no sample; its weights, its calibration or the "
+        "data are broken: load the package anew, and check the values of the cohort"
+    )
 
 
 def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:

@@ -70,6 +70,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     record = {
         "samples": len(rows),
         "abstained": dict(_counts(job, scored)),
+        "not_finite": dict(scored.not_finite),
         "unreadable": len(scored.unreadable),
         "seconds": time.monotonic() - start,
         "peak_memory_mb": peak_memory_mb(),
