@@ -33,7 +33,15 @@ def open_and_break(run, quickstart, tmp_path, calibration=None):
 
 
 def scorer_of(job):
-    return Scorer(job.predictor, job.samples, batch_size=8, workers=0, max_bad_fraction=0.1, device=torch.device("cpu"))
+    return Scorer(
+        job.predictor,
+        job.samples,
+        batch_size=8,
+        workers=0,
+        max_bad_fraction=0.1,
+        listed=job.shards[0].out / "unreadable.csv",
+        device=torch.device("cpu"),
+    )
 
 
 def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(shared_run, quickstart, tmp_path):

@@ -32,6 +32,7 @@ def finish(out: Path, shards: Sequence[Shard]) -> None:
             if number == num_samples:
                 raise never_finite(task)
 
+        (out / UNREADABLE).unlink(missing_ok=True)  # that of a start that was refused
         num_unreadable = sum(record["unreadable"] for record in records)
         if num_unreadable:
             parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]

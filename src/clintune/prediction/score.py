@@ -1,7 +1,8 @@
 """Score the samples of one shard: each item is read once, held in memory, and forgotten with the shard."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from clintune.package.contents import Package
 from clintune.prediction.load import Predictor
 from clintune.tasks.base import SAMPLE
 from clintune.training.precision import precision
-from clintune.training.prepare import check_readable
+from clintune.training.prepare import check_readable, reason_alone
 from clintune.training.strategy import num_workers
 
 _LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
@@ -42,7 +43,10 @@ class Scored:
 
 
 class Scorer:
-    """Scores samples with the members of a predictor; `workers` further processes prepare items (None: as suits it)."""
+    """Scores samples with the members of a predictor; `workers` further processes prepare items (None: as suits it).
+
+    Where too many items cannot be read, the file `listed` says which.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Scorer:
         batch_size: int,
         workers: int | None,
         max_bad_fraction: float,
+        listed: Path,
         device: torch.device,
     ) -> None:
         self.predictor = predictor
@@ -59,6 +64,7 @@ class Scorer:
         self.batch_size = batch_size
         self.workers = num_workers(workers, device)
         self.max_bad_fraction = max_bad_fraction
+        self.listed = listed
         self.device = device
         self._preparers: dict[str, Preparer] = {}
         self._tabled = [_tabled(member, samples) for member in predictor.members]
@@ -127,9 +133,18 @@ class Scorer:
                     self._preparers[key] = Preparer(self.samples, name, modality, workers)
                 views = modality.views if member.config.model.average_views else 1
                 held[key], bad[name] = hold_pieces(self._preparers[key], items, modality, views, computed, self.device)
-                check_readable(name, bad[name], len(items), self.max_bad_fraction, "items of a shard")
+                where = self._where(name, bad[name])
+                mine = [
+                    {"modality": name, "row": where[number], "reason": reason_alone(error)}
+                    for number, error in bad[name].items()
+                ]
+                check_readable(mine, len(items), self.max_bad_fraction, self.listed, "items of a shard")
             sources[name] = held[key]
         return sources
+
+    def _where(self, name: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the row of each item of a modality, by the item's number."""
+        return {number: Items(self.samples, name, np.array([number]), np.zeros(1))[0].where for number in numbers}
 
     def _unreadable(
         self,
@@ -149,10 +164,10 @@ class Scorer:
             lengths = source.lengths(seen.number, np.zeros_like(seen.number))
             num_pieces += np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
             errors = bad.get(name, {})
-            where = {n: Items(self.samples, name, np.array([n]), np.zeros(1))[0].where for n in errors}
+            where = self._where(name, errors)
             hit = seen.take(np.isin(seen.number, list(errors)))
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
-                listed.append((owner, name, where[number], str(errors[number])))
+                listed.append((owner, name, where[number], reason_alone(errors[number])))
         listed += [(owner, None, None, _NOTHING) for owner in np.flatnonzero(num_pieces == 0).tolist()]
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"

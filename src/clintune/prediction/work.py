@@ -18,7 +18,7 @@ from clintune.core.memory import peak_memory_mb
 from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.predictions import write_shard
 from clintune.prediction.finish import finish
-from clintune.prediction.folder import Shard, done_shards
+from clintune.prediction.folder import UNREADABLE, Shard, done_shards
 from clintune.prediction.job import Job, open_job
 from clintune.prediction.score import Scored, Scorer
 from clintune.tasks.multilabel import Multilabel
@@ -43,6 +43,7 @@ def score_job(out: Path) -> None:
             batch_size=job.config.batch_size,
             workers=job.config.workers,
             max_bad_fraction=job.config.data.max_bad_fraction,
+            listed=out / UNREADABLE,
             device=job.device,
         )
         with _bar(job, report, out) as show:
