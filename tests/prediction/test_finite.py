@@ -32,18 +32,6 @@ def open_and_break(run, quickstart, tmp_path, calibration=None):
     return job
 
 
-def scorer_of(job):
-    return Scorer(
-        job.predictor,
-        job.samples,
-        batch_size=8,
-        workers=0,
-        max_bad_fraction=0.1,
-        listed=job.shards[0].out / "unreadable.csv",
-        device=torch.device("cpu"),
-    )
-
-
 def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(shared_run, quickstart, tmp_path):
     job = open_and_break(shared_run(), quickstart, tmp_path)
     static = job.predictor.members[0].model.encoders["static"]
@@ -51,8 +39,8 @@ def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(shar
     with torch.no_grad():
         sexes.weight[static.index["SEX//F"]] = float("nan")
     (shard,) = job.shards
-    _score(job, scorer_of(job), shard)
-    finish(shard.out, job.shards)
+    _score(job, Scorer(job), shard)
+    finish(shard.out, job.shards, job.lacking)
 
     events = pl.concat([pl.read_parquet(path) for path in (quickstart / "data").glob("*.parquet")])
     women = set(events.filter(pl.col("code") == "SEX//F")["subject_id"])
@@ -76,9 +64,9 @@ def test_a_model_without_any_finite_answer_stops_the_job(shared_run, quickstart,
     )
     job = open_and_break(shared_run(), quickstart, tmp_path, broken)
     (shard,) = job.shards
-    _score(job, scorer_of(job), shard)
+    _score(job, Scorer(job), shard)
     with pytest.raises(PackageError, match="the model answers with a finite number for no sample"):
-        finish(shard.out, job.shards)
+        finish(shard.out, job.shards, job.lacking)
     assert not (shard.out / "summary.json").exists()
     assert read(shard.out)["predicted_boolean_value"].null_count() == 40
 

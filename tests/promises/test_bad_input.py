@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from spoiling import LABELS, SHARD, SPLITS, change, copy_subject, garbage, spoil, text
 
 from clintune.cli import main
 from conftest import evaluate, train
+from spoiling import LABELS, SHARD, SPLITS, change, copy_subject, garbage, spoil, text
 
 BAD = {
     "corrupt image": (spoil("image_path"), [SHARD, "row "]),

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import polars as pl
-from spoiling import LABELS, SPLITS, spoil
 
 from clintune.cli import main
 from conftest import KINDS, evaluate, plant, train
+from spoiling import LABELS, SPLITS, spoil
 
 
 def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_splits_only(recipe, cohort, capsys):

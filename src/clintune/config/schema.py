@@ -249,5 +249,7 @@ class Scoring:
     """null = the package's own."""
     workers: int | None = bounded(None, 0)
     """Processes that prepare items, beside each that scores; null = 4 beside a GPU, else none."""
+    keep: bool = False
+    """Whether index and features of the cohort stay in `data.cache` for a next job; they hold the text of its notes."""
     cluster: Cluster = field(default_factory=Cluster)
     data: Data = field(default_factory=Data)

@@ -11,16 +11,19 @@ import polars as pl
 from clintune.core.console import console
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import lock_of, only_one
-from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, Shard, read_job
+from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
 from clintune.prediction.score import never_finite
 
 
-def finish(out: Path, shards: Sequence[Shard]) -> None:
-    """List what could not be read, remove what killed processes left and write the summary; all shards are done.
+def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> None:
+    """List what could not be read, remove what is needed no more and write the summary; all shards are done.
+
+    `lacking` is the share of samples that have none of a modality.
 
     Raises PackageError where a task has a finite answer for no sample.
     """
     with only_one(out / "shards" / SUMMARY, "the summary"):
+        shutil.rmtree(out / WORK, ignore_errors=True)
         if (out / SUMMARY).exists():
             return
         for left in [*out.glob("predictions/**/.*"), *out.glob("shards/.*")]:
@@ -46,6 +49,7 @@ def finish(out: Path, shards: Sequence[Shard]) -> None:
             "abstained": abstained,
             "not_finite": not_finite,
             "unreadable": num_unreadable,
+            "lacking": dict(lacking),
             "seconds": seconds,
             "samples_per_second": num_samples / seconds,
             "peak_memory_mb": max(record["peak_memory_mb"] for record in records),

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Probabilities, predict_alone
+from clintune.model.cache import KnownPieces, PieceCache
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.package.contents import Package
-from clintune.prediction.load import Predictor
+from clintune.prediction.folder import UNREADABLE
+from clintune.prediction.job import Job
 from clintune.tasks.base import SAMPLE
 from clintune.training.precision import precision
 from clintune.training.prepare import check_readable, reason_alone
@@ -42,32 +43,23 @@ class Scored:
     unreadable: pl.DataFrame
 
 
+class _Reader(NamedTuple):
+    """What prepares the items of a modality, and what is known of them."""
+
+    prepare: Preparer
+    known: KnownPieces
+
+
 class Scorer:
-    """Scores samples with the members of a predictor; `workers` further processes prepare items (None: as suits it).
+    """Scores samples of a job, whose features are read from its cache where that has them."""
 
-    Where too many items cannot be read, the file `listed` says which.
-    """
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        samples: Samples,
-        *,
-        batch_size: int,
-        workers: int | None,
-        max_bad_fraction: float,
-        listed: Path,
-        device: torch.device,
-    ) -> None:
-        self.predictor = predictor
-        self.samples = samples
-        self.batch_size = batch_size
-        self.workers = num_workers(workers, device)
-        self.max_bad_fraction = max_bad_fraction
-        self.listed = listed
-        self.device = device
-        self._preparers: dict[str, Preparer] = {}
-        self._tabled = [_tabled(member, samples) for member in predictor.members]
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.predictor = job.predictor
+        self.samples = job.samples
+        self.workers = num_workers(job.config.workers, job.device)
+        self._readers: dict[str, _Reader] = {}
+        self._tabled = [_tabled(member, job.samples) for member in job.predictor.members]
 
     def score(self, rows: NDArray[np.int64]) -> Scored:
         """Score the samples `rows`.
@@ -87,9 +79,9 @@ class Scorer:
                     sources,
                     self.samples,
                     rows,
-                    batch_size=self.batch_size,
+                    batch_size=self.job.config.batch_size,
                     precision=precision(member.config),
-                    device=self.device,
+                    device=self.job.device,
                 )
             )
         probabilities, withheld, not_finite = {}, {}, {}
@@ -128,19 +120,40 @@ class Scorer:
             key = value_sha256([name, encoding(modality, member.statistics[name], computed)])
             if key not in held:
                 items = self.samples.items(name, rows)
-                if key not in self._preparers:
-                    workers = min(self.workers, len(items) // WORTH_A_WORKER)
-                    self._preparers[key] = Preparer(self.samples, name, modality, workers)
+                if key not in self._readers:
+                    cached = PieceCache(name, modality, member.statistics[name], self.job.cache, computed)
+                    self._readers[key] = self._reader(cached, len(items))
+                reader = self._readers[key]
                 views = modality.views if member.config.model.average_views else 1
-                held[key], bad[name] = hold_pieces(self._preparers[key], items, modality, views, computed, self.device)
+                held[key], bad[name] = hold_pieces(
+                    reader.prepare, items, modality, views, computed, self.job.device, reader.known.of(items, views)
+                )
                 where = self._where(name, bad[name])
                 mine = [
                     {"modality": name, "row": where[number], "reason": reason_alone(error)}
                     for number, error in bad[name].items()
                 ]
-                check_readable(mine, len(items), self.max_bad_fraction, self.listed, "items of a shard")
+                check_readable(
+                    mine,
+                    len(items),
+                    self.job.config.data.max_bad_fraction,
+                    self.job.shards[0].out / UNREADABLE,
+                    "items of a shard",
+                )
             sources[name] = held[key]
         return sources
+
+    def _reader(self, cached: PieceCache, num_items: int) -> "_Reader":
+        """Return what prepares and finds items of a modality, of about so many at a time.
+
+        Where the job keeps features, those of all its samples are computed first, as for training.
+        """
+        name, modality = cached.name, cached.modality
+        if self.job.config.keep:
+            cached.fill(self.samples.items(name, np.arange(len(self.samples))), self.job.device, self.workers)
+        workers = min(self.workers, num_items // WORTH_A_WORKER)
+        prepare = Preparer(self.samples, name, modality, workers)
+        return _Reader(prepare, KnownPieces(cached, self.job.work / "media"))
 
     def _where(self, name: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return the row of each item of a modality, by the item's number."""
@@ -189,7 +202,9 @@ def only_finite(probabilities: NDArray[np.float32], exclusive: bool) -> tuple[ND
     finite = np.isfinite(probabilities)
     if exclusive:
         finite[:] = finite.all(axis=1, keepdims=True)
-    return np.where(finite, probabilities, np.float32(np.nan)), ~finite.all(axis=1)
+    kept: NDArray[np.float32] = np.where(finite, probabilities, np.float32(np.nan))
+    broken: NDArray[np.bool_] = np.any(~finite, axis=1)
+    return kept, broken
 
 
 def never_finite(task: str) -> PackageError:

@@ -63,7 +63,7 @@ def find_leaks(
     `sources` tell which items cannot be read; a modality without one is taken to be readable. Codes that fewer than 11
     subjects have are not named.
     """
-    found = []
+    found: list[str] = []
     codes = samples.codes().to_list()
     for name, task in tasks.items():
         last = last_labelled(samples, rows, samples.targets(name))
