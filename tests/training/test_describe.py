@@ -8,6 +8,8 @@ import pytest
 from clintune.cli import main
 from spoiling import LABELS, SPLITS, spoil
 
+BINARY = "clintune.tasks.binary.Binary"
+
 
 @pytest.fixture
 def dry(recipe, capsys):
@@ -28,9 +30,15 @@ def table_rows(said, first, last):
 
 
 def test_parameters_of_the_parts_add_up_and_no_name_is_cut(dry):
-    code, said = dry(None, "name=" + "long_" * 30, "model.skip=null")
+    code, said = dry(
+        None,
+        "name=" + "long_" * 30,
+        "model.skip=null",
+        f"+tasks.{'tall_' * 20}={{_target_: {BINARY}, label: deterioration}}",
+    )
     assert code == 0
     assert "long_" * 30 in said
+    assert f"tasks.{'tall_' * 20} " in said
     rows = table_rows(said, "notes", "all")
     for column in (-1, -2):
         numbers = {name: int(cells[column].replace(",", "")) for name, cells in rows.items()}
@@ -95,3 +103,15 @@ def test_one_answer_in_the_training_split_is_refused(dry, cohort):
     code, said = dry(cohort)
     assert code == 2
     assert "tasks.outcome: the train split has one answer only; nothing can be learnt from it" in said
+
+
+def test_a_probe_of_classes_is_refused_before_anything_is_encoded(dry, cohort):
+    path = cohort / "labels" / "deterioration.parquet"
+    table = pl.read_parquet(path)
+    kinds = pl.col("boolean_value").replace_strict({True: "worse", False: "well"}).alias("categorical_value")
+    table.with_columns(kinds).drop("boolean_value").write_parquet(path)
+    words = ["task@tasks.outcome=multiclass"]
+    code, said = dry(cohort, "model.skip=probe", *words)
+    assert code == 2
+    assert "model.skip=probe serves binary and multilabel tasks, not tasks.outcome; use trained" in said
+    assert dry(cohort, *words)[0] == 0

@@ -3,13 +3,14 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.box import SIMPLE
-from rich.measure import Measurement
+from rich.box import ASCII, SIMPLE
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import nn
@@ -27,11 +28,14 @@ from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
 from clintune.training.prepare import check_unit
+from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
 from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
+_WIDEST = 1000
+"""Columns of a table at most."""
 _CHEAP = 5_000_000
 """Samples times folds below which every fold is drawn."""
 
@@ -53,6 +57,7 @@ def describe(config: DictConfig) -> None:
 
     every_unit = units(config, Path(), samples)
     drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
+    check_probe(config, samples, workspace.tasks)
     by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
     warnings = list(dict.fromkeys(said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)))
 
@@ -84,8 +89,12 @@ _EMPTY = {
 
 def print_table(table: Table) -> None:
     """Print a table as wide as it is, so that a pipe or a narrow terminal cuts no name."""
-    widest = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    console.print(table, width=max(widest, console.width), crop=False, no_wrap=True, overflow="ignore")
+    if console.options.ascii_only:
+        table.box = ASCII
+    wide = Console(file=StringIO(), width=_WIDEST, highlight=False)
+    with wide.capture() as capture:
+        wide.print(table)
+    console.print("\n".join(line.rstrip() for line in capture.get().splitlines()), markup=False, emoji=False)
 
 
 def _check_runs(runs: Path) -> None:
@@ -98,7 +107,17 @@ def _check_runs(runs: Path) -> None:
 def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> Table:
     """Return the parts of the model; their parameters add up to those of the whole."""
     config = workspace.config
-    table = Table("part", "kind", "shape", "mode", "trainable", "total", title=Text(visible(config.name)), box=SIMPLE)
+    table = Table(
+        "part",
+        "kind",
+        "shape",
+        "mode",
+        "trainable",
+        "total",
+        title=Text(visible(config.name)),
+        box=SIMPLE,
+        title_justify="left",
+    )
     counted = set[int]()
 
     def add(name: str, kind: str, shape: str, mode: str, parts: Sequence[nn.Module | nn.Parameter]) -> None:
@@ -183,7 +202,7 @@ def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Ta
     title = "samples by split"
     if num_units > 1:
         title += f", of {num_units} folds" if len(by_unit) == num_units else f", of the first of {num_units} folds"
-    table = Table("", *SPLITS, title=title, box=SIMPLE)
+    table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
     counts: dict[str, list[list[int]]] = {}
     for rows in by_unit:
         for number, split in enumerate(SPLITS):

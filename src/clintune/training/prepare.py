@@ -26,6 +26,7 @@ from clintune.training.label_leaks import check_answers, find_leaks
 from clintune.training.limits import Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
+from clintune.training.probe import check_probe
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
@@ -58,6 +59,7 @@ def prepare_unit(workspace: Workspace, unit: Unit, run: Path | None = None) -> P
     split = split_of(config, samples, unit)
     rows = rows_by_split(split)
     modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
+    check_probe(config, samples, tasks)
     warnings = check_unit(samples, rows, tasks)
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)

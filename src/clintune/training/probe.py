@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -28,6 +29,7 @@ from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
 from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
+from clintune.tasks.base import Task
 from clintune.training.order import inference_draws
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -49,8 +51,7 @@ def fit_probe(
 
     What was fitted before is read from `cache`: by other members, processes and starts.
 
-    Where the run scores subjects (`per_subject`), each counts once, however many samples it has. Raises ConfigError
-    for a task whose targets are not one yes or no an output.
+    Where the run scores subjects (`per_subject`), each counts once, however many samples it has.
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
@@ -60,8 +61,6 @@ def fit_probe(
     choices = column_choices([package.model.encoders[name].probe_choices for name in names], widths)
     for task, head in heads.items():
         targets = torch.from_numpy(samples.targets(task)[rows]).double()
-        if targets.shape[1] != package.tasks[task].num_outputs:
-            raise ConfigError(f"model.skip=probe serves binary and multilabel tasks, not tasks.{task}; use trained")
         assert head.probe_bias is not None
         for output, target in enumerate(targets.T):
             known = ~target.isnan()
@@ -73,6 +72,13 @@ def fit_probe(
             for name, part in zip(names, torch.split(weights, widths), strict=True):
                 head.skip.get_submodule(name).get_parameter("weight").data[output] = part.float()
     package.model.keep_choice()
+
+
+def check_probe(config: DictConfig, samples: Samples, tasks: Mapping[str, Task]) -> None:
+    """Raise ConfigError for a probe of a task whose targets are not one yes or no an output."""
+    for name, task in tasks.items():
+        if config.model.skip == "probe" and samples.targets(name).shape[1] != task.num_outputs:
+            raise ConfigError(f"model.skip=probe serves binary and multilabel tasks, not tasks.{name}; use trained")
 
 
 def pooled_embeddings(
