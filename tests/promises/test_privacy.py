@@ -1,11 +1,13 @@
 """Promise 6: no patient text, identifier or pixel in what leaves a run, and no small count in a report."""
 
+import html
 import json
 from pathlib import Path
 
 import polars as pl
 
 from clintune.cli import main
+from clintune.training.limits import read_limits
 from conftest import KINDS, evaluate, plant, train
 from spoiling import LABELS, SPLITS, spoil
 
@@ -44,6 +46,9 @@ def test_the_report_hides_small_counts(recipe, cohort):
     report = (run / "report.html").read_text()
     assert "&lt;11" in report
     assert f"{held_out['n_subjects']} subjects" not in report
+    limits = read_limits(run)["sentences"]
+    assert any("lose their oldest pieces" in sentence for sentence in limits)
+    assert all(html.escape(sentence) in report for sentence in limits)
 
 
 def test_what_the_command_line_writes_is_its_owners_alone(recipe, cohort, tmp_path, capsys):
