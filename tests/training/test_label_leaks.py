@@ -17,6 +17,7 @@ from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.training.label_leaks import aurocs, check_answers, find_leaks, fisher_exact
+from clintune.training.prepare import check_unit
 
 NOW = datetime(2020, 1, 1)
 ROWS = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}
@@ -127,11 +128,15 @@ def test_one_answer_in_a_split_is_said_and_in_training_refused(tmp_path):
     )
     both = np.arange(60)
     none = np.arange(0)
-    assert check_answers(samples, {"train": both, "tuning": none, "held_out": both}, tasks) == []
-    (said,) = check_answers(samples, {"train": both, "tuning": positive, "held_out": both}, tasks)
+    assert check_answers(samples, {"train": both, "tuning": none, "held_out": both}, tasks) == ([], True)
+    (said,), learnable = check_answers(samples, {"train": both, "tuning": positive, "held_out": both}, tasks)
     assert said.startswith("tasks.y: the tuning split has one answer only")
+    assert learnable
+    rows = {"train": negative, "tuning": both, "held_out": both}
+    assert check_answers(samples, rows, tasks)[1] is False
     with pytest.raises(DataError, match="the train split has one answer only; nothing can be learnt from it: correct"):
-        check_answers(samples, {"train": negative, "tuning": both, "held_out": both}, tasks)
+        check_unit(samples, rows, tasks)
+    assert len(check_unit(samples, rows, tasks, one_answer_will_do=True)) == 1
 
 
 @given(st.lists(st.integers(0, 40), min_size=4, max_size=4).filter(lambda n: n[0] + n[2] and n[1] + n[3]))

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, NUMBER
-from clintune.core.errors import DataError
 from clintune.tasks.base import Task
 from clintune.training.limits import SMALLEST_SHOWN, Counted
 
@@ -80,10 +79,12 @@ def find_leaks(
     return found
 
 
-def check_answers(samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks: Mapping[str, Task]) -> list[str]:
-    """Return a sentence for each split in which a task has one answer only.
+def check_answers(
+    samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks: Mapping[str, Task]
+) -> tuple[list[str], bool]:
+    """Return a sentence for each split in which a task has one answer only, and whether any task can be learnt.
 
-    Raises DataError where that is the training split, of every task: there is nothing to learn.
+    It can where its training labels, of which there are some, differ in any of its outputs.
     """
     said, learnable = [], False
     for name, task in tasks.items():
@@ -97,9 +98,7 @@ def check_answers(samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks
                 said.append(f"tasks.{name}: the {split} split has one answer only; {_CONSEQUENCE[split]}")
             elif single:
                 said.append(f"tasks.{name}: {len(single)} of {len(asked)} outputs have one answer in the {split} split")
-    if not learnable:
-        raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort" if said else _NO_LABEL)
-    return said
+    return said, learnable
 
 
 _CONSEQUENCE = {
@@ -107,7 +106,6 @@ _CONSEQUENCE = {
     "tuning": "it cannot choose the best step by AUROC, nor calibrate",
     "held_out": "it cannot be scored by AUROC",
 }
-_NO_LABEL = "no training sample has a known label; check the split, or the labels"
 
 
 def questions(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[Question]:

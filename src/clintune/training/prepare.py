@@ -50,7 +50,9 @@ class Prepared:
     limits: Limits
 
 
-def prepare_unit(workspace: Workspace, unit: Unit, run: Path | None = None) -> Prepared:
+def prepare_unit(
+    workspace: Workspace, unit: Unit, run: Path | None = None, *, one_answer_will_do: bool = False
+) -> Prepared:
     """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
 
     Raises DataError as `check_unit` and `fill_caches` do; the latter leaves its list in the folder `run`.
@@ -60,7 +62,7 @@ def prepare_unit(workspace: Workspace, unit: Unit, run: Path | None = None) -> P
     rows = rows_by_split(split)
     modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
     check_probe(config, samples, tasks)
-    warnings = check_unit(samples, rows, tasks)
+    warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
@@ -80,10 +82,17 @@ def prepare_unit(workspace: Workspace, unit: Unit, run: Path | None = None) -> P
     )
 
 
-def check_unit(samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks: Mapping[str, Task]) -> list[str]:
+def check_unit(
+    samples: Samples,
+    rows: Mapping[str, NDArray[np.int64]],
+    tasks: Mapping[str, Task],
+    *,
+    one_answer_will_do: bool = False,
+) -> list[str]:
     """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only.
 
-    Raises DataError for a split without training samples, or a task without training labels or with nothing to learn.
+    Raises DataError for a split without training samples, a task without training labels and, unless
+    `one_answer_will_do`, a training split in which every task has one answer only.
     """
     if not len(rows["train"]):
         raise DataError("no sample is in the training split; check the cohort's splits and labels")
@@ -92,7 +101,10 @@ def check_unit(samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks: M
         if np.isnan(targets).all():
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets)
-    return check_answers(samples, rows, tasks)
+    said, learnable = check_answers(samples, rows, tasks)
+    if not (learnable or one_answer_will_do):
+        raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
+    return said
 
 
 def fill_caches(
