@@ -10,13 +10,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from clintune import __version__
 from clintune.config.suggest import nearest
 from clintune.core.console import show_any_text
 from clintune.core.errors import ClintuneError, ConfigError, StoppedError, StorageError, TrainingError
 from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
+from clintune.core.private import private_files
 from clintune.core.text import visible
 from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen, listen_no_more
@@ -36,6 +37,8 @@ VERBS = {
 }
 _LIGHT = ("runs", "logs", "recipes", "show", "cache")
 """Verbs that import neither torch nor polars."""
+_FOR_OTHERS = ("publish", "export")
+"""Verbs whose results others may read, as the user's umask says; what all others write is their owner's alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +115,8 @@ def _run(verb: str = "--help", *arguments: str) -> int:
     if verb not in _LIGHT and tight_memory():  # before libraries that may end the process without a word
         say(f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; torch and polars may need more of it")
     module, _, function = VERBS[verb][0].partition(":")
-    getattr(importlib.import_module(module), function)(list(arguments))
+    with nullcontext() if verb in _FOR_OTHERS else private_files():
+        getattr(importlib.import_module(module), function)(list(arguments))
     return 0
 
 

@@ -63,7 +63,7 @@ def paths(names):
 
 
 def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != mirror._ABOUT)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (mirror._ABOUT, ".used"))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -6,7 +6,7 @@ import torch
 from opened import open_samples, small_imaging
 
 from clintune.cohort.index import Seen
-from clintune.model.cache import PieceCache
+from clintune.model.cache import KnownPieces, PieceCache
 from clintune.model.encode import Preparer, hold_pieces
 
 CPU = torch.device("cpu")
@@ -53,6 +53,29 @@ def test_held_pieces_are_those_of_the_cache_bit_for_bit(hold, tmp_path, kind):
         assert all(torch.equal(mine.tensors[name], theirs.tensors[name]) for name in mine.tensors)
         assert torch.equal(mine.hours, theirs.hours)
         assert np.array_equal(mine.item, theirs.item)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(hold, tmp_path, kind):
+    modality = KINDS[kind]()
+    items, held, _ = hold(modality)
+    cached = PieceCache("imaging", modality, {}, tmp_path / "cache")
+    assert KnownPieces(cached, tmp_path / "memory").of(items, modality.views).places == {}
+    cached.fill(items[: len(items) // 2])
+    known = KnownPieces(cached, tmp_path / "memory").of(items, modality.views)
+    asked = []
+
+    def prepare(todo):
+        asked.extend(todo)
+        return Preparer(items.samples, "imaging", modality)(todo)
+
+    again, _ = hold_pieces(prepare, items, modality, modality.views, "fp32", CPU, known)
+    half = set(items.numbers[: len(items) // 2].tolist())
+    assert {number for number, _ in asked} == set(items.numbers.tolist()) - half
+    for view in range(modality.views):
+        mine, theirs = (everything(source, items, view) for source in (again, held))
+        assert all(torch.equal(mine.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
+        assert torch.equal(mine.hours, theirs.hours)
 
 
 def test_what_cannot_be_read_has_no_pieces_and_its_reason(hold, cohort):

@@ -144,7 +144,8 @@ def test_what_cannot_be_read_is_listed_and_its_sample_scored_but_withheld(run, c
     listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
     assert listed.columns == ["subject_id", "prediction_time", "modality", "row", "reason"]
     assert listed.select("subject_id", "modality").rows() == [(subject, "imaging")]
-    assert listed["row"][0] in listed["reason"][0]
+    assert listed["row"][0].startswith("data/")
+    assert listed["row"][0] not in listed["reason"][0]
     table = read(tmp_path / "out")
     assert len(table) == 40
     assert table["predicted_boolean_probability"].null_count() == 0
@@ -176,6 +177,10 @@ def test_a_mount_that_is_missing_stops_the_job_in_one_line(run, cohort, tmp_path
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("clintune: modalities.imaging: ")
     assert "items of a shard are unreadable, more than data.max_bad_fraction=0.1 allows; the first is data/" in said
+    listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
+    assert said.endswith(f"; all of them are listed in {tmp_path / 'out' / 'unreadable.csv'}")
+    assert f" {len(listed)} of " in said
+    assert listed.columns == ["modality", "row", "reason"]
     assert not list((tmp_path / "out").rglob("predictions/**/*.parquet"))
 
 

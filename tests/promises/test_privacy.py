@@ -1,12 +1,15 @@
 """Promise 6: no patient text, identifier or pixel in what leaves a run, and no small count in a report."""
 
+import html
 import json
+from pathlib import Path
 
 import polars as pl
-from spoiling import LABELS, SPLITS, spoil
 
 from clintune.cli import main
+from clintune.training.limits import read_limits
 from conftest import KINDS, evaluate, plant, train
+from spoiling import LABELS, SPLITS, spoil
 
 
 def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_splits_only(recipe, cohort, capsys):
@@ -43,3 +46,20 @@ def test_the_report_hides_small_counts(recipe, cohort):
     report = (run / "report.html").read_text()
     assert "&lt;11" in report
     assert f"{held_out['n_subjects']} subjects" not in report
+    limits = read_limits(run)["sentences"]
+    assert any("lose their oldest pieces" in sentence for sentence in limits)
+    assert all(html.escape(sentence) in report for sentence in limits)
+
+
+def test_what_the_command_line_writes_is_its_owners_alone(recipe, cohort, tmp_path, capsys):
+    cache = tmp_path / "private"
+    assert main(["train", str(recipe(cohort)), "trainer.max_steps=1", f"data.cache={cache}"]) == 0
+    run = Path(capsys.readouterr().out.strip())
+    words = [f"cohort={cohort}", f"out={tmp_path / 'out'}", f"data.cache={cache}"]
+    assert main(["predict", str(run), *words]) == 0
+    assert not [
+        path
+        for folder in (cache, run.parent, tmp_path / "out")
+        for path in (folder, *folder.rglob("*"))
+        if path.stat().st_mode & 0o077
+    ]

@@ -19,7 +19,7 @@ from clintune.training.workspace import Workspace
 def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArray[np.int64]]]:
     """Return the number of each fold, its parts, and the rows held out; DataError when there are none."""
     for number, unit in enumerate(units(workspace.config, Path(), workspace.samples)):
-        ready = prepare_unit(workspace, unit)
+        ready = prepare_unit(workspace, unit, one_answer_will_do=True)
         rows = ready.rows[held_out_split]
         if not len(rows):
             raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")

@@ -18,6 +18,7 @@ from datasets.utils import tqdm
 from meds.schema import data_subdirectory
 
 from clintune.cohort.labels import FOLDERS as LABELS
+from clintune.core.cache_folder import in_use
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import only_one
@@ -45,7 +46,9 @@ def open_mirror(key: str, url: str, storage: Mapping[str, Any], cache: Path, bes
     that cannot be reached or holds no table.
     """
     folder = local_root(url, cache)
-    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder, f"the copy of {redact(url)}"):
+        folder.mkdir(exist_ok=True)
+        in_use(folder)
     mirror = Mirror(folder, Remote(key, url, storage))
     write_json(folder / _ABOUT, {"key": key, "url": url, "storage": dict(storage)})
     _mirror.cache_clear()

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
+from clintune.core.cache_entries import WRITTEN
+from clintune.core.cache_folder import in_use
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.core.remote import is_remote, redact
-
-STAMP_FILE = ".source.json"
 
 
 def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()) -> Path:
@@ -56,7 +56,8 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
         if not _is_current(name, root, wanted):
             with atomic_path(root) as partial:
                 write.func(partial, **settings)
-                write_json(partial / STAMP_FILE, wanted)
+                write_json(partial / WRITTEN, wanted)
+        in_use(root)
     return root
 
 
@@ -78,7 +79,7 @@ def _raw_digest(raw: Path | None) -> str | None:
 def _is_current(name: str, root: Path, wanted: dict[str, str | None]) -> bool:
     if not root.exists() or not any(root.iterdir()):
         return False
-    file = root / STAMP_FILE
+    file = root / WRITTEN
     if not file.exists():
         raise DataError(f"cohorts.{name}.root: {root} holds files no source wrote; use another root or drop `source`")
     written = json.loads(file.read_text(encoding="utf-8"))

@@ -62,6 +62,8 @@ class Data:
 
     raw: str = "data"
     cache: str = "~/.cache/clintune"
+    shared: bool = False
+    """Whether the cache is its group's too; it holds text of notes, and is its owner's alone unless this is true."""
     cache_limit_gb: float | None = bounded(None, 0)
     """Size beyond which what was not used for longest leaves the cache, never what a run uses; null = none."""
     max_bad_fraction: float = bounded(0.0, 0, 1)
@@ -251,5 +253,7 @@ class Scoring:
     """null = the package's own."""
     workers: int | None = bounded(None, 0)
     """Processes that prepare items, beside each that scores; null = 4 beside a GPU, else none."""
+    keep: bool = False
+    """Whether index and features of the cohort stay in `data.cache` for a next job; they hold the text of its notes."""
     cluster: Cluster = field(default_factory=Cluster)
     data: Data = field(default_factory=Data)

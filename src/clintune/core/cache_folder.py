@@ -1,82 +1,73 @@
-"""The cache folder: what is in it, which of it is in use, and what makes room.
+"""The cache folder: who may read it, which of it is in use, and what makes room.
 
     index/NAME-KEY/         a cohort's sample index       statistics/MODALITY-KEY.json   what `Modality.fit` returned
     pieces/KEY/             a modality's prepared items   media/COHORT-KEY.parquet       hashes of media files
-    packages/KEY/           a package from a hub
+    packages/KEY/           a package from a hub          cohorts/NAME/                  what a `source` wrote
+    remote/NAME-KEY.mirror/ the copy of a remote cohort
 
 Beside each of them `NAME.lock` is held by whoever writes it. Who reads a folder holds a shared lock on its `.used`.
 """
 
+import errno
 import fcntl
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
+from clintune.core.cache_entries import KINDS, MARK, Entry, entries, gigabytes, guarded, locks
 from clintune.core.console import console
-from clintune.core.locks import if_free
+from clintune.core.locks import if_free, lock_of
+from clintune.core.paths import writable_folder
+from clintune.core.private import how_to_close, share_with_group
 
-KINDS = ("index", "pieces", "statistics", "media", "packages")
-_BULKY = ("index", "pieces")
+_BULKY = ("index", "pieces", "cohorts", "remote")
+"""What leaves the cache beyond its limit: it is large, and can be made again."""
 _held: dict[Path, int] = {}
 """The folders that this process uses, each with the descriptor of its shared lock."""
+_told: set[Path] = set()
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Something in the cache: `size` in bytes, `used` in seconds since 1970."""
+def open_cache(path: str, *, shared: bool) -> Path:
+    """Make the folder that `data.cache` names: its owner's alone or, where it is `shared`, its group's too.
 
-    kind: str
-    path: Path
-    owner: str
-    size: int
-    used: float
+    Says once how to close a folder that others can read. Raises ConfigError where nothing can be written.
+    """
+    folder = writable_folder(path, "data.cache")
+    if shared:
+        share_with_group(folder)
+
+    closing = how_to_close(folder, shared=shared)
+    if closing is not None and folder not in _told:
+        _told.add(folder)
+        console.print(
+            f"warning: the cache {folder} holds text of notes, and other users can read it; close it with `{closing}`"
+        )
+    return folder
 
 
 def in_use(folder: Path) -> None:
     """Keep `folder` from being removed as long as this process lives, and remember that it was used now."""
-    mark = folder / ".used"
-    if folder in _held and not (mark.exists() and os.path.samestat(mark.stat(), os.fstat(_held[folder]))):
-        os.close(_held.pop(folder))  # the folder was made anew
-    if folder not in _held:
-        _held[folder] = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(_held[folder], fcntl.LOCK_SH)
-    os.utime(mark)
-
-
-def entries(cache: Path) -> list[Entry]:
-    """Return what is in the cache, last used first."""
-    found = [
-        Entry(kind, path, _owner(kind, path), _size(path), _used(path))
-        for kind in KINDS
-        for path in sorted((cache / kind).glob("*"))
-        if path.suffix not in (".lock", ".holder", ".partial") and not path.name.startswith(".")
-    ]
-    return sorted(found, key=lambda entry: -entry.used)
-
-
-def show(cache: Path) -> None:
-    """Print a table of what is in the cache to standard output."""
-    table = Table("kind", "belongs to", "GB", "last used (UTC)", box=SIMPLE)
-    listed = entries(cache)
-    for entry in listed:
-        used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
-        table.add_row(entry.kind, entry.owner, f"{entry.size / 1e9:.3f}", used)
-    table.add_row("all", str(cache), f"{sum(entry.size for entry in listed) / 1e9:.3f}", "", style="bold")
-    Console(highlight=False).print(table)
+    try:
+        descriptor = os.open(folder / MARK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return  # what cannot be written to is not removed either
+    os.utime(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    before, _held[folder] = _held.get(folder), descriptor
+    if before is not None:
+        os.close(before)
 
 
 def make_room(cache: Path, limit_gb: float | None) -> None:
-    """Remove leftovers of killed processes and, beyond the limit, the longest unused folders that nobody uses."""
+    """Remove leftovers of killed processes and, beyond the limit, the longest unused folders that nobody uses.
+
+    Everything counts. What goes can be made again: no folder of the user's, and nothing as small as statistics.
+    """
     sweep(cache)
     if limit_gb is None:
         return
@@ -84,59 +75,93 @@ def make_room(cache: Path, limit_gb: float | None) -> None:
     excess = sum(entry.size for entry in listed) - limit_gb * 1e9
     evicted = []
     for entry in reversed(listed):
-        if excess > 0 and entry.kind in _BULKY and remove(entry.path):
+        if excess > 0 and entry.kind in _BULKY and entry.stays is None and remove(entry.path):
             excess -= entry.size
             evicted.append(entry)
     if evicted:
         days = (time.time() - evicted[-1].used) / 86_400
         console.print(
-            f"cache: removed {len(evicted)} folders ({_gb(evicted)}) not used for {days:.1f} days or longer, to stay "
-            f"within data.cache_limit_gb={limit_gb:g}"
+            f"cache: removed {len(evicted)} folders ({gigabytes(evicted)} GB) not used for {days:.1f} days or longer, "
+            f"to stay within data.cache_limit_gb={limit_gb:g}"
         )
 
 
-def clear(cache: Path, older_than_days: float) -> list[Entry]:
-    """Remove what has not been used for so many days and is not in use now; return it."""
+def clear(cache: Path, older_than_days: float) -> tuple[list[Entry], list[tuple[Entry, str]]]:
+    """Remove what has not been used for so many days and is not in use now.
+
+    Returns what is gone, and what stays with the reason why.
+    """
     sweep(cache)
     oldest = time.time() - older_than_days * 86_400
-    return [entry for entry in entries(cache) if entry.used <= oldest and remove(entry.path)]
+    gone, left = [], []
+    for entry in entries(cache):
+        if entry.stays is not None:
+            left.append((entry, entry.stays))
+        elif entry.used > oldest:
+            left.append((entry, f"used in the last {older_than_days:g} days"))
+        elif remove(entry.path):
+            gone.append(entry)
+        else:
+            left.append((entry, "a process uses it"))
+    return gone, left
 
 
 def remove(path: Path) -> bool:
     """Remove a file or folder of the cache whole, unless somebody writes or uses it; return whether it is gone."""
-    with if_free(path) as free:
+    with if_free(guarded(path)) as free:
         if not free or _is_used(path):
             return False
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         path.rename(holder / path.name)
         shutil.rmtree(holder, ignore_errors=True)
+        _drop_lock(guarded(path))
         return True
 
 
 def sweep(cache: Path) -> None:
-    """Remove temporary folders that killed processes left, where nobody is writing."""
-    for guarded, leftover in list(_leftovers(cache)):
-        with if_free(guarded) as free:
+    """Remove temporary folders that killed processes left, and locks of what is gone, where nobody is writing."""
+    for guard, leftover in list(_leftovers(cache)):
+        with if_free(guard) as free:
             if free:
                 shutil.rmtree(leftover, ignore_errors=True)
 
+    for lock in locks(cache):
+        guard = lock.with_suffix("")
+        with if_free(guard) as free:
+            if free and not _guards_something(guard):
+                _drop_lock(guard)
+
+
+def _drop_lock(guard: Path) -> None:
+    """Remove a lock that this process holds; who waits for the file that is gone notices, and makes a new one."""
+    guard.with_name(f"{guard.name}.holder").unlink(missing_ok=True)
+    lock_of(guard).unlink(missing_ok=True)
+
+
+def _guards_something(guard: Path) -> bool:
+    beside = (guard, guard.with_name(guard.name.removeprefix(".")), guard.with_suffix(".partial"))
+    return any(path.exists() for path in beside)
+
 
 def _leftovers(cache: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield what `atomic_path` made and did not take away, each with the entry whose lock guards it."""
+    """Yield what `atomic_path` made and did not take away, each with what guards the entry that it was to be."""
     for kind in KINDS:
         for path in (cache / kind).glob(".*.*"):
             if path.is_dir():
-                yield path.with_name(path.name[1:].rpartition(".")[0]), path
+                yield guarded(path.with_name(path.name[1:].rpartition(".")[0])), path
+    for kind in ("index", "pieces"):  # what stands in the others may be called anything
         for path in (cache / kind).glob("[!.]*/**/.*.*"):
             if path.is_dir():
                 yield cache / kind / path.relative_to(cache / kind).parts[0], path
 
 
 def _is_used(path: Path) -> bool:
-    mark = path / ".used"
-    if not mark.exists():
+    try:
+        descriptor = os.open(path / MARK, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    descriptor = os.open(mark, os.O_RDWR)
+    except OSError:
+        return True  # another user's
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -144,28 +169,3 @@ def _is_used(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _owner(kind: str, path: Path) -> str:
-    """Say what an entry belongs to."""
-    if kind == "packages":
-        lines = (path / "README.md").read_text(encoding="utf-8").splitlines() if path.is_dir() else []
-        return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name)
-    about = path / ("index.json" if kind == "index" else "about.json")
-    if not about.is_file():
-        return path.stem.rpartition("-")[0]
-    known = json.loads(about.read_text(encoding="utf-8"))
-    return f"{known['name']} ({known['root'] if kind == 'index' else known['source']})"
-
-
-def _size(path: Path) -> int:
-    return sum(file.lstat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-
-
-def _used(path: Path) -> float:
-    mark = path / ".used"
-    return (mark if mark.exists() else path).stat().st_mtime
-
-
-def _gb(listed: list[Entry]) -> str:
-    return f"{sum(entry.size for entry in listed) / 1e9:.2f} GB"

@@ -9,6 +9,8 @@ from clintune.core.text import visible
 
 _LONGEST = 200
 """Bytes of a name, so that what is written beside it still fits a file system's 255."""
+_PRIVATE = 0o700
+"""Folders of patients' data are entered by their owner alone, whatever the umask."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -50,10 +52,13 @@ def inside(root: Path, name: str, what: str, error: type[ClintuneError] = Config
 
 
 def writable_folder(path: str, key: str) -> Path:
-    """Make the folder that `key` of the config names, with its parents; ConfigError where nothing can be written."""
+    """Make the folder that `key` of the config names, the owner's alone, with its parents.
+
+    Raises ConfigError where nothing can be written.
+    """
     folder = Path(path).expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(_PRIVATE, parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"{key}: {folder} cannot be written to ({error.strerror}); name another folder") from error
@@ -61,14 +66,14 @@ def writable_folder(path: str, key: str) -> Path:
 
 
 def timed_folder(parent: Path) -> Path:
-    """Make a folder named by the time in UTC; a second one within a second waits its turn as -1, -2, ..."""
-    parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder named by the time in UTC, the owner's alone; a second one within a second gets -1, -2, ..."""
+    parent.mkdir(_PRIVATE, parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     number = 0
     while True:
         folder = parent / (f"{stamp}-{number}" if number else stamp)
         try:
-            folder.mkdir()
+            folder.mkdir(_PRIVATE)
         except FileExistsError:
             number += 1
         else:

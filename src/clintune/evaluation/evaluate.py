@@ -33,6 +33,7 @@ from clintune.evaluation.subjects import take
 from clintune.hub.manifest import MANIFEST
 from clintune.package.members import member_folders, trained_members
 from clintune.training.history import read_history
+from clintune.training.limits import read_limits
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
 from clintune.training.strategy import make_accelerator
@@ -162,7 +163,7 @@ def _notes(run: Path, config: DictConfig) -> list[str]:
         notes.append(
             f"{number} items could not be read and were left out; unreadable.csv in the run folder lists them."
         )
-    return notes
+    return [*notes, *read_limits(run)["sentences"]]
 
 
 def _print(metrics: Mapping[str, Any]) -> None:

@@ -53,9 +53,9 @@ def write_shard(
 ) -> None:
     """Write every row of a part of the predictions of task `name` as `<name>/<shard>.parquet` below `folder`.
 
-    Of many phenotypes each has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, T].
-    The columns `labelled` [T] are those whose labels are all known, in this part and every other, and are written: the
-    schema knows no unknown one.
+    Of many phenotypes each has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, T],
+    and the probability where it is NaN. The columns `labelled` [T] are those whose labels are all known, in this part
+    and every other, and are written: the schema knows no unknown one.
     """
     place = inside(folder, name, "task", DataError)
     parts = [(place, predictions)]
@@ -121,6 +121,7 @@ def _save(
     if withheld is not None:
         decision = next(name for name in predicted.columns if name.endswith("_value"))
         predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
+        predicted = predicted.fill_nan(None)  # no number, rather than one that other tools would reckon with
     columns = {
         "cohort": predictions.cohort.astype(str),
         "fold": predictions.fold,

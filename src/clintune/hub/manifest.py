@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.core.locks import only_one
+from clintune.core.paths import writable_folder
 
 MANIFEST = "MANIFEST.json"
 KINDS = (".safetensors", ".json", ".yaml", ".md")
@@ -94,6 +95,7 @@ def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Pat
     manifest = read_manifest(where, content)
     folder = cache / "packages" / sha256(content).hexdigest()[:32]
     partial = folder.with_suffix(".partial")
+    writable_folder(str(cache), "CLINTUNE_CACHE")
     with only_one(folder, f"the copy of {where}"):
         if not folder.exists():
             partial.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ a table of addresses for the items of each run leads to them by number.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from rich.progress import track
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
+from torch import Tensor
 
+from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Items
 from clintune.contracts import Item, Pieces
 from clintune.core.cache_folder import in_use
@@ -28,14 +30,16 @@ from clintune.core.locks import only_one
 from clintune.modalities.base import Modality
 from clintune.model import encode
 from clintune.model.encode import Preparer, encoding, laid_flat, make_pieces
-from clintune.model.media import remembered_sha256, stamps
-from clintune.model.pieces import StoredPieces
+from clintune.model.media import Stamp, remembered_sha256, stamps
+from clintune.model.pieces import Known, StoredPieces, read_block
 
 _FORMAT = 3
 _CPU = torch.device("cpu")
 
 Place = tuple[int, int, int]
 """Shard, start and length of an item's pieces."""
+Stamped = tuple[SampleIndex, dict[Path, Stamp]]
+"""A cohort, and the stamps of media files by their path."""
 
 
 class PieceCache:
@@ -59,25 +63,19 @@ class PieceCache:
         """
         with only_one(self.folder, f"the pieces of {self.name}") as waited:
             self._open_folder()
-            stamped = [(index, stamps(paths)) for index, paths in items.paths()] if self.modality.media_column else []
+            stamped = stamped_media(items, self.modality)
             seen = [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
             key = value_sha256([items.fingerprint(), self.modality.views, seen])[:32]
             table = self.folder / "tables" / f"{key}.safetensors"
             pieces = _open_table(table)
             if pieces is not None and (waited or not pieces.errors):
                 return pieces
-            content: dict[Path, str] = {}
-            for index, found in stamped:
-                known = remembered_sha256(
-                    found.values(), self.media / f"{index.name}-{_short(str(index.root))}.parquet"
-                )
-                content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
-            keys = [item_key(item, content) for item in items]
-            shards, places = self._scan()
+            keys = item_keys(items, stamped, self.media)
+            shards, places = self.scan()
             errors: dict[str, DataError] = {}
             if todo := self._missing(keys, places):
                 errors = self._prepare(items, todo, device, workers)
-                shards, places = self._scan()
+                shards, places = self.scan()
             self._write_table(table, items, keys, shards, places, errors)
             return StoredPieces(table)
 
@@ -131,7 +129,7 @@ class PieceCache:
                 {name: tensor.contiguous() for name, tensor in laid_flat(pieces).items()}, partial, metadata=index
             )
 
-    def _scan(self) -> tuple[list[str], dict[str, Place]]:
+    def scan(self) -> tuple[list[str], dict[str, Place]]:
         """Return the names of the shards on disk and the place of every key in them."""
         shards = sorted(path.name for path in self.folder.glob("*.safetensors"))
         places: dict[str, Place] = {}
@@ -168,6 +166,56 @@ class PieceCache:
         }
         with atomic_path(path) as partial:
             save_arrays(arrays, partial, metadata={"shards": json.dumps(shards), "errors": json.dumps(reasons)})
+
+
+class KnownPieces:
+    """What a cache holds of the pieces of a modality, for whoever has the same items; nothing is written there.
+
+    Hashes of media files are remembered in the folder `memory`.
+    """
+
+    def __init__(self, cached: PieceCache, memory: Path) -> None:
+        self._modality = cached.modality
+        self._folder = cached.folder
+        self._memory = memory
+        self._shards: list[str] = []
+        self._places: dict[str, Place] = {}
+        self._blocks: dict[int, dict[str, Tensor]] = {}
+        if cached.folder.is_dir():
+            in_use(cached.folder)
+            self._shards, self._places = cached.scan()
+
+    def of(self, items: Items, views: int) -> Known:
+        """Return the pieces that are there of the first `views` of some items."""
+        if not self._places:
+            return Known()
+        stamped = stamped_media(items, self._modality)
+        found = {
+            (number, view): self._places[f"{key}-{view}"]
+            for number, key in zip(items.numbers.tolist(), item_keys(items, stamped, self._memory), strict=True)
+            for view in range(views)
+            if f"{key}-{view}" in self._places
+        }
+        shards = sorted({shard for shard, _, _ in found.values()})
+        for shard in shards:
+            self._blocks[shard] = self._blocks.get(shard) or read_block(self._folder / self._shards[shard])
+        number_of = {shard: number for number, shard in enumerate(shards)}
+        places = {one: (number_of[shard], start, length) for one, (shard, start, length) in found.items()}
+        return Known(places, [self._blocks[shard] for shard in shards])
+
+
+def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
+    """Return the stamps of the items' media files by cohort; nothing for a modality that reads no files."""
+    return [(index, stamps(paths)) for index, paths in items.paths()] if modality.media_column else []
+
+
+def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path) -> list[str]:
+    """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
+    content: dict[Path, str] = {}
+    for index, found in stamped:
+        known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.parquet")
+        content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
+    return [item_key(item, content) for item in items]
 
 
 def item_key(item: Item, content: Mapping[Path, str]) -> str:

@@ -15,7 +15,7 @@ from clintune.contracts import Pieces
 from clintune.core.errors import DataError
 from clintune.core.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces
-from clintune.model.pieces import HeldPieces
+from clintune.model.pieces import HeldPieces, Known
 
 READ_AHEAD = 64
 """Items prepared before they are sorted by size and encoded."""
@@ -107,17 +107,27 @@ def make_pieces(
 
 
 def hold_pieces(
-    prepare: Preparer, items: Items, modality: Modality, views: int, precision: str, device: torch.device
+    prepare: Preparer,
+    items: Items,
+    modality: Modality,
+    views: int,
+    precision: str,
+    device: torch.device,
+    known: Known = Known(),  # noqa: B008
 ) -> tuple[HeldPieces, dict[int, DataError]]:
     """Return the pieces of the first `views` of some items, in memory, and what is wrong with those not to be read.
 
-    They are what `PieceCache` makes of the same items and views, bit for bit.
+    Those that are `known` are taken from there. They are what `PieceCache` makes of the same items and views, bit for
+    bit.
     """
-    todo = [(number, view) for number in items.numbers.tolist() for view in range(views)]
+    wanted = [(number, view) for number in items.numbers.tolist() for view in range(views)]
+    todo = [one for one in wanted if one not in known.places]
     numbers = np.sort(items.numbers)
     position = {number: i for i, number in enumerate(numbers.tolist())}
     place = np.zeros((len(numbers), views, 3), np.int64)
-    blocks: list[dict[str, Tensor]] = []
+    for number, view in wanted:
+        place[position[number], view] = known.places.get((number, view), (0, 0, 0))
+    blocks = list(known.blocks)
     errors: dict[int, DataError] = {}
     for made, failed in make_pieces(todo, prepare(todo), modality, precision, device):
         errors |= {number: error for (number, _), error in failed.items()}

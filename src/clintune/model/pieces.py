@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -27,6 +27,16 @@ class Gathered(NamedTuple):
     tensors: dict[str, Tensor]
     hours: Tensor
     item: NDArray[np.int64]
+
+
+class Known(NamedTuple):
+    """Pieces that are there already: where those of an item, by number and view, are in `blocks`.
+
+    A place is block, start in it and length.
+    """
+
+    places: Mapping[tuple[int, int], tuple[int, int, int]] = {}
+    blocks: Sequence[dict[str, Tensor]] = ()
 
 
 class Places(NamedTuple):
@@ -135,7 +145,7 @@ class StoredPieces(_Blocks):
 
     def _tensors(self, block: int) -> dict[str, Tensor]:
         if block not in self._open:
-            self._open[block] = load_file(self.shards[block])
+            self._open[block] = read_block(self.shards[block])
         return self._open[block]
 
     @property
@@ -199,6 +209,11 @@ class TabledPieces:
     @cached_property
     def _num_codes(self) -> int:
         return len(self.samples.codes())
+
+
+def read_block(shard: Path) -> dict[str, Tensor]:
+    """Return the tensors of a shard of the cache, memory-mapped."""
+    return load_file(shard)
 
 
 def _newest(hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,40 +2,54 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from clintune.core.console import console
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import lock_of, only_one
-from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, Shard, read_job
+from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
+from clintune.prediction.score import never_finite
 
 
-def finish(out: Path, shards: Sequence[Shard]) -> None:
-    """List what could not be read, remove what killed processes left and write the summary; all shards are done."""
+def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> None:
+    """List what could not be read, remove what is needed no more and write the summary; all shards are done.
+
+    `lacking` is the share of samples that have none of a modality.
+
+    Raises PackageError where a task has a finite answer for no sample.
+    """
     with only_one(out / "shards" / SUMMARY, "the summary"):
+        shutil.rmtree(out / WORK, ignore_errors=True)
         if (out / SUMMARY).exists():
             return
         for left in [*out.glob("predictions/**/.*"), *out.glob("shards/.*")]:
             shutil.rmtree(left)
         records = [shard.read_record() for shard in shards]
+        num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
+        abstained, not_finite = (_total(records, key) for key in ("abstained", "not_finite"))
+        for task, number in not_finite.items():
+            if number == num_samples:
+                raise never_finite(task)
+
+        (out / UNREADABLE).unlink(missing_ok=True)  # that of a start that was refused
         num_unreadable = sum(record["unreadable"] for record in records)
         if num_unreadable:
             parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
             with atomic_path(out / UNREADABLE) as partial:
                 pl.scan_parquet(parts, glob=False).sink_csv(partial)
             console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
-        num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
         summary = {
             "package": read_job(out).package,
             **json.loads((out / "shards" / ORIGIN).read_text(encoding="utf-8")),
             "samples": num_samples,
-            "abstained": {
-                name: sum(record["abstained"][name] for record in records) for name in records[0]["abstained"]
-            },
+            "abstained": abstained,
+            "not_finite": not_finite,
             "unreadable": num_unreadable,
+            "lacking": dict(lacking),
             "seconds": seconds,
             "samples_per_second": num_samples / seconds,
             "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
@@ -43,3 +57,8 @@ def finish(out: Path, shards: Sequence[Shard]) -> None:
         write_json(out / SUMMARY, summary)
         for lock in (lock_of(shard.record) for shard in shards):
             lock.unlink(missing_ok=True)
+
+
+def _total(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
+    """Return the counts under a key of each shard's record, summed by name."""
+    return {name: sum(record[key][name] for record in records) for name in records[0][key]}

@@ -22,6 +22,8 @@ JOB = "job.yaml"
 ORIGIN = "origin.json"
 SUMMARY = "summary.json"
 UNREADABLE = "unreadable.csv"
+WORK = "work"
+"""The folder of what a job needs until it is finished: the index of the cohort, with the text of its notes."""
 _ASKED = ("package", "revision", "trusted", "cohorts", "times", "shard_size", "batch_size", "precision")
 """The keys that results depend on."""
 

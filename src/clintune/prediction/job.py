@@ -14,15 +14,16 @@ from clintune import __version__
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
+from clintune.core.cache_folder import open_cache
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import file_sha256, value_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.paths import writable_folder
 from clintune.hub.manifest import MANIFEST
 from clintune.package.members import members_found
-from clintune.prediction.folder import ORIGIN, Shard, cut, read_job
+from clintune.prediction.folder import ORIGIN, WORK, Shard, cut, read_job
 from clintune.prediction.load import Predictor, fetch, load, package_folder
 from clintune.prediction.times import labelled_at
+from clintune.training.limits import read_limits
 from clintune.training.strategy import local_device
 
 
@@ -31,10 +32,17 @@ class Job:
     """A scoring job with its model and data open."""
 
     config: DictConfig
+    cache: Path
+    work: Path
+    """A folder of its own, for what is needed until it is finished."""
     predictor: Predictor
     samples: Samples
     labelled: Mapping[str, NDArray[np.bool_]]
     """Of each task, the columns of whose targets all samples are known [T]."""
+    lacking: dict[str, float]
+    """Of each modality, the share of samples that have none of it."""
+    lacked: dict[str, float]
+    """The same in training, where that is known."""
     shards: list[Shard]
     device: torch.device
 
@@ -46,7 +54,7 @@ def open_job(out: Path) -> Job:
     opening raise.
     """
     config, device = read_job(out), local_device()
-    cache = writable_folder(config.data.cache, "data.cache")
+    cache = open_cache(config.data.cache, shared=config.data.shared)
     folder = fetch(config.package, config.revision)
     predictor = load(folder, device=device, trusted=config.trusted)
     first = predictor.members[0]
@@ -57,7 +65,9 @@ def open_job(out: Path) -> Job:
     ((name, cohort),) = config.cohorts.items()
     root = open_root(name, cohort, cache)
     labels = labelled_at(config.times, first.tasks, root)
-    index = SampleIndex.open(name, cohort, first.model.encoders, labels, cache)
+    cohort.root = str(root)
+    work = out / WORK
+    index = SampleIndex.open(name, cohort, first.model.encoders, labels, cache if config.keep else work)
     origin = {
         "clintune": __version__,
         "package_sha256": _package_sha256(folder),
@@ -68,9 +78,13 @@ def open_job(out: Path) -> Job:
     samples = Samples([index])
     return Job(
         config=config,
+        cache=cache,
+        work=work,
         predictor=predictor,
         samples=samples,
         labelled={name: np.asarray(~np.isnan(samples.targets(name)).any(axis=0)) for name in first.tasks},
+        lacking={name: float((samples.num_items(name) == 0).mean()) for name in first.model.encoders},
+        lacked=read_limits(folder)["lacking"],
         shards=cut(out, len(samples), config.shard_size),
         device=device,
     )

@@ -1,7 +1,7 @@
 """Processes share the shards of a job: each takes the next that nobody holds, and the last to end sums up."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,10 @@ from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 1
+_MORE_LACK = 0.2
+"""How much larger than in training the share of samples that lack a modality is, where it is warned of."""
+_MANY_LACK = 0.5
+"""That share where the one in training is not known."""
 
 
 def score_job(out: Path) -> None:
@@ -35,14 +39,10 @@ def score_job(out: Path) -> None:
     listen()
     with _resumable(out), reported(out, is_main()) as report:
         job = open_job(out)
-        scorer = Scorer(
-            job.predictor,
-            job.samples,
-            batch_size=job.config.batch_size,
-            workers=job.config.workers,
-            max_bad_fraction=job.config.data.max_bad_fraction,
-            device=job.device,
-        )
+        if is_main():
+            for sentence in lacking_words(job.lacking, job.lacked):
+                console.print(sentence)
+        scorer = Scorer(job)
         with _bar(job, report, out) as show:
             while left := show():
                 for shard in left:
@@ -52,7 +52,19 @@ def score_job(out: Path) -> None:
                             show()
                 if show():
                     time.sleep(_POLL_SECONDS)  # others hold what is left; what the dead held is free again
-        finish(out, job.shards)
+        finish(out, job.shards, job.lacking)
+
+
+def lacking_words(lacking: Mapping[str, float], lacked: Mapping[str, float]) -> Iterator[str]:
+    """Yield a line for each modality that samples lack, with a warning where that is not as it was in training."""
+    for name, share in lacking.items():
+        if share == 0:
+            continue
+        before = lacked.get(name)
+        known = "the package does not say how many in training" if before is None else f"{before:.0%} in training"
+        warned = share >= _MANY_LACK if before is None else share - before >= _MORE_LACK
+        advice = "; the model was not trained for such patients, check the cohort's codes and paths" if warned else ""
+        yield f"{'warning' if warned else 'note'}: {share:.0%} of the samples have no {name} ({known}){advice}"
 
 
 def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
@@ -68,6 +80,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     record = {
         "samples": len(rows),
         "abstained": dict(_counts(job, scored)),
+        "not_finite": dict(scored.not_finite),
         "unreadable": len(scored.unreadable),
         "seconds": time.monotonic() - start,
         "peak_memory_mb": peak_memory_mb(),

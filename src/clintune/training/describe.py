@@ -1,74 +1,240 @@
-"""The dry run: everything built, nothing trained."""
+"""The dry run: everything built, nothing trained; what train would refuse is refused here."""
 
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.box import SIMPLE
+from rich.box import ASCII, SIMPLE
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from torch import nn
 
 from clintune.core.console import console
+from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
-from clintune.model.build import build_model, fit_statistics, parameters_of
-from clintune.training.classes import check_classes
-from clintune.training.partition import rows_by_split, split_of, units
+from clintune.core.text import visible
+from clintune.model.build import build_model, fit_statistics
+from clintune.model.fusion import Fusion
+from clintune.tasks.base import Task
+from clintune.training.label_leaks import find_leaks, questions
+from clintune.training.look import look, missing_media
+from clintune.training.order import Order
+from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
+from clintune.training.precision import precision
+from clintune.training.prepare import check_unit
+from clintune.training.probe import check_probe
+from clintune.training.strategy import check_device
 from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
+_WIDEST = 1000
+"""Columns of a table at most."""
+_CHEAP = 5_000_000
+"""Samples times folds below which every fold is drawn."""
+
+Rows = dict[str, NDArray[np.int64]]
 
 
 def describe(config: DictConfig) -> None:
-    """Build the first unit's model and print its parts, shapes, parameters, token budget and samples by split."""
+    """Print parts, shapes, parameters, trainings, samples and labels by split, and what budgets leave out.
+
+    Built is the model of the first fold. Raises what training would raise before its first step, where that can be
+    known without reading every item.
+    """
+    check_device(config)
+    _check_runs(Path(config.runs).expanduser())
+    config.trainer.precision = precision(config)
     workspace = open_workspace(config)
-    unit = units(config, Path(), workspace.samples)[0]
-    rows = rows_by_split(split_of(config, workspace.samples, unit))
-    for name, task in workspace.tasks.items():
-        check_classes(name, task, workspace.samples.targets(name)[rows["train"]])
-    modalities = workspace.modalities
-    statistics = fit_statistics(modalities, workspace.samples, rows["train"], workspace.cache)
+    samples, modalities = workspace.samples, workspace.modalities
+    missing = missing_media(workspace)
+
+    every_unit = units(config, Path(), samples)
+    drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
+    check_probe(config, samples, workspace.tasks)
+    by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
+    warnings = list(dict.fromkeys(said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)))
+
+    rows = by_unit[0]
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
+    print_table(_parts(workspace, model, outputs))
+    _say_share(config, model)
+    console.print(_trainings(config, every_unit, by_unit))
+    console.print(_budget(workspace))
+    print_table(_splits(workspace, by_unit, len(every_unit)))
 
-    parts = Table("part", "kind", "shape", "mode", "trainable", "total", title=config.name, box=SIMPLE)
-    for name, modality in modalities.items():
+    limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
+    limits.warnings += [*warnings, *find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)]
+    for split in ("tuning", "held_out"):
+        if empty := sum(not len(part[split]) for part in by_unit):
+            folds = "" if len(by_unit) == 1 else f" of {empty} folds"
+            limits.warnings.append(f"no sample is in the {split} split{folds}: {_EMPTY[split]}")
+    for sentence in limits.sentences():
+        console.print(f"note: {visible(sentence)}", style="yellow")
+
+
+_EMPTY = {
+    "tuning": "the last step is kept rather than the best, and nothing calibrates or stops early",
+    "held_out": "the run cannot be evaluated",
+}
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it is, so that a pipe or a narrow terminal cuts no name."""
+    if console.options.ascii_only:
+        table.box = ASCII
+    wide = Console(file=StringIO(), width=_WIDEST, highlight=False)
+    with wide.capture() as capture:
+        wide.print(table)
+    console.print("\n".join(line.rstrip() for line in capture.get().splitlines()), markup=False, emoji=False)
+
+
+def _check_runs(runs: Path) -> None:
+    """Raise ConfigError where training could not make its folder; nothing is made."""
+    there = next(folder for folder in (runs, *runs.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(f"runs: {runs} cannot be written to; name another folder")
+
+
+def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> Table:
+    """Return the parts of the model; their parameters add up to those of the whole."""
+    config = workspace.config
+    table = Table(
+        "part",
+        "kind",
+        "shape",
+        "mode",
+        "trainable",
+        "total",
+        title=Text(visible(config.name)),
+        box=SIMPLE,
+        title_justify="left",
+    )
+    counted = set[int]()
+
+    def add(name: str, kind: str, shape: str, mode: str, parts: Sequence[nn.Module | nn.Parameter]) -> None:
+        sizes = [f"{number:,}" for number in _count(parts, counted)]
+        table.add_row(*(Text(visible(cell)) for cell in (name, kind, shape, mode, *sizes)))
+
+    for name, modality in workspace.modalities.items():
         width = modality.width or model.backbone.width
         shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
-        sizes = [f"{number:,}" for number in parameters_of(modality)]
-        parts.add_row(name, type(modality).__name__, shape, modality.mode, *sizes)
-    backbone = f"{config.backbone.max_tokens} x {model.backbone.width}"
-    sizes = [f"{number:,}" for number in parameters_of(model.backbone)]
-    parts.add_row("backbone", config.backbone.source, backbone, config.adapter.mode, *sizes)
+        add(name, type(modality).__name__, shape, modality.mode, [modality])
+    shape = f"{config.backbone.max_tokens} x {model.backbone.width}"
+    add("backbone", config.backbone.source, shape, config.adapter.mode, [model.backbone])
+    for name, projector in model.projectors.items():
+        add(f"projectors.{name}", "Projector", str(model.backbone.width), "full", [projector])
     for name, head in model.heads.items():
-        shape = str(outputs[name])
-        parts.add_row(
-            f"tasks.{name}",
-            type(workspace.tasks[name]).__name__,
-            shape,
-            "full",
-            *map("{:,}".format, parameters_of(head)),
-        )
-    trains, total = parameters_of(model)
-    parts.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
-    console.print(parts)
+        add(f"tasks.{name}", type(workspace.tasks[name]).__name__, str(outputs[name]), "full", [head])
+    add("time, kinds, queries", "", "", "full", [model])
+
+    trains, total = _count([model], set())
+    table.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
+    return table
+
+
+def _count(parts: Sequence[nn.Module | nn.Parameter], counted: set[int]) -> tuple[int, int]:
+    """Return the numbers of (trainable, all) parameters that were not counted before."""
+    trains = total = 0
+    for part in parts:
+        for parameter in part.parameters() if isinstance(part, nn.Module) else [part]:
+            if id(parameter) not in counted:
+                counted.add(id(parameter))
+                total += parameter.numel()
+                trains += parameter.numel() * parameter.requires_grad
+    return trains, total
+
+
+def _say_share(config: DictConfig, model: Fusion) -> None:
     console.print(
         "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs"
     )
+    trains, total = _count([model], set())
     console.print(f"trainable share {trains / total:.2%}")
     if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(
-            f"warning: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
+            f"note: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
             "LoRA adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
             style="yellow",
         )
-    console.print(_data(workspace, {name: len(r) for name, r in rows.items()}))
-    for name, r in rows.items():
-        per_modality = {m: int((workspace.samples.num_items(m)[r] > 0).sum()) for m in modalities}
-        console.print(f"{name}: samples with " + ", ".join(f"{m} {number}" for m, number in per_modality.items()))
 
 
-def _data(workspace: Workspace, counts: dict[str, int]) -> str:
+def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence[Rows]) -> str:
+    """Say how many models are trained, and in how many steps each."""
+    trainer, folds = config.trainer, len(every_unit) // config.cv_repeats
+    product = [
+        f"{number} {what}{'s'[: number > 1]}"
+        for number, what in ((folds, "fold"), (config.cv_repeats, "repeat"), (config.ensemble, "member"))
+    ]
+    total = len(every_unit) * config.ensemble
+    steps = [num_steps(config, rows["train"]) for rows in by_unit]
+    batch = f"of {trainer.batch_size} samples"
+    return f"trainings: {' x '.join(product)} = {total}, each of {_range(steps)} steps {batch}"
+
+
+def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
+    """Return how many steps a member takes over the training samples `rows`."""
+    trainer = config.trainer
+    order = Order(
+        rows, rows, batch_size=trainer.batch_size, micro_batch_size=trainer.micro_batch_size, seed=config.seed
+    )
+    steps: int | None = trainer.max_steps
+    return math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
+
+
+def _budget(workspace: Workspace) -> str:
     budget = sum(m.max_pieces * m.tokens_per_piece for m in workspace.modalities.values()) + len(workspace.tasks)
-    listed = ", ".join(f"{name} {number}" for name, number in counts.items())
     limit = workspace.config.backbone.max_tokens
-    asked = f"modalities ask for {budget}, backbone.max_tokens is {limit}"
-    return f"token budget {min(budget, limit)} a sample ({asked}); samples: {listed}"
+    return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
+
+
+def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Table:
+    """Return samples, subjects, labels and modalities by split; over folds, the least and the most."""
+    samples = workspace.samples
+    title = "samples by split"
+    if num_units > 1:
+        title += f", of {num_units} folds" if len(by_unit) == num_units else f", of the first of {num_units} folds"
+    table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
+    counts: dict[str, list[list[int]]] = {}
+    for rows in by_unit:
+        for number, split in enumerate(SPLITS):
+            for what, count in _facts(workspace, rows[split]):
+                counts.setdefault(what, [[] for _ in SPLITS])[number].append(count)
+    for what, by_split in counts.items():
+        table.add_row(Text(visible(what)), *(_range(several) for several in by_split))
+    if len(samples) > sum(len(rows) for rows in by_unit[0].values()):
+        table.caption = f"{len(samples) - sum(len(rows) for rows in by_unit[0].values())} samples are in no split"
+    return table
+
+
+def _facts(workspace: Workspace, rows: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
+    """Yield what is counted of the samples of a split, with the number."""
+    samples = workspace.samples
+    yield "samples", len(rows)
+    yield "subjects", len(np.unique(samples.subject[rows]))
+    for name, task in workspace.tasks.items():
+        yield from _labels(name, task, samples.targets(name)[rows])
+    for name in workspace.modalities:
+        yield f"with {name}", int((samples.num_items(name)[rows] > 0).sum())
+
+
+def _labels(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[tuple[str, int]]:
+    known = ~np.isnan(targets).all(axis=1)
+    yield f"tasks.{name}: labelled", int(known.sum())
+    for question in questions(name, task, targets):
+        yield f"tasks.{question.name}: yes", int((question.answers == 1).sum())
+        if targets.shape[1] == task.num_outputs:
+            yield f"tasks.{question.name}: no", int((question.answers == 0).sum())
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,31 +1,37 @@
-"""Everything read and computed once before training: each item's pieces, and the list of the unreadable ones."""
+"""Everything read and computed once before training: each item's pieces, and what is left out or suspect."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from clintune.cohort.samples import Samples
 from clintune.core.cache_folder import make_room
 from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
+from clintune.core.text import visible
 from clintune.modalities.base import Modality
 from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
 from clintune.model.cache import PieceCache
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.tasks.base import Task
-from clintune.training.classes import check_classes
+from clintune.training.label_leaks import check_answers, find_leaks
+from clintune.training.limits import Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
+from clintune.training.probe import check_probe
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
+UNREADABLE = "unreadable.csv"
+_ROW = re.compile(r"\A.*?: row \d+: ")
 Unreadable = dict[str, str]
 """An item that could not be read: modality, row, reason."""
 
@@ -41,29 +47,29 @@ class Prepared:
     statistics: Statistics
     pieces: dict[str, PieceSource]
     unreadable: list[Unreadable]
+    limits: Limits
 
 
-def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
+def prepare_unit(
+    workspace: Workspace, unit: Unit, run: Path | None = None, *, one_answer_will_do: bool = False
+) -> Prepared:
     """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
 
-    Raises DataError for a split without training samples, or a task without training labels.
+    Raises DataError as `check_unit` and `fill_caches` do; the latter leaves its list in the folder `run`.
     """
     config, samples = workspace.config, workspace.samples
     split = split_of(config, samples, unit)
     rows = rows_by_split(split)
-    if not len(rows["train"]):
-        raise DataError("no sample is in the training split; check the cohort's splits and labels")
     modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
-    for name, task in tasks.items():
-        targets = samples.targets(name)
-        if np.isnan(targets[rows["train"]]).all():
-            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
-        check_classes(name, task, targets[rows["train"]])
-        task.fit(targets[rows["train"]])
+    check_probe(config, samples, tasks)
+    warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
-    pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device())
+    pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device(), run)
+
+    limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
+    limits.warnings += [*warnings, *find_leaks(samples, rows["train"], tasks, list(modalities), pieces)]
     return Prepared(
         split=split,
         rows=rows,
@@ -72,7 +78,33 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         statistics=statistics,
         pieces=pieces,
         unreadable=unreadable,
+        limits=limits,
     )
+
+
+def check_unit(
+    samples: Samples,
+    rows: Mapping[str, NDArray[np.int64]],
+    tasks: Mapping[str, Task],
+    *,
+    one_answer_will_do: bool = False,
+) -> list[str]:
+    """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only.
+
+    Raises DataError for a split without training samples, a task without training labels and, unless
+    `one_answer_will_do`, a training split in which every task has one answer only.
+    """
+    if not len(rows["train"]):
+        raise DataError("no sample is in the training split; check the cohort's splits and labels")
+    for name, task in tasks.items():
+        targets = samples.targets(name)[rows["train"]]
+        if np.isnan(targets).all():
+            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
+        task.fit(targets)
+    said, learnable = check_answers(samples, rows, tasks)
+    if not (learnable or one_answer_will_do):
+        raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
+    return said
 
 
 def fill_caches(
@@ -81,13 +113,14 @@ def fill_caches(
     statistics: Statistics,
     rows: NDArray[np.int64],
     device: torch.device,
+    run: Path | None = None,
 ) -> tuple[dict[str, PieceSource], list[Unreadable]]:
     """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
 
     Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
     run on `device` in the run's precision. Unreadable items are left out and returned too; where they are more than
-    `data.max_bad_fraction` of a modality's items, DataError names the first. A cache larger than `data.cache_limit_gb`
-    then loses what is longest unused.
+    `data.max_bad_fraction` of a modality's items, DataError names the first, and the file in `run`, or in the cache,
+    that lists them all. A cache larger than `data.cache_limit_gb` then loses what is longest unused.
     """
     config, samples, cache = workspace.config, workspace.samples, workspace.cache
     workers = num_workers(config.trainer.workers, device)
@@ -103,21 +136,45 @@ def fill_caches(
         items = samples.items(name, rows)
         pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(items, device, workers)
         sources[name] = pieces
-        bad += [{"modality": name, "row": row, "reason": reason} for row, reason in pieces.errors.items()]
-        check_readable(name, pieces.errors, len(items), config.data.max_bad_fraction)
+        mine = [{"modality": name, "row": row, "reason": reason_alone(why)} for row, why in pieces.errors.items()]
+        check_readable(mine, len(items), config.data.max_bad_fraction, (run or cache) / UNREADABLE)
+        bad += mine
     make_room(cache, config.data.cache_limit_gb)
     return sources, bad
 
 
 def check_readable(
-    modality: str, errors: Mapping[Any, object], num_items: int, max_bad_fraction: float, what: str = "items"
+    bad: Sequence[Unreadable], num_items: int, max_bad_fraction: float, listed: Path, what: str = "items"
 ) -> None:
-    """Raise DataError, with the first of the `errors`, where too many of a modality's items cannot be read."""
-    if len(errors) > max_bad_fraction * num_items:
-        raise DataError(
-            f"modalities.{modality}: {len(errors)} of {num_items} {what} are unreadable, more than "
-            f"data.max_bad_fraction={max_bad_fraction} allows; the first is {next(iter(errors.values()))}"
-        )
+    """Raise DataError, with the first of the unreadable items of a modality, where they are too many of its items.
+
+    All of them are then listed in the CSV file `listed`, in place of an older list.
+    """
+    if len(bad) <= max_bad_fraction * num_items:
+        return
+    with atomic_path(listed) as partial:
+        pl.DataFrame(bad).write_csv(partial)
+    raise DataError(
+        f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, more than "
+        f"data.max_bad_fraction={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}; all of "
+        f"them are listed in {listed}"
+    )
+
+
+def reason_alone(error: object) -> str:
+    """Return what is wrong with an item without its row, which stands in a column of its own.
+
+    Items of equal content share an error, which names the row of the first of them.
+    """
+    return _ROW.sub("", str(error), count=1)
+
+
+def tell(run: Path, ready: Prepared) -> None:
+    """Write what a unit leaves out and what is suspect of it to the run folder; say what is new there."""
+    write_unreadable(run / UNREADABLE, ready.unreadable)
+    if write_limits(run, ready.limits):
+        for sentence in ready.limits.sentences():
+            console.print(f"note: {visible(sentence)}")
 
 
 def write_unreadable(report: Path, bad: list[Unreadable]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -50,8 +51,7 @@ def fit_probe(
 
     What was fitted before is read from `cache`: by other members, processes and starts.
 
-    Where the run scores subjects (`per_subject`), each counts once, however many samples it has. Raises ConfigError
-    for a task whose targets are neither one yes or no an output nor the number of a class.
+    Where the run scores subjects (`per_subject`), each counts once, however many samples it has.
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
@@ -74,14 +74,20 @@ def fit_probe(
     package.model.keep_choice()
 
 
-def _regressions(name: str, task: Task, targets: Tensor) -> Iterator[tuple[Regression, Tensor, slice]]:
+def check_probe(config: DictConfig, samples: Samples, tasks: Mapping[str, Task]) -> None:
+    """Raise ConfigError for a probe of a task whose targets are neither one yes or no an output nor a class."""
+    for name, task in tasks.items():
+        served = isinstance(task, Multiclass) or samples.targets(name).shape[1] == task.num_outputs
+        if config.model.skip == "probe" and not served:
+            raise ConfigError(f"model.skip=probe serves yes-or-no outputs and classes, not tasks.{name}; use trained")
+
+
+def _regressions(task: Task, targets: Tensor) -> Iterator[tuple[Regression, Tensor, slice]]:
     """Yield what is to be fitted for a task: the kind of regression, its targets [N] and the outputs that it gives."""
     if isinstance(task, Multiclass):
         yield OneOf(task.num_outputs), targets[:, 0], slice(None)
-    elif targets.shape[1] == task.num_outputs:
-        yield from ((YesNo(), target, slice(i, i + 1)) for i, target in enumerate(targets.T))
     else:
-        raise ConfigError(f"model.skip=probe serves yes-or-no outputs and classes, not tasks.{name}; use trained")
+        yield from ((YesNo(), target, slice(i, i + 1)) for i, target in enumerate(targets.T))
 
 
 def pooled_embeddings(

@@ -20,7 +20,7 @@ from clintune.training.fit import fit_member, members
 from clintune.training.history import History
 from clintune.training.partition import Unit, units, write_splits
 from clintune.training.precision import precision
-from clintune.training.prepare import Prepared, prepare_unit, write_unreadable
+from clintune.training.prepare import UNREADABLE, Prepared, prepare_unit, tell
 from clintune.training.processes import is_main, num_processes
 from clintune.training.provenance import check_data, provenance
 from clintune.training.resume import Resumption, held
@@ -55,7 +55,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             run = new_run(config)
         if report is None and run is not None:
             report = _hold(stack, run)
-        prepared = {unit.seed_parts: prepare_unit(workspace, unit) for unit in _unfinished(workspace, run)}
+        prepared = {unit.seed_parts: prepare_unit(workspace, unit, run) for unit in _unfinished(workspace, run)}
         accelerator = make_accelerator(config)
         if run is None:
             run = _agree(config, accelerator)
@@ -65,6 +65,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
             if is_new:
                 write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
+                (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
                 write_json(run / "provenance.json", provenance(workspace))
         tracker = _tracker(config, run) if accelerator.is_main_process else None
         history = History(run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config))
@@ -111,7 +112,7 @@ def _train_unit(
     workspace: Workspace, unit: Unit, ready: Prepared, accelerator: Accelerator, history: History, run: Path
 ) -> None:
     if accelerator.is_main_process:
-        write_unreadable(run / "unreadable.csv", ready.unreadable)
+        tell(run, ready)
         write_splits(unit.folder / "splits.parquet", workspace.samples, ready.split)
     for member in members(workspace.config, unit):
         if not member.package.exists():

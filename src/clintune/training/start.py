@@ -14,9 +14,7 @@ from clintune.training.slurm import Work, follow, processes_a_node, submit
 from clintune.training.status import read_status, slurm_state
 
 
-def start(
-    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
-) -> list[Path]:
+def start(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool) -> list[Path]:
     """Train each config, the first in `run` where it goes on with one, under `overrides`.
 
     Prints the run folders and returns them.
@@ -58,9 +56,7 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
         print(work.folder)
 
 
-def _submit(
-    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool
-) -> list[Path]:
+def _submit(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool) -> list[Path]:
     if run is not None and (status := read_status(run)) and status.job is not None and slurm_state(status.job):
         raise ConfigError(f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first")
     if wait and len(configs) > 1:

@@ -14,8 +14,8 @@ from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.suggest import nearest
+from clintune.core.cache_folder import open_cache
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
 from clintune.modalities.base import Modality, has_code
 from clintune.model.build import make_modalities
@@ -43,7 +43,7 @@ def open_workspace(config: DictConfig) -> Workspace:
     """
     if problems := list(folder_problems(config)):
         raise DataError("; and ".join(problems))
-    cache = writable_folder(config.data.cache, "data.cache")
+    cache = open_cache(config.data.cache, shared=config.data.shared)
     # The run folder must find weights and data from any working directory.
     for part in (config.backbone, *config.modalities.values()):
         if "source" in part and Path(part.source).expanduser().is_dir():

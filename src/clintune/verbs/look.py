@@ -1,12 +1,15 @@
 """Verbs that show what is there: runs and their logs, recipes, the cache. No torch."""
 
+import io
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import compose_recipe, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.core.errors import ConfigError
+from clintune.core.text import visible
 from clintune.training.run_list import list_runs, print_logs
 from clintune.verbs.arguments import Parser, recipe_parser
 
@@ -51,14 +54,23 @@ def cache(argv: Sequence[str]) -> None:
     folder = Path(arguments.folder).expanduser()
     if arguments.older_than is not None and not arguments.clear:
         raise ConfigError("--older-than says what --clear removes; give both")
+    if arguments.older_than is not None and not arguments.older_than >= 0:
+        raise ConfigError(f"--older-than {arguments.older_than:g}: give a number of days, 0 or more")
     if not folder.is_dir():
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
 
-    from clintune.core import cache_folder
+    from clintune.core import cache_entries, cache_folder
+    from clintune.core.private import how_to_close
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what the terminal cannot show
     if arguments.clear:
-        gone = cache_folder.clear(folder, arguments.older_than or 0.0)
-        left = len(cache_folder.entries(folder))
-        print(f"freed {sum(entry.size for entry in gone) / 1e9:.3f} GB: {len(gone)} entries; {left} are left")
-    else:
-        cache_folder.show(folder)
+        gone, left = cache_folder.clear(folder, arguments.older_than or 0.0)
+        print(f"freed {cache_entries.gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
+        for entry, reason in left:
+            print(f"stays: {entry.kind} {visible(entry.owner)}: {reason}")
+        return
+    for line in cache_entries.table(folder):
+        print(line)
+    if closing := how_to_close(folder):
+        print(f"other users can read it; close it with `{closing}`, unless its group shares it (data.shared)")

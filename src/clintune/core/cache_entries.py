@@ -1,0 +1,125 @@
+"""What stands in the cache folder: every entry with its owner, its size and when it was last used."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clintune.core.text import visible
+
+KINDS = ("index", "pieces", "statistics", "media", "packages", "cohorts", "remote")
+MARK = ".used"
+"""The file in a folder that says when it was used, and by its lock whether it is now."""
+WRITTEN = ".source.json"
+"""The file that a `source` leaves in the cohort it wrote."""
+_NO_SOURCE = "no `source` wrote it: it is yours"
+_NOT_OURS = "clintune did not make it"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in the cache: `size` in bytes, `used` in seconds since 1970; `stays` says why it is never removed."""
+
+    kind: str
+    path: Path
+    owner: str
+    size: int
+    used: float
+    stays: str | None = None
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Return what clintune keeps in the cache, last used first, whatever state it is in."""
+    found = []
+    for kind in KINDS:
+        for path in sorted((cache / kind).glob("*")):
+            if path.suffix not in (".lock", ".holder") and not path.name.startswith("."):
+                found.append(_entry(kind, path))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def others(cache: Path) -> list[Entry]:
+    """Return what stands in the cache folder beside what clintune keeps there."""
+    strange = sorted(path for path in cache.iterdir() if path.name not in KINDS)
+    return [Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange]
+
+
+def locks(cache: Path) -> list[Path]:
+    """Return the lock files."""
+    return [path for kind in KINDS for path in sorted((cache / kind).glob("*.lock"))]
+
+
+def guarded(path: Path) -> Path:
+    """Return the path whose lock guards an entry."""
+    if path.parent.name == "cohorts":
+        return path.with_name(f".{path.name}")
+    if path.suffix == ".partial":
+        return path.with_suffix(".mirror" if path.parent.name == "remote" else "")
+    return path
+
+
+def gigabytes(listed: Sequence[Entry]) -> str:
+    """Return the size of entries in GB."""
+    return f"{sum(entry.size for entry in listed) / 1e9:.3f}"
+
+
+def table(cache: Path) -> Iterator[str]:
+    """Yield the lines of a table of all that stands in the cache; the name, which may be long, stands last."""
+    listed, strange, num_locks = entries(cache), others(cache), len(locks(cache))
+    yield _line("kind", "GB", "last used (UTC)", "belongs to")
+    for entry in [*listed, *strange]:
+        used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
+        yield _line(entry.kind, gigabytes([entry]), used, visible(entry.owner))
+    if num_locks:
+        yield _line("locks", "0.000", "", f"{num_locks} files; `--clear` removes those of what is gone")
+    yield _line("all", gigabytes([*listed, *strange]), "", visible(cache))
+
+
+def _line(kind: str, size: str, used: str, owner: str) -> str:
+    return f"{kind:<10}  {size:>9}  {used:<16}  {owner}"
+
+
+def _entry(kind: str, path: Path) -> Entry:
+    stays = _NO_SOURCE if kind == "cohorts" and not (path / WRITTEN).is_file() else None
+    return Entry(kind, path, _owner(kind, path), _size(path), _used(path), stays)
+
+
+def _owner(kind: str, path: Path) -> str:
+    """Say what an entry belongs to; what is damaged goes by the name of its file."""
+    if path.suffix == ".partial":
+        return f"{path.name} (half fetched)"
+    try:
+        if kind == "packages":
+            lines = (path / "README.md").read_text(encoding="utf-8").splitlines()
+            return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name)
+        if kind in ("index", "pieces"):
+            known = json.loads((path / ("index.json" if kind == "index" else "about.json")).read_text(encoding="utf-8"))
+            return f"{known['name']} ({known['root'] if kind == 'index' else known['source']})"
+    except (OSError, ValueError, LookupError, TypeError):
+        return f"{path.name} (its description cannot be read)"
+    return path.stem.rpartition("-")[0] or path.name
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; what vanishes meanwhile or is closed counts nothing."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_size if stat.S_ISREG(status.st_mode) else 0
+        with os.scandir(path) as found:
+            return sum(_size(Path(part.path)) for part in found)
+    except OSError:
+        return 0
+
+
+def _used(path: Path) -> float:
+    """Return when an entry was last used; when it was written, where nobody says."""
+    for candidate in (path / MARK, path):
+        try:
+            return candidate.lstat().st_mtime
+        except OSError:
+            continue
+    return 0.0

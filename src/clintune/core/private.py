@@ -1,0 +1,49 @@
+"""Who may read what is written: its owner alone, and a group where it shares the cache."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_OTHERS = 0o007
+_ALL_BUT_OWNER = 0o077
+_GROUP = 0o2770
+"""Readable and writable for the group, which all that is written below inherits."""
+
+_ours = False
+"""Whether this process has its umask from `private_files`; that of a library's caller is the caller's own."""
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let nobody but the owner read what the block writes (umask 0077); for the command line alone.
+
+    The umask is the whole process's, so a library must leave it as it is. What clintune makes for its caller stands in
+    folders that only their owner may enter, whatever the umask.
+    """
+    global _ours
+    before, _ours = (os.umask(_ALL_BUT_OWNER), _ours), True
+    try:
+        yield
+    finally:
+        umask, _ours = before
+        os.umask(umask)
+
+
+def share_with_group(folder: Path) -> None:
+    """Let the group of a folder read and write what stands in it, and what the command line writes from now on."""
+    if folder.stat().st_uid == os.geteuid():
+        folder.chmod(_GROUP)
+    if _ours:
+        os.umask(_OTHERS)
+
+
+def how_to_close(folder: Path, *, shared: bool = False) -> str | None:
+    """Return the command that closes a folder of folders to all but its owner, or group; None where it is closed."""
+    beyond = _OTHERS if shared else _ALL_BUT_OWNER
+    parts = [part for part in folder.iterdir() if part.is_dir()]
+    root, *below = (part.stat().st_mode & beyond for part in (folder, *parts))
+    if not root or not any(below):
+        return None
+    return f"chmod -R {'o' if shared else 'go'}-rwx {shlex.quote(str(folder))}"

@@ -1,0 +1,180 @@
+"""What a run leaves out: pieces and tokens beyond a budget, older rows of a code, samples that lack a modality.
+
+Written to `limits.json` of the run folder, with the sentences that people read; the report repeats them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Samples
+from clintune.core.files import write_json
+from clintune.modalities.base import Modality
+
+FILE = "limits.json"
+SMALLEST_SHOWN = 11
+"""Samples below which a share is not told: it could be counted back to a patient."""
+_CHUNK = 4096
+
+
+class Counted(Protocol):
+    """What is needed of a source of pieces: which items a sample reads, and how many pieces each has."""
+
+    def select(self, seen: Seen) -> Seen:
+        """Return those of the items that a sample reads."""
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items have [I]."""
+
+
+@dataclass
+class Part:
+    """What the samples read of one modality: `budget` pieces each; counts of samples, items and pieces."""
+
+    budget: int
+    samples: int = 0
+    lacking: int = 0
+    samples_with_older: int = 0
+    """Samples with older rows of a code, of which the newest alone is read."""
+    items: int = 0
+    older: int = 0
+    samples_cut: int = 0
+    pieces: int = 0
+    pieces_cut: int = 0
+
+
+@dataclass
+class Limits:
+    """What the samples read of each modality, and of all tokens together."""
+
+    parts: dict[str, Part]
+    max_tokens: int
+    samples: int = 0
+    without_anything: int = 0
+    samples_cut: int = 0
+    tokens: int = 0
+    tokens_cut: int = 0
+    drawn: bool = False
+    """Whether these are some of the samples, drawn at random."""
+    warnings: list[str] = field(default_factory=list)
+    """What else the run's labels and data are suspect of, each a sentence."""
+
+    def sentences(self) -> list[str]:
+        """Return what is left out, each a sentence, and the warnings; no count under 11 follows from any of them."""
+        said = []
+        of = f"of {self.samples:,} samples drawn" if self.drawn else "of the samples"
+        for name, part in self.parts.items():
+            if part.lacking:
+                said.append(f"{name}: {_share(part.lacking, part.samples)} {of} have none")
+            if part.samples_with_older:
+                said.append(
+                    f"{name}: {_share(part.samples_with_older, part.samples)} {of} have older rows of a code, which "
+                    f"are not read (the newest alone is): {_percent(part.older, part.items)} of all rows"
+                )
+            if part.samples_cut:
+                said.append(
+                    f"{name}: {_share(part.samples_cut, part.samples)} {of} lose their oldest pieces "
+                    f"(max_pieces {part.budget}): {_percent(part.pieces_cut, part.pieces)} of all pieces"
+                )
+        if self.samples_cut:
+            said.append(
+                f"all modalities: {_share(self.samples_cut, self.samples)} {of} lose their oldest tokens "
+                f"(backbone.max_tokens {self.max_tokens}): {_percent(self.tokens_cut, self.tokens)} of all tokens"
+            )
+        if self.without_anything:
+            said.append(f"{_share(self.without_anything, self.samples)} {of} have nothing that can be read")
+        return [*said, *self.warnings]
+
+
+def measure(
+    samples: Samples,
+    rows: NDArray[np.int64],
+    modalities: Mapping[str, Modality],
+    sources: Mapping[str, Counted],
+    max_tokens: int,
+) -> Limits:
+    """Count what the samples `rows` have and what of it they read, in the plain view of each item."""
+    parts = {name: Part(modality.max_pieces) for name, modality in modalities.items()}
+    limits = Limits(parts, max_tokens)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        tokens = np.full(len(chunk), len(samples.tasks))
+        anything = np.zeros(len(chunk), np.bool_)
+        for name, part in parts.items():
+            pieces = _count(part, samples, name, sources[name], chunk)
+            tokens += np.minimum(pieces, part.budget) * modalities[name].tokens_per_piece
+            anything |= pieces > 0
+
+        over = np.maximum(tokens - max_tokens, 0)
+        limits.samples += len(chunk)
+        limits.without_anything += int((~anything).sum())
+        limits.samples_cut += int((over > 0).sum())
+        limits.tokens += int(tokens.sum())
+        limits.tokens_cut += int(over.sum())
+    return limits
+
+
+def write_limits(run: Path, limits: Limits) -> bool:
+    """Write them to a run folder that has none yet, as the first of its folds finds them; return whether it did."""
+    if (run / FILE).exists():
+        return False
+    lacking = {name: _rough_share(part.lacking, part.samples) for name, part in limits.parts.items()}
+    write_json(run / FILE, {"sentences": limits.sentences(), "lacking": lacking})
+    return True
+
+
+def read_limits(run: Path) -> dict[str, Any]:
+    """Return the `sentences` of a run, and the share of its samples that is `lacking` each modality.
+
+    A share of fewer than 11 samples is 0, one of all but so few is 1. An older run has neither.
+    """
+    try:
+        known: dict[str, Any] = json.loads((run / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"sentences": [], "lacking": {}}
+    return known
+
+
+def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Add to `part` what some samples have of a modality; return how many pieces each has [N]."""
+    seen = samples.seen(name, rows)
+    read = source.select(seen)
+    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0)
+    items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
+    pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
+    over = np.maximum(pieces - part.budget, 0)
+
+    part.samples += len(rows)
+    part.lacking += int((items == 0).sum())
+    part.samples_with_older += int((items > kept).sum())
+    part.items += len(seen.number)
+    part.older += int((items - kept).sum())
+    part.samples_cut += int((over > 0).sum())
+    part.pieces += int(pieces.sum())
+    part.pieces_cut += int(over.sum())
+    return pieces
+
+
+def _share(part: int, whole: int) -> str:
+    """Return a part of the samples in percent, unless it, or the rest, is too small to be told."""
+    if part < SMALLEST_SHOWN:
+        return f"fewer than {SMALLEST_SHOWN}"
+    return "nearly all" if 0 < whole - part < SMALLEST_SHOWN else _percent(part, whole)
+
+
+def _rough_share(part: int, whole: int) -> float:
+    """Return a part of the samples, 0 or 1 where it, or the rest, is too small to be told."""
+    if part < SMALLEST_SHOWN:
+        return 0.0
+    return 1.0 if whole - part < SMALLEST_SHOWN else part / whole
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / max(whole, 1)
+    return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"

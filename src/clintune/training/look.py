@@ -1,0 +1,106 @@
+"""A look at the data before training: some samples read, all media files looked for."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Items
+from clintune.core.errors import DataError
+from clintune.core.remote import is_remote
+from clintune.core.seeding import derive_seed
+from clintune.model.encode import Preparer
+from clintune.model.pieces import TabledPieces
+from clintune.training.limits import Counted, Limits, measure
+from clintune.training.prepare import UNREADABLE, check_readable, reason_alone
+from clintune.training.workspace import Workspace
+
+NUM_SAMPLES = 200
+NUM_ITEMS = 400
+"""Most items of a modality that are read."""
+
+Errors = dict[int, str]
+"""What is wrong with items, by their number."""
+
+
+class Lengths:
+    """How many pieces the items of a modality give: known of those that were read, 1 for all others."""
+
+    def __init__(self, num_items: int) -> None:
+        self.known = np.ones(num_items, np.int64)
+
+    def select(self, seen: Seen) -> Seen:
+        """Return all items."""
+        return seen
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items have [I]."""
+        return self.known[number]
+
+
+def missing_media(workspace: Workspace) -> dict[str, Errors]:
+    """Return the items of labelled samples whose media file is not there, of cohorts on this machine.
+
+    Raises DataError where there are more than `data.max_bad_fraction` allows.
+    """
+    samples = workspace.samples
+    rows = np.flatnonzero(samples.labelled())
+    missing: dict[str, Errors] = {}
+    for name, modality in workspace.modalities.items():
+        if modality.media_column is None or any(is_remote(c.root) for c in workspace.config.cohorts.values()):
+            continue
+        items = samples.items(name, rows)
+        paths = [path for _, found in items.paths() for path in found]
+        absent = {path for path in set(paths) if not path.exists()}
+        gone = [number for number, path in zip(items.numbers.tolist(), paths, strict=True) if path in absent]
+        missing[name] = dict.fromkeys(gone, "the media file is missing; restore it or drop the row")
+        _check(workspace, name, missing[name], len(items))
+    return missing
+
+
+def look(
+    workspace: Workspace, rows: NDArray[np.int64], missing: Mapping[str, Errors]
+) -> tuple[Limits, dict[str, Counted]]:
+    """Read some of the samples `rows`, drawn by the run's seed; return what they lose, and how long their items are.
+
+    Modalities are built. Raises DataError where what was read is enough to refuse the cohort as training would.
+    """
+    samples, modalities = workspace.samples, workspace.modalities
+    random = np.random.default_rng(derive_seed(workspace.config.seed, "look"))
+    drawn = np.sort(random.permutation(rows)[:NUM_SAMPLES])
+    codes = samples.codes().to_list()
+    sources: dict[str, Counted] = {}
+    unread: list[str] = []
+    for name, modality in modalities.items():
+        table = modality.tabulate(codes)
+        if table is not None:
+            sources[name] = TabledPieces(samples, name, table)
+            continue
+        sources[name] = lengths = Lengths(samples.num_rows(name))
+        errors = dict(missing.get(name, {}))
+        numbers = [n for n in samples.items(name, drawn).numbers.tolist() if n not in errors][:NUM_ITEMS]
+        prepared = Preparer(samples, name, modality)([(number, 0) for number in numbers])
+        for number, pieces in zip(numbers, prepared, strict=True):
+            if isinstance(pieces, DataError):
+                errors[number] = str(pieces)
+            else:
+                lengths.known[number] = len(pieces)
+        lengths.known[list(errors)] = 0
+        _check(workspace, name, errors, len(samples.items(name, rows)))
+        if errors:
+            unread.append(f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at")
+    limits = measure(samples, drawn, modalities, sources, workspace.config.backbone.max_tokens)
+    limits.drawn = len(drawn) < len(rows)
+    limits.warnings += unread
+    return limits, sources
+
+
+def _check(workspace: Workspace, modality: str, errors: Errors, num_items: int) -> None:
+    """Refuse, as training would, a modality of which too many items are known to be unreadable; list them."""
+    numbers = np.array(sorted(errors), np.int64)
+    bad = [
+        {"modality": modality, "row": item.where, "reason": reason_alone(errors[item.number])}
+        for item in Items(workspace.samples, modality, numbers, np.zeros(len(numbers)))
+    ]
+    check_readable(bad, num_items, workspace.config.data.max_bad_fraction, workspace.cache / UNREADABLE)

@@ -1,0 +1,94 @@
+"""What budgets and modalities leave out is counted right, and told without counts under 11."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clintune.cohort.index import Seen
+from clintune.training.limits import Limits, Part, measure, read_limits, write_limits
+
+
+class Made:
+    """Samples that see items of given lengths, of which a source reads those that are `kept`."""
+
+    tasks = ("y",)
+
+    def __init__(self, items):
+        self.items = items
+
+    def seen(self, name, rows):
+        pairs = [(n, owner) for owner, row in enumerate(rows.tolist()) for n in self.items[name][row]]
+        number, owner = (np.array([pair[i] for pair in pairs], np.int64) for i in range(2))
+        return Seen(number, np.zeros(len(number)), owner)
+
+
+class Source:
+    def __init__(self, lengths, kept):
+        self.all, self.kept = np.array([*lengths, 0]), kept
+
+    def select(self, seen):
+        return seen.take(np.isin(seen.number, list(self.kept)))
+
+    def lengths(self, number, view):
+        return self.all[number]
+
+
+@given(st.data())
+def test_counts_are_those_of_a_plain_reckoning(data):
+    lengths = data.draw(st.lists(st.integers(-1, 9), min_size=1, max_size=20))
+    kept = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
+    sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
+    per_sample = data.draw(st.lists(sample, min_size=1, max_size=12))
+    budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
+    modality = SimpleNamespace(max_pieces=budget, tokens_per_piece=2)
+    rows = np.arange(len(per_sample))
+    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept)}, limit)
+
+    read = [[max(lengths[n], 0) for n in items if n in kept] for items in per_sample]
+    pieces = [sum(part) for part in read]
+    tokens = [1 + 2 * min(number, budget) for number in pieces]
+    assert found.parts["m"] == Part(
+        budget,
+        samples=len(rows),
+        lacking=sum(not items for items in per_sample),
+        samples_with_older=sum(len(items) > len(part) for items, part in zip(per_sample, read, strict=True)),
+        items=sum(map(len, per_sample)),
+        older=sum(map(len, per_sample)) - sum(map(len, read)),
+        samples_cut=sum(number > budget for number in pieces),
+        pieces=sum(pieces),
+        pieces_cut=sum(max(number - budget, 0) for number in pieces),
+    )
+    assert found.without_anything == pieces.count(0)
+    assert (found.tokens, found.tokens_cut) == (sum(tokens), sum(max(t - limit, 0) for t in tokens))
+    assert found.samples_cut == sum(t > limit for t in tokens)
+
+
+def test_each_kind_of_loss_is_one_sentence(tmp_path):
+    notes = Part(16, samples=1000, lacking=120, samples_cut=330, pieces=10_000, pieces_cut=1_800)
+    static = Part(32, samples=1000, samples_with_older=710, items=9_000, older=6_300)
+    limits = Limits({"notes": notes, "static": static}, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"])
+    assert limits.sentences() == [
+        "notes: 12 % of the samples have none",
+        "notes: 33 % of the samples lose their oldest pieces (max_pieces 16): 18 % of all pieces",
+        "static: 71 % of the samples have older rows of a code, which are not read (the newest alone is): 70 % of all "
+        "rows",
+        "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): 5 % of all tokens",
+        "5 % of the samples have nothing that can be read",
+        "beware",
+    ]
+    assert write_limits(tmp_path, limits)
+    assert not write_limits(tmp_path, Limits({}, 1))
+    assert read_limits(tmp_path) == {"sentences": limits.sentences(), "lacking": {"notes": 0.12, "static": 0.0}}
+
+
+@pytest.mark.parametrize("lacking", [*range(1, 11), *range(30, 40)])
+def test_no_count_under_11_follows(tmp_path, lacking):
+    limits = Limits({"notes": Part(16, samples=40, lacking=lacking)}, 512, samples=40)
+    (said,) = limits.sentences()
+    assert not re.search(r"\d %", said)
+    write_limits(tmp_path, limits)
+    assert read_limits(tmp_path)["lacking"]["notes"] in (0, 1)
