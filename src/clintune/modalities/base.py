@@ -94,8 +94,15 @@ class Modality(nn.Module, ABC):
         """Return `n` items as this modality would claim them, media files written under `folder`."""
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return JSON-able statistics of the training items; by default there are none to learn."""
+        """Return JSON-able statistics of the training items; by default there are none to learn.
+
+        They leave the house with a package: name or measure nothing that few subjects have (`Item.subject`).
+        """
         return {}
+
+    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
+        """Return in words what `statistics` hold back, because too few training subjects have it; None for nothing."""
+        return None
 
     def tabulate(self, codes: Sequence[str]) -> "Table | None":
         """Return how rows with these codes become pieces, or None (the default) for what `prepare` does, kept on disk.

@@ -10,6 +10,7 @@ from clintune.core.console import console
 from clintune.core.seeding import derive_seed
 from clintune.model.build import build_model, fit_statistics, parameters_of
 from clintune.training.partition import rows_by_split, split_of, units
+from clintune.training.prepare import tell_held_back
 from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
@@ -23,6 +24,7 @@ def describe(config: DictConfig) -> None:
     rows = rows_by_split(split_of(config, workspace.samples, unit))
     modalities = workspace.modalities
     statistics = fit_statistics(modalities, workspace.samples, rows["train"], workspace.cache)
+    tell_held_back(modalities, statistics)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
 

@@ -22,6 +22,7 @@ from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.tasks.base import Task
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
+from clintune.training.processes import is_main
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
@@ -59,6 +60,8 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
             raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
         task.fit(targets[rows["train"]])
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    if is_main():
+        tell_held_back(modalities, statistics)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
     pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device())
@@ -71,6 +74,13 @@ def prepare_unit(workspace: Workspace, unit: Unit) -> Prepared:
         pieces=pieces,
         unreadable=unreadable,
     )
+
+
+def tell_held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> None:
+    """Print what the statistics of each modality hold back, because too few training subjects have it."""
+    for name, modality in modalities.items():
+        if words := modality.held_back(statistics[name]):
+            console.print(f"{name}: {words}")
 
 
 def fill_caches(
