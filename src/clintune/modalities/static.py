@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
-from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.base import Modality, Mode, checked_floor, has_code
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
@@ -47,9 +46,7 @@ class Static(Modality):
         max_pieces: int = 32,
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
-        if min_subjects < 1:
-            raise ConfigError(f"min_subjects is {min_subjects}; give 1 or more, {SMALLEST_SHOWN} for a release")
-        self.min_subjects = min_subjects
+        self.min_subjects = checked_floor(min_subjects)
         self.width = width
 
     def claims(self) -> pl.Expr:
@@ -80,7 +77,7 @@ class Static(Modality):
 
     def held_back(self, statistics: Mapping[str, Any]) -> str | None:
         """Return how many codes share one embedding."""
-        number = statistics["num_rare"]
+        number = statistics.get("num_rare", 0)
         if not number:
             return None
         total = number + len(statistics["codes"])
@@ -91,7 +88,7 @@ class Static(Modality):
         """Make embeddings for the codes of the statistics."""
         self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
         self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
-        self.shared: bool = statistics["num_rare"] > 0
+        self.shared: bool = statistics.get("num_rare", 0) > 0
         valued = any(known["mean"] is not None for known in self.statistics.values())
         self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued=valued, shared=self.shared)
         self.encoder.requires_grad_(self.mode == "full")

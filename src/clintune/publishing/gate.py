@@ -1,12 +1,14 @@
-"""What a run must have before it may leave: an evaluation of the very packages that leave."""
+"""What a run must have before it may leave: an evaluation of the very packages, and statistics of many subjects."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.hub.manifest import MANIFEST, local_manifest
+from clintune.package.contents import Package
 
 
 def check_evaluated(run: Path, members: Sequence[Path]) -> None:
@@ -20,3 +22,14 @@ def check_evaluated(run: Path, members: Sequence[Path]) -> None:
         local_manifest(member)
         if evaluated.get(member.relative_to(run).as_posix()) != file_sha256(member / MANIFEST):
             raise PackageError(f"{path}: is of another package than {member}; {again}")
+
+
+def check_floor(members: Mapping[Path, Package]) -> None:
+    """Raise PackageError for statistics that do not say that 11 or more subjects stand behind each of them."""
+    for package in members.values():
+        for name, statistics in package.statistics.items():
+            if statistics and statistics.get("min_subjects", 0) < SMALLEST_SHOWN:
+                raise PackageError(
+                    f"modalities.{name}: its statistics may be of fewer than {SMALLEST_SHOWN} subjects; train again "
+                    f"with min_subjects={SMALLEST_SHOWN}"
+                )
