@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from clintune.config.compose import compose_recipe
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
-from clintune.publishing.leaks import Search, check_answers, search_for_canaries, search_for_patients
+from clintune.publishing.gate import check_answers
+from clintune.publishing.leaks import Search, search_for_canaries, search_for_patients
 from clintune.training.workspace import open_workspace
 
 WORD = "MRN-5512-7788x"
@@ -273,5 +274,7 @@ def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name
     if not 0 < number < 11:
         check_answers(Answered(targets, subject), {"kind": task})
         return
-    with pytest.raises(PackageError, match=r"^tasks\.kind: answer 3 of 3, as of sample made_up#0: fewer than 11"):
+    with pytest.raises(
+        PackageError, match=r"^tasks\.kind: fewer than 11 subjects have answer 3 of 3, as sample made_up#0,"
+    ):
         check_answers(Answered(targets, subject), {"kind": task})

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clintune.cohort.codes import count_codes, owners_of
 from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.publishing.fragments import LEAST, first_within, stray, tidy, vocabulary, written
-from clintune.publishing.rare import find_codes, rare_answers
-from clintune.tasks.base import Task
 
 WINDOW = 30
 """Characters in a row that a release and a note must not share, whatever the case and the spaces."""
@@ -56,24 +55,15 @@ def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64])
     )
     search.look_for_subjects(samples.subject_id[rows])
 
-    codes = find_codes(samples)
+    codes = count_codes(samples)
     search.pass_over(codes.common)
-    for code, subject, where in codes.rare:
+    for code, subject, where in owners_of(codes.rare, samples):
         search.look_for_code(code, subject, where)
 
     for modality in samples.indexes[0].modalities:
         for subject, item in _items(samples, modality, rows):
             search.look_for(subject, item)
     search.refuse()
-
-
-def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
-    """Raise PackageError for a class or phenotype that fewer than 11 subjects have: a release names every answer."""
-    for where in rare_answers(samples, tasks):
-        raise PackageError(
-            f"{where}: fewer than {SMALLEST_SHOWN} subjects have it, and a release would name it; merge it with "
-            "another, or leave it out, and train again"
-        )
 
 
 class Search:

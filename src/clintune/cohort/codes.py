@@ -1,7 +1,7 @@
-"""What fewer than 11 subjects of the cohorts have, and whose name would therefore tell of them: codes and answers."""
+"""How many subjects have each code, counted in the tables of all cohorts."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +10,13 @@ import polars as pl
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, ROW, SUBJECT, find_shards, media_columns, readable, scan_shard
 from clintune.core.disclosure import SMALLEST_SHOWN
-from clintune.tasks.base import Task
 
 
 class Codes(NamedTuple):
-    """The codes of all cohorts: those that 11 subjects have, and of each rarer one who has it."""
+    """The codes that 11 subjects or more have, and those that fewer have; equal ids in two cohorts are two subjects."""
 
     common: set[str]
-    rare: list["Owned"]
+    rare: set[str]
 
 
 class Owned(NamedTuple):
@@ -28,38 +27,28 @@ class Owned(NamedTuple):
     where: str
 
 
-def find_codes(samples: Samples) -> Codes:
-    """Count the subjects of each code in the tables of all cohorts, whether a modality claims its rows or not."""
+def count_codes(samples: Samples) -> Codes:
+    """Tell apart the codes that many and few subjects have, whether a modality claims their rows or not."""
     counts: Counter[str] = Counter()
     for shard in _shards(samples):  # a subject stands in one of them only
         with readable(shard.where):
             found = shard.rows.group_by(CODE).agg(pl.col(SUBJECT).n_unique()).collect(engine="streaming")
         counts.update(dict(found.iter_rows()))
     common = {code for code, count in counts.items() if count >= SMALLEST_SHOWN}
+    return Codes(common, counts.keys() - common)
 
-    rare = pl.Series(sorted(counts.keys() - common), dtype=pl.String)
+
+def owners_of(codes: set[str], samples: Samples) -> Iterator[Owned]:
+    """Yield who has each of some codes."""
+    wanted = pl.Series(sorted(codes), dtype=pl.String)
     numbers = _subject_numbers(samples)
-    owned = []
     for shard in _shards(samples):
         with readable(shard.where):
-            rows = shard.rows.filter(pl.col(CODE).is_in(rare.implode()))
+            rows = shard.rows.filter(pl.col(CODE).is_in(wanted.implode()))
             found = rows.group_by(CODE, SUBJECT).agg(pl.col(ROW).min()).collect(engine="streaming")
         for code, subject, row in found.sort(ROW).iter_rows():
             number = numbers.setdefault((shard.cohort, subject), len(numbers))
-            owned.append(Owned(code, number, f"{shard.where}: row {row}"))
-    return Codes(common, owned)
-
-
-def rare_answers(samples: Samples, tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Yield where each class or phenotype stands that some subjects have, but fewer than 11."""
-    for name, task in tasks.items():
-        targets, number = samples.targets(name), task.num_outputs
-        has = targets == (np.arange(number) if targets.shape[1] < number else 1)
-        for output in range(number) if number > 1 else ():
-            rows = np.flatnonzero(has[:, output])
-            if 0 < len(np.unique(samples.subject[rows])) < SMALLEST_SHOWN:
-                (sample,) = samples.keys(rows[:1])
-                yield f"tasks.{name}: answer {output + 1} of {number}, as of sample {sample}"
+            yield Owned(code, number, f"{shard.where}: row {row}")
 
 
 class _Shard(NamedTuple):
