@@ -29,7 +29,8 @@ class Item:
     """One row of a cohort that a modality claims.
 
     `hours` counts back from the prediction time (never negative, 0 for static rows); `path` is the absolute path of
-    a media file; `where` names file and row for error messages; `number` is its own among all items of a modality.
+    a media file; `where` names file and row for error messages; `number` is its own among all items of a modality;
+    `subject` is a running number of whose it is, never an id, and tells apart those that training reads.
     """
 
     hours: float
@@ -39,6 +40,7 @@ class Item:
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
     number: int = 0
+    subject: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,8 @@ from meds.schema import DataSchema
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clintune.contracts import Pieces
+from clintune.contracts import Item, Pieces
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.core.seeding import generator, seeded
 from clintune.modalities.base import Modality, collate_pieces
@@ -57,6 +58,12 @@ class _ModalityChecks:
         self.built = cache(lambda: self._build(0))
         self.items = cache(lambda: type(make()).fake(folder, 5, 0))
 
+    def training(self) -> Iterator[Item]:
+        """Yield the items as if so many subjects had each that statistics hold nothing back."""
+        for subject in range(SMALLEST_SHOWN):
+            for item in self.items():
+                yield replace(item, subject=subject)
+
     def claims(self) -> None:
         modality = self.make()
         media = {modality.media_column: ["file", None]} if modality.media_column else {}
@@ -75,7 +82,7 @@ class _ModalityChecks:
         assert claimed.null_count() == 0, "claims() is null for some rows; make it true or false"
 
     def statistics(self) -> None:
-        statistics = self.make().fit(iter(self.items()))
+        statistics = self.make().fit(self.training())
         assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
 
     def prepare(self) -> None:
@@ -154,7 +161,7 @@ class _ModalityChecks:
 
     def _build(self, seed: int) -> Modality:
         modality = self.make()
-        statistics = modality.fit(iter(self.items()))
+        statistics = modality.fit(self.training())
         with seeded(seed, "check"):
             modality.build(statistics)
         return modality.eval()

@@ -2,6 +2,7 @@ import math
 import pickle
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,12 +61,12 @@ def test_a_sample_sees_static_rows_and_what_lies_between_look_back_and_predictio
                 assert index.num_items(name)[int(sample.key.split("#")[1])] == len(expected)
         for name in readers:
             every = [item.value for row in range(len(index)) for item in index[row].items[name]]
-            items = list(Samples([index]).items(name, np.arange(len(index))[::-1]))
+            samples = Samples([index])
+            items = list(samples.items(name, np.arange(len(index))[::-1]))
             assert sorted(item.value for item in items) == sorted(set(every))
-            first = [
-                next(i for row in range(len(index)) for i in index[row].items[name] if i == item) for item in items
-            ]
-            assert first == items
+            for item in items:
+                owner = next(row for row in range(len(index)) if replace(item, subject=0) in index[row].items[name])
+                assert item.subject == samples.subject[owner]
 
 
 def test_an_item_one_microsecond_late_is_not_seen(tmp_path):
@@ -262,3 +263,18 @@ def test_labels_of_subjects_without_data_are_left_out_where_the_user_says_so(tmp
     assert [[item.code for item in index[row].items["codes"]] for row in range(2)] == [["a"], ["b"]]
     with pytest.raises(DataError, match="1 subject labelled for task without a row in data/; add their data"):
         open_index(tmp_path, {"task": labels((2, 5, [1.0]))}, unknown_subjects="drop")
+
+
+def test_items_tell_subjects_apart_over_cohorts_and_samples_without_their_ids(tmp_path):
+    indexes = []
+    for name in ("one", "two"):
+        rows = [(900 + s, minute, f"{name} {s}", None) for s in (1, 2, 3) for minute in (None, 0, 5, 9)]
+        write_shard(tmp_path / name / "data/0.parquet", rows)
+        indexes.append(
+            open_index(tmp_path / name, {"task": labels(*((900 + s, m, [1.0]) for s in (1, 2, 3) for m in (1, 7)))})
+        )
+    samples = Samples(indexes)
+    items = samples.items("codes", np.array([11, 9, 1, 5, 4, 8, 0]))
+    expected = {"one 1": 0, "one 3": 2, "two 2": 4, "two 3": 5}
+    assert {(item.code, item.subject) for item in items} == set(expected.items())
+    assert [item.subject for item in items[3:9]] == [expected[item.code] for item in items[3:9]]

@@ -269,7 +269,16 @@ def test_subjects_are_held_out_by_their_group(tmp_path):
     (tmp_path / "groups.csv").write_text("subject_id,site\n1,north\n2,south\n3,north\n")
     index = index_of([1, 2, 2, 3], tmp_path)
     assert group_folds(index, Path("groups.csv"), "site", ["south"]).tolist() == [0, 1, 1, 0]
-    with pytest.raises(ConfigError, match="no subject is in site 'sooth'; did you mean 'south'"):
-        group_folds(index, Path("groups.csv"), "site", ["sooth"])
     with pytest.raises(DataError, match="1 subjects with samples have no site"):
         group_folds(index_of([1, 9], tmp_path), Path("groups.csv"), "site", ["north"])
+
+
+@pytest.mark.parametrize("number", [10, 11])
+def test_a_mistyped_group_brings_up_groups_of_eleven_subjects_only(tmp_path, number):
+    lines = [f"{subject},{'south' if subject < number else 'north'}" for subject in range(30)]
+    (tmp_path / "groups.csv").write_text("\n".join(["subject_id,site", *lines]))
+    index = index_of(np.repeat(np.arange(30), 3), tmp_path)  # samples do not count
+    with pytest.raises(ConfigError, match="no subject is in site 'sooth'") as error:
+        group_folds(index, Path("groups.csv"), "site", ["sooth"])
+    assert ("did you mean 'south'" in str(error.value)) == (number == 11)
+    assert ("south" in str(error.value)) == (number == 11)

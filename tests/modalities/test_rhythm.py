@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -111,7 +112,7 @@ def items(tmp_path):
 
 
 def test_features_are_standardised_by_training_and_unknown_ones_flagged(items, tmp_path):
-    rhythm = Rhythm()
+    rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
     tokens = torch.cat([rhythm.encode(rhythm.prepare(item).tensors) for item in items])[:, 0]
     width = len(FEATURES)
@@ -128,7 +129,7 @@ def test_features_are_standardised_by_training_and_unknown_ones_flagged(items, t
 
 
 def test_raw_features_are_those_of_the_hourly_means(items):
-    rhythm = Rhythm()
+    rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
     raw = rhythm.prepare(items[0]).tensors["features"][0].tolist()
     found = dict(zip(FEATURES, raw, strict=True))
@@ -148,7 +149,7 @@ def test_raw_features_are_those_of_the_hourly_means(items):
 
 
 def test_only_the_newest_days_count(items, tmp_path):
-    rhythm = Rhythm(days=2)
+    rhythm = Rhythm(min_subjects=1, days=2)
     rhythm.build(rhythm.fit(items))
     with np.load(items[0].path) as file:
         minutes = file["signal"][0]
@@ -158,7 +159,7 @@ def test_only_the_newest_days_count(items, tmp_path):
 
 def test_each_channel_has_features_of_its_own(tmp_path):
     items = [recording(tmp_path, str(n), np.arange(3000) % (7 + n), light=np.arange(3000) % (5 + n)) for n in range(3)]
-    rhythm = Rhythm()
+    rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
     features = rhythm.prepare(items[0]).tensors["features"]
     assert features.shape == (1, 2 * len(FEATURES))
@@ -193,7 +194,7 @@ def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
 
 def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
     items = Rhythm.fake(tmp_path, 3, 0)
-    part = Rhythm(days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=[10])
+    part = Rhythm(min_subjects=1, days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=[10])
     part.build(part.fit(items))
     assert part.width == 2 * 11
     assert part.encode(part.prepare(items[0]).tensors).isfinite().all()
@@ -209,7 +210,7 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
     ]
 
     def tokens(features, rest):
-        rhythm = Rhythm(features=features, rest=rest)
+        rhythm = Rhythm(min_subjects=1, features=features, rest=rest)
         rhythm.build(rhythm.fit(items))
         return rhythm.probe_choices, rhythm.encode(rhythm.prepare(items[0]).tensors)[0, 0]
 
@@ -229,3 +230,25 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
     for choice, part in zip(choices, expected, strict=True):
         torch.testing.assert_close(everything[choice].sort().values, part.sort().values)
     assert not torch.equal(everything[choices[1]], everything[choices[3]])
+
+
+def test_a_feature_that_fewer_than_eleven_subjects_have_is_not_standardised(tmp_path):
+    """Only the first ten recordings tell their local time, without which there is no profile of the day."""
+    draw = np.random.default_rng(3)
+    levels = draw.uniform(0.5, 2, 12)
+    items = [
+        replace(recording(tmp_path, str(n), draw.poisson(np.repeat(100 * SINE * levels[n], 60))), subject=n)
+        for n in range(12)
+    ]
+    for item in items[10:]:
+        with np.load(item.path) as file:
+            kept = {name: file[name] for name in file if name != "start"}
+        np.savez(item.path, **kept)
+    rhythm = Rhythm()
+    found = rhythm.fit(items)
+    profile = len(GROUPS["profile"])
+    assert set(found["mean"][:profile]) == {0.0}
+    assert set(found["std"][:profile]) == {1.0}
+    assert all(mean != 0 for mean in found["mean"][profile:-1])
+    assert Rhythm(min_subjects=10).fit(items)["mean"][profile:] == found["mean"][profile:]
+    assert np.count_nonzero(Rhythm(min_subjects=10).fit(items)["mean"][:profile]) >= profile - 1

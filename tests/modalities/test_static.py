@@ -6,18 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clintune.contracts import Item
+from clintune.core.errors import ConfigError
 from clintune.modalities.base import collate_pieces
 from clintune.modalities.static import Static
 
 YEAR = 24 * 365.25
 
 
-def item(code, value=None, hours=0.0):
-    return Item(hours=hours, code=code, where="static.parquet row 0", value=value)
+def item(code, value=None, hours=0.0, subject=0):
+    return Item(hours=hours, code=code, where="static.parquet row 0", value=value, subject=subject)
 
 
-def build(items, **settings):
-    static = Static(**settings)
+def build(items, min_subjects=1, **settings):
+    static = Static(min_subjects=min_subjects, **settings)
     static.build(static.fit(items))
     return static.eval()
 
@@ -36,7 +37,8 @@ def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 def test_statistics_are_mean_and_deviation_by_code(values):
-    found = Static().fit([*(item("A", value) for value in values), item("B"), item("A", float("nan"))])["codes"]
+    items = [*(item("A", value) for value in values), item("B"), item("A", float("nan"))]
+    found = Static(min_subjects=1).fit(items)["codes"]
     assert found["B"] == {"mean": None, "std": None}
     assert found["A"]["mean"] == pytest.approx(np.mean(values), rel=1e-6, abs=1e-6)
     deviation = np.std(values)
@@ -45,7 +47,10 @@ def test_statistics_are_mean_and_deviation_by_code(values):
 
 def test_the_birth_is_the_age_at_the_prediction_time():
     train = [item("MEDS_BIRTH", hours=age * YEAR) for age in (40, 60)]
-    assert Static().fit(train)["codes"]["MEDS_BIRTH"] == {"mean": pytest.approx(50), "std": pytest.approx(10)}
+    assert Static(min_subjects=1).fit(train)["codes"]["MEDS_BIRTH"] == {
+        "mean": pytest.approx(50),
+        "std": pytest.approx(10),
+    }
     found = prepared(build(train), item("MEDS_BIRTH", hours=65 * YEAR))
     assert found == {"code": [1], "value": [pytest.approx(1.5)], "has_value": [1.0]}
 
@@ -84,3 +89,49 @@ def test_every_part_trains(values):
     static = build([item("A", value) for value in values])
     static.encode(static.prepare(item("A", 2.5)).tensors).square().sum().backward()
     assert [name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()] == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABCDE"), st.integers(0, 15), st.none() | st.floats(-9, 9)), max_size=200))
+def test_nothing_that_fewer_than_eleven_subjects_have_is_named_or_measured(rows):
+    found = Static().fit([item(code, value, subject=subject) for code, subject, value in rows])
+    having = {code: {subject for name, subject, _ in rows if name == code} for code in "ABCDE"}
+    measured = {c: {s for name, s, value in rows if name == c and value is not None} for c in "ABCDE"}
+    assert set(found["codes"]) == {code for code, subjects in having.items() if len(subjects) >= 11}
+    assert found["num_rare"] == sum(0 < len(subjects) < 11 for subjects in having.values())
+    assert found["min_subjects"] == 11
+    for code, known in found["codes"].items():
+        values = [value for name, _, value in rows if name == code and value is not None]
+        expected = np.mean(values) if len(measured[code]) >= 11 else None
+        assert known["mean"] == pytest.approx(expected, abs=1e-9)
+
+
+def common_and_rare(*rare):
+    return [*(item("A", float(subject), subject=subject) for subject in range(20)), *rare]
+
+
+def test_common_codes_are_encoded_as_if_rare_ones_were_not_there():
+    pure, mixed = (build(common_and_rare(*rare), 11) for rare in ((), (item("X", 4711.625), item("Y", subject=1))))
+    assert mixed.statistics == pure.statistics
+    assert prepared(mixed, item("A", 7.0)) == prepared(pure, item("A", 7.0))
+
+
+def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_read():
+    static = build(common_and_rare(item("X", 4711.625), item("Y", 1.0, subject=1)), 11)
+    found = prepared(static, item("X", 4711.625), item("Y"), item("NEW", 3.0))
+    assert found == {"code": [0, 0, 0], "value": [0.0] * 3, "has_value": [0.0] * 3}
+    tokens = static.encode(collate_pieces([static.prepare(item(code, 9.0)) for code in ("X", "NEW", "A")]))[:, 0]
+    assert torch.equal(tokens[0], tokens[1])
+    assert tokens[0].any()
+    assert not torch.allclose(tokens[0], tokens[2])
+    facts = static.facts(collate_pieces([static.prepare(item(code, 9.5)) for code in ("A", "X")]))
+    assert facts.shape[1] == static.num_facts == 3
+    assert facts.tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert static.held_back(Static().fit(common_and_rare(item("X", 4711.625)))) == (
+        "1 of 2 codes have fewer than 11 training subjects and share one token, without values"
+    )
+
+
+@pytest.mark.parametrize("min_subjects", [0, -1])
+def test_a_floor_below_one_subject_is_refused(min_subjects):
+    with pytest.raises(ConfigError, match="min_subjects"):
+        Static(min_subjects=min_subjects)

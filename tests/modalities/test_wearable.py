@@ -13,7 +13,7 @@ from clintune.modalities.signals import Signal, write_npz
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 18, 0)
-HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32}
+HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32, "min_subjects": 1}
 KINDS = ["patch_transformer", "cnn", "gru"]
 
 
@@ -97,7 +97,7 @@ def test_the_clock_is_that_of_the_window_and_zero_where_unknown(save):
 def test_channels_are_those_of_training_or_those_listed(save):
     train, other = save("a", x=[1.0, 2], y=[1.0, 5]), save("b", y=[1.0, 5], z=[0.0, 1])
     wearable = build([train])
-    with pytest.raises(DataError, match="row b: no training recording has channel z"):
+    with pytest.raises(DataError, match="row b: has a channel that fewer than 1 training subjects have"):
         wearable.prepare(other)
     assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
     listed = build([train], channels=["y"])
@@ -166,3 +166,22 @@ def test_hours_are_those_of_the_row_shifted_by_the_windows(save):
     first, second = (wearable.prepare(replace(item, hours=hours)) for hours in (0.0, 7.0))
     torch.testing.assert_close(first.hours + 7, second.hours)
     assert collate_pieces([first, second])["signal"].shape == (6, 1, 24)
+
+
+@pytest.mark.parametrize("channels", [None, ["x", "y", "z"]])
+def test_channels_of_fewer_than_eleven_subjects_are_neither_named_nor_measured(save, channels):
+    items = [replace(save("a", x=[1, 2], y=[5, 6], z=[np.nan, np.nan]), subject=s) for s in range(10)]
+    items += [replace(save("b", x=[3, 4], y=[np.nan, np.nan]), subject=10)] * 5
+    wearable = Wearable(**{**HOURLY, "min_subjects": 11}, channels=channels)
+    found = wearable.fit(items)
+    assert found["channels"] == (["x"] if channels is None else channels)
+    assert (found["min_subjects"], found["num_rare"]) == (11, 2)
+    np.testing.assert_allclose(found["mean"], [np.mean([1, 2] * 10 + [3, 4] * 5), 0, 0][: len(found["mean"])])
+    assert found["std"][1:] == [1, 1][: len(found["std"]) - 1]
+    assert wearable.held_back(found).startswith("fewer than 11 training subjects have 2 of the channels; ")
+    wearable.build(found)
+    if channels is None:
+        with pytest.raises(
+            DataError, match=r"^row a: has a channel that fewer than 11 training subjects have; [^yz]*$"
+        ):
+            wearable.prepare(items[0])

@@ -11,6 +11,9 @@ from clintune.training.limits import read_limits
 from conftest import KINDS, evaluate, plant, train
 from spoiling import LABELS, SPLITS, spoil
 
+VALUE = 4711.625
+"""The value of a code that few subjects have."""
+
 
 def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_splits_only(recipe, cohort, capsys):
     plant(cohort, -1, *KINDS)
@@ -20,6 +23,11 @@ def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_sp
         if "text_value" in table.columns:
             table = table.with_columns(text_value=pl.lit("Mrs Canarybird. ") + pl.col("text_value"))
             table = table.with_columns(image_path=pl.col("image_path").str.replace("images/", "images/canarybird"))
+        if path.parent.name == "data":
+            own = [
+                {"subject_id": s, "code": "DIAG//CANARYBIRD", "numeric_value": VALUE} for s in table["subject_id"][:1]
+            ]
+            table = pl.concat([table, pl.DataFrame(own, schema=table.schema)])
         table.write_parquet(path)
     for image in (cohort / "images").iterdir():
         image.rename(image.with_name(f"canarybird{image.name}"))
@@ -36,6 +44,7 @@ def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_sp
     ]:
         assert "canarybird" not in content.lower(), where
         assert str(base)[:6] not in content, where
+        assert str(VALUE) not in content, where
 
 
 def test_the_report_hides_small_counts(recipe, cohort):

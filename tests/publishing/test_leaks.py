@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from clintune.config.compose import compose_recipe
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
+from clintune.publishing.gate import check_answers
 from clintune.publishing.leaks import Search, search_for_canaries, search_for_patients
 from clintune.training.workspace import open_workspace
 
@@ -164,3 +165,116 @@ def test_numbers_are_found_without_what_a_note_puts_around_them(written, copied)
             search.refuse()
     else:
         search.refuse()
+
+
+RARE, POLICY = "DIAG//QUARTERMAIN_SYNDROME", "INSURANCE//POL-5531-0097"
+
+
+@pytest.fixture
+def coded(recipe, cohort):
+    """Return a function that gives the samples of a cohort in which so many subjects have a code."""
+
+    def coded(code, number):
+        for shard in sorted((cohort / "data").glob("*.parquet")):
+            table = pl.read_parquet(shard)
+            having = table["subject_id"].unique().sort()[:number]
+            rows = [{"subject_id": subject, "time": None, "code": code} for subject in having]
+            pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(shard)
+            number -= len(having)
+        assert number == 0
+        return open_workspace(compose_recipe(recipe(cohort), [])).samples
+
+    return coded
+
+
+def about(**sections):
+    return json.dumps({"statistics": {}, "composition": {"modalities": {}}} | sections)  # JSON is YAML
+
+
+HIDING = {
+    "statistics": ("clintune.yaml", lambda code: about(statistics={"static": {"codes": {code: {"mean": 4711.625}}}})),
+    "recipe": ("member-0/clintune.yaml", lambda code: about(composition={"modalities": {"static": {"codes": [code]}}})),
+    "card": ("README.md", lambda code: f"# A model\n\nKnows {code.lower()}.\n"),
+    "names": ("parts.safetensors", lambda code: None),
+}
+
+
+@pytest.mark.parametrize("code", [RARE, POLICY, "F9"])
+@pytest.mark.parametrize("hide", HIDING)
+def test_a_code_that_ten_subjects_have_is_found_where_codes_stand(coded, release, code, hide):
+    name, write = HIDING[hide]
+    samples = coded(code, 10)
+    if hide == "names":
+        save_file({code: torch.zeros(2)}, release / name)
+    else:
+        (release / name).write_text(write(code))
+    rows = np.flatnonzero(samples.labelled())
+    if code == "F9" and hide in ("card", "names"):
+        search_for_patients(release, samples, rows)  # too short to be told from other words
+        return
+    with pytest.raises(PackageError) as error:
+        search_for_patients(release, samples, rows)
+    message = str(error.value)
+    assert message.startswith(f"{name} of the release holds a code that fewer than 11 subjects have, from data/")
+    assert "row" in message
+    assert code.lower() not in message.lower()
+
+
+def test_a_code_that_eleven_subjects_have_is_no_ones(coded, release):
+    samples = coded(POLICY, 11)
+    (release / "clintune.yaml").write_text(about(statistics={"static": {"codes": {POLICY: {"mean": 1.0}}}}))
+    (release / "README.md").write_text("The codes of POL-5531-0097 are known.")
+    search_for_patients(release, samples, np.flatnonzero(samples.labelled()))
+
+
+@pytest.mark.parametrize("text", ["as in POL-5531-0097.", "INSURANCE//POL-5531-0097", "as in 55310097"])
+def test_numbers_within_a_rare_code_are_found_by_themselves(coded, release, text):
+    samples = coded("INSURANCE//POL-5531-0097//55310097", 1)
+    (release / "README.md").write_text(text)
+    with pytest.raises(PackageError, match=r"^README\.md of the release holds a record number.* from data/.*row"):
+        search_for_patients(release, samples, np.flatnonzero(samples.labelled()))
+
+
+def test_a_longer_or_shorter_code_is_another(coded, release):
+    samples = coded("LAB//50912", 3)
+    (release / "README.md").write_text("LAB//509123, XLAB//50912, LAB//5091")
+    search_for_patients(release, samples, np.flatnonzero(samples.labelled()))
+
+
+class Answers:
+    """A task of which only the answers count."""
+
+    label = "kind"
+
+    def __init__(self, width, number):
+        self.width, self.num_outputs = width, number
+
+
+class Answered:
+    """Samples of which only the answers and whose they are count."""
+
+    def __init__(self, targets, subject):
+        self._targets, self.subject = targets, subject
+
+    def targets(self, task):
+        return self._targets
+
+    def keys(self, rows):
+        return [f"made_up#{row}" for row in rows]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("number", [0, 1, 10, 11])
+def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name(exclusive, number):
+    subject = np.repeat(np.arange(30), 2)  # each has two samples
+    rare = subject < number
+    targets = np.where(rare, 2.0, 0.0)[:, None]
+    targets = targets if exclusive else np.stack([~rare, ~rare, rare], axis=1).astype(float)
+    task = Answers(targets.shape[1], 3)
+    if not 0 < number < 11:
+        check_answers(Answered(targets, subject), {"kind": task})
+        return
+    with pytest.raises(
+        PackageError, match=r"^tasks\.kind: fewer than 11 subjects have answer 3 of 3, as sample made_up#0,"
+    ):
+        check_answers(Answered(targets, subject), {"kind": task})

@@ -3,16 +3,20 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from huggingface_hub import ModelCard
+from omegaconf import OmegaConf
 from transformers import BertConfig, BertModel
 
 from clintune.core.errors import ConfigError, PackageError
 from clintune.hub.manifest import local_manifest
+from clintune.package.contents import Package
 from clintune.package.load import load_package
+from clintune.publishing.gate import check_floor
 from clintune.publishing.release import make_release
 from conftest import evaluate, train, write_recipe
 
@@ -66,6 +70,15 @@ def test_a_release_is_a_package_with_card_calibration_and_sample(run):
     local_manifest(release)
     load_package(release)
     assert (release / "calibration.json").read_bytes() == (run / "calibration.json").read_bytes()
+
+
+@pytest.mark.parametrize("statistics", [{"codes": {}, "min_subjects": 10}, {"codes": {}}])
+def test_statistics_that_may_be_of_fewer_than_eleven_subjects_do_not_leave(statistics, tmp_path):
+    enough = {"static": {"codes": {}, "min_subjects": 11}, "notes": {}}
+    package = Package(config=OmegaConf.create(), model=None, tasks={}, statistics=enough)
+    check_floor({tmp_path: package})
+    with pytest.raises(PackageError, match=r"^modalities\.static: .*fewer than 11 subjects; train again with min_subj"):
+        check_floor({tmp_path: replace(package, statistics={**enough, "static": statistics})})
 
 
 def test_the_hub_reads_from_the_card_what_the_run_measured(run):

@@ -32,3 +32,13 @@ def test_groups_keep_every_column_of_their_table(recipe, cohort):
     sites.write_parquet(cohort / "sites.parquet")
     config = compose_recipe(recipe(cohort), ["cohorts.tiny.groups=sites.parquet"])
     assert open_workspace(config).groups["tiny"].equals(sites)
+
+
+def test_a_mistyped_code_brings_up_no_code_of_few_subjects(recipe, cohort):
+    shard = sorted((cohort / "data").glob("*.parquet"))[0]
+    table = pl.read_parquet(shard)
+    rows = [{"subject_id": table["subject_id"][0], "code": "SEXX//RARE"}] * 20
+    pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(shard)
+    with pytest.raises(ClintuneError, match="no row has 'SEXX//RAR'; correct") as error:
+        open_workspace(compose_recipe(recipe(cohort), ["modalities.static.codes=[SEXX//RAR]"]))
+    assert "RARE" not in str(error.value)

@@ -45,14 +45,21 @@ class Rows:
             self._columns[name] = rows.view(np.ndarray)
         return self._columns[name]
 
-    def read(self, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int = 0) -> Iterator[Item]:
-        """Yield the items of rows `numbers` at `hours`; `first` is added to their numbers."""
+    def read(
+        self,
+        numbers: NDArray[np.int64],
+        hours: NDArray[np.float64],
+        first: int = 0,
+        subjects: NDArray[np.int64] | None = None,
+    ) -> Iterator[Item]:
+        """Yield the items of rows `numbers` at `hours`, of `subjects`; `first` is added to their numbers."""
+        subjects = np.zeros_like(numbers) if subjects is None else subjects
         ends = np.flatnonzero(np.diff(numbers, append=-1) != 1) + 1
         start = 0
         for end in ends.tolist():
             for begin in range(start, end, _RUN):
                 part = slice(begin, min(begin + _RUN, end))
-                yield from self._side_by_side(numbers[part], hours[part], first)
+                yield from self._side_by_side(numbers[part], hours[part], subjects[part], first)
             start = end
 
     def paths(self, numbers: NDArray[np.int64]) -> list[Path]:
@@ -60,16 +67,19 @@ class Rows:
         listed = self._arrow.data["path"].take(pa.array(numbers)).to_pylist()
         return [self._root / path for path in listed if path is not None]
 
-    def _side_by_side(self, numbers: NDArray[np.int64], hours: NDArray[np.float64], first: int) -> Iterator[Item]:
+    def _side_by_side(
+        self, numbers: NDArray[np.int64], hours: NDArray[np.float64], subjects: NDArray[np.int64], first: int
+    ) -> Iterator[Item]:
         table = self._arrow.data.fast_slice(int(numbers[0]), len(numbers))
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
-        for number, hour, code, value, text, path, shard, row in zip(
-            numbers.tolist(), hours.tolist(), codes, values, *columns, strict=True
+        for number, hour, subject, code, value, text, path, shard, row in zip(
+            numbers.tolist(), hours.tolist(), subjects.tolist(), codes, values, *columns, strict=True
         ):
             yield Item(
                 number=first + number,
+                subject=subject,
                 hours=hour,
                 code=self._codes[code],
                 where=f"{self._shards[shard]}: row {row}",

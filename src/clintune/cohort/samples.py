@@ -86,12 +86,13 @@ class Samples:
 
     def items(self, modality: str, rows: NDArray[np.int64]) -> "Items":
         """Return what the samples `rows` see of a modality, each item once, at the first sample to see it."""
-        parts = []
+        parts, subjects = [], [np.empty(0, np.int64)]
         for number, mine in self._shared_out(rows):
             seen = self.indexes[number].first_seen(modality, rows[mine] - self.first[number])
             parts.append(seen._replace(number=seen.number + self._first_item[modality][number]))
+            subjects.append(self.subject[np.unique(rows[mine])[seen.owner]])
         seen = _together(parts)
-        return Items(self, modality, seen.number, seen.hours)
+        return Items(self, modality, seen.number, seen.hours, np.concatenate(subjects))
 
     def column(self, modality: str, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
         """Return a column (time, code or numeric value) of items; codes by their number in `codes`."""
@@ -129,13 +130,24 @@ def _together(parts: list[Seen]) -> Seen:
 
 
 class Items(Sequence[Item]):
-    """Items of one modality, read when asked for; cheap to pickle."""
+    """Items of one modality, read when asked for; cheap to pickle.
 
-    def __init__(self, samples: Samples, modality: str, numbers: NDArray[np.int64], hours: NDArray[np.float64]) -> None:
+    `subjects` numbers whose they are, as `Samples.subject`, where a reader asks for that.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        modality: str,
+        numbers: NDArray[np.int64],
+        hours: NDArray[np.float64],
+        subjects: NDArray[np.int64] | None = None,
+    ) -> None:
         self.samples = samples
         self.modality = modality
         self.numbers = numbers
         self.hours = hours
+        self.subjects = np.zeros(len(numbers), np.int64) if subjects is None else subjects
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -147,15 +159,19 @@ class Items(Sequence[Item]):
     def __getitem__(self, position: int | slice) -> "Item | Items":
         if isinstance(position, int):
             return next(iter(self[position : position + 1]))
-        return Items(self.samples, self.modality, self.numbers[position], self.hours[position])
+        part = (self.numbers[position], self.hours[position], self.subjects[position])
+        return Items(self.samples, self.modality, *part)
 
     def __iter__(self) -> Iterator[Item]:
-        for index, numbers, hours, first in self._parts():
-            yield from index.rows[self.modality].read(numbers, hours, first)
+        for index, mine, first in self._parts():
+            parts = (self.numbers[mine] - first, self.hours[mine], first, self.subjects[mine])
+            yield from index.rows[self.modality].read(*parts)
 
     def paths(self) -> list[tuple[SampleIndex, list[Path]]]:
         """Return the media files of the items by cohort."""
-        return [(index, index.rows[self.modality].paths(numbers)) for index, numbers, _, _ in self._parts()]
+        return [
+            (index, index.rows[self.modality].paths(self.numbers[mine] - first)) for index, mine, first in self._parts()
+        ]
 
     def fingerprint(self) -> str:
         """Return a hash of which items these are, at which hours; their media files count by name alone."""
@@ -164,10 +180,10 @@ class Items(Sequence[Item]):
             digest.update(part)
         return digest.hexdigest()
 
-    def _parts(self) -> Iterator[tuple[SampleIndex, NDArray[np.int64], NDArray[np.float64], int]]:
-        """Yield each cohort with its items' rows and hours, and the number of its first item."""
+    def _parts(self) -> Iterator[tuple[SampleIndex, NDArray[np.bool_], int]]:
+        """Yield each cohort with which of the items are its own, and the number of its first item."""
         firsts = self.samples._first_item[self.modality]
         for index, first, after in zip(self.samples.indexes, firsts, firsts[1:], strict=False):
             mine = (self.numbers >= first) & (self.numbers < after)
             if mine.any():
-                yield index, self.numbers[mine] - first, self.hours[mine], int(first)
+                yield index, mine, int(first)

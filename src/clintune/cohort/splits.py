@@ -18,6 +18,7 @@ from clintune.cohort.shards import SUBJECT
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.schema import Splits
 from clintune.config.suggest import nearest
+from clintune.core.disclosure import frequent
 from clintune.core.errors import ConfigError, DataError
 
 SPLITS = (train_split, tuning_split, held_out_split)
@@ -139,7 +140,8 @@ def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]
     table = read_subject_table(path, column)
     group = _of_samples(path, table, column, index).cast(pl.String)
     if unknown := [name for name in held_out if not (group == name).any()]:
-        raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{nearest(unknown[0], set(group))}")
+        hint = nearest(unknown[0], frequent(group, index.subject_ids.tolist()))  # a site of few would tell of them
+        raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{hint}")
     is_held_out = group.is_in(list(held_out)).to_numpy()
     _check_linked(path, index, np.where(is_held_out, held_out_split, train_split), "splits")
     return is_held_out.astype(np.int64)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-SMALLEST_SHOWN = 11
+from clintune.core.disclosure import SMALLEST_SHOWN as SMALLEST_SHOWN
+
 HIDDEN = f"<{SMALLEST_SHOWN}"
 
 

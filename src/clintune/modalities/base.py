@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
 from clintune.weights import ResolvedWeights
 
@@ -94,8 +95,15 @@ class Modality(nn.Module, ABC):
         """Return `n` items as this modality would claim them, media files written under `folder`."""
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return JSON-able statistics of the training items; by default there are none to learn."""
+        """Return JSON-able statistics of the training items; by default there are none to learn.
+
+        They leave the house with a package: name or measure nothing that few subjects have (`Item.subject`).
+        """
         return {}
+
+    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
+        """Return in words what `statistics` hold back, because too few training subjects have it; None for nothing."""
+        return None
 
     def tabulate(self, codes: Sequence[str]) -> "Table | None":
         """Return how rows with these codes become pieces, or None (the default) for what `prepare` does, kept on disk.
@@ -146,6 +154,13 @@ class Modality(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
         return {"class": type(self).__qualname__}
+
+
+def checked_floor(min_subjects: int) -> int:
+    """Return the number of training subjects that must have what statistics name; raise ConfigError below 1."""
+    if min_subjects < 1:
+        raise ConfigError(f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release")
+    return min_subjects
 
 
 def load_encoder(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.contracts import Item, Pieces
+from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
 from clintune.modalities.signals import Signal
 from clintune.modalities.wearable import Wearable, window_hours
@@ -53,6 +54,7 @@ class Rhythm(Wearable):
         days: int = 14,
         channels: list[str] | None = None,
         codes: list[str] | None = None,
+        min_subjects: int = SMALLEST_SHOWN,
         transform: Literal["none", "log1p"] = "log1p",
         features: Sequence[str] = ("profile", "rhythm", "level"),
         rest: Sequence[float] = (0.0,),
@@ -63,6 +65,7 @@ class Rhythm(Wearable):
             window_hours=24 * days,
             channels=channels,
             codes=codes,
+            min_subjects=min_subjects,
             transform=transform,
             mode="frozen",
             max_pieces=max_pieces,
@@ -76,19 +79,30 @@ class Rhythm(Wearable):
         self.widths = {self._name(group, value): len(GROUPS[group]) for group in features for value in rest}
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the channels and mean and deviation of each of their features over the training windows."""
+        """Return the channels and mean and deviation of each of their features over the training windows.
+
+        They are 0 and 1 for a feature that too few training subjects have.
+        """
         found: dict[str, list[Hours]] = {}
-        for signal in self.read_all(items):
+        subjects: dict[str, list[int]] = {}
+        having = Having(self.min_subjects)
+        for subject, signal in self.read_all(items):
             for window in self._windows(signal):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
-        names = sorted(found) if self.channels is None else list(self.channels)
-        tables = [np.stack(found.get(name, [np.full(sum(self.widths.values()), np.nan)])) for name in names]
-        table = [column[np.isfinite(column)] for part in tables for column in part.T]
+                    subjects.setdefault(name, []).append(subject)
+                    if np.isfinite(features).any():
+                        having.add(name, subject)
+
+        names = self.frequent_channels(found, having)
+        absent = np.full(sum(self.widths.values()), np.nan)
+        tables = [(np.stack(found.get(name, [absent])), np.array(subjects.get(name, [0]))) for name in names]
+        table = [self._measured(column, of) for part, of in tables for column in part.T]
         return {
             "channels": names,
             "mean": [float(column.mean()) if len(column) else 0.0 for column in table],
             "std": [(float(column.std()) or 1.0) if len(column) else 1.0 for column in table],
+            **self.floor_of(found, having),
         }
 
     def build(self, statistics: Mapping[str, Any]) -> None:
@@ -133,6 +147,11 @@ class Rhythm(Wearable):
             for names in combinations([self._name(group, rest) for group in self.features], number)
         }
         return list(choices.values())
+
+    def _measured(self, column: Hours, subjects: NDArray[np.int64]) -> Hours:
+        """Return the known values of a feature, none where they are of too few subjects."""
+        known = np.isfinite(column)
+        return column[known] if len(np.unique(subjects[known])) >= self.min_subjects else column[:0]
 
     def _windows(self, signal: Signal) -> list[Signal]:
         return [signal.part(max(0, a), b) for a, b in signal.windows(self.window_length, self.max_pieces)]

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clintune.contracts import Item, Pieces
+from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, has_code
+from clintune.modalities.base import Modality, Mode, checked_floor, has_code
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
@@ -27,14 +28,25 @@ class Static(Modality):
 
     Claimed are rows without time, the birth (read as the age in years at the prediction time) and `codes`: exact
     ones, or beginnings that end in `//`. Values are standardised by code and clipped to ±5 deviations, so that a typing
-    error cannot drown a patient; NaN or infinite ones count as absent. A code never seen in training gives zeros.
-    Pieces: `code` [P] (0 = unknown), `value` [P], `has_value` [P].
+    error cannot drown a patient; NaN or infinite ones count as absent.
+
+    Codes that fewer than `min_subjects` training subjects have are neither named nor measured: they share one
+    embedding, without values, with those never seen in training. Where training has no such code, it is zero. Values
+    that fewer than `min_subjects` have are not read.
+    Pieces: `code` [P] (0 = the shared one), `value` [P], `has_value` [P].
     """
 
     def __init__(
-        self, *, codes: list[str] | None = None, width: int = 64, mode: Mode = "full", max_pieces: int = 32
+        self,
+        *,
+        codes: list[str] | None = None,
+        min_subjects: int = SMALLEST_SHOWN,
+        width: int = 64,
+        mode: Mode = "full",
+        max_pieces: int = 32,
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
+        self.min_subjects = checked_floor(min_subjects)
         self.width = width
 
     def claims(self) -> pl.Expr:
@@ -42,20 +54,43 @@ class Static(Modality):
         return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *(self.codes or [])])
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return mean and deviation of the values of each code that training knows; both null where none has any."""
+        """Return mean and deviation of the values of each code that enough training subjects have.
+
+        Both are null where too few have a value. Of other codes only the number is told.
+        """
         moments: dict[str, _Moments] = {}
+        having, measured = Having(self.min_subjects), Having(self.min_subjects)
         for item in items:
-            before = moments.get(item.code, _Moments(0, 0.0, 0.0))
+            before = moments.get(item.code, _NONE)
             value = _value(item)
+            having.add(item.code, item.subject)
+            if value is not None:
+                measured.add(item.code, item.subject)
             moments[item.code] = before if value is None else before.add(value)
-        return {"codes": {code: moments[code].summary() for code in sorted(moments)}}
+
+        common = [code for code in sorted(moments) if code in having]
+        return {
+            "codes": {code: (moments[code] if code in measured else _NONE).summary() for code in common},
+            "min_subjects": self.min_subjects,
+            "num_rare": len(moments) - len(common),
+        }
+
+    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
+        """Return how many codes share one embedding."""
+        number = statistics.get("num_rare", 0)
+        if not number:
+            return None
+        total = number + len(statistics["codes"])
+        few = f"fewer than {statistics['min_subjects']} training subjects"
+        return f"{number} of {total} codes have {few} and share one token, without values"
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make embeddings for the codes of the statistics."""
         self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
         self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
+        self.shared: bool = statistics.get("num_rare", 0) > 0
         valued = any(known["mean"] is not None for known in self.statistics.values())
-        self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued)
+        self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued=valued, shared=self.shared)
         self.encoder.requires_grad_(self.mode == "full")
 
     def tabulate(self, codes: Sequence[str]) -> "FactTable":
@@ -76,14 +111,15 @@ class Static(Modality):
 
     @property
     def num_facts(self) -> int:
-        """Return a value and a mark of presence for each code."""
-        return 2 * len(self.index)
+        """Return a value and a mark of presence for each code, and a mark for the codes that share an embedding."""
+        return 2 * len(self.index) + self.shared
 
     def facts(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return standardised values, then marks of presence [P, F]; zero for a code never seen in training."""
-        present = nn.functional.one_hot(tensors["code"], len(self.index) + 1)[:, 1:].float()
+        """Return standardised values, then marks of presence [P, F]."""
+        marks = nn.functional.one_hot(tensors["code"], len(self.index) + 1).float()
+        present, other = marks[:, 1:], marks[:, : int(self.shared)]
         value = (tensors["value"] * tensors["has_value"]).float()
-        return torch.cat([present * value[:, None], present], dim=1)
+        return torch.cat([present * value[:, None], present, other], dim=1)
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode facts to one token each, [P, 1, W]."""
@@ -102,11 +138,12 @@ class Static(Modality):
         for row in range(n):
             where = f"fake.parquet row {row}"
             if row % 3 == 0:
-                items.append(Item(hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where))
+                fact = Item(hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where)
             elif row % 3 == 1:
-                items.append(Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where))
+                fact = Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where)
             else:
-                items.append(Item(hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5)))
+                fact = Item(hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5))
+            items.append(replace(fact, subject=row))
         return items
 
 
@@ -137,13 +174,13 @@ class FactTable:
 class FactEncoder(nn.Module):
     """Embed codes, shift each by its value along a direction of its own, and refine by a small residual MLP.
 
-    Without biases, so that code 0 (unknown) stays exactly zero. Where training knows no value (not `valued`) there is
-    nothing for values to learn.
+    Without biases, so that code 0 stays exactly zero, unless rare codes are `shared` in it. Where training knows no
+    value (not `valued`) there is nothing for values to learn.
     """
 
-    def __init__(self, num_codes: int, width: int, valued: bool) -> None:
+    def __init__(self, num_codes: int, width: int, *, valued: bool, shared: bool) -> None:
         super().__init__()
-        self.code = nn.Embedding(num_codes, width, padding_idx=0)
+        self.code = nn.Embedding(num_codes, width, padding_idx=None if shared else 0)
         self.slope = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
         self.present = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
         self.mlp = nn.Sequential(nn.Linear(width, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False))
@@ -172,6 +209,9 @@ class _Moments(NamedTuple):
         if self.number == 0:
             return {"mean": None, "std": None}
         return {"mean": self.mean, "std": sqrt(self.squares / self.number) or 1.0}
+
+
+_NONE = _Moments(0, 0.0, 0.0)
 
 
 def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:

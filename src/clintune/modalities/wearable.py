@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from clintune.contracts import Item, Pieces
+from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, claimed
+from clintune.modalities.base import Modality, Mode, checked_floor, claimed
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import Signal, Values, read_signal, write_npz
 
@@ -25,7 +26,8 @@ class Wearable(Modality):
     transformed (`log1p`: the sign of the value stays) and standardised by the training recordings. Nothing is
     imputed: a gap is 0 with the mask of its channel at 0. The time of a recording's row is the time of its END, when
     all of it is known; a window counts its hours from its own end. `channels` lists what to read, others are left
-    out; null takes those of the training recordings, and any other is then an error.
+    out; null takes those that `min_subjects` training subjects have, and any other is then an error. A listed channel
+    that fewer have is not standardised.
     Pieces: `signal` [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0
     where the recording does not tell it).
     """
@@ -40,6 +42,7 @@ class Wearable(Modality):
         encoder: Kind = "patch_transformer",
         channels: list[str] | None = None,
         codes: list[str] | None = None,
+        min_subjects: int = SMALLEST_SHOWN,
         transform: Literal["none", "log1p"] = "none",
         patch: int = 60,
         width: int = 64,
@@ -49,6 +52,7 @@ class Wearable(Modality):
         max_pieces: int = 14,
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
+        self.min_subjects = checked_floor(min_subjects)
         self.rate_hz = rate_hz
         self.window_hours = window_hours
         self.kind: Kind = encoder
@@ -67,16 +71,33 @@ class Wearable(Modality):
         return claimed(pl.col("waveform_path").is_not_null(), self.codes)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the channels and, of each, mean and deviation of its transformed samples."""
+        """Return the channels and, of each that enough subjects have, mean and deviation of its transformed samples."""
         totals: dict[str, tuple[int, float, float]] = {}
-        for signal in self.read_all(items):
+        having = Having(self.min_subjects)
+        for subject, signal in self.read_all(items):
             for name, row in zip(signal.channels, self._transform(signal.values), strict=True):
                 seen = row[np.isfinite(row)].astype(np.float64)
                 number, total, squares = totals.get(name, (0, 0.0, 0.0))
                 totals[name] = (number + len(seen), total + float(seen.sum()), squares + float((seen**2).sum()))
-        names = sorted(totals) if self.channels is None else list(self.channels)
-        summaries = [_summary(*totals.get(name, (0, 0.0, 0.0))) for name in names]
-        return {"channels": names, "mean": [mean for mean, _ in summaries], "std": [std for _, std in summaries]}
+                if len(seen):
+                    having.add(name, subject)
+
+        names = self.frequent_channels(totals, having)
+        summaries = [_summary(*(totals[name] if name in having else (0, 0.0, 0.0))) for name in names]
+        return {
+            "channels": names,
+            "mean": [mean for mean, _ in summaries],
+            "std": [std for _, std in summaries],
+            **self.floor_of(totals, having),
+        }
+
+    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
+        """Return how many channels are rare, and what becomes of them."""
+        number = statistics.get("num_rare", 0)
+        if not number:
+            return None
+        fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
+        return f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}"
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder for the channels of the statistics."""
@@ -117,7 +138,8 @@ class Wearable(Modality):
             unknown = sorted(set(signal.channels) - set(names))
             if unknown and self.channels is None:
                 raise DataError(
-                    f"{item.where}: no training recording has channel {unknown[0]}; rename it or set channels"
+                    f"{item.where}: has a channel that fewer than {self.min_subjects} training subjects have; "
+                    "rename it, list in `channels` what to read, or lower min_subjects"
                 )
             has = ", ".join(signal.channels)
             signal = signal.with_channels(names)
@@ -126,8 +148,11 @@ class Wearable(Modality):
                 raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
         return signal.at_rate(self.rate_hz)
 
-    def read_all(self, items: Iterable[Item]) -> Iterator[Signal]:
-        """Read the training recordings; unreadable ones are counted and listed later, when all items are prepared."""
+    def read_all(self, items: Iterable[Item]) -> Iterator[tuple[int, Signal]]:
+        """Yield the subject of each training recording, and the recording.
+
+        Unreadable ones are counted and listed later, when all items are prepared.
+        """
         first_error, num_read = None, 0
         for item in items:
             try:
@@ -136,9 +161,18 @@ class Wearable(Modality):
                 first_error = first_error or error
                 continue
             num_read += 1
-            yield signal
+            yield item.subject, signal
         if first_error is not None and num_read == 0:
             raise first_error
+
+    def frequent_channels(self, found: Iterable[str], having: Having) -> list[str]:
+        """Return the listed channels, or without a list those that enough training subjects have."""
+        return sorted(name for name in found if name in having) if self.channels is None else list(self.channels)
+
+    def floor_of(self, found: Iterable[str], having: Having) -> dict[str, int]:
+        """Return the part of the statistics that tells the floor, and how many channels lie below it."""
+        rare = [name for name in {*found, *(self.channels or [])} if name not in having]
+        return {"min_subjects": self.min_subjects, "num_rare": len(rare)}
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from clintune.package.contents import ABOUT
+
 LEAST = 8
 """Characters of the shortest run of text that is looked for in binary data."""
 _LENGTH = 8
@@ -27,12 +29,25 @@ def written(path: Path) -> str:
     It is in lower case, a fragment a line, with single spaces and without checksums and long decimals. JSON and YAML
     count as they are written and as the strings that they stand for.
     """
-    return _tidy(_in_text(path) if path.suffix in _TEXT else _in_header(path))
+    return tidy(_in_text(path) if path.suffix in _TEXT else _in_header(path))
 
 
 def stray(path: Path) -> str:
     """Return the runs of printable characters, of one byte or two, among the tensors of a file, as `written` does."""
-    return "" if path.suffix in _TEXT else _tidy(_in_tensors(path))
+    return "" if path.suffix in _TEXT else tidy(_in_tensors(path))
+
+
+def vocabulary(path: Path) -> set[str]:
+    """Return the strings that stand among the statistics of a package's description and where it lists codes.
+
+    They are as in `written`; another file has none.
+    """
+    if path.name != ABOUT:
+        return set()
+    about = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    modalities = about.get("composition", {}).get("modalities", {}).values()
+    parts = [about.get("statistics", {}), *(part.get("codes") for part in modalities)]
+    return {line for part in parts for line in tidy(_strings(part)).splitlines()}
 
 
 def first_within(path: Path, strings: Sequence[str]) -> int | None:
@@ -85,7 +100,8 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         yield data
 
 
-def _tidy(fragments: Iterable[str]) -> str:
+def tidy(fragments: Iterable[str]) -> str:
+    """Return fragments as text to search, or to search for: see `written`."""
     lines = (" ".join(_COMPUTED.sub(" ", part.lower()).split()) for part in fragments)
     return "\n".join(line for line in lines if line)
 

@@ -1,12 +1,18 @@
-"""What a run must have before it may leave: an evaluation of the very packages that leave."""
+"""What a run must have before it may leave: an evaluation of the very packages, many subjects behind all they name."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from clintune.cohort.samples import Samples
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.hub.manifest import MANIFEST, local_manifest
+from clintune.package.contents import Package
+from clintune.tasks.base import Task
 
 
 def check_evaluated(run: Path, members: Sequence[Path]) -> None:
@@ -20,3 +26,30 @@ def check_evaluated(run: Path, members: Sequence[Path]) -> None:
         local_manifest(member)
         if evaluated.get(member.relative_to(run).as_posix()) != file_sha256(member / MANIFEST):
             raise PackageError(f"{path}: is of another package than {member}; {again}")
+
+
+def check_floor(members: Mapping[Path, Package]) -> None:
+    """Raise PackageError for statistics that do not say that 11 or more subjects stand behind each of them."""
+    for package in members.values():
+        for name, statistics in package.statistics.items():
+            if statistics and statistics.get("min_subjects", 0) < SMALLEST_SHOWN:
+                raise PackageError(
+                    f"modalities.{name}: its statistics may be of fewer than {SMALLEST_SHOWN} subjects; train again "
+                    f"with min_subjects={SMALLEST_SHOWN}"
+                )
+
+
+def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
+    """Raise PackageError for a class or phenotype that fewer than 11 subjects have: a release names every answer."""
+    for name, task in tasks.items():
+        targets, number = samples.targets(name), task.num_outputs
+        has = targets == (np.arange(number) if targets.shape[1] < number else 1)
+        for output in range(number) if number > 1 else ():
+            rows = np.flatnonzero(has[:, output])
+            if 0 < len(np.unique(samples.subject[rows])) < SMALLEST_SHOWN:
+                (sample,) = samples.keys(rows[:1])
+                raise PackageError(
+                    f"tasks.{name}: fewer than {SMALLEST_SHOWN} subjects have answer {output + 1} of {number}, as "
+                    f"sample {sample}, and a release would name it; merge it with another, or leave it out, and train "
+                    "again"
+                )

@@ -1,4 +1,4 @@
-"""Search the files of a release for what belongs to patients: words of notes, record numbers, names of media files.
+"""Search the files of a release for what belongs to patients: words of notes, record numbers, rare codes, media files.
 
 What is looked for is streamed from the cohort, what is searched is held once: time grows with either, memory with the
 text of the release alone. A find that the items of 11 or more subjects share is no one's and is let pass.
@@ -6,17 +6,18 @@ text of the release alone. A find that the items of 11 or more subjects share is
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clintune.cohort.codes import count_codes, owners_of
 from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
-from clintune.publishing.fragments import LEAST, first_within, stray, written
+from clintune.publishing.fragments import LEAST, first_within, stray, tidy, vocabulary, written
 
 WINDOW = 30
 """Characters in a row that a release and a note must not share, whatever the case and the spaces."""
@@ -29,7 +30,7 @@ _ID = re.compile(r"(?<!\d)\d{6,18}(?!\d)")
 _SAMPLES = 1024
 """Samples whose items are read at once."""
 NOTE, RECORD, MEDIA = "text of a note", "a record number, date or other word with digits", "the name of a media file"
-SUBJECT, CANARY = "a subject id", "a canary"
+SUBJECT, CANARY, RARE = "a subject id", "a canary", f"a code that fewer than {SMALLEST_SHOWN} subjects have"
 
 
 def search_for_canaries(folder: Path, canaries: Sequence[str]) -> None:
@@ -47,8 +48,18 @@ def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64])
     from, never the find itself.
     """
     files = _files(folder)
-    search = Search({name: written(path) for name, path in files.items()}, {n: stray(p) for n, p in files.items()})
+    search = Search(
+        {name: written(path) for name, path in files.items()},
+        {name: stray(path) for name, path in files.items()},
+        {name: vocabulary(path) for name, path in files.items()},
+    )
     search.look_for_subjects(samples.subject_id[rows])
+
+    codes = count_codes(samples)
+    search.pass_over(codes.common)
+    for code, subject, where in owners_of(codes.rare, samples):
+        search.look_for_code(code, subject, where)
+
     for modality in samples.indexes[0].modalities:
         for subject, item in _items(samples, modality, rows):
             search.look_for(subject, item)
@@ -58,9 +69,13 @@ def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64])
 class Search:
     """Looks for items in the texts of files and remembers what it found, of whom."""
 
-    def __init__(self, texts: Mapping[str, str], stray: Mapping[str, str]) -> None:
-        """Take the text written in each file, and the text that stands among its tensors."""
+    def __init__(
+        self, texts: Mapping[str, str], stray: Mapping[str, str], vocabularies: Mapping[str, set[str]] | None = None
+    ) -> None:
+        """Take the text written in each file, the text that stands among its tensors, and the codes that it lists."""
         self._texts = {name: f"{text}\n{stray[name]}" for name, text in texts.items()}
+        self._vocabularies = vocabularies or {}
+        self._no_ones: set[str] = set()
         self._numbers = {name: set(map(int, _ID.findall(text))) for name, text in texts.items()}
         everything = "\n".join(self._texts.values())
         self._blocks = {everything[i : i + _BLOCK] for i in range(len(everything))}
@@ -75,15 +90,34 @@ class Search:
             if numbers & known:
                 raise _refusal(name, SUBJECT, "the cohort")
 
+    def pass_over(self, codes: Iterable[str]) -> None:
+        """Let pass the numbers and words with digits of codes that many subjects have."""
+        self._no_ones = {word for code in codes for part in _parts(code) for word in _words(part)}
+
+    def look_for_code(self, code: str, subject: int, where: str) -> None:
+        """Look for a code where codes are listed, for one that is no plain word anywhere, and for numbers in it."""
+        text = tidy([code])
+        for name, listed in self._vocabularies.items():
+            if text in listed:
+                self._remember((name, RARE, text), subject, where)
+        if len(text) >= LEAST and not text.replace(" ", "").isalpha() and text[:LEAST] in self._heads:
+            whole = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
+            for name, content in self._texts.items():
+                if whole.search(content):
+                    self._remember((name, RARE, text), subject, where)
+        for part in _parts(code):
+            for word in _words(part):
+                if word not in self._no_ones:
+                    self._look_for_word(RECORD, word, subject, where)
+
     def look_for(self, subject: int, item: Item) -> None:
         """Look for what an item holds."""
         if item.path is not None:
             self._look_for_word(MEDIA, item.path.stem.lower(), subject, item.where)
         if item.text is not None:
             text = " ".join(item.text.lower().split())
-            for word in _WORD.findall(text):
-                for part in (word.strip("./-"), *_DIGITS.findall(word)):
-                    self._look_for_word(RECORD, part, subject, item.where)
+            for word in _words(text):
+                self._look_for_word(RECORD, word, subject, item.where)
             self._look_for_text(text, subject, item.where)
 
     def refuse(self) -> None:
@@ -110,6 +144,17 @@ class Search:
     def _remember(self, find: tuple[str, str, str], subject: int, where: str) -> None:
         if len(self._found[find]) < SMALLEST_SHOWN:
             self._found[find].setdefault(subject, where)
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yield the words with digits of a text in lower case, and the long numbers in them."""
+    for word in _WORD.findall(text):
+        yield word.strip("./-")
+        yield from _DIGITS.findall(word)
+
+
+def _parts(code: str) -> list[str]:
+    return code.lower().split("//")
 
 
 def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, Item]]:

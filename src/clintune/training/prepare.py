@@ -27,6 +27,7 @@ from clintune.training.limits import Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
 from clintune.training.probe import check_probe
+from clintune.training.processes import is_main
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
@@ -64,6 +65,8 @@ def prepare_unit(
     check_probe(config, samples, tasks)
     warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    if is_main():
+        tell_held_back(modalities, statistics)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
     pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device(), run)
@@ -105,6 +108,13 @@ def check_unit(
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
     return said
+
+
+def tell_held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> None:
+    """Print what the statistics of each modality hold back, because too few training subjects have it."""
+    for name, modality in modalities.items():
+        if words := modality.held_back(statistics[name]):
+            console.print(f"{name}: {words}")
 
 
 def fill_caches(

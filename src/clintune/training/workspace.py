@@ -9,6 +9,7 @@ import polars as pl
 from omegaconf import DictConfig
 
 from clintune.cohort.checks import folder_problems
+from clintune.cohort.codes import count_codes
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
@@ -81,5 +82,5 @@ def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
     for name, modality in modalities.items():
         for code in modality.codes or []:
             if known.to_frame().filter(has_code([code])).is_empty():
-                hint = nearest(code, known)
+                hint = nearest(code, count_codes(samples).common)  # a code of few subjects would tell of them
                 raise ConfigError(f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}")
