@@ -21,10 +21,6 @@ PROBLEMS = {
     "groups": (["cohorts.tiny.groups=metadata/no.csv"], "metadata/no.csv: is missing; write it"),
     "folds": (["cohorts.tiny.folds=no.csv", "cv=5"], "cohorts.tiny.folds: "),
     "cv": (["cv=no.parquet"], "cv: "),
-    "stratify": (
-        ["cohorts.tiny.splits.stratify=outcom"],
-        "splits.stratify: 'outcom' is no task; did you mean 'outcome'?",
-    ),
 }
 
 

@@ -143,12 +143,6 @@ def test_what_can_be_meant_is_accepted(tmp_path, words):
     compose_recipe(tmp_path / "mine.yaml", words)
 
 
-def test_a_probe_is_refused_for_classes_before_anything_is_read(tmp_path):
-    (tmp_path / "mine.yaml").write_text(RECIPE.replace("y: binary", "y: multiclass"))
-    with pytest.raises(ConfigError, match=r"model\.skip=probe serves binary and multilabel tasks, not tasks\.y"):
-        compose_recipe(tmp_path / "mine.yaml", ["model.skip=probe"])
-
-
 @pytest.mark.parametrize("name", ["/abs/x", "../x", "a/b", "a\x1b[31mb", "a.b", " "])
 @pytest.mark.parametrize("section", ["tasks", "modalities", "cohorts"])
 def test_a_name_that_is_no_part_of_a_path_is_refused(tmp_path, section, name):

@@ -31,11 +31,11 @@ def mine(tmp_path, quickstart):
 
 LACKS = [
     (["cohorts.meds.root=/nowhere"], "cohorts.meds.root: /nowhere is not a folder; correct the path"),
-    (["cohorts.meds.root=/"], "cohorts.meds.root: /data: holds no Parquet file"),
-    (["tasks.y.label=nosuch"], "tasks.y.label: no label file of any cohort (looked for "),
+    (["cohorts.meds.root=/"], "/data: holds no Parquet file"),
+    (["tasks.y.label=nosuch"], "tasks.y.label: no cohort has the label 'nosuch' (looked for "),
     (["cohorts.meds.groups=g.csv"], "cohorts.meds.groups: "),
     (["cv=3", "cohorts.meds.folds=f.csv"], "cohorts.meds.folds: "),
-    (["cv=f.csv"], "f.csv is no file; write it, or correct it"),
+    (["cv=f.csv"], "f.csv: is missing; write it"),
     (["cluster=slurm"], "cluster=slurm: sbatch is not on this machine"),
     (["cluster.gpus_per_node=8"], "'cluster.gpus_per_node' is 8, but this machine has 0 GPUs"),
     (["cv=3", "trainer.patience=2", "cohorts.meds.splits.tuning=0"], "'trainer.patience' waits for tuning scores"),
@@ -66,7 +66,7 @@ def test_a_tracker_whose_package_is_missing_is_refused_before_anything_starts(mi
 def test_raw_data_that_are_not_there_are_named_with_where_they_come_from(tmp_path, capsys):
     words = [f"data.cache={tmp_path}", f"data.raw={tmp_path}"]
     assert main(["train", "icu_admission", *words]) == 2
-    assert f"cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is not a folder" in capsys.readouterr().err
+    assert f"cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is missing" in capsys.readouterr().err
 
 
 def test_predict_looks_at_the_cohort_first(tmp_path, capsys):
@@ -106,7 +106,7 @@ def test_the_devices_that_cuda_may_see_are_counted(visible, number):
     assert gpus._listed(visible) == number
 
 
-def test_a_module_beside_the_recipe_is_found_in_training_evaluation_and_a_resume_from_anywhere(recipe, tmp_path):
+def test_a_module_beside_the_recipe_is_found_in_all_that_is_done_with_the_run(recipe, quickstart, tmp_path):
     (tmp_path / "tasks_beside.py").write_text(
         "from clintune.tasks.binary import Binary\n\n\nclass Mine(Binary):\n    pass\n"
     )
@@ -127,3 +127,5 @@ def test_a_module_beside_the_recipe_is_found_in_training_evaluation_and_a_resume
     run = clintune("train", path, "trainer.max_steps=2")
     clintune("train", "--resume", run, "trainer.max_steps=3")
     clintune("evaluate", run, "--bootstrap", "10", "--no-ablations")
+    words = [f"cohort={quickstart}", f"out={tmp_path / 'out'}", "times=last"]
+    clintune("predict", run, *words, "trusted=[tasks_beside]")

@@ -28,9 +28,6 @@ def folder_problems(config: DictConfig) -> Iterator[str]:
         if is_remote(str(cohort.root)) or cohort.source is not None:
             continue
         roots[str(name)] = root = Path(cohort.root).expanduser().resolve()
-        stratify = cohort.splits.stratify
-        if "tasks" in config and stratify is not None and stratify not in config.tasks:
-            yield f"cohorts.{name}.splits.stratify: '{stratify}' is no task{nearest(stratify, map(str, config.tasks))}"
         try:
             yield from _cohort_problems(str(name), root, cohort, config.get("cv"))
         except ClintuneError as error:

@@ -79,11 +79,6 @@ def keys_of(target: str, table: str) -> frozenset[str] | None:
     return None
 
 
-def is_a(target: str, ancestor: str) -> bool:
-    """Return whether `target` is the class `ancestor`, named without its module, or derives from it."""
-    return any(node.name == ancestor for _, node in _lineage(target))
-
-
 def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.FunctionDef]]:
     """Yield the class or function `target` and the classes it derives from, each with its module.
 

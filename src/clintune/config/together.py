@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from clintune.config.signature import is_a, keys_of
+from clintune.config.signature import keys_of
 from clintune.config.suggest import nearest
 
 
@@ -81,13 +81,9 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _scoring(config: dict[str, Any]) -> Iterator[str]:
-    """Yield a tuning metric that no task has, and a probe that cannot serve a task."""
+    """Yield a tuning metric that no task has."""
     tables = {name: keys_of(task["_target_"], "scoring") for name, task in config["tasks"].items()}
     known = {"loss"}.union(*(table or () for table in tables.values()))
     metric = config["trainer"]["metric"]
     if metric not in known and None not in tables.values():
         yield f"'trainer.metric': '{metric}' is a metric of no task{nearest(metric, known)}"
-
-    for name in (name for name, task in config["tasks"].items() if is_a(task["_target_"], "Multiclass")):
-        if config["model"]["skip"] == "probe":
-            yield f"model.skip=probe serves binary and multilabel tasks, not tasks.{name}; use model.skip=trained"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clintune.config.compose import load_config
 from clintune.contracts import Batch
 from clintune.core.errors import PackageError
 from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations
@@ -19,6 +20,9 @@ from clintune.package.contents import Package
 from clintune.package.load import load_package
 from clintune.package.members import members_found
 from clintune.tasks.multiclass import Multiclass
+
+RECIPE = "recipe.yaml"
+"""The file that tells a run from a package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ def package_folder(folder: Path) -> Path:
 
     Raises PackageError where there is none, or a file is not as it was written.
     """
-    inside = folder / "package" if (folder / "recipe.yaml").is_file() else folder
+    inside = folder / "package" if (folder / RECIPE).is_file() else folder
     if not members_found(inside):
         raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
     if inside == folder and (folder / MANIFEST).is_file():
@@ -104,6 +108,8 @@ def _load(
     shared: Backbone | None,
 ) -> Predictor:
     found = members_found(package_folder(folder))
+    if trusted and (folder / RECIPE).is_file():
+        load_config(folder / RECIPE)  # a run whose modules are trusted may name those beside its recipe
     members = []
     for member in found:
         members.append(load_package(member, device, trusted, sources=sources, shared=shared))

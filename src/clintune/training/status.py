@@ -16,8 +16,9 @@ from typing import Any
 import psutil
 from typeguard import TypeCheckError, check_type
 
-from clintune.core.errors import ClintuneError, StoppedError, StorageError
+from clintune.core.errors import StoppedError, StorageError
 from clintune.core.files import write_json
+from clintune.core.outside import in_words
 from clintune.training.processes import lost_another, num_processes
 from clintune.training.stop import listen_no_more
 
@@ -154,8 +155,8 @@ def _report_end(report: Report, error: BaseException) -> None:
         report.update(state="preempted")
     elif lost_another(error):
         report.update(state="preempted", error="another process of the job ended")
-    else:  # only our own errors are known to hold no patient data
-        report.fail(str(error) if isinstance(error, ClintuneError) else type(error).__name__)
+    else:
+        report.fail(in_words(error))
 
 
 def _read(run: Path) -> Status | None:

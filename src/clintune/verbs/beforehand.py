@@ -19,7 +19,9 @@ from clintune.training.tracking import PACKAGES
 
 def check_beforehand(config: DictConfig, verb: str) -> None:
     """Refuse a job that could only fail later; raise one ConfigError that names everything it lacks."""
-    _refuse(verb, [*_packages(config), *_cluster(config.cluster), *folder_problems(config), *_tuning(config)])
+    _refuse(
+        verb, [*_packages(config), *_cluster(config.cluster), *folder_problems(config), *_raw(config), *_tuning(config)]
+    )
 
 
 def check_folders(config: DictConfig, verb: str) -> None:
@@ -59,6 +61,19 @@ def _cluster(cluster: Any) -> Iterator[str]:
             f"'cluster.gpus_per_node' is {cluster.gpus_per_node}, but this machine has {there} GPUs that can be used; "
             "lower it, or give cluster.processes"
         )
+
+
+def _raw(config: DictConfig) -> Iterator[str]:
+    """Yield the raw data that a `source` has yet to read and that are not there."""
+    for name, cohort in config.cohorts.items():
+        raw = cohort.source and cohort.source.get("raw")
+        if not isinstance(raw, str) or is_remote(raw) or Path(cohort.root).expanduser().is_dir():
+            continue
+        if not (path := Path(raw).expanduser()).exists():
+            yield (
+                f"cohorts.{name}.source.raw: {path} is missing; set data.raw to the folder that holds {path.name} "
+                "(docs/public_data.md says where public data come from)"
+            )
 
 
 def _tuning(config: DictConfig) -> Iterator[str]:
