@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from clintune.cli import main
 from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.core.files import file_sha256
 from clintune.evaluation.calibration import fit_calibration, read_calibrations
@@ -60,3 +61,11 @@ def test_the_metrics_name_the_packages_they_are_of(recipe):
         f"package/member-{member}": file_sha256(run / "package" / f"member-{member}" / "MANIFEST.json")
         for member in range(2)
     }
+
+
+def test_a_run_that_holds_nobody_out_is_refused_in_one_line(recipe, cohort, capsys):
+    (cohort / "metadata" / "subject_splits.parquet").unlink()
+    splits = ["cohorts.tiny.splits.tuning=0", "cohorts.tiny.splits.held_out=0"]
+    run = train(recipe(cohort), *splits, "trainer.max_steps=1")
+    assert main(["evaluate", str(run)]) == 2
+    assert "no labelled sample is held out; check the splits" in capsys.readouterr().err

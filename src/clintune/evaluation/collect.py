@@ -63,6 +63,8 @@ def _predict_unit(
 ) -> dict[str, dict[str, Probabilities]]:
     """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
     config, samples = workspace.config, workspace.samples
+    if not wanted:
+        return {}
     trusted = modules_of(config)
     members: list[dict[str, dict[str, Probabilities]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):
