@@ -15,7 +15,7 @@ from clintune.config.compose import compose_recipe, load_config
 from clintune.core.errors import ConfigError
 from clintune.training.resume import changes_between, check_changes, held
 from clintune.verbs.run import train as train_verb
-from conftest import run_python, train, weights
+from conftest import evaluate, run_python, train, weights
 
 HOLD = """
 import sys, time
@@ -65,6 +65,9 @@ def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace_of_it(stopped, cap
     assert resumed["step"] == 2
     assert resumed["changes"]["trainer.lr"] == {"before": 1e-3, "now": 1e-4}
     assert resumed["changes"].keys() == {word.partition("=")[0] for word in words}
+    evaluate(stopped)
+    told = "After step 2 training went on with other settings: trainer.max_steps 4 (before: 2), trainer.lr 0.0001"
+    assert told in (stopped / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from clintune.training.history import read_history
 from clintune.training.limits import read_limits
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
+from clintune.training.resume import changes_in_words
 from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -137,6 +138,7 @@ def _report(
         for name, part in held_out.items()
         if tasks[name].num_outputs > 1
     }
+    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     content = ReportContent(
         name=config.name,
         metrics={key: metrics[key] for key in (TUNING, HELD_OUT, "folds") if key in metrics},
@@ -146,8 +148,8 @@ def _report(
         ablations=metrics.get("ablations", {}),
         groups=metrics.get("groups", {}),
         outputs=outputs,
-        provenance=json.loads((run / "provenance.json").read_text(encoding="utf-8")),
-        notes=_notes(run, config),
+        provenance=provenance,
+        notes=[*_notes(run, config), *changes_in_words(provenance)],
     )
     write_report(run / "report.html", content)
 

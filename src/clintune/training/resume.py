@@ -140,6 +140,18 @@ class Resumption:
         self.kept = True
 
 
+def changes_in_words(provenance: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each time that a run went on under settings that change results."""
+    sentences = []
+    for resumed in provenance.get("resumed", []):
+        changes = {key: c for key, c in resumed["changes"].items() if not _listed(key, AT_ANY_TIME)}
+        if changes:
+            told = ", ".join(f"{key} {change['now']} (before: {change['before']})" for key, change in changes.items())
+            where = " of ".join(filter(None, [f"step {resumed['step']}", resumed["part"]]))
+            sentences.append(f"After {where} training went on with other settings: {told}.")
+    return sentences
+
+
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of a config with their dotted keys; a list is one value."""
     if not isinstance(node, Mapping) or (not node and path):
