@@ -1,15 +1,17 @@
+import os
+from contextlib import suppress
 from io import BytesIO
+from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.pixels import apply_modality_lut, apply_windowing
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from clintune.core.errors import DataError
-from clintune.modalities.images import read_bytes, read_image
+from clintune.modalities.images import FORMATS, read_bytes, read_image
 
 GREY = np.linspace(0, 255, 12, dtype=np.uint8).reshape(3, 4)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
@@ -25,25 +27,10 @@ def read(data, suffix=".png"):
     return read_image(data, suffix, "images.parquet row 4")
 
 
-def dicom(pixels, **tags):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
-    bits = pixels.dtype.itemsize * 8
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
-    dataset.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
-    dataset.PlanarConfiguration = 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
+def array(values):
     data = BytesIO()
-    dataset.save_as(data, enforce_file_format=True)
-    return data.getvalue(), dataset
+    np.save(data, values)
+    return data.getvalue()
 
 
 def test_grey_images_fill_three_channels_and_colours_keep_theirs():
@@ -82,7 +69,9 @@ def test_a_photo_is_turned_upright():
     [
         (b"", ".png", "cannot be read"),
         (b"garbage", ".jpg", "cannot be read"),
-        (b"garbage", ".dcm", "cannot be read"),
+        (b"garbage", ".dcm", "no DICOM file"),
+        (encode(Image.fromarray(GREY))[:-30], ".png", "cannot be read"),
+        (encode(Image.fromarray(GREY), format="ICO"), ".ico", "cannot be read"),
         (encode(Image.fromarray(GREY.astype(np.int32)), format="TIFF"), ".tif", "32 bit values"),
         (encode(Image.fromarray(GREY.astype(np.float32)), format="TIFF"), ".tif", "32 bit values"),
         (
@@ -118,36 +107,66 @@ def test_a_missing_file_is_named_by_its_row_alone(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-def test_a_dicom_window_gives_what_pydicom_gives(function):
-    pixels = np.arange(0, 2400, 100, dtype=np.int16).reshape(4, 6)
-    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [400, 1], "WindowWidth": [1500, 2]}
-    data, dataset = dicom(pixels, BitsStored=12, HighBit=11, PixelRepresentation=0, VOILUTFunction=function, **tags)
-    windowed = apply_windowing(apply_modality_lut(pixels, dataset), dataset)
-    low, high = -1000, 4095 * 2 - 1000
-    expected = torch.from_numpy((windowed - low) / (high - low)).float()
-    torch.testing.assert_close(read(data, ".dcm")[0], expected, atol=1e-5, rtol=1e-5)
+def test_a_photo_with_a_preview_behind_it_is_its_first_picture():
+    photo, preview = Image.fromarray(COLOUR).resize((64, 48)), Image.new("RGB", (8, 6))
+    phone = encode(photo, format="MPO", save_all=True, append_images=[preview], quality=95)
+    torch.testing.assert_close(read(phone, ".jpg"), read(encode(photo, format="JPEG", quality=95), ".jpg"))
 
 
-def test_without_a_window_the_stored_bits_are_the_range():
-    pixels = np.array([[0, 4095], [1024, 2048]], dtype=np.uint16)
-    data, _ = dicom(pixels, BitsStored=12, HighBit=11, RescaleSlope=3, RescaleIntercept=-7)
-    torch.testing.assert_close(read(data, ".dcm")[0], torch.from_numpy(pixels / 4095).float())
-    signed = np.array([[-2048, 2047]], dtype=np.int16)
-    data, _ = dicom(signed, BitsStored=12, HighBit=11)
-    torch.testing.assert_close(read(data, ".dcm")[0], torch.tensor([[0.0, 1.0]]))
+def test_a_scan_with_smaller_copies_behind_it_is_read_and_pages_are_refused():
+    def pages(kind):
+        second = Image.new("L", (2, 2))
+        second.encoderinfo = {"tiffinfo": {254: kind}}
+        return encode(Image.fromarray(GREY), format="TIFF", save_all=True, append_images=[second])
 
-
-def test_monochrome1_is_inverted_and_a_dicom_is_known_without_its_suffix():
-    plain, _ = dicom(GREY)
-    inverted, _ = dicom(GREY, PhotometricInterpretation="MONOCHROME1")
-    torch.testing.assert_close(read(plain, ""), 1 - read(inverted, ".png"))
-
-
-def test_colour_dicom_is_read_and_frames_and_palettes_are_refused():
-    torch.testing.assert_close(read(dicom(COLOUR)[0]), read(encode(Image.fromarray(COLOUR))))
-    stack, _ = dicom(GREY, NumberOfFrames=3, Rows=1)
+    torch.testing.assert_close(read(pages(1)), read(encode(Image.fromarray(GREY))))
     with pytest.raises(DataError, match="stack of several frames"):
-        read(stack)
-    with pytest.raises(DataError, match="photometric interpretation PALETTE COLOR"):
-        read(dicom(GREY, PhotometricInterpretation="PALETTE COLOR")[0])
+        read(pages(2))
+
+
+def test_a_sixteen_bit_tiff_with_white_as_zero_is_inverted():
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    black, white = (read(encode(deep, format="TIFF", tiffinfo={262: kind})) for kind in (1, 0))
+    torch.testing.assert_close(white, 1 - black)
+
+
+def test_a_deep_image_of_fewer_bits_than_its_file_is_shown_from_its_lowest_to_its_highest_value():
+    values = np.array([[100, 2048], [3000, 4095]], np.uint16)
+    expected = torch.from_numpy((values - 100) / (4095 - 100)).float()
+    torch.testing.assert_close(read(encode(Image.fromarray(values)))[0], expected)
+    torch.testing.assert_close(read(array(values), ".npy")[0], expected)
+
+
+def test_a_deep_image_of_one_value_keeps_it():
+    torch.testing.assert_close(read(array(np.full((2, 2), 13107, np.uint16)), ".npy"), torch.full((3, 2, 2), 0.2))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0, 3), (1, 20_000)])
+def test_an_image_without_a_pixel_or_too_long_to_be_made_square_is_refused(shape):
+    with pytest.raises(DataError, match=r"^images\.parquet row 4: the image is of shape"):
+        read(array(np.zeros(shape, np.uint8)), ".npy")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked():
+    size = (30_000).to_bytes(4, "big")
+    header = b"IHDR" + size + size + b"\x08\x00\x00\x00\x00"
+    bomb = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + crc32(header).to_bytes(4, "big")
+    with pytest.raises(DataError, match="row 4: the image cannot be read"):
+        read(bomb)
+
+
+def test_what_is_no_file_is_missing(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path, tmp_path / "pipe.png", None):
+        with pytest.raises(DataError, match=r"^t row 1: the media file is missing or unreadable"):
+            read_bytes(path, "t row 1")
+
+
+@given(cut=st.integers(0, 400), place=st.integers(0, 400), byte=st.integers(0, 255), kind=st.sampled_from(FORMATS))
+@settings(max_examples=60, deadline=None)
+def test_a_broken_file_is_read_or_refused_by_its_row(cut, place, byte, kind):
+    data = bytearray(encode(Image.fromarray(COLOUR), format=kind))
+    data[place % len(data)] = byte
+    for suffix in (".png", ".dcm", ".npy"):
+        with suppress(DataError):
+            assert read(bytes(data[: max(1, len(data) - cut)]), suffix).isfinite().all()

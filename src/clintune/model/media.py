@@ -1,5 +1,6 @@
 """Which media files have changed: stamps for every start, content hashes computed once and remembered."""
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,8 @@ def _stamp(files: list[Path]) -> Stamp:
             stat = file.stat()
         except OSError:
             continue
-        found.append((str(file), stat.st_size, stat.st_mtime_ns))
+        if file.is_file() and os.access(file, os.R_OK):  # else the modality says that there is none to read
+            found.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(found)
 
 

@@ -1,0 +1,36 @@
+"""From the numbers of a decoded image to 0 (black) .. 1 (white)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.float32]
+
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Of one image, and of the square around it: beyond it pillow, too, takes an image for a decompression bomb."""
+
+
+class UnreadableImageError(ValueError):
+    """What is wrong with an image, in words that follow "the image is"."""
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Raise UnreadableImageError for an image [H, W, ...] without a pixel, or of too many for memory."""
+    if 0 in shape:
+        raise UnreadableImageError(f"of shape {list(shape)}, without a pixel")
+    if max(shape[:2]) ** 2 > MOST_PIXELS:
+        raise UnreadableImageError(f"of shape {list(shape)}, larger than {MOST_PIXELS**0.5:,.0f} pixels a side")
+
+
+def show(values: NDArray[Any], low: float, high: float) -> Floats:
+    """Map values from `low` (black) to `high` (white), the ends of the range that the file names, to 0..1.
+
+    Files name more bits than they use: where an image of more than 8 bits fills less than a quarter of the range, its
+    own lowest value is black and its highest white, as in every viewer.
+    """
+    least, most = float(values.min()), float(values.max())
+    if high - low > 255 and 0 < most - least < (high - low) / 4:
+        low, high = least, most
+    return np.asarray((values - low) / (high - low), dtype=np.float32).clip(0, 1)

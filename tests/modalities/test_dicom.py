@@ -1,0 +1,342 @@
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    SecondaryCaptureImageStorage,
+)
+
+from clintune.core.errors import DataError
+from clintune.modalities.images import read_image
+
+GREY = np.linspace(0, 255, 12, dtype=np.uint8).reshape(3, 4)
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+SMOOTH = np.array(Image.fromarray(COLOUR).resize((64, 48), Image.Resampling.BICUBIC))
+
+
+def dicom(pixels, *, syntax=ExplicitVRLittleEndian, **tags):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+    bits = pixels.dtype.itemsize * 8
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
+    dataset.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset["PixelData"].VR = "OW" if dataset.BitsAllocated > 8 else "OB"
+    data = BytesIO()
+    dataset.save_as(data, enforce_file_format=True)
+    return data.getvalue(), dataset
+
+
+def read(data):
+    return read_image(data, ".dcm", "images.parquet row 4")
+
+
+def grey(pixels, **tags):
+    return read(dicom(pixels, **tags)[0])[0]
+
+
+def table(entries, first=0, bits=16, kind="uint16"):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries) % 2**16, first, bits])
+    item.add_new("LUTData", "OW", np.asarray(entries, kind).tobytes())
+    return [item]
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_dicom_window_gives_what_pydicom_gives(function):
+    pixels = np.arange(0, 2400, 100, dtype=np.int16).reshape(4, 6)
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [400, 1], "WindowWidth": [1500, 2]}
+    data, dataset = dicom(pixels, BitsStored=12, HighBit=11, PixelRepresentation=0, VOILUTFunction=function, **tags)
+    windowed = apply_windowing(apply_modality_lut(pixels, dataset), dataset)
+    low, high = -1000, 4095 * 2 - 1000
+    expected = torch.from_numpy((windowed - low) / (high - low)).float()
+    torch.testing.assert_close(read(data)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_window_the_stored_bits_are_the_range():
+    pixels = np.array([[0, 4095], [1024, 2048]], dtype=np.uint16)
+    data, _ = dicom(pixels, BitsStored=12, HighBit=11, RescaleSlope=3, RescaleIntercept=-7)
+    torch.testing.assert_close(read(data)[0], torch.from_numpy(pixels / 4095).float())
+    signed = np.array([[-2048, 2047]], dtype=np.int16)
+    data, _ = dicom(signed, BitsStored=12, HighBit=11)
+    torch.testing.assert_close(read(data)[0], torch.tensor([[0.0, 1.0]]))
+
+
+def test_monochrome1_is_inverted_and_a_dicom_is_known_without_its_suffix():
+    plain, _ = dicom(GREY)
+    inverted, _ = dicom(GREY, PhotometricInterpretation="MONOCHROME1")
+    torch.testing.assert_close(read_image(plain, "", "x"), 1 - read_image(inverted, ".png", "x"))
+
+
+def ycbcr(pixels):
+    return np.array(Image.fromarray(pixels).convert("YCbCr"))
+
+
+def jpeg(adobe=None, *, jfif=True, subsampling=0):
+    """Return SMOOTH as a JPEG in YCbCr, with the markers that say so or without."""
+    data = BytesIO()
+    Image.fromarray(SMOOTH).save(data, "JPEG", quality=97, subsampling=subsampling)
+    stream = data.getvalue()
+    rest = stream[2:] if jfif else stream[4 + int.from_bytes(stream[4:6], "big") :]
+    marker = b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([adobe])
+    return b"\xff\xd8" + marker + rest
+
+
+def jpeg2000(*, mixed):
+    data = BytesIO()
+    Image.fromarray(SMOOTH).save(data, "JPEG2000", no_jp2=True, mct=int(mixed), irreversible=False)
+    return data.getvalue()
+
+
+def colours(kind, stream, syntax):
+    return read(dicom(SMOOTH, PhotometricInterpretation=kind, PixelData=encapsulate([stream]), syntax=syntax)[0])
+
+
+def assert_smooth(found, within):
+    expected = torch.from_numpy(SMOOTH / 255).float().permute(2, 0, 1)
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().mean()) < within
+
+
+def test_colours_in_any_order_and_depth_are_read():
+    expected = torch.from_numpy(COLOUR / 255).float().permute(2, 0, 1)
+    torch.testing.assert_close(read(dicom(COLOUR)[0]), expected)
+    planes = COLOUR.transpose(2, 0, 1).tobytes()
+    torch.testing.assert_close(read(dicom(COLOUR, PixelData=planes, PlanarConfiguration=1)[0]), expected)
+    deep = COLOUR.astype(np.uint16) * 257 >> 4  # 12 bits
+    torch.testing.assert_close(read(dicom(deep, BitsStored=12, HighBit=11)[0]), expected, atol=1e-3, rtol=0)
+
+
+def test_ybr_is_converted_once_whether_its_colours_are_halved_or_not():
+    assert_smooth(read(dicom(ycbcr(SMOOTH), PhotometricInterpretation="YBR_FULL")[0]), 0.01)
+    halved = ycbcr(np.repeat(SMOOTH[:, ::2], 2, axis=1))
+    pairs = np.stack([halved[:, ::2, 0], halved[:, 1::2, 0], halved[:, ::2, 1], halved[:, ::2, 2]], axis=-1)
+    found = read(dicom(SMOOTH, PhotometricInterpretation="YBR_FULL_422", PixelData=pairs.tobytes())[0])
+    assert_smooth(found, 0.05)
+
+
+@pytest.mark.parametrize("kind", ["YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize("adobe", [None, 1])
+@pytest.mark.parametrize("jfif", [True, False])
+def test_the_markers_of_a_jpeg_do_not_convert_its_colours_twice(kind, adobe, jfif):
+    assert_smooth(colours(kind, jpeg(adobe, jfif=jfif), JPEGBaseline8Bit), 0.01)
+
+
+def test_a_jpeg_in_ycbcr_that_its_file_calls_rgb_is_converted():
+    assert_smooth(colours("RGB", jpeg(), JPEGBaseline8Bit), 0.01)
+    assert_smooth(colours("RGB", jpeg(1, jfif=False), JPEGBaseline8Bit), 0.01)
+
+
+@pytest.mark.parametrize("kind", ["YBR_RCT", "YBR_ICT", "RGB", "YBR_FULL"])
+def test_a_jpeg_2000_whose_components_are_mixed_is_rgb_when_they_are_unmixed(kind):
+    assert_smooth(colours(kind, jpeg2000(mixed=True), JPEG2000Lossless), 1e-6)
+
+
+def test_a_jpeg_2000_that_mixes_nothing_is_what_its_file_says():
+    assert_smooth(colours("RGB", jpeg2000(mixed=False), JPEG2000Lossless), 1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
+    indexes = np.array([[0, 3, 4], [5, 6, 200]], np.uint8)
+    colours = np.array([[0, 0, 255], [255, 0, 0], [0, 255, 0]], np.uint8)  # of the numbers 4, 5 and 6
+    tags = {}
+    for name, column in zip(("Red", "Green", "Blue"), colours.T, strict=True):
+        entries = column if bits == 8 else column.astype(np.uint16) * 257
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [3, 4, bits]
+        tags[f"{name}PaletteColorLookupTableData"] = entries.tobytes() + b"\0" * (bits == 8)
+    if bits == 8:
+        for name in ("Red", "Green", "Blue"):
+            tags[f"{name}PaletteColorLookupTableDescriptor"] = [4, 4, bits]
+    found = read(dicom(indexes, PhotometricInterpretation="PALETTE COLOR", **tags)[0])
+    last = colours[2] if bits == 16 else np.zeros(3)
+    expected = [*(colours[0],) * 3, colours[1], colours[2], last]
+    torch.testing.assert_close(found.flatten(1).T, torch.from_numpy(np.array(expected) / 255).float())
+
+
+@pytest.mark.parametrize("kind", ["YBR_PARTIAL_422", "YBR_PARTIAL_420", "CMYK", "QUARTERMAIN"])
+def test_other_kinds_of_colour_are_refused_and_only_known_ones_are_named(kind):
+    with pytest.raises(DataError, match="row 4: the image ") as caught:
+        read(dicom(COLOUR, PhotometricInterpretation=kind)[0])
+    assert "QUARTERMAIN" not in str(caught.value)
+
+
+def test_frames_and_signed_colours_are_refused():
+    with pytest.raises(DataError, match="stack of several frames"):
+        read(dicom(GREY, NumberOfFrames=3, Rows=1)[0])
+    with pytest.raises(DataError, match="stack of several frames"):
+        read(dicom(COLOUR, NumberOfFrames=3, Rows=1)[0])
+    with pytest.raises(DataError, match="of colours of shape"):
+        read(dicom(COLOUR.astype(np.int8))[0])
+
+
+RAMP = np.arange(0, 4096, 65, dtype=np.uint16).reshape(8, 8)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 15, 16])
+def test_white_is_the_greatest_entry_of_a_voi_lut(bits):
+    curve = (np.linspace(0, 1, 4096) ** 2 * (2**bits - 1)).astype(np.uint16)
+    data, dataset = dicom(RAMP, BitsStored=12, HighBit=11, VOILUTSequence=table(curve))
+    expected = apply_voi_lut(RAMP, dataset) / curve.max()
+    torch.testing.assert_close(read(data)[0], torch.from_numpy(expected).float())
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_table_of_bytes_may_be_longer_than_a_byte_counts_and_stand_in_words(kind):
+    inverted = np.linspace(255, 0, 4096).astype(np.uint8)
+    found = grey(RAMP, BitsStored=12, HighBit=11, VOILUTSequence=table(inverted, bits=8, kind=kind))
+    torch.testing.assert_close(found, torch.from_numpy(inverted[RAMP] / 255).float())
+
+
+def test_a_table_of_negative_values_begins_where_it_says():
+    hounsfield = np.array([[-1024, -500], [0, 1000]], np.int16)
+    curve = np.arange(2048, dtype=np.uint16)
+    found = grey(hounsfield + 1024, RescaleIntercept=-1024, VOILUTSequence=table(curve, first=2**16 - 1024, bits=11))
+    torch.testing.assert_close(found, torch.from_numpy((hounsfield + 1024) / 2047).float())
+
+
+def test_a_modality_lut_comes_before_the_window_and_stands_alone():
+    curve = np.arange(256, dtype=np.uint16)[::-1] * 16  # 12 bits, inverted
+    tags = {"ModalityLUTSequence": table(curve, bits=12)}
+    torch.testing.assert_close(grey(GREY, **tags), torch.from_numpy(1 - GREY / 255).float())
+    windowed = grey(GREY, **tags, WindowCenter=2040, WindowWidth=2040, VOILUTFunction="LINEAR_EXACT")
+    expected = ((curve[GREY] - 2040.0) / 2040 + 0.5).clip(0, 1)
+    torch.testing.assert_close(windowed, torch.from_numpy(expected).float())
+
+
+def test_an_inverted_slope_inverts():
+    torch.testing.assert_close(grey(GREY, RescaleSlope=-2, RescaleIntercept=7), 1 - grey(GREY))
+    windowed = grey(GREY, RescaleSlope=-1, RescaleIntercept=255, WindowCenter=128, WindowWidth=256)
+    torch.testing.assert_close(windowed, 1 - grey(GREY))
+    with pytest.raises(DataError, match="slope of 0"):
+        grey(GREY, RescaleSlope=0)
+
+
+def test_bits_beyond_those_stored_do_not_count():
+    stored = {"BitsStored": 12, "HighBit": 11}
+    overlaid = RAMP | np.uint16(0b1010 << 12)
+    torch.testing.assert_close(grey(overlaid, **stored), grey(RAMP, **stored))
+    torch.testing.assert_close(grey(RAMP << 4, BitsStored=12, HighBit=15), grey(RAMP, **stored))
+    signed = RAMP.astype(np.int16) - 2048
+    unfilled = (signed & 0x0FFF).astype(np.int16)  # the sign is bit 11
+    torch.testing.assert_close(grey(unfilled, **stored), grey(signed, **stored))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowCenter": 2048},
+        {"WindowWidth": 4096},
+        {"WindowCenter": 0, "WindowWidth": 0},
+        {"WindowCenter": ["", ""], "WindowWidth": ["", ""]},
+        {"RescaleSlope": None, "RescaleIntercept": None},
+        {"RescaleSlope": 1},
+        {"RescaleIntercept": 0},
+        {"VOILUTSequence": []},
+        {"VOILUTSequence": [Dataset()]},
+        {"ModalityLUTSequence": []},
+        {"VOILUTFunction": ""},
+        {"VOILUTFunction": None, "WindowCenter": 2048, "WindowWidth": 4096},
+        {"SharedFunctionalGroupsSequence": [], "PerFrameFunctionalGroupsSequence": [Dataset()]},
+        {"NumberOfFrames": None},
+    ],
+)
+def test_a_tag_without_a_value_says_as_much_as_no_tag(empty):
+    stored = {"BitsStored": 12, "HighBit": 11}
+    torch.testing.assert_close(grey(RAMP, **stored, **empty), grey(RAMP, **stored), atol=1e-6, rtol=0)
+
+
+def test_of_several_windows_the_first_whole_one_shows_the_image():
+    first = grey(RAMP, WindowCenter=1000, WindowWidth=500)
+    torch.testing.assert_close(grey(RAMP, WindowCenter=[1000, 7], WindowWidth=[500, 9]), first)
+    torch.testing.assert_close(grey(RAMP, WindowCenter=["", 1000], WindowWidth=[9, 500]), first)
+    torch.testing.assert_close(grey(RAMP, WindowCenter=[1000, 7], WindowWidth=500), first)
+
+
+def test_an_enhanced_file_of_one_frame_keeps_its_window_and_rescale_in_groups():
+    rescale, window, shared, frame = Dataset(), Dataset(), Dataset(), Dataset()
+    rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1000
+    window.WindowCenter, window.WindowWidth = 500, 2000
+    shared.PixelValueTransformationSequence, frame.FrameVOILUTSequence = [rescale], [window]
+    groups = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [frame]}
+    plain = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 500, "WindowWidth": 2000}
+    torch.testing.assert_close(grey(RAMP, **groups, NumberOfFrames=1), grey(RAMP, **plain))
+
+
+def test_floating_point_pixels_need_a_window():
+    values = np.linspace(-3, 5, 12, dtype=np.float32).reshape(3, 4)
+    _, dataset = dicom(values.view(np.uint32), WindowCenter=1, WindowWidth=0.5)
+    del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
+    dataset.FloatPixelData = values.tobytes()
+    file = BytesIO()
+    dataset.save_as(file)
+    expected = ((values - 1) / 0.5 + 0.5).clip(0, 1)
+    torch.testing.assert_close(read(file.getvalue())[0], torch.from_numpy(expected))
+    del dataset.WindowCenter
+    bare = BytesIO()
+    dataset.save_as(bare)
+    with pytest.raises(DataError, match="without a window, whose range is unknown"):
+        read(bare.getvalue())
+
+
+def test_a_file_without_a_header_is_read():
+    data, _ = dicom(GREY)
+    torch.testing.assert_close(read(_without_header(data)), read(data))
+
+
+def _without_header(data):
+    dataset = dcmread(BytesIO(data))
+    bare = BytesIO()
+    dataset.preamble = None
+    del dataset.file_meta
+    dataset.save_as(bare, implicit_vr=True, little_endian=True)
+    return bare.getvalue()
+
+
+def test_what_pydicom_ships_is_shown_or_refused_in_one_line():
+    shown = ["CT_small.dcm", "MR_small_RLE.dcm", "examples_palette.dcm", "examples_jpeg2k.dcm", "rtdose_1frame.dcm"]
+    refused = ["MR_truncated.dcm", "rtdose.dcm", "rtplan.dcm", "test-SR.dcm", "badVR.dcm", "examples_ybr_color.dcm"]
+    for name in shown:
+        found = read(_shipped(name))
+        assert found.amin() < 0.25, name
+        assert found.amax() > 0.95, name
+    for name in refused:
+        with pytest.raises(DataError, match=r"^images\.parquet row 4: the image [^\n]*$"):
+            read(_shipped(name))
+
+
+def _shipped(name):
+    return Path(get_testdata_file(name, download=False)).read_bytes()
+
+
+def test_a_compression_that_nothing_here_reads_names_what_may():
+    data = dicom(GREY, PixelData=encapsulate([b"none"]), syntax=JPEGLSLossless)[0]
+    with pytest.raises(DataError, match="broken, or compressed as no decoder here reads it"):
+        read(data)
+
+
+def test_more_pixels_than_memory_holds_are_refused_unread():
+    with pytest.raises(DataError, match="larger than"):
+        read(dicom(GREY, Rows=60_000, Columns=60_000)[0])
