@@ -19,7 +19,7 @@ def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
         try:
             made[name] = instantiate(parts[name], _convert_="all")
         except InstantiationException as error:
-            raise ConfigError(f"{section}.{name}: {error.__cause__!s}") from error
+            raise ConfigError(f"{section}.{name}: {error.__cause__ or error}") from error
     return made
 
 

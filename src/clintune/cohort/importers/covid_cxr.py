@@ -54,7 +54,9 @@ def import_covid_cxr(root: Path, raw: Path) -> None:
     rows = read_raw(path, [*columns, "modality"], _HOME).with_row_index("row")
     rows = rows.filter(modality="X-ray")
     if rows["patientid"].null_count():
-        raise DataError(f"{path}: row {rows.filter(pl.col('patientid').is_null())['row'][0]}: column patientid is empty; fill it")
+        raise DataError(
+            f"{path}: row {rows.filter(pl.col('patientid').is_null())['row'][0]}: column patientid is empty; fill it"
+        )
     ids = {patient: number for number, patient in enumerate(sorted(set(rows["patientid"])), start=1)}
     moments = _moments(rows, path)
 
@@ -91,7 +93,9 @@ def _copy_image(root: Path, raw: Path, name: str | None, path: Path, row: int) -
     """Copy an image into the cohort under a name that tells nothing; return its path relative to the root."""
     source = raw / "images" / (name or "")
     if not name or Path(name).name != name or not source.is_file():
-        raise DataError(f"{path}: row {row}: column filename names no file in {raw / 'images'}; download it again from {_HOME}")
+        raise DataError(
+            f"{path}: row {row}: column filename names no file in {raw / 'images'}; download it again from {_HOME}"
+        )
     target = root / "images" / f"{row:06d}{source.suffix.lower()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)

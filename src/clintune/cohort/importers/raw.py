@@ -19,7 +19,9 @@ def read_raw(path: Path, columns: Sequence[str], home: str) -> pl.DataFrame:
     try:
         table = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}") from error
+        raise DataError(
+            f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}"
+        ) from error
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; download the data set again from {home}")
