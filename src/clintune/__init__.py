@@ -1,6 +1,9 @@
 """Fine-tune multimodal foundation models on clinical data."""
 
+import os
 from typing import Any
+
+os.environ.setdefault("USE_HUB_KERNELS", "NO")  # else transformers fetches native code where `kernels` is installed
 
 __version__ = "0.1.0"
 __all__ = ["load", "load_several"]

@@ -197,7 +197,7 @@ def test_calibrations_are_the_same_after_writing_and_reading(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"outcome": {}}', '{"outcome": {"slope": [1]}}', '{"outcome": 3}'])
 def test_what_is_no_calibration_is_refused(tmp_path, text):
     (tmp_path / "calibration.json").write_text(text)
-    with pytest.raises(PackageError, match="no calibrations"):
+    with pytest.raises(PackageError, match=r"no calibrations|not JSON"):
         read_calibrations(tmp_path / "calibration.json")
 
 

@@ -180,10 +180,10 @@ def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, mo
     ("change", "says"),
     [
         (lambda about: about["composition"]["backbone"].update(revision="${oc.env:HOME}"), "variables of this machine"),
-        (lambda about: about["composition"]["backbone"].update(sourse="x"), "a key or value that no recipe has"),
-        (lambda about: about.pop("precision"), "does not describe a package of this version"),
-        (lambda about: about["weights"].pop("notes"), "does not describe a package of this version"),
-        (lambda about: about["composition"]["tasks"].update(outcome=3), "of no trusted module"),
+        (lambda about: about["composition"]["backbone"].update(sourse="x"), "backbone.sourse is a key that no recipe"),
+        (lambda about: about.pop("precision"), "lacks precision"),
+        (lambda about: about["weights"].pop("notes"), "lacks weights.notes"),
+        (lambda about: about["composition"]["tasks"].update(outcome=3), "outcome is no mapping"),
     ],
 )
 def test_a_description_that_is_hostile_or_of_another_version_is_refused(package, change, says):

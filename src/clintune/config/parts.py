@@ -22,7 +22,7 @@ def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
         except InstantiationException as error:
             if outside_reason(error) is not None:  # as of memory, or a package that is missing
                 raise
-            raise ConfigError(f"{section}.{name}: {error.__cause__!s}") from error
+            raise ConfigError(f"{section}.{name}: {error.__cause__ or error}") from error
     return made
 
 

@@ -9,7 +9,6 @@ Axes beside those of `contracts`: G questions of a task, each with C answers. A 
 own with two answers; classes are one question with C = O.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.core.errors import PackageError
 from clintune.core.files import write_json
+from clintune.package.plain import is_finite, read_json
 from clintune.tasks.base import Task
 
 CALIBRATION = "calibration.json"
@@ -28,6 +28,8 @@ ALPHA = 0.1
 LEAST_LABELS = 20
 """Tuning samples of each answer below which a question is left as it is."""
 _NEWTON_STEPS = 100
+_STEEPEST = 1e12
+"""The greatest slope and intercept that are read back: what is steeper than any fit overflows in `apply`."""
 
 Floats = NDArray[np.float64]
 Float32s = NDArray[np.float32]
@@ -79,18 +81,35 @@ class Calibration:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Restore what `to_json` returned; ValueError for anything else."""
-        try:
-            exclusive = values["exclusive"]
-            slope, intercept = (tuple(map(float, values[name])) for name in ("slope", "intercept"))
-            floors = tuple(tuple(map(float, row)) for row in values["floors"])
-            reasons = tuple(None if reason is None else str(reason) for reason in values["reasons"])
-        except (LookupError, TypeError) as error:
-            raise ValueError("no calibration") from error
-        if len({len(slope), len(intercept), len(floors), len(reasons)}) != 1 or not isinstance(exclusive, bool):
+    def from_json(cls, values: Any) -> "Calibration":
+        """Restore what `to_json` returned; ValueError for anything else: every number is finite and within bounds."""
+        if not isinstance(values, dict) or values.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("no calibration")
-        return cls(exclusive=exclusive, slope=slope, intercept=intercept, floors=floors, reasons=reasons)
+        exclusive, reasons = values["exclusive"], values["reasons"]
+        slope, intercept, floors = values["slope"], values["intercept"], values["floors"]
+        lists = [slope, intercept, floors, reasons]
+        if not isinstance(exclusive, bool) or not all(isinstance(part, list) for part in lists):
+            raise ValueError("no calibration")
+        if len({len(part) for part in lists}) != 1 or not all(isinstance(row, list) for row in floors):
+            raise ValueError("a calibration of lists that differ in length")
+        if not (_within(slope, 0, _STEEPEST) and _within(intercept, -_STEEPEST, _STEEPEST)):
+            raise ValueError("a slope or intercept out of bounds")
+        if not all(_within(row, 0, 1) for row in floors):
+            raise ValueError("a floor that is no probability")
+        if not all(reason is None or isinstance(reason, str) for reason in reasons):
+            raise ValueError("a reason that is no text")
+        return cls(
+            exclusive=exclusive,
+            slope=tuple(map(float, slope)),
+            intercept=tuple(map(float, intercept)),
+            floors=tuple(tuple(map(float, row)) for row in floors),
+            reasons=tuple(reasons),
+        )
+
+    def fits(self, other: "Calibration") -> bool:
+        """Return whether both have the same questions and answers."""
+        sizes = ([len(row) for row in part.floors] for part in (self, other))
+        return self.exclusive == other.exclusive and next(sizes) == next(sizes)
 
     @property
     def _fitted(self) -> NDArray[np.bool_]:
@@ -126,10 +145,10 @@ def write_calibrations(path: Path, by_task: Mapping[str, Calibration]) -> None:
 
 def read_calibrations(path: Path) -> dict[str, Calibration]:
     """Read what `write_calibrations` wrote; PackageError for anything else."""
+    by_task = read_json(path)
     try:
-        by_task = json.loads(path.read_text(encoding="utf-8"))
         return {task: Calibration.from_json(values) for task, values in by_task.items()}
-    except (OSError, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise PackageError(f"{path}: no calibrations; evaluate the run, or fetch the package, again") from error
 
 
@@ -157,6 +176,10 @@ def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task
 def _calibration_metrics(targets: Float32s, probabilities: Float32s, task: Task) -> dict[str, float | None]:
     scores = task.metrics(targets, probabilities)
     return {name: None if np.isnan(scores[name]) else scores[name] for name in ("brier", "ece") if name in scores}
+
+
+def _within(values: list[Any], least: float, most: float) -> bool:
+    return all(is_finite(value) and least <= value <= most for value in values)
 
 
 def _share(values: NDArray[np.bool_]) -> float | None:

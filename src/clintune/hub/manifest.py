@@ -5,25 +5,31 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.paths import writable_folder
+from clintune.core.paths import check_name, writable_folder
+from clintune.core.text import visible
 
 MANIFEST = "MANIFEST.json"
 KINDS = (".safetensors", ".json", ".yaml", ".md")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_LONGEST_PATH = 1000
+_MOST_BYTES = 2**22
 
 
 def check_paths(where: str, paths: Iterable[str]) -> None:
     """Raise PackageError for a path that could leave its folder on any system; `where` names the package."""
     for path in paths:
-        posix = PurePosixPath(path)
-        plain = posix.parts and path == posix.as_posix() and path.isprintable() and not set(path) & set("\\:")
-        if not plain or posix.is_absolute() or ".." in posix.parts:
-            raise PackageError(f"{where}: {path!r} is no path inside a package; do not use it")
+        try:
+            check_name(path, where, PackageError, nested=True)
+            plain = ":" not in path and len(path) <= _LONGEST_PATH
+        except PackageError:
+            plain = False
+        if not plain:
+            raise PackageError(f"{where}: '{visible(path)[:200]}' is no path inside a package; do not use it")
 
 
 def write_manifest(folder: Path) -> None:
@@ -37,16 +43,20 @@ def read_manifest(where: str, content: bytes) -> dict[str, str]:
 
     Raises PackageError for what is no manifest, a path that leaves the package, or a kind of file that could run code.
     """
+    if len(content) > _MOST_BYTES:
+        raise PackageError(f"{where}: {MANIFEST} is too large; do not use the package")
     try:
         listed = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{where}: {MANIFEST} is not JSON; publish the package again") from error
-    if not isinstance(listed, dict) or not all(_DIGEST.fullmatch(str(digest)) for digest in listed.values()):
+    if not isinstance(listed, dict) or not all(map(_is_digest, listed.values())):
         raise PackageError(f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again")
     check_paths(where, listed)
     for path in listed:
         if not path.endswith(KINDS):
-            raise PackageError(f"{where}: {path} is no safetensors or text file and could run code; do not use it")
+            raise PackageError(
+                f"{where}: {visible(path)} is no safetensors or text file and could run code; do not use it"
+            )
     return listed
 
 
@@ -63,7 +73,7 @@ def local_manifest(folder: Path) -> dict[str, str]:
 
     Raises PackageError where there is none, or a file is missing, changed or not listed.
     """
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or (folder / MANIFEST).is_symlink():
         raise PackageError(f"{folder}: no {MANIFEST}; this is not a package that clintune wrote")
     manifest = read_manifest(str(folder), (folder / MANIFEST).read_bytes())
     check_files(str(folder), folder, manifest)
@@ -109,3 +119,7 @@ def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Pat
             with atomic_path(folder) as whole:
                 partial.rename(whole)
     return folder
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None

@@ -23,10 +23,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import AutoImageProcessor, PreTrainedModel
 
+from clintune.core.budget import building_within
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.weights import ResolvedWeights, drop_unused, load_transformer
+from clintune.core.text import visible
+from clintune.weights import ResolvedWeights, drop_unused, load_transformer, stored_size
 
 _HALF = (0.5, 0.5, 0.5)
+_TIMM_READS = "model.safetensors"
+"""What timm prefers to a pickle (*.bin, *.pt, *.pth) that stands beside it."""
 _RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
@@ -194,6 +198,11 @@ def load_efficientnet_lite0(path: Path) -> Any:
 
 
 def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
+    # Of the other names and keys timm fetches or reads files that nobody checked.
+    foreign = [key for key in settings if key.startswith("pretrained") or key in {"checkpoint_path", "cache_dir"}]
+    if not timm.is_model(architecture) or foreign:
+        wrong = foreign[0] if foreign else f"architecture {visible(architecture)[:100]}"
+        raise ConfigError(f"config of a random image encoder: timm makes none of {visible(wrong)}; correct it")
     try:
         own = timm.get_pretrained_cfg(architecture)
         if size is not None and own is not None and own.fixed_input_size:
@@ -206,9 +215,12 @@ def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
 def _load_timm(weights: ResolvedWeights, size: int | None) -> Any:
     config = load_model_config_from_path(weights.path)[0]
     sized: dict[str, Any] = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
+    if not (weights.path / _TIMM_READS).is_file() and any(weights.path.glob("*.[bp]*")):
+        raise WeightsError(f"weights {weights.source}: timm would read a pickle; name the weights {_TIMM_READS}")
     try:
-        return timm.create_model(f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized)
-    except (RuntimeError, OSError, SafetensorError) as error:
+        with building_within(*stored_size(weights)):
+            return timm.create_model(f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized)
+    except (RuntimeError, OSError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsError(f"weights {weights.source}: timm cannot load them ({type(error).__name__})") from error
 
 
@@ -243,7 +255,9 @@ def _random_preprocessing(config: Mapping[str, Any], size: int | None) -> Prepro
 
 def _own_preprocessing(weights: ResolvedWeights, size: int | None) -> Preprocessing:
     try:
-        processor = AutoImageProcessor.from_pretrained(weights.path, local_files_only=True)  # type: ignore[no-untyped-call]
+        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            weights.path, local_files_only=True, trust_remote_code=False
+        )
         own = getattr(processor, "crop_size", None) or processor.size
         return Preprocessing(
             size=size or own.get("height") or own["shortest_edge"],

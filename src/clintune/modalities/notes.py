@@ -65,10 +65,13 @@ class Notes(Modality):
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load tokenizer and encoder."""
         weights = resolve_or_random(**self.weights)
-        self.tokenizer = _tokenizer(self.tokenizer_source, weights)
+        other = None if self.tokenizer_source is None else resolve(self.tokenizer_source)
+        self.tokenizer = _tokenizer(other or weights)
         self.encoder = load_encoder(self.mode, _load_text_encoder, weights)
         self.width = self.encoder.config.hidden_size
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        if other is not None:
+            self.source["tokenizer"] = other.record()
         self._check_chunks(getattr(self.encoder.config, "max_position_embeddings", None))
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
@@ -171,7 +174,7 @@ class NativeNotes(Modality):
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load the tokenizer; the encoder is the backbone."""
         weights = resolve(self.tokenizer_source, revision=self.revision)
-        self.tokenizer = _tokenizer(None, weights)
+        self.tokenizer = _tokenizer(weights)
         self.source = weights.record()
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
@@ -210,13 +213,13 @@ def _load_text_encoder(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrain
     return encoder
 
 
-def _tokenizer(source: str | None, weights: "ResolvedWeights | Mapping[str, Any]") -> PreTrainedTokenizerBase:
-    if source is not None:
-        weights = resolve(source)
+def _tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokenizerBase:
     if not isinstance(weights, ResolvedWeights):
         raise ConfigError("notes with source random have no tokenizer; set tokenizer to a source that has one")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.path, local_files_only=True, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            weights.path, local_files_only=True, trust_remote_code=False, use_fast=True
+        )
     except (OSError, ValueError) as error:
         raise WeightsError(f"weights {weights.source}: no tokenizer beside them; add tokenizer.json") from error
     if not tokenizer.is_fast:

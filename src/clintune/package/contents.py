@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from clintune.config.parts import make_parts
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
+from clintune.package.origin import Origin
 from clintune.tasks.base import Task
 
 ABOUT = "clintune.yaml"
@@ -50,11 +50,11 @@ def is_adapter(name: str) -> bool:
     return name.startswith("backbone.") and ".lora_" in name
 
 
-def origins(model: Fusion) -> dict[str, dict[str, Any]]:
-    """Return where the weights of the backbone and of each modality's encoder came from; `source` is null for none."""
+def origins(model: Fusion) -> dict[str, Origin]:
+    """Return where the weights of the backbone and of each modality's encoder came from."""
     weights = model.backbone.weights
-    encoders = {name: dict(modality.source) for name, modality in model.encoders.items()}
-    return {"backbone": weights.record() if weights else {"source": None}, **encoders}
+    encoders = {name: Origin.of(modality.source) for name, modality in model.encoders.items()}
+    return {"backbone": Origin.of(weights.record()) if weights else Origin(), **encoders}
 
 
 def _random_parts(model: Fusion) -> Iterator[str]:

@@ -1,36 +1,43 @@
-"""Load a package: verify every file, rebuild the model on its base weights, fill every tensor."""
+"""Load a package: verify every file, check what it says of itself, rebuild the model, fill every tensor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clintune.config.schema import Config
-from clintune.core.errors import PackageError
+from clintune.core.errors import ClintuneError, PackageError, StorageError
+from clintune.core.paths import check_name
+from clintune.core.text import visible
 from clintune.hub.manifest import local_manifest
 from clintune.model.adapters import is_peft
 from clintune.model.backbone import Backbone
 from clintune.model.build import build_model, make_modalities
 from clintune.model.fusion import Fusion
+from clintune.package.adapter import check_adapter_config
+from clintune.package.bounds import check_bounds
 from clintune.package.contents import (
     ABOUT,
     ADAPTER,
     PARTS,
-    SECTIONS,
     Package,
     is_adapter,
     make_tasks,
     origins,
     package_tensors,
 )
+from clintune.package.description import Answer, Description, read_description
+from clintune.package.origin import Origin
 from clintune.package.sample import SAMPLE, repeat_answer
-from clintune.package.verify import check_classes, check_tensors, read_tensors
-
-_KEYS = {"seed", "precision", "composition", "weights", "statistics", "tasks"}
+from clintune.package.size import check_size
+from clintune.package.statistics import check_statistics
+from clintune.package.tensors import check_tensors, package_headers, read_tensors
+from clintune.package.verify import check_classes
+from clintune.tasks.base import Task
+from clintune.tasks.multilabel import Multilabel
 
 
 def load_package(
@@ -45,63 +52,67 @@ def load_package(
 
     `trusted` names modules outside clintune whose classes the package may use; `sources` says where the base weights of
     `backbone` or of a modality are on this machine; `shared` is a loaded backbone that gets this package's adapter too.
-    Raises PackageError for a file that is missing or changed, a class of a module that is not trusted, a tensor that is
-    missing, left over or of another shape, base weights other than those it was trained on, or a stored answer that
-    the model does not repeat.
+    Raises PackageError for a file that is missing or changed, a description out of bounds, a class of a module that is
+    not trusted, a tensor that is missing, left over, of another shape or type or not finite, base weights other than
+    those it was trained on, or a stored answer that the model does not repeat.
     """
     local_manifest(folder)
-    about = _read_about(folder)
-    check_classes(folder, about["composition"], trusted)
-    config = _config(folder, about, sources or {})
+    description = read_description(folder)
+    check_classes(folder, description.composition, trusted)
+    check_bounds(folder, description.composition)
+    config = _config(folder, description, sources or {})
     if shared is not None:
-        _check_shared(folder, config, about["weights"]["backbone"], shared)
-    tasks = make_tasks(config)
-    for name, task in tasks.items():
-        task.load_state(about["tasks"][name]["state"])
-    outputs = {name: task.num_outputs for name, task in tasks.items()}
-    model = build_model(config, make_modalities(config), about["statistics"], outputs, about["seed"], shared=shared)
-    _check_base(folder, model, about["weights"])
-    _fill(folder, model)
+        _check_shared(folder, config, description.weights["backbone"], shared)
+
+    with _refused(folder):
+        tasks = make_tasks(config)
+        for name, task in tasks.items():
+            _restore(folder, name, task, description.tasks[name])
+        modalities = make_modalities(config)
+        check_statistics(folder, modalities, description.statistics)
+        outputs = {name: task.num_outputs for name, task in tasks.items()}
+        check_size(folder, config, description.statistics, outputs)
+        statistics = {name: dict(learned) for name, learned in description.statistics.items()}
+        model = build_model(config, modalities, statistics, outputs, description.seed, shared=shared)
+        _check_base(folder, model, description.weights)
+        _fill(folder, model, description.weights["backbone"])
+
     model.to(device).eval()
-    package = Package(config=config, model=model, tasks=tasks, statistics=about["statistics"])
+    package = Package(config=config, model=model, tasks=tasks, statistics=statistics)
     if (folder / SAMPLE).exists():
         repeat_answer(folder, package)
     return package
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
-    """Read what a package says of itself; it names no variable of this machine, as `${oc.env:...}` would."""
-    path = folder / ABOUT
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a stranger's values are used into a PackageError of one line."""
     try:
-        text = path.read_text(encoding="utf-8")
-        about = yaml.safe_load(text)
-        composition, weights = about["composition"], about["weights"]
-        known = about.keys() >= _KEYS and composition.keys() >= set(SECTIONS)
-        known = known and weights.keys() == {"backbone", *composition["modalities"]}
-        known = known and about["tasks"].keys() == composition["tasks"].keys()
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, AttributeError):
-        known = False
-    if not known:
-        raise PackageError(f"{path}: does not describe a package of this version of clintune; publish or train it anew")
-    if "${" in text:
-        raise PackageError(f"{path}: reads variables of this machine; do not use the package")
-    return about  # type: ignore[no-any-return]
+        yield
+    except (PackageError, StorageError):
+        raise
+    except ClintuneError as error:
+        raise PackageError(visible(f"{folder}: {error}")) from error
+    except Exception as error:
+        raise PackageError(
+            f"{folder}: cannot be built as {ABOUT} says ({type(error).__name__}); do not use it"
+        ) from error
 
 
-def _config(folder: Path, about: Mapping[str, Any], sources: Mapping[str, str]) -> DictConfig:
+def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> DictConfig:
     """Return the config of the model, its base weights at the very revisions that it was trained on."""
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), about["composition"])
+        config = OmegaConf.merge(OmegaConf.structured(Config), description.composition)
     except OmegaConfBaseException as error:
         raise PackageError(f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it") from error
     assert isinstance(config, DictConfig)
-    config.trainer.precision = about["precision"]
+    config.trainer.precision = description.precision
     config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
     bases = {"backbone": config.backbone, **config.modalities}
     if unknown := sorted(sources.keys() - bases.keys()):
         raise PackageError(f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}")
     for name, part in bases.items():
-        revision = about["weights"][name].get("revision")
+        revision = description.weights[name].revision
         if name in sources:
             part.source, revision = sources[name], None
         if "revision" in part:
@@ -109,31 +120,43 @@ def _config(folder: Path, about: Mapping[str, Any], sources: Mapping[str, str]) 
     return config
 
 
-def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Mapping[str, Any]]) -> None:
+def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
+    """Give a task its state; it must then answer with the outputs that the package lists."""
+    task.load_state(dict(answer.state))
+    if task.output_names != answer.outputs:
+        raise PackageError(f"{folder}: tasks.{name} has other outputs than its state; do not use the package")
+    if isinstance(task, Multilabel):
+        for output in answer.outputs:
+            check_name(output, f"{folder}: a phenotype of {name}", PackageError)
+
+
+def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> None:
     for name, found in origins(model).items():
-        if found.get("sha256") != trained[name].get("sha256"):
+        if (file := trained[name].differs(found)) is not None:
+            where = visible(found.source)
             raise PackageError(
-                f"{folder}: {name} was trained on other base weights than those found in {found['source']}; name the "
-                f"right ones in `sources` (clintune.yaml says which)"
+                f"{folder}: {name} was trained on other base weights than those found in {where} ({visible(file)} "
+                f"differs); name the right ones in `sources` ({ABOUT} says which)"
             )
 
 
-def _check_shared(folder: Path, config: DictConfig, trained: Mapping[str, Any], shared: Backbone) -> None:
+def _check_shared(folder: Path, config: DictConfig, trained: Origin, shared: Backbone) -> None:
     if config.adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
         raise PackageError(f"{folder}: only LoRA adapters of one pretrained base can share it; load it by itself")
-    if trained.get("sha256") != shared.weights.sha256:
-        raise PackageError(f"{folder}: its adapter sits on another base ({trained['source']}); load it by itself")
+    if trained.differs(Origin.of(shared.weights.record())) is not None:
+        where = visible(trained.source)
+        raise PackageError(f"{folder}: its adapter sits on another base ({where}); load it by itself")
 
 
-def _fill(folder: Path, model: Fusion) -> None:
-    tensors = read_tensors(folder / PARTS)
+def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
     expected = {name: value for name, value in package_tensors(model).items() if not is_adapter(name)}
-    check_tensors(folder / PARTS, tensors, expected)
-    model.load_state_dict(tensors, strict=False)
+    check_tensors(folder / PARTS, package_headers(folder / PARTS), expected)
+    model.load_state_dict(read_tensors(folder / PARTS), strict=False)
     if is_peft(model.backbone.model):
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         name = model.backbone.adapter
-        adapter = read_tensors(folder / ADAPTER)
-        check_tensors(folder / ADAPTER, adapter, get_peft_model_state_dict(model.backbone.model, adapter_name=name))
-        set_peft_model_state_dict(model.backbone.model, adapter, adapter_name=name)
+        check_adapter_config(folder, model.backbone.model.peft_config[name], origin)  # type: ignore[index]
+        own = get_peft_model_state_dict(model.backbone.model, adapter_name=name)
+        check_tensors(folder / ADAPTER, package_headers(folder / ADAPTER), own)
+        set_peft_model_state_dict(model.backbone.model, read_tensors(folder / ADAPTER), adapter_name=name)

@@ -1,10 +1,14 @@
 """Where the members of an ensemble stand."""
 
+import re
 from pathlib import Path
 
 from clintune.core.errors import PackageError
+from clintune.core.text import visible
 from clintune.hub.manifest import MANIFEST
 from clintune.package.contents import ABOUT
+
+_MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 
 
 def member_folders(folder: Path, ensemble: int) -> list[Path]:
@@ -25,7 +29,14 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
 
 
 def members_found(folder: Path) -> list[Path]:
-    """Return the folders of the members that a package holds, in order: itself, or `member-N` of an ensemble."""
+    """Return the folders of the members that a package holds, in order: itself, or `member-N` of an ensemble.
+
+    Raises PackageError for a member that is a link, which could lead out of the package.
+    """
     if (folder / ABOUT).is_file():
         return [folder]
-    return sorted(folder.glob("member-*/"), key=lambda path: (len(path.name), path.name))
+    found = [path for path in folder.glob("member-*") if path.is_symlink() or path.is_dir()]
+    for path in found:
+        if path.is_symlink() or not _MEMBER.fullmatch(path.name):
+            raise PackageError(visible(f"{path}: is no folder of a member; do not use the package"))
+    return sorted(found, key=lambda path: (len(path.name), path.name))

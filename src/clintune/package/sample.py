@@ -15,7 +15,7 @@ from clintune.contracts import Batch, PieceBatch
 from clintune.core.errors import DataError, PackageError
 from clintune.modalities.base import Modality, collate_pieces
 from clintune.package.contents import Package
-from clintune.package.verify import read_tensors
+from clintune.package.tensors import read_tensors
 
 SAMPLE = "sample.safetensors"
 _TOLERANCE = 1e-4
@@ -39,11 +39,15 @@ def repeat_answer(folder: Path, package: Package) -> None:
     tensors = read_tensors(folder / SAMPLE)
     try:
         answers = _answers(package, read_sample(tensors, package.model.encoders))
-    except (LookupError, RuntimeError) as error:
+    except Exception as error:  # a stranger's tensors may be of any type, shape and number
         raise PackageError(f"{folder / SAMPLE}: is no sample of this model; fetch the package again") from error
     for task, answer in answers.items():
         stored = tensors.get(f"{_ANSWER}/{task}", answer.new_empty(0))
-        if stored.shape != answer.shape or not torch.allclose(stored, answer, rtol=0, atol=_TOLERANCE):
+        if (
+            stored.shape != answer.shape
+            or stored.dtype != answer.dtype
+            or not torch.allclose(stored, answer, rtol=0, atol=_TOLERANCE)
+        ):
             raise PackageError(
                 f"{folder}: task {task} does not answer to {SAMPLE} as it did when it was written; use the version of "
                 "clintune, torch and transformers on its card, or fetch it again"

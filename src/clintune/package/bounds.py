@@ -1,0 +1,137 @@
+"""How much a package may ask for: bounds of the numbers in its composition; docs/package.md lists them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from clintune.config.schema import Adapter, Backbone, Model
+from clintune.config.signature import parameters
+from clintune.core.errors import ConfigError, PackageError
+from clintune.core.text import visible
+from clintune.package.plain import is_finite
+from clintune.weights.base_files import MOST_COUNT, counts
+
+MOST = {
+    "alpha": 2**16,
+    "chunk_tokens": 2**17,
+    "days": 366,
+    "depth": 128,
+    "max_pieces": 2**16,
+    "max_tokens": 2**20,
+    "patch": 2**20,
+    "r": 2**12,
+    "rate_hz": 10**5,
+    "regions": 64,
+    "size": 2**12,
+    "tokens": 2**10,
+    "views": 2**8,
+    "width": 2**14,
+    "window_hours": 24 * 366,
+}
+"""The greatest value of a key of a modality, backbone or adapter."""
+MOST_NUMBER = 2**40
+MOST_LIST = 2**16
+MOST_WINDOW = 2**27
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+_ALL_LINEAR = "all-linear"
+
+
+def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
+    """Raise PackageError for a key that a class has not, a value of another type, or one out of bounds.
+
+    The classes of the composition have been checked: their modules may be read.
+    """
+    problems = [
+        *_of_schema("backbone", Backbone, composition["backbone"]),
+        *_of_schema("adapter", Adapter, composition["adapter"]),
+        *_of_schema("model", Model, composition["model"]),
+        *_dtype(composition["backbone"].get("dtype", DTYPES[0])),
+        *_targets(composition["adapter"].get("targets")),
+    ]
+    for section in ("modalities", "tasks"):
+        for name, part in composition[section].items():
+            problems += _of_signature(f"{section}.{name}", part)
+    problems += _too_much("", composition)
+    if problems:
+        raise PackageError(visible(f"{folder}: {problems[0]}; do not use the package"))
+
+
+def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the schema of recipes does not take."""
+    known = {item.name: item.metadata for item in fields(kind)}
+    for key, value in node.items():
+        if key not in known:
+            yield f"{where}.{key} is a key that no recipe has"
+            continue
+        choices = known[key].get("choices")
+        least, most = known[key].get("bounds", (None, None))
+        if choices and value not in choices:
+            yield f"{where}.{key} is none of its choices"
+        elif least is not None and value is not None and not (is_finite(value) and least <= value <= most):
+            yield f"{where}.{key} is out of bounds"
+
+
+def _of_signature(where: str, part: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the constructor of a part does not take."""
+    try:
+        known = parameters(part["_target_"])
+    except ConfigError as error:
+        yield f"{where}: {error}"
+        return
+    for key, value in part.items():
+        if key == "_target_":
+            continue
+        if key not in known:
+            yield f"{where}.{key} is no key of its class"
+        elif wanted := known[key].refuses(value):
+            yield f"{where}.{key} is not {wanted}"
+    if _long_windows(part):
+        yield f"{where} asks for windows of more than {MOST_WINDOW} samples"
+
+
+def _dtype(dtype: Any) -> Iterator[str]:
+    if dtype not in DTYPES:
+        yield f"backbone.dtype is none of {', '.join(DTYPES)}"
+
+
+def _targets(targets: Any) -> Iterator[str]:
+    """Yield a pattern of LoRA's targets: PEFT would search every name with it."""
+    named = isinstance(targets, list) and all(isinstance(name, str) for name in targets)
+    if not (targets is None or targets == _ALL_LINEAR or named):
+        yield f"adapter.targets is neither a list of names nor {_ALL_LINEAR}"
+
+
+def _too_much(where: str, node: Any) -> Iterator[str]:
+    """Yield each number that is out of bounds, and each list that is too long or, outside a config, repeats a word."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            place = f"{where}.{key}" if where else str(key)
+            yield from _too_much(place, value)
+            if is_finite(value) and value > _most(where, str(key)):
+                yield f"{place} is out of bounds"
+    elif isinstance(node, list):
+        words = [value for value in node if isinstance(value, str)]
+        if len(node) > MOST_LIST or (len(set(words)) < len(words) and not _in_config(where)):
+            yield f"{where} is too long, or says a word twice"
+        for value in node:
+            yield from _too_much(where, value)
+            if is_finite(value) and value > MOST_COUNT:
+                yield f"{where} holds a number out of bounds"
+
+
+def _long_windows(part: Mapping[str, Any]) -> bool:
+    hours = part.get("window_hours", 24 * part["days"] if is_finite(part.get("days")) else None)
+    rate = part.get("rate_hz")
+    return is_finite(hours) and is_finite(rate) and hours * 3600 * rate > MOST_WINDOW
+
+
+def _most(where: str, key: str) -> float:
+    if key in MOST and not _in_config(where):
+        return MOST[key]
+    return MOST_COUNT if counts(key) else MOST_NUMBER
+
+
+def _in_config(where: str) -> bool:
+    """Return whether a place is inside the config of an encoder or backbone, whose keys are those of its family."""
+    return "config" in where.split(".")

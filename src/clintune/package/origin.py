@@ -1,0 +1,42 @@
+"""Where the weights of a part of a model came from, and which they are, file by file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where weights came from: `files` holds the SHA-256 of every file of theirs that is read, by name.
+
+    `source` is null for a part without weights. `tokenizer` is that of a tokenizer from elsewhere.
+    """
+
+    source: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    tokenizer: "Origin | None" = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Origin":
+        """Return what a modality or backbone says of its weights."""
+        known = {name: record[name] for name in ("source", "revision", "sha256", "files") if record.get(name)}
+        tokenizer = record.get("tokenizer")
+        return cls(**known, tokenizer=None if tokenizer is None else cls.of(tokenizer))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without those that say nothing."""
+        values = {name: value for name, value in asdict(self).items() if value and name != "tokenizer"}
+        if self.tokenizer is not None:
+            values["tokenizer"] = self.tokenizer.to_dict()
+        return {"source": None, **values}
+
+    def differs(self, other: "Origin") -> str | None:
+        """Return the first file that is not the same in both, `weights` where only their checksum tells; else None."""
+        names = sorted(self.files.keys() | other.files.keys())
+        changed = [name for name in names if self.files.get(name) != other.files.get(name)]
+        if changed or self.sha256 != other.sha256:
+            return changed[0] if changed else "weights"
+        own, others = self.tokenizer or Origin(), other.tokenizer or Origin()
+        return own.differs(others) if self.tokenizer or other.tokenizer else None

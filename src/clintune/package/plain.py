@@ -1,0 +1,112 @@
+"""Plain values out of text that a stranger wrote: bounded, and with nothing in it that anybody resolves."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from clintune.core.errors import PackageError
+
+MOST_BYTES = 16 * 2**20
+MOST_DEPTH = 32
+MOST_NODES = 1_000_000
+_MOST_INT = 2**64
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document of mappings with text or whole numbers as keys, lists, text, finite numbers, null.
+
+    Raises PackageError for anything else: anchors, aliases, merge keys, tags, dates, interpolations, and for more than
+    `MOST_BYTES`, `MOST_DEPTH` or `MOST_NODES`.
+    """
+    text = _read_text(path)
+    try:
+        _check_events(path, text)
+        value = yaml.load(text, Loader=_LOADER)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, PackageError):
+            raise
+        raise PackageError(f"{path}: is not YAML that clintune wrote; do not use it") from error
+    _check_plain(path, value)
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document within the same bounds; PackageError for anything else, NaN and infinity included."""
+    text = _read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{path}: is not JSON that clintune wrote; do not use it") from error
+    _check_plain(path, value)
+    return value
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            _refuse(path, f"is larger than {MOST_BYTES // 2**20} MiB")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError(f"{path}: cannot be read as text ({type(error).__name__}); fetch it again") from error
+
+
+def _check_events(path: Path, text: str) -> None:
+    """Walk through a document before anything is made of it: nothing in it names, repeats or types a value."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if number > MOST_NODES or depth > MOST_DEPTH:
+            _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            _refuse(path, "repeats a value by an anchor")
+        if getattr(event, "tag", None) is not None:
+            _refuse(path, "gives a value a type of its own (a tag)")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+            _refuse(path, "merges mappings (<<)")
+
+
+def _check_plain(path: Path, value: Any) -> None:
+    number, left = 0, [(value, 1)]
+    while left:
+        node, depth = left.pop()
+        number += 1
+        if number > MOST_NODES or depth > MOST_DEPTH:
+            _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
+        if isinstance(node, dict):
+            for key, part in node.items():
+                if not isinstance(key, str | int) or isinstance(key, bool):
+                    _refuse(path, "has a key that is neither text nor a whole number")
+                left += [(key, depth + 1), (part, depth + 1)]
+        elif isinstance(node, list):
+            left += [(part, depth + 1) for part in node]
+        elif isinstance(node, str):
+            _check_text(path, node)
+        elif isinstance(node, int | float):
+            _check_number(path, node)
+        elif node is not None:
+            _refuse(path, f"holds a value of type {type(node).__name__}")
+
+
+def _check_text(path: Path, text: str) -> None:
+    if "${" in text or text == "???":
+        _refuse(path, "reads variables of this machine, or leaves a value open")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        _refuse(path, "holds text that is no Unicode")
+
+
+def _check_number(path: Path, number: float) -> None:
+    if abs(number) > _MOST_INT if isinstance(number, int) else not math.isfinite(number):
+        _refuse(path, "holds a number that is not finite, or too large")
+
+
+def _refuse(path: Path, what: str) -> NoReturn:
+    raise PackageError(f"{path}: {what}; do not use the package")

@@ -1,0 +1,73 @@
+"""Whether what a package asks to build has the size of its own tensors: asked before any memory is taken."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from clintune.core.budget import BudgetError, building_within
+from clintune.core.errors import PackageError
+from clintune.core.tensor_headers import Header
+from clintune.core.text import visible
+from clintune.model.build import make_modalities
+from clintune.package.contents import ADAPTER, PARTS
+from clintune.package.tensors import package_headers
+from clintune.weights import load_transformer
+
+_OWN = "clintune."
+
+
+def check_size(
+    folder: Path, config: DictConfig, statistics: Mapping[str, Mapping[str, Any]], outputs: Mapping[str, int]
+) -> None:
+    """Raise PackageError where heads, LoRA or parts that start from random weights are not as large as their tensors.
+
+    Parts of pretrained weights are held against those weights when they are loaded.
+    """
+    parts = package_headers(folder / PARTS)
+    _check_heads(folder, parts, outputs)
+    _check_rank(folder, config, parts)
+
+    within = len(parts), sum(header.entries for header in parts.values())
+    for name, modality in make_modalities(config).items():
+        part = config.modalities[name]
+        if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
+            _rehearse(folder, name, within, lambda modality=modality, name=name: modality.build(statistics[name]))
+    if config.backbone.source == "random":
+        _rehearse(folder, "backbone", within, lambda: load_transformer(dict(config.backbone.config or {})))
+
+
+def _rehearse(folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]) -> None:
+    """Build a part without memory, and where its family cannot, with memory that is not filled."""
+    try:
+        try:
+            with torch.device("meta"), building_within(*within):
+                build()
+        except (NotImplementedError, RuntimeError):
+            with building_within(*within):
+                build()
+    except BudgetError as error:
+        raise PackageError(f"{folder}: {visible(name)} {error}; do not use the package") from error
+
+
+def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str, int]) -> None:
+    for task, number in outputs.items():
+        name = f"heads.{task}.readout.weight"
+        if name not in parts:
+            raise PackageError(f"{folder / PARTS}: {visible(name)} is missing; fetch the package again")
+        if len(parts[name].shape) != 2 or parts[name].shape[0] != number:
+            raise PackageError(
+                f"{folder}: tasks.{visible(task)} has not the outputs of its head; do not use the package"
+            )
+
+
+def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -> None:
+    """Hold the rank of LoRA against every tensor of it."""
+    headers = dict(parts)
+    if config.adapter.mode == "lora":
+        headers |= package_headers(folder / ADAPTER)
+    for name, header in headers.items():
+        if ".lora_A." in name and header.shape[:1] != (config.adapter.r,):
+            raise PackageError(f"{folder}: adapter.r is not the rank of {visible(name)[:200]}; do not use the package")

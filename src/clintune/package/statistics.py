@@ -1,0 +1,62 @@
+"""What the modalities learned from training items, as a package tells it: of the right types, finite, and usable."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from clintune.core.errors import PackageError
+from clintune.core.text import visible
+from clintune.modalities.base import Modality
+from clintune.modalities.rhythm import Rhythm
+from clintune.modalities.static import Static
+from clintune.modalities.wearable import Wearable
+from clintune.package.plain import is_finite
+
+_MOST = 1e30
+"""What float32 can still compute with."""
+
+
+def check_statistics(
+    folder: Path, modalities: Mapping[str, Modality], statistics: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Raise PackageError where a modality of clintune cannot compute with its statistics."""
+    for name, modality in modalities.items():
+        for problem in _problems(modality, statistics[name]):
+            raise PackageError(visible(f"{folder}: statistics.{name} {problem}; do not use the package"))
+
+
+def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
+    if isinstance(modality, Static):
+        yield from _of_codes(statistics.get("codes"))
+    elif isinstance(modality, Wearable):
+        features = sum(modality.widths.values()) if isinstance(modality, Rhythm) else 1
+        yield from _of_channels(statistics, features)
+    elif type(modality).fit is Modality.fit and statistics:
+        yield "are not empty, though it learns none"
+
+
+def _of_codes(codes: Any) -> Iterator[str]:
+    if not isinstance(codes, dict):
+        yield "have no codes"
+        return
+    for code, known in codes.items():
+        if not isinstance(code, str) or not isinstance(known, dict) or known.keys() != {"mean", "std"}:
+            yield "hold a code without mean and std"
+        elif not (known["mean"] is None and known["std"] is None) and not _usable(known["mean"], known["std"]):
+            yield "hold a mean or std that is no finite number, or a std of 0"
+
+
+def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:
+    channels, mean, std = (statistics.get(key) for key in ("channels", "mean", "std"))
+    if not all(isinstance(part, list) for part in (channels, mean, std)):
+        yield "lack a list of channels, mean or std"
+    elif not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels) or not channels:
+        yield "hold no channel, or one twice"
+    elif not len(mean) == len(std) == features * len(channels):
+        yield "hold more or fewer of mean or std than of channels"
+    elif not all(map(_usable, mean, std)):
+        yield "hold a mean or std that is no finite number, or a std of 0"
+
+
+def _usable(mean: Any, std: Any) -> bool:
+    return is_finite(mean) and is_finite(std) and abs(mean) <= _MOST and 1 / _MOST <= std <= _MOST
