@@ -13,9 +13,9 @@ owns no piece of it, so nothing is padded or imputed before the backbone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,19 +28,28 @@ if TYPE_CHECKING:
 class Item:
     """One row of a cohort that a modality claims.
 
-    `hours` counts back from the prediction time (never negative, 0 for static rows); `path` is the absolute path of
+    `hours` counts back from the prediction time (never negative, 0 for static rows); `time` is the row's own, in UTC
+    where the cohort's times have a zone, else of its local clock, None for static rows; `path` is the absolute path of
     a media file; `where` names file and row for error messages; `number` is its own among all items of a modality;
-    `subject` is a running number of whose it is, never an id, and tells apart those that training reads.
+    `subject` is a running number of whose it is, never an id, and tells apart those that training reads. `whole` asks
+    for all of a file that goes on after the prediction time: of use to later samples alone.
     """
 
     hours: float
     code: str
     where: str
+    time: datetime | None = None
     value: float | None = None
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
     number: int = 0
     subject: int = 0
+    whole: bool = False
+
+    @property
+    def until(self) -> datetime | None:
+        """Return the prediction time, after which nothing may be read; None for static rows and `whole` items."""
+        return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +64,23 @@ class Sample:
     targets: Mapping[str, "NDArray[np.float32]"]
 
 
+class Extent(NamedTuple):
+    """When something begins and ends, in hours after the time of its row."""
+
+    begin: float
+    end: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pieces:
-    """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time."""
+    """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
+
+    `extent` tells, of a file with a clock of its own, when it begins and ends: hours after the time of its row.
+    """
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
+    extent: "Extent" = Extent(0.0, 0.0)
 
     def __post_init__(self) -> None:
         lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}

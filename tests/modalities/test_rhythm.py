@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -100,7 +100,8 @@ def recording(tmp_path, name, values, start=datetime(2020, 1, 1, 12), **more):
     write_npz(
         tmp_path / f"{name}.npz", Signal(values=values, rate_hz=1 / 60, channels=["activity", *more], start=start)
     )
-    return Item(hours=1.0, code="W", where=f"row {name}", path=tmp_path / f"{name}.npz")
+    end = start and start + timedelta(minutes=values.shape[1])
+    return Item(hours=1.0, code="W", where=f"row {name}", time=end, path=tmp_path / f"{name}.npz")
 
 
 @pytest.fixture

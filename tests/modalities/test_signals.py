@@ -66,7 +66,7 @@ def test_times_with_a_t_are_read_and_other_orders_of_day_and_month_refused(tmp_p
     (tmp_path / "iso.csv").write_text("time,x\n2020-01-01T22:30:00.5,1\n2020-01-01T22:30:01.5,2\n")
     assert read(tmp_path / "iso.csv").start == datetime(2020, 1, 1, 22, 30, 0, 500_000)
     (tmp_path / "day_first.csv").write_text("time,x\n3/4/2020 10:00,1\n3/4/2020 10:01,2\n")
-    with pytest.raises(DataError, match=r"signals\.parquet row 2: .* cannot be read"):
+    with pytest.raises(DataError, match=r"signals\.parquet row 2: .* time in row 0 .* ISO 8601"):
         read(tmp_path / "day_first.csv")
 
 

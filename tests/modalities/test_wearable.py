@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -23,7 +23,8 @@ def save(tmp_path):
         path = tmp_path / f"{name}.npz"
         values = np.array(list(channels.values()), dtype=np.float32)
         write_npz(path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=start))
-        return Item(hours=10.0, code="WEARABLE", where=f"row {name}", path=path)
+        end = start and start + timedelta(hours=values.shape[1] / (3600 * rate_hz))
+        return Item(hours=10.0, code="WEARABLE", where=f"row {name}", time=end, path=path)
 
     return save
 

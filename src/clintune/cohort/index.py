@@ -91,7 +91,8 @@ class SampleIndex:
         """What is doubtful about the cohort, for people."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
-        self.rows = {name: Rows(folder, name, self.root, self.codes, about["shards"]) for name in self.modalities}
+        known = (self.root, self.codes, about["shards"], self.has_zone)
+        self.rows = {name: Rows(folder, name, *known) for name in self.modalities}
         """The rows that each modality claims, seen by a sample or not."""
         in_use(folder)
 

@@ -1,6 +1,7 @@
 """The rows of an index that one modality claims: plain columns for batches, whole items for whoever prepares them."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC
 from functools import cached_property
 from math import isnan
 from pathlib import Path
@@ -22,15 +23,19 @@ _RUN = 4096
 class Rows:
     """The rows of a modality by number, memory-mapped on first use.
 
-    `root` is the cohort's folder, `codes` and `shards` are what the rows' numbers of codes and files stand for.
+    `root` is the cohort's folder, `codes` and `shards` are what the rows' numbers of codes and files stand for;
+    `has_zone` says that the rows' times had a time zone and stand here in UTC.
     """
 
-    def __init__(self, folder: Path, modality: str, root: Path, codes: Sequence[str], shards: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, modality: str, root: Path, codes: Sequence[str], shards: Sequence[str], has_zone: bool
+    ) -> None:
         self._folder = folder
         self._modality = modality
         self._root = root
         self._codes = codes
         self._shards = shards
+        self._zone = UTC if has_zone else None
         self._columns: dict[str, NDArray[Any]] = {}
 
     def __len__(self) -> int:
@@ -71,16 +76,18 @@ class Rows:
         self, numbers: NDArray[np.int64], hours: NDArray[np.float64], subjects: NDArray[np.int64], first: int
     ) -> Iterator[Item]:
         table = self._arrow.data.fast_slice(int(numbers[0]), len(numbers))
+        times = self.column(TIME)[numbers].tolist()
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
-        for number, hour, subject, code, value, text, path, shard, row in zip(
-            numbers.tolist(), hours.tolist(), subjects.tolist(), codes, values, *columns, strict=True
+        for number, hour, subject, time, code, value, text, path, shard, row in zip(
+            numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values, *columns, strict=True
         ):
             yield Item(
                 number=first + number,
                 subject=subject,
                 hours=hour,
+                time=time and time.replace(tzinfo=self._zone),
                 code=self._codes[code],
                 where=f"{self._shards[shard]}: row {row}",
                 value=None if isnan(value) else value,

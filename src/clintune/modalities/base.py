@@ -55,6 +55,9 @@ class Modality(nn.Module, ABC):
     """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
     layer-normalised before they are projected or pooled."""
 
+    timed: ClassVar[bool] = False
+    """Whether files tell their own clock and are read up to the prediction time: `prepare` then tells their extent."""
+
     native: bool = False
     """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
 

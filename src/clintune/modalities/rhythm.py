@@ -14,7 +14,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
 from clintune.modalities.signals import Signal
-from clintune.modalities.wearable import Wearable, window_hours
+from clintune.modalities.wearable import Wearable, extent, window_hours
 
 Hours = NDArray[np.float64]
 
@@ -113,12 +113,13 @@ class Rhythm(Wearable):
         self.width = 2 * len(self.mean)
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read one recording and compute the features of its newest windows."""
+        """Read one recording, as far as it was known at the prediction time; compute features of its newest windows."""
         signal = self.read(item, self.names)
-        features = np.stack([self._features(window).reshape(-1) for window in self._windows(signal)])
+        features = np.array([self._features(window).reshape(-1) for window in self._windows(signal)])
+        features = features.reshape(-1, len(self.mean))
         spans = signal.windows(self.window_length, self.max_pieces)
         tensors = {"features": torch.from_numpy(features.astype(np.float32))}
-        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item.hours))
+        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item), extent=extent(signal, item))
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Standardise to [P, 1, W]."""
@@ -188,12 +189,14 @@ class Rhythm(Wearable):
 def hourly_means(signal: Signal) -> tuple[Hours, int]:
     """Average a signal by the hours of the clock: means [C, H], and the hour of day of the first.
 
-    An hour is NaN when less than half of it was observed. Without a start, hours are counted from the first sample.
+    An hour is NaN when less than half of it was observed. Without a start, hours are counted from the first sample. The
+    hour that the clock repeats in autumn counts as one, that which it leaves out in spring was not observed.
     """
     per_hour = 3600 * signal.rate_hz
     begin = signal.start.minute / 60 + signal.start.second / 3600 if signal.start else 0.0
-    places = np.floor(begin + np.arange(signal.num_samples) / per_hour + 1e-9).astype(np.int64)
-    means = np.full((len(signal.values), int(places[-1]) + 1), np.nan)
+    passed = np.arange(signal.num_samples) / per_hour + signal.clock_shift()
+    places = np.floor(begin + passed + 1e-9).astype(np.int64)
+    means = np.full((len(signal.values), int(places.max()) + 1), np.nan)
     for channel, row in enumerate(signal.values):
         seen = np.isfinite(row)
         counts = np.bincount(places[seen], minlength=means.shape[1])

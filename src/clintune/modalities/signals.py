@@ -1,19 +1,27 @@
-"""Recordings of wearables and bedside monitors: read from several formats, brought to one rate, cut into windows."""
+"""Recordings of wearables and bedside monitors: read from several formats, brought to one rate, cut into windows.
 
-import warnings
+A recording's own clock is either one of a time zone or a local one, as the times of a cohort are; the two are never
+compared. Its clock of day is always the local one.
+"""
+
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import UTC, datetime, timedelta
+from math import ceil, floor
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from clintune.core.errors import ConfigError, DataError
+from clintune.modalities.signal_tables import read_signal_table, read_times
+from clintune.modalities.wfdb_records import read_record
 
-_TIME_COLUMNS = ("time", "timestamp", "datetime")
 _MOST_GAPS = 1000
+MOST_VALUES = 2**29
+"""Values of a recording at the rate that is asked for: 2 GB."""
+_LOWEST_RATE, _HIGHEST_RATE = 1e-7, 1e7
 _REMEDY = "save it as .npz, .csv, .parquet or WFDB, as docs/bring_your_data.md says"
 Values = NDArray[np.float32]
 
@@ -22,13 +30,18 @@ Values = NDArray[np.float32]
 class Signal:
     """A recording: `values` [C, T] float32 with NaN in gaps, `rate_hz` samples a second, names of the C `channels`.
 
-    `start` is the local time of the first sample, null where the file does not say.
+    `start` is the local time of the first sample, with its zone where the file tells one, and `last` that of the last
+    one that was recorded; both null where the file does not say. `cut` says that the recording goes on, `left_out`
+    names a table's columns without numbers.
     """
 
     values: Values
     rate_hz: float
     channels: list[str]
     start: datetime | None = None
+    last: datetime | None = None
+    cut: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2
@@ -62,8 +75,17 @@ class Signal:
 
     def part(self, start: int, stop: int) -> "Signal":
         """Return the samples from `start` to before `stop`."""
-        begin = self.start + timedelta(seconds=start / self.rate_hz) if self.start else None
+        begin = _later(self.start, start / self.rate_hz) if self.start else None
         return replace(self, values=self.values[:, start:stop], start=begin)
+
+    def up_to(self, moment: datetime) -> "Signal":
+        """Return the samples up to a moment, one at that very moment included; it has a zone if the start has."""
+        assert self.start is not None
+        number = hours_between(self.start, moment) * 3600 * self.rate_hz
+        stop = floor(number + 1e-9 + 1e-12 * abs(number)) + 1
+        if stop >= self.num_samples:
+            return self
+        return replace(self.part(0, max(stop, 0)), cut=True)
 
     def clock(self) -> Values:
         """Return the local time of day of each sample in hours [T]; NaN where the start is not known."""
@@ -71,7 +93,21 @@ class Signal:
             return np.full(self.num_samples, np.nan, dtype=np.float32)
         midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
         first = (self.start - midnight).total_seconds() / 3600
-        return np.asarray((first + np.arange(self.num_samples) / (3600 * self.rate_hz)) % 24, dtype=np.float32)
+        passed = np.arange(self.num_samples) / (3600 * self.rate_hz)
+        return np.asarray((first + passed + self.clock_shift()) % 24, dtype=np.float32)
+
+    def clock_shift(self) -> NDArray[np.float64]:
+        """Return by how many hours the local clock has been set forward at each sample since the first [T].
+
+        Only a zone with a name tells of summer time. An hour that the clock repeats is the same hour of day twice.
+        """
+        if self.start is None or not isinstance(self.start.tzinfo, ZoneInfo):
+            return np.zeros(self.num_samples)
+        micros = np.round(np.arange(self.num_samples) * (1e6 / self.rate_hz)).astype(np.int64)
+        moments = pl.Series(micros + round(self.start.timestamp() * 1e6)).cast(pl.Datetime("us", "UTC"))
+        local = moments.dt.convert_time_zone(self.start.tzinfo.key)
+        offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_seconds().to_numpy() / 3600
+        return np.asarray(offset - offset[:1], np.float64)
 
     def windows(self, length: int, most: int) -> list[tuple[int, int]]:
         """Return the newest windows of `length` samples as (start, stop), oldest first, counted from the end.
@@ -87,93 +123,153 @@ class Signal:
         return found[::-1]
 
 
-def read_signal(path: Path | None, where: str) -> Signal:
-    """Read a recording; raises DataError naming `where` when it cannot be read or observes nothing."""
+def read_signal(path: Path | None, where: str, until: datetime | None = None) -> Signal:
+    """Read a recording; of one that tells its clock, what was recorded up to `until`, a last sample at it included.
+
+    What is left may be nothing. Raises DataError naming `where` when the file cannot be read or observes nothing, and
+    where one of its clock and `until` has a time zone and the other has none.
+    """
     if path is None or path.suffix.lower() not in _READERS:
         raise DataError(f"{where}: the recording is of an unknown format; {_REMEDY}")
     try:
-        signal = _READERS[path.suffix.lower()](path, where)
+        signal = _READERS[path.suffix.lower()](path, where, until)
     except (DataError, ConfigError):
         raise
+    except FileNotFoundError as error:
+        raise DataError(f"{where}: the recording is missing; restore it or drop the row") from error
     except Exception as error:
         raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
     if len(set(signal.channels)) < len(signal.channels):
         raise DataError(f"{where}: the recording has two channels of one name; rename one")
-    if not np.isfinite(signal.rate_hz) or signal.rate_hz <= 0:
-        raise DataError(f"{where}: the recording's rate is not a positive number of samples a second; correct it")
-    if not np.isfinite(signal.values).any():
+    if not np.isfinite(signal.values).any() and not signal.cut:
         raise DataError(f"{where}: the recording has no observed sample; leave the row out")
     values = np.where(np.isfinite(signal.values), signal.values, np.float32(np.nan))
-    return replace(signal, values=values)
+    known = signal.start is not None and signal.num_samples > 0
+    last = _later(signal.start, (signal.num_samples - 1) / signal.rate_hz) if known else None  # type: ignore[arg-type]
+    return replace(signal, values=values, last=last)
 
 
-def _read_npz(path: Path, where: str) -> Signal:
+def check_clocks(start: datetime, moment: datetime, where: str) -> None:
+    """Raise DataError where one of a recording's start and a cohort's moment has a time zone and the other has none."""
+    if (start.tzinfo is None) == (moment.tzinfo is None):
+        return
+    mine, others = ("no time zone", "have one") if start.tzinfo is None else ("a time zone", "have none")
+    raise DataError(
+        f"{where}: the recording's times have {mine}, while the cohort's times {others}; write all with a zone, or all "
+        "of one local clock without"
+    )
+
+
+def hours_between(start: datetime, stop: datetime) -> float:
+    """Return how many hours `stop` is after `start`; both have a zone, or neither has."""
+    if start.tzinfo is not None:
+        start, stop = start.astimezone(UTC), stop.astimezone(UTC)  # else the clock's own jumps would count
+    return (stop - start) / timedelta(hours=1)
+
+
+def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
     with np.load(path, allow_pickle=False) as file:
         lacking = [name for name in ("signal", "rate_hz", "channels") if name not in file]
         if lacking:
             raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
         values, channels = np.atleast_2d(file["signal"]), [str(name) for name in np.atleast_1d(file["channels"])]
-        if len(values) != len(channels):
-            shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
-            raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
-        start = str(file["start"]) if "start" in file else ""
-        return Signal(
-            values=values.astype(np.float32),
-            rate_hz=float(file["rate_hz"]),
-            channels=channels,
-            start=datetime.fromisoformat(start).replace(tzinfo=None) if start else None,
+        rate, start = file["rate_hz"], file["start"] if "start" in file else np.array("")
+    if len(values) != len(channels) or values.ndim != 2:
+        shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
+        raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
+    for name, array in (("signal", values), ("rate_hz", rate)):
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{where}: the recording's array {name} is of type {array.dtype}; write real numbers")
+    if rate.size != 1:
+        raise DataError(f"{where}: the recording's array rate_hz holds {rate.size} numbers; write one for all channels")
+    with np.errstate(over="ignore"):  # what is too large for float32 is no measurement, but a gap
+        values = values.astype(np.float32)
+    signal = Signal(values=values, rate_hz=float(rate.item()), channels=channels, start=_start(start, where))
+    return _up_to(_checked_rate(signal, where), until, where)
+
+
+def _start(array: NDArray[np.generic], where: str) -> datetime | None:
+    """Return the moment that `start` of an archive tells, if it does."""
+    times = pl.Series(array.reshape(-1) if array.dtype.kind in "fiuM" else [str(array)])
+    if array.size != 1:
+        raise DataError(
+            f"{where}: the recording's array start holds {array.size} times; write that of the first sample"
         )
+    micros, zone = read_times(times, where)
+    if micros[0] is None:
+        return None
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(micros[0]))
+    return moment.replace(tzinfo=None) if zone is None else moment.astimezone(zone)
 
 
-def _read_table(path: Path, where: str) -> Signal:
+def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
     """Read rows of a time and numeric channels; rows may be missing or irregular, the grid is their median step."""
-    if path.suffix.lower() == ".parquet":
-        table = pl.read_parquet(path, glob=False)
-    else:
-        table = pl.read_csv(path, glob=False, infer_schema_length=None)
-    if any(name == "" or "_duplicated_" in name for name in table.columns):
-        raise DataError(f"{where}: the recording has a column without a name of its own; name it or take it out")
-    column = next((name for name in table.columns if name.lower() in _TIME_COLUMNS), None)
-    if column is None:
-        raise DataError(f"{where}: the recording has no column {', '.join(_TIME_COLUMNS)}; name its times so")
-    time = pl.col(column)
-    if table.schema[column] == pl.String:
-        # Only ISO 8601 can be read without guessing which number is the day.
-        time = time.str.replace("T", " ", literal=True).str.to_datetime("%F %T%.f")
-    table = table.with_columns(time.cast(pl.Datetime("us"))).drop_nulls(column).sort(column)
-    names = [name for name, kind in table.schema.items() if kind.is_numeric()]
-    micros = table[column].to_physical().to_numpy()
-    steps = np.diff(micros)
-    if not (steps > 0).any() or not names:
-        raise DataError(f"{where}: the recording needs two times and a numeric column; {_REMEDY}")
-    step = float(np.median(steps[steps > 0]))
-    places = np.rint((micros - micros[0]) / step).astype(np.int64)
-    if places[-1] > _MOST_GAPS * len(places):
-        raise DataError(f"{where}: the recording's times lie too far apart for its rate; look for a mistyped date")
-    values = table.select(names).cast(pl.Float32).to_numpy().T
-    first: datetime = table[column][0]
+    table = read_signal_table(path, where)
+    if len(np.unique(table.micros)) < 2:
+        raise DataError(f"{where}: the recording needs two times; {_REMEDY}")
+
+    start, everything = table.moment(0), table.micros
+    if until is not None:
+        check_clocks(start, until, where)
+        table = table.up_to(until)  # before the grid is laid, which depends on every row
+
+    if len(np.unique(table.micros)) > 1:
+        step = _step(table.micros)
+        places = np.rint((table.micros - table.micros[0]) / step).astype(np.int64)
+        if places[-1] > _MOST_GAPS * len(places):
+            raise DataError(f"{where}: the recording's times lie too far apart for its rate; look for a mistyped date")
+        values = _means(table.values, places, int(places[-1]) + 1)
+    else:  # of a recording that just began
+        step, values = _step(everything), table.values[:, :0]
     return Signal(
-        values=_means(np.ascontiguousarray(values), places, int(places[-1]) + 1),
+        values=values,
         rate_hz=1e6 / step,
-        channels=names,
-        start=first.replace(tzinfo=None),
+        channels=table.channels,
+        start=start,
+        cut=len(table.micros) < len(everything),
+        left_out=table.left_out,
     )
 
 
-def _read_wfdb(path: Path, where: str) -> Signal:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of its own use of pandas
-            import wfdb
-    except ImportError as error:
-        raise ConfigError("reading WFDB records needs wfdb; pip install clintune[wfdb]") from error
-    record = wfdb.rdrecord(str(path.with_suffix("")))
-    return Signal(
-        values=np.ascontiguousarray(record.p_signal.T, dtype=np.float32),
-        rate_hz=float(record.fs),
-        channels=list(record.sig_name),
-        start=record.base_datetime,
-    )
+def _step(micros: NDArray[np.int64]) -> float:
+    """Return the median step between ascending times of which some differ."""
+    steps = np.diff(micros)
+    return float(np.median(steps[steps > 0]))
+
+
+def _read_wfdb(path: Path, where: str, until: datetime | None) -> Signal:
+    """Read a record; signals of lower rates are brought to the highest of them, which changes none of their values."""
+    record = read_record(path, where)
+    highest = max(record.rates)
+    parts = [
+        _checked_rate(Signal(values=values[None], rate_hz=rate, channels=[name]), where).at_rate(highest)
+        for values, rate, name in zip(record.signals, record.rates, record.names, strict=True)
+    ]
+    values = np.concatenate([part.values for part in parts])
+    return _up_to(Signal(values=values, rate_hz=highest, channels=record.names, start=record.start), until, where)
+
+
+def _up_to(signal: Signal, until: datetime | None, where: str) -> Signal:
+    if until is None or signal.start is None:
+        return signal
+    check_clocks(signal.start, until, where)
+    return signal.up_to(until)
+
+
+def _checked_rate(signal: Signal, where: str) -> Signal:
+    if not _LOWEST_RATE <= signal.rate_hz <= _HIGHEST_RATE:
+        raise DataError(
+            f"{where}: the recording's rate is no number of samples a second between {_LOWEST_RATE:g} and "
+            f"{_HIGHEST_RATE:g}; correct it"
+        )
+    return signal
+
+
+def _later(moment: datetime, seconds: float) -> datetime:
+    """Return a moment so many seconds later, in its own zone."""
+    if moment.tzinfo is None:
+        return moment + timedelta(seconds=seconds)
+    return (moment.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(moment.tzinfo)
 
 
 _READERS = {".npz": _read_npz, ".csv": _read_table, ".parquet": _read_table, ".hea": _read_wfdb}

@@ -10,13 +10,21 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from clintune.contracts import Item, Pieces
+from clintune.contracts import Extent, Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode, checked_floor, claimed
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
-from clintune.modalities.signals import Signal, Values, read_signal, write_npz
+from clintune.modalities.signals import (
+    MOST_VALUES,
+    Signal,
+    Values,
+    check_clocks,
+    hours_between,
+    read_signal,
+    write_npz,
+)
 
 
 class Wearable(Modality):
@@ -24,15 +32,17 @@ class Wearable(Modality):
 
     A recording is brought to `rate_hz`, cut from its end into windows of `window_hours`, and each channel is
     transformed (`log1p`: the sign of the value stays) and standardised by the training recordings. Nothing is
-    imputed: a gap is 0 with the mask of its channel at 0. The time of a recording's row is the time of its END, when
-    all of it is known; a window counts its hours from its own end. `channels` lists what to read, others are left
-    out; null takes those that `min_subjects` training subjects have, and any other is then an error. A listed channel
-    that fewer have is not standardised.
+    imputed: a gap is 0 with the mask of its channel at 0. A recording that tells its clock is read up to the prediction
+    time. One that ends before its row, or tells no clock, counts as ending at the row's time, when all of it is known;
+    a window counts its hours from its own end. `channels` lists what to read, others are left out; null takes those
+    that `min_subjects` training subjects have, and any other is then an error. A listed channel that fewer have is not
+    standardised.
     Pieces: `signal` [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0
     where the recording does not tell it).
     """
 
     media_column: ClassVar[str | None] = "waveform_path"
+    timed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -111,19 +121,21 @@ class Wearable(Modality):
         self.tokens_per_piece = self.shape["tokens"]
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read one recording and cut its newest windows."""
+        """Read one recording, as far as it was known at the prediction time, and cut its newest windows."""
         signal = self.read(item, self.names)
         spans = signal.windows(self.window_length, self.max_pieces)
         values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
         clock = signal.clock() * (2 * np.pi / 24)
-        cut = torch.from_numpy(_cut(values, spans))
+        cut = torch.from_numpy(_cut(values, spans, self.window_length))
         observed = cut.isfinite()
         tensors = {
             "signal": cut.nan_to_num(0.0),
             "observed": observed.float(),
-            "clock": torch.from_numpy(_cut(np.stack([np.sin(clock), np.cos(clock)]), spans)).nan_to_num(0.0),
+            "clock": torch.from_numpy(
+                _cut(np.stack([np.sin(clock), np.cos(clock)]), spans, self.window_length)
+            ).nan_to_num(0.0),
         }
-        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item.hours))
+        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item), extent=extent(signal, item))
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode windows to [P, K, W]."""
@@ -133,7 +145,8 @@ class Wearable(Modality):
 
     def read(self, item: Item, names: list[str] | None) -> Signal:
         """Read an item's recording at the rate of this modality, with the channels `names` (null: its own)."""
-        signal = read_signal(item.path, item.where)
+        signal = read_signal(item.path, item.where, item.until)
+        _check_clock(signal, item)
         if names is not None:
             unknown = sorted(set(signal.channels) - set(names))
             if unknown and self.channels is None:
@@ -143,9 +156,14 @@ class Wearable(Modality):
                 )
             has = ", ".join(signal.channels)
             signal = signal.with_channels(names)
-            if not np.isfinite(signal.values).any():
+            if not np.isfinite(signal.values).any() and not signal.cut:
                 lacks = f"the recording, of {has}, has no sample of {', '.join(names)}"
                 raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
+        if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
+            raise DataError(
+                f"{item.where}: the recording would have more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz; correct "
+                "its rate, or `rate_hz`"
+            )
         return signal.at_rate(self.rate_hz)
 
     def read_all(self, items: Iterable[Item]) -> Iterator[tuple[int, Signal]]:
@@ -194,14 +212,44 @@ class Wearable(Modality):
         return np.sign(values) * np.log1p(np.abs(values)) if self.transform == "log1p" else values
 
 
-def window_hours(signal: Signal, spans: list[tuple[int, int]], hours: float) -> Tensor:
-    """Return the hours [P] from the end of each window to the prediction time, `hours` after the recording's end."""
+def window_hours(signal: Signal, spans: list[tuple[int, int]], item: Item) -> Tensor:
+    """Return the hours [P] from the end of each window to the prediction time.
+
+    The last one ends when the recording does, or at the time of its row, whichever is later. Those of a `whole` item
+    are negative where a window ends after the prediction time.
+    """
     ends = torch.tensor([stop for _, stop in spans], dtype=torch.float64)
+    hours = item.hours - max(0.0, extent(signal, item).end)
     return (hours + (signal.num_samples - ends) / (3600 * signal.rate_hz)).float()
 
 
-def _cut(values: Values, spans: list[tuple[int, int]]) -> Values:
+def extent(signal: Signal, item: Item) -> Extent:
+    """Return when the recording begins and ends, as far as it was read; 0 where it does not tell."""
+    if signal.start is None or signal.last is None or item.time is None:
+        return Extent(0.0, 0.0)
+    return Extent(hours_between(item.time, signal.start), hours_between(item.time, signal.last))
+
+
+def _check_clock(signal: Signal, item: Item) -> None:
+    """Raise DataError where the clock of a recording cannot be held against the time of its row, or contradicts it."""
+    if signal.start is None:
+        return
+    if item.time is None:
+        raise DataError(
+            f"{item.where}: the row has no time, while its recording tells one; give the row the time at which the "
+            "recording was known"
+        )
+    check_clocks(signal.start, item.time, item.where)
+    if hours_between(item.time, signal.start) > 1 / (3600 * signal.rate_hz):
+        raise DataError(
+            f"{item.where}: the recording begins after the time of its row; correct the row's time, or that in the file"
+        )
+
+
+def _cut(values: Values, spans: list[tuple[int, int]], length: int) -> Values:
     """Cut [C, T] into windows [P, C, L]; what lies before the recording is a gap."""
+    if not spans:
+        return np.empty((0, len(values), length), np.float32)
     before = max(0, -min(start for start, _ in spans))
     padded = np.pad(values, ((0, 0), (before, 0)), constant_values=np.nan)
     return np.stack([padded[:, start + before : stop + before] for start, stop in spans]).astype(np.float32)
@@ -226,4 +274,5 @@ def _fake_recording(folder: Path, number: int, draw: np.random.Generator) -> Ite
     path = folder / f"recording_{number}.npz"
     write_npz(path, Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start))
     hours = round(draw.uniform(0, 500), 2)
-    return Item(hours=hours, code="WEARABLE//ACTIVITY", where=f"fake.parquet row {number}", path=path)
+    end = start + timedelta(minutes=len(minutes))
+    return Item(hours=hours, code="WEARABLE//ACTIVITY", where=f"fake.parquet row {number}", time=end, path=path)
