@@ -62,7 +62,7 @@ def fit_probe(
     for task, head in heads.items():
         targets = torch.from_numpy(samples.targets(task)[rows]).double()
         assert head.probe_bias is not None
-        for kind, target, outputs in _regressions(task, package.tasks[task], targets):
+        for kind, target, outputs in _regressions(package.tasks[task], targets):
             known = ~target.isnan()
             subject = samples.subject[rows][known]
             fold = subject_folds(subject, target[known].float().numpy(), seed)
