@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.pixels.common import PhotometricInterpretation
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import (
     UID,
@@ -120,7 +121,7 @@ def _transfer_syntax(dataset: Any) -> UID:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return dataset.file_meta.TransferSyntaxUID
+    return UID(dataset.file_meta.TransferSyntaxUID)
 
 
 def _with_frame_macros(dataset: Any) -> Any:

@@ -161,8 +161,8 @@ class Wearable(Modality):
                 raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
             raise DataError(
-                f"{item.where}: the recording would have more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz; correct "
-                "its rate, or `rate_hz`"
+                f"{item.where}: the recording would have more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz; "
+                "correct its rate, or `rate_hz`"
             )
         return signal.at_rate(self.rate_hz)
 
