@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -156,7 +157,8 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         name = model.backbone.adapter
-        check_adapter_config(folder, model.backbone.model.peft_config[name], origin)  # type: ignore[index]
+        configs: Any = model.backbone.model.peft_config
+        check_adapter_config(folder, configs[name], origin)
         own = get_peft_model_state_dict(model.backbone.model, adapter_name=name)
         check_tensors(folder / ADAPTER, package_headers(folder / ADAPTER), own)
         set_peft_model_state_dict(model.backbone.model, read_tensors(folder / ADAPTER), adapter_name=name)

@@ -1,6 +1,7 @@
 """Whether what a package asks to build has the size of its own tensors: asked before any memory is taken."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ def check_size(
     for name, modality in make_modalities(config).items():
         part = config.modalities[name]
         if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
-            _rehearse(folder, name, within, lambda modality=modality, name=name: modality.build(statistics[name]))
+            _rehearse(folder, name, within, partial(modality.build, statistics[name]))
     if config.backbone.source == "random":
-        _rehearse(folder, "backbone", within, lambda: load_transformer(dict(config.backbone.config or {})))
+        _rehearse(folder, "backbone", within, partial(load_transformer, dict(config.backbone.config or {})))
 
 
 def _rehearse(folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]) -> None:

@@ -48,7 +48,7 @@ def _of_codes(codes: Any) -> Iterator[str]:
 
 def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:
     channels, mean, std = (statistics.get(key) for key in ("channels", "mean", "std"))
-    if not all(isinstance(part, list) for part in (channels, mean, std)):
+    if not (isinstance(channels, list) and isinstance(mean, list) and isinstance(std, list)):
         yield "lack a list of channels, mean or std"
     elif not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels) or not channels:
         yield "hold no channel, or one twice"

@@ -106,13 +106,13 @@ def _quiet() -> Iterator[None]:
     """Let transformers neither draw bars nor print what it did: what matters of it is told as an error of ours."""
     from transformers.utils import logging
 
-    level = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    level = logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        logging.set_verbosity(level)  # type: ignore[no-untyped-call]
+        logging.set_verbosity(level)
 
 
 def _line(error: Exception) -> str:
