@@ -157,8 +157,8 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         name = model.backbone.adapter
-        peft: Any = model.backbone.model
-        check_adapter_config(folder, peft.peft_config[name], origin)
+        configs: Any = model.backbone.model.peft_config
+        check_adapter_config(folder, configs[name], origin)
         own = get_peft_model_state_dict(model.backbone.model, adapter_name=name)
         check_tensors(folder / ADAPTER, package_headers(folder / ADAPTER), own)
         set_peft_model_state_dict(model.backbone.model, read_tensors(folder / ADAPTER), adapter_name=name)

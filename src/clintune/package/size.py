@@ -37,7 +37,7 @@ def check_size(
         if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
             _rehearse(folder, name, within, partial(modality.build, statistics[name]))
     if config.backbone.source == "random":
-        _rehearse(folder, "backbone", within, lambda: load_transformer(dict(config.backbone.config or {})))
+        _rehearse(folder, "backbone", within, partial(load_transformer, dict(config.backbone.config or {})))
 
 
 def _rehearse(folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]) -> None:

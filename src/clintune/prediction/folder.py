@@ -14,7 +14,7 @@ from clintune.config.compose import load_config, to_yaml
 from clintune.config.schema import Scoring
 from clintune.core.errors import ClintuneError, ConfigError, TrainingError
 from clintune.core.files import write_text
-from clintune.core.paths import timed_folder, writable_folder
+from clintune.core.paths import check_name, timed_folder, writable_folder
 from clintune.training.processes import is_placed
 from clintune.training.status import read_status
 
@@ -88,7 +88,8 @@ def make_job(config: DictConfig) -> Path:
             raise ConfigError(f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels")
         config.times = str(times)
     if config.out is None:
-        out = timed_folder(writable_folder("predictions", "out") / _name_of(config.package))
+        name = check_name(_name_of(config.package), "package: the last part of its address")
+        out = timed_folder(writable_folder("predictions", "out") / name)
     else:
         out = writable_folder(config.out, "out")
         _check_is_ours(out, config)

@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, PackageError
@@ -19,6 +19,7 @@ from clintune.package.contents import Package
 from clintune.package.load import load_package
 from clintune.package.members import members_found
 from clintune.prediction.load import fetch, package_folder
+from clintune.weights import load_transformer, resolve
 
 FOLDER = "backbone"
 ONNX = "backbone.onnx"
@@ -38,6 +39,8 @@ def export_backbones(
     run and compared with the package. Raises ConfigError for a 4-bit base or where a package for ONNX is missing,
     PackageError as `load_package` does and where a copy does not give the hidden states to `TOLERANCE`.
     """
+    if onnx:
+        _require_onnx()
     found = members_found(package_folder(fetch(source, revision)))
     with atomic_path(out) as partial:
         for number, member in enumerate(found):
@@ -54,7 +57,7 @@ def _export(package: Package, folder: Path, onnx: bool) -> None:
     backbone: Any = package.model.backbone.model
     merged = backbone.merge_and_unload() if is_peft(backbone) else backbone
     merged.save_pretrained(folder / FOLDER)
-    plain = AutoModel.from_pretrained(folder / FOLDER, attn_implementation="eager", dtype=torch.float32).eval()
+    plain = load_transformer(resolve(str(folder / FOLDER)), attn_implementation="eager").eval()
     _check(FOLDER, torch.no_grad()(_PlainStates(plain)), embeddings, mask, expected)
     if onnx:
         _write_onnx(_PlainStates(plain), folder / ONNX, embeddings.shape[-1])
@@ -101,13 +104,13 @@ def _check(
     console.print(f"{name}: hidden states within {worst:.1e} of the package")
 
 
+def _require_onnx() -> None:
+    """Raise ConfigError where a package for ONNX is missing: nothing has been loaded yet."""
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        raise ConfigError(f"export: ONNX needs {', '.join(missing)}; pip install 'clintune[onnx]'")
+
+
 def _write_onnx(model: nn.Module, path: Path, width: int) -> None:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "export: ONNX needs onnx, onnxscript and onnxruntime; pip install 'clintune[onnx]'"
-        ) from error
     tensors = (torch.randn(*_TRACED, width), torch.ones(_TRACED, dtype=torch.long))
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with warnings.catch_warnings():  # the exporter's own, about its insides
