@@ -17,6 +17,11 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # here and in the processes of tests: sums depend on the number of threads
 
+# A runner in the background ignores these, and so would the processes that tests send them to.
+for ignored in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler)
+
 KINDS = ("notes", "imaging", "wearable", "static")
 WEIGHTS = ("parts.safetensors", "adapter_model.safetensors")
 

@@ -57,7 +57,8 @@ def _export(package: Package, folder: Path, onnx: bool) -> None:
     backbone: Any = package.model.backbone.model
     merged = backbone.merge_and_unload() if is_peft(backbone) else backbone
     merged.save_pretrained(folder / FOLDER)
-    plain = load_transformer(resolve(str(folder / FOLDER)), attn_implementation="eager").eval()
+    plain: nn.Module = load_transformer(resolve(str(folder / FOLDER)), attn_implementation="eager")
+    plain.eval()
     _check(FOLDER, torch.no_grad()(_PlainStates(plain)), embeddings, mask, expected)
     if onnx:
         _write_onnx(_PlainStates(plain), folder / ONNX, embeddings.shape[-1])
