@@ -15,7 +15,6 @@ from clintune.benchmark.table import METRIC, Entry, Row, costs, find_entries, ma
 from clintune.config.recipes import summary
 from clintune.core.console import print_table
 from clintune.core.files import write_text
-from clintune.core.text import visible
 from clintune.evaluation.report import page_template
 
 
@@ -103,12 +102,12 @@ def _line(row: Row) -> dict[str, Any]:
 
 def _printed(name: str, rows: Sequence[Row]) -> Table:
     columns = ("method", "AUROC", "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
-    table = Table(*columns, title=visible(name), box=SIMPLE)
+    table = Table(*columns, title=name, box=SIMPLE)
     place = None
     for row in rows:
         entry, score, spent = row.entry, row.scores[row.main][METRIC], costs(row.entry)
         if entry.place != place and _place_name(entry):
-            table.add_row(visible(_place_name(entry)), style="bold")
+            table.add_row(_place_name(entry), style="bold")
         place = entry.place
         change = row.differences[row.main][METRIC] if row.differences else None
         table.add_row(

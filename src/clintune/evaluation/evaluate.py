@@ -10,13 +10,11 @@ from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
 from omegaconf import DictConfig
 from rich.table import Table
-from rich.text import Text
 
 from clintune.config.compose import load_config
 from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, write_json
-from clintune.core.text import visible
 from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.calibration import (
     CALIBRATION,
@@ -175,10 +173,10 @@ def _print(metrics: Mapping[str, Any]) -> None:
         for name, score in values.items():
             numbers = [score[key] for key in ("value", "low", "high")]
             value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
-            table.add_row(Text(visible(task)), name, value, f"{low} to {high}")
+            table.add_row(task, name, value, f"{low} to {high}")
     console.print(table)
     for task, values in metrics.get("against", {}).items():
         for name, difference in values.items():
             numbers = [difference[key] for key in ("value", "low", "high")]
             value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
-            console.print(Text(f"against the other run: {visible(task)} {name} {value} ({low} to {high})"))
+            console.print(f"against the other run: {task} {name} {value} ({low} to {high})")

@@ -28,7 +28,7 @@ _PIPELINES = {
 }
 """The Hub's tasks that fit; it has none for several modalities at once."""
 _METRIC_IDS = {"auroc": "roc_auc", "auprc": "average_precision", "accuracy": "accuracy", "brier": "brier_score"}
-_ALIVE = re.compile(r"[<>\[\]`]")
+_ALIVE = re.compile(r"[<>\[\]`*~]")
 """Characters by which names become elements, links or code."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -58,7 +58,8 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         left_alone=_left_alone(facts),
         point_scores=_point_scores,
     )
-    return str(ModelCard(text))
+    ModelCard(text)  # raises where the Hub could not read it
+    return text
 
 
 def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
