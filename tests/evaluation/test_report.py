@@ -273,7 +273,7 @@ def renamed(content, name):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [" ".join(NAMES), "\n".join(reversed(NAMES))], ids=["one_line", "lines"])
 def test_no_name_comes_alive_on_the_page(content, page, name):
     html = render_report(renamed(content, name))
     plain, found = Alive(page), Alive(html)

@@ -197,11 +197,12 @@ def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: st
     """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page.
 
     What is named in it may hold any character: controls and directions, which XML or a reader would obey, are written
-    out, and a browser finds the glyphs of others.
+    out, and a browser finds the glyphs of others. One too long for the figure cramps it.
     """
     buffer = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        for harmless in (r"Glyph \d+ .* missing from font", "constrained_layout not applied"):
+            warnings.filterwarnings("ignore", harmless, UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
