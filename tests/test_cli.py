@@ -13,13 +13,10 @@ from clintune.core.errors import DataError
 
 BLOCKER = """
 import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "transformers", "peft", "timm", "datasets"}:
-            raise AssertionError("imported " + name)
-sys.meta_path.insert(0, Refuse())
 from clintune.cli import main
-sys.exit(main(sys.argv[1:]))
+code = main(sys.argv[1:])
+heavy = {"torch", "transformers", "peft", "timm", "datasets"} & sys.modules.keys()
+sys.exit(f"imported {heavy}" if heavy else code)
 """
 
 

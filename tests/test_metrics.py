@@ -180,3 +180,12 @@ def test_a_thousand_replicates_cost_little_more_than_one_sort():
     start = time.process_time()
     metrics.auroc(targets, probabilities, weights)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("metric", REFERENCES)
+def test_a_probability_that_is_no_number_leaves_a_metric_undefined_unless_its_label_is_unknown(metric, wrong):
+    targets, probabilities = np.array([0.0, 1, 1, 0]), np.array([0.1, 0.7, 0.4, wrong])
+    assert np.isnan(metric(targets, probabilities))
+    targets[3] = np.nan
+    assert metric(targets, probabilities) == metric(targets[:3], probabilities[:3])

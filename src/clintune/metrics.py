@@ -2,7 +2,8 @@
 
 Every metric reads `targets` (NaN = unknown, left out) and `probabilities`. With `weights` [R, N] it scores R weightings
 of the N samples at once and returns [R] values: a bootstrap is a reweighting, so the sorting happens once for all its
-replicates. Without weights it returns a float. What is undefined (one class only, nothing labelled) is NaN.
+replicates. Without weights it returns a float. What is undefined (one class only, nothing labelled, a probability that
+is not finite) is NaN.
 """
 
 from collections.abc import Callable
@@ -38,7 +39,12 @@ class Calibration(NamedTuple):
 def _metric(compute: Compute) -> Metric:
     def measure(targets: AnyFloats, probabilities: AnyFloats, weights: Floats | None = None) -> float | Floats:
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
-        values = compute(np.asarray(targets, np.float64), np.asarray(probabilities), rows)
+        targets, probabilities = np.asarray(targets, np.float64), np.asarray(probabilities)
+        known = ~np.isnan(targets) if targets.ndim == 1 else (~np.isnan(targets)).any(axis=1)
+        if np.isfinite(probabilities[known]).all():
+            values = compute(targets, probabilities, rows)
+        else:
+            values = np.full(len(rows), np.nan)
         return float(values[0]) if weights is None else values
 
     return measure  # type: ignore[return-value]

@@ -70,8 +70,7 @@ def test_the_share_missing_is_the_same_for_every_baseline_and_hides_whole_modali
 def test_what_a_recipe_does_not_have_is_refused(recipe, cohort):
     with pytest.raises(ConfigError, match="modality 'imaging' does not have"):
         predict_baseline(composed(recipe), "logistic/imaging", [0.0])
-    subjects = pl.read_parquet(cohort / "labels" / "deterioration.parquet")["subject_id"].unique()
-    pl.DataFrame({"subject_id": subjects, "site": "here"}).write_csv(cohort / "groups.csv")
-    nobody = ["cohorts.tiny.groups=groups.csv", "cohorts.tiny.splits.group=site"]
+    nobody = ["cohorts.tiny.splits.tuning=0", "cohorts.tiny.splits.held_out=0"]
+    (cohort / "metadata" / "subject_splits.parquet").unlink()
     with pytest.raises(DataError, match="no labelled sample is held out"):
         predict_baseline(compose_recipe(recipe(cohort), nobody), "prevalence", [0.0])

@@ -8,11 +8,15 @@ import pytest
 
 from clintune.cli import main
 from clintune.cohort.generators.quickstart import write_quickstart
+from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.evaluation.calibration import fit_calibration, read_calibrations
+from clintune.evaluation.collect import check_finite
 from clintune.evaluation.predictions import read_predictions
 from clintune.metrics import brier
+from clintune.publishing.release import make_release
 from clintune.tasks.binary import Binary
+from clintune.training.partition import Unit
 from conftest import evaluate, train
 
 
@@ -63,9 +67,66 @@ def test_the_metrics_name_the_packages_they_are_of(recipe):
     }
 
 
-def test_a_run_that_holds_nobody_out_is_refused_in_one_line(recipe, cohort, capsys):
-    (cohort / "metadata" / "subject_splits.parquet").unlink()
-    splits = ["cohorts.tiny.splits.tuning=0", "cohorts.tiny.splits.held_out=0"]
-    run = train(recipe(cohort), *splits, "trainer.max_steps=1")
+def test_a_run_is_evaluated_and_published_where_its_cohort_stands_now(recipe, cohort, tmp_path, capsys):
+    run = train(recipe(cohort), "trainer.max_steps=1")
+    was = (run / "recipe.yaml").read_bytes()
+    moved = cohort.rename(tmp_path / "moved [now]")
+    capsys.readouterr()
     assert main(["evaluate", str(run)]) == 2
-    assert "no labelled sample is held out; check the splits" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("\n") == 1
+    here = f"cohorts.tiny.root={moved}"
+    evaluate(run, here)
+    assert make_release(run, draft=True, places=[here]).is_dir()
+    assert (run / "recipe.yaml").read_bytes() == was
+
+    label = moved / "labels" / "deterioration.parquet"
+    pl.read_parquet(label, glob=False).with_columns(~pl.col("boolean_value")).write_parquet(label)
+    assert main(["evaluate", str(run), here]) == 2
+    assert "is not as it was when" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("cohorts.tiny.rot=/x", "did you mean 'cohorts.tiny.root'?"),
+        ("trainer.lr=1", "key 'trainer.lr' cannot be changed after training, only where data stand"),
+        ("data.cache", "'data.cache' is no KEY=VALUE"),
+    ],
+)
+def test_nothing_but_places_may_differ_from_training(shared_run, capsys, word, says):
+    run = shared_run("trainer.max_steps=1")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), word]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_that_holds_nothing_out_is_refused_in_one_line(recipe, cohort, capsys):
+    path = cohort / "metadata" / "subject_splits.parquet"
+    pl.read_parquet(path).with_columns(split=pl.lit("train")).write_parquet(path)
+    run = train(recipe(cohort), "trainer.max_steps=1")
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "no labelled sample is held out" in said
+    assert said.count("\n") == 1
+
+
+def test_tasks_of_odd_names_are_evaluated_and_published(recipe):
+    path = recipe()
+    tasks = "{'out[24h]': {_target_: clintune.tasks.binary.Binary, label: deterioration}}"
+    text = path.read_text().replace("  - task@tasks.outcome: binary\n", "")
+    path.write_text(text.replace("tasks: {outcome: {label: deterioration}}", f"tasks: {tasks}"))
+    run = train(path, "trainer.max_steps=1")
+    evaluate(run)
+    assert json.loads((run / "metrics.json").read_text())["held_out"].keys() == {"out[24h]"}
+    assert make_release(run, draft=True).is_dir()
+
+
+def test_an_answer_that_is_no_number_is_an_error_of_the_package(tmp_path):
+    unit = Unit(folder=tmp_path)
+    check_finite(unit, "icu", np.full((3, 2), 0.5, np.float32))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(PackageError, match="the answers for icu are not finite in 1 of 3 samples"):
+            check_finite(unit, "icu", np.array([[0.5], [wrong], [0.1]], np.float32))

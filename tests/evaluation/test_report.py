@@ -1,6 +1,7 @@
 """The report: whole and self-contained, the same for the same input, and silent about single patients."""
 
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from clintune.evaluation.subgroups import by_group, by_output
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from hostile_names import NAMES, Alive, hidden
 
 TASKS = {
     "icu": Binary(label="icu"),
@@ -238,3 +240,48 @@ def test_only_what_was_tuned_speaks_of_tuning(content, page):
     untuned = {split: scores for split, scores in content.metrics.items() if split != "tuning"}
     assert "tuning patients take no part in learning" in visible(page)
     assert "tuning patients take no part" not in visible(render_report(replace(content, metrics=untuned)))
+
+
+def renamed(content, name):
+    """Return a report's content in which everything that a person names has this name."""
+    tasks = {task: f"{name} {task}" for task in TASKS}
+
+    def of_tasks(scores):
+        return {tasks.get(task, task): values for task, values in scores.items()}
+
+    metrics = content.metrics | {split: of_tasks(content.metrics[split]) for split in ("held_out", "tuning")}
+    return replace(
+        content,
+        name=name,
+        metrics=metrics,
+        predictions=of_tasks(content.predictions),
+        output_names={tasks[task]: [f"{name} {i}" for i in range(len(n))] for task, n in content.output_names.items()},
+        history=[
+            {key.replace("icu", tasks["icu"]): value for key, value in record.items()} for record in content.history
+        ],
+        ablations={
+            variant.replace("notes", name): {part: of_tasks(scores) for part, scores in ablation.items()}
+            for variant, ablation in content.ablations.items()
+        },
+        groups={name: {f"{name} {i}": of_tasks(s) for i, s in enumerate(content.groups["site"].values())}},
+        outputs={
+            tasks[task]: {f"{name} {i}": s for i, s in enumerate(scores.values())}
+            for task, scores in content.outputs.items()
+        },
+        provenance={"command": ["clintune", name], "cohorts": {name: {"files": {name: "ab"}}}},
+        notes=[f"{name}: many samples have none"],
+    )
+
+
+@pytest.mark.parametrize("name", [" ".join(NAMES), "\n".join(reversed(NAMES))], ids=["one_line", "lines"])
+def test_no_name_comes_alive_on_the_page(content, page, name):
+    html = render_report(renamed(content, name))
+    plain, found = Alive(page), Alive(html)
+    assert set(found.tags) <= set(plain.tags)
+    assert found.tags.count("svg") == plain.tags.count("svg")
+    assert not found.handlers
+    assert found.links == plain.links
+    assert not hidden(html)
+    assert "49" not in [text.strip() for text in found.texts]
+    for figure in re.findall(r"<svg role.*?</svg>", html, flags=re.DOTALL):
+        ET.fromstring(figure)

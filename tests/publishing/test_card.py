@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
+from clintune.core.text import visible
 from clintune.evaluation.calibration import Calibration
 from clintune.evaluation.intervals import Interval
 from clintune.publishing.answers import QUESTIONS, Answers
@@ -14,6 +16,7 @@ from clintune.publishing.cohort_table import CountRow
 from clintune.publishing.energy import Compute
 from clintune.publishing.facts import Facts
 from clintune.publishing.operating_points import OperatingPoint
+from hostile_names import NAMES, Alive, hidden
 
 ANSWERS = Answers(given={name: f"about {name}" for name in QUESTIONS} | {"license": "mit", "grid_intensity": "100"})
 
@@ -132,3 +135,42 @@ def test_unknown_energy_is_open():
     text = write_card(facts, ANSWERS, draft=False)
     assert "Energy: **open**" in text
     assert "g CO2e." not in text
+
+
+def renamed(name):
+    """Return facts in which everything that a person names has this name."""
+    return replace(
+        FACTS,
+        name=name,
+        tasks={name: [name, f"{name} 2"]},
+        modalities={name: "Notes"},
+        weights={name: FACTS.weights["notes"]},
+        cohorts={name: [CountRow(f"{name} = {name}", ["500", "<11", "11 or more"])]},
+        scores={name: {"auroc": interval(0.8)}},
+        groups={name: {name: {name: {"auroc": interval(0.81)}}}},
+        calibrations={name: FACTS.calibrations["ward"]},
+        calibrated={name: FACTS.calibrated["icu"]},
+        operating_points={name: [POINT]},
+        provenance=FACTS.provenance | {"data_sha256": {name: "3" * 64}},
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_comes_alive_on_the_card_and_its_tables_stay_whole(name):
+    reader = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
+    text, plain = (write_card(facts, ANSWERS, draft=False) for facts in (renamed(name), renamed("ward")))
+    assert not hidden(text)
+    for cut in (0, 2):  # as a reader sees it that takes the metadata for Markdown, and as one does that knows of them
+        found, expected = (Alive(reader.render(card.split("---", cut)[-1])) for card in (text, plain))
+        assert set(found.tags) <= set(expected.tags)
+        counted = ("table", "tr", "td", "th", "h1", "h2")
+        assert [found.tags.count(tag) for tag in counted] == [expected.tags.count(tag) for tag in counted]
+        assert not found.handlers
+        assert found.links == expected.links
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_keep_every_name_that_shows_itself(name):
+    data = ModelCard(write_card(renamed(name), ANSWERS, draft=False)).data
+    assert data.eval_results[0].task_name == visible(name)
+    assert data.license == "mit"

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from clintune.config.parts import modules_of
 from clintune.contracts import Predictions
+from clintune.core.errors import DataError, PackageError
+from clintune.core.text import visible
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
 from clintune.package.load import load_package
@@ -21,6 +23,14 @@ from clintune.training.workspace import Workspace
 
 MEMBER = "member"
 ByTask = dict[str, Predictions]
+
+
+def check_held_out(run: Path, workspace: Workspace) -> None:
+    """Raise DataError where no labelled sample of any unit is held out: there is nothing to score a run on."""
+    for unit in units(workspace.config, run, workspace.samples):
+        if (read_splits(unit.folder / "splits.parquet", workspace.samples) == HELD_OUT).any():
+            return
+    raise DataError(f"{run.name}: no labelled sample is held out; train with splits.held_out above 0, or with cv")
 
 
 def predict_run(
@@ -40,9 +50,12 @@ def predict_run(
             for name in (TUNING, HELD_OUT)
             if len(rows[name])
         }
+        if not wanted:
+            continue
         for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, accelerator).items():
             for variant, by_task in by_variant.items():
                 for task, probabilities in by_task.items():
+                    check_finite(unit, task, probabilities)
                     part = to_predictions(
                         samples, rows[name], task, probabilities, number, workspace.config.per_subject
                     )
@@ -51,6 +64,16 @@ def predict_run(
         name: {v: {task: concatenate(parts) for task, parts in by_task.items()} for v, by_task in by_variant.items()}
         for name, by_variant in collected.items()
     }
+
+
+def check_finite(unit: Unit, task: str, probabilities: Probabilities) -> None:
+    """Raise PackageError where an answer is no number: it would count as one in every score and decision."""
+    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if wrong:
+        raise PackageError(
+            f"{unit.folder / 'package'}: the answers for {visible(task)} are not finite in {wrong} of "
+            f"{len(probabilities)} samples; its weights are damaged: train anew"
+        )
 
 
 def _predict_unit(

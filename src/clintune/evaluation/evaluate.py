@@ -1,7 +1,7 @@
 """Evaluate a run: predictions, metrics with intervals, ablations, groups, report. Needs the run folder alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from clintune.config.compose import load_config
+from clintune.config.moved import moved
 from clintune.core.console import console
-from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.calibration import (
@@ -23,7 +23,7 @@ from clintune.evaluation.calibration import (
     score_calibration,
     write_calibrations,
 )
-from clintune.evaluation.collect import MEMBER, ByTask, predict_run
+from clintune.evaluation.collect import MEMBER, ByTask, check_held_out, predict_run
 from clintune.evaluation.compare import compare_runs, scored_by
 from clintune.evaluation.intervals import Scored, fold_values, intervals, plain_values, to_json
 from clintune.evaluation.predictions import write_predictions
@@ -41,24 +41,26 @@ from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import Workspace, open_workspace
 
 
-def evaluate_run(run: Path, *, replicates: int, ablate_modalities: bool, against: Path | None) -> None:
+def evaluate_run(
+    run: Path, *, replicates: int, ablate_modalities: bool, against: Path | None, places: Sequence[str] = ()
+) -> None:
     """Score every unit of a run on its tuning and held-out samples; write predictions, metrics.json and report.html.
 
-    With `against`, compare the held-out predictions with those of another run, paired by subject. Raises DataError
-    when no sample is held out, PackageError when the run is not trained to its end.
+    With `against`, compare the held-out predictions with those of another run, paired by subject; `places` say where
+    data stand now, as `config.moved` reads them. Raises DataError when no sample is held out, PackageError when the
+    run is not trained to its end, or an answer is not finite.
     """
-    config = load_config(run / "recipe.yaml")
+    config = moved(load_config(run / "recipe.yaml"), places, "evaluate")
     workspace = open_workspace(config)
     tasks = workspace.tasks
     check_data(run, workspace)
     for unit in units(config, run, workspace.samples):
         trained_members(unit.folder / "package", config.ensemble)
+    check_held_out(run, workspace)
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
     accelerator = make_accelerator(config)
     predicted = predict_run(run, workspace, chosen, accelerator)
-    if not predicted[HELD_OUT]:
-        raise DataError("no labelled sample is held out; check the splits of the run's cohorts")
     if not accelerator.is_main_process:
         return
     for split, parts in predicted.items():

@@ -2,7 +2,9 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from clintune import metrics
 from clintune.contracts import Predictions
+from clintune.core.text import visible
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 
 Floats = NDArray[np.floating]
@@ -101,7 +104,7 @@ def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> st
         _series(panels[0], records, "tuning/loss", COLORS[1], "tuning")
         panels[0].set(title="Loss (lower is better)", xlabel="step")
         for key, color in zip(scores, COLORS, strict=False):
-            _series(panels[1], records, key, color, key.split("/")[1])
+            _series(panels[1], records, key, color, key.removeprefix("tuning/").removesuffix("/auroc"))
         if scores:
             panels[1].set(title="AUROC on the tuning split", xlabel="step")
         for axes in panels:
@@ -191,9 +194,15 @@ def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: s
 
 
 def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str) -> str:
-    """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page."""
+    """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page.
+
+    What is named in it may hold any character: controls and directions, which XML or a reader would obey, are written
+    out, and a browser finds the glyphs of others. One too long for the figure cramps it.
+    """
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        for harmless in (r"Glyph \d+ .* missing from font", "constrained_layout not applied"):
+            warnings.filterwarnings("ignore", harmless, UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -203,10 +212,7 @@ def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: st
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-labelledby="{prefix}-title"', 1).replace(
-        ">", f'><title id="{prefix}-title">{_escape(title)}</title>', 1
+    text = text.replace("<svg", f'<svg role="img" aria-labelledby="{prefix}-title"', 1).replace(
+        ">", f'><title id="{prefix}-title">{escape(title, quote=False)}</title>', 1
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "\n".join(map(visible, text.split("\n")))

@@ -7,9 +7,11 @@ from statistics import median
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from clintune.contracts import Predictions
 from clintune.core.files import write_text
+from clintune.core.text import visible
 from clintune.evaluation import figures
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown, shown_part, shown_together
@@ -90,10 +92,16 @@ def page_template(name: str, *folders: Path) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
     )
     environment.filters |= {"num": _number, "shown": shown, "position": _position}
     environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "mean_name": MEAN}
     return environment.get_template(name)
+
+
+def _shown(value: object) -> object:
+    """Return what an expression of a page gives, without characters that hide or turn others; figures as they are."""
+    return value if isinstance(value, Markup) else visible(value)
 
 
 def _summaries(content: ReportContent) -> list[dict[str, Any]]:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from markupsafe import Markup
 
+from clintune.core.text import markdown, visible
 from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown, shown_part, shown_together
 from clintune.evaluation.intervals import MEAN, Interval
 from clintune.evaluation.report import METRICS
@@ -25,6 +28,8 @@ _PIPELINES = {
 }
 """The Hub's tasks that fit; it has none for several modalities at once."""
 _METRIC_IDS = {"auroc": "roc_auc", "auprc": "average_precision", "accuracy": "accuracy", "brier": "brier_score"}
+_ALIVE = re.compile(r"[<>\[\]`*~]")
+"""Characters by which names become elements, links or code."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -35,12 +40,13 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown
+        autoescape=False,  # Markdown, of which `finalize` escapes what is not marked as safe
+        finalize=_escaped,
     )
-    environment.filters |= {"interval": _interval, "num": _number, "cell": _cell, "share": _share}
+    environment.filters |= {"interval": _interval, "num": _number, "share": _share}
     environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "splits": SPLITS}
     text = environment.get_template("card.md.j2").render(
-        metadata=_metadata(facts, answers).to_yaml(),
+        metadata=_inert(_metadata(facts, answers)),
         draft=draft,
         num_canaries=num_canaries,
         facts=facts,
@@ -52,7 +58,8 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         left_alone=_left_alone(facts),
         point_scores=_point_scores,
     )
-    return str(ModelCard(text))
+    ModelCard(text)  # raises where the Hub could not read it
+    return text
 
 
 def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
@@ -142,7 +149,7 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _point_scores(point: OperatingPoint) -> list[str]:
-    return [_interval(point.scores.get(name)) for name in ("sensitivity", "specificity", "PPV", "NPV")]
+    return [str(_interval(point.scores.get(name))) for name in ("sensitivity", "specificity", "PPV", "NPV")]
 
 
 def _carbon(facts: Facts, answers: Answers) -> float | None:
@@ -151,10 +158,10 @@ def _carbon(facts: Facts, answers: Answers) -> float | None:
     return None if kwh is None or grams is None else kwh * grams
 
 
-def _interval(score: Interval | None) -> str:
+def _interval(score: Interval | None) -> Markup:
     if score is None or score.value != score.value:
-        return "–"
-    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
+        return Markup("–")
+    return Markup(f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
 
 
 def _number(values: Mapping[str, float | None], name: str) -> str:
@@ -166,9 +173,37 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _cell(value: object) -> str:
-    """Return a value as text that does not end a cell of a table."""
-    return "–" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+def _escaped(value: object) -> object:
+    """Return what an expression of the card gives, as Markdown that shows just this text; a dash for None."""
+    return value if isinstance(value, Markup) else "–" if value is None else markdown(value)
+
+
+class _Quoted(yaml.SafeDumper):
+    """Writes a string that Markdown or HTML could take for its own between double quotes."""
+
+
+_Quoted.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style='"' if _ALIVE.search(text) else None
+    ),
+)
+
+
+def _inert(metadata: ModelCardData) -> Markup:
+    """Return metadata as YAML in which names mean nothing to a reader of Markdown that does not know of metadata."""
+    shown = _visible(yaml.safe_load(metadata.to_yaml()))
+    text = yaml.dump(shown, Dumper=_Quoted, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
+    quoted = re.compile(r'"(?:[^"\\]|\\.)*"')
+    return Markup(quoted.sub(lambda string: _ALIVE.sub(lambda c: f"\\x{ord(c[0]):02x}", string[0]), text))
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _visible(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_visible(part) for part in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _day(moment: str) -> str:

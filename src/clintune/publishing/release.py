@@ -8,6 +8,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import load_config
+from clintune.config.moved import moved
 from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
@@ -29,14 +30,21 @@ from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import open_workspace
 
 
-def make_release(run: Path, *, fold: str | None = None, canaries: Sequence[str] = (), draft: bool = False) -> Path:
+def make_release(
+    run: Path,
+    *,
+    fold: str | None = None,
+    canaries: Sequence[str] = (),
+    draft: bool = False,
+    places: Sequence[str] = (),
+) -> Path:
     """Make the release of a run, or of one fold (`0-3`: repeat and fold), beside its package; return its folder.
 
-    No file may hold one of the strings `canaries`. Raises ConfigError for a run of folds without `fold`, or open
-    questions where it is no draft; PackageError for a run that is not trained and evaluated, and for a release that
-    holds what is a patient's: then it is not left behind.
+    `places` say where data stand now, as `config.moved` reads them. No file may hold one of the strings `canaries`.
+    Raises ConfigError for a run of folds without `fold`, or open questions where it is no draft; PackageError for a run
+    that is not trained and evaluated, and for a release that holds what is a patient's: then it is not left behind.
     """
-    config = load_config(run / "recipe.yaml")
+    config = moved(load_config(run / "recipe.yaml"), places, "publish")
     _check_fold(run, config, fold)
     answers = read_answers(run, config.name)
     if not draft:

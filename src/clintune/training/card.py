@@ -2,12 +2,15 @@
 
 from omegaconf import DictConfig
 
+from clintune.core.text import markdown
+
 
 def card(config: DictConfig) -> str:
     """Return it in Markdown; `clintune publish` writes the model card."""
-    return f"""# {config.name}
+    tasks, modalities = (", ".join(map(markdown, names)) for names in (config.tasks, config.modalities))
+    return f"""# {markdown(config.name)}
 
-Predicts {", ".join(config.tasks)} from {", ".join(config.modalities)}.
+Predicts {tasks} from {modalities}.
 
 Unpublished: not checked for patient data, and without a model card. `clintune publish` does both.
 """

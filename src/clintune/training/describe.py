@@ -27,7 +27,7 @@ from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
-from clintune.training.prepare import check_unit, tell_held_back
+from clintune.training.prepare import check_unit, held_back
 from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
 from clintune.training.workspace import Workspace, open_workspace
@@ -63,7 +63,6 @@ def describe(config: DictConfig) -> None:
 
     rows = by_unit[0]
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
-    tell_held_back(modalities, statistics)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
     print_table(_parts(workspace, model, outputs))
@@ -73,7 +72,8 @@ def describe(config: DictConfig) -> None:
     print_table(_splits(workspace, by_unit, len(every_unit)))
 
     limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
-    limits.warnings += [*warnings, *find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)]
+    limits.warnings += [*held_back(modalities, statistics), *warnings]
+    limits.warnings += find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)
     for split in ("tuning", "held_out"):
         if empty := sum(not len(part[split]) for part in by_unit):
             folds = "" if len(by_unit) == 1 else f" of {empty} folds"

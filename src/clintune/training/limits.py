@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import write_json
 from clintune.modalities.base import Modality
 
 FILE = "limits.json"
-SMALLEST_SHOWN = 11
-"""Samples below which a share is not told: it could be counted back to a patient."""
 _CHUNK = 4096
 
 

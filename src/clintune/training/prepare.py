@@ -27,7 +27,6 @@ from clintune.training.limits import Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
 from clintune.training.probe import check_probe
-from clintune.training.processes import is_main
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.workspace import Workspace
 
@@ -65,14 +64,13 @@ def prepare_unit(
     check_probe(config, samples, tasks)
     warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
-    if is_main():
-        tell_held_back(modalities, statistics)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
     pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device(), run)
 
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
-    limits.warnings += [*warnings, *find_leaks(samples, rows["train"], tasks, list(modalities), pieces)]
+    limits.warnings += [*held_back(modalities, statistics), *warnings]
+    limits.warnings += find_leaks(samples, rows["train"], tasks, list(modalities), pieces)
     return Prepared(
         split=split,
         rows=rows,
@@ -110,11 +108,10 @@ def check_unit(
     return said
 
 
-def tell_held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> None:
-    """Print what the statistics of each modality hold back, because too few training subjects have it."""
-    for name, modality in modalities.items():
-        if words := modality.held_back(statistics[name]):
-            console.print(f"{name}: {words}")
+def held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
+    """Return a sentence for each modality whose statistics hold back what too few training subjects have."""
+    words = {name: modality.held_back(statistics[name]) for name, modality in modalities.items()}
+    return [f"{name}: {said}" for name, said in words.items() if said]
 
 
 def fill_caches(

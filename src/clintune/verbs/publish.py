@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import load_config
+from clintune.config.moved import moved
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.hub.base import open_hub
@@ -23,13 +24,14 @@ def publish(argv: Sequence[str]) -> None:
         subject="run",
         meaning="folder of a run that has been evaluated",
         words="hub=ADDRESS (hf://org/name, models:/name, a folder, a URL), tag=v1, revision=BRANCH, fold=0-3, "
-        "canaries=FILE (one string a line that no file may hold)",
+        "canaries=FILE (one string a line that no file may hold); cohorts.NAME.root=FOLDER, data.cache=FOLDER (moved)",
     )
     parser.add_argument("--public", action="store_true", help="let everybody see it, where the hub knows private")
     parser.add_argument("--draft", action="store_true", help="with open questions on the card")
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
-    settings = key_values("publish", arguments.words, _KEYS)
+    places = [word for word in arguments.words if word.startswith(("cohorts.", "data."))]
+    settings = key_values("publish", [word for word in arguments.words if word not in places], _KEYS)
     of_hub = [*(settings.keys() & {"tag", "revision"}), *(["--public"] if arguments.public else [])]
     if of_hub and "hub" not in settings:
         raise ConfigError(f"publish: {of_hub[0]} says how to send to a hub; add hub=ADDRESS, or leave it out")
@@ -42,7 +44,7 @@ def publish(argv: Sequence[str]) -> None:
         )
 
     # Before torch: who learns that questions are open should not wait for it.
-    answers = read_answers(run, load_config(run / "recipe.yaml").name)
+    answers = read_answers(run, moved(load_config(run / "recipe.yaml"), places, "publish").name)
     if not arguments.draft:
         require_answers(answers, run)
 
@@ -50,7 +52,7 @@ def publish(argv: Sequence[str]) -> None:
         from clintune.publishing.release import make_release
 
     with held(run, "published"):
-        release = make_release(run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft)
+        release = make_release(run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft, places=places)
     print(release if hub is None else hub.send(release))
 
 

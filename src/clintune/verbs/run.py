@@ -10,6 +10,7 @@ from yaml import YAMLError
 
 from clintune.config.check import check_config
 from clintune.config.compose import compose_recipe, load_config
+from clintune.config.moved import moved
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
 from clintune.core.errors import ConfigError
@@ -17,7 +18,7 @@ from clintune.core.garbage import collector_paused
 from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished
-from clintune.verbs.arguments import Parser, at_least, recipe_parser, run_folder
+from clintune.verbs.arguments import at_least, recipe_parser, run_folder, verb_parser
 from clintune.verbs.beforehand import check_beforehand, check_folders
 
 
@@ -63,8 +64,13 @@ def train(argv: Sequence[str]) -> None:
 
 def evaluate(argv: Sequence[str]) -> None:
     """Score a run."""
-    parser = Parser("evaluate", "Score a run on its held-out subjects; the last line printed is the run folder.")
-    parser.add_argument("run", metavar="RUN", help="folder of a run that has been trained")
+    parser = verb_parser(
+        "evaluate",
+        "Score a run on its held-out subjects; the last line printed is the run folder.",
+        subject="run",
+        meaning="folder of a run that has been trained",
+        words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER",
+    )
     parser.add_argument(
         "--bootstrap", type=at_least(1), default=1000, metavar="N", help="resamples of the intervals (default 1000)"
     )
@@ -73,10 +79,10 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--processes", type=at_least(1), default=1, metavar="N", help="processes that share the samples"
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
-    config = load_config(run / "recipe.yaml")
+    config = moved(load_config(run / "recipe.yaml"), arguments.words, "evaluate")
     if not (run / "provenance.json").is_file():
         raise ConfigError(f"evaluate: {run} was not trained; go on with `clintune train --resume {run}`")
     check_folders(config, "evaluate")
@@ -88,7 +94,13 @@ def evaluate(argv: Sequence[str]) -> None:
         from clintune.evaluation.evaluate import evaluate_run
 
     with held(run, "evaluated"):
-        evaluate_run(run, replicates=arguments.bootstrap, ablate_modalities=not arguments.no_ablations, against=against)
+        evaluate_run(
+            run,
+            replicates=arguments.bootstrap,
+            ablate_modalities=not arguments.no_ablations,
+            against=against,
+            places=arguments.words,
+        )
     if is_main():
         print(run)
 
