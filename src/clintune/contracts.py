@@ -71,6 +71,9 @@ class Extent(NamedTuple):
     end: float
 
 
+NO_EXTENT = Extent(0.0, 0.0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pieces:
     """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
@@ -80,7 +83,7 @@ class Pieces:
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
-    extent: "Extent" = Extent(0.0, 0.0)
+    extent: Extent = NO_EXTENT
 
     def __post_init__(self) -> None:
         lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}
