@@ -71,7 +71,7 @@ class Extent(NamedTuple):
     end: float
 
 
-AT_ITS_ROW = Extent(0.0, 0.0)
+NO_EXTENT = Extent(0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class Pieces:
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
-    extent: Extent = AT_ITS_ROW
+    extent: Extent = NO_EXTENT
 
     def __post_init__(self) -> None:
         lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}

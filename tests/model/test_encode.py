@@ -71,7 +71,7 @@ def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(
 
     again, _ = hold_pieces(prepare, items, modality, modality.views, "fp32", CPU, known)
     half = set(items.numbers[: len(items) // 2].tolist())
-    assert {number for number, _ in asked} == set(items.numbers.tolist()) - half
+    assert {view.number for view in asked} == set(items.numbers.tolist()) - half
     for view in range(modality.views):
         mine, theirs = (everything(source, items, view) for source in (again, held))
         assert all(torch.equal(mine.tensors[name], theirs.tensors[name]) for name in theirs.tensors)

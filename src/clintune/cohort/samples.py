@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import polars as pl
@@ -92,7 +92,7 @@ class Samples:
             parts.append(seen._replace(number=seen.number + self._first_item[modality][number]))
             subjects.append(self.subject[np.unique(rows[mine])[seen.owner]])
         seen = _together(parts)
-        return Items(self, modality, seen.number, seen.hours, np.concatenate(subjects))
+        return Items(self, modality, seen.number, seen.hours, np.concatenate(subjects), rows)
 
     def column(self, modality: str, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
         """Return a column (time, code or numeric value) of items; codes by their number in `codes`."""
@@ -129,10 +129,18 @@ def _together(parts: list[Seen]) -> Seen:
     return Seen(*map(np.concatenate, zip(nothing, *parts, strict=True)))
 
 
+class Moments(NamedTuple):
+    """Items by number [M] at the `hours` [M] at which samples see them."""
+
+    number: NDArray[np.int64]
+    hours: NDArray[np.float64]
+
+
 class Items(Sequence[Item]):
     """Items of one modality, read when asked for; cheap to pickle.
 
-    `subjects` numbers whose they are, as `Samples.subject`, where a reader asks for that.
+    `subjects` numbers whose they are, as `Samples.subject`, where a reader asks for that; `rows` are the samples that
+    see them, where they are all that some samples see.
     """
 
     def __init__(
@@ -142,12 +150,14 @@ class Items(Sequence[Item]):
         numbers: NDArray[np.int64],
         hours: NDArray[np.float64],
         subjects: NDArray[np.int64] | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.samples = samples
         self.modality = modality
         self.numbers = numbers
         self.hours = hours
         self.subjects = np.zeros(len(numbers), np.int64) if subjects is None else subjects
+        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -172,6 +182,17 @@ class Items(Sequence[Item]):
         return [
             (index, index.rows[self.modality].paths(self.numbers[mine] - first)) for index, mine, first in self._parts()
         ]
+
+    def moments(self) -> Moments:
+        """Return each item at each of the hours at which a sample sees it, in ascending order."""
+        seen = Seen(self.numbers, self.hours, self.numbers)  # at the first sample alone
+        if self.rows is not None:
+            seen = self.samples.seen(self.modality, self.rows)
+        order = np.lexsort((seen.hours, seen.number))
+        number, hours = seen.number[order], seen.hours[order]
+        new = np.ones(len(number), np.bool_)
+        new[1:] = (number[1:] != number[:-1]) | (hours[1:] != hours[:-1])
+        return Moments(number[new], hours[new])
 
     def fingerprint(self) -> str:
         """Return a hash of which items these are, at which hours; their media files count by name alone."""

@@ -5,18 +5,16 @@ modification and of change. Nobody can set the last one back, as `rsync -t` and 
 modification.
 """
 
-import json
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clintune.core.files import Stamp, file_sha256, stamp, value_sha256, write_json
+from clintune.core.files import Stamp, file_sha256, read_sealed, stamp, value_sha256, write_sealed
 from clintune.core.locks import only_one
 
 INDEX = "index.json"
-_SEAL = "sha256"
 _THREADS = 8
 _RESTLESS_NS = 2_000_000_000
 """A file touched more recently is not remembered: it could change once more within one tick of the disk's clock."""
@@ -27,7 +25,7 @@ _intact: dict[Path, list[Stamp]] = {}
 def seal(folder: Path, about: dict[str, Any]) -> None:
     """Write `index.json`: what is known `about` an index, the checksum of each file beside it, and its own."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    _write(folder / INDEX, {**about, "files": {path.name: digest for path, digest in _hashes(paths).items()}})
+    write_sealed(folder / INDEX, {**about, "files": {path.name: digest for path, digest in _hashes(paths).items()}})
 
 
 def damage(folder: Path) -> str | None:
@@ -35,7 +33,7 @@ def damage(folder: Path) -> str | None:
 
     All of it is read, once a process until a file is touched.
     """
-    about = _read(folder / INDEX)
+    about = read_sealed(folder / INDEX)
     if about is None:
         return INDEX
     expected: dict[Path, str] = {folder / name: digest for name, digest in about["files"].items()}
@@ -55,14 +53,14 @@ def table_hashes(root: Path, paths: Iterable[Path], cache: Path) -> dict[str, st
     """Return the SHA-256 of tables of the cohort at `root`, by path relative to it; they are remembered in `cache`."""
     memory = cache.expanduser() / "media" / f"{root.name} tables-{value_sha256(str(root))[:16]}.json"
     with only_one(memory, "the checksums of a cohort's tables"):
-        known = _read(memory) or {}
+        known = read_sealed(memory) or {}
         now = {path: touched for path, *touched in stamp(paths)}
         new = [path for path, touched in now.items() if known.get(path, [None])[0] != touched]
         if new:
             digests = _hashes(Path(path) for path in new)
             known |= {path: [now[path], digests[Path(path)]] for path in new}
             at_rest = time.time_ns() - _RESTLESS_NS
-            _write(memory, {path: entry for path, entry in known.items() if max(entry[0][2:]) < at_rest})
+            write_sealed(memory, {path: entry for path, entry in known.items() if max(entry[0][2:]) < at_rest})
     return {Path(path).relative_to(root).as_posix(): known[path][1] for path in now}
 
 
@@ -71,16 +69,3 @@ def _hashes(paths: Iterable[Path]) -> dict[Path, str]:
     listed = list(paths)
     with ThreadPoolExecutor(_THREADS) as pool:
         return dict(zip(listed, pool.map(file_sha256, listed), strict=True))
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    write_json(path, {**value, _SEAL: value_sha256(value)})
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return what `_write` wrote; None where there is nothing, or something else."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value if value.pop(_SEAL) == value_sha256(value) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None

@@ -26,6 +26,7 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """What a disk may answer, and what to do."""
+_SEAL = "sha256"
 _PARTIAL = ".partial"
 """What ends the name of a folder in which something is being written."""
 
@@ -100,6 +101,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically; NaN is refused because JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write `value` and its checksum to `path` as JSON, atomically."""
+    write_json(path, {**value, _SEAL: value_sha256(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return what `write_sealed` wrote; None where there is nothing, or something else."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return value if value.pop(_SEAL) == value_sha256(value) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def files_below(folder: Path, suffix: str = "") -> list[Path]:

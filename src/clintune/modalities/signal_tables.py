@@ -36,8 +36,8 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (of the clock that the file tells)
 class SignalTable:
     """The rows of a table in time order.
 
-    `micros` [T] count since 1970, in UTC where there is a `zone`, else of a local clock; `values` [C, T] float32, NaN
-    in gaps, of the columns `channels`; `left_out` are columns that hold no number.
+    `micros` [T] count since 1970, in UTC where there is a `zone`, else of a local clock. `values` [C, T] float32, NaN
+    in gaps, are those of the columns `channels`; `left_out` are columns that hold no number.
     """
 
     micros: NDArray[np.int64]

@@ -160,10 +160,8 @@ class Wearable(Modality):
                 lacks = f"the recording, of {has}, has no sample of {', '.join(names)}"
                 raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
-            raise DataError(
-                f"{item.where}: the recording would have more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz; "
-                "correct its rate, or `rate_hz`"
-            )
+            many = f"more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz"
+            raise DataError(f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`")
         return signal.at_rate(self.rate_hz)
 
     def read_all(self, items: Iterable[Item]) -> Iterator[tuple[int, Signal]]:

@@ -5,39 +5,44 @@ stopped goes on where it was. Items are known by the hash of their content, so r
 a table of addresses for the items of each run leads to them by number.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
-from safetensors import safe_open
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 from torch import Tensor
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Items
-from clintune.contracts import Item, Pieces
+from clintune.contracts import Extent, Item, Pieces
 from clintune.core.cache_folder import in_use
 from clintune.core.console import console
 from clintune.core.errors import DataError
-from clintune.core.files import atomic_path, value_sha256, write_json
+from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.modalities.base import Modality
 from clintune.model import encode
-from clintune.model.encode import Preparer, encoding, laid_flat, make_pieces
+from clintune.model.cuts import Cuts
+from clintune.model.encode import Preparer, View, encoding, laid_flat, make_pieces
 from clintune.model.media import Stamp, remembered_sha256, stamps
-from clintune.model.pieces import Known, StoredPieces, read_block
+from clintune.model.pieces import CUTS, PLACES, Known, StoredPieces, read_block
+from clintune.model.sealed import damaged, drop, is_intact, read_about, save_sealed
 
-_FORMAT = 3
+_FORMAT = 4
 _CPU = torch.device("cpu")
 
-Place = tuple[int, int, int]
-"""Shard, start and length of an item's pieces."""
+
+class Place(NamedTuple):
+    """Shard, start and length of an item's pieces, and its extent."""
+
+    shard: int
+    start: int
+    length: int
+    extent: Extent
+
+
 Stamped = tuple[SampleIndex, dict[Path, Stamp]]
 """A cohort, and the stamps of media files by their path."""
 
@@ -65,18 +70,22 @@ class PieceCache:
             self._open_folder()
             stamped = stamped_media(items, self.modality)
             seen = [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
-            key = value_sha256([items.fingerprint(), self.modality.views, seen])[:32]
+            moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
+            key = value_sha256([items.fingerprint(), self.modality.views, seen, moments])[:32]
             table = self.folder / "tables" / f"{key}.safetensors"
-            pieces = _open_table(table)
+            pieces = _open_table(table, verify=not waited)  # who was waited for did
             if pieces is not None and (waited or not pieces.errors):
                 return pieces
-            keys = item_keys(items, stamped, self.media)
-            shards, places = self.scan()
-            errors: dict[str, DataError] = {}
-            if todo := self._missing(keys, places):
-                errors = self._prepare(items, todo, device, workers)
-                shards, places = self.scan()
-            self._write_table(table, items, keys, shards, places, errors)
+
+            keys = item_keys(items, stamped, self.media, self.modality)
+            whole = self._views(keys, (View(number, 0) for number in items.numbers.tolist()))
+            scanned, errors = self._complete(items, whole, device, workers)
+            cuts = Cuts.of(items, self._extents(items, keys, scanned))
+            part_keys = self._part_keys(items, keys, cuts)
+            moments = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
+            parts = self._views(part_keys, (View(number, 0, hours) for number, hours in moments))
+            scanned, failed = self._complete(items, parts, device, workers, scanned)
+            self._write_table(table, items, keys, part_keys, cuts, scanned, errors | failed)
             return StoredPieces(table)
 
     def _open_folder(self) -> None:
@@ -89,23 +98,67 @@ class PieceCache:
             )
             write_json(about, {"name": type(self.modality).__qualname__, "source": source})
 
-    def _missing(self, keys: list[str], places: Mapping[str, Place]) -> dict[str, tuple[int, int]]:
-        """Return the first (position, view) of each key of item and view that is not on disk."""
-        todo: dict[str, tuple[int, int]] = {}
-        for position, key in enumerate(keys):
+    def _views(self, keys: Sequence[str], whole: Iterable[View]) -> dict[str, View]:
+        """Return every view by its key, for items or parts by key and plain view; equal content is one."""
+        found: dict[str, View] = {}
+        for key, plain in zip(keys, whole, strict=True):
             for view in range(self.modality.views):
-                if f"{key}-{view}" not in places:
-                    todo.setdefault(f"{key}-{view}", (position, view))
-        return todo
+                found.setdefault(_view_key(key, view), plain._replace(view=view))
+        return found
+
+    def _extents(self, items: Items, keys: Sequence[str], scanned: "Scanned") -> dict[int, Extent]:
+        """Return when items begin and end, by number, for files that tell it."""
+        if not self.modality.timed:
+            return {}
+        places = {
+            number: scanned.places.get(_view_key(key, 0))
+            for number, key in zip(items.numbers.tolist(), keys, strict=True)
+        }
+        return {number: place.extent for number, place in places.items() if place is not None}
+
+    def _part_keys(self, items: Items, keys: Sequence[str], cuts: Cuts) -> list[str]:
+        key = dict(zip(items.numbers.tolist(), keys, strict=True))
+        pairs = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
+        return [value_sha256([key[number], hours])[:32] for number, hours in pairs]
+
+    def _complete(
+        self,
+        items: Items,
+        wanted: Mapping[str, View],
+        device: torch.device,
+        workers: int,
+        scanned: "Scanned | None" = None,
+    ) -> tuple["Scanned", dict[str, DataError]]:
+        """Make what is missing of the views that are wanted by key; return what is there, and what went wrong, by key.
+
+        A shard that holds some of them and is not as it was written is named and made again.
+        """
+        scanned = scanned or self._swept()
+        holding = {scanned.places[key].shard for key in wanted if key in scanned.places}
+        if bad := damaged(self.folder / scanned.shards[number] for number in sorted(holding)):
+            for path in bad:
+                drop(path)
+            scanned = self.scan()
+        todo = {key: view for key, view in wanted.items() if key not in scanned.places}
+        if not todo:
+            return scanned, {}
+        errors = self._prepare(items, todo, device, workers)
+        return self.scan(), errors
+
+    def _swept(self) -> "Scanned":
+        """Return what is there, without shards of which nobody can tell what they hold: those are removed."""
+        scanned = self.scan()
+        for name in scanned.unknown:
+            drop(self.folder / name)
+        return scanned
 
     def _prepare(
-        self, items: Items, todo: dict[str, tuple[int, int]], device: torch.device, workers: int
+        self, items: Items, todo: Mapping[str, View], device: torch.device, workers: int
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
-        views = [(int(items.numbers[position]), view) for position, view in todo.values()]
         shown = track(
-            Preparer(items.samples, self.name, self.modality, num)(views),
+            Preparer(items.samples, self.name, self.modality, num)(list(todo.values())),
             f"prepare {self.name}",
             total=len(todo),
             console=console,
@@ -122,50 +175,73 @@ class PieceCache:
         pieces = list(done.values())
         if not pieces:
             return
-        index = {"keys": json.dumps(list(done)), "lengths": json.dumps([len(part) for part in pieces])}
-        path = self.folder / f"{value_sha256(list(done))[:32]}.safetensors"
-        with atomic_path(path) as partial:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in laid_flat(pieces).items()}, partial, metadata=index
-            )
+        about = {
+            "keys": list(done),
+            "lengths": [len(part) for part in pieces],
+            "extents": [list(part.extent) for part in pieces],
+        }
+        save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces), about)
 
-    def scan(self) -> tuple[list[str], dict[str, Place]]:
-        """Return the names of the shards on disk and the place of every key in them."""
-        shards = sorted(path.name for path in self.folder.glob("*.safetensors"))
+    def scan(self) -> "Scanned":
+        """Return the names of the shards on disk, the place of every key in them, and shards that cannot be read."""
+        shards, unknown = [], []
         places: dict[str, Place] = {}
-        for number, name in enumerate(shards):
-            with safe_open(self.folder / name, "pt") as file:
-                index = file.metadata()
+        for path in sorted(self.folder.glob("*.safetensors")):
+            about = read_about(path)
+            if about is None:
+                unknown.append(path.name)
+                continue
             start = 0
-            for key, length in zip(json.loads(index["keys"]), json.loads(index["lengths"]), strict=True):
-                places[key] = (number, start, length)
+            for key, length, extent in zip(about["keys"], about["lengths"], about["extents"], strict=True):
+                places[key] = Place(len(shards), start, length, Extent(*extent))
                 start += length
-        return shards, places
+            shards.append(path.name)
+        return Scanned(shards, places, unknown)
 
     def _write_table(
         self,
         path: Path,
         items: Items,
-        keys: list[str],
-        shards: list[str],
-        places: Mapping[str, Place],
+        keys: Sequence[str],
+        part_keys: Sequence[str],
+        cuts: Cuts,
+        scanned: "Scanned",
         errors: Mapping[str, DataError],
     ) -> None:
-        """Write where the pieces of each item number and view are, and what is wrong with unreadable items."""
-        shape = (items.samples.num_rows(items.modality), self.modality.views)
-        address = np.full((*shape, 3), -1, np.int64)
-        found = [[places.get(f"{key}-{view}", (0, 0, 0)) for view in range(shape[1])] for key in keys]
-        address[items.numbers] = np.array(found, np.int64).reshape(-1, shape[1], 3)
-        shard, start, length = (np.ascontiguousarray(column) for column in np.moveaxis(address, -1, 0))
+        """Write where the pieces of each item, part and view are, and what is wrong with unreadable items."""
+        views = range(self.modality.views)
+        address = np.full((cuts.first + len(cuts) + 1, len(views), 3), -1, np.int64)
+        numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
+        found = [[scanned.address(_view_key(key, view)) for view in views] for key in (*keys, *part_keys)]
+        address[numbers] = np.array(found, np.int64).reshape(-1, len(views), 3)
+
         failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
-        reasons = {items[n].where: failed[key] for n, key in enumerate(keys) if key in failed}
-        arrays: dict[str, NDArray[Any]] = {
-            "shard": shard.astype(np.int32),
-            "start": start,
-            "length": length.astype(np.int32),
+        wrong = {
+            number: failed[key] for number, key in zip(cuts.number.tolist(), part_keys, strict=True) if key in failed
         }
-        with atomic_path(path) as partial:
-            save_arrays(arrays, partial, metadata={"shards": json.dumps(shards), "errors": json.dumps(reasons)})
+        wrong |= {
+            number: failed[key] for number, key in zip(items.numbers.tolist(), keys, strict=True) if key in failed
+        }
+        places = [n for n, number in enumerate(items.numbers.tolist()) if number in wrong]
+        reasons = {items[n].where: wrong[int(items.numbers[n])] for n in places}
+
+        columns = [address[..., 0].astype(np.int32), address[..., 1], address[..., 2].astype(np.int32)]
+        arrays = dict(zip(PLACES, columns, strict=True)) | dict(zip(CUTS, cuts.columns, strict=True))
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        save_sealed(path, tensors, {"shards": scanned.shards, "errors": reasons})
+
+
+class Scanned(NamedTuple):
+    """What a folder of shards holds: their names, the place of each key, and the names of those that tell nothing."""
+
+    shards: list[str]
+    places: dict[str, Place]
+    unknown: list[str]
+
+    def address(self, key: str) -> tuple[int, int, int]:
+        """Return shard, start and length of a key; no piece for one that could not be made."""
+        place = self.places.get(key)
+        return (0, 0, 0) if place is None else (place.shard, place.start, place.length)
 
 
 class KnownPieces:
@@ -178,30 +254,40 @@ class KnownPieces:
         self._modality = cached.modality
         self._folder = cached.folder
         self._memory = memory
-        self._shards: list[str] = []
-        self._places: dict[str, Place] = {}
+        self._found = Scanned([], {}, [])
         self._blocks: dict[int, dict[str, Tensor]] = {}
         if cached.folder.is_dir():
             in_use(cached.folder)
-            self._shards, self._places = cached.scan()
+            self._found = cached.scan()
 
     def of(self, items: Items, views: int) -> Known:
-        """Return the pieces that are there of the first `views` of some items."""
-        if not self._places:
+        """Return the pieces that are there of the first `views` of some items; damaged ones are not."""
+        if not self._found.places:
             return Known()
-        stamped = stamped_media(items, self._modality)
+        keys = item_keys(items, stamped_media(items, self._modality), self._memory, self._modality)
         found = {
-            (number, view): self._places[f"{key}-{view}"]
-            for number, key in zip(items.numbers.tolist(), item_keys(items, stamped, self._memory), strict=True)
+            (number, view): self._found.places[_view_key(key, view)]
+            for number, key in zip(items.numbers.tolist(), keys, strict=True)
             for view in range(views)
-            if f"{key}-{view}" in self._places
+            if _view_key(key, view) in self._found.places
         }
-        shards = sorted({shard for shard, _, _ in found.values()})
-        for shard in shards:
-            self._blocks[shard] = self._blocks.get(shard) or read_block(self._folder / self._shards[shard])
+        self._open({place.shard for place in found.values()})
+        found = {one: place for one, place in found.items() if place.shard in self._blocks}
+        shards = sorted({place.shard for place in found.values()})
         number_of = {shard: number for number, shard in enumerate(shards)}
-        places = {one: (number_of[shard], start, length) for one, (shard, start, length) in found.items()}
-        return Known(places, [self._blocks[shard] for shard in shards])
+        return Known(
+            places={one: (number_of[place.shard], place.start, place.length) for one, place in found.items()},
+            blocks=[self._blocks[shard] for shard in shards],
+            extents={number: place.extent for (number, _), place in found.items()},
+        )
+
+    def _open(self, shards: set[int]) -> None:
+        """Open those shards that are not open yet; what is not as it was written is named and forgotten."""
+        paths = {shard: self._folder / self._found.shards[shard] for shard in sorted(shards - self._blocks.keys())}
+        bad = damaged(paths.values())
+        for path in bad:
+            console.print(f"{path}: is not as it was written; what it held is made anew")
+        self._blocks |= {shard: read_block(path) for shard, path in paths.items() if path not in bad}
 
 
 def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
@@ -209,27 +295,44 @@ def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
     return [(index, stamps(paths)) for index, paths in items.paths()] if modality.media_column else []
 
 
-def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path) -> list[str]:
+def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality) -> list[str]:
     """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
     content: dict[Path, str] = {}
     for index, found in stamped:
         known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.parquet")
         content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
-    return [item_key(item, content) for item in items]
+    return [item_key(item, content, timed=modality.timed) for item in items]
 
 
-def item_key(item: Item, content: Mapping[Path, str]) -> str:
-    """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name."""
+def item_key(item: Item, content: Mapping[Path, str], *, timed: bool = False) -> str:
+    """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name.
+
+    Where files are `timed`, the row's time counts too: it is held against theirs.
+    """
     media = (content.get(item.path) or str(item.path)) if item.path else None
-    return value_sha256([item.code, item.value, item.text, media])[:32]
+    time = [item.time and item.time.isoformat()] if timed else []
+    return value_sha256([item.code, item.value, item.text, media, *time])[:32]
 
 
-def _open_table(path: Path) -> StoredPieces | None:
-    """Open a table, unless it is not there or has lost a shard."""
+def _view_key(key: str, view: int) -> str:
+    return f"{key}-{view}"
+
+
+def _open_table(path: Path, *, verify: bool) -> StoredPieces | None:
+    """Open a table, unless it is not there, or it or a shard that it leads to is lost or not as it was written."""
     if not path.exists():
         return None
+    if not is_intact(path):
+        drop(path)
+        return None
     pieces = StoredPieces(path)
-    return pieces if all(shard.exists() for shard in pieces.shards) else None
+    used = pieces.used_shards()
+    if not all(shard.exists() for shard in used):
+        return None
+    bad = damaged(used) if verify else []
+    for shard in bad:
+        drop(shard)
+    return None if bad else pieces
 
 
 def _short(text: str) -> str:

@@ -1,8 +1,9 @@
 """From items to pieces: prepared here or in other processes, and encoded where the encoder is frozen."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from clintune.cohort.samples import Items, Samples
-from clintune.contracts import Pieces
+from clintune.contracts import Extent, Pieces
 from clintune.core.errors import DataError
 from clintune.core.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces
+from clintune.model.cuts import Cuts
 from clintune.model.pieces import HeldPieces, Known
 
 READ_AHEAD = 64
@@ -27,9 +29,15 @@ _ENCODED_TOGETHER = {"cpu": 1_250_000, "cuda": 24_000_000}
 """Numbers of the pieces that go through the encoder in one call: what fits a GPU's memory, or a CPU's own cache, as
 eight images of 224 pixels do, which divide the items read ahead evenly."""
 
-View = tuple[int, int]
-"""Number of an item, and view."""
 _Key = TypeVar("_Key")
+
+
+class View(NamedTuple):
+    """A view of an item by number, as it is seen so many `hours` before; None: whole, at the time of its row."""
+
+    number: int
+    view: int
+    hours: float | None = None
 
 
 class Preparer:
@@ -50,16 +58,17 @@ class Preparer:
         )
 
     def __call__(self, todo: Sequence[View]) -> Iterator[Pieces | DataError]:
-        """Yield the pieces of each item and view at 0 hours, or why there are none."""
+        """Yield the pieces of each view, at 0 hours, or why there are none."""
         self._todo[:] = todo
         for part in self._loader:
             if isinstance(part, DataError):
                 yield part
             else:
-                hours, tensors = part
+                hours, tensors, extent = part
                 yield Pieces(
                     hours=torch.from_numpy(hours),
                     tensors={name: torch.from_numpy(array) for name, array in tensors.items()},
+                    extent=extent,
                 )
 
 
@@ -71,14 +80,15 @@ class _Prepared(Dataset[Any]):
         self.name = name
         self.modality = modality
 
-    def __getitem__(self, place: View) -> tuple[NDArray[Any], dict[str, NDArray[Any]]] | DataError:
-        number, view = place
-        (item,) = Items(self.samples, self.name, np.array([number]), np.zeros(1))
+    def __getitem__(self, view: View) -> tuple[NDArray[Any], dict[str, NDArray[Any]], Extent] | DataError:
+        hours = 0.0 if view.hours is None else view.hours
+        (item,) = Items(self.samples, self.name, np.array([view.number]), np.array([hours]))
         try:
-            pieces = self.modality.prepare(item, view)
+            pieces = self.modality.prepare(replace(item, whole=view.hours is None), view.view)
         except DataError as error:
             return error
-        return pieces.hours.numpy(), {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
+        at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
+        return at_row.numpy(), {name: tensor.numpy() for name, tensor in pieces.tensors.items()}, pieces.extent
 
 
 def make_pieces(
@@ -120,24 +130,31 @@ def hold_pieces(
     Those that are `known` are taken from there. They are what `PieceCache` makes of the same items and views, bit for
     bit.
     """
-    wanted = [(number, view) for number in items.numbers.tolist() for view in range(views)]
-    todo = [one for one in wanted if one not in known.places]
     numbers = np.sort(items.numbers)
-    position = {number: i for i, number in enumerate(numbers.tolist())}
-    place = np.zeros((len(numbers), views, 3), np.int64)
-    for number, view in wanted:
-        place[position[number], view] = known.places.get((number, view), (0, 0, 0))
-    blocks = list(known.blocks)
+    blocks, places, extents = list(known.blocks), dict(known.places), dict(known.extents)
     errors: dict[int, DataError] = {}
-    for made, failed in make_pieces(todo, prepare(todo), modality, precision, device):
-        errors |= {number: error for (number, _), error in failed.items()}
-        start = 0
-        for (number, view), pieces in made.items():
-            place[position[number], view] = len(blocks), start, len(pieces)
-            start += len(pieces)
-        if made:
-            blocks.append(laid_flat(list(made.values())))
-    return HeldPieces(numbers, place, blocks), errors
+
+    def hold(todo: Mapping[tuple[int, int], View]) -> None:
+        for made, failed in make_pieces(todo, prepare(list(todo.values())), modality, precision, device):
+            errors.update({todo[key].number: error for key, error in failed.items()})
+            start = 0
+            for key, pieces in made.items():
+                places[key] = len(blocks), start, len(pieces)
+                extents[key[0]] = pieces.extent
+                start += len(pieces)
+            if made:
+                blocks.append(laid_flat(list(made.values())))
+
+    wanted = {(number, view): View(number, view) for number in items.numbers.tolist() for view in range(views)}
+    hold({key: view for key, view in wanted.items() if key not in places})
+    cuts = Cuts.of(items, extents if modality.timed else {})
+    parts = enumerate(zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True), cuts.first)
+    hold({(part, view): View(number, view, hours) for part, (number, hours) in parts for view in range(views)})
+
+    keys = [*numbers.tolist(), *range(cuts.first, cuts.first + len(cuts))]
+    none = [(0, 0, 0)] * views
+    place = [[places.get((key, view), (0, 0, 0)) for view in range(views)] for key in keys]
+    return HeldPieces(np.array([*keys, cuts.first + len(cuts)]), np.array([*place, none]), blocks, cuts), errors
 
 
 def laid_flat(pieces: list[Pieces]) -> dict[str, Tensor]:
@@ -167,7 +184,7 @@ def _encode(
             tokens = modality.encode(tensors).float().cpu()
         lengths = [len(done[key]) for key in group]
         for key, part in zip(group, torch.split(tokens, lengths), strict=True):
-            encoded[key] = Pieces(tensors={"tokens": part}, hours=done[key].hours)
+            encoded[key] = replace(done[key], tensors={"tokens": part})
     return encoded
 
 

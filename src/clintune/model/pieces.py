@@ -1,6 +1,5 @@
 """Where batches take pieces from, by the numbers of items: shards on disk, memory, or the rows of the index."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -10,15 +9,17 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, NUMBER
+from clintune.contracts import Extent
 from clintune.core.arrays import spans
 from clintune.modalities.base import Table
+from clintune.model.cuts import NOTHING_BEYOND, Beyond, Cuts
+from clintune.model.sealed import read_about
 
 
 class Gathered(NamedTuple):
@@ -32,11 +33,12 @@ class Gathered(NamedTuple):
 class Known(NamedTuple):
     """Pieces that are there already: where those of an item, by number and view, are in `blocks`.
 
-    A place is block, start in it and length.
+    A place is block, start in it and length; `extents` are those of the items by number.
     """
 
     places: Mapping[tuple[int, int], tuple[int, int, int]] = {}
     blocks: Sequence[dict[str, Tensor]] = ()
+    extents: Mapping[int, Extent] = {}
 
 
 class Places(NamedTuple):
@@ -47,11 +49,19 @@ class Places(NamedTuple):
     length: NDArray[np.int64]
 
 
+PLACES = ("shard", "start", "length")
+CUTS = ("cut_number", "cut_hours", "begin", "end")
+"""What a table of addresses holds."""
+
+
 class PieceSource(Protocol):
     """The pieces of one modality by item and view; cheap to pickle."""
 
     def select(self, seen: Seen) -> Seen:
         """Return those of the items that a sample reads."""
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return which items go on after the prediction times that see them."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared."""
@@ -64,7 +74,9 @@ class PieceSource(Protocol):
 
 
 class _Blocks(ABC):
-    """Pieces laid flat in blocks of tensors, each with `hours` among them."""
+    """Pieces laid flat in blocks of tensors, each with `hours` among them, of items and of their parts by `cuts`."""
+
+    cuts: Cuts
 
     @abstractmethod
     def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
@@ -80,8 +92,12 @@ class _Blocks(ABC):
         """Return the number of the last block."""
 
     def select(self, seen: Seen) -> Seen:
-        """Return all items."""
-        return seen
+        """Return all items, or the parts of them that a sample sees."""
+        return self.cuts.select(seen)
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return which items go on after the prediction times that see them."""
+        return self.cuts.beyond(seen)
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
@@ -94,6 +110,7 @@ class _Blocks(ABC):
         block = place.block[item]
         parts = {number: np.flatnonzero(block == number) for number in np.unique(block).tolist()}
         hours = self._take("hours", parts, piece) + torch.from_numpy(seen.hours.astype(np.float32)[item])
+        hours.clamp_(min=0)  # below 0 by rounding alone, in a file that goes on after its row
         if (kept < place.length).any():
             chosen = _newest(hours.numpy(), item, kept)
             piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
@@ -124,21 +141,27 @@ class _Blocks(ABC):
 class StoredPieces(_Blocks):
     """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
 
-    The table holds, by item number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared.
+    The table holds, by number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared: of all
+    items, then of the parts that `cuts` names.
     """
 
     def __init__(self, table: Path) -> None:
         self.table = table
-        with safe_open(table, "np") as file:
-            metadata = file.metadata()
-            self.shards = [table.parents[1] / name for name in json.loads(metadata["shards"])]
-            self.errors: dict[str, str] = json.loads(metadata["errors"])
-            """What is wrong with each unreadable item, by `Item.where`."""
-            self._table = Places(*(file.get_tensor(name) for name in ("shard", "start", "length")))
+        about, arrays = read_about(table), {name: part.numpy() for name, part in load_file(table).items()}
+        self.shards = [table.parents[1] / name for name in about["shards"]]
+        self.errors: dict[str, str] = about["errors"]
+        """What is wrong with each unreadable item, by `Item.where`."""
+        self.cuts = Cuts(*(arrays[name] for name in CUTS))
+        self._table = Places(*(arrays[name] for name in PLACES))
         self._open: dict[int, dict[str, Tensor]] = {}
 
     def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
         return StoredPieces, (self.table,)
+
+    def used_shards(self) -> list[Path]:
+        """Return the shards that hold some of the pieces."""
+        used = np.unique(self._table.block[self._table.length > 0])
+        return [self.shards[number] for number in used.tolist()]
 
     def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
         return Places(*(column[number, view].astype(np.int64) for column in self._table))
@@ -154,11 +177,15 @@ class StoredPieces(_Blocks):
 
 
 class HeldPieces(_Blocks):
-    """Pieces in memory of the items `numbers` [I], ascending; `place` [I, V, 3] holds block, start and length."""
+    """Pieces in memory of the items `numbers` [I], ascending; `place` [I, V, 3] holds block, start and length.
+
+    Behind the items stand their parts, and one place for what was never prepared.
+    """
 
     def __init__(
-        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[dict[str, Tensor]]
+        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[dict[str, Tensor]], cuts: Cuts
     ) -> None:
+        self.cuts = cuts
         self._numbers = numbers
         self._place = place
         self._held = blocks
@@ -189,6 +216,10 @@ class TabledPieces:
         newest = len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1]
         newest.sort()
         return seen.take(newest)
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return nothing: a row is no file."""
+        return NOTHING_BEYOND
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 1 for every item."""

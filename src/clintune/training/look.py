@@ -10,7 +10,7 @@ from clintune.cohort.samples import Items
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
-from clintune.model.encode import Preparer
+from clintune.model.encode import Preparer, View
 from clintune.model.pieces import TabledPieces
 from clintune.training.limits import Counted, Limits, measure
 from clintune.training.prepare import UNREADABLE, check_readable, reason_alone
@@ -80,7 +80,7 @@ def look(
         sources[name] = lengths = Lengths(samples.num_rows(name))
         errors = dict(missing.get(name, {}))
         numbers = [n for n in samples.items(name, drawn).numbers.tolist() if n not in errors][:NUM_ITEMS]
-        prepared = Preparer(samples, name, modality)([(number, 0) for number in numbers])
+        prepared = Preparer(samples, name, modality)([View(number, 0) for number in numbers])
         for number, pieces in zip(numbers, prepared, strict=True):
             if isinstance(pieces, DataError):
                 errors[number] = str(pieces)

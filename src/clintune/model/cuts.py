@@ -1,0 +1,89 @@
+"""Items whose files go on after a prediction time: what each sample sees of them is a part with a number of its own."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Items
+from clintune.contracts import Extent
+
+
+class Beyond(NamedTuple):
+    """Of items that go on after a prediction time: their numbers, and hours after it, and all hours, of each."""
+
+    number: NDArray[np.int64]
+    cut: NDArray[np.float64]
+    hours: NDArray[np.float64]
+
+
+NOTHING_BEYOND = Beyond(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
+class Cuts:
+    """The parts of items up to prediction times.
+
+    Item `number` [V] at `hours` [V], pairs in ascending order, has part number `first` + place; `begin` and `end` [I]
+    are the extents of all items. A part that nobody asked for has the number after the last.
+    """
+
+    def __init__(
+        self,
+        number: NDArray[np.int64],
+        hours: NDArray[np.float64],
+        begin: NDArray[np.float64],
+        end: NDArray[np.float64],
+    ) -> None:
+        self.number = number
+        self.hours = hours
+        self.begin = begin
+        self.end = end
+        self.first = len(end)
+        self._moments = np.unique(hours)
+        self._codes = self._code(number, hours)
+
+    @classmethod
+    def of(cls, items: Items, extents: Mapping[int, Extent]) -> Self:
+        """Return the parts that the samples of `items` see; items without extents are never cut."""
+        begin, end = np.zeros((2, items.samples.num_rows(items.modality)))
+        for number, extent in extents.items():
+            begin[number], end[number] = extent
+        moments = items.moments()
+        cut = end[moments.number] > moments.hours
+        return cls(moments.number[cut], moments.hours[cut], begin, end)
+
+    @property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """Return what the constructor takes."""
+        return self.number, self.hours, self.begin, self.end
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def select(self, seen: Seen) -> Seen:
+        """Return the items with the numbers of their parts, where a sample sees a part."""
+        places = np.flatnonzero(self.end[seen.number] > seen.hours)
+        if not len(places):
+            return seen
+        number = seen.number.copy()
+        number[places] = self.first + self._place(seen.number[places], seen.hours[places])
+        return seen._replace(number=number)
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return which items go on after the prediction times that see them, once for each."""
+        begin, end = self.begin[seen.number], self.end[seen.number]
+        cut = end > seen.hours
+        return Beyond(seen.number[cut], (end - np.maximum(seen.hours, begin))[cut], (end - begin)[cut])
+
+    def _place(self, number: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.int64]:
+        if not len(self):
+            return np.zeros(len(number), np.int64)
+        place = np.searchsorted(self._codes, self._code(number, hours)).clip(max=len(self) - 1)
+        known = (self.number[place] == number) & (self.hours[place] == hours)
+        return np.where(known, place, len(self))
+
+    def _code(self, number: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return numbers that stand in the order of the pairs."""
+        return number * (len(self._moments) + 1) + np.searchsorted(self._moments, hours)
