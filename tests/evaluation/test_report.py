@@ -15,6 +15,7 @@ from clintune.evaluation.ablations import ablate
 from clintune.evaluation.intervals import Scored, fold_values, intervals, to_json
 from clintune.evaluation.report import ReportContent, render_report, write_report
 from clintune.evaluation.subgroups import by_group, by_output
+from clintune.evaluation.subjects import take
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -178,9 +179,9 @@ def test_no_count_under_eleven_is_shown(page):
 
 
 def test_a_hidden_group_cannot_be_found_by_subtraction(page):
-    rows = re.findall(r'<th scope="row">(large|mid|tiny)</th><td class="count">(.*?)</td>', page)
-    assert rows == [("large", "83"), ("mid", "11 or more"), ("tiny", "&lt;11")]
-    tiny = page[page.index('<th scope="row">tiny</th>') :].split("</tr>")[0]
+    rows = re.findall(r'<th scope="row">(large|mid|tiny|group.*?)</th><td class="count">(.*?)</td>', page)
+    assert rows == [("large", "83"), ("mid", "11 or more"), ("group with fewer than 11", "&lt;11")]
+    tiny = page[page.index('<th scope="row">group with fewer than 11</th>') :].split("</tr>")[0]
     assert tiny.count("too few") == len(TASKS)
 
 
@@ -285,3 +286,35 @@ def test_no_name_comes_alive_on_the_page(content, page, name):
     assert "49" not in [text.strip() for text in found.texts]
     for figure in re.findall(r"<svg role.*?</svg>", html, flags=re.DOTALL):
         ET.fromstring(figure)
+
+
+def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many_it_is(content):
+    kind = content.predictions["kind"]
+    targets = np.where(np.arange(150)[:, None] < 8, 2, np.minimum(kind.targets, 1)).astype(np.float32)
+    names = ["viral", "bacterial", "quartermain", "absent"]
+    probabilities = np.column_stack([kind.probabilities, np.zeros(150, np.float32)])
+    kind = replace(kind, targets=targets, probabilities=probabilities)
+    html = render_report(
+        replace(
+            content,
+            predictions={**content.predictions, "kind": kind},
+            output_names={**content.output_names, "kind": names},
+            outputs={**content.outputs, "kind": to_json(by_output(kind, names, replicates=5))},
+        )
+    )
+    text = " ".join(visible(html).split())
+    assert "The average over 3 of 4 classes, each told from all others. The others cannot be scored" in text
+    assert "1 of them has fewer than 11 patients" in text
+    assert "quartermain" not in html
+    assert "2 classes of fewer than 11 patients are not shown" in text
+    assert "What becomes of each class" in text
+
+
+def test_the_interval_of_fewer_than_eleven_patients_is_left_out(content):
+    few = {task: take(part, np.arange(150) < 10) for task, part in content.predictions.items()}
+    table = to_json(intervals({n: Scored(part, TASKS[n].scores) for n, part in few.items()}, replicates=20))
+    assert table["kind"]["accuracy"]["value"] is not None
+    assert {score[end] for scores in table.values() for score in scores.values() for end in ("low", "high")} == {None}
+    text = visible(render_report(replace(content, metrics={"held_out": table}, predictions=few, groups={})))
+    assert "Fewer than 11 patients were tested" in text
+    assert "no interval" in text

@@ -127,6 +127,8 @@ def test_the_card_says_what_a_reader_must_not_miss():
     ):
         assert said in text
     assert "0.123" not in text
+    assert "| sex | group with fewer than 11 |" in text
+    assert "| sex | M |" not in text
     assert not re.search(r"\bnan\b", text)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clintune.publishing.cohort_table import hide_small
+from clintune.evaluation.disclosure import hide_small
 
 
 def test_large_counts_are_shown():

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clintune.core.disclosure import SMALLEST_SHOWN as SMALLEST_SHOWN
 
 HIDDEN = f"<{SMALLEST_SHOWN}"
+FEW = f"group with fewer than {SMALLEST_SHOWN}"
+"""What a group of so few subjects is called instead of its name."""
 
 
 def shown(count: int | None) -> str:
@@ -28,3 +33,24 @@ def shown_together(counts: Sequence[int]) -> list[str]:
         visible = [count for count in counts if count >= SMALLEST_SHOWN]
         texts[list(counts).index(min(visible))] = f"{SMALLEST_SHOWN} or more"
     return texts
+
+
+def hide_small(counts: NDArray[np.int64]) -> list[list[str]]:
+    """Return counts [R, C] as text, those under 11 hidden, and as many more as keep them from being worked out.
+
+    The sums of rows and columns may be known, so none has a single hidden count. The first column that is shown gives
+    way: with the training split first, held-out counts, which other tables show too, come last.
+    """
+    small = counts < SMALLEST_SHOWN
+    hidden = small.copy()
+    changed = True
+    while changed:
+        changed = False
+        for line in (*hidden, *hidden.T):
+            if line.sum() == 1 and len(line) > 1:
+                line[line.argmin()] = changed = True
+    return [[_cell(*cell) for cell in zip(*row, strict=True)] for row in zip(counts, hidden, small, strict=True)]
+
+
+def _cell(count: int, hidden: bool, small: bool) -> str:
+    return HIDDEN if small else f"{SMALLEST_SHOWN} or more" if hidden else f"{count:,}"

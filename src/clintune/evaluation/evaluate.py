@@ -14,6 +14,7 @@ from rich.table import Table
 from clintune.config.compose import load_config
 from clintune.config.moved import moved
 from clintune.core.console import console
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import file_sha256, write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.calibration import (
@@ -177,7 +178,8 @@ def _print(metrics: Mapping[str, Any]) -> None:
         for name, score in values.items():
             numbers = [score[key] for key in ("value", "low", "high")]
             value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
-            table.add_row(task, name, value, f"{low} to {high}")
+            few = score["n_subjects"] < SMALLEST_SHOWN
+            table.add_row(task, name, value, f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}")
     console.print(table)
     for task, values in metrics.get("against", {}).items():
         for name, difference in values.items():

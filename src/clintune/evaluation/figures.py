@@ -18,6 +18,7 @@ from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.core.text import visible
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
+from clintune.evaluation.subjects import one_hot, subjects_having
 
 Floats = NDArray[np.floating]
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -62,14 +63,13 @@ class Line(NamedTuple):
 
 def lines_of(predictions: Predictions, names: Sequence[str]) -> tuple[list[Line], Line]:
     """Return the curves to draw, and one of all labelled pairs of sample and output together."""
-    targets = predictions.targets
-    if targets.shape[1] < len(names):
-        targets = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names)))
+    targets = one_hot(predictions.targets, len(names))
     known = ~np.isnan(targets)
     pooled = Line("all together" if len(names) > 1 else names[0], targets[known], predictions.probabilities[known])
     columns = zip(names, targets.T, predictions.probabilities.T, known.T, strict=True)
     each = [Line(name, y[k], p[k]) for name, y, p, k in columns]
-    drawn = [line for line in each if line.plottable]
+    enough = subjects_having(predictions, len(names)) >= SMALLEST_SHOWN
+    drawn = [line for line, is_shown in zip(each, enough, strict=True) if is_shown and line.plottable]
     return (drawn if 0 < len(drawn) <= len(COLORS) else [pooled] * pooled.plottable), pooled
 
 

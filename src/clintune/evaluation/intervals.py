@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.evaluation.subjects import Counts, codes, count_labels, take
 from clintune.metrics import defined_mean
@@ -46,6 +47,7 @@ class Scored(NamedTuple):
 class Interval:
     """A score with its 95 % interval and what it rests on: subjects, samples and positives whose label is known.
 
+    The draws of fewer than 11 subjects say little of others: such an interval is undefined.
     `n_positive` counts positive labels; it is None for a task without a positive class.
     """
 
@@ -192,7 +194,8 @@ def _mean_over_folds(scored: Scored, weights: Floats) -> dict[str, Floats]:
 
 
 def _interval(values: Floats, counts: Counts) -> Interval:
-    low, high = _bounds(_centred(values))
+    few = counts.n_subjects < SMALLEST_SHOWN
+    low, high = (float("nan"), float("nan")) if few else _bounds(_centred(values))
     return Interval(value=float(values[0]), low=max(low, 0.0), high=high, **counts._asdict())
 
 

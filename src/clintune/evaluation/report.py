@@ -14,8 +14,10 @@ from clintune.core.files import write_text
 from clintune.core.text import visible
 from clintune.evaluation import figures
 from clintune.evaluation.ablations import WHOLE
-from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown, shown_part, shown_together
+from clintune.evaluation.confusion import confusion
+from clintune.evaluation.disclosure import FEW, SMALLEST_SHOWN, shown, shown_part, shown_together
 from clintune.evaluation.intervals import MEAN
+from clintune.evaluation.subjects import subjects_having
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Task, metric, and an interval's plain values, as one split in `metrics.json`."""
@@ -113,10 +115,29 @@ def _summaries(content: ReportContent) -> list[dict[str, Any]]:
             "score": metrics["auroc"],
             "kind": _kind(content, task),
             "positive": _positive(content, task, metrics),
+            **_averaged(content, task),
         }
         for task, metrics in scores.items()
         if "auroc" in metrics
     ]
+
+
+def _averaged(content: ReportContent, task: str) -> dict[str, int]:
+    """Return over how many classes or phenotypes a task's score is the average, of how many, and how many are few."""
+    outputs = content.outputs.get(task, {})
+    defined = [name for name, metrics in outputs.items() if metrics["auroc"]["value"] is not None]
+    return {
+        "outputs": len(outputs),
+        "defined": len(defined),
+        "few": sum(name in _few(content, task) for name in defined),
+    }
+
+
+def _few(content: ReportContent, task: str) -> set[str]:
+    """Return the classes or phenotypes of a task that fewer than 11 patients have."""
+    names = content.output_names[task]
+    having = subjects_having(content.predictions[task], len(names))
+    return {name for name, number in zip(names, having, strict=True) if number < SMALLEST_SHOWN}
 
 
 def _kind(content: ReportContent, task: str) -> str:
@@ -166,12 +187,17 @@ def _tasks(content: ReportContent) -> list[dict[str, Any]]:
     for number, (task, predictions) in enumerate(content.predictions.items()):
         lines, pooled = figures.lines_of(predictions, content.output_names[task])
         title = f"{task}: ROC, precision-recall and calibration curves of {SPLITS.get(content.split, content.split)}"
-        outputs = content.outputs.get(task, {})
+        few = _few(content, task)
+        outputs = {name: scores for name, scores in content.outputs.get(task, {}).items() if name not in few}
         counts = shown_together([metrics["auroc"]["n_positive"] for metrics in outputs.values()])
         sections.append(
             {
                 "task": task,
                 "kind": _kind(content, task),
+                "few": len(few & content.outputs.get(task, {}).keys()),
+                "confusion": confusion(predictions, content.output_names[task])
+                if _kind(content, task) == "classes"
+                else None,
                 "figure": figures.curves(lines, pooled, f"task{number}", title) if lines and pooled.plottable else None,
                 "outputs": [
                     {"name": name, "positive": count, **metrics}
@@ -214,6 +240,7 @@ def _groups(content: ReportContent) -> list[dict[str, Any]]:
         rows = []
         for (group, scores), size in zip(groups.items(), shown_together(sizes), strict=True):
             large = [task for task in scores if _size(scores[task]) >= SMALLEST_SHOWN]
+            group = group if large else FEW
             rows.append({"group": group, "size": size, "scores": {task: scores[task]["auroc"] for task in large}})
         tables.append({"column": column, "names": names, "rows": rows})
     return tables

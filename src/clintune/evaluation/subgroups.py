@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
-from clintune.evaluation.subjects import one_output, take
+from clintune.evaluation.subjects import one_hot, one_output, take
 
 UNKNOWN = "unknown"
 """The group of subjects that the table of groups does not list."""
@@ -51,10 +51,7 @@ def by_output(
     predictions: Predictions, names: list[str], *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Interval]]:
     """Score each phenotype, or each class against the others, by itself: name, metric."""
-    targets = predictions.targets
-    if targets.shape[1] < len(names):
-        each = np.where(np.isnan(targets), np.nan, targets == np.arange(len(names))).astype(np.float32)
-        predictions = replace(predictions, targets=each)
+    predictions = replace(predictions, targets=one_hot(predictions.targets, len(names)))
     scored = {name: Scored(one_output(predictions, i), _score_binary) for i, name in enumerate(names)}
     return {name: intervals({name: part}, replicates=replicates, seed=seed)[name] for name, part in scored.items()}
 

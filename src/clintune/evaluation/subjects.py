@@ -65,6 +65,25 @@ def per_subject(predictions: Predictions) -> Predictions:
     )
 
 
+def number_subjects(predictions: Predictions) -> NDArray[np.int64]:
+    """Return the number of each row's subject [N]: equal ids in two cohorts are two subjects."""
+    pairs = np.stack([codes(predictions.cohort), codes(predictions.subject_id)])
+    return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def one_hot(targets: NDArray[np.float32], num_outputs: int) -> NDArray[np.float32]:
+    """Return targets as columns [N, O] of 0 and 1, NaN where unknown: those of classes come as numbers [N, 1]."""
+    if targets.shape[1] == num_outputs:
+        return targets
+    return np.where(np.isnan(targets), np.nan, targets == np.arange(num_outputs)).astype(np.float32)
+
+
+def subjects_having(predictions: Predictions, num_outputs: int) -> NDArray[np.int64]:
+    """Return how many distinct subjects have each class or phenotype [O]."""
+    subject, having = number_subjects(predictions), one_hot(predictions.targets, num_outputs) == 1
+    return np.array([len(np.unique(subject[column])) for column in having.T], np.int64)
+
+
 def count_labels(several: list[Predictions]) -> Counts:
     """Count over tasks; a sample that repeated folds predict again and again counts once."""
     tables = [_labelled(predictions) for predictions in several]

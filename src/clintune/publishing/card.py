@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from markupsafe import Markup
 
 from clintune.core.text import markdown, visible
-from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown, shown_part, shown_together
+from clintune.evaluation.disclosure import FEW, SMALLEST_SHOWN, shown, shown_part, shown_together
 from clintune.evaluation.intervals import MEAN, Interval
 from clintune.evaluation.report import METRICS
 from clintune.publishing.answers import Answers
@@ -138,7 +138,7 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
             rows += [
                 {
                     "by": by,
-                    "group": group,
+                    "group": group if score.n_subjects >= SMALLEST_SHOWN else FEW,
                     "task": task,
                     "size": size,
                     "score": score if score.n_subjects >= SMALLEST_SHOWN else None,
@@ -161,6 +161,8 @@ def _carbon(facts: Facts, answers: Answers) -> float | None:
 def _interval(score: Interval | None) -> Markup:
     if score is None or score.value != score.value:
         return Markup("–")
+    if score.low != score.low:
+        return Markup(f"{score.value:.3f} (no interval)")
     return Markup(f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
 
 

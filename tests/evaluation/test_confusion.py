@@ -1,0 +1,60 @@
+"""The table of classes counts patients, and neither a cell nor a share gives a small number away."""
+
+from datetime import datetime
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
+
+from clintune.contracts import Predictions
+from clintune.evaluation.confusion import confusion
+
+
+def predict(true, given, classes, subject=None):
+    number = len(true)
+    return Predictions(
+        cohort=np.full(number, "here"),
+        subject_id=np.arange(number) if subject is None else np.asarray(subject),
+        prediction_time=[datetime(2031, 7, 5)] * number,
+        fold=np.zeros(number, np.int64),
+        targets=np.asarray(true, np.float32)[:, None],
+        probabilities=np.eye(classes, dtype=np.float32)[np.asarray(given)],
+    )
+
+
+def test_large_classes_are_counted_as_scikit_learn_does():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 3, 600)
+    given = np.where(draw.random(600) < 0.5, true, draw.integers(0, 3, 600))
+    found = confusion(predict(true, given, 3), ["a", "b", "c"])
+    assert found.names == ["a", "b", "c"]
+    assert [[int(cell) for cell in row] for row in found.cells] == confusion_matrix(true, given).tolist()
+    assert found.sensitivity == [f"{share:.0%}" for share in recall_score(true, given, average=None)]
+    assert found.precision == [f"{share:.0%}" for share in precision_score(true, given, average=None)]
+
+
+def test_patients_count_not_predictions_and_unknown_classes_are_left_out():
+    true = [0.0] * 40 + [1.0] * 60 + [np.nan] * 9
+    given = [0] * 40 + [1] * 60 + [0] * 9
+    subject = [*range(20), *range(20), *[77] * 60, *range(200, 209)]  # class 1 is one patient's
+    found = confusion(predict(true, given, 2, subject), ["often", "Quartermain"])
+    assert found.names == ["often", "classes of fewer than 11 patients"]
+    assert "60" not in str(found.cells)
+    assert found.sensitivity == ["nearly all", "<11"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=120))
+def test_no_small_count_follows_from_the_table(pairs):
+    true, given = (np.array(part) for part in zip(*pairs, strict=True))
+    found = confusion(predict(true, given, 4), ["a", "b", "c", "d"])
+    for line in (*found.cells, *zip(*found.cells, strict=True)):
+        hidden = [cell for cell in line if cell in ("<11", "11 or more")]
+        assert len(hidden) != 1 or len(line) == 1
+        assert all(int(cell) >= 11 for cell in line if cell not in hidden)
+    sizes = np.bincount(true, minlength=4)
+    for i, name in enumerate("abcd"):
+        assert (name in found.names) == (sizes[i] >= 11)
+        if name in found.names:
+            right = int(((true == i) & (given == i)).sum())
+            assert found.sensitivity[found.names.index(name)].endswith("%") == (11 <= right <= sizes[i] - 11)
