@@ -1,0 +1,172 @@
+"""The base weights of a package: every file that is read is the one it was trained on, and none of them runs code."""
+
+import ast
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from broken import describe, refusal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clintune.core.errors import WeightsError
+from clintune.hub.manifest import write_manifest
+from clintune.package.load import load_package
+from clintune.package.sample import write_sample
+from clintune.weights import load_transformer, resolve
+from clintune.weights.base_files import IMPLEMENTATIONS, asks_too_much
+from clintune.weights.sources import _HUB_FILES
+
+SOURCE = Path(__file__).parents[2] / "src" / "clintune"
+LOADERS = {"from_pretrained", "from_config", "load_dataset"}
+CODE = "from pathlib import Path\n\nPath({!r}).touch()\n"
+
+
+@pytest.fixture(scope="module")
+def own(shared_run, tmp_path_factory):
+    """Return the package of a run on a folder of this machine, and that folder."""
+    base = tmp_path_factory.mktemp("base") / "base"
+    shutil.copytree(resolve("bundled:minilm").path, base)
+    native = [f"backbone.source={base}", "backbone.config=null", "backbone.sha256=null"]
+    notes = ["modalities.notes.config=null", f"modalities.notes.source={base}", "modalities.notes.tokenizer=null"]
+    return shared_run("backbone=minilm", *native, *notes, "trainer.max_steps=2") / "package", base
+
+
+@pytest.fixture(params=["run", "release"])
+def placed(request, own, tmp_path):
+    """Return a copy of the package, with a sample or without, and a copy of the base that it names."""
+    package, base = shutil.copytree(own[0], tmp_path / "package"), shutil.copytree(own[1], tmp_path / "base")
+    sources = {"backbone": str(base), "notes": str(base)}
+    if request.param == "release":
+        write_sample(package, load_package(package))
+        write_manifest(package)
+    return package, base, sources
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_package_loads_on_a_copy_of_its_base(placed):
+    package, _, sources = placed
+    load_package(package, sources=sources)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt"])
+def test_a_file_of_the_base_that_was_changed_is_named(placed, name):
+    package, base, sources = placed
+    path = base / name
+    if name == "vocab.txt":
+        path.write_text(path.read_text() + "\n")
+    else:
+        edit(path, hidden_act="relu") if name == "config.json" else edit(path, note="changed")
+    assert f"{name} differs" in refusal(package, sources=sources)
+
+
+def test_a_file_of_the_base_that_was_added_or_removed_is_named(placed):
+    package, base, sources = placed
+    (base / "added_tokens.json").write_text("{}")
+    assert "added_tokens.json differs" in refusal(package, sources=sources)
+    (base / "added_tokens.json").unlink()
+    (base / "special_tokens_map.json").unlink()
+    assert "special_tokens_map.json differs" in refusal(package, sources=sources)
+
+
+def test_a_package_without_the_checksums_of_its_base_is_refused(placed):
+    package, _, sources = placed
+    describe(package, lambda about: about["weights"]["notes"].pop("files"))
+    assert "other base weights" in refusal(package, sources=sources)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_beside_a_base_is_neither_run_nor_asked_for(tmp_path, monkeypatch, name):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    ran = tmp_path / "ran"
+    (base / "evil.py").write_text(CODE.format(str(ran)))
+    classes = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer", "AutoImageProcessor"), "evil.Evil")
+    edit(base / name, auto_map=classes, model_type="evil" if name == "config.json" else "bert")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
+
+    from clintune.modalities.notes import Notes
+
+    for load in (lambda: load_transformer(resolve(str(base))), lambda: Notes(source=str(base)).build({})):
+        with contextlib.suppress(WeightsError):
+            load()
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("value", ["org/kernel", "flash_attention_2|org/kernel", "kernels-community/x", 3, {"": "a/b"}])
+def test_an_implementation_that_is_none_of_ours_is_refused_however_deep(tmp_path, key, value):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    edit(base / "config.json", text_config={"deeper": [{key: value}]})
+    with pytest.raises(WeightsError, match=f"asks for {key}"):
+        resolve(str(base))
+
+
+def test_a_base_that_is_an_adapter_of_another_is_refused(tmp_path):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    (base / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/base"}')
+    with pytest.raises(WeightsError, match="names another base"):
+        resolve(str(base))
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": 10**6}, {"num_hidden_layers": 10**6}, {"hidden_size": 10**9}])
+def test_a_base_whose_config_asks_for_more_than_its_weights_is_refused(tmp_path, change):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    edit(base / "config.json", **change)
+    with pytest.raises(WeightsError, match="asks for"):
+        load_transformer(resolve(str(base)))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\x00"])
+def test_a_config_that_is_no_json_is_refused(tmp_path, text):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    (base / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match="not JSON"):
+        resolve(str(base))
+
+
+@given(st.text().filter(lambda name: name not in IMPLEMENTATIONS))
+def test_no_other_name_of_an_implementation_passes(name):
+    assert list(asks_too_much({"a": [{"attn_implementation": name}]}))
+
+
+def test_what_is_fetched_of_a_base_is_no_code():
+    assert all(pattern.rpartition(".")[2] in {"safetensors", "json", "txt", "model"} for pattern in _HUB_FILES)
+
+
+def calls():
+    """Yield every call in the source, with its place."""
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                yield (
+                    f"{path.relative_to(SOURCE)}:{node.lineno}",
+                    name,
+                    {word.arg: word.value for word in node.keywords},
+                )
+
+
+def says(words, key, value):
+    return isinstance(words.get(key), ast.Constant) and words[key].value is value
+
+
+def test_every_loader_of_models_refuses_their_code():
+    found = [(place, words) for place, name, words in calls() if name in LOADERS]
+    assert found
+    assert [place for place, words in found if not says(words, "trust_remote_code", False)] == []
+
+
+def test_torch_loads_nothing_but_weights():
+    loads = [
+        f"{path.relative_to(SOURCE)}:{number}"
+        for path in SOURCE.rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if "torch.load(" in line and "weights_only=True" not in line
+    ]
+    assert loads == []
