@@ -39,12 +39,10 @@ class Calibration(NamedTuple):
 def _metric(compute: Compute) -> Metric:
     def measure(targets: AnyFloats, probabilities: AnyFloats, weights: Floats | None = None) -> float | Floats:
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
-        targets, probabilities = np.asarray(targets, np.float64), np.asarray(probabilities)
-        known = ~np.isnan(targets) if targets.ndim == 1 else (~np.isnan(targets)).any(axis=1)
-        if np.isfinite(probabilities[known]).all():
-            values = compute(targets, probabilities, rows)
-        else:
-            values = np.full(len(rows), np.nan)
+        truth, answers = np.asarray(targets, np.float64), np.asarray(probabilities)
+        known = ~np.isnan(truth) if truth.ndim == 1 else (~np.isnan(truth)).any(axis=1)
+        finite = np.isfinite(answers[known]).all()
+        values = compute(truth, answers, rows) if finite else np.full(len(rows), np.nan)
         return float(values[0]) if weights is None else values
 
     return measure  # type: ignore[return-value]

@@ -6,8 +6,9 @@ import torch
 from opened import open_samples, small_imaging
 
 from clintune.cohort.index import Seen
-from clintune.model.cache import KnownPieces, PieceCache
+from clintune.model.cache import PieceCache
 from clintune.model.encode import Preparer, hold_pieces
+from clintune.model.known import KnownPieces
 
 CPU = torch.device("cpu")
 

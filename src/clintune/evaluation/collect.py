@@ -66,7 +66,7 @@ def predict_run(
     }
 
 
-def check_finite(unit: Unit, task: str, probabilities: Probabilities) -> None:
+def check_finite(unit: Unit, task: str, probabilities: NDArray[np.float32]) -> None:
     """Raise PackageError where an answer is no number: it would count as one in every score and decision."""
     wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if wrong:
@@ -86,8 +86,6 @@ def _predict_unit(
 ) -> dict[str, dict[str, Probabilities]]:
     """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
     config, samples = workspace.config, workspace.samples
-    if not wanted:
-        return {}
     trusted = modules_of(config)
     members: list[dict[str, dict[str, Probabilities]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):

@@ -7,16 +7,14 @@ a table of addresses for the items of each run leads to them by number.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from rich.progress import track
-from torch import Tensor
 
-from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Items
-from clintune.contracts import Extent, Item, Pieces
+from clintune.contracts import Extent, Pieces
 from clintune.core.cache_folder import in_use
 from clintune.core.console import console
 from clintune.core.errors import DataError
@@ -26,25 +24,13 @@ from clintune.modalities.base import Modality
 from clintune.model import encode
 from clintune.model.cuts import Cuts
 from clintune.model.encode import Preparer, View, encoding, laid_flat, make_pieces
-from clintune.model.media import Stamp, remembered_sha256, stamps
-from clintune.model.pieces import CUTS, PLACES, Known, StoredPieces, read_block
-from clintune.model.sealed import damaged, drop, is_intact, read_about, save_sealed
+from clintune.model.inventory import Scanned, scan
+from clintune.model.item_keys import item_keys, stamped_media, view_key
+from clintune.model.pieces import CUTS, PLACES, StoredPieces
+from clintune.model.sealed import damaged, drop, is_intact, save_sealed
 
 _FORMAT = 4
 _CPU = torch.device("cpu")
-
-
-class Place(NamedTuple):
-    """Shard, start and length of an item's pieces, and its extent."""
-
-    shard: int
-    start: int
-    length: int
-    extent: Extent
-
-
-Stamped = tuple[SampleIndex, dict[Path, Stamp]]
-"""A cohort, and the stamps of media files by their path."""
 
 
 class PieceCache:
@@ -82,8 +68,8 @@ class PieceCache:
             scanned, errors = self._complete(items, whole, device, workers)
             cuts = Cuts.of(items, self._extents(items, keys, scanned))
             part_keys = self._part_keys(items, keys, cuts)
-            moments = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
-            parts = self._views(part_keys, (View(number, 0, hours) for number, hours in moments))
+            pairs = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
+            parts = self._views(part_keys, (View(number, 0, hours) for number, hours in pairs))
             scanned, failed = self._complete(items, parts, device, workers, scanned)
             self._write_table(table, items, keys, part_keys, cuts, scanned, errors | failed)
             return StoredPieces(table)
@@ -103,15 +89,15 @@ class PieceCache:
         found: dict[str, View] = {}
         for key, plain in zip(keys, whole, strict=True):
             for view in range(self.modality.views):
-                found.setdefault(_view_key(key, view), plain._replace(view=view))
+                found.setdefault(view_key(key, view), plain._replace(view=view))
         return found
 
-    def _extents(self, items: Items, keys: Sequence[str], scanned: "Scanned") -> dict[int, Extent]:
+    def _extents(self, items: Items, keys: Sequence[str], scanned: Scanned) -> dict[int, Extent]:
         """Return when items begin and end, by number, for files that tell it."""
         if not self.modality.timed:
             return {}
         places = {
-            number: scanned.places.get(_view_key(key, 0))
+            number: scanned.places.get(view_key(key, 0))
             for number, key in zip(items.numbers.tolist(), keys, strict=True)
         }
         return {number: place.extent for number, place in places.items() if place is not None}
@@ -127,8 +113,8 @@ class PieceCache:
         wanted: Mapping[str, View],
         device: torch.device,
         workers: int,
-        scanned: "Scanned | None" = None,
-    ) -> tuple["Scanned", dict[str, DataError]]:
+        scanned: Scanned | None = None,
+    ) -> tuple[Scanned, dict[str, DataError]]:
         """Make what is missing of the views that are wanted by key; return what is there, and what went wrong, by key.
 
         A shard that holds some of them and is not as it was written is named and made again.
@@ -138,16 +124,16 @@ class PieceCache:
         if bad := damaged(self.folder / scanned.shards[number] for number in sorted(holding)):
             for path in bad:
                 drop(path)
-            scanned = self.scan()
+            scanned = scan(self.folder)
         todo = {key: view for key, view in wanted.items() if key not in scanned.places}
         if not todo:
             return scanned, {}
         errors = self._prepare(items, todo, device, workers)
-        return self.scan(), errors
+        return scan(self.folder), errors
 
-    def _swept(self) -> "Scanned":
+    def _swept(self) -> Scanned:
         """Return what is there, without shards of which nobody can tell what they hold: those are removed."""
-        scanned = self.scan()
+        scanned = scan(self.folder)
         for name in scanned.unknown:
             drop(self.folder / name)
         return scanned
@@ -182,22 +168,6 @@ class PieceCache:
         }
         save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces), about)
 
-    def scan(self) -> "Scanned":
-        """Return the names of the shards on disk, the place of every key in them, and shards that cannot be read."""
-        shards, unknown = [], []
-        places: dict[str, Place] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
-            about = read_about(path)
-            if about is None:
-                unknown.append(path.name)
-                continue
-            start = 0
-            for key, length, extent in zip(about["keys"], about["lengths"], about["extents"], strict=True):
-                places[key] = Place(len(shards), start, length, Extent(*extent))
-                start += length
-            shards.append(path.name)
-        return Scanned(shards, places, unknown)
-
     def _write_table(
         self,
         path: Path,
@@ -205,14 +175,14 @@ class PieceCache:
         keys: Sequence[str],
         part_keys: Sequence[str],
         cuts: Cuts,
-        scanned: "Scanned",
+        scanned: Scanned,
         errors: Mapping[str, DataError],
     ) -> None:
         """Write where the pieces of each item, part and view are, and what is wrong with unreadable items."""
         views = range(self.modality.views)
         address = np.full((cuts.first + len(cuts) + 1, len(views), 3), -1, np.int64)
         numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
-        found = [[scanned.address(_view_key(key, view)) for view in views] for key in (*keys, *part_keys)]
+        found = [[scanned.address(view_key(key, view)) for view in views] for key in (*keys, *part_keys)]
         address[numbers] = np.array(found, np.int64).reshape(-1, len(views), 3)
 
         failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
@@ -231,93 +201,6 @@ class PieceCache:
         save_sealed(path, tensors, {"shards": scanned.shards, "errors": reasons})
 
 
-class Scanned(NamedTuple):
-    """What a folder of shards holds: their names, the place of each key, and the names of those that tell nothing."""
-
-    shards: list[str]
-    places: dict[str, Place]
-    unknown: list[str]
-
-    def address(self, key: str) -> tuple[int, int, int]:
-        """Return shard, start and length of a key; no piece for one that could not be made."""
-        place = self.places.get(key)
-        return (0, 0, 0) if place is None else (place.shard, place.start, place.length)
-
-
-class KnownPieces:
-    """What a cache holds of the pieces of a modality, for whoever has the same items; nothing is written there.
-
-    Hashes of media files are remembered in the folder `memory`.
-    """
-
-    def __init__(self, cached: PieceCache, memory: Path) -> None:
-        self._modality = cached.modality
-        self._folder = cached.folder
-        self._memory = memory
-        self._found = Scanned([], {}, [])
-        self._blocks: dict[int, dict[str, Tensor]] = {}
-        if cached.folder.is_dir():
-            in_use(cached.folder)
-            self._found = cached.scan()
-
-    def of(self, items: Items, views: int) -> Known:
-        """Return the pieces that are there of the first `views` of some items; damaged ones are not."""
-        if not self._found.places:
-            return Known()
-        keys = item_keys(items, stamped_media(items, self._modality), self._memory, self._modality)
-        found = {
-            (number, view): self._found.places[_view_key(key, view)]
-            for number, key in zip(items.numbers.tolist(), keys, strict=True)
-            for view in range(views)
-            if _view_key(key, view) in self._found.places
-        }
-        self._open({place.shard for place in found.values()})
-        found = {one: place for one, place in found.items() if place.shard in self._blocks}
-        shards = sorted({place.shard for place in found.values()})
-        number_of = {shard: number for number, shard in enumerate(shards)}
-        return Known(
-            places={one: (number_of[place.shard], place.start, place.length) for one, place in found.items()},
-            blocks=[self._blocks[shard] for shard in shards],
-            extents={number: place.extent for (number, _), place in found.items()},
-        )
-
-    def _open(self, shards: set[int]) -> None:
-        """Open those shards that are not open yet; what is not as it was written is named and forgotten."""
-        paths = {shard: self._folder / self._found.shards[shard] for shard in sorted(shards - self._blocks.keys())}
-        bad = damaged(paths.values())
-        for path in bad:
-            console.print(f"{path}: is not as it was written; what it held is made anew")
-        self._blocks |= {shard: read_block(path) for shard, path in paths.items() if path not in bad}
-
-
-def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
-    """Return the stamps of the items' media files by cohort; nothing for a modality that reads no files."""
-    return [(index, stamps(paths)) for index, paths in items.paths()] if modality.media_column else []
-
-
-def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality) -> list[str]:
-    """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
-    content: dict[Path, str] = {}
-    for index, found in stamped:
-        known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.parquet")
-        content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
-    return [item_key(item, content, timed=modality.timed) for item in items]
-
-
-def item_key(item: Item, content: Mapping[Path, str], *, timed: bool = False) -> str:
-    """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name.
-
-    Where files are `timed`, the row's time counts too: it is held against theirs.
-    """
-    media = (content.get(item.path) or str(item.path)) if item.path else None
-    time = [item.time and item.time.isoformat()] if timed else []
-    return value_sha256([item.code, item.value, item.text, media, *time])[:32]
-
-
-def _view_key(key: str, view: int) -> str:
-    return f"{key}-{view}"
-
-
 def _open_table(path: Path, *, verify: bool) -> StoredPieces | None:
     """Open a table, unless it is not there, or it or a shard that it leads to is lost or not as it was written."""
     if not path.exists():
@@ -333,7 +216,3 @@ def _open_table(path: Path, *, verify: bool) -> StoredPieces | None:
     for shard in bad:
         drop(shard)
     return None if bad else pieces
-
-
-def _short(text: str) -> str:
-    return value_sha256(text)[:16]

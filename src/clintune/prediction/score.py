@@ -13,8 +13,9 @@ from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Probabilities, predict_alone
-from clintune.model.cache import KnownPieces, PieceCache
+from clintune.model.cache import PieceCache
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
+from clintune.model.known import KnownPieces
 from clintune.model.pieces import PieceSource, TabledPieces
 from clintune.package.contents import Package
 from clintune.prediction.folder import UNREADABLE

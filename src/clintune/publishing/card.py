@@ -180,7 +180,7 @@ def _escaped(value: object) -> object:
     return value if isinstance(value, Markup) else "–" if value is None else markdown(value)
 
 
-class _Quoted(yaml.SafeDumper):
+class _Quoted(yaml.SafeDumper):  # type: ignore[misc]
     """Writes a string that Markdown or HTML could take for its own between double quotes."""
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, NUMBER
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.tasks.base import Task
-from clintune.training.limits import SMALLEST_SHOWN, Counted
+from clintune.training.limits import Counted
 
 ALPHA = 0.05
 """Chance of any false alarm among the tests of one kind."""
