@@ -28,7 +28,12 @@ def test_predictions_are_those_of_an_evaluation_where_nothing_is_missing(recipe,
 
 def test_a_probe_counts_its_own_weights_alone(recipe, tmp_path, quickstart):
     rows = pl.concat([pl.read_parquet(path) for path in (quickstart / "data").glob("*.parquet")])
-    codes = rows.filter(pl.col("time").is_null() | (pl.col("code") == birth_code))["code"].n_unique()
+    splits = pl.read_parquet(quickstart / "metadata" / "subject_splits.parquet")
+    facts = rows.filter(pl.col("time").is_null() | (pl.col("code") == birth_code))
+    training = facts.join(splits.filter(split="train"), on="subject_id", how="semi")
+    subjects = training.group_by("code").agg(pl.col("subject_id").n_unique())["subject_id"]
+    common, rare = int((subjects >= 11).sum()), int((subjects < 11).any())
     config = compose_recipe(recipe(), ["trainer.max_steps=0", "model.skip=probe"])
     outcome = predict_finetuned(config, tmp_path / "run", [0.0])
-    assert outcome.parameters == 16 + 2 * codes + 1  # the notes' width, a value and a mark a code, the bias
+    # The notes' width; a value and a mark a code, a mark for all rare ones; the bias.
+    assert outcome.parameters == 16 + 2 * common + rare + 1

@@ -198,7 +198,8 @@ def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(modality, 
     waiter = start(-1)
     said = waiter.stderr.readline()
     assert said.startswith("waiting for ")
-    assert said.endswith(f" (process {builder.pid}), which prepares the pieces of imaging\n")
+    assert said.startswith(f"waiting for process {builder.pid} of host ")
+    assert said.endswith(", which prepares the pieces of imaging\n")
     if killed:
         builder.send_signal(signal.SIGKILL)
     prepared = [process.communicate("\n")[0].split()[1:] for process in (builder, waiter)]

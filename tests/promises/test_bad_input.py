@@ -76,7 +76,7 @@ BAD = {
     ),
     "labels of one class": (
         change(LABELS, lambda t: t.with_columns(boolean_value=pl.lit(True))),
-        ["tasks.outcome", "teaches nothing"],
+        ["tasks.outcome", "one answer only"],
     ),
     "labels with a zone": (
         change(LABELS, lambda t: t.with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))),

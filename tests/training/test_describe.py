@@ -103,15 +103,3 @@ def test_one_answer_in_the_training_split_is_refused(dry, cohort):
     code, said = dry(cohort)
     assert code == 2
     assert "tasks.outcome: the train split has one answer only; nothing can be learnt from it" in said
-
-
-def test_a_probe_of_classes_is_refused_before_anything_is_encoded(dry, cohort):
-    path = cohort / "labels" / "deterioration.parquet"
-    table = pl.read_parquet(path)
-    kinds = pl.col("boolean_value").replace_strict({True: "worse", False: "well"}).alias("categorical_value")
-    table.with_columns(kinds).drop("boolean_value").write_parquet(path)
-    words = ["task@tasks.outcome=multiclass"]
-    code, said = dry(cohort, "model.skip=probe", *words)
-    assert code == 2
-    assert "model.skip=probe serves binary and multilabel tasks, not tasks.outcome; use trained" in said
-    assert dry(cohort, *words)[0] == 0

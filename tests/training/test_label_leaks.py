@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
+from clintune.config.schema import Cohort
 from clintune.core.errors import DataError
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
@@ -21,13 +22,6 @@ from clintune.training.prepare import check_unit
 
 NOW = datetime(2020, 1, 1)
 ROWS = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}
-
-
-class Config:
-    """A cohort as the index wants it described."""
-
-    def __init__(self, root):
-        self.root, self.lookback_hours = str(root), None
 
 
 def cohort(tmp_path, rows, labels, task=None):
@@ -44,7 +38,7 @@ def cohort(tmp_path, rows, labels, task=None):
     )
     task = task or Binary(label="y")
     static = Static(codes=["LAB//"])
-    index = SampleIndex.open("c", Config(tmp_path), {"static": static}, {"y": task}, tmp_path / "cache")
+    index = SampleIndex.open("c", Cohort(root=str(tmp_path)), {"static": static}, {"y": task}, tmp_path / "cache")
     return Samples([index]), {"y": task}
 
 

@@ -52,11 +52,16 @@ class PeerRows:
         blocks = embeddings(self._only(self.numeric), None)(samples, rows)
         columns = []
         for name, block in blocks.items():
-            if isinstance(self.numeric[name], Static):
-                values, marks = np.split(block, 2, axis=1)
+            part = self.numeric[name]
+            if isinstance(part, Static):
+                values, marks = np.split(block, [len(part.index)], axis=1)
+                present = marks[:, : len(part.index)]  # behind these stands the mark of rare codes
+
                 # A probe reads both on one scale, on which a mark is not 1; where the sample has no fact all are NaN.
                 with np.errstate(invalid="ignore", divide="ignore"):
-                    block = np.concatenate([np.where(marks > 0, values / marks, np.nan), marks / marks.max()], axis=1)
+                    block = np.concatenate(
+                        [np.where(present > 0, values / present, np.nan), marks / marks.max()], axis=1
+                    )
             columns += [pl.Series(f"{name}_{i}", column).fill_nan(None) for i, column in enumerate(block.T)]
         return columns
 
