@@ -40,7 +40,7 @@ def _metric(compute: Compute) -> Metric:
     def measure(targets: AnyFloats, probabilities: AnyFloats, weights: Floats | None = None) -> float | Floats:
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
         truth, answers = np.asarray(targets, np.float64), np.asarray(probabilities)
-        known = ~np.isnan(truth)
+        known: NDArray[np.bool_] = np.asarray(~np.isnan(truth))
         if known.shape != answers.shape:  # of classes, each sample has one target for all of its answers
             known = known.reshape(len(truth), -1).any(axis=1)
         finite = np.isfinite(answers[known]).all()

@@ -61,6 +61,13 @@ def test_a_file_of_the_base_that_was_changed_is_named(placed, name):
     path = base / name
     if name == "vocab.txt":
         path.write_text(path.read_text() + "\n")
+    elif name == "tokenizer.json":
+        vocabulary = json.loads(path.read_text())["model"]
+        vocabulary["vocab"]["fever"], vocabulary["vocab"]["pain"] = (
+            vocabulary["vocab"]["pain"],
+            vocabulary["vocab"]["fever"],
+        )
+        edit(path, model=vocabulary)
     else:
         edit(path, hidden_act="relu") if name == "config.json" else edit(path, note="changed")
     assert f"{name} differs" in refusal(package, sources=sources)

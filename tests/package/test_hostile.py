@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pickle
 import shutil
 import time
@@ -181,7 +180,7 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
             "timm makes none of checkpoint_path",
         ),
         (("composition", "modalities", "notes", "views"), 3, "no key of its class"),
-        (("composition", "modalities", "notes", "source"), "/etc", "no .safetensors"),
+        (("composition", "modalities", "notes", "source"), "/etc", "set one of the two"),
         (("statistics", "static"), None, "static is no mapping"),
         (("statistics", "static"), {}, "statistics.static have no codes"),
         (("statistics", "static", "codes"), {"A": {"mean": 0.0, "std": 0}}, "std of 0"),
@@ -412,7 +411,7 @@ def test_a_calibration_of_anything_else_is_refused_on_one_line(package, text):
 
 
 def test_nothing_of_a_package_reaches_into_the_environment(package, monkeypatch):
-    monkeypatch.setattr(os, "environ", {**os.environ, "CLINTUNE_TEST_SECRET": SECRET})
+    monkeypatch.setenv("CLINTUNE_TEST_SECRET", SECRET)
     config = load_package(package).config
     assert "${" not in yaml.safe_dump(yaml.safe_load((package / ABOUT).read_text()))
     assert SECRET not in str(config)

@@ -98,9 +98,9 @@ def test_a_trainable_tensor_that_cannot_move_stops_the_run_and_is_named(recipe):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("tasks.outcome.weight=0", "tasks.outcome.weight is 0: raise it"),
+        ("tasks.outcome.weight=0", "every task has weight 0: nothing would be learned"),
         ("backbone.max_tokens=1", "backbone.max_tokens=1 drops the oldest: raise it"),
-        ("trainer.lr=0", "trainer.lr is 0: "),
+        ("trainer.lr=0", "'trainer.lr' is 0: nothing would be learned"),
     ],
 )
 def test_a_recipe_under_which_nothing_can_learn_is_told_why(recipe, word, says):

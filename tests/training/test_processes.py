@@ -156,7 +156,7 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
         (["strategy=fsdp2", "trainer.precision=fp16"], "no loss scaling"),
         (["strategy=fsdp2", "strategy.cpu_offload=true"], "needs a GPU, and several processes"),
         (["cluster.nodes=2", "cluster.processes=2"], "this machine"),
-        (["cluster.gpus_per_node=99"], "cluster.gpus_per_node=99, but this machine has "),
+        (["cluster.gpus_per_node=99"], "'cluster.gpus_per_node' is 99, but this machine has "),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):

@@ -14,7 +14,7 @@ from clintune.training.workspace import open_workspace
     [
         ("modalities.static.codes=[SEXX//]", r"modalities\.static\.codes: no row has 'SEXX//'.*did you mean 'SEX//"),
         ("modalities.notes.codes=[NOTE//PROGRES]", r"notes\.codes: no row has .*did you mean 'NOTE//PROGRESS'"),
-        ("trainer.metric=aurc", r"trainer\.metric 'aurc' is a metric of no task; did you mean 'auroc'\?"),
+        ("trainer.metric=aurc", r"trainer\.metric': 'aurc' is a metric of no task; did you mean 'auroc'\?"),
         ("cohorts.tiny.groups=sites.parquet", r"sites\.parquet: is missing; write it"),
         ("runs=FILE/runs", r"runs: .*/file/runs cannot be written to \(Not a directory\); name another folder"),
         ("data.cache=FILE", r"data\.cache: .*/file cannot be written to \(File exists\); name another folder"),

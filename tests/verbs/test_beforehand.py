@@ -125,7 +125,7 @@ def test_a_module_beside_the_recipe_is_found_in_all_that_is_done_with_the_run(re
         return done.stdout.splitlines()[-1]
 
     run = clintune("train", path, "trainer.max_steps=2")
-    clintune("train", "--resume", run, "trainer.max_steps=3")
+    clintune("train", "--resume", run)
     clintune("evaluate", run, "--bootstrap", "10", "--no-ablations")
     words = [f"cohort={quickstart}", f"out={tmp_path / 'out'}", "times=last"]
     clintune("predict", run, *words, "trusted=[tasks_beside]")

@@ -220,7 +220,7 @@ def _tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokeni
         tokenizer = AutoTokenizer.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # tokenizers raises no kind of its own for a file that it cannot read
         raise WeightsError(f"weights {weights.source}: no tokenizer beside them; add tokenizer.json") from error
     if not tokenizer.is_fast:
         raise WeightsError(f"weights {weights.source}: the tokenizer is not a fast one; add tokenizer.json")

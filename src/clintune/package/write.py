@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
@@ -37,10 +38,22 @@ def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor],
         partial.mkdir()
         if is_peft(model.backbone.model):
             _save_adapter(partial, package, tensors)
-        save_file({name: value for name, value in tensors.items() if not is_adapter(name)}, partial / PARTS)
+        dtype = getattr(torch, package.config.backbone.dtype)
+        parts = {name: _as_loaded(name, value, dtype) for name, value in tensors.items() if not is_adapter(name)}
+        save_file(parts, partial / PARTS)
         (partial / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
         write_manifest(partial)
+
+
+def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in the type in which loading makes its parameter: training may hold frozen ones in fewer bits.
+
+    `dtype` is that of the backbone.
+    """
+    if not value.is_floating_point():
+        return value
+    return value.to(dtype if name.startswith("backbone.") else torch.float32)
 
 
 def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor]) -> None:
