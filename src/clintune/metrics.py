@@ -40,9 +40,9 @@ def _metric(compute: Compute) -> Metric:
     def measure(targets: AnyFloats, probabilities: AnyFloats, weights: Floats | None = None) -> float | Floats:
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
         truth, answers = np.asarray(targets, np.float64), np.asarray(probabilities)
-        known: NDArray[np.bool_] = np.asarray(~np.isnan(truth))
+        known: NDArray[np.bool_] = ~np.isnan(truth)
         if known.shape != answers.shape:  # of classes, each sample has one target for all of its answers
-            known = known.reshape(len(truth), -1).any(axis=1)
+            known = np.asarray(known.reshape(len(truth), -1).any(axis=1))
         finite = np.isfinite(answers[known]).all()
         values = compute(truth, answers, rows) if finite else np.full(len(rows), np.nan)
         return float(values[0]) if weights is None else values

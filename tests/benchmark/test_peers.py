@@ -96,7 +96,7 @@ def events(quickstart):
 
 def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstart, install, seen):
     install("autogluon", LOGISTIC)
-    config = composed(recipe, extra="cv: 2\n")
+    config = composed(recipe, "modalities.static.min_subjects=1", extra="cv: 2\n")
     outcome = predict_peer(config, "autogluon", [0.0], 60.0)
     found = outcome.predictions[0.0]["outcome"]
 

@@ -167,4 +167,7 @@ def _listed(key: str, patterns: tuple[str, ...]) -> bool:
 
 def trained_steps(run: Path) -> int:
     """Return the most steps that a checkpoint of the run holds."""
-    return max((int(path.name[5:]) for path in run.rglob("checkpoints/**/step-*[0-9]")), default=0)
+    found = run.rglob("checkpoints/**/step-*[0-9]")
+    # A hidden folder holds one that a killed process was writing.
+    written = (path for path in found if not path.parent.name.startswith("."))
+    return max((int(path.name[5:]) for path in written), default=0)
