@@ -10,11 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rich.box import ASCII
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from clintune.core.files import storing
 from clintune.core.text import visible
+
+_WIDEST = 1000
+"""Columns of a table at most."""
 
 
 class PlainConsole(Console):
@@ -65,6 +70,15 @@ class Messages(PlainConsole):
             self._copy(text, soft_wrap=True)
         else:
             self.print(text)
+
+    def print_table(self, table: Table) -> None:
+        """Print a table as wide as it is, so that a pipe or a narrow terminal cuts no name."""
+        if self.options.ascii_only:
+            table.box = ASCII
+        wide = PlainConsole(file=io.StringIO(), width=_WIDEST)
+        with wide.capture() as capture:
+            wide.print(table)
+        self.print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
     def _copy(self, *objects: Any, **options: Any) -> None:
         if self.copy is not None:

@@ -3,14 +3,12 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.box import ASCII, SIMPLE
-from rich.console import Console
+from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 from torch import nn
@@ -34,8 +32,6 @@ from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
-_WIDEST = 1000
-"""Columns of a table at most."""
 _CHEAP = 5_000_000
 """Samples times folds below which every fold is drawn."""
 
@@ -65,11 +61,11 @@ def describe(config: DictConfig) -> None:
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
-    print_table(_parts(workspace, model, outputs))
+    console.print_table(_parts(workspace, model, outputs))
     _say_share(config, model)
     console.print(_trainings(config, every_unit, by_unit))
     console.print(_budget(workspace))
-    print_table(_splits(workspace, by_unit, len(every_unit)))
+    console.print_table(_splits(workspace, by_unit, len(every_unit)))
 
     limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
     limits.warnings += [*held_back(modalities, statistics), *warnings]
@@ -86,16 +82,6 @@ _EMPTY = {
     "tuning": "the last step is kept rather than the best, and nothing calibrates or stops early",
     "held_out": "the run cannot be evaluated",
 }
-
-
-def print_table(table: Table) -> None:
-    """Print a table as wide as it is, so that a pipe or a narrow terminal cuts no name."""
-    if console.options.ascii_only:
-        table.box = ASCII
-    wide = Console(file=StringIO(), width=_WIDEST, highlight=False)
-    with wide.capture() as capture:
-        wide.print(table)
-    console.print("\n".join(line.rstrip() for line in capture.get().splitlines()), markup=False, emoji=False)
 
 
 def _check_runs(runs: Path) -> None:
