@@ -32,6 +32,7 @@ def far(tmp_path):
     for name in [*TABLES, *MEDIA]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode() * 5000)
+    (root / "waves" / "w.hea").write_text("w 1 1 4\nw.dat 16\n")
     return root
 
 
@@ -96,6 +97,20 @@ def test_media_are_fetched_when_they_are_read_and_once(fetched, web, far):
     assert (folder / "data" / "d.png").exists()
     read(folder, names)
     assert not web.files()
+
+
+@pytest.mark.parametrize("is_web", [True, False], ids=["web", "folder"])
+def test_a_header_brings_the_files_that_it_and_its_segments_name(fetched, far, tmp_path, is_web):
+    waves = far / "waves"
+    (waves / "long.hea").write_text("long/2 1 1 8\nfirst 4\n~ 2\nsecond 2\n")
+    (waves / "first.hea").write_text("first 1 1 4\nsignal.bin 16\n")
+    (waves / "second.hea").write_text("second 1 1 2\nother.bin 16\n../../secret 16\n")
+    for name in ("signal.bin", "other.bin"):
+        (waves / name).write_bytes(name.encode())
+    folder = fetched()[0] if is_web else open_mirror("far", far.as_uri(), {}, tmp_path / "cache", [])
+    fetch_media([folder / "waves" / "long.hea"])
+    here = {path.name for path in (folder / "waves").iterdir()}
+    assert here == {"long.hea", "first.hea", "second.hea", "signal.bin", "other.bin"}
 
 
 def test_media_that_change_or_vanish_do_so_here(fetched, web, far):

@@ -1,5 +1,7 @@
 """Statistics are fitted once for the same items, files and settings, and anew when any of them changes."""
 
+import re
+
 import numpy as np
 import pytest
 from opened import open_samples
@@ -7,6 +9,7 @@ from opened import open_samples
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
 from clintune.model.build import fit_statistics
+from clintune.model.media import remembered_sha256, stamps
 
 
 @pytest.fixture
@@ -40,3 +43,36 @@ def test_the_same_is_fitted_once_and_anything_else_anew(fitted, cohort):
     assert count == 6
     assert changed["wearable"] != first["wearable"]
     assert changed["static"] == first["static"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: re.sub(r"\d", "77", text, count=1), lambda text: text[:-9], lambda _: "[]"]
+)
+def test_statistics_that_are_not_as_they_were_written_are_named_and_fitted_again(fitted, tmp_path, capsys, spoil):
+    first, count = fitted()
+    for path in (tmp_path / "cache" / "statistics").glob("*.json"):
+        path.write_text(spoil(path.read_text()))
+        capsys.readouterr()
+        assert fitted() == (first, count)
+        assert f"{path}: is not as it was written; it is made again" in capsys.readouterr().err
+
+
+def test_records_that_read_alike_are_told_apart_by_the_files_they_name(tmp_path):
+    headers = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        headers.append(folder / "ecg.hea")
+        headers[-1].write_text("ecg 1 1 4\nsignal.bin 16\n")
+        (folder / "signal.bin").write_bytes(bytes([number]) * 8)
+    memory = tmp_path / "memory.json"
+    first = remembered_sha256(stamps(headers).values(), memory)
+    assert len(set(first.values())) == 2
+
+    # A memory that rotted is no memory.
+    memory.write_text(memory.read_text().replace("a", "b"))
+    assert remembered_sha256(stamps(headers).values(), memory) == first
+
+    (tmp_path / "0" / "signal.bin").write_bytes(b"changed!")
+    changed = remembered_sha256(stamps(headers).values(), memory)
+    assert len(set(changed.values()) - set(first.values())) == 1

@@ -4,9 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
+from clintune.model.sealed import save_sealed
 from clintune.training.probe import (
     NUM_FOLDS,
     column_choices,
@@ -78,7 +79,7 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
 
 
-def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path):
+def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path, capsys):
     features, targets = data(80, 6)
     arguments = [YesNo(), features, targets, weights_of(80), [range(6), range(3)], torch.arange(80) % NUM_FOLDS]
     weights, bias = fit_output(*arguments)
@@ -87,8 +88,12 @@ def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path):
         assert torch.equal(found, weights)
         assert torch.equal(found_bias, bias)
     (kept,) = (tmp_path / "statistics").glob("*.safetensors")
-    save_file({"weights": torch.zeros(1, 6), "bias": torch.zeros(1)}, kept)
+    save_sealed(kept, {"weights": torch.zeros(1, 6), "bias": torch.zeros(1)})
     assert not remembered_fit(*arguments, tmp_path)[0].any()
+    for rotten in (kept.read_bytes()[:-1] + b"\x01", b"garbage"):
+        kept.write_bytes(rotten)
+        assert torch.equal(remembered_fit(*arguments, tmp_path)[0], weights)
+        assert f"{kept}: is not as it was written; it is made again" in capsys.readouterr().err
     others = [OneOf(2), features + 1e-9, 1 - targets, weights_of(80) * 2, [range(3)], arguments[5].flip(0)]
     for place, other in enumerate(others):
         changed = [*arguments[:place], other, *arguments[place + 1 :]]

@@ -18,6 +18,7 @@ from datasets.utils import tqdm
 from meds.schema import data_subdirectory
 
 from clintune.cohort.labels import FOLDERS as LABELS
+from clintune.cohort.records import record_files
 from clintune.core.cache_folder import in_use
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
@@ -100,15 +101,19 @@ class Mirror:
     def update_media(self, paths: set[str]) -> None:
         """Fetch the media files that are missing or changed, delete those that are gone; each is checked once.
 
-        The header of a WFDB record brings the files beside it that share its name.
+        The header of a WFDB record brings the files that it names, and those that the headers of its segments name.
         """
         new = paths - self._checked
-        headers = {path for path in new if path.endswith(".hea")}
+        while new:
+            self._update(new)
+            self._checked |= new
+            named = (file for path in new for file in record_files(self.folder / path))
+            new = {file.relative_to(self.folder).as_posix() for file in named} - self._checked
+
+    def _update(self, new: set[str]) -> None:
+        """Make files be here as they are there."""
         # One listing tells the versions of many files, but for the web, where each must be asked for.
-        self._list({_parent(path) for path in (headers if self.remote.is_web else new)})
-        for header in headers:
-            stem = header.removesuffix("hea")
-            new |= {path for path in self._listed[_parent(header)] if path.startswith(stem)}
+        self._list(set() if self.remote.is_web else {_parent(path) for path in new})
         entries = {path: entry for path in new if (entry := self._listed.get(_parent(path), {}).get(path))}
         there = new if self.remote.is_web else {path for path in entries if entries[path]["type"] != "directory"}
         versions = self._versions(sorted(there), entries)
@@ -117,7 +122,6 @@ class Mirror:
         if not all(version.is_at(self.folder / path) for path, version in versions.items()):
             with self._locked() as scratch:
                 self._fetch(versions, scratch)
-        self._checked |= new
 
     def _list(self, folders: set[str]) -> None:
         new = sorted(folders - self._listed.keys())

@@ -23,7 +23,7 @@ def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path, modality: 
     """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
     content: dict[Path, str] = {}
     for index, found in stamped:
-        known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.parquet")
+        known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.json")
         content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
     return [item_key(item, content, timed=modality.timed) for item in items]
 

@@ -1,17 +1,17 @@
 """What the modalities learned from training items, remembered so that a warm start reads none of them."""
 
 import inspect
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from clintune import __version__
 from clintune.cohort.samples import Items
-from clintune.core.files import file_sha256, value_sha256, write_json
+from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
 from clintune.core.locks import only_one
 from clintune.modalities.base import Modality
 from clintune.model.media import stamps
+from clintune.model.sealed import drop
 
 Statistics = dict[str, dict[str, Any]]
 """What `Modality.fit` returned, by modality; JSON-able."""
@@ -27,11 +27,15 @@ def remembered_statistics(name: str, modality: Modality, items: Items, cache: Pa
         return {}
     path = cache / "statistics" / f"{name}-{_key(modality, items)[:32]}.json"
     with only_one(path, f"the statistics of {name}"):
-        if not path.exists():
-            write_json(path, modality.fit(items))
+        statistics = read_sealed(path)
+        if statistics is None:
+            if path.exists():
+                drop(path)
+            write_sealed(path, modality.fit(items))
+            statistics = read_sealed(path)
         os.utime(path)
-        statistics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return statistics
+    assert statistics is not None, "statistics can be read as they were written"
+    return statistics
 
 
 def _key(modality: Modality, items: Items) -> str:

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
 from clintune.core.errors import ConfigError
-from clintune.core.files import atomic_path
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
 from clintune.model.pieces import PieceSource
+from clintune.model.sealed import drop, is_intact, save_sealed
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
 from clintune.tasks.multiclass import Multiclass
@@ -149,10 +149,11 @@ def remembered_fit(
         digest.update(tensor.numpy().tobytes())
     path = cache / "statistics" / f"probe-{digest.hexdigest()[:32]}.safetensors"
     with only_one(path, "a probe"):
+        if path.exists() and not is_intact(path):
+            drop(path)
         if not path.exists():
             weights, bias = fit_output(kind, features, targets, weight, choices, fold)
-            with atomic_path(path) as partial:
-                save_file({"weights": weights, "bias": bias}, partial)
+            save_sealed(path, {"weights": weights, "bias": bias})
         os.utime(path)
         found = load_file(path)
     return found["weights"], found["bias"]
