@@ -15,6 +15,11 @@ from clintune.packed.layout import Layout
 from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 
+_LENGTHS = [7, 3]
+"""Tokens of the two sequences on which a backbone is tried when it is loaded."""
+_CLOSE, _LESS_CLOSE = 1e-3, 0.1
+"""Most that hidden states may differ, relative to the largest, in float32 and in fewer bits."""
+
 
 class Backbone(nn.Module):
     """A transformer that maps the token embeddings of N sequences, one behind the other, to hidden states [M, D].
@@ -30,7 +35,8 @@ class Backbone(nn.Module):
         self.adapter = "default"
         config = model.config.get_text_config()
         self.width: int = config.hidden_size
-        self.max_positions: int = config.max_position_embeddings
+        self.first_position = _first_position(model)
+        self.max_positions = _max_positions(config, self.first_position)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     @property
@@ -74,8 +80,9 @@ class Backbone(nn.Module):
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; returns float32 [M, D].
 
-        A family that cannot run without padding gets a padded block. Positions count from 0 in each sequence and are
-        passed explicitly, because models guess them differently when they get embeddings.
+        A family that cannot run without padding gets a padded block. Positions count up in each sequence from the one
+        at which the model was pretrained to begin, and are passed explicitly: models guess them differently when they
+        get embeddings.
         """
         if getattr(self.model, "active_adapter", self.adapter) != self.adapter:
             self.model.set_adapter(self.adapter, inference_mode=True)  # type: ignore[operator]
@@ -83,7 +90,8 @@ class Backbone(nn.Module):
         if is_packed(self.model):
             return run_packed(self.model, lengths, inputs_embeds=embeddings).float()
         layout = Layout(lengths)
-        positions = torch.arange(layout.longest, device=lengths.device).expand_as(layout.mask)
+        first = self.first_position
+        positions = torch.arange(first, first + layout.longest, device=lengths.device).expand_as(layout.mask)
         extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
         output = self.model(
             inputs_embeds=layout.pad(embeddings), attention_mask=layout.mask.long(), return_dict=True, **extra
@@ -107,19 +115,71 @@ def load_backbone(settings: Settings) -> Backbone:
     else:
         weights = resolve(settings.source, revision=settings.revision, sha256=settings.sha256)
         model = load_transformer(weights, dtype=dtype, quantization_config=quantization)
-    # A vision-language model brings its own vision tower; only its language model reads our tokens.
+    # A vision-language model brings its own vision tower; only its language model reads our tokens. Of an encoder and
+    # a decoder, the encoder does.
     model = getattr(model, "language_model", model)
+    model = model.get_encoder() if model.config.is_encoder_decoder else model
     drop_unused(model, "pooler")  # the heads read the query tokens
     pack_model(model)
     if settings.liger:
         _use_liger(model)
-    backbone = Backbone(model, weights)
-    if settings.max_tokens > backbone.max_positions:
+    try:
+        backbone = Backbone(model, weights)
+    except (AttributeError, NotImplementedError) as error:
+        raise ConfigError(_unlike_tokens(model)) from error
+    if backbone.max_positions is not None and settings.max_tokens > backbone.max_positions:
         raise ConfigError(
             f"backbone.max_tokens {settings.max_tokens} is more than the {backbone.max_positions} positions of "
             f"{settings.source}; lower it"
         )
+    _check_embeddings(backbone)
     return backbone
+
+
+def _first_position(model: PreTrainedModel) -> int:
+    """Return the position of the first token.
+
+    RoBERTa and its kin keep the rows up to that of padding for padding; others hold the positions that they begin with.
+    """
+    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
+    padding = [part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.padding_idx is not None]
+    listed = [int(held.flatten()[0]) for name, held in model.named_buffers() if name.endswith("position_ids")]
+    return max(*(number + 1 for number in padding), *listed, 0, 0)
+
+
+def _max_positions(config: Any, first: int) -> int | None:
+    """Return how many tokens have a position; None for families without a maximum, as T5, BLOOM and Mamba."""
+    most = getattr(config, "max_position_embeddings", None)
+    return None if most is None or most < 0 else int(most) - first
+
+
+@torch.no_grad()
+def _check_embeddings(backbone: Backbone) -> None:
+    """Raise ConfigError for a family that reads embeddings otherwise than ids, or a sequence by its neighbours.
+
+    Two short sequences run on embeddings together, and each by itself on ids, as the model was pretrained.
+    """
+    model, training = backbone.model, backbone.training
+    backbone.eval()
+    try:
+        table = backbone.embedding.weight
+        ids = (torch.arange(sum(_LENGTHS), device=table.device) * 7 + 5) % table.shape[0]
+        alone = [model(input_ids=part[None], return_dict=True) for part in torch.split(ids, _LENGTHS)]
+        expected = torch.cat([output.last_hidden_state[0] for output in alone]).float()
+        found = backbone(backbone.embed(ids), torch.tensor(_LENGTHS, device=table.device))
+        difference = float((found - expected).abs().max() / expected.abs().max())
+        alike = difference <= (_CLOSE if backbone.dtype == torch.float32 else _LESS_CLOSE)
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
+        alike = False
+    finally:
+        backbone.train(training)
+    if not alike:
+        raise ConfigError(_unlike_tokens(model))
+
+
+def _unlike_tokens(model: Any) -> str:
+    family = model.config.model_type
+    return f"backbone: {family} does not read embeddings as it reads token ids; choose another family"
 
 
 def _use_liger(model: PreTrainedModel) -> None:
