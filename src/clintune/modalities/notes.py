@@ -21,6 +21,7 @@ from clintune.modalities.base import Modality, Mode, claimed, load_encoder
 from clintune.packed.layout import Layout
 from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
+from clintune.weights.positions import max_positions
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 
@@ -72,7 +73,7 @@ class Notes(Modality):
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
         if other is not None:
             self.source["tokenizer"] = other.record()
-        self._check_chunks(getattr(self.encoder.config, "max_position_embeddings", None))
+        self._check_chunks(max_positions(self.encoder))
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Cut one note into chunks and tokenize them."""

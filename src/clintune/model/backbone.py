@@ -14,6 +14,7 @@ from clintune.core.errors import ConfigError
 from clintune.packed.layout import Layout
 from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
+from clintune.weights.positions import first_position, max_positions
 
 _LENGTHS = [7, 3]
 """Tokens of the two sequences on which a backbone is tried when it is loaded."""
@@ -35,8 +36,8 @@ class Backbone(nn.Module):
         self.adapter = "default"
         config = model.config.get_text_config()
         self.width: int = config.hidden_size
-        self.first_position = _first_position(model)
-        self.max_positions = _max_positions(config, self.first_position)
+        self.first_position = first_position(model)
+        self.max_positions = max_positions(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     @property
@@ -134,23 +135,6 @@ def load_backbone(settings: Settings) -> Backbone:
         )
     _check_embeddings(backbone)
     return backbone
-
-
-def _first_position(model: PreTrainedModel) -> int:
-    """Return the position of the first token.
-
-    RoBERTa and its kin keep the rows up to that of padding for padding; others hold the positions that they begin with.
-    """
-    tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
-    padding = [part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.padding_idx is not None]
-    listed = [int(held.flatten()[0]) for name, held in model.named_buffers() if name.endswith("position_ids")]
-    return max(*(number + 1 for number in padding), *listed, 0, 0)
-
-
-def _max_positions(config: Any, first: int) -> int | None:
-    """Return how many tokens have a position; None for families without a maximum, as T5, BLOOM and Mamba."""
-    most = getattr(config, "max_position_embeddings", None)
-    return None if most is None or most < 0 else int(most) - first
 
 
 @torch.no_grad()
