@@ -195,6 +195,32 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
             minilm.prepare(replace(ITEM, text=text))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\x0b\x1c\r", False),  # the frame of an empty HL7 message
+        ("\x1c\x1d\x1e\x1f\x85", False),
+        ("\x00", False),
+        ("\u200b\u200d\ufeff\u00ad", False),
+        ("\u00a0\u2003\u3000\u2028", False),
+        ("\x0bfever\x1c\r", True),
+        ("\x00?", True),
+        ("\u00e9", True),
+        ("\u767a\u71b1\u3002", True),
+        ("\U0001f912", True),
+    ],
+)
+def test_the_same_notes_are_claimed_and_read(minilm, text, says):
+    for notes in (minilm, NativeNotes(source="bundled:minilm")):
+        notes.tokenizer = minilm.tokenizer
+        assert pl.DataFrame({"text_value": [text]}).select(notes.claims()).item() is says
+        if says:
+            assert len(notes.prepare(replace(ITEM, text=text)))
+        else:
+            with pytest.raises(DataError, match="the note is blank"):
+                notes.prepare(replace(ITEM, text=text))
+
+
 def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():
     native = NativeNotes(source="bundled:minilm", max_pieces=6)
     native.build({})

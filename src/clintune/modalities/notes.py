@@ -23,6 +23,9 @@ from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 from clintune.weights.positions import max_positions
 
+# A note says something where a character of it is neither space nor control nor format (Unicode Z, Cc and Cf).
+_VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}]"
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
 
 
@@ -197,11 +200,11 @@ class NativeNotes(Modality):
 
 def _has_text(codes: list[str] | None) -> pl.Expr:
     text = pl.col(DataSchema.text_value_name)
-    return claimed(text.is_not_null() & (text.str.strip_chars() != ""), codes)
+    return claimed(text.str.contains(_VISIBLE).fill_null(False), codes)
 
 
 def _text(item: Item) -> str:
-    if item.text is None or not item.text.strip():
+    if item.text is None or not pl.Series([item.text]).str.contains(_VISIBLE).item():
         raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
     return item.text
 
