@@ -79,11 +79,13 @@ class Pieces:
     """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
 
     `extent` tells, of a file with a clock of its own, when it begins and ends: hours after the time of its row.
+    `left_out` tells how many pieces more the item has, which no sample reads as they are beyond its budget.
     """
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
     extent: Extent = NO_EXTENT
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}

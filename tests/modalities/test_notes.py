@@ -111,7 +111,7 @@ def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pool
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, length=st.integers(8, 40), overlap=st.integers(0, 5))
 def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text, length, overlap):
-    notes = Notes(source="bundled:minilm", chunk="tokens", chunk_tokens=length, overlap_tokens=overlap)
+    notes = Notes(source="bundled:minilm", chunk="tokens", chunk_tokens=length, overlap_tokens=overlap, max_pieces=1000)
     notes.tokenizer = minilm.tokenizer
     whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
     chunks = body(notes, text)
@@ -127,7 +127,7 @@ def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, length=st.integers(8, 40))
 def test_chunks_of_sentences_lose_nothing_and_cut_only_what_does_not_fit(minilm, text, length):
-    notes = Notes(source="bundled:minilm", chunk_tokens=length, overlap_tokens=0)
+    notes = Notes(source="bundled:minilm", chunk_tokens=length, overlap_tokens=0, max_pieces=1000)
     notes.tokenizer = minilm.tokenizer
     whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
     chunks = body(notes, text)
@@ -154,6 +154,21 @@ def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
     pieces = minilm.prepare(replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5))
     assert len(pieces) > 4
     assert pieces.hours.tolist() == [7.5] * len(pieces)
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=TEXT, chunk=st.sampled_from(["sentences", "tokens"]), budget=st.integers(1, 12))
+def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(minilm, text, chunk, budget):
+    notes = Notes(source="x", chunk=chunk, chunk_tokens=8, overlap_tokens=2, max_pieces=10_000)
+    notes.tokenizer = minilm.tokenizer
+    whole = notes.prepare(replace(ITEM, text=text))
+    notes.max_pieces = budget
+    cut = notes.prepare(replace(ITEM, text=text))
+    assert len(cut) == min(budget, len(whole))
+    assert len(cut) + cut.left_out == len(whole)
+    assert torch.equal(cut.tensors["attention_mask"].sum(1), whole.tensors["attention_mask"].sum(1)[: len(cut)])
+    ids = cut.tensors["input_ids"]
+    assert torch.equal(ids, whole.tensors["input_ids"][: len(cut), : ids.shape[1]])
 
 
 @pytest.mark.parametrize("config", [ROBERTA, T5, MODERN], ids=lambda config: config["model_type"])
@@ -227,10 +242,12 @@ def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():
     whole = native.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]
     pieces = native.prepare(replace(ITEM, text="a b c d e f g h"))
     assert pieces.tensors["ids"].tolist() == [*whole[-5:], native.tokenizer.sep_token_id]
+    assert pieces.left_out == 3
     assert native.native
     assert not native.cacheable
     short = native.prepare(replace(ITEM, text="a b"))
     assert short.tensors["ids"].tolist() == [*whole[:2], native.tokenizer.sep_token_id]
+    assert short.left_out == 0
 
 
 def test_fake_notes_depend_on_the_seed(tmp_path: Path):

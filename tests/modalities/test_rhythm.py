@@ -155,7 +155,9 @@ def test_only_the_newest_days_count(items, tmp_path):
     with np.load(items[0].path) as file:
         minutes = file["signal"][0]
     newest = recording(tmp_path, "newest", minutes[-2880:])
-    torch.testing.assert_close(rhythm.prepare(items[0]).tensors["features"], rhythm.prepare(newest).tensors["features"])
+    pieces = rhythm.prepare(items[0])
+    torch.testing.assert_close(pieces.tensors["features"], rhythm.prepare(newest).tensors["features"])
+    assert pieces.left_out == len(minutes) // 2880 - 1 + (len(minutes) % 2880 > 0)
 
 
 def test_each_channel_has_features_of_its_own(tmp_path):

@@ -49,10 +49,12 @@ def test_windows_are_cut_from_the_end_and_count_hours_from_their_own_end(save):
     item = save(x=np.arange(60.0))
     pieces = build([item], max_pieces=2).prepare(item)
     assert pieces.hours.tolist() == [34.0, 10.0]
+    assert pieces.left_out == 1
     standard = (np.arange(60) - np.arange(60).mean()) / np.arange(60).std()
     np.testing.assert_allclose(pieces.tensors["signal"].flatten(), standard[12:], rtol=1e-5)
     whole = build([item]).prepare(item)
     assert whole.hours.tolist() == [58.0, 34.0, 10.0]
+    assert whole.left_out == 0
     assert whole.tensors["observed"].sum((1, 2)).tolist() == [12, 24, 24]
     assert not whole.tensors["observed"][0, 0, :12].any()
 

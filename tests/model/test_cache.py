@@ -13,6 +13,7 @@ import torch
 from opened import open_samples, small_imaging
 
 from clintune.cohort.index import Seen
+from clintune.modalities.notes import NativeNotes, Notes
 from clintune.model.cache import PieceCache
 
 FILL = """
@@ -142,6 +143,30 @@ def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality
     ]
     folders.append(folder({}, source={**source, "sha256": "2"}))
     assert len(set(folders)) == len(folders)
+
+
+def test_pieces_of_other_tokenizers_or_budgets_are_never_taken_for_each_other(tmp_path):
+    def folder(kind, source, **settings):
+        modality = kind(**{"source": source, "mode": "full", **settings})
+        modality.source = {"source": source}
+        return PieceCache("notes", modality, {}, tmp_path).folder
+
+    folders = [
+        folder(kind, source, max_pieces=budget) for kind in (Notes, NativeNotes) for source in "ab" for budget in (1, 2)
+    ]
+    assert len(set(folders)) == len(folders)
+
+
+def test_what_no_sample_reads_is_counted_beside_what_is_kept(cohort, tmp_path):
+    notes = Notes(source="bundled:minilm", chunk_tokens=8, overlap_tokens=0, max_pieces=1)
+    notes.build({})
+    samples = open_samples([cohort], {"notes": notes}, tmp_path)
+    items = samples.items("notes", np.arange(len(samples)))
+    numbers = np.array([item.number for item in items])
+    pieces = PieceCache("notes", notes, {}, tmp_path).fill(items)
+    assert pieces.lengths(numbers, np.zeros_like(numbers)).tolist() == [1] * len(numbers)
+    assert pieces.left_out(numbers).tolist() == [notes.prepare(item).left_out for item in items]
+    assert pieces.left_out(numbers).any()
 
 
 def test_every_unreadable_item_has_its_error_until_it_is_mended(modality, fill):

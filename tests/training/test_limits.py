@@ -27,8 +27,8 @@ class Made:
 
 
 class Source:
-    def __init__(self, lengths, kept):
-        self.all, self.kept = np.array([*lengths, 0]), kept
+    def __init__(self, lengths, kept, left_out):
+        self.all, self.kept, self.more = np.array([*lengths, 0]), kept, np.array([*left_out, 0])
 
     def select(self, seen):
         return seen.take(np.isin(seen.number, list(self.kept)))
@@ -36,19 +36,23 @@ class Source:
     def lengths(self, number, view):
         return self.all[number]
 
+    def left_out(self, number):
+        return self.more[number]
+
 
 @given(st.data())
 def test_counts_are_those_of_a_plain_reckoning(data):
     lengths = data.draw(st.lists(st.integers(-1, 9), min_size=1, max_size=20))
+    left_out = data.draw(st.lists(st.integers(0, 3), min_size=len(lengths), max_size=len(lengths)))
     kept = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
     sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
     per_sample = data.draw(st.lists(sample, min_size=1, max_size=12))
     budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
     modality = SimpleNamespace(max_pieces=budget, tokens_per_piece=2)
     rows = np.arange(len(per_sample))
-    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept)}, limit)
+    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept, left_out)}, limit)
 
-    read = [[max(lengths[n], 0) for n in items if n in kept] for items in per_sample]
+    read = [[max(lengths[n], 0) + left_out[n] for n in items if n in kept] for items in per_sample]
     pieces = [sum(part) for part in read]
     tokens = [1 + 2 * min(number, budget) for number in pieces]
     assert found.parts["m"] == Part(

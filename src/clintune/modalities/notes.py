@@ -79,7 +79,7 @@ class Notes(Modality):
         self._check_chunks(max_positions(self.encoder))
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Cut one note into chunks and tokenize them."""
+        """Cut one note into chunks and tokenize them; of a note longer than the whole budget its start is kept."""
         text = _text(item)
         texts = [text] if self.chunk == "tokens" else self._merge_sentences(text)
         encoded = self.tokenizer(
@@ -90,12 +90,13 @@ class Notes(Modality):
             return_overflowing_tokens=True,
             padding=False,
         )
-        ids = [torch.tensor(chunk) for chunk in encoded["input_ids"]]
+        ids = [torch.tensor(chunk) for chunk in encoded["input_ids"][: self.max_pieces]]
         tensors = {
             "input_ids": pad_sequence(ids, batch_first=True),
             "attention_mask": pad_sequence([torch.ones_like(chunk) for chunk in ids], batch_first=True),
         }
-        return Pieces(tensors=tensors, hours=torch.full((len(ids),), item.hours, dtype=torch.float32))
+        left_out = len(encoded["input_ids"]) - len(ids)
+        return Pieces(tensors=tensors, hours=torch.full((len(ids),), item.hours), left_out=left_out)
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode chunks to one token each, [P, 1, W]."""
@@ -116,7 +117,7 @@ class Notes(Modality):
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""
-        names = ("chunk", "chunk_tokens", "overlap_tokens", "pooling", "tokenizer_source")
+        names = ("chunk", "chunk_tokens", "overlap_tokens", "pooling", "tokenizer_source", "max_pieces")
         return super().settings() | {"config": self.weights["config"]} | {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -185,12 +186,18 @@ class NativeNotes(Modality):
         """Tokenize one note; of a note longer than the whole budget its end is kept."""
         ids = self.tokenizer(_text(item), add_special_tokens=False, verbose=False)["input_ids"]
         end = self.tokenizer.sep_token_id if self.tokenizer.sep_token_id is not None else self.tokenizer.eos_token_id
-        kept = torch.tensor([*ids, *([] if end is None else [end])][-self.max_pieces :], dtype=torch.int64)
-        return Pieces(tensors={"ids": kept}, hours=torch.full((len(kept),), item.hours, dtype=torch.float32))
+        whole = [*ids, *([] if end is None else [end])]
+        kept = torch.tensor(whole[-self.max_pieces :], dtype=torch.int64)
+        hours = torch.full((len(kept),), item.hours)
+        return Pieces(tensors={"ids": kept}, hours=hours, left_out=len(whole) - len(kept))
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Refuse: the backbone embeds native tokens itself."""
         raise AssertionError("native tokens are embedded by the backbone")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the ids beside the tokenizer."""
+        return super().settings() | {"max_pieces": self.max_pieces}
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:

@@ -87,7 +87,7 @@ class Rhythm(Wearable):
         subjects: dict[str, list[int]] = {}
         having = Having(self.min_subjects)
         for subject, signal in self.read_all(items):
-            for window in self._windows(signal):
+            for window in self._parts(signal, signal.windows(self.window_length)[-self.max_pieces :]):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
                     subjects.setdefault(name, []).append(subject)
@@ -115,11 +115,16 @@ class Rhythm(Wearable):
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Read one recording, as far as it was known at the prediction time; compute features of its newest windows."""
         signal = self.read(item, self.names)
-        features = np.array([self._features(window).reshape(-1) for window in self._windows(signal)])
+        windows = signal.windows(self.window_length)
+        newest = windows[-self.max_pieces :]
+        features = np.array([self._features(part).reshape(-1) for part in self._parts(signal, newest)])
         features = features.reshape(-1, len(self.mean))
-        spans = signal.windows(self.window_length, self.max_pieces)
-        tensors = {"features": torch.from_numpy(features.astype(np.float32))}
-        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item), extent=extent(signal, item))
+        return Pieces(
+            tensors={"features": torch.from_numpy(features.astype(np.float32))},
+            hours=window_hours(signal, newest, item),
+            extent=extent(signal, item),
+            left_out=len(windows) - len(newest),
+        )
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Standardise to [P, 1, W]."""
@@ -154,8 +159,8 @@ class Rhythm(Wearable):
         known = np.isfinite(column)
         return column[known] if len(np.unique(subjects[known])) >= self.min_subjects else column[:0]
 
-    def _windows(self, signal: Signal) -> list[Signal]:
-        return [signal.part(max(0, a), b) for a, b in signal.windows(self.window_length, self.max_pieces)]
+    def _parts(self, signal: Signal, windows: list[tuple[int, int]]) -> list[Signal]:
+        return [signal.part(max(0, start), stop) for start, stop in windows]
 
     def _features(self, window: Signal) -> Hours:
         """Return the features [C, F] of one window, NaN where unknown."""

@@ -109,8 +109,8 @@ class Signal:
         offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_seconds().to_numpy() / 3600
         return np.asarray(offset - offset[:1], np.float64)
 
-    def windows(self, length: int, most: int) -> list[tuple[int, int]]:
-        """Return the newest windows of `length` samples as (start, stop), oldest first, counted from the end.
+    def windows(self, length: int) -> list[tuple[int, int]]:
+        """Return windows of `length` samples as (start, stop), oldest first, counted from the end.
 
         Windows without any observed sample are left out. The oldest may begin before the recording, at a negative
         start.
@@ -118,7 +118,7 @@ class Signal:
         observed: NDArray[np.bool_] = np.isfinite(self.values).max(0)
         found: list[tuple[int, int]] = []
         for stop in range(self.num_samples, 0, -length):
-            if len(found) < most and observed[max(0, stop - length) : stop].any():
+            if observed[max(0, stop - length) : stop].any():
                 found.append((stop - length, stop))
         return found[::-1]
 

@@ -123,19 +123,25 @@ class Wearable(Modality):
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Read one recording, as far as it was known at the prediction time, and cut its newest windows."""
         signal = self.read(item, self.names)
-        spans = signal.windows(self.window_length, self.max_pieces)
+        windows = signal.windows(self.window_length)
+        newest = windows[-self.max_pieces :]
         values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
         clock = signal.clock() * (2 * np.pi / 24)
-        cut = torch.from_numpy(_cut(values, spans, self.window_length))
+        cut = torch.from_numpy(_cut(values, newest, self.window_length))
         observed = cut.isfinite()
         tensors = {
             "signal": cut.nan_to_num(0.0),
             "observed": observed.float(),
             "clock": torch.from_numpy(
-                _cut(np.stack([np.sin(clock), np.cos(clock)]), spans, self.window_length)
+                _cut(np.stack([np.sin(clock), np.cos(clock)]), newest, self.window_length)
             ).nan_to_num(0.0),
         }
-        return Pieces(tensors=tensors, hours=window_hours(signal, spans, item), extent=extent(signal, item))
+        return Pieces(
+            tensors=tensors,
+            hours=window_hours(signal, newest, item),
+            extent=extent(signal, item),
+            left_out=len(windows) - len(newest),
+        )
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode windows to [P, K, W]."""

@@ -26,10 +26,10 @@ from clintune.model.cuts import Cuts
 from clintune.model.encode import Preparer, View, encoding, laid_flat, make_pieces
 from clintune.model.inventory import Scanned, scan
 from clintune.model.item_keys import item_keys, stamped_media, view_key
-from clintune.model.pieces import CUTS, PLACES, StoredPieces
+from clintune.model.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
 from clintune.model.sealed import damaged, drop, is_intact, save_sealed
 
-_FORMAT = 4
+_FORMAT = 5
 _CPU = torch.device("cpu")
 
 
@@ -165,6 +165,7 @@ class PieceCache:
             "keys": list(done),
             "lengths": [len(part) for part in pieces],
             "extents": [list(part.extent) for part in pieces],
+            "left_out": [part.left_out for part in pieces],
         }
         save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces), about)
 
@@ -182,8 +183,11 @@ class PieceCache:
         views = range(self.modality.views)
         address = np.full((cuts.first + len(cuts) + 1, len(views), 3), -1, np.int64)
         numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
-        found = [[scanned.address(view_key(key, view)) for view in views] for key in (*keys, *part_keys)]
+        all_keys = [*keys, *part_keys]
+        found = [[scanned.address(view_key(key, view)) for view in views] for key in all_keys]
         address[numbers] = np.array(found, np.int64).reshape(-1, len(views), 3)
+        left_out = np.zeros(len(address), np.int32)
+        left_out[numbers] = [scanned.left_out(view_key(key, 0)) for key in all_keys]
 
         failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
         wrong = {
@@ -197,6 +201,7 @@ class PieceCache:
 
         columns = [address[..., 0].astype(np.int32), address[..., 1], address[..., 2].astype(np.int32)]
         arrays = dict(zip(PLACES, columns, strict=True)) | dict(zip(CUTS, cuts.columns, strict=True))
+        arrays[LEFT_OUT] = left_out
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         save_sealed(path, tensors, {"shards": scanned.shards, "errors": reasons})
 

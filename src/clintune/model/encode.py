@@ -64,11 +64,12 @@ class Preparer:
             if isinstance(part, DataError):
                 yield part
             else:
-                hours, tensors, extent = part
+                hours, tensors, extent, left_out = part
                 yield Pieces(
                     hours=torch.from_numpy(hours),
                     tensors={name: torch.from_numpy(array) for name, array in tensors.items()},
                     extent=extent,
+                    left_out=left_out,
                 )
 
 
@@ -80,7 +81,7 @@ class _Prepared(Dataset[Any]):
         self.name = name
         self.modality = modality
 
-    def __getitem__(self, view: View) -> tuple[NDArray[Any], dict[str, NDArray[Any]], Extent] | DataError:
+    def __getitem__(self, view: View) -> tuple[NDArray[Any], dict[str, NDArray[Any]], Extent, int] | DataError:
         hours = 0.0 if view.hours is None else view.hours
         (item,) = Items(self.samples, self.name, np.array([view.number]), np.array([hours]))
         try:
@@ -88,7 +89,8 @@ class _Prepared(Dataset[Any]):
         except DataError as error:
             return error
         at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
-        return at_row.numpy(), {name: tensor.numpy() for name, tensor in pieces.tensors.items()}, pieces.extent
+        tensors = {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
+        return at_row.numpy(), tensors, pieces.extent, pieces.left_out
 
 
 def make_pieces(
@@ -167,7 +169,7 @@ def encoding(modality: Modality, statistics: Mapping[str, Any], precision: str) 
     return {
         "settings": modality.settings(),
         "statistics": dict(statistics),
-        "weights": modality.source if modality.cacheable else None,
+        "weights": modality.source,
         "encoded": modality.cacheable and precision,
     }
 

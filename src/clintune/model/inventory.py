@@ -8,12 +8,13 @@ from clintune.model.sealed import read_about
 
 
 class Place(NamedTuple):
-    """Shard, start and length of an item's pieces, and its extent."""
+    """Shard, start and length of an item's pieces, its extent, and how many pieces more it has."""
 
     shard: int
     start: int
     length: int
     extent: Extent
+    left_out: int
 
 
 class Scanned(NamedTuple):
@@ -28,6 +29,11 @@ class Scanned(NamedTuple):
         place = self.places.get(key)
         return (0, 0, 0) if place is None else (place.shard, place.start, place.length)
 
+    def left_out(self, key: str) -> int:
+        """Return how many pieces the item of a key has beyond those that are there."""
+        place = self.places.get(key)
+        return 0 if place is None else place.left_out
+
 
 def scan(folder: Path) -> Scanned:
     """Return the names of the shards in a folder, the place of every key in them, and shards that cannot be read."""
@@ -40,8 +46,9 @@ def scan(folder: Path) -> Scanned:
             unknown.append(path.name)
             continue
         start = 0
-        for key, length, extent in zip(about["keys"], about["lengths"], about["extents"], strict=True):
-            places[key] = Place(len(shards), start, length, Extent(*extent))
+        columns = (about[name] for name in ("keys", "lengths", "extents", "left_out"))
+        for key, length, extent, left_out in zip(*columns, strict=True):
+            places[key] = Place(len(shards), start, length, Extent(*extent), left_out)
             start += length
         shards.append(path.name)
     return Scanned(shards, places, unknown)

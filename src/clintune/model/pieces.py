@@ -51,6 +51,7 @@ class Places(NamedTuple):
 
 PLACES = ("shard", "start", "length")
 CUTS = ("cut_number", "cut_hours", "begin", "end")
+LEFT_OUT = "left_out"
 """What a table of addresses holds."""
 
 
@@ -142,7 +143,7 @@ class StoredPieces(_Blocks):
     """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
 
     The table holds, by number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared: of all
-    items, then of the parts that `cuts` names.
+    items, then of the parts that `cuts` names; and `left_out` [I] of both.
     """
 
     def __init__(self, table: Path) -> None:
@@ -153,10 +154,15 @@ class StoredPieces(_Blocks):
         """What is wrong with each unreadable item, by `Item.where`."""
         self.cuts = Cuts(*(arrays[name] for name in CUTS))
         self._table = Places(*(arrays[name] for name in PLACES))
+        self._left_out = arrays[LEFT_OUT]
         self._open: dict[int, dict[str, Tensor]] = {}
 
     def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
         return StoredPieces, (self.table,)
+
+    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items have beyond those that any sample reads [I]."""
+        return self._left_out[number].astype(np.int64)
 
     def used_shards(self) -> list[Path]:
         """Return the shards that hold some of the pieces."""
@@ -224,6 +230,10 @@ class TabledPieces:
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 1 for every item."""
         return np.ones(len(number), np.int64)
+
+    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return 0 for every item."""
+        return np.zeros(len(number), np.int64)
 
     def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
         """Return the piece of each item."""

@@ -29,7 +29,10 @@ class Counted(Protocol):
         """Return those of the items that a sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items have [I]."""
+        """Return how many pieces of items are kept [I]."""
+
+    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces more items have, which no sample reads [I]."""
 
 
 @dataclass
@@ -144,7 +147,7 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     """Add to `part` what some samples have of a modality; return how many pieces each has [N]."""
     seen = samples.seen(name, rows)
     read = source.select(seen)
-    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0)
+    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0) + source.left_out(read.number)
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
     pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)

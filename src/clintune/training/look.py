@@ -29,14 +29,19 @@ class Lengths:
 
     def __init__(self, num_items: int) -> None:
         self.known = np.ones(num_items, np.int64)
+        self.more = np.zeros(num_items, np.int64)
 
     def select(self, seen: Seen) -> Seen:
         """Return all items."""
         return seen
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items have [I]."""
+        """Return how many pieces of items are kept [I]."""
         return self.known[number]
+
+    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces more items have [I]."""
+        return self.more[number]
 
 
 def missing_media(workspace: Workspace) -> dict[str, Errors]:
@@ -86,6 +91,7 @@ def look(
                 errors[number] = str(pieces)
             else:
                 lengths.known[number] = len(pieces)
+                lengths.more[number] = pieces.left_out
         lengths.known[list(errors)] = 0
         _check(workspace, name, errors, len(samples.items(name, rows)))
         if errors:

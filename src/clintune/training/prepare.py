@@ -20,7 +20,7 @@ from clintune.core.text import visible
 from clintune.modalities.base import Modality
 from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
 from clintune.model.cache import PieceCache
-from clintune.model.pieces import PieceSource, TabledPieces
+from clintune.model.pieces import StoredPieces, TabledPieces
 from clintune.tasks.base import Task
 from clintune.training.label_leaks import check_answers, find_leaks
 from clintune.training.limits import Limits, measure, write_limits
@@ -45,7 +45,7 @@ class Prepared:
     tasks: dict[str, Task]
     modalities: dict[str, Modality]
     statistics: Statistics
-    pieces: dict[str, PieceSource]
+    pieces: dict[str, StoredPieces | TabledPieces]
     unreadable: list[Unreadable]
     limits: Limits
 
@@ -121,7 +121,7 @@ def fill_caches(
     rows: NDArray[np.int64],
     device: torch.device,
     run: Path | None = None,
-) -> tuple[dict[str, PieceSource], list[Unreadable]]:
+) -> tuple[dict[str, StoredPieces | TabledPieces], list[Unreadable]]:
     """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
 
     Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
@@ -131,7 +131,7 @@ def fill_caches(
     """
     config, samples, cache = workspace.config, workspace.samples, workspace.cache
     workers = num_workers(config.trainer.workers, device)
-    sources: dict[str, PieceSource] = {}
+    sources: dict[str, StoredPieces | TabledPieces] = {}
     bad: list[Unreadable] = []
     codes = samples.codes().to_list()
     for name, modality in modalities.items():
