@@ -1,6 +1,6 @@
 """Check a composed config: every key is known, every needed one is given, every value fits. No torch here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +10,7 @@ from clintune.config.secrets import secrets
 from clintune.config.together import together
 from clintune.config.values import endless, misfits, missing, targets
 from clintune.core.errors import ConfigError
-from clintune.core.paths import check_name
+from clintune.core.paths import check_name, check_part_name
 
 PARTS = ("modalities", "tasks")
 """Sections whose entries must each name a class with `_target_`."""
@@ -74,23 +74,21 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
     """Yield each name that cannot be part of a path: results are kept below it."""
-    yield from _name(config["name"], "'name'", nested=True)
+    yield from _problem(check_name, config["name"], "'name'", nested=True)
     yield from _cohort_names(config)
     for section in PARTS:
         for name in config[section]:
-            yield from _name(name, f"a name in '{section}'")
-            if "." in name:
-                yield f"a name in '{section}' '{name}' holds a dot, which divides keys; use another name"
+            yield from _problem(check_part_name, name, f"a name in '{section}'")
 
 
 def _cohort_names(config: dict[str, Any]) -> Iterator[str]:
     for name in config["cohorts"]:
-        yield from _name(name, "a name in 'cohorts'")
+        yield from _problem(check_name, name, "a name in 'cohorts'")
 
 
-def _name(name: str, what: str, *, nested: bool = False) -> Iterator[str]:
+def _problem(check: Callable[..., str], *name: str, **options: bool) -> Iterator[str]:
     try:
-        check_name(name, what, nested=nested)
+        check(*name, **options)
     except ConfigError as error:
         yield str(error)
 

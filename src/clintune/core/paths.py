@@ -7,6 +7,8 @@ from tempfile import TemporaryFile
 from clintune.core.errors import ClintuneError, ConfigError
 from clintune.core.text import visible
 
+_TAKEN = {"training": "is torch's own word", "mean": "stands for the mean of all tasks"}
+"""Names that no task or modality can have, and why."""
 _LONGEST = 200
 """Bytes of a name, so that what is written beside it still fits a file system's 255."""
 _PRIVATE = 0o700
@@ -40,6 +42,15 @@ def check_name(name: str, what: str, error: type[ClintuneError] = ConfigError, *
 
     if problem is not None:
         raise error(f"{what} '{visible(name)[:_LONGEST]}' {problem}; use another name")
+    return name
+
+
+def check_part_name(name: str, what: str, error: type[ClintuneError] = ConfigError) -> str:
+    """Return the name of a task or modality, which stands in keys and names of tensors, too; see `check_name`."""
+    check_name(name, what, error)
+    problem = "holds a dot, which divides keys" if "." in name else _TAKEN.get(name)
+    if problem is not None:
+        raise error(f"{what} '{name}' {problem}; use another name")
     return name
 
 

@@ -14,6 +14,7 @@ from clintune.contracts import Batch, PieceBatch, Tokens
 from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality
 from clintune.model.backbone import Backbone
+from clintune.model.by_name import ModulesByName, ParametersByName
 
 
 class Fusion(nn.Module):
@@ -30,23 +31,23 @@ class Fusion(nn.Module):
         head_dropout: float,
     ) -> None:
         super().__init__()
-        self.modalities = nn.ModuleDict(modalities)
+        self.modalities = ModulesByName(modalities)
         self.backbone = backbone
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
         self.probe = skip == "probe"
-        self.projectors = nn.ModuleDict(
+        self.projectors = ModulesByName(
             {
                 name: Projector(part, width, scale, chooses=self.probe and len(part.probe_choices) > 1)
                 for name, part in modalities.items()
                 if not part.native
             }
         )
-        self.kinds = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in modalities})
+        self.kinds = ParametersByName({name: nn.Parameter(torch.zeros(width)) for name in modalities})
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
-        self.heads = nn.ModuleDict(
+        self.heads = ModulesByName(
             {task: Head(width, widths, num, head_dropout, probe=self.probe) for task, num in outputs.items()}
         )
 
@@ -65,7 +66,7 @@ class Fusion(nn.Module):
         """Let the backbone read the features that the probe of some output reads, where there was a choice."""
         for name, projector in self.projectors.items():
             if isinstance(projector.chosen, Tensor):
-                probes = [head.skip.get_submodule(name).get_parameter("weight") for head in self.task_heads.values()]
+                probes = [head.skip[name].get_parameter("weight") for head in self.task_heads.values()]
                 projector.chosen.copy_(torch.cat(cast(list[Tensor], probes)).ne(0).any(dim=0))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -184,7 +185,7 @@ class Head(nn.Module):
         self.readout = nn.Linear(width, num_outputs)
         nn.init.normal_(self.readout.weight, std=0.02)
         nn.init.zeros_(self.readout.bias)
-        self.skip = nn.ModuleDict({name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()})
+        self.skip = ModulesByName({name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()})
         self.probe_bias: Tensor | None
         self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
         for parameter in self.skip.parameters():

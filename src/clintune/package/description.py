@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import PackageError
-from clintune.core.paths import check_name
+from clintune.core.paths import check_name, check_part_name
 from clintune.core.text import visible
 from clintune.package.contents import ABOUT, SECTIONS
 from clintune.package.origin import Origin
@@ -93,7 +93,7 @@ def _composition(path: Path, composition: Any) -> dict[str, Any]:
         if not 1 <= len(parts) <= MOST_PARTS:
             _refuse(path, f"composition.{section} holds {len(parts)} parts; give 1 to {MOST_PARTS}")
         for name in parts:
-            check_name(_text(path, name, section), f"{path}: a name in {section}", PackageError)
+            check_part_name(_text(path, name, section), f"{path}: a name in {section}", PackageError)
             _mapping(path, parts, name)
 
     for task in composition["tasks"].values():

@@ -70,7 +70,7 @@ def fit_probe(
             weights, bias = remembered_fit(kind, features[known], target[known], weight, choices, fold, cache)
             head.probe_bias[outputs] = bias.float()
             for name, part in zip(names, torch.split(weights, widths, dim=1), strict=True):
-                head.skip.get_submodule(name).get_parameter("weight").data[outputs] = part.float()
+                head.skip[name].get_parameter("weight").data[outputs] = part.float()
     package.model.keep_choice()
 
 
