@@ -13,6 +13,7 @@ from clintune.benchmark.learners import (
     Examples,
     fit_boosting,
     fit_logistic,
+    fit_logistic_mean,
     fit_prevalence,
     fit_tfidf,
     late_fusion,
@@ -34,11 +35,13 @@ def examples():
     )
 
 
-def test_logistic_regression_reads_zeros_and_a_mark_for_what_is_missing(examples):
+@pytest.mark.parametrize(("fit", "fill"), [(fit_logistic, lambda _: 0), (fit_logistic_mean, np.nanmean)])
+def test_logistic_regression_reads_zeros_or_means_and_a_mark_for_what_is_missing(examples, fit, fill):
     design = np.concatenate([*examples.inputs.values()], axis=1)
     present = ~np.isnan(design[:, 3])
-    design = StandardScaler().fit_transform(np.c_[np.nan_to_num(design), np.ones(N), present])
-    found = fit_logistic(examples, 2, 0)
+    filled = np.stack([np.nan_to_num(column, nan=fill(column)) for column in design.T], axis=1)
+    design = StandardScaler().fit_transform(np.c_[filled, np.ones(N), present])
+    found = fit(examples, 2, 0)
     chances = found.predict(examples.inputs)
     candidates = [LogisticRegression(C=C, max_iter=2000).fit(design, examples.answers) for C in PENALTIES]
     gaps = [np.abs(model.predict_proba(design) - chances).max() for model in candidates]
@@ -90,7 +93,7 @@ def test_classes_that_training_lacks_get_no_probability(examples, fit):
     np.testing.assert_allclose(chances.sum(1), 1)
 
 
-@pytest.mark.parametrize("fit", [fit_logistic, fit_boosting])
+@pytest.mark.parametrize("fit", [fit_logistic, fit_logistic_mean, fit_boosting])
 def test_one_answer_alone_is_answered_to_everyone(examples, fit):
     only = examples.take(examples.answers == 1)
     assert (fit(only, 2, 0).predict(examples.inputs) == [0, 1]).all()

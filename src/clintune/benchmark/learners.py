@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV
@@ -77,8 +78,15 @@ def fit_logistic(examples: Examples, num_answers: int, seed: int) -> Fitted:
 
     Zeros are far from any embedding, so that being missing can count: its mark alone would be shrunk by the penalty.
     """
-    steps = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return _fit_penalised(steps, PENALTIES, _marked, examples, num_answers, seed)
+    return _fit_filled("constant", examples, num_answers, seed)
+
+
+def fit_logistic_mean(examples: Examples, num_answers: int, seed: int) -> Fitted:
+    """Fit the same with the training mean for a missing modality, which tells nothing where more is missing than was.
+
+    Where being missing told of the answer in training and comes by chance later, zeros mislead.
+    """
+    return _fit_filled("mean", examples, num_answers, seed)
 
 
 def fit_boosting(examples: Examples, num_answers: int, seed: int) -> Fitted:
@@ -123,11 +131,18 @@ def late_fusion(fit: Fit) -> Fit:
 FITS: Mapping[str, Fit] = {
     "prevalence": fit_prevalence,
     "logistic": fit_logistic,
+    "logistic_mean": fit_logistic_mean,
     "boosting": fit_boosting,
     "tfidf": fit_tfidf,
     "late_logistic": late_fusion(fit_logistic),
     "late_boosting": late_fusion(fit_boosting),
 }
+
+
+def _fit_filled(strategy: str, examples: Examples, num_answers: int, seed: int) -> Fitted:
+    filler = SimpleImputer(strategy=strategy, fill_value=0.0, keep_empty_features=True)
+    steps = make_pipeline(filler, StandardScaler(), LogisticRegression(max_iter=2000))
+    return _fit_penalised(steps, PENALTIES, _marked, examples, num_answers, seed)
 
 
 def _fit_penalised(
@@ -185,9 +200,9 @@ def _side_by_side(inputs: Inputs) -> Floats:
 
 
 def _marked(inputs: Inputs) -> Floats:
-    """Return all features, 0 where a modality is missing, and for each modality whether it is there."""
+    """Return all features, NaN where a modality is missing, and for each modality whether it is there."""
     marks = [_present(block)[:, None].astype(np.float64) for block in inputs.values()]
-    return np.concatenate([*map(np.nan_to_num, inputs.values()), *marks], axis=1)
+    return np.concatenate([*inputs.values(), *marks], axis=1)
 
 
 def _present(block: NDArray[Any]) -> NDArray[np.bool_]:

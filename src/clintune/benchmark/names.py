@@ -3,6 +3,7 @@
 BASELINES = {
     "prevalence": "prevalence",
     "logistic": "logistic regression",
+    "logistic_mean": "logistic regression with means",
     "boosting": "gradient boosting",
     "tfidf": "TF-IDF, logistic regression",
     "late_logistic": "late fusion of logistic regressions",
@@ -11,7 +12,7 @@ BASELINES = {
 """Methods of scikit-learn."""
 PEERS = {"autogluon": "AutoGluon MultiModal", "pyhealth": "PyHealth"}
 """Other libraries, each in an environment of its own."""
-EMBEDDED = ("logistic", "boosting")
+EMBEDDED = ("logistic", "logistic_mean", "boosting")
 """Those that read the frozen embeddings of all modalities side by side, or as `NAME/MODALITY` of one alone."""
 
 
