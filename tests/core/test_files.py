@@ -18,6 +18,14 @@ from clintune.core.files import (
     write_text,
 )
 
+KILLED_WRITING = """
+import os, signal, sys, pathlib
+from clintune.core.files import atomic_path
+with atomic_path(pathlib.Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
@@ -41,33 +49,19 @@ def test_a_folder_replaces_an_older_one_whole(tmp_path):
 def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    code = (
-        "import os, signal, sys, pathlib\n"
-        "from clintune.core.files import atomic_path\n"
-        "with atomic_path(pathlib.Path(sys.argv[1])) as partial:\n"
-        "    partial.write_text('half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(path)])
+    done = subprocess.run([sys.executable, "-c", KILLED_WRITING, str(path)])
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
 
 
 def test_what_killed_processes_were_writing_is_swept_and_nothing_else(tmp_path):
     run = tmp_path / "run [v2]"
-    code = (
-        "import os, signal, sys, pathlib\n"
-        "from clintune.core.files import atomic_path\n"
-        "with atomic_path(pathlib.Path(sys.argv[1])) as partial:\n"
-        "    partial.write_text('half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
     kept = [run / "package" / "a", tmp_path / ".other.partial" / "a", run / ".hidden.folder" / "a", run / ".a.partial"]
     for path in kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for path in (run / "checkpoints" / "best.safetensors", run / "status.json", run):
-        subprocess.run([sys.executable, "-c", code, str(path)])
+        subprocess.run([sys.executable, "-c", KILLED_WRITING, str(path)])
     assert len(list(tmp_path.rglob("*.partial"))) == 3 + 2
     sweep_leftovers(run)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(kept)

@@ -9,23 +9,13 @@ import pytest
 from clintune.cli import main
 from clintune.core import gpus
 from conftest import run_python
-
-RECIPE = """defaults:
-  - base
-  - cohort: [meds]
-  - modality: [static]
-  - task@tasks.y: binary
-  - override /backbone: tiny
-  - _self_
-cohorts: {meds: {root: ROOT}}
-tasks: {y: {label: deterioration}}
-"""
+from own_recipe import RECIPE
 
 
 @pytest.fixture
 def mine(tmp_path, quickstart):
     path = tmp_path / "mine.yaml"
-    path.write_text(RECIPE.replace("ROOT", str(quickstart)))
+    path.write_text(RECIPE.replace("somewhere", str(quickstart)).replace("label: y", "label: deterioration"))
     return path
 
 

@@ -77,6 +77,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
     """
     if any(word.startswith("seed=") for word in overrides):
         raise ConfigError("a benchmark has several seeds; write seeds=[0,1,2] rather than seed=0")
+
     cells = []
     for name, experiment in suite.experiments.items():
         recipe = find_recipe(experiment.recipe)
@@ -98,6 +99,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
                     )
                     for seed in suite.seeds
                 ]
+
     return cells
 
 

@@ -104,6 +104,7 @@ def _printed(name: str, rows: Sequence[Row]) -> Table:
     columns = ("method", "AUROC", "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
     table = Table(*columns, title=name, box=SIMPLE)
     place = None
+
     for row in rows:
         entry, score, spent = row.entry, row.scores[row.main][METRIC], costs(row.entry)
         if entry.place != place and _place_name(entry):

@@ -55,6 +55,7 @@ def predict_peer(config: DictConfig, method: str, missing: Sequence[float], seco
         raise ConfigError(not_installed(method))
     workspace = open_workspace(config)
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
+
     with tempfile.TemporaryDirectory(prefix="clintune-peer-") as folder:
         peer = Peer(method, python, Path(folder), config.seed, seconds)
         for number, ready, rows in held_out_units(workspace):
@@ -62,6 +63,7 @@ def predict_peer(config: DictConfig, method: str, missing: Sequence[float], seco
                 for share, chances in by_share.items():
                     part = to_predictions(workspace.samples, rows, task, chances, number, config.per_subject)
                     parts[share].setdefault(task, []).append(part)
+
     return Outcome(
         predictions=joined(parts),
         tasks=workspace.tasks,
@@ -79,10 +81,12 @@ def _predict_unit(
     samples, rows = workspace.samples, ready.rows[held_out_split]
     known = np.concatenate([ready.rows[train_split], ready.rows[tuning_split]])
     tuning = np.arange(len(known)) >= len(ready.rows[train_split])
+
     for name, task in ready.tasks.items():
         answers = samples.targets(name)[known]
         if answers.shape[1] != task.num_outputs or not np.isin(answers[~np.isnan(answers)], (0, 1)).all():
             raise ConfigError(f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite")
+
     peer.begin(ready)
     reader = PeerRows(ready, peer.images)
     learnt = reader.read(samples, known)
@@ -90,6 +94,7 @@ def _predict_unit(
     asked = pl.concat(
         [reader.read(thinned(samples, share, workspace.config.seed), rows).select(learnt.columns) for share in missing]
     )
+
     found = {}
     for name in ready.tasks:
         columns = [
@@ -149,17 +154,20 @@ class Peer:
         yes = answers[known]
         if len(np.unique(yes)) < 2:  # nothing to tell apart
             return np.full(len(asked), yes.mean() if len(yes) else 0.5)
+
         kept = tuning[known] if tuning[known].any() else _to_stop_by(yes, subject[known], self.seed)
         split = np.where(kept, tuning_split, train_split)
         rows = [
             learnt.filter(known).with_columns(split=pl.Series(split, dtype=pl.String), label=pl.Series(yes)),
             asked.with_columns(split=pl.lit(held_out_split), label=pl.lit(None, pl.Float32)),
         ]
+
         told = self._run(pl.concat(rows))
         self.fit_seconds += told["fit_seconds"]
         self.predict_seconds += told["predict_seconds"]
         self.weights.append(told["parameters"])
         self.library = told["library"]
+
         answered = pl.read_parquet(self.folder / "probabilities.parquet", glob=False)
         chances = answered["probability"].to_numpy().astype(np.float64)
         if chances.shape != (len(asked),) or not np.isfinite(chances).all():
@@ -176,9 +184,11 @@ class Peer:
         rows.write_parquet(self.folder / "rows.parquet")
         settings = {"seed": self.seed, "seconds": self.seconds, **(self.models or {})}
         (self.folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+
         # What it says may hold patients' text, and goes to the log of this process only where that was asked for.
         said = 2 if os.environ.get("CLINTUNE_DEBUG") else subprocess.DEVNULL
         words = [str(word) for word in (self.python, "-I", RUN, peer_script(self.name), self.folder)]
+
         with subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=_environment(work)
         ) as process:
@@ -187,7 +197,9 @@ class Peer:
             except BaseException:
                 process.kill()
                 raise
+
         told: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+
         if code:
             what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
             kind = f" ({told['kind']})" if "kind" in told else ""
@@ -195,6 +207,7 @@ class Peer:
                 f"{self.name} {what}{kind}; what it said is withheld because it may hold patient data: run again with "
                 "CLINTUNE_DEBUG=1 to have it in the log of the cell, below logs/"
             )
+
         if not told["reads"]:
             raise ConfigError(f"{self.name} reads none of what this recipe has; take it out of the suite")
         return told

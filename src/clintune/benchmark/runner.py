@@ -49,7 +49,9 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
             raise ConfigError(not_installed(method))
         if chosen is None:
             console.print(f"left out: {not_installed(method)}")
+
     progress = Progress(finished={}, failed={})
+
     with only_one(out / "cells", f"the cells in {out}"):
         for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
             shutil.rmtree(leftover)
@@ -61,6 +63,7 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
             said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
             if said:
                 console.print(f"[{number}/{len(cells)}] {cell.title}: {said}")
+
     return progress
 
 
@@ -106,6 +109,7 @@ def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
             "folder": str(partial.resolve()),
             "run": str(run.resolve()),
         }
+
         answer, peak_mb = _process(spec, log)
         about = {
             "experiment": cell.experiment,
@@ -116,6 +120,7 @@ def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
             "peak_mb": max(peak_mb, answer["peak_mb"]),
             "run": run.relative_to(out).as_posix() if run.exists() else None,
         }
+
         write_json(partial / ABOUT, about)
     return about
 

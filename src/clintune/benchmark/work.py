@@ -52,9 +52,11 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
         outcome = predict_peer(config, method, missing, spec["peer_seconds"])
     else:
         outcome = predict_baseline(config, method, missing)
+
     for share, by_task in outcome.predictions.items():
         for name, predictions in by_task.items():
             write_predictions(predictions_folder(Path(spec["folder"]), share), name, predictions, outcome.tasks[name])
+
     return {
         "fit_seconds": outcome.fit_seconds,
         "predict_seconds": outcome.predict_seconds,

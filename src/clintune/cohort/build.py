@@ -109,12 +109,14 @@ def write_index(
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
     media = shards.media_columns(root)
     samples = _samples(root, labels)
+
     cut = Cut(
         subjects=samples[SUBJECT].to_numpy(),
         times=samples[PREDICTION_TIME].to_physical().to_numpy(),
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
+
     owners, births, codes, clock = [], [], dict[str, int](), None
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}

@@ -68,6 +68,7 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
     with readable(where):
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
         schema = scan.collect_schema()
+
     columns: list[pl.Expr] = []
     for name, (accepted, target, meds_type) in _TYPES.items():
         if name not in schema:
@@ -83,6 +84,7 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
             if not isinstance(schema[name], _STRING):
                 raise DataError(f"{where}: media column {name} is {schema[name]}; it holds relative paths: cast it")
             columns.append(pl.col(name).cast(pl.String))
+
     others = [pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW]
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None))
 

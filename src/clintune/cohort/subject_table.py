@@ -22,16 +22,19 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
         table = pl.read_csv(path, glob=False) if path.suffix == ".csv" else pl.read_parquet(path, glob=False)
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
+
     wanted = (SUBJECT, *columns)
     missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(wanted)}")
     table = table.select(wanted) if columns else table
+
     if not table[SUBJECT].dtype.is_integer():
         raise DataError(f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it")
     if not table[SUBJECT].is_between(_INT64.min, _INT64.max).all():
         raise DataError(f"{path}: column {SUBJECT} has a number that int64 cannot hold; correct it")
     table = table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
+
     twice = table[SUBJECT].is_duplicated()
     if twice.any():
         raise DataError(f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject")

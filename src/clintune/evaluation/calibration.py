@@ -98,6 +98,7 @@ class Calibration:
             raise ValueError("a floor that is no probability")
         if not all(reason is None or isinstance(reason, str) for reason in reasons):
             raise ValueError("a reason that is no text")
+
         return cls(
             exclusive=exclusive,
             slope=tuple(map(float, slope)),

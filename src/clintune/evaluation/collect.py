@@ -42,6 +42,7 @@ def predict_run(
     """
     collected: dict[str, dict[str, dict[str, list[Predictions]]]] = {TUNING: {}, HELD_OUT: {}}
     samples = workspace.samples
+
     for number, unit in enumerate(units(workspace.config, run, samples)):
         split = read_splits(unit.folder / "splits.parquet", samples)
         rows = rows_by_split(split)
@@ -52,6 +53,7 @@ def predict_run(
         }
         if not wanted:
             continue
+
         for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, accelerator).items():
             for variant, by_task in by_variant.items():
                 for task, probabilities in by_task.items():
@@ -60,6 +62,7 @@ def predict_run(
                         samples, rows[name], task, probabilities, number, workspace.config.per_subject
                     )
                     collected[name].setdefault(variant, {}).setdefault(task, []).append(part)
+
     return {
         name: {v: {task: concatenate(parts) for task, parts in by_task.items()} for v, by_task in by_variant.items()}
         for name, by_variant in collected.items()
@@ -96,6 +99,7 @@ def _predict_unit(
         )
         if accelerator.is_main_process:
             write_unreadable(run / "unreadable.csv", unreadable)
+
         size = config.trainer.micro_batch_size
         members.append(
             {
@@ -105,6 +109,7 @@ def _predict_unit(
                 for split, kept in wanted.items()
             }
         )
+
     together = {split: average([member[split] for member in members]) for split in wanted}
     if len(members) > 1 and HELD_OUT in together:
         together[HELD_OUT] |= {f"{MEMBER} {i}": member[HELD_OUT][WHOLE] for i, member in enumerate(members)}

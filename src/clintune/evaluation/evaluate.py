@@ -142,6 +142,7 @@ def _report(
         if tasks[name].num_outputs > 1
     }
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+
     content = ReportContent(
         name=config.name,
         metrics={key: metrics[key] for key in (TUNING, HELD_OUT, "folds") if key in metrics},

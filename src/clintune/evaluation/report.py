@@ -190,6 +190,7 @@ def _tasks(content: ReportContent) -> list[dict[str, Any]]:
         few = _few(content, task)
         outputs = {name: scores for name, scores in content.outputs.get(task, {}).items() if name not in few}
         counts = shown_together([metrics["auroc"]["n_positive"] for metrics in outputs.values()])
+
         sections.append(
             {
                 "task": task,

@@ -45,6 +45,7 @@ def per_subject(predictions: Predictions) -> Predictions:
     keys = np.stack([codes(predictions.cohort), codes(predictions.subject_id), codes(predictions.fold)])
     _, first, owner = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     owner, size = owner.reshape(-1), len(first)
+
     lowest = np.full((size, predictions.targets.shape[1]), np.nan, np.float32)
     highest = lowest.copy()
     np.fmin.at(lowest, owner, predictions.targets)
@@ -52,9 +53,11 @@ def per_subject(predictions: Predictions) -> Predictions:
     mixed = int((lowest < highest).any(axis=1).sum())
     if mixed:
         raise DataError(f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false")
+
     sums = np.zeros((size, predictions.probabilities.shape[1]))
     np.add.at(sums, owner, predictions.probabilities)
     times = pl.DataFrame({"owner": owner, "time": predictions.prediction_time}).group_by("owner").max().sort("owner")
+
     return Predictions(
         cohort=predictions.cohort[first],
         subject_id=predictions.subject_id[first],

@@ -68,21 +68,25 @@ def _decode(dataset: Any) -> tuple[NDArray[Any], str]:
         raise UnreadableImageError("a stack of several frames")
     syntax = _transfer_syntax(dataset)
     options = as_pixel_options(dataset, number_of_frames=1)
+
     # Old files keep their bits at the upper end of a word; codecs other than RLE hand them out at the lower.
     spare = 0
     if "HighBit" in dataset and (not syntax.is_encapsulated or syntax == RLELossless):
         spare = max(min(dataset.HighBit + 1, dataset.BitsAllocated) - dataset.BitsStored, 0)
         options["bits_stored"] = dataset.BitsStored + spare
+
     converted = _is_converted(dataset, syntax)
     if converted:
         options["raw"] = True
     if syntax in _JPEG and dataset.SamplesPerPixel == 3:
         options["decoding_plugin"] = "pillow"  # so that colours do not depend on what is installed
+
     try:
         pixels, properties = get_decoder(syntax).as_array(dataset, **options)
     except (RuntimeError, NotImplementedError) as error:
         remedy = "" if find_spec("pylibjpeg") else ", which may need pylibjpeg (pip install 'clintune[dicom]')"
         raise UnreadableImageError(f"broken, or compressed as no decoder here reads it{remedy}") from error
+
     kind = "RGB" if converted else str(properties["photometric_interpretation"])
     return pixels >> spare if spare else pixels, kind
 

@@ -167,10 +167,12 @@ def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
     ]
     if not pairs:
         return encoder
+
     for parent, (name, convolution), (norm_name, norm) in pairs:
         parent.add_module(name, fuse_conv_bn_eval(convolution, norm))  # type: ignore[type-var,arg-type]
         rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
         parent.add_module(norm_name, rest)
+
     folded.to(memory_format=torch.channels_last)
     size = encoder.preprocessing.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -175,14 +175,17 @@ class Rhythm(Wearable):
             profile = daily_profile(mapped, first) if window.start else np.full(24, np.nan)
             level = self._transform(seen)
             stability, variability = interdaily_stability(raw, first), intradaily_variability(raw)
+
             groups: dict[str, Sequence[float] | Hours] = {
                 "profile": profile,
                 "rhythm": [stability, variability, *transformed, amplitude],
                 "level": [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3,
             }
+
             for rest in self.rest:
                 groups[self._name("fragmentation", rest)] = transitions(values > rest, np.isfinite(values))
                 groups[self._name("memory", rest)] = memory(values, rest, window.rate_hz)
+
             rows.append(np.concatenate([groups[name] for name in self.widths]))
         return np.array(rows)
 

@@ -125,6 +125,7 @@ class Wearable(Modality):
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
+
         values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
         clock = signal.clock() * (2 * np.pi / 24)
         cut = torch.from_numpy(_cut(values, newest, self.window_length))
@@ -136,6 +137,7 @@ class Wearable(Modality):
                 _cut(np.stack([np.sin(clock), np.cos(clock)]), newest, self.window_length)
             ).nan_to_num(0.0),
         }
+
         return Pieces(
             tensors=tensors,
             hours=window_hours(signal, newest, item),

@@ -109,6 +109,7 @@ def load_backbone(settings: Settings) -> Backbone:
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise ConfigError(f"backbone.dtype '{settings.dtype}' is not a torch dtype; use float32, bfloat16 or float16")
+
     if settings.source == "random":
         if not settings.config:
             raise ConfigError("backbone.source is random but backbone.config is empty; give a Hugging Face config")
@@ -116,6 +117,7 @@ def load_backbone(settings: Settings) -> Backbone:
     else:
         weights = resolve(settings.source, revision=settings.revision, sha256=settings.sha256)
         model = load_transformer(weights, dtype=dtype, quantization_config=quantization)
+
     # A vision-language model brings its own vision tower; only its language model reads our tokens. Of an encoder and
     # a decoder, the encoder does.
     model = getattr(model, "language_model", model)
@@ -124,10 +126,12 @@ def load_backbone(settings: Settings) -> Backbone:
     pack_model(model)
     if settings.liger:
         _use_liger(model)
+
     try:
         backbone = Backbone(model, weights)
     except (AttributeError, NotImplementedError) as error:
         raise ConfigError(_unlike_tokens(model)) from error
+
     if backbone.max_positions is not None and settings.max_tokens > backbone.max_positions:
         raise ConfigError(
             f"backbone.max_tokens {settings.max_tokens} is more than the {backbone.max_positions} positions of "

@@ -36,6 +36,7 @@ class Fusion(nn.Module):
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
         self.probe = skip == "probe"
+
         self.projectors = ModulesByName(
             {
                 name: Projector(part, width, scale, chooses=self.probe and len(part.probe_choices) > 1)
@@ -43,10 +44,12 @@ class Fusion(nn.Module):
                 if not part.native
             }
         )
+
         self.kinds = ParametersByName({name: nn.Parameter(torch.zeros(width)) for name in modalities})
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
+
         self.heads = ModulesByName(
             {task: Head(width, widths, num, head_dropout, probe=self.probe) for task, num in outputs.items()}
         )

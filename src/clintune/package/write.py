@@ -34,6 +34,7 @@ def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor],
         "statistics": package.statistics,
         "tasks": {name: {"state": task.state(), "outputs": task.output_names} for name, task in package.tasks.items()},
     }
+
     with atomic_path(folder) as partial:
         partial.mkdir()
         if is_peft(model.backbone.model):

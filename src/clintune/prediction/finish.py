@@ -28,6 +28,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             return
         for left in [*out.glob("predictions/**/.*"), *out.glob("shards/.*")]:
             shutil.rmtree(left)
+
         records = [shard.read_record() for shard in shards]
         num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
         abstained, not_finite = (_total(records, key) for key in ("abstained", "not_finite"))
@@ -42,6 +43,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             with atomic_path(out / UNREADABLE) as partial:
                 pl.scan_parquet(parts, glob=False).sink_csv(partial)
             console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
+
         summary = {
             "package": read_job(out).package,
             **json.loads((out / "shards" / ORIGIN).read_text(encoding="utf-8")),

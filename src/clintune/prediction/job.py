@@ -55,6 +55,7 @@ def open_job(out: Path) -> Job:
     """
     config, device = read_job(out), local_device()
     cache = open_cache(config.data.cache, shared=config.data.shared)
+
     folder = fetch(config.package, config.revision)
     predictor = load(folder, device=device, trusted=config.trusted)
     first = predictor.members[0]
@@ -62,12 +63,15 @@ def open_job(out: Path) -> Job:
         raise ConfigError(f"{config.package}: was trained with model.zero_fill, for comparison only; it cannot score")
     for member in predictor.members:
         member.config.trainer.precision = config.precision or member.config.trainer.precision
+
     ((name, cohort),) = config.cohorts.items()
     root = open_root(name, cohort, cache)
     labels = labelled_at(config.times, first.tasks, root)
     cohort.root = str(root)
+
     work = out / WORK
     index = SampleIndex.open(name, cohort, first.model.encoders, labels, cache if config.keep else work)
+
     origin = {
         "clintune": __version__,
         "package_sha256": _package_sha256(folder),
@@ -75,6 +79,7 @@ def open_job(out: Path) -> Job:
         "cohort_sha256": index.fingerprint,
     }
     _check_origin(out, origin)
+
     samples = Samples([index])
     return Job(
         config=config,

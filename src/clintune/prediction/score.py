@@ -71,6 +71,7 @@ class Scorer:
         """
         held: dict[str, PieceSource] = {}
         bad: dict[str, dict[int, DataError]] = {}
+
         answers = []
         for member, tabled in zip(self.predictor.members, self._tabled, strict=True):
             sources = self._sources(member, tabled, rows, held, bad)
@@ -85,6 +86,7 @@ class Scorer:
                     device=self.job.device,
                 )
             )
+
         probabilities, withheld, not_finite = {}, {}, {}
         for name, calibration in self.predictor.calibrations.items():
             raw = np.mean([answer[name] for answer in answers], axis=0)
@@ -118,6 +120,7 @@ class Scorer:
             if name in tabled:
                 sources[name] = tabled[name]
                 continue
+
             key = value_sha256([name, encoding(modality, member.statistics[name], computed)])
             if key not in held:
                 items = self.samples.items(name, rows)
@@ -129,6 +132,7 @@ class Scorer:
                 held[key], bad[name] = hold_pieces(
                     reader.prepare, items, modality, views, computed, self.job.device, reader.known.of(items, views)
                 )
+
                 where = self._where(name, bad[name])
                 mine = [
                     {"modality": name, "row": where[number], "reason": reason_alone(error)}
@@ -141,6 +145,7 @@ class Scorer:
                     self.job.shards[0].out / UNREADABLE,
                     "items of a shard",
                 )
+
             sources[name] = held[key]
         return sources
 
@@ -182,15 +187,18 @@ class Scorer:
             hit = seen.take(np.isin(seen.number, list(errors)))
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
                 listed.append((owner, name, where[number], reason_alone(errors[number])))
+
         listed += [(owner, None, None, _NOTHING) for owner in np.flatnonzero(num_pieces == 0).tolist()]
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"
             listed += [(owner, None, None, reason) for owner in np.flatnonzero(samples).tolist()]
+
         listed.sort(key=lambda line: line[0])
         table = pl.DataFrame(listed, {"sample": pl.Int64, **_LISTED}, orient="row")
         owners = table["sample"].to_numpy()
         doubtful = np.zeros(len(rows), np.bool_)
         doubtful[owners] = True
+
         subjects, times = (column[rows[owners]] for column in (self.samples.subject_id, self.samples.prediction_time))
         return table.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED), doubtful
 

@@ -45,6 +45,7 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
     )
     environment.filters |= {"interval": _interval, "num": _number, "share": _share}
     environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "splits": SPLITS}
+
     text = environment.get_template("card.md.j2").render(
         metadata=_inert(_metadata(facts, answers)),
         draft=draft,
@@ -58,6 +59,7 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         left_alone=_left_alone(facts),
         point_scores=_point_scores,
     )
+
     ModelCard(text)  # raises where the Hub could not read it
     return text
 

@@ -49,18 +49,22 @@ def make_release(
     answers = read_answers(run, config.name)
     if not draft:
         require_answers(answers, run)
+
     workspace = open_workspace(config)
     check_data(run, workspace)
     number, unit = _unit(units(config, run, workspace.samples), fold)
     folders = trained_members(unit.folder / "package", config.ensemble)
     check_evaluated(run, folders)
+
     accelerator = make_accelerator(config)
     loaded = load(unit.folder / "package", device=accelerator.device, trusted=modules_of(config))
     members = dict(zip(folders, loaded.members, strict=True))
     check_floor(members)
     check_answers(workspace.samples, workspace.tasks)
     facts = read_facts(run, workspace, number, unit, members, accelerator)
+
     release = unit.folder / "release"
+
     with atomic_path(release) as partial:
         partial.mkdir()
         for folder, package in members.items():

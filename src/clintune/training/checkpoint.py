@@ -71,8 +71,10 @@ def save(
             }
         ),
     }
+
     if not is_main():
         return
+
     written = folder / f"step-{progress.step:08d}"
     with atomic_path(written) as partial:
         partial.mkdir()
@@ -81,6 +83,7 @@ def save(
                 save_file(tensors, partial / name)
         write_json(partial / _PROGRESS, asdict(progress))
         write_json(partial / _SUMS, {path.name: file_sha256(path) for path in sorted(partial.iterdir())})
+
     for other in _checkpoints(folder):
         if other != written:
             shutil.rmtree(other)

@@ -69,9 +69,11 @@ def fit_member(
     outputs = {name: task.num_outputs for name, task in tasks.items()}
     model = build_model(config, make_modalities(config), ready.statistics, outputs, member.seed)
     package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
+
     if config.model.skip == "probe":
         seed = derive_seed(config.seed, *member.unit.seed_parts)
         fit_probe(package, workspace.samples, ready.pieces, rows["train"], seed, workspace.cache)
+
     order = _order(workspace, member, ready, model.encoders)
     dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
     steps = trainer.max_steps
@@ -90,8 +92,10 @@ def fit_member(
         raise ConfigError(
             f"trainer: {num_steps} steps are fewer than the {progress.step} trained; raise trainer.epochs"
         )
+
     if accelerator.is_main_process:
         history.begin(member.unit, member.number, progress.step)
+
     with step_bar(member.label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
         fit = Fit(
             folder=member.checkpoints,

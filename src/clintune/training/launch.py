@@ -30,6 +30,7 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we say it in one line
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -42,6 +43,7 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
         signals_to_handle="SIGQUIT",  # the others are passed on
         logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, number), Std.ALL)),
     )
+
     again = shlex.join(["clintune", *words])
     try:
         with _signals_passed_on():

@@ -71,6 +71,7 @@ class Limits:
         """Return what is left out, each a sentence, and the warnings; no count under 11 follows from any of them."""
         said = []
         of = f"of {self.samples:,} samples drawn" if self.drawn else "of the samples"
+
         for name, part in self.parts.items():
             if part.lacking:
                 said.append(f"{name}: {_share(part.lacking, part.samples)} {of} have none")
@@ -84,6 +85,7 @@ class Limits:
                     f"{name}: {_share(part.samples_cut, part.samples)} {of} lose their oldest pieces "
                     f"(max_pieces {part.budget}): {_percent(part.pieces_cut, part.pieces)} of all pieces"
                 )
+
         if self.samples_cut:
             said.append(
                 f"all modalities: {_share(self.samples_cut, self.samples)} {of} lose their oldest tokens "

@@ -75,8 +75,10 @@ def look(
     random = np.random.default_rng(derive_seed(workspace.config.seed, "look"))
     drawn = np.sort(random.permutation(rows)[:NUM_SAMPLES])
     codes = samples.codes().to_list()
+
     sources: dict[str, Counted] = {}
     unread: list[str] = []
+
     for name, modality in modalities.items():
         table = modality.tabulate(codes)
         if table is not None:
@@ -92,10 +94,12 @@ def look(
             else:
                 lengths.known[number] = len(pieces)
                 lengths.more[number] = pieces.left_out
+
         lengths.known[list(errors)] = 0
         _check(workspace, name, errors, len(samples.items(name, rows)))
         if errors:
             unread.append(f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at")
+
     limits = measure(samples, drawn, modalities, sources, workspace.config.backbone.max_tokens)
     limits.drawn = len(drawn) < len(rows)
     limits.warnings += unread

@@ -159,10 +159,12 @@ def tune(fit: Fit) -> dict[str, float]:
     rounds = -(-len(fit.tuning) // num_processes)
     # Under fsdp2 all processes run as often; what a process runs once more to keep step is not counted.
     padded = draws + fit.tuning[: rounds - len(draws)]
+
     with fit.average.applied():
         parts = list(infer(fit, padded))[: len(draws)]
     fit.model.train()
     gathered = gather_object(parts)
+
     scores: dict[str, float] = {}
     losses, chosen = [], []
     for name, task in fit.tasks.items():
@@ -174,6 +176,7 @@ def tune(fit: Fit) -> dict[str, float]:
         metrics = task.metrics(targets.numpy(), task.probabilities(outputs).numpy())
         chosen.append(metrics.get(fit.trainer.metric, float("nan")))
         scores |= {f"tuning/{name}/{metric}": value for metric, value in metrics.items()}
+
     scores["tuning/loss"] = sum(losses)
     if fit.trainer.metric == "loss":
         chosen = [scores["tuning/loss"]]

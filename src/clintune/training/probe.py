@@ -36,7 +36,6 @@ from clintune.training.regression import PENALTIES, OneOf, Regression, YesNo
 
 NUM_FOLDS = 4
 _BATCH = 64
-_CODE = b"".join(Path(file).read_bytes() for file in (__file__, regression.__file__))
 
 
 def fit_probe(
@@ -144,7 +143,9 @@ def remembered_fit(
 
     The key holds every argument and how it is fitted.
     """
-    digest = sha256(_CODE + json.dumps([repr(kind), *map(list, choices)]).encode())
+    digest = sha256(json.dumps([repr(kind), *map(list, choices)]).encode())
+    for file in (__file__, regression.__file__):
+        digest.update(Path(file).read_bytes())
     for tensor in (features, targets, weight, fold):
         digest.update(tensor.numpy().tobytes())
     path = cache / "statistics" / f"probe-{digest.hexdigest()[:32]}.safetensors"
@@ -154,6 +155,7 @@ def remembered_fit(
         if not path.exists():
             weights, bias = fit_output(kind, features, targets, weight, choices, fold)
             save_sealed(path, {"weights": weights, "bias": bias})
+
         os.utime(path)
         found = load_file(path)
     return found["weights"], found["bias"]

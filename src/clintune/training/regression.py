@@ -77,6 +77,7 @@ class OneOf:
         two = len(present) == 2  # which scikit-learn fits as a yes or no, whose penalty on the difference is twice ours
         model = LogisticRegression(tol=1e-6, max_iter=_LBFGS_STEPS, warm_start=True)
         path = []
+
         for inverse in PENALTIES:
             weights = torch.zeros(self.num_classes, features.shape[1], dtype=features.dtype)
             bias = torch.full((self.num_classes,), float(np.log(_HALF_A_CASE / len(targets))), dtype=features.dtype)
@@ -89,8 +90,10 @@ class OneOf:
                 halves = np.array([[-0.5], [0.5]]) if two else np.eye(len(present))
                 weights[present] = torch.from_numpy(halves @ model.coef_) @ basis.T
                 fitted = torch.from_numpy(halves @ model.intercept_)
+
             bias[present] = fitted - fitted.logsumexp(0)
             path.append((weights, bias))
+
         return path
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:

@@ -43,10 +43,12 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     config.trainer.precision = precision(config)  # settled here: the recipe keeps it
     if local_device().type == "cpu":
         keep_freed_memory()
+
     with ExitStack() as stack:
         report = _hold(stack, run) if run else None
         if run is None:
             writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
+
         workspace = open_workspace(config)
         is_new = run is None or not (run / "provenance.json").exists()
         if run is not None and not is_new:
@@ -55,26 +57,31 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             run = new_run(config)
         if report is None and run is not None:
             report = _hold(stack, run)
+
         prepared = {unit.seed_parts: prepare_unit(workspace, unit, run) for unit in _unfinished(workspace, run)}
         accelerator = make_accelerator(config)
         if run is None:
             run = _agree(config, accelerator)
         if report is None:
             report = _hold(stack, run)
+
         if accelerator.is_main_process:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
             if is_new:
                 write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
                 (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
                 write_json(run / "provenance.json", provenance(workspace))
+
         tracker = _tracker(config, run) if accelerator.is_main_process else None
         history = History(run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config))
         for unit in units(config, run, workspace.samples):
             if unit.seed_parts in prepared:
                 _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
+
         if tracker is not None:
             with storing(run):
                 tracker.finish()
+
     return run if accelerator.is_main_process else None
 
 

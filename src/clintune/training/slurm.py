@@ -47,10 +47,12 @@ def submit(name: str, cluster: Any, works: Sequence[Work]) -> list[str]:
         raise ConfigError("cluster=slurm needs submitit; pip install 'clintune[slurm]'") from error
     if which("sbatch") is None:
         raise ConfigError("cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local")
+
     folders = [work.folder.resolve() for work in works]
     logs = folders[0] / "logs" if len(works) == 1 else folders[0].parent / f"{folders[0].name}-logs"
     executor = SlurmExecutor(folder=logs, python="python3" if cluster.container else None)
     executor.update_parameters(**_parameters(name, cluster, logs))
+
     try:
         with executor.batch():
             jobs = [executor.submit(run_words, work.words, str(logs)) for work in works]
@@ -112,6 +114,7 @@ def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
     """Return what submitit writes into the job's script."""
     inside = ["--container-image", cluster.container] if cluster.container else []
     inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []
+
     # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again, unless a
     # process said that it failed.
     again = (
@@ -124,6 +127,7 @@ def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
         "fi",
         "exit $code",
     )
+
     asked = {
         "job_name": f"clintune-{name}",
         "nodes": cluster.nodes,
@@ -140,6 +144,7 @@ def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
         "srun_args": ["--kill-on-bad-exit=1", *inside],
         "additional_parameters": {"signal": f"{_SIGNAL}@{cluster.warn_seconds}", "requeue": True},
     }
+
     # Without a time of ours the partition's own counts, not submitit's five minutes.
     return {key: value for key, value in asked.items() if value is not None} | {"time": cluster.time}
 

@@ -45,12 +45,15 @@ def open_workspace(config: DictConfig) -> Workspace:
     if problems := list(folder_problems(config)):
         raise DataError("; and ".join(problems))
     cache = open_cache(config.data.cache, shared=config.data.shared)
+
     # The run folder must find weights and data from any working directory.
     for part in (config.backbone, *config.modalities.values()):
         if "source" in part and Path(part.source).expanduser().is_dir():
             part.source = str(Path(part.source).expanduser().resolve())
+
     modalities, tasks = make_modalities(config), make_tasks(config)
     _check_metric(config.trainer.metric, tasks)
+
     indexes, groups = [], {}
     for name, cohort in config.cohorts.items():
         beside = [path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)]
@@ -60,12 +63,14 @@ def open_workspace(config: DictConfig) -> Workspace:
         if cohort.groups is not None:
             groups[str(name)] = read_subject_table(root / cohort.groups)
         indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
+
     samples = Samples(indexes)
     for name, task in tasks.items():
         if np.isnan(samples.targets(name)).all():
             raise DataError(
                 f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
             )
+
     _check_codes(modalities, samples)
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
 

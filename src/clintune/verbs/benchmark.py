@@ -20,6 +20,7 @@ def benchmark(argv: Sequence[str]) -> None:
             from clintune.benchmark.work import answer
         answer(sys.stdin, sys.stdout)
         return
+
     parser = verb_parser(
         "benchmark",
         "Compare methods on the same folds and seeds; the last line printed is the folder of the results. "
@@ -29,12 +30,14 @@ def benchmark(argv: Sequence[str]) -> None:
         words="of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; any other is for its recipes",
     )
     arguments = parser.parse_args(argv)
+
     path = find_suite(arguments.suite)
     outs = [word.removeprefix("out=") for word in arguments.words if word.startswith("out=")]
     words = [word for word in arguments.words if not word.startswith("out=")]
     suite = read_suite(path, [word for word in words if is_suite_key(word)])
     cells = plan(suite, [word for word in words if not is_suite_key(word)])
     out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
+
     progress = run_cells(cells, suite.methods, out)
 
     with collector_paused():

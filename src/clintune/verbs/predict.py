@@ -26,6 +26,7 @@ def predict(argv: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="PACKAGE is the folder of a job that was stopped: go on")
     parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
     arguments = parser.parse_intermixed_args(argv)
+
     if arguments.resume:
         if arguments.words:
             raise ConfigError(
@@ -34,11 +35,13 @@ def predict(argv: Sequence[str]) -> None:
         out = Path(arguments.package)
         start_job(out, read_job(out), wait=arguments.wait)
         return
+
     if not any(word.startswith("cohort=") for word in arguments.words):
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
     config = compose_scoring(arguments.package, words)
     check_beforehand(config, "predict")
+
     out = make_job(config)
     with removed_if_refused(out):
         start_job(out, read_job(out), wait=arguments.wait)

@@ -30,6 +30,7 @@ def train(argv: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
     parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
     arguments = parser.parse_intermixed_args(argv)
+
     run, overrides = None, []
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
@@ -79,6 +80,7 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--processes", type=at_least(1), default=1, metavar="N", help="processes that share the samples"
     )
+
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)

@@ -34,6 +34,7 @@ def load_transformer(
             return AutoModel.from_config(config, dtype=dtype, trust_remote_code=False)  # type: ignore[no-any-return,no-untyped-call]
         except (AssertionError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
+
     try:
         with _quiet(), building_within(*stored_size(weights)):
             model, info = AutoModel.from_pretrained(

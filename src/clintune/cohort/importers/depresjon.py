@@ -42,19 +42,23 @@ def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
     events = Events(media=["waveform_path"])
     labels: list[tuple[int, datetime, bool]] = []
     ids: dict[str, int] = {}
+
     for row, (name, days, gender, age) in enumerate(scores.iter_rows()):
         group = (name or "").split("_")[0]
         if group not in _GROUPS or gender not in _SEX:
             column = "name" if group not in _GROUPS else "gender"
             raise DataError(f"{path}: row {row}: column {column} holds no value of the data set; correct it")
+
         subject = ids[name] = len(ids) + 1
         events.add(subject, None, f"SEX//{_SEX[gender]}")
         events.add(subject, None, "AGE", numeric_value=_middle(age, path, row))
+
         recording = raw / group / f"{name}.csv"
         num_days = int(number(days, path, row, "days") or 0)
         windows = _windows(_read_minutes(recording), num_days, window_days)
         if not windows:
             raise DataError(f"{recording}: has no whole window of {window_days} days; make window_days smaller")
+
         for place, window in windows:
             start = _DAY_0 + timedelta(days=place * window_days)
             end = start + timedelta(days=window_days)
@@ -62,6 +66,7 @@ def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
             write_signal(signal, window[None], 1 / 60, start, ["activity"])
             events.add(subject, end, "ACTIGRAPHY", waveform_path=signal.relative_to(root).as_posix())
             labels.append((subject, end, _GROUPS[group]))
+
     write_tables(root, "depresjon", events.table())
     write_labels(root, "depression", pl.DataFrame(labels, schema=[SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"))
 
