@@ -109,8 +109,8 @@ class Calibration:
 
     def fits(self, other: "Calibration") -> bool:
         """Return whether both have the same questions and answers."""
-        sizes = ([len(row) for row in part.floors] for part in (self, other))
-        return self.exclusive == other.exclusive and next(sizes) == next(sizes)
+        mine, theirs = list(map(len, self.floors)), list(map(len, other.floors))
+        return self.exclusive == other.exclusive and mine == theirs
 
     @property
     def _fitted(self) -> NDArray[np.bool_]:

@@ -30,7 +30,8 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             shutil.rmtree(left)
 
         records = [shard.read_record() for shard in shards]
-        num_samples, seconds = (sum(record[key] for record in records) for key in ("samples", "seconds"))
+        num_samples = sum(record["samples"] for record in records)
+        seconds = sum(record["seconds"] for record in records)
         abstained, not_finite = (_total(records, key) for key in ("abstained", "not_finite"))
         for task, number in not_finite.items():
             if number == num_samples:

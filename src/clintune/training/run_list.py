@@ -87,13 +87,16 @@ def _siblings(runs: Iterable[Path]) -> list[list[Path]]:
 def _differences(runs: list[Path]) -> dict[Path, str]:
     """Return the settings in which each run differs from some other."""
     settings = {run: dict(_leaves(_read(run))) for run in runs}
-    keys = {key for values in settings.values() for key in values}
-    differing = sorted(key for key in keys if len({repr(values.get(key)) for values in settings.values()}) > 1)
+    found: dict[str, set[str]] = defaultdict(set)
+    for key in {key for values in settings.values() for key in values}:
+        found[key] |= {repr(values.get(key)) for values in settings.values()}
+
+    differing = sorted(key for key, values in found.items() if len(values) > 1)
     more = [f"and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
-    return {
-        run: " ".join([*(f"{key}={values.get(key)}" for key in differing[:_SHOWN]), *more])
-        for run, values in settings.items()
-    }
+    said = {}
+    for run, values in settings.items():
+        said[run] = " ".join([*(f"{key}={values.get(key)}" for key in differing[:_SHOWN]), *more])
+    return said
 
 
 def _read(run: Path) -> Any:
