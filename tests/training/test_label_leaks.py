@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact as scipys
 from sklearn.metrics import roc_auc_score
 
 from clintune.cohort.index import SampleIndex
@@ -17,7 +16,7 @@ from clintune.core.errors import DataError
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-from clintune.training.label_leaks import aurocs, check_answers, find_leaks, fisher_exact
+from clintune.training.label_leaks import aurocs, check_answers, find_leaks
 from clintune.training.prepare import check_unit
 
 NOW = datetime(2020, 1, 1)
@@ -131,12 +130,6 @@ def test_one_answer_in_a_split_is_said_and_in_training_refused(tmp_path):
     with pytest.raises(DataError, match="the train split has one answer only; nothing can be learnt from it: correct"):
         check_unit(samples, rows, tasks)
     assert len(check_unit(samples, rows, tasks, one_answer_will_do=True)) == 1
-
-
-@given(st.lists(st.integers(0, 40), min_size=4, max_size=4).filter(lambda n: n[0] + n[2] and n[1] + n[3]))
-def test_fishers_test_is_scipys(counts):
-    table = np.array(counts).reshape(2, 2)
-    assert fisher_exact(table) == pytest.approx(scipys(table).pvalue, rel=1e-6, abs=1e-12)
 
 
 @settings(max_examples=50)

@@ -13,7 +13,6 @@ _EXTRA = {
     "onnxscript": "onnx",
     "pydicom": "dicom",
     "pylibjpeg": "dicom",
-    "sklearn": "benchmark",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

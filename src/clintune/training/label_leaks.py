@@ -5,7 +5,7 @@ Each training subject counts once, with the last of its labelled samples; each t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import erfc, lgamma, sqrt
+from math import erfc, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,16 +129,6 @@ def last_labelled(samples: Samples, rows: NDArray[np.int64], targets: NDArray[np
     return np.sort(last)[:: -(-len(last) // _MOST) or 1]
 
 
-def fisher_exact(table: NDArray[np.int64]) -> float:
-    """Return the two-sided p of Fisher's exact test of a 2 x 2 table: all tables at most as probable as this one."""
-    (a, b), (c, d) = table.tolist()
-    row, column, total = a + b, a + c, a + b + c + d
-    possible = np.arange(max(0, row + column - total), min(row, column) + 1)
-    logs = np.array([_choose(column, k) + _choose(total - column, row - k) for k in possible.tolist()])
-    chances = np.exp(logs - _choose(total, row))
-    return float(min(1.0, chances[chances <= chances[a - possible[0]] * (1 + 1e-7)].sum()))
-
-
 def aurocs(
     code: NDArray[np.int64], score: NDArray[np.float64], yes: Bools, num_codes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
@@ -180,7 +170,9 @@ def _seen(samples: Samples, rows: NDArray[np.int64], modality: str, source: Coun
 
 
 def _missing(modality: str, seen: Seen, question: str, yes: Bools, known: Bools, num_tests: int) -> Iterator[str]:
-    """Yield what the absence of a modality, or its unreadable items, say of the answers."""
+    """Yield what the absence of a modality, or its unreadable items, say of the answers, by Fisher's exact test."""
+    from scipy.stats import fisher_exact  # here: it takes most of a second
+
     for absent, where, least in (
         (seen.unreadable, "items that cannot be read", 0.5),
         (~seen.present, "its absence", _TELLING),
@@ -189,7 +181,7 @@ def _missing(modality: str, seen: Seen, question: str, yes: Bools, known: Bools,
                           [(~absent & known & side).sum() for side in (yes, ~yes)]])  # fmt: skip
         shares = table[0] / table.sum(axis=0)
         auroc = 0.5 + abs(shares[0] - shares[1]) / 2
-        if auroc > least and (p := fisher_exact(table)) < ALPHA / num_tests:
+        if auroc > least and (p := fisher_exact(table).pvalue) < ALPHA / num_tests:
             answer = "yes" if shares[0] > shares[1] else "no"
             yield (
                 f"modality {modality}: {where} can tell the label of {question}: more often so where it is {answer} "
@@ -234,10 +226,6 @@ def _chance(auroc: float, num_yes: int, num_no: int) -> float:
     """Return the two-sided p of an AUROC under the normal approximation of the Mann-Whitney test."""
     deviation = sqrt((num_yes + num_no + 1) / (12 * num_yes * num_no))
     return erfc(abs(auroc - 0.5) / deviation / sqrt(2))
-
-
-def _choose(n: int, k: int) -> float:
-    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def _known(question: Question) -> NDArray[np.float32]:

@@ -105,7 +105,7 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
 
 def changes_between(before: DictConfig, now: DictConfig) -> Changes:
     """Return the keys in which two configs differ, and both values; None stands for a key that is not there."""
-    one, two = (dict(_leaves(OmegaConf.to_container(c, resolve=True))) for c in (before, now))
+    one, two = (dict(leaves(OmegaConf.to_container(c, resolve=True))) for c in (before, now))
     return {key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)}
 
 
@@ -152,13 +152,13 @@ def changes_in_words(provenance: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of a config with their dotted keys; a list is one value."""
     if not isinstance(node, Mapping) or (not node and path):
         yield path, node
         return
     for key, value in node.items():
-        yield from _leaves(value, f"{path}.{key}" if path else str(key))
+        yield from leaves(value, f"{path}.{key}" if path else str(key))
 
 
 def _listed(key: str, patterns: tuple[str, ...]) -> bool:

@@ -4,7 +4,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rich.table import Table
 from clintune.core.console import console, print_table
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
+from clintune.training.resume import leaves
 from clintune.training.status import Status, read_status
 
 _UNKNOWN = ["unknown", "", "", "", "", ""]
@@ -86,7 +87,7 @@ def _siblings(runs: Iterable[Path]) -> list[list[Path]]:
 
 def _differences(runs: list[Path]) -> dict[Path, str]:
     """Return the settings in which each run differs from some other."""
-    settings = {run: dict(_leaves(_read(run))) for run in runs}
+    settings = {run: dict(leaves(_read(run))) for run in runs}
     found: dict[str, set[str]] = defaultdict(set)
     for key in {key for values in settings.values() for key in values}:
         found[key] |= {repr(values.get(key)) for values in settings.values()}
@@ -106,10 +107,3 @@ def _read(run: Path) -> Any:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return {key: value for key, value in recipe.items() if key not in _PLACES} if isinstance(recipe, dict) else {}
-
-
-def _leaves(node: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Return the values of a recipe with their dotted keys; a list is one value."""
-    if not isinstance(node, Mapping) or (path and not node):
-        return [(path, node)]
-    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))]
