@@ -188,3 +188,15 @@ def test_channels_of_fewer_than_eleven_subjects_are_neither_named_nor_measured(s
             DataError, match=r"^row a: has a channel that fewer than 11 training subjects have; [^yz]*$"
         ):
             wearable.prepare(items[0])
+
+
+@pytest.mark.parametrize(("num_subjects", "told"), [(11, "posture"), (10, "of few subjects")])
+def test_columns_without_numbers_are_named_where_enough_subjects_have_them(tmp_path, capsys, num_subjects, told):
+    path = tmp_path / "a.csv"
+    path.write_text("time,hr,posture\n2020-01-01T00:00,60,lying\n2020-01-01T01:00,61,sitting\n")
+    end = datetime(2020, 1, 1, 2)
+    items = [
+        Item(hours=0.0, code="W", where="row 1", time=end, path=path, subject=number) for number in range(num_subjects)
+    ]
+    assert Wearable(**HOURLY).fit(items)["channels"] == ["hr"]
+    assert f"columns without numbers are not read: {told}" in capsys.readouterr().err

@@ -37,14 +37,14 @@ class SignalTable:
     """The rows of a table in time order.
 
     `micros` [T] count since 1970, in UTC where there is a `zone`, else of a local clock. `values` [C, T] float32, NaN
-    in gaps, are those of the columns `channels`; `left_out` are columns that hold no number.
+    in gaps, are those of the columns `channels`; `without_numbers` are columns that hold no number.
     """
 
     micros: NDArray[np.int64]
     zone: tzinfo | None
     values: NDArray[np.float32]
     channels: list[str]
-    left_out: tuple[str, ...]
+    without_numbers: tuple[str, ...]
 
     def moment(self, row: int) -> datetime:
         """Return the local time of a row, with its zone where there is one."""
@@ -60,7 +60,7 @@ class SignalTable:
             zone=self.zone,
             values=self.values[:, :number],
             channels=self.channels,
-            left_out=self.left_out,
+            without_numbers=self.without_numbers,
         )
 
 
@@ -89,7 +89,7 @@ def read_signal_table(path: Path, where: str) -> SignalTable:
         zone=zone,
         values=np.ascontiguousarray(values[order].to_numpy().T),
         channels=values.columns,
-        left_out=tuple(name for name, column in numbers.items() if column is None),
+        without_numbers=tuple(name for name, column in numbers.items() if column is None),
     )
 
 

@@ -31,8 +31,8 @@ class Signal:
     """A recording: `values` [C, T] float32 with NaN in gaps, `rate_hz` samples a second, names of the C `channels`.
 
     `start` is the local time of the first sample, with its zone where the file tells one, and `last` that of the last
-    one that was recorded; both null where the file does not say. `cut` says that the recording goes on, `left_out`
-    names a table's columns without numbers.
+    one that was recorded; both null where the file does not say. `cut` says that the recording goes on. A table's
+    columns `without_numbers` are no channels.
     """
 
     values: Values
@@ -41,7 +41,7 @@ class Signal:
     start: datetime | None = None
     last: datetime | None = None
     cut: bool = False
-    left_out: tuple[str, ...] = ()
+    without_numbers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2
@@ -227,7 +227,7 @@ def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
         channels=table.channels,
         start=start,
         cut=len(table.micros) < len(everything),
-        left_out=table.left_out,
+        without_numbers=table.without_numbers,
     )
 
 

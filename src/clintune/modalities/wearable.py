@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from clintune.contracts import Extent, Item, Pieces
+from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
+from clintune.core.text import visible
 from clintune.modalities.base import Modality, Mode, checked_floor, claimed
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import (
@@ -173,11 +175,13 @@ class Wearable(Modality):
         return signal.at_rate(self.rate_hz)
 
     def read_all(self, items: Iterable[Item]) -> Iterator[tuple[int, Signal]]:
-        """Yield the subject of each training recording, and the recording.
+        """Yield the subject of each training recording, and the recording; then say which columns held no numbers.
 
         Unreadable ones are counted and listed later, when all items are prepared.
         """
         first_error, num_read = None, 0
+        without_numbers = set[str]()
+        having = Having(SMALLEST_SHOWN)
         for item in items:
             try:
                 signal = self.read(item, self.channels)
@@ -185,9 +189,15 @@ class Wearable(Modality):
                 first_error = first_error or error
                 continue
             num_read += 1
+            for name in signal.without_numbers:
+                without_numbers.add(name)
+                having.add(name, item.subject)
             yield item.subject, signal
         if first_error is not None and num_read == 0:
             raise first_error
+        if without_numbers:
+            told = [visible(name) for name in sorted(without_numbers) if name in having]
+            console.print(f"recordings: columns without numbers are not read: {', '.join(told) or 'of few subjects'}")
 
     def frequent_channels(self, found: Iterable[str], having: Having) -> list[str]:
         """Return the listed channels, or without a list those that enough training subjects have."""
