@@ -1,5 +1,9 @@
 """Promise 1: nothing from after the prediction time and nobody in two splits reaches training or evaluation."""
 
+import json
+import shutil
+from datetime import datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -42,6 +46,38 @@ def test_an_item_known_by_the_prediction_time_does_change_predictions(recipe, co
     before = predictions(run)
     plant(cohort, seconds, kind)
     assert (predictions(run) != before).mean() > 0.9
+
+
+def run_on(root, minutes, value):
+    """Let every recording go on for a day with `value`, from so many minutes after its subject's prediction time."""
+    labels = pl.read_parquet(root / "labels" / "deterioration.parquet")
+    moments = dict(labels.select("subject_id", "prediction_time").rows())
+    events = pl.concat(map(pl.read_parquet, sorted((root / "data").glob("*.parquet"))))
+    for subject, path in events.drop_nulls("waveform_path").select("subject_id", "waveform_path").iter_rows():
+        with np.load(root / path) as file:
+            arrays = dict(file)
+        start = datetime.fromisoformat(str(arrays["start"]))
+        place = (moments[subject] - start) // timedelta(minutes=1) + minutes
+        whole = np.full((1, place + 1440), np.nan, np.float32)
+        whole[:, : arrays["signal"].shape[1]] = arrays["signal"]
+        whole[:, place:] = value
+        np.savez(root / path, **arrays | {"signal": whole})
+
+
+def test_what_a_recording_holds_after_the_prediction_time_changes_neither_predictions_nor_training(
+    recipe, cohort, tmp_path
+):
+    calm, wild, early = (shutil.copytree(cohort, tmp_path / name / "tiny") for name in ("calm", "wild", "early"))
+    for root, minutes, value in ((calm, 1, 1.0), (wild, 1, 5000.0), (early, -60, 5000.0)):
+        run_on(root, minutes, value)
+    runs = {}
+    for root in (calm, wild, early):
+        runs[root] = train(recipe(root), AGED)
+    assert np.array_equal(predictions(runs[calm]), predictions(runs[wild]))
+    assert weights(runs[calm]) == weights(runs[wild])
+    assert weights(runs[early]) != weights(runs[wild])
+    said = json.loads((runs[wild] / "limits.json").read_text())["sentences"]
+    assert any("recordings that go on after the prediction time, and are cut there" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("overrides", [[], ["cv=3", "cv_repeats=2", "trainer.max_steps=1", "trainer.metric=loss"]])

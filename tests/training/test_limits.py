@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clintune.cohort.index import Seen
+from clintune.model.cuts import hours_beyond
 from clintune.training.limits import Limits, Part, measure, read_limits, write_limits
 
 
@@ -27,8 +28,9 @@ class Made:
 
 
 class Source:
-    def __init__(self, lengths, kept, left_out):
+    def __init__(self, lengths, kept, left_out, ends):
         self.all, self.kept, self.more = np.array([*lengths, 0]), kept, np.array([*left_out, 0])
+        self.ends = np.array([*ends, 0.0])
 
     def select(self, seen):
         return seen.take(np.isin(seen.number, list(self.kept)))
@@ -39,10 +41,15 @@ class Source:
     def left_out(self, number):
         return self.more[number]
 
+    def beyond(self, seen):
+        ends = self.ends[seen.number]
+        return hours_beyond(np.zeros(len(ends)), ends, seen.hours)
+
 
 @given(st.data())
 def test_counts_are_those_of_a_plain_reckoning(data):
     lengths = data.draw(st.lists(st.integers(-1, 9), min_size=1, max_size=20))
+    ends = data.draw(st.lists(st.integers(-2, 3).map(float), min_size=len(lengths), max_size=len(lengths)))
     left_out = data.draw(st.lists(st.integers(0, 3), min_size=len(lengths), max_size=len(lengths)))
     kept = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
     sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
@@ -50,7 +57,7 @@ def test_counts_are_those_of_a_plain_reckoning(data):
     budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
     modality = SimpleNamespace(max_pieces=budget, tokens_per_piece=2)
     rows = np.arange(len(per_sample))
-    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept, left_out)}, limit)
+    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept, left_out, ends)}, limit)
 
     read = [[max(lengths[n], 0) + left_out[n] for n in items if n in kept] for items in per_sample]
     pieces = [sum(part) for part in read]
@@ -65,6 +72,9 @@ def test_counts_are_those_of_a_plain_reckoning(data):
         samples_cut=sum(number > budget for number in pieces),
         pieces=sum(pieces),
         pieces_cut=sum(max(number - budget, 0) for number in pieces),
+        samples_going_on=sum(any(ends[n] > 0 for n in items) for items in per_sample),
+        hours=sum(ends[n] for items in per_sample for n in items),
+        hours_beyond=sum(max(ends[n], 0) for items in per_sample for n in items),
     )
     assert found.without_anything == pieces.count(0)
     assert (found.tokens, found.tokens_cut) == (sum(tokens), sum(max(t - limit, 0) for t in tokens))
@@ -74,19 +84,27 @@ def test_counts_are_those_of_a_plain_reckoning(data):
 def test_each_kind_of_loss_is_one_sentence(tmp_path):
     notes = Part(16, samples=1000, lacking=120, samples_cut=330, pieces=10_000, pieces_cut=1_800)
     static = Part(32, samples=1000, samples_with_older=710, items=9_000, older=6_300)
-    limits = Limits({"notes": notes, "static": static}, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"])
+    monitor = Part(14, samples=1000, samples_going_on=200, hours=4_000, hours_beyond=600)
+    limits = Limits(
+        {"notes": notes, "static": static, "monitor": monitor}, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"]
+    )
     assert limits.sentences() == [
         "notes: 12 % of the samples have none",
         "notes: 33 % of the samples lose their oldest pieces (max_pieces 16): 18 % of all pieces",
         "static: 71 % of the samples have older rows of a code, which are not read (the newest alone is): 70 % of all "
         "rows",
+        "monitor: 20 % of the samples have recordings that go on after the prediction time, and are cut there: 15 % of "
+        "all hours",
         "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): 5 % of all tokens",
         "5 % of the samples have nothing that can be read",
         "beware",
     ]
     assert write_limits(tmp_path, limits)
     assert not write_limits(tmp_path, Limits({}, 1))
-    assert read_limits(tmp_path) == {"sentences": limits.sentences(), "lacking": {"notes": 0.12, "static": 0.0}}
+    assert read_limits(tmp_path) == {
+        "sentences": limits.sentences(),
+        "lacking": {"notes": 0.12, "static": 0.0, "monitor": 0.0},
+    }
 
 
 @pytest.mark.parametrize("lacking", [*range(1, 11), *range(30, 40)])

@@ -1,7 +1,7 @@
 """Items whose files go on after a prediction time: what each sample sees of them is a part with a number of its own."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,13 @@ from clintune.cohort.index import Seen
 from clintune.cohort.samples import Items
 from clintune.contracts import Extent
 
-
-class Beyond(NamedTuple):
-    """Of items that go on after a prediction time: their numbers, and hours after it, and all hours, of each."""
-
-    number: NDArray[np.int64]
-    cut: NDArray[np.float64]
-    hours: NDArray[np.float64]
+Beyond = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Of each item, its hours after a prediction time, and all of its hours [I]."""
 
 
-NOTHING_BEYOND = Beyond(np.empty(0, np.int64), np.empty(0), np.empty(0))
+def hours_beyond(begin: NDArray[np.float64], end: NDArray[np.float64], hours: NDArray[np.float64]) -> Beyond:
+    """Return `Beyond` of items from `begin` to `end` that are seen so many `hours` after the time of their row."""
+    return (end - np.maximum(hours, begin)).clip(min=0), end - begin
 
 
 class Cuts:
@@ -72,10 +69,8 @@ class Cuts:
         return seen._replace(number=number)
 
     def beyond(self, seen: Seen) -> Beyond:
-        """Return which items go on after the prediction times that see them, once for each."""
-        begin, end = self.begin[seen.number], self.end[seen.number]
-        cut = end > seen.hours
-        return Beyond(seen.number[cut], (end - np.maximum(seen.hours, begin))[cut], (end - begin)[cut])
+        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 
     def _place(self, number: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.int64]:
         if not len(self):

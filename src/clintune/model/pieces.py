@@ -18,7 +18,7 @@ from clintune.cohort.shards import CODE, NUMBER
 from clintune.contracts import Extent
 from clintune.core.arrays import spans
 from clintune.modalities.base import Table
-from clintune.model.cuts import NOTHING_BEYOND, Beyond, Cuts
+from clintune.model.cuts import Beyond, Cuts
 from clintune.model.sealed import read_about
 
 
@@ -61,9 +61,6 @@ class PieceSource(Protocol):
     def select(self, seen: Seen) -> Seen:
         """Return those of the items that a sample reads."""
 
-    def beyond(self, seen: Seen) -> Beyond:
-        """Return which items go on after the prediction times that see them."""
-
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared."""
 
@@ -95,10 +92,6 @@ class _Blocks(ABC):
     def select(self, seen: Seen) -> Seen:
         """Return all items, or the parts of them that a sample sees."""
         return self.cuts.select(seen)
-
-    def beyond(self, seen: Seen) -> Beyond:
-        """Return which items go on after the prediction times that see them."""
-        return self.cuts.beyond(seen)
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
@@ -164,6 +157,10 @@ class StoredPieces(_Blocks):
         """Return how many pieces items have beyond those that any sample reads [I]."""
         return self._left_out[number].astype(np.int64)
 
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        return self.cuts.beyond(seen)
+
     def used_shards(self) -> list[Path]:
         """Return the shards that hold some of the pieces."""
         used = np.unique(self._table.block[self._table.length > 0])
@@ -224,8 +221,8 @@ class TabledPieces:
         return seen.take(newest)
 
     def beyond(self, seen: Seen) -> Beyond:
-        """Return nothing: a row is no file."""
-        return NOTHING_BEYOND
+        """Return no hours: a row is no file."""
+        return np.zeros(len(seen.number)), np.zeros(len(seen.number))
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 1 for every item."""

@@ -17,6 +17,7 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import write_json
 from clintune.modalities.base import Modality
+from clintune.model.cuts import Beyond
 
 FILE = "limits.json"
 _CHUNK = 4096
@@ -34,6 +35,9 @@ class Counted(Protocol):
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces more items have, which no sample reads [I]."""
 
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+
 
 @dataclass
 class Part:
@@ -49,6 +53,10 @@ class Part:
     samples_cut: int = 0
     pieces: int = 0
     pieces_cut: int = 0
+    samples_going_on: int = 0
+    """Samples with a recording that goes on after their prediction time, where it is cut."""
+    hours: float = 0.0
+    hours_beyond: float = 0.0
 
 
 @dataclass
@@ -84,6 +92,11 @@ class Limits:
                 said.append(
                     f"{name}: {_share(part.samples_cut, part.samples)} {of} lose their oldest pieces "
                     f"(max_pieces {part.budget}): {_percent(part.pieces_cut, part.pieces)} of all pieces"
+                )
+            if part.samples_going_on:
+                said.append(
+                    f"{name}: {_share(part.samples_going_on, part.samples)} {of} have recordings that go on after the "
+                    f"prediction time, and are cut there: {_percent(part.hours_beyond, part.hours)} of all hours"
                 )
 
         if self.samples_cut:
@@ -153,6 +166,7 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
     pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)
+    hours_beyond, hours = source.beyond(seen)
 
     part.samples += len(rows)
     part.lacking += int((items == 0).sum())
@@ -162,6 +176,9 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     part.samples_cut += int((over > 0).sum())
     part.pieces += int(pieces.sum())
     part.pieces_cut += int(over.sum())
+    part.samples_going_on += len(np.unique(seen.owner[hours_beyond > 0]))
+    part.hours += float(hours.sum())
+    part.hours_beyond += float(hours_beyond.sum())
     return pieces
 
 
@@ -179,6 +196,6 @@ def _rough_share(part: int, whole: int) -> float:
     return 1.0 if whole - part < SMALLEST_SHOWN else part / whole
 
 
-def _percent(part: int, whole: int) -> str:
-    share = 100 * part / max(whole, 1)
+def _percent(part: float, whole: float) -> str:
+    share = 100 * part / (whole or 1)
     return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"

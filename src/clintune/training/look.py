@@ -10,6 +10,7 @@ from clintune.cohort.samples import Items
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
+from clintune.model.cuts import Beyond, hours_beyond
 from clintune.model.encode import Preparer, View
 from clintune.model.pieces import TabledPieces
 from clintune.training.limits import Counted, Limits, measure
@@ -30,6 +31,7 @@ class Lengths:
     def __init__(self, num_items: int) -> None:
         self.known = np.ones(num_items, np.int64)
         self.more = np.zeros(num_items, np.int64)
+        self.begin, self.end = np.zeros((2, num_items))
 
     def select(self, seen: Seen) -> Seen:
         """Return all items."""
@@ -42,6 +44,10 @@ class Lengths:
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces more items have [I]."""
         return self.more[number]
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 
 
 def missing_media(workspace: Workspace) -> dict[str, Errors]:
@@ -94,6 +100,7 @@ def look(
             else:
                 lengths.known[number] = len(pieces)
                 lengths.more[number] = pieces.left_out
+                lengths.begin[number], lengths.end[number] = pieces.extent
 
         lengths.known[list(errors)] = 0
         _check(workspace, name, errors, len(samples.items(name, rows)))
