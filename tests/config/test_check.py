@@ -6,7 +6,6 @@ from typing import Any, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
-from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe
 from clintune.config.parts import make_parts
@@ -14,6 +13,7 @@ from clintune.config.recipes import find_recipe
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, StoppedError
 from clintune.core.paths import config_root
+from own_recipe import RECIPE
 
 
 def targets():

@@ -4,11 +4,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe, compose_scoring
 from clintune.config.overrides import quoted, read_overrides, sweep
 from clintune.core.errors import ConfigError
+from own_recipe import RECIPE
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from own_recipe import RECIPE
 
 from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.core.errors import ConfigError
+from own_recipe import RECIPE
 
 EXTRA = "modalities: {static: {codes: [LAB//]}}\n"
 
