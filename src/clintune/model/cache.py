@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from clintune.cohort.samples import Items
 from clintune.contracts import Extent, Pieces
 from clintune.core.cache_folder import in_use
-from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import only_one
+from clintune.core.progress_bar import counted
 from clintune.modalities.base import Modality
 from clintune.model import encode
 from clintune.model.cuts import Cuts
@@ -143,14 +142,8 @@ class PieceCache:
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
-        shown = track(
-            Preparer(items.samples, self.name, self.modality, num)(list(todo.values())),
-            f"prepare {self.name}",
-            total=len(todo),
-            console=console,
-            transient=True,
-            refresh_per_second=2,
-        )
+        prepared = Preparer(items.samples, self.name, self.modality, num)(list(todo.values()))
+        shown = counted(prepared, f"prepare {self.name}", len(todo), "items")
         errors: dict[str, DataError] = {}
         for shard, failed in make_pieces(todo, shown, self.modality, self.precision, device):
             self._write(shard)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clintune.core.console import console
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import if_free
 from clintune.core.memory import peak_memory_mb
+from clintune.core.progress_bar import progress_bar
 from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.predictions import write_shard
 from clintune.prediction.finish import finish
@@ -118,15 +118,13 @@ def _resumable(out: Path) -> Iterator[None]:
 @contextmanager
 def _bar(job: Job, report: Report, out: Path) -> Iterator[Callable[[], list[Shard]]]:
     """Yield what shows, and reports, how many samples are done, whichever process scored them; it returns the rest."""
-    columns = (TextColumn("score"), BarColumn(), MofNCompleteColumn(), TextColumn("samples"), TimeRemainingColumn())
-    with Progress(*columns, console=console, auto_refresh=False) as bar:
-        line = bar.add_task("score", total=len(job.samples))
+    with progress_bar("score", len(job.samples), "samples", shown=is_main()) as advance:
 
         def show() -> list[Shard]:
             done = done_shards(out)
             left = [shard for shard in job.shards if shard.name not in done]
             num_left = sum(shard.stop - shard.start for shard in left)
-            bar.update(line, completed=len(job.samples) - num_left, refresh=True)
+            advance(len(job.samples) - num_left)
             report.update(part="shards", step=len(done), num_steps=len(job.shards))
             return left
 

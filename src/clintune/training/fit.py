@@ -1,10 +1,12 @@
 """One member: its model, optimizer and data order; then the loop."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from omegaconf import DictConfig
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
+from clintune.core.progress_bar import progress_bar
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
 from clintune.model.batching import Batches, num_tokens
@@ -19,9 +22,8 @@ from clintune.model.build import build_model, make_modalities, trainable
 from clintune.package.contents import Package, package_tensors
 from clintune.package.members import member_folders
 from clintune.training import checkpoint
-from clintune.training.bar import step_bar
 from clintune.training.history import History
-from clintune.training.loop import Fit, train
+from clintune.training.loop import Fit, Watch, train
 from clintune.training.optimizer import Average, make_optimizer
 from clintune.training.order import Order, inference_draws
 from clintune.training.partition import Unit
@@ -96,7 +98,7 @@ def fit_member(
     if accelerator.is_main_process:
         history.begin(member.unit, member.number, progress.step)
 
-    with step_bar(member.label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
+    with _watched(member.label, num_steps, order.batch_size, accelerator.is_main_process) as watch:
         fit = Fit(
             folder=member.checkpoints,
             trainer=trainer,
@@ -121,6 +123,20 @@ def fit_member(
     if accelerator.is_main_process:
         console.print(f"{member.label}: {progress}")
     return package, tensors
+
+
+@contextmanager
+def _watched(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterator[Watch]:
+    """Yield what the loop calls after each step, to show people how the fit goes."""
+    with progress_bar(label, num_steps, "samples", size=batch_size, shown=shown) as advance:
+
+        def watch(step: int, record: dict[str, Any]) -> None:
+            words = [f"loss {record['loss']:.3f}"]
+            if scored := "tuning/score" in record:
+                words.append(f"tuning score {record['tuning/score']:.4f}")
+            advance(step, ", ".join(words), tell=scored)
+
+        yield watch
 
 
 def _order(workspace: Workspace, member: Member, ready: Prepared, modalities: Mapping[str, Modality]) -> Order:

@@ -100,12 +100,16 @@ def follow(run: Path, job: str) -> None:
 def _watch(run: Path, job: str) -> Status:
     """Show the progress of a job until its run ends, and return how it stands then."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    said = ""
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task(f"job {job}", total=None)
         while (status := read_status(run)) is None or status.state in {"queued", "running", "preempted"}:
             if status is not None:
                 where = f"job {job} {status.state} {status.part}".strip()
                 bar.update(line, description=where, completed=status.step, total=status.num_steps or None)
+                if where != said:
+                    console.note(where)
+                    said = where
             time.sleep(_POLL_SECONDS)
     return status
 
