@@ -100,7 +100,7 @@ def edited(tree, edits):
             return tree
         node, key = found[number % len(found)]
         if kind == "put":
-            node[key] = value
+            node[key] = copy.deepcopy(value)
         elif kind == "drop" or not isinstance(node, dict):
             del node[key]
         elif kind == "rename":
