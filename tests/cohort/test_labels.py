@@ -7,6 +7,7 @@ import pytest
 from cohort_samples import T0, write_shard
 
 from clintune.cohort.labels import label_files, looked_for, read_labels
+from clintune.cohort.shards import data_files
 from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
@@ -38,6 +39,22 @@ def test_a_label_in_both_folders_is_refused(tmp_path):
     write(tmp_path / "task_labels/icu/0.parquet")
     with pytest.raises(DataError, match=r"icu stands in labels/icu\.parquet and in task_labels/icu/0\.parquet; keep"):
         label_files(tmp_path, "icu")
+
+
+def test_a_label_that_is_a_file_and_a_folder_is_refused(tmp_path):
+    write(tmp_path / "labels/icu.parquet")
+    write(tmp_path / "labels/icu/0.parquet", [True] * 100)
+    with pytest.raises(DataError, match=r"icu stands in labels/icu\.parquet and in labels/icu/0\.parquet; keep one"):
+        label_files(tmp_path, "icu")
+
+
+@pytest.mark.parametrize("name", ["1.pq", "1.PARQUET", "1.csv", "sub/1.csv.gz", "1.feather"])
+@pytest.mark.parametrize("folder", ["data", "labels/icu"])
+def test_a_table_that_would_be_passed_over_is_named(tmp_path, folder, name):
+    write(tmp_path / folder / "0.parquet")
+    write(tmp_path / folder / name)
+    with pytest.raises(DataError, match=rf"{folder}/{name}: is not read, as its name does not end in \.parquet; write"):
+        label_files(tmp_path, "icu") if folder != "data" else data_files(tmp_path)
 
 
 @pytest.mark.parametrize("label", ["../out", "/etc/passwd", "a/../../out", "a//b", "", " ", "a\x1b[0m", "..", "a\\b"])

@@ -44,6 +44,19 @@ def test_narrow_and_categorical_types_are_read(tmp_path):
     assert [item.code for item in open_with(tmp_path, table)[0].items["codes"]] == ["b", "a"]
 
 
+@pytest.mark.parametrize(("late", "seen"), [(0, True), (1, False), (999, False)])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_what_comes_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late, seen, zone):
+    hours = pl.col("time").dt.cast_time_unit("ns").dt.offset_by(f"{late}ns").dt.replace_time_zone(zone)
+    (tmp_path / "data").mkdir()
+    GOOD.head(1).with_columns(hours).write_parquet(tmp_path / "data/0.parquet")
+    at_it = labels((1, 0, [1.0])).with_columns(
+        pl.col("prediction_time").dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    )
+    index = open_index(tmp_path, {"task": at_it}, {"codes": Reader()})
+    assert bool(index[0].items["codes"]) is seen
+
+
 def test_a_column_that_a_modality_reads_and_the_data_lack_is_named(tmp_path):
     with pytest.raises(DataError, match=r"data/0\.parquet: lacks column unit"):
         open_with(tmp_path, GOOD, NeedsUnit())

@@ -148,6 +148,23 @@ def test_linked_subjects_never_part():
             assert len(set(drawn[50:].tolist())) > 1
 
 
+@pytest.mark.parametrize("units", [[1.0, None], ["a", "b"]])
+def test_units_that_are_no_whole_numbers_are_refused(tmp_path, units):
+    index = index_of([1, 2], tmp_path)
+    write_table(tmp_path / "metadata/linked_subjects.parquet", subject_id=[1, 2], unit=units)
+    with pytest.raises(DataError, match=r"column unit is (Float64|String); number the units: cast it to int64"):
+        subject_splits(index, Splits())
+
+
+@pytest.mark.parametrize("name", ["subject_splits", "linked_subjects"])
+def test_a_table_of_another_format_is_not_passed_over(tmp_path, name):
+    index = index_of([1, 2], tmp_path)
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / f"metadata/{name}.csv").write_text("subject_id,unit,split\n1,7,train\n2,7,held_out\n")
+    with pytest.raises(DataError, match=rf"{name}\.csv: is not read; write it as {name}\.parquet"):
+        subject_splits(index, Splits())
+
+
 def write_table(path, **columns):
     path.parent.mkdir(exist_ok=True)
     pl.DataFrame(columns).write_parquet(path)

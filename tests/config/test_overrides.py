@@ -18,7 +18,8 @@ def recipe(tmp_path):
 
 
 PATHS = ["/plain", "~/data", "/müller", "/study=2", "/study(2)", "/o'brien", "/c#1", "/site[1]", "/a{b}", "/a b & c;d",
-         "/'q'", "/日本", "/50%", "/a\\b", "data(2)", "s3://bucket/a?x=1", "/d/out=a/batch_size=3",
+         "/'q'", "/日本", "/50%", "/a\\b", "data(2)", "/behind ", " /before", "s3://bucket/a?x=1",
+         "/d/out=a/batch_size=3",
          '/say "so"']  # fmt: skip
 
 
@@ -49,6 +50,9 @@ def test_any_text_can_be_quoted(text):
         ("+cohorts.two.root=/x", "'cohorts.two' cannot be added by an override"),
         ("~trainer.max_steps", "'trainer.max_steps' cannot be taken away"),
         ("~trainer.max_stepz", "'trainer.max_stepz' cannot be taken away"),
+        ("~tasks", "a section cannot be taken away"),
+        ("~trainer", "a section cannot be taken away"),
+        ("tasks={}", "changes nothing; take away entries, as ~tasks.NAME"),
         ("hydra.run.dir=x", "Hydra's own keys have no effect here"),
         ("+hydra.x=1", "Hydra's own keys have no effect here"),
         ("hydra/launcher=x", "Hydra's own keys have no effect here"),

@@ -9,7 +9,7 @@ from meds.schema import DataSchema, LabelSchema
 
 from clintune.cohort.shards import UNREADABLE, check_clock, clock_of
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import files_below
+from clintune.core.files import tables_below
 from clintune.core.paths import inside
 
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
@@ -32,17 +32,17 @@ def label_paths(root: Path, label: str) -> list[tuple[Path, Path]]:
 
 
 def label_files(root: Path, label: str) -> list[Path]:
-    """List the files of a label: `labels/<label>.parquet`, or else what stands below the folder `labels/<label>/`.
+    """List the files of a label: `labels/<label>.parquet`, or what stands below the folder `labels/<label>/`.
 
-    `task_labels/` serves where `labels/` has neither; none where it has neither, too. Raises DataError where both have
-    the label: nobody knows which is meant.
+    `task_labels/` serves as `labels/` does; none where nothing is there. Raises DataError where several of these places
+    have the label: nobody knows which is meant.
     """
-    places = label_paths(root, label)
-    found = [[file] if file.is_file() else files_below(folder, ".parquet") for file, folder in places]
-    if all(found):
-        first, second = (files[0].relative_to(root) for files in found)
+    places = [([file] if file.is_file() else [], tables_below(folder)) for file, folder in label_paths(root, label)]
+    found = [files for place in places for files in place if files]
+    if len(found) > 1:
+        first, second = (files[0].relative_to(root) for files in found[:2])
         raise DataError(f"{root}: label {label} stands in {first} and in {second}; keep one of them")
-    return next((files for files in found if files), [])
+    return found[0] if found else []
 
 
 def looked_for(root: Path, label: str) -> str:

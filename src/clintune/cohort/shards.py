@@ -9,7 +9,7 @@ import polars as pl
 from meds.schema import DataSchema, DatasetMetadataSchema, data_subdirectory, dataset_metadata_filepath
 
 from clintune.core.errors import DataError
-from clintune.core.files import files_below
+from clintune.core.files import tables_below
 
 SUBJECT = DataSchema.subject_id_name
 TIME = DataSchema.time_name
@@ -38,7 +38,7 @@ _REQUIRED = (SUBJECT, TIME, CODE)
 
 def data_files(root: Path) -> list[Path]:
     """Return the cohort's data files, sorted by path."""
-    return files_below(root / data_subdirectory, ".parquet")
+    return tables_below(root / data_subdirectory)
 
 
 def find_shards(root: Path) -> list[Path]:
@@ -62,8 +62,9 @@ def media_columns(root: Path) -> list[str]:
 def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
     """Return a shard's rows lazily: the five MEDS columns, the declared media columns it has, and its row number.
 
-    Times with a zone become UTC, optional columns that are absent become null, NaN values become null. Raises
-    DataError, naming the file by `where`, for a column that is missing or of a type that cannot stand for MEDS's.
+    Times with a zone become UTC, those in nanoseconds are rounded up to the microsecond, optional columns that are
+    absent become null, NaN values become null. Raises DataError, naming the file by `where`, for a column that is
+    missing or of a type that cannot stand for MEDS's.
     """
     with readable(where):
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
@@ -77,6 +78,8 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
             columns.append(pl.lit(None, target).alias(name))
         elif not isinstance(schema[name], accepted):
             raise DataError(f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it")
+        elif schema[name] == pl.Datetime("ns", getattr(schema[name], "time_zone", None)):
+            columns.append(_rounded_up(pl.col(name)).alias(name))
         else:
             columns.append(pl.col(name).cast(target))
     for name in media:
@@ -87,6 +90,11 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
 
     others = [pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW]
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None))
+
+
+def _rounded_up(nanoseconds: pl.Expr) -> pl.Expr:
+    """Return times in microseconds, never earlier than they were: what comes after a prediction stays after it."""
+    return ((nanoseconds.to_physical() - 1) // 1000 + 1).cast(MOMENT)
 
 
 def has_zone(path: Path, where: str) -> bool | None:

@@ -15,7 +15,7 @@ from meds.schema import SubjectSplitSchema, held_out_split, subject_splits_filep
 from numpy.typing import NDArray
 
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.subject_table import read_subject_table
+from clintune.cohort.subject_table import has_subject_table, read_subject_table
 from clintune.config.schema import Splits
 from clintune.config.suggest import nearest
 from clintune.core.disclosure import frequent
@@ -50,7 +50,7 @@ def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32]
     subject with samples and no split, or linked subjects in two splits.
     """
     path = index.root / subject_splits_filepath
-    if path.exists():
+    if has_subject_table(path):
         return _read_splits(path, index)
     _check_fractions(splits.tuning, splits.held_out)
     units, unit_of_sample = _units(index)
@@ -173,8 +173,10 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct units and which of them each sample [N] belongs to."""
     ids = index.subject_ids
     path = index.root / LINKED_FILE
-    if path.exists():
+    if has_subject_table(path):
         linked = read_subject_table(path, "unit")
+        if not linked["unit"].dtype.is_integer():
+            raise DataError(f"{path}: column unit is {linked['unit'].dtype}; number the units: cast it to int64")
         joined = pl.DataFrame({SUBJECT: ids}).join(linked, on=SUBJECT, how="left", maintain_order="left")
         ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
     units, unit_of_sample = np.unique(ids, return_inverse=True)

@@ -7,8 +7,21 @@ import polars as pl
 
 from clintune.cohort.shards import SUBJECT, UNREADABLE
 from clintune.core.errors import DataError
+from clintune.core.files import is_other_table
 
 _INT64 = np.iinfo(np.int64)
+
+
+def has_subject_table(path: Path) -> bool:
+    """Return whether a cohort has a Parquet file that it may lack.
+
+    Raises DataError where it stands there in another format instead: it would be passed over.
+    """
+    if not path.exists() and path.parent.is_dir():
+        twins = (other for other in sorted(path.parent.iterdir()) if other.name.startswith(f"{path.stem}."))
+        if other := next(filter(is_other_table, twins), None):
+            raise DataError(f"{other}: is not read; write it as {path.name}")
+    return path.exists()
 
 
 def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from clintune.config.schema import Config, Scoring
 from clintune.config.secrets import secrets
 from clintune.config.together import together
-from clintune.config.values import endless, misfits, missing, targets
+from clintune.config.values import endless, misfits, missing, no_text, targets
 from clintune.core.errors import ConfigError
 from clintune.core.paths import check_name, check_part_name
 
@@ -24,9 +24,11 @@ def check_config(config: DictConfig, where: str) -> None:
         *missing(plain),
         *_parts(plain),
         *_names(plain),
+        *_folders(plain),
         *secrets(plain),
         *targets(plain),
         *endless(plain),
+        *no_text(plain),
         *_place(plain["cluster"]),
     ]
     # What does not go together is asked of values that each fit.
@@ -40,9 +42,11 @@ def check_scoring(config: DictConfig, where: str) -> None:
         *misfits(Scoring, plain),
         *missing(plain),
         *_cohort_names(plain),
+        *_folders(plain),
         *secrets(plain),
         *targets(plain),
         *endless(plain),
+        *no_text(plain),
         *_place(plain["cluster"]),
     ]
     if len(plain["cohorts"]) != 1:
@@ -79,6 +83,16 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
     for section in PARTS:
         for name in config[section]:
             yield from _problem(check_part_name, name, f"a name in '{section}'")
+
+
+def _folders(config: dict[str, Any]) -> Iterator[str]:
+    """Yield each folder that is empty text, which would be wherever the command is given."""
+    roots = {f"cohorts.{name}.root": cohort["root"] for name, cohort in config["cohorts"].items()}
+    places = {"data.raw": config["data"]["raw"], "data.cache": config["data"]["cache"], **roots}
+    places |= {key: config[key] for key in ("runs", "out") if key in config}
+    for key, value in places.items():
+        if value is not None and not value.strip():
+            yield f"'{key}' is empty; name a folder (. is where you are)"
 
 
 def _cohort_names(config: dict[str, Any]) -> Iterator[str]:

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from clintune.config.schema import Config, Scoring
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 
 _WORD = re.compile(r"(?P<key>(\+\+|\+|~)?[^\s=]+)=(?P<value>.*)", re.DOTALL)
+_SECTIONS = frozenset(item.name for kind in (Config, Scoring) for item in fields(kind))
 _GRAMMAR = re.compile(r"""[\[{('"]|(bool|choice|float|glob|int|interval|range|shuffle|sort|str|tag)\(""")
 """How a value begins that is a list, a mapping, quoted text or a function of Hydra's: never plain text."""
 
@@ -54,13 +57,20 @@ def quoted(text: str) -> str:
 def _parse(word: str, *, several: bool) -> tuple[Override, str]:
     """Return a word as Hydra reads it, and the text that it reads: the word itself, or with its value quoted."""
     parser = OverridesParser.create()
-    for text in (word, _quoted(word, several=several)):
+    texts = [word, _quoted(word, several=several)]
+    if re.search(r"=\s|\s$", word):  # Hydra would drop the space
+        texts.reverse()
+    for text in texts:
         try:
             override = parser.parse_override(text)
         except HydraException:
             continue
         if not override.key_or_group:
             break
+        if override.is_delete() and override.key_or_group in _SECTIONS:
+            raise ConfigError(f"override '{visible(word)}': a section cannot be taken away; set its keys")
+        if override.value() == {}:
+            raise ConfigError(f"override '{visible(word)}' changes nothing; take away entries, as ~tasks.NAME")
         if re.match(r"hydra(\.|/|@|$)", override.key_or_group):
             raise ConfigError(f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out")
         return override, text

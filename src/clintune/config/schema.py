@@ -8,13 +8,18 @@ from typing import Any
 
 from omegaconf import MISSING
 
+MOST = 1_000_000_000
+"""No number of a recipe is larger."""
+MOST_HOURS = 10_000_000
+"""More than a thousand years: no history is longer."""
+
 
 def one_of(*choices: str | None) -> Any:
     """Make a key that takes one of these values; the first is the default."""
     return field(default=choices[0], metadata={"choices": choices})
 
 
-def bounded(default: Any, least: float, most: float = float("inf")) -> Any:
+def bounded(default: Any, least: float, most: float = MOST) -> Any:
     """Make a number that lies within bounds, or is null where that is its default."""
     return field(default=default, metadata={"bounds": (least, most)})
 
@@ -50,7 +55,7 @@ class Cohort:
     """Parquet or CSV file with subject_id and fold, relative to `root`; used when `cv` is set."""
     groups: str | None = None
     """Parquet or CSV file with subject_id and a column a grouping (site, device), relative to `root`, to report by."""
-    lookback_hours: float | None = bounded(None, 0)
+    lookback_hours: float | None = bounded(None, 0, MOST_HOURS)
     """Items older than this before the prediction time are left out; null keeps the whole history, 0 the moment."""
     unknown_subjects: str = one_of("error", "drop")
     """What becomes of labels of a subject without any data: `drop` counts them and leaves them out."""
@@ -97,7 +102,7 @@ class Adapter:
     """What trains in the backbone: `frozen`, `lora` or `full`; the LoRA settings also serve encoders in mode lora."""
 
     mode: str = one_of("lora", "frozen", "full")
-    r: int = bounded(8, 1)
+    r: int = bounded(8, 1, 65_536)
     alpha: int = bounded(16, 1)
     dropout: float = bounded(0.0, 0, 1)
     targets: Any = None
@@ -154,7 +159,7 @@ class Trainer:
     """Scores without improvement before the run stops early."""
     checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
-    workers: int | None = bounded(None, 0)
+    workers: int | None = bounded(None, 0, 1024)
     """Processes that read batches ahead, beside each that trains, and that prepare items the first time; null = 4
     beside a GPU, else none."""
 
@@ -178,7 +183,7 @@ class Cluster:
     kind: str = one_of("local", "slurm")
     nodes: int = bounded(1, 1)
     gpus_per_node: int = bounded(0, 0)
-    processes: int | None = bounded(None, 1)
+    processes: int | None = bounded(None, 1, 1024)
     """Processes a node; null = one a GPU of `gpus_per_node`, at least one."""
     cpus_per_process: int | None = bounded(None, 1)
     memory: str | None = None
@@ -209,11 +214,11 @@ class Config:
     modules: str | None = None
     """Folder whose Python modules a `_target_` may name; null = that of the recipe, where it has such a module."""
     seed: int = bounded(0, 0)
-    ensemble: int = bounded(1, 1)
+    ensemble: int = bounded(1, 1, 1000)
     """Number of members trained with different seeds whose probabilities are averaged."""
     cv: Any = None
     """Number of folds, or a file of folds (subject_id, fold) for a run with one cohort."""
-    cv_repeats: int = bounded(1, 1)
+    cv_repeats: int = bounded(1, 1, 1000)
     per_subject: bool = False
     """Whether a subject counts once: predictions of its samples are averaged before scoring, a probe weighs them so."""
     runs: str = "runs"
@@ -251,7 +256,7 @@ class Scoring:
     """Most samples that go through the model at a time."""
     precision: str | None = one_of(None, "fp32", "bf16", "fp16")
     """null = the package's own."""
-    workers: int | None = bounded(None, 0)
+    workers: int | None = bounded(None, 0, 1024)
     """Processes that prepare items, beside each that scores; null = 4 beside a GPU, else none."""
     keep: bool = False
     """Whether index and features of the cohort stay in `data.cache` for a next job; they hold the text of its notes."""

@@ -6,6 +6,8 @@ from typing import Any
 from clintune.config.signature import keys_of
 from clintune.config.suggest import nearest
 
+_MOST_FOLDS = 1000
+
 
 def together(config: dict[str, Any]) -> Iterator[str]:
     """Yield what of a config cannot be meant together."""
@@ -40,8 +42,8 @@ def _folds(config: dict[str, Any]) -> Iterator[str]:
             yield "'cv' names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"
         if repeats != 1:
             yield "'cv' names a file of folds, which cannot be repeated; set cv_repeats=1"
-    elif isinstance(cv, bool) or not isinstance(cv, int) or cv < 2:
-        yield f"'cv' is {str(cv).lower()}; give 2 folds or more, a file of folds, or null"
+    elif isinstance(cv, bool) or not isinstance(cv, int) or not 2 <= cv <= _MOST_FOLDS:
+        yield f"'cv' is {str(cv).lower()}; give 2 to {_MOST_FOLDS} folds, a file of folds, or null"
 
 
 def _splits(config: dict[str, Any]) -> Iterator[str]:
@@ -53,9 +55,17 @@ def _splits(config: dict[str, Any]) -> Iterator[str]:
             yield f"'{where}.stratify': '{splits['stratify']}' is none of the tasks{hint}"
         if splits["group"] is not None and cohort["groups"] is None:
             yield f"'{where}.group' names a column of cohorts.{name}.groups; set that to the file"
-        if splits["group"] is not None and not splits["held_out_groups"] and config["cv"] is None:
+        if splits["group"] is not None and config["cv"] is not None:
+            yield f"'{where}.group' holds out groups, and 'cv' folds; set one of them to null"
+        elif splits["group"] is None and splits["held_out_groups"]:
+            yield f"'{where}.held_out_groups' names groups of no column; set {where}.group"
+        elif splits["group"] == "subject_id":
+            yield f"'{where}.group' is subject_id, of which each subject is a group; name another column"
+        elif splits["group"] is not None and not splits["held_out_groups"]:
             yield f"'{where}.held_out_groups' is empty; name the groups of {splits['group']} that are held out"
 
+        if splits["train_share"] == 0:
+            yield f"'{where}.train_share' is 0: nobody would train; raise it"
         drawn = config["cv"] is None and splits["group"] is None
         taken = splits["tuning"] + (splits["held_out"] if drawn else 0)
         if taken >= 1:
@@ -72,6 +82,11 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
             yield f"'trainer.{steps}' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"
     elif trainer["lr"] == 0 and not trainer["head_lr"]:
         yield "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"
+
+    if trainer["average"] == 1:
+        yield "'trainer.average' is 1: the average would never move; give less, as 0.99"
+    if trainer["clip"] == 0:
+        yield "'trainer.clip' is 0: no gradient would pass; raise it, as to 1.0"
 
     weights = {name: task.get("weight", 1.0) for name, task in config["tasks"].items()}
     for name in (name for name, weight in weights.items() if weight < 0):

@@ -1,19 +1,24 @@
 """Keys and values of a config by themselves: known to the schema or a class, given, of the right kind, in bounds."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from math import inf, isfinite
 from typing import Any, get_args, get_origin
 
+from clintune.config.schema import MOST
 from clintune.config.signature import parameters
 from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
+from clintune.core.text import visible
 
 RUNTIME = frozenset({"root", "folder", "name", "settings"})
 """Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
 _HYDRA = frozenset({"_target_", "_args_", "_convert_", "_partial_", "_recursive_"})
 """What Hydra knows beside parameters; a part itself is made by clintune and takes the first alone."""
 _PART = frozenset({"_target_"})
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def missing(node: Any, path: str = "") -> Iterator[str]:
@@ -28,6 +33,13 @@ def endless(node: Any) -> Iterator[str]:
     for where, value in _leaves(node):
         if isinstance(value, float) and not isfinite(value):
             yield f"'{where}' is {value}; give a finite number"
+
+
+def no_text(node: Any) -> Iterator[str]:
+    """Yield each text that UTF-8 cannot hold, as half of a pair of `\\u` escapes: no file takes it."""
+    for where, value in _leaves(node):
+        if isinstance(value, str) and not value.isascii() and (half := _HALF.search(value)):
+            yield f"'{where}' holds {visible(half[0])}, which is no character of UTF-8; write a character"
 
 
 def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
@@ -47,7 +59,8 @@ def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
         if choices and value not in choices:
             yield f"'{where}' {value} does not exist; use {in_words(choices)}"
         elif isinstance(value, float | int) and isfinite(value) and not least <= value <= most:
-            yield f"'{where}' is {value}; give {f'{least} to {most}' if most < inf else f'{least} or more'}"
+            wanted = f"{least} or more" if value < least and most == MOST else f"{least} to {most}"
+            yield f"'{where}' is {value}; give {wanted}"
 
 
 def targets(node: Any, path: str = "") -> Iterator[str]:

@@ -26,6 +26,8 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """What a disk may answer, and what to do."""
+_TABLES = (".parquet", ".pq", ".parq", ".csv", ".csv.gz", ".tsv", ".feather", ".arrow", ".ipc", ".json", ".jsonl")
+"""What ends the names of tables."""
 _SEAL = "sha256"
 _PARTIAL = ".partial"
 """What ends the name of a folder in which something is being written."""
@@ -124,6 +126,22 @@ def files_below(folder: Path, suffix: str = "") -> list[Path]:
     Raises DataError for a link that leads nowhere and a folder that cannot be listed: their files would be missing.
     """
     return sorted(_walk(folder, suffix, frozenset())) if folder.is_dir() else []
+
+
+def tables_below(folder: Path) -> list[Path]:
+    """Return the Parquet files below a folder, sorted; none where there is no such folder.
+
+    Raises DataError as `files_below` does, and for a table that is not named `.parquet`: its rows would be missing.
+    """
+    files = files_below(folder)
+    if other := next(filter(is_other_table, files), None):
+        raise DataError(f"{other}: is not read, as its name does not end in .parquet; write it so, or move it away")
+    return [path for path in files if path.suffix == ".parquet"]
+
+
+def is_other_table(path: Path) -> bool:
+    """Return whether a file is a table that is not named `.parquet`, by its name."""
+    return path.suffix != ".parquet" and path.name.lower().endswith(_TABLES)
 
 
 def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:

@@ -32,7 +32,7 @@ def check_name(name: str, what: str, error: type[ClintuneError] = ConfigError, *
     if not name or not name.strip():
         problem = "is empty"
     elif visible(name) != name or "\\" in name:
-        problem = "holds a control character or a backslash"
+        problem = "holds a hidden character or a backslash"
     elif len(parts) != name.count("/") + 1 or {".", "..", "/"} & {*parts, *name.split("/")}:
         problem = "leaves its folder, or holds an empty part"
     elif len(parts) > 1 and not nested:
@@ -68,6 +68,8 @@ def writable_folder(path: str, key: str) -> Path:
     Raises ConfigError where nothing can be written.
     """
     folder = Path(path).expanduser()
+    if "\n" in path:
+        raise ConfigError(f"{key}: '{visible(path)}' holds a line break; name another folder")
     try:
         folder.mkdir(_PRIVATE, parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
