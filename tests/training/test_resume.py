@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
 from clintune.cli import main
@@ -68,6 +69,33 @@ def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace_of_it(stopped, cap
     evaluate(stopped)
     told = "After step 2 training went on with other settings: trainer.max_steps 4 (before: 2), trainer.lr 0.0001"
     assert told in (stopped / "report.html").read_text()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "publish", "train --resume"])
+def test_a_recipe_that_was_edited_is_refused(finished, verb, capsys):
+    recipe = finished / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("r: 8", "r: 9"))
+    assert main([*verb.split(), str(finished)]) == 2
+    assert "recipe.yaml: is not as the run wrote it; restore it, and give changes in the" in capsys.readouterr().err
+
+
+def test_splits_that_were_edited_are_refused(finished, capsys):
+    path = finished / "splits.parquet"
+    table = pl.read_parquet(path)
+    other = pl.col("split").replace({"train": "held_out", "held_out": "train"})
+    table.with_columns(other).write_parquet(path, metadata=pl.read_parquet_metadata(path))
+    assert main(["evaluate", str(finished)]) == 2
+    assert "splits.parquet: is not as the run wrote it; restore it, or train anew" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["evaluate", str(finished)]) == 2
+    assert "splits.parquet: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "limits.json"])
+def test_a_damaged_record_is_named(finished, name, capsys):
+    (finished / name).write_text("{")
+    assert main(["evaluate", str(finished)]) == 2
+    assert f"{finished / name}: is damaged, no JSON any more; restore it, or start anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

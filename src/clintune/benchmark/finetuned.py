@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from clintune.benchmark.missing import thinned
 from clintune.benchmark.outcome import Outcome
-from clintune.config.compose import load_config
 from clintune.config.parts import modules_of
 from clintune.core.errors import DataError
 from clintune.evaluation.ablations import WHOLE
@@ -20,6 +19,7 @@ from clintune.model.build import parameters_of
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.training.partition import units
+from clintune.training.resume import run_config
 from clintune.training.run import train_run
 from clintune.training.status import read_status
 from clintune.training.strategy import make_accelerator
@@ -36,7 +36,7 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
     status = read_status(run)
     assert status is not None
     began = time.perf_counter()
-    workspace = open_workspace(load_config(run / "recipe.yaml"))
+    workspace = open_workspace(run_config(run))
     accelerator = make_accelerator(workspace.config)
     chosen = {WHOLE: frozenset(workspace.modalities)}
     predictions: dict[float, ByTask] = {}

@@ -105,6 +105,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Return what a JSON file of ours holds; raises DataError that names it where it is damaged or missing."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing; restore it, or start anew") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is damaged, no JSON any more; restore it, or start anew") from error
+
+
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
     """Write `value` and its checksum to `path` as JSON, atomically."""
     write_json(path, {**value, _SEAL: value_sha256(value)})

@@ -1,6 +1,5 @@
 """Evaluate a run: predictions, metrics with intervals, ablations, groups, report. Needs the run folder alone."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from meds.schema import tuning_split as TUNING
 from omegaconf import DictConfig
 from rich.table import Table
 
-from clintune.config.compose import load_config
 from clintune.config.moved import moved
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
-from clintune.core.files import file_sha256, write_json
+from clintune.core.files import file_sha256, read_json, write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.calibration import (
     CALIBRATION,
@@ -37,7 +35,7 @@ from clintune.training.history import read_history
 from clintune.training.limits import read_limits
 from clintune.training.partition import units
 from clintune.training.provenance import check_data
-from clintune.training.resume import changes_in_words
+from clintune.training.resume import changes_in_words, run_config
 from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -51,7 +49,7 @@ def evaluate_run(
     data stand now, as `config.moved` reads them. Raises DataError when no sample is held out, PackageError when the
     run is not trained to its end, or an answer is not finite.
     """
-    config = moved(load_config(run / "recipe.yaml"), places, "evaluate")
+    config = moved(run_config(run), places, "evaluate")
     workspace = open_workspace(config)
     tasks = workspace.tasks
     check_data(run, workspace)
@@ -141,7 +139,7 @@ def _report(
         for name, part in held_out.items()
         if tasks[name].num_outputs > 1
     }
-    provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    provenance = read_json(run / "provenance.json")
 
     content = ReportContent(
         name=config.name,

@@ -1,6 +1,5 @@
 """What stands in the folder of a job at its end: the list of what could not be read, and a summary."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from clintune.core.console import console
-from clintune.core.files import atomic_path, write_json
+from clintune.core.files import atomic_path, read_json, write_json
 from clintune.core.locks import lock_of, only_one
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
 from clintune.prediction.score import never_finite
@@ -47,7 +46,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
 
         summary = {
             "package": read_job(out).package,
-            **json.loads((out / "shards" / ORIGIN).read_text(encoding="utf-8")),
+            **read_json(out / "shards" / ORIGIN),
             "samples": num_samples,
             "abstained": abstained,
             "not_finite": not_finite,

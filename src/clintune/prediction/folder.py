@@ -1,6 +1,5 @@
 """The folder of a scoring job: what is asked in job.yaml, and which parts are done. No torch here."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 from clintune.config.compose import load_config, to_yaml
 from clintune.config.schema import Scoring
 from clintune.core.errors import ClintuneError, ConfigError, TrainingError
-from clintune.core.files import write_text
+from clintune.core.files import read_json, write_text
 from clintune.core.paths import check_name, timed_folder, writable_folder
 from clintune.training.processes import is_placed
 from clintune.training.status import read_status
@@ -58,7 +57,7 @@ class Shard:
 
     def read_record(self) -> dict[str, Any]:
         """Return its counts."""
-        record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(self.record)
         return record
 
 

@@ -1,6 +1,5 @@
 """A scoring job with everything open: the model, the samples, and proof that both are those it began with."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.core.cache_folder import open_cache
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import file_sha256, value_sha256, write_json
+from clintune.core.files import file_sha256, read_json, value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.hub.manifest import MANIFEST
 from clintune.package.members import members_found
@@ -109,7 +108,7 @@ def _check_origin(out: Path, origin: dict[str, str]) -> None:
     with only_one(path, "the job"):
         if not path.exists():
             write_json(path, origin)
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
     for key, value in origin.items():
         if before[key] != value:
             what = key.removesuffix("_sha256")

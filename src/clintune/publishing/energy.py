@@ -1,9 +1,9 @@
 """Compute and energy of a run, by the arithmetic of codecarbon's offline mode without sensors: power times hours."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from clintune.core.files import read_json
 from clintune.training.status import read_status
 
 CPU_WATTS = 85 * 0.5
@@ -27,7 +27,7 @@ class Compute:
 def read_compute(run: Path, nodes: int) -> Compute:
     """Return what the run folder says of the compute of training."""
     status = read_status(run)
-    device = json.loads((run / "provenance.json").read_text(encoding="utf-8"))["device"]
+    device = read_json(run / "provenance.json")["device"]
     hours = status.seconds / _SECONDS_AN_HOUR if status else 0.0
     processes = status.processes if status else 1
     return Compute(

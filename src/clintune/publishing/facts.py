@@ -1,6 +1,5 @@
 """What a run itself can say on its card: everything but a person's answers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from meds.schema import held_out_split as HELD_OUT
 from meds.schema import tuning_split as TUNING
 
 from clintune.contracts import Predictions
-from clintune.core.files import value_sha256
+from clintune.core.files import read_json, value_sha256
 from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations, score_calibration
 from clintune.evaluation.compare import scored_by
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
@@ -141,7 +140,7 @@ def _operating_points(
 
 def _provenance(run: Path) -> dict[str, Any]:
     """Return what identifies code and data, without paths of the machine."""
-    record = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    record = read_json(run / "provenance.json")
     kept = {name: record[name] for name in ("clintune", "commit", "created", "config_sha256", "python", "packages")}
     data = {name: value_sha256(cohort["files"]) for name, cohort in record["cohorts"].items()}
     return {**kept, "data_sha256": data}

@@ -1,6 +1,5 @@
 """What a run must have before it may leave: an evaluation of the very packages, many subjects behind all they name."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
-from clintune.core.files import file_sha256
+from clintune.core.files import file_sha256, read_json
 from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
@@ -21,7 +20,7 @@ def check_evaluated(run: Path, members: Sequence[Path]) -> None:
     path = run / "metrics.json"
     if not path.is_file():
         raise PackageError(f"{run}: not evaluated; {again}")
-    evaluated = json.loads(path.read_text(encoding="utf-8")).get("packages", {})
+    evaluated = read_json(path).get("packages", {})
     for member in members:
         local_manifest(member)
         if evaluated.get(member.relative_to(run).as_posix()) != file_sha256(member / MANIFEST):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from clintune.config.compose import load_config
 from clintune.config.moved import moved
 from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
@@ -26,6 +25,7 @@ from clintune.publishing.gate import check_answers, check_evaluated, check_floor
 from clintune.publishing.leaks import search_for_canaries, search_for_patients
 from clintune.training.partition import Unit, read_splits, units
 from clintune.training.provenance import check_data
+from clintune.training.resume import run_config
 from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import open_workspace
 
@@ -44,7 +44,7 @@ def make_release(
     Raises ConfigError for a run of folds without `fold`, or open questions where it is no draft; PackageError for a run
     that is not trained and evaluated, and for a release that holds what is a patient's: then it is not left behind.
     """
-    config = moved(load_config(run / "recipe.yaml"), places, "publish")
+    config = moved(run_config(run), places, "publish")
     _check_fold(run, config, fold)
     answers = read_answers(run, config.name)
     if not draft:

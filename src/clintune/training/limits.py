@@ -3,7 +3,6 @@
 Written to `limits.json` of the run folder, with the sentences that people read; the report repeats them.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
-from clintune.core.files import write_json
+from clintune.core.files import read_json, write_json
 from clintune.modalities.base import Modality
 from clintune.model.cuts import Beyond
 
@@ -151,10 +150,7 @@ def read_limits(run: Path) -> dict[str, Any]:
 
     A share of fewer than 11 samples is 0, one of all but so few is 1. An older run has neither.
     """
-    try:
-        known: dict[str, Any] = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"sentences": [], "lacking": {}}
+    known: dict[str, Any] = read_json(run / FILE) if (run / FILE).exists() else {"sentences": [], "lacking": {}}
     return known
 
 

@@ -12,11 +12,13 @@ from omegaconf import DictConfig
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
+from clintune.cohort.shards import UNREADABLE
 from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
-from clintune.core.errors import ConfigError
-from clintune.core.files import atomic_path
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.files import atomic_path, value_sha256
 
 SPLITS = (train_split, tuning_split, held_out_split)
+_SUM = "sha256"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,20 +83,33 @@ def rows_by_split(split: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
 
 
 def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
-    """Write which split each subject is in, so that the run folder alone says what was held out."""
+    """Write which split each subject is in, and a checksum, so that the run folder alone says what was held out."""
     table = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id, "split": split})
+    table = table.filter(pl.col("split") != "").unique(maintain_order=True)
     with atomic_path(path) as partial:
-        table.filter(pl.col("split") != "").unique(maintain_order=True).write_parquet(partial)
+        table.write_parquet(partial, metadata={_SUM: _sum(table)})
 
 
 def read_splits(path: Path, samples: Samples) -> NDArray[np.str_]:
-    """Return the split of each sample [N] as a run wrote it; samples of subjects it did not know are in none."""
+    """Return the split of each sample [N] as a run wrote it; samples of subjects it did not know are in none.
+
+    Raises DataError for a file that is not as it was written.
+    """
+    try:
+        table, written = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path).get(_SUM)
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}); restore it, or train anew") from error
+    if written != _sum(table):
+        raise DataError(f"{path}: is not as the run wrote it; restore it, or train anew")
+
     rows = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id})
-    joined = rows.join(
-        pl.read_parquet(path, glob=False), on=["cohort", "subject_id"], how="left", maintain_order="left"
-    )
+    joined = rows.join(table, on=["cohort", "subject_id"], how="left", maintain_order="left")
     split = joined["split"].fill_null("").to_numpy().astype(str)
     return np.where(samples.labelled(), split, "")
+
+
+def _sum(table: pl.DataFrame) -> str:
+    return value_sha256(table.to_dict(as_series=False))
 
 
 def _num_folds(config: DictConfig, samples: Samples) -> int:

@@ -1,6 +1,5 @@
 """What a run was made of: versions, machine, input files, data fingerprints."""
 
-import json
 import platform
 import subprocess
 import sys
@@ -17,14 +16,17 @@ from clintune.cohort.labels import FOLDERS
 from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.core.errors import DataError
-from clintune.core.files import files_below, value_sha256
+from clintune.core.files import file_sha256, files_below, read_json, value_sha256
 from clintune.training.workspace import Workspace
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "timm", "polars", "numpy", "hydra-core", "meds")
 
 
-def provenance(workspace: Workspace) -> dict[str, Any]:
-    """Return a JSON-able record of code, environment, config and data; input files are named relative to their root."""
+def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, Any]:
+    """Return a JSON-able record of code, environment, config and data; input files are named relative to their root.
+
+    With the `recipe` that the run wrote, its hash is part of it.
+    """
     config = workspace.config
     return {
         "clintune": __version__,
@@ -32,6 +34,7 @@ def provenance(workspace: Workspace) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["clintune", *sys.argv[1:]],
         "config_sha256": config_sha256(config),
+        "recipe_sha256": None if recipe is None else file_sha256(recipe),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -48,7 +51,7 @@ def check_data(run: Path, workspace: Workspace) -> None:
 
     Raises DataError naming the first table of a cohort that was changed, added or removed since.
     """
-    recorded = json.loads((run / "provenance.json").read_text(encoding="utf-8"))["cohorts"]
+    recorded = read_json(run / "provenance.json")["cohorts"]
     for index in workspace.samples.indexes:
         before, now = recorded[index.name]["files"], _files(index.root, workspace.cache)
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

@@ -1,10 +1,10 @@
 """What may change when a run goes on, and who holds it meanwhile. No torch here."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from clintune import __version__
 from clintune.config.compose import load_config, to_yaml
 from clintune.core.errors import ConfigError
-from clintune.core.files import sweep_leftovers, write_json, write_text
+from clintune.core.files import file_sha256, read_json, sweep_leftovers, write_json, write_text
 from clintune.core.locks import refused_if_held
 from clintune.core.paths import writable_folder
 from clintune.hub.manifest import MANIFEST
@@ -71,6 +71,20 @@ def held(run: Path, doing: str) -> Iterator[None]:
         yield
 
 
+def run_config(run: Path) -> DictConfig:
+    """Return the config of a run; ConfigError where its recipe is not as a job wrote it, or cannot be read."""
+    path = run / "recipe.yaml"
+    config = load_config(path)
+    if (run / "provenance.json").exists():
+        record = read_json(run / "provenance.json")
+        written = {part.get("recipe_sha256") for part in (record, *record.get("resumed", []))} - {None}
+        if written and file_sha256(path) not in written:
+            raise ConfigError(
+                f"{path}: is not as the run wrote it; restore it, and give changes in the command, as KEY=VALUE"
+            )
+    return config
+
+
 def is_finished(run: Path, config: DictConfig) -> bool:
     """Return whether a run ended well and every model that it trained still has its package."""
     status = read_status(run)
@@ -125,18 +139,20 @@ class Resumption:
         if self.kept:
             return
         path = self.run / "provenance.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
-        changes = changes_between(load_config(self.run / "recipe.yaml"), self.config)
+        record = read_json(path)
+        recipe = self.run / "recipe.yaml"
+        changes, text = changes_between(run_config(self.run), self.config), to_yaml(self.config)
         resumed = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "clintune": __version__,
             "part": part,
             "step": step,
             "changes": {key: {"before": was, "now": now} for key, (was, now) in changes.items()},
+            "recipe_sha256": sha256(text.encode()).hexdigest() if changes else file_sha256(recipe),
         }
         write_json(path, record | {"resumed": [*record.get("resumed", []), resumed]})
         if changes:
-            write_text(self.run / "recipe.yaml", to_yaml(self.config))
+            write_text(recipe, text)
         self.kept = True
 
 

@@ -70,7 +70,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             if is_new:
                 write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
                 (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
-                write_json(run / "provenance.json", provenance(workspace))
+                write_json(run / "provenance.json", provenance(workspace, run / "recipe.yaml"))
 
         tracker = _tracker(config, run) if accelerator.is_main_process else None
         history = History(run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config))

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from clintune.config.compose import load_config
 from clintune.config.moved import moved
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.hub.base import open_hub
 from clintune.publishing.answers import read_answers, require_answers
-from clintune.training.resume import held
+from clintune.training.resume import held, run_config
 from clintune.verbs.arguments import key_values, run_folder, verb_parser
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
@@ -44,7 +43,7 @@ def publish(argv: Sequence[str]) -> None:
         )
 
     # Before torch: who learns that questions are open should not wait for it.
-    answers = read_answers(run, moved(load_config(run / "recipe.yaml"), places, "publish").name)
+    answers = read_answers(run, moved(run_config(run), places, "publish").name)
     if not arguments.draft:
         require_answers(answers, run)
 

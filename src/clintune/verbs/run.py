@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from clintune.config.check import check_config
-from clintune.config.compose import compose_recipe, load_config
+from clintune.config.compose import compose_recipe
 from clintune.config.moved import moved
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
@@ -17,7 +17,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
-from clintune.training.resume import check_changes, held, is_finished
+from clintune.training.resume import check_changes, held, is_finished, run_config
 from clintune.verbs.arguments import at_least, recipe_parser, run_folder, verb_parser
 from clintune.verbs.beforehand import check_beforehand, check_folders
 
@@ -36,7 +36,7 @@ def train(argv: Sequence[str]) -> None:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
         run, overrides = run_folder(arguments.recipe), arguments.words
-        before = load_config(run / "recipe.yaml")
+        before = run_config(run)
         configs = [_change(run, before, overrides)]
         if is_finished(run, before):
             print(f"{run} is finished; nothing is left to do", file=sys.stderr)
@@ -84,7 +84,7 @@ def evaluate(argv: Sequence[str]) -> None:
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
-    config = moved(load_config(run / "recipe.yaml"), arguments.words, "evaluate")
+    config = moved(run_config(run), arguments.words, "evaluate")
     if not (run / "provenance.json").is_file():
         raise ConfigError(f"evaluate: {run} was not trained; go on with `clintune train --resume {run}`")
     check_folders(config, "evaluate")
