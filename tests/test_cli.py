@@ -162,6 +162,13 @@ def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(t
         assert re.fullmatch(r"clintune: the disk is full; free some of it, .*\n", done.stderr), words
 
 
+def test_a_standard_output_that_is_closed_changes_nothing(tmp_path):
+    (tmp_path / "recipe.yaml").touch()
+    command = f"{sys.executable} -m clintune.cli runs {tmp_path} >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_names_that_strangers_chose_end_in_one_line_that_shows_itself(monkeypatch, capsys):
     from clintune import cli
 

@@ -81,8 +81,17 @@ def test_a_cohort_without_data_and_one_that_is_not_there_are_told_apart(tmp_path
         open_index(tmp_path / "nowhere", {"task": labels((1, 5, [1.0]))})
 
 
-def test_dataset_metadata_that_is_no_json_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not a JSON object"),
+        ('{"additional_value_modality_columns": 5}', "additional_value_modality_columns is no list of columns"),
+    ],
+)
+def test_dataset_metadata_that_cannot_be_meant_is_named(tmp_path, content, says):
     (tmp_path / "metadata").mkdir()
-    (tmp_path / "metadata/dataset.json").write_text("{")
-    with pytest.raises(DataError, match=r"dataset\.json: not a JSON object"):
+    (tmp_path / "metadata/dataset.json").write_text(content)
+    with pytest.raises(DataError, match=rf"dataset\.json: {says}"):
         open_with(tmp_path, GOOD)

@@ -10,7 +10,8 @@ import pytest
 
 from clintune.cli import main
 from clintune.core.cache_entries import entries, locks
-from clintune.core.cache_folder import clear, in_use, make_room, open_cache, sweep
+from clintune.core.cache_folder import claim, clear, in_use, make_room, open_cache, sweep
+from clintune.core.errors import ConfigError
 from clintune.core.files import write_json
 from clintune.core.locks import only_one
 from clintune.core.private import private_files
@@ -30,6 +31,7 @@ def cache(tmp_path):
         (folder / ".used").touch()
         os.utime(folder / ".used", (time.time() - days * DAY,) * 2)
     write_json(tmp_path / "statistics" / "static-0.json", {})
+    claim(tmp_path)
     os.utime(tmp_path / "statistics" / "static-0.json", (time.time() - 9 * DAY,) * 2)
     return tmp_path
 
@@ -113,6 +115,19 @@ def test_the_verb_lists_and_clears(cache, capsys):
     assert main(["cache", str(cache), "--clear"]) == 0
     assert "freed 0.004 GB: 5 entries; 0 are left" in capsys.readouterr().out
     assert main(["cache", str(cache / "nowhere")]) == 2
+
+
+def test_what_is_no_cache_is_never_cleared_and_other_things_make_no_cache(tmp_path, capsys):
+    for name in ("index/mine.txt", "pieces/p/mine.txt", "thesis.docx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert main(["cache", str(tmp_path), "--clear"]) == 2
+    assert "no cache of clintune (it has no CACHEDIR.TAG)" in capsys.readouterr().err
+    with pytest.raises(
+        ConfigError, match=r"data\.cache: .* holds thesis\.docx, which is not clintune's; name an empty"
+    ):
+        open_cache(str(tmp_path), shared=False)
+    assert (tmp_path / "pieces/p/mine.txt").exists()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +243,7 @@ def test_a_caller_of_the_library_keeps_its_umask_and_gets_a_private_folder(tmp_p
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
-    assert modes(cache) == {"0o700"}
+    assert modes(cache) == {"0o700", "0o644"}  # of the mark that it is a cache
 
 
 def test_a_cache_that_others_can_read_is_said_once_with_the_command_that_closes_it(tmp_path, capsys):

@@ -68,6 +68,21 @@ def test_a_code_that_is_the_label_is_named_once(tmp_path, told, what):
     assert "AUROC 1.000 on training subjects" in said
 
 
+def test_a_leak_before_the_first_of_several_predictions_is_found(tmp_path):
+    rows = [(s, 50, "LAB//outcome", float(y)) for s, y in YES.items()]
+    rows += [(s, 1, "LAB//outcome", 0.5) for s in YES]
+    _, tasks = cohort(tmp_path, rows, YES)
+    labels = pl.read_parquet(tmp_path / "labels/y.parquet")
+    earlier = labels.with_columns(pl.col("prediction_time").dt.offset_by("-40h"))
+    later = labels.with_columns(boolean_value=pl.lit(False))
+    pl.concat([earlier, later]).write_parquet(tmp_path / "labels/y.parquet")
+    index = SampleIndex.open(
+        "c", Cohort(root=str(tmp_path)), {"static": Static(codes=["LAB//"])}, tasks, tmp_path / "again"
+    )
+    (said,) = leaks(Samples([index]), tasks)
+    assert said.startswith("modality static, code LAB//outcome, its value: tells the label of y almost alone")
+
+
 def test_what_only_helps_is_left_in_peace_and_so_is_what_few_subjects_have(tmp_path):
     rows = [(s, 3, "LAB//helps", NOISE[s] + 2 * y) for s, y in YES.items()]
     rows += [(s, 2, "LAB//rare", float(YES[s])) for s in range(10)]

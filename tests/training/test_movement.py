@@ -104,7 +104,20 @@ def test_a_tensor_that_weight_decay_alone_moves_does_not_learn():
     move(check, "backbone.layer.weight", gradient=0.0)
     assert not torch.equal(parameter.detach(), torch.ones(2, 2))
     with pytest.raises(TrainingError, match="did not change: backbone"):
-        check.after_step(1, {("notes", "icu")})
+        check.after_step(1, {("notes", "icu")}, ["model.max_tokens is 1: raise it"])
+
+
+def test_what_few_rows_reach_has_many_chances():
+    """As values of a code that has none in the first samples: its gradient is zeros, not nothing."""
+    check = checked({"modalities.static.encoder.slope.weight": nn.Parameter(torch.ones(2, 2))})
+    for step in range(1, 200):
+        move(check, *check.parameters, gradient=0.0)
+        check.after_step(step, {("static", "icu")})
+    with pytest.raises(TrainingError, match="step 200: 1 of 1"):
+        check.after_step(200, {("static", "icu")})
+    move(check, *check.parameters)
+    check.after_step(201, {("static", "icu")})
+    assert not check.still
 
 
 def test_lora_a_is_waited_for_until_half_precision_can_tell_its_b_from_zero():

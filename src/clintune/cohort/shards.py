@@ -54,9 +54,12 @@ def media_columns(root: Path) -> list[str]:
     path = root / dataset_metadata_filepath
     try:
         metadata = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return [str(name) for name in metadata.get(MEDIA_KEY) or []]
-    except (ValueError, AttributeError) as error:
+        names = metadata.get(MEDIA_KEY) or []
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON object; write it again") from error
+    if not isinstance(names, list):
+        raise DataError(f"{path}: {MEDIA_KEY} is no list of columns; write it as one")
+    return [str(name) for name in names]
 
 
 def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:

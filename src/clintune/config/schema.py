@@ -103,8 +103,8 @@ class Adapter:
 
     mode: str = one_of("lora", "frozen", "full")
     r: int = bounded(8, 1, 65_536)
-    alpha: int = bounded(16, 1)
-    dropout: float = bounded(0.0, 0, 1)
+    alpha: int = bounded(16, 1, 65_536)
+    dropout: float = bounded(0.0, 0, 0.99)
     targets: Any = None
     """Names of the linear layers, `all-linear`, or null: PEFT's choice for the architecture, all where it has none."""
     rslora: bool = False
@@ -120,7 +120,7 @@ class Model:
     skip: str | None = one_of(None, "trained", "probe")
     """A path from the pooled embeddings of each modality straight to the heads: `trained` with the rest, or `probe`:
     a penalised linear probe of the frozen encoders, fitted first; its logits and the backbone's are averaged."""
-    head_dropout: float = bounded(0.0, 0, 1)
+    head_dropout: float = bounded(0.0, 0, 0.99)
     average_views: bool = False
     """Whether inference averages the probabilities over all augmented views instead of the plain one."""
     zero_fill: bool = False
@@ -138,8 +138,8 @@ class Trainer:
     """Most samples that go through the model at a time, for each process."""
     micro_batch_tokens: int | None = bounded(None, 1)
     """Most tokens that go through the model at a time; null = however many the samples have."""
-    lr: float = bounded(1e-4, 0)
-    head_lr: float | None = bounded(None, 0)
+    lr: float = bounded(1e-4, 0, 1)
+    head_lr: float | None = bounded(None, 0, 1)
     """Learning rate of projectors, heads and other new parts; null = `lr`."""
     weight_decay: float = bounded(0.01, 0)
     warmup: float = bounded(0.1, 0, 1)

@@ -13,6 +13,8 @@ from clintune.core.text import visible
 KINDS = ("index", "pieces", "statistics", "media", "packages", "cohorts", "remote")
 MARK = ".used"
 """The file in a folder that says when it was used, and by its lock whether it is now."""
+TAG = "CACHEDIR.TAG"
+"""The file that makes a folder a cache, of which things may be removed (bford.info/cachedir)."""
 WRITTEN = ".source.json"
 """The file that a `source` leaves in the cohort it wrote."""
 _NO_SOURCE = "no `source` wrote it: it is yours"
@@ -43,7 +45,7 @@ def entries(cache: Path) -> list[Entry]:
 
 def others(cache: Path) -> list[Entry]:
     """Return what stands in the cache folder beside what clintune keeps there."""
-    strange = sorted(path for path in cache.iterdir() if path.name not in KINDS)
+    strange = sorted(path for path in cache.iterdir() if path.name not in (*KINDS, TAG))
     return [Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange]
 
 

@@ -17,11 +17,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from clintune.core.cache_entries import KINDS, MARK, Entry, entries, gigabytes, guarded, locks
+from clintune.core.cache_entries import KINDS, MARK, TAG, Entry, entries, gigabytes, guarded, locks, others
 from clintune.core.console import console
+from clintune.core.errors import ConfigError
+from clintune.core.files import write_text
 from clintune.core.locks import if_free, lock_of
 from clintune.core.paths import writable_folder
 from clintune.core.private import how_to_close, share_with_group
+from clintune.core.text import visible
 
 _BULKY = ("index", "pieces", "cohorts", "remote")
 """What leaves the cache beyond its limit: it is large, and can be made again."""
@@ -38,6 +41,7 @@ def open_cache(path: str, *, shared: bool) -> Path:
     folder = writable_folder(path, "data.cache")
     if shared:
         share_with_group(folder)
+    claim(folder)
 
     closing = how_to_close(folder, shared=shared)
     if closing is not None and folder not in _told:
@@ -46,6 +50,17 @@ def open_cache(path: str, *, shared: bool) -> Path:
             f"warning: the cache {folder} holds text of notes, and other users can read it; close it with `{closing}`"
         )
     return folder
+
+
+def claim(folder: Path) -> None:
+    """Mark a folder as a cache; ConfigError where other things stand in it, which could be removed by mistake."""
+    if (folder / TAG).exists():
+        return
+    if strange := others(folder):
+        raise ConfigError(
+            f"data.cache: {folder} holds {visible(strange[0].owner)}, which is not clintune's; name an empty folder"
+        )
+    write_text(folder / TAG, "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of clintune.\n")
 
 
 def in_use(folder: Path) -> None:

@@ -4,6 +4,7 @@ Names in it were chosen by strangers: no markup is read in them, and no terminal
 """
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -97,7 +98,9 @@ def print_table(*parts: Any, width: int = 160) -> None:
 
 
 def show_any_text() -> None:
-    """Let both streams write out what their encoding lacks, as an ASCII terminal, rather than fail."""
+    """Let both streams write out what their encoding lacks, as an ASCII terminal, and one that is closed take all."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

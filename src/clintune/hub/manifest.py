@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+from clintune.core.cache_folder import claim
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.core.locks import only_one
@@ -105,7 +106,7 @@ def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Pat
     manifest = read_manifest(where, content)
     folder = cache / "packages" / sha256(content).hexdigest()[:32]
     partial = folder.with_suffix(".partial")
-    writable_folder(str(cache), "CLINTUNE_CACHE")
+    claim(writable_folder(str(cache), "CLINTUNE_CACHE"))
     with only_one(folder, f"the copy of {where}"):
         if not folder.exists():
             partial.mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """Data that tell the label by themselves: a code, a row or a missing file that stands for the answer.
 
-Each training subject counts once, with the last of its labelled samples; each test is corrected for their number.
+Each training subject counts once in a test, which is made of the last of its labelled samples, and of the first; each
+is corrected for their number.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,18 +67,23 @@ def find_leaks(
     found: list[str] = []
     codes = samples.codes().to_list()
     for name, task in tasks.items():
-        last = last_labelled(samples, rows, samples.targets(name))
-        asked = list(questions(name, task, samples.targets(name)[last]))
-        for modality in modalities:
-            seen = _seen(samples, last, modality, sources.get(modality), len(codes))
-            for question in asked:
-                known = ~np.isnan(question.answers)
-                yes = question.answers == 1
-                if min(yes[known].sum(), (~yes[known]).sum()) > 0:
-                    num_tests = len(asked) * len(modalities)
-                    found += _missing(modality, seen, question.name, yes, known, num_tests)
-                    found += _codes(modality, seen, question.name, yes, known, codes, num_tests)
-    return found
+        last = one_labelled(samples, rows, samples.targets(name), last=True)
+        first = one_labelled(samples, rows, samples.targets(name), last=False)
+        for chosen in (last,) if np.array_equal(first, last) else (last, first):
+            asked = list(questions(name, task, samples.targets(name)[chosen]))
+            for modality in modalities:
+                seen = _seen(samples, chosen, modality, sources.get(modality), len(codes))
+                for question in asked:
+                    known = ~np.isnan(question.answers)
+                    yes = question.answers == 1
+                    if min(yes[known].sum(), (~yes[known]).sum()) > 0:
+                        num_tests = 2 * len(asked) * len(modalities)
+                        found += _missing(modality, seen, question.name, yes, known, num_tests)
+                        found += _codes(modality, seen, question.name, yes, known, codes, num_tests)
+    by_what = {
+        sentence.partition(" (")[0]: sentence for sentence in reversed(found)
+    }  # of two, that of the last samples
+    return list(reversed(by_what.values()))
 
 
 def check_answers(
@@ -121,12 +127,13 @@ def questions(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[Q
             yield Question(f"{name}/{output}", np.where(np.isnan(column), np.nan, column == number).astype(np.float32))
 
 
-def last_labelled(samples: Samples, rows: NDArray[np.int64], targets: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the last of the samples `rows` of each subject that has a known target, of at most `_MOST` subjects."""
-    labelled = np.sort(rows[~np.isnan(targets[rows]).all(axis=1)])
-    subject = samples.subject[labelled]
-    last = labelled[len(labelled) - 1 - np.unique(subject[::-1], return_index=True)[1]]
-    return np.sort(last)[:: -(-len(last) // _MOST) or 1]
+def one_labelled(
+    samples: Samples, rows: NDArray[np.int64], targets: NDArray[np.float32], *, last: bool
+) -> NDArray[np.int64]:
+    """Return the last, or first, of the samples `rows` of each subject that has a known target, of at most `_MOST`."""
+    labelled = np.sort(rows[~np.isnan(targets[rows]).all(axis=1)])[:: -1 if last else 1]
+    chosen = labelled[np.unique(samples.subject[labelled], return_index=True)[1]]
+    return np.sort(chosen)[:: -(-len(chosen) // _MOST) or 1]
 
 
 def aurocs(

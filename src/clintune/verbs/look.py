@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clintune.config.compose import compose_recipe, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
+from clintune.core.cache_entries import TAG, gigabytes, table
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 from clintune.training.run_list import list_runs, print_logs
@@ -58,19 +59,21 @@ def cache(argv: Sequence[str]) -> None:
         raise ConfigError(f"--older-than {arguments.older_than:g}: give a number of days, 0 or more")
     if not folder.is_dir():
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
+    if arguments.clear and not (folder / TAG).exists():
+        raise ConfigError(f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe")
 
-    from clintune.core import cache_entries, cache_folder
+    from clintune.core import cache_folder
     from clintune.core.private import how_to_close
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what the terminal cannot show
     if arguments.clear:
         gone, left = cache_folder.clear(folder, arguments.older_than or 0.0)
-        print(f"freed {cache_entries.gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
+        print(f"freed {gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
         for entry, reason in left:
             print(f"stays: {entry.kind} {visible(entry.owner)}: {reason}")
         return
-    for line in cache_entries.table(folder):
+    for line in table(folder):
         print(line)
     if closing := how_to_close(folder):
         print(f"other users can read it; close it with `{closing}`, unless its group shares it (data.shared)")
