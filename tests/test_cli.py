@@ -148,7 +148,10 @@ def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(t
     run = "from clintune.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     (tmp_path / "recipe.yaml").touch()
-    for words in (["--help"], ["recipes"], ["show", "quickstart"], ["runs", str(tmp_path)]):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/messages.log").write_text("done\n")
+    for words in (["--help"], ["recipes"], ["show", "quickstart"], ["runs", str(tmp_path)], ["logs", str(tmp_path)],
+                  ["cache", str(tmp_path)]):  # fmt: skip
         read, write = os.pipe()
         os.close(read)
         command = [sys.executable, "-c", run, *words]

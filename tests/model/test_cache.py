@@ -121,6 +121,22 @@ def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
     assert_current(modality, pieces, items)
 
 
+@pytest.mark.parametrize("damage", ["a bit of a token", "a bit of the header", "half of it", "nothing of it"])
+def test_a_shard_that_rots_is_named_and_made_again(modality, fill, tmp_path, capsys, damage):
+    items, pieces = fill(modality)
+    (path,) = shards(tmp_path)
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    del pieces
+    if damage.startswith("a bit"):
+        content[20 if "header" in damage else -9] ^= 1
+    path.write_bytes(content[: {"half of it": len(content) // 2, "nothing of it": 0}.get(damage)])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    items, pieces = fill(modality)
+    assert_current(modality, pieces, items)
+    assert f"{path}: is not as it was written; it is made again" in capsys.readouterr().err
+
+
 def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch):
     monkeypatch.setattr("clintune.model.encode.WORTH_A_WORKER", 1)
     items, pieces = fill(modality, workers=1)

@@ -40,7 +40,8 @@ class Workspace:
 def open_workspace(config: DictConfig) -> Workspace:
     """Write or fetch missing cohorts, open their indexes, read the labels.
 
-    Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist.
+    Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist and a
+    task whose targets fit neither its outputs nor the numbers of its classes.
     """
     if problems := list(folder_problems(config)):
         raise DataError("; and ".join(problems))
@@ -69,6 +70,12 @@ def open_workspace(config: DictConfig) -> Workspace:
         if np.isnan(samples.targets(name)).all():
             raise DataError(
                 f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
+            )
+        width = samples.targets(name).shape[1]
+        if width not in (1, task.num_outputs):
+            raise ConfigError(
+                f"tasks.{name}: its class reads {width} columns of targets for {task.num_outputs} outputs; nothing "
+                "scores that: read one an output, or the number of a class"
             )
 
     _check_codes(modalities, samples)
