@@ -1,10 +1,11 @@
 import os
 from contextlib import suppress
 from io import BytesIO
-from zlib import crc32
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,6 +93,103 @@ def test_arrays_of_unknown_range_or_shape_are_refused(array):
     np.save(data, array)
     with pytest.raises(DataError, match="row 4: the image is of"):
         read(data.getvalue(), ".npy")
+
+
+def test_an_array_in_big_endian_is_the_same_image():
+    deep = GREY.astype(np.uint16) * 257
+    torch.testing.assert_close(read(array(deep.astype(">u2")), ".npy"), read(array(deep), ".npy"))
+
+
+def test_the_names_of_the_fields_of_an_array_are_not_told():
+    with pytest.raises(DataError, match="row 4: the image is of type void8, whose") as caught:
+        read(array(np.zeros((3, 4), [("Smith", np.uint8)])), ".npy")
+    assert "Smith" not in str(caught.value)
+
+
+DEEP = (COLOUR.astype(np.uint16) << 8) + 99
+"""Colours of 16 bits."""
+
+
+def png(pixels):
+    """Return words [H, W, C] as a PNG of 16 bits: grey with alpha, RGB or RGBA."""
+
+    def chunk(kind, content):
+        return len(content).to_bytes(4, "big") + kind + content + crc32(kind + content).to_bytes(4, "big")
+
+    height, width, channels = pixels.shape
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    header = chunk(b"IHDR", size + bytes([16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0]))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff(pixels, **options):
+    data = BytesIO()
+    tifffile.imwrite(data, pixels, **options)
+    return data.getvalue()
+
+
+def ppm(pixels, most=65535):
+    height, width = pixels.shape[:2]
+    kind = "P5" if pixels.ndim == 2 else "P6"
+    return f"{kind}\n{width} {height}\n{most}\n".encode() + pixels.astype(">u2").tobytes()
+
+
+def contiguous(pixels):
+    return tiff(pixels, photometric="rgb")
+
+
+@pytest.mark.parametrize("write", [png, contiguous, ppm])
+def test_several_deep_channels_are_read_where_they_fill_their_range(write):
+    expected = torch.from_numpy(DEEP / 65535).float().permute(2, 0, 1)
+    torch.testing.assert_close(read(write(DEEP)), expected, atol=1 / 255, rtol=0)
+
+
+def jpeg2000(channels):
+    """Return a JPEG 2000 whose header says that its components have 12 bits."""
+    data = encode(Image.fromarray(np.repeat(GREY[..., None], channels, axis=-1)), format="JPEG2000", no_jp2=True)
+    place = data.index(b"\xff\x51") + 40
+    return data[:place] + b"\x0b\x01\x01" * channels + data[place + 3 * channels :]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (png(DEEP >> 4), "fill less than a quarter"),
+        (png(np.full((3, 4, 3), 4095, np.uint16)), "fill less than a quarter"),
+        (png((DEEP >> 4)[..., :2]), "fill less than a quarter"),
+        (contiguous(DEEP >> 4), "fill less than a quarter"),
+        (ppm(DEEP >> 4), "fill less than a quarter"),
+        (tiff(DEEP.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate"), "in planes"),
+        (jpeg2000(2), "as JPEG 2000"),
+        (jpeg2000(3), "as JPEG 2000"),
+    ],
+)
+def test_several_deep_channels_that_would_be_shown_dark_or_wrong_are_refused(data, said):
+    with pytest.raises(
+        DataError, match=rf"row 4: the image is of several channels of more than 8 bits.*{said}.*; save"
+    ):
+        read(data)
+
+
+def test_planes_of_bytes_are_read():
+    planes = tiff(COLOUR.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate")
+    torch.testing.assert_close(read(planes), read(encode(Image.fromarray(COLOUR))))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint32, np.float32])
+def test_a_tiff_of_signed_or_wide_values_is_refused(kind):
+    with pytest.raises(DataError, match="row 4: the image is of signed, floating point or 32 bit values"):
+        read(tiff(GREY.astype(kind)))
+
+
+@pytest.mark.parametrize("most", [1000, 4095, 65535])
+def test_a_grey_ppm_is_scaled_by_the_greatest_value_that_it_names(most):
+    values = GREY.astype(np.int64) * most // 255
+    expected = torch.from_numpy(values / most).float().expand(3, -1, -1)
+    torch.testing.assert_close(read(ppm(values, most)), expected, atol=1e-5, rtol=0)
+    plain = f"P2\n4 3\n{most}\n{' '.join(map(str, values.ravel()))}\n".encode()
+    torch.testing.assert_close(read(plain), expected, atol=1e-5, rtol=0)
 
 
 def test_pickled_arrays_are_refused():

@@ -1,6 +1,7 @@
 """Read images of any clinical origin into one form: float32 [3, H, W] from 0 (black) to 1 (white)."""
 
 import warnings
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 from torch import Tensor
 
 from clintune.core.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ from clintune.modalities.pixels import Floats, UnreadableImageError, check_shape
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 """What pillow may open: it knows many more, some of which start other programs."""
 
-_REMEDY = "save it as 8 or 16 bit PNG, JPEG or DICOM"
+_REMEDY = "save it as 8 bit PNG or JPEG, 16 bit grey PNG, or DICOM"
 
 
 def read_image(data: bytes, suffix: str, where: str) -> Tensor:
@@ -61,7 +62,7 @@ def _decode(data: bytes, suffix: str) -> Floats:
             check_shape((image.height, image.width))
             if _is_stack(image):
                 raise UnreadableImageError("a stack of several frames")
-            return _decode_picture(image)
+            return _decode_picture(image, data)
 
 
 def _read_dicom(data: bytes) -> Floats:
@@ -87,23 +88,50 @@ def _is_stack(image: Image.Image) -> bool:
     return not all(reduced)
 
 
-def _decode_picture(image: Image.Image) -> Floats:
-    bits, inverted = 16, False
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits, inverted = image.tag_v2.get(258, (16,))[0], image.tag_v2.get(262) == 0
+def _decode_picture(image: Image.Image, data: bytes) -> Floats:
+    tags: Mapping[int, Any] = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    words = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # scaled to 16 bits
+    if 2 in tags.get(339, ()) or (image.mode in ("I", "F") and not words):
+        raise UnreadableImageError("of signed, floating point or 32 bit values, whose range is unknown")
+    deep = len(image.getbands()) > 1 and _depth(image, data) > 8
+    if deep and (image.format == "JPEG2000" or tags.get(284) == 2):  # pillow reads either wrong
+        raise UnreadableImageError("of several channels of more than 8 bits as JPEG 2000 or in planes")
+
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        grey = _scale(np.asarray(upright).astype(np.uint16), bits)
-        return 1 - grey if inverted else grey  # pillow sees to it below 16 bits only
-    if upright.mode in ("I", "F"):
-        raise UnreadableImageError("of 32 bit values, whose range is unknown")
-    return _scale(np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB")))
+    if words:
+        grey = _scale(np.asarray(upright).astype(np.uint16), tags.get(258, (16,))[0])
+        return 1 - grey if tags.get(262) == 0 else grey  # pillow sees to it below 16 bits only
+    pixels = np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
+    if deep and int(pixels.max()) - int(pixels.min()) <= 64:  # a quarter of the 8 bits that pillow keeps
+        raise UnreadableImageError("of several channels of more than 8 bits that fill less than a quarter of them")
+    return _scale(pixels)
+
+
+def _depth(image: Image.Image, data: bytes) -> int:
+    """Return how many bits the values of a file have, where a format allows more than 8: pillow keeps 8 of colours."""
+    if image.format == "PNG":
+        return data[24]  # of the chunk IHDR, which is the first
+    if image.format == "JPEG2000":
+        return _component_bits(data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(258, (1,))))
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        options = image.tile[0][3]  # the mode alone where values are bytes, else with the greatest value
+        return int(options[-1]).bit_length() if isinstance(options, tuple) else 8
+    return 8
+
+
+def _component_bits(data: bytes) -> int:
+    """Return the bits of the deepest component, from the segment SIZ that begins the codestream of a JPEG 2000."""
+    place = data.find(b"\xff\x4f\xff\x51") + 40
+    number = int.from_bytes(data[place : place + 2], "big")
+    return max((size & 0x7F) + 1 for size in data[place + 2 : place + 2 + 3 * number : 3])
 
 
 def _scale(pixels: NDArray[Any], bits: int | None = None) -> Floats:
     """Map bytes or words to 0..1 by the range of their type, or of so many bits of it."""
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnreadableImageError(f"of type {pixels.dtype}, whose range is unknown")
+    if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+        raise UnreadableImageError(f"of type {pixels.dtype.name}, whose range is unknown")
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
         raise UnreadableImageError(f"of shape {list(pixels.shape)}, neither grey nor RGB")
     check_shape(pixels.shape)
