@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, apply_windowing
 from pydicom.uid import (
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -31,7 +32,8 @@ def dicom(pixels, *, syntax=ExplicitVRLittleEndian, **tags):
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset = Dataset()
+    dataset.file_meta = meta
     bits = pixels.dtype.itemsize * 8
     dataset.Rows, dataset.Columns = pixels.shape[:2]
     dataset.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
@@ -54,6 +56,15 @@ def read(data):
 
 def grey(pixels, **tags):
     return read(dicom(pixels, **tags)[0])[0]
+
+
+def as_unsigned(dataset, **tags):
+    """Return a file of signed pixels whose tags are written as unsigned numbers."""
+    for name, value in tags.items():
+        dataset.add_new(name, "US", value)
+    data = BytesIO()
+    dataset.save_as(data, enforce_file_format=True)
+    return data.getvalue()
 
 
 def table(entries, first=0, bits=16, kind="uint16"):
@@ -175,6 +186,78 @@ def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
     torch.testing.assert_close(found.flatten(1).T, torch.from_numpy(np.array(expected) / 255).float())
 
 
+DRAW = np.random.default_rng(1)
+
+
+def palette(pixels, table, *, first=0, bits=16, order="<", **tags):
+    """Return a file of pixels that are numbers of the rows of the table [N, 3], and its dataset."""
+    for name, column in zip(("Red", "Green", "Blue"), table.T, strict=True):
+        raw = column.tobytes()
+        words = np.frombuffer(raw + b"\0" * (len(raw) % 2), "<u2").astype(f"{order}u2")  # the lower byte is the first
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [len(table), first, bits]
+        tags[f"{name}PaletteColorLookupTableData"] = words.tobytes()
+    return dicom(pixels, PhotometricInterpretation="PALETTE COLOR", **tags)
+
+
+def assert_colours(found, colours, white):
+    expected = torch.from_numpy(colours / white).float().permute(2, 0, 1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_palette_in_big_endian_has_the_same_colours(kind):
+    white = np.iinfo(kind).max
+    table = DRAW.integers(0, white, (256, 3), dtype=kind, endpoint=True)
+    data, _ = palette(GREY, table, bits=8 * table.itemsize, order=">", syntax=ExplicitVRBigEndian)
+    assert_colours(read(data), table[GREY], white)
+
+
+@pytest.mark.parametrize("number", [255, 4096])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_palette_of_bytes_may_be_odd_or_longer_than_a_byte_counts_and_stand_in_words(number, kind):
+    table = DRAW.integers(0, 255, (number, 3), endpoint=True)
+    pixels = np.linspace(0, number - 1, 12).astype(np.uint16).reshape(3, 4)
+    assert_colours(read(palette(pixels, table.astype(kind), bits=8)[0]), table[pixels], 255)
+
+
+def test_a_palette_of_words_whose_bits_are_too_few_is_of_words():
+    table = DRAW.integers(0, 255, (256, 3), dtype=np.uint16, endpoint=True) * 257
+    assert_colours(read(palette(GREY, table, bits=8)[0]), table[GREY], 65535)
+
+
+def test_the_first_number_of_a_palette_is_signed_as_its_pixels_are():
+    table = DRAW.integers(0, 65535, (256, 3), dtype=np.uint16)
+    signed = np.array([[-128, -1], [0, 127]], np.int16)
+    data, dataset = palette(signed, table, first=-128)
+    assert_colours(read(data), table[signed + 128], 65535)
+    colours = ("Red", "Green", "Blue")
+    descriptors = {f"{colour}PaletteColorLookupTableDescriptor": [256, 65408, 16] for colour in colours}
+    assert_colours(read(as_unsigned(dataset, **descriptors)), table[signed + 128], 65535)
+    great = np.array([[65408, 65500]], np.uint16)
+    assert_colours(read(palette(great, table, first=65408)[0]), table[great - 65408], 65535)
+
+
+def segmented(number, bits):
+    """Return a file whose palette goes from 0 to its greatest value in one segment."""
+    tags, kind = {}, np.uint8 if bits == 8 else np.uint16
+    for name in ("Red", "Green", "Blue"):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [number, 0, bits]
+        entries = np.array([0, 1, 0, 1, min(number - 1, 255), 2**bits - 1], kind)
+        tags[f"Segmented{name}PaletteColorLookupTableData"] = entries.tobytes()
+    return dicom(GREY, PhotometricInterpretation="PALETTE COLOR", **tags)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_in_segments_gives_what_pydicom_gives(bits):
+    data, dataset = segmented(256, bits)
+    assert_colours(read(data), apply_color_lut(GREY, dataset), 2**bits - 1)
+
+
+def test_a_palette_in_segments_of_too_many_entries_is_refused():
+    with pytest.raises(DataError, match="row 4: the image is of a palette of 8 bits in segments"):
+        read(segmented(300, 8)[0])
+
+
 @pytest.mark.parametrize("kind", ["YBR_PARTIAL_422", "YBR_PARTIAL_420", "CMYK", "QUARTERMAIN"])
 def test_other_kinds_of_colour_are_refused_and_only_known_ones_are_named(kind):
     with pytest.raises(DataError, match="row 4: the image ") as caught:
@@ -216,6 +299,25 @@ def test_a_table_of_negative_values_begins_where_it_says():
     torch.testing.assert_close(found, torch.from_numpy((hounsfield + 1024) / 2047).float())
 
 
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_table_is_signed_as_its_values_are_also_where_none_is_negative(name):
+    curve = np.arange(3000, dtype=np.uint16)
+    values = np.array([[0, 500], [1000, 1999]])
+    found = grey(values.astype(np.int16), **{name: table(curve, first=2**16 - 1000, bits=12)})
+    torch.testing.assert_close(found, torch.from_numpy((values + 1000) / 2999).float())
+    found = grey((values + 40_000).astype(np.uint16), **{name: table(curve, first=40_000, bits=12)})
+    torch.testing.assert_close(found, torch.from_numpy(values / 2999).float())
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_table_in_big_endian_is_the_same(kind):
+    inverted = np.arange(255, -1, -1).astype(kind)
+    sequence = table(inverted, bits=8, kind=kind)
+    sequence[0].LUTData = np.frombuffer(inverted.tobytes(), "<u2").astype(">u2").tobytes()
+    found = grey(GREY, VOILUTSequence=sequence, syntax=ExplicitVRBigEndian)
+    torch.testing.assert_close(found, torch.from_numpy(1 - GREY / 255).float())
+
+
 def test_a_modality_lut_comes_before_the_window_and_stands_alone():
     curve = np.arange(256, dtype=np.uint16)[::-1] * 16  # 12 bits, inverted
     tags = {"ModalityLUTSequence": table(curve, bits=12)}
@@ -231,6 +333,81 @@ def test_an_inverted_slope_inverts():
     torch.testing.assert_close(windowed, 1 - grey(GREY))
     with pytest.raises(DataError, match="slope of 0"):
         grey(GREY, RescaleSlope=0)
+
+
+NARROW = np.arange(1000, 1064, dtype=np.uint16).reshape(8, 8)
+
+
+@pytest.mark.parametrize("slope", ["1", "50", "0.002", "0.0003", "0.00001"])
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_whether_an_image_is_deep_is_told_by_its_bits_whatever_its_slope(slope, kind):
+    expected = torch.from_numpy((NARROW - 1000) / 63).float()
+    found = grey(NARROW.astype(kind), RescaleSlope=slope, RescaleIntercept="-3")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("slope", [1, 2, 100])
+def test_an_image_of_bytes_keeps_its_range_whatever_its_slope(slope):
+    dark = GREY // 8
+    torch.testing.assert_close(grey(dark, RescaleSlope=slope), torch.from_numpy(dark / 255).float())
+
+
+@pytest.mark.parametrize("stored", [0, 9, 17])
+def test_a_number_of_stored_bits_that_cannot_be_is_refused(stored):
+    with pytest.raises(
+        DataError, match=r"^images\.parquet row 4: the image is of a number of stored bits that cannot be"
+    ):
+        grey(GREY, BitsStored=stored)
+
+
+def test_a_slope_beyond_floating_point_is_refused():
+    with pytest.raises(DataError, match=r"^images\.parquet row 4: the image is of values that are not finite; save"):
+        grey(RAMP, RescaleSlope="1e308")
+
+
+def padded(kind, *values):
+    """Return NARROW with its first rows full of padding."""
+    pixels = NARROW.astype(kind)
+    for row, value in enumerate(values):
+        pixels[row] = value
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags"),
+    [
+        (padded(np.uint16, 65535), {"PixelPaddingValue": 65535}),
+        (padded(np.uint16, 0), {"PixelPaddingValue": 0}),
+        (padded(np.int16, -32768), {"PixelPaddingValue": -32768}),
+        (padded(np.uint16, 60000, 62000, 65535), {"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 60000}),
+        (padded(np.int16, -2000, -1500, 0), {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": 0}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("slope", [1, 0.002, -3])
+def test_padding_is_black_and_no_part_of_the_range(pixels, tags, kind, slope):
+    content = (pixels >= 1000) & (pixels < 1064)
+    least, most = int(pixels[content].min()), int(pixels[content].max())
+    shown = (pixels.astype(float) - least) / (most - least)
+    upside_down = (slope < 0) != (kind == "MONOCHROME1")
+    expected = np.where(content, 1 - shown if upside_down else shown, 0)
+    found = grey(pixels, PhotometricInterpretation=kind, RescaleSlope=slope, **tags)
+    torch.testing.assert_close(found, torch.from_numpy(expected).float(), atol=1e-4, rtol=0)
+
+
+def test_padding_written_with_the_other_sign_is_padding():
+    signed = padded(np.int16, -2000)
+    written, dataset = dicom(signed, PixelPaddingValue=-2000)
+    torch.testing.assert_close(read(as_unsigned(dataset, PixelPaddingValue=2**16 - 2000)), read(written))
+    assert float(read(written)[0, 1:].amax()) == 1
+
+
+def test_padding_is_black_beside_a_window_and_an_image_of_nothing_else_is_black():
+    window = {"WindowCenter": 1030, "WindowWidth": 60}
+    found = grey(padded(np.uint16, 65535), **window, PixelPaddingValue=65535)
+    torch.testing.assert_close(found[1:], grey(NARROW, **window)[1:])
+    assert float(found[0].amax()) == 0
+    assert float(grey(np.full((4, 4), 7, np.uint16), PixelPaddingValue=7).amax()) == 0
 
 
 def test_bits_beyond_those_stored_do_not_count():

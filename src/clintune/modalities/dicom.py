@@ -55,8 +55,11 @@ def read_dicom(data: bytes) -> Floats:
             raise UnreadableImageError(f"of the photometric interpretation {_known(kind)}, which is not supported")
         if pixels.ndim != 2:
             raise UnreadableImageError("a stack of several frames")
-        grey = _grey(pixels, _with_frame_macros(dataset))
-    return 1 - grey if kind == "MONOCHROME1" else grey
+        padding = _padding(pixels, dataset)
+        grey = _grey(pixels, _with_frame_macros(dataset), padding)
+    shown = 1 - grey if kind == "MONOCHROME1" else grey
+    shown[padding] = 0
+    return shown
 
 
 def _decode(dataset: Any) -> tuple[NDArray[Any], str]:
@@ -66,6 +69,8 @@ def _decode(dataset: Any) -> tuple[NDArray[Any], str]:
     check_shape((dataset.Rows or 0, dataset.Columns or 0))
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         raise UnreadableImageError("a stack of several frames")
+    if "PixelData" in dataset and not 1 <= dataset.BitsStored <= dataset.BitsAllocated:
+        raise UnreadableImageError("of a number of stored bits that cannot be")
     syntax = _transfer_syntax(dataset)
     options = as_pixel_options(dataset, number_of_frames=1)
 
@@ -141,46 +146,69 @@ def _with_frame_macros(dataset: Any) -> Any:
 def _colours(pixels: NDArray[Any], bits: int) -> Floats:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype.kind != "u":
         raise UnreadableImageError(f"of colours of shape {list(pixels.shape)} and type {pixels.dtype}")
-    return show(pixels, 0, 2**bits - 1)
+    return show(pixels, 0, 2**bits - 1, deep=bits > 8)
 
 
 def _palette(pixels: NDArray[Any], dataset: Any) -> Floats:
-    entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
-    # pydicom would wrap numbers beyond the table, which stand for its ends.
-    inside = pixels.astype(np.int64).clip(first, first + (entries or 2**16) - 1)
-    colours = apply_color_lut(inside, dataset)[..., :3]
-    if colours.ndim != 3:
+    """Return the colours that the pixels are numbers of; numbers beyond the palette stand for its ends."""
+    if pixels.ndim != 2:
         raise UnreadableImageError("a stack of several frames")
-    return show(colours, 0, np.iinfo(colours.dtype).max)
+    number, first, bits = (int(value) for value in dataset.RedPaletteColorLookupTableDescriptor)
+    if bits not in (8, 16):
+        raise UnreadableImageError("of a palette of neither 8 nor 16 bits")
+    number = number % 2**16 or 2**16
+    little_endian = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    if dataset.get("RedPaletteColorLookupTableData"):
+        names = [f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
+        table = np.stack([_entries(dataset[name].value, number, little_endian) for name in names], axis=-1)
+    elif bits == 8 and (number > 256 or not little_endian):  # pydicom would take other entries
+        raise UnreadableImageError("of a palette of 8 bits in segments, of too many entries or in big endian")
+    else:
+        table = apply_color_lut(np.arange(first, first + number), dataset)[..., :3]
+
+    start = _signed(first) if pixels.dtype.kind == "i" else first
+    white = 2**8 - 1 if bits == 8 and table.max() < 2**8 else 2**16 - 1  # some say 8 bits and have 16
+    return show(table[(pixels.astype(np.int64) - start).clip(0, number - 1)], 0, white, deep=white > 255)
 
 
-def _grey(pixels: NDArray[Any], dataset: Any) -> Floats:
+def _padding(pixels: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
+    """Return which pixels lie around the image: those of PixelPaddingValue, or from there to PixelPaddingRangeLimit."""
+    value, limit = _numbers(dataset, "PixelPaddingValue")[0], _numbers(dataset, "PixelPaddingRangeLimit")[0]
+    if value is None or pixels.dtype.kind == "f":
+        return np.zeros(pixels.shape, dtype=np.bool_)
+    signed = pixels.dtype.kind == "i"
+    both = (int(value), int(value if limit is None else limit))
+    ends = [_signed(end) if signed else end % 2**16 for end in both]
+    return np.asarray((pixels >= min(ends)) & (pixels <= max(ends)))
+
+
+def _grey(pixels: NDArray[Any], dataset: Any, padding: NDArray[np.bool_]) -> Floats:
     """Return what a viewer shows: a window or table where the file has one, else the range of its values."""
     if not np.isfinite(pixels).all():
         raise UnreadableImageError("of values that are not finite")
-    values, ends = _modality(pixels, dataset)
-    if shown := _window(dataset) or _voi_table(dataset):
+    values, ends, deep = _modality(pixels, dataset)
+    if shown := _window(dataset) or _voi_table(dataset, signed=ends is None or ends[0] < 0):
         return shown(values)
     if ends is None:
         raise UnreadableImageError("of floating point values without a window, whose range is unknown")
-    return show(values, *ends)
+    return show(values, *ends, deep=deep, padding=padding)
 
 
-def _modality(pixels: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], tuple[float, float] | None]:
-    """Return modality values and the ends of their range, None where it is unknown."""
-    if table := _first_table(dataset, "ModalityLUTSequence"):
+def _modality(pixels: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], tuple[float, float] | None, bool]:
+    """Return modality values, the ends of their range, None where it is unknown, and whether it has over 8 bits."""
+    if table := _first_table(dataset, "ModalityLUTSequence", pixels.dtype.kind == "i"):
         looked_up, most = table(pixels)
-        return looked_up, (0, most)
+        return looked_up, (0, most), most > 255
     slope, intercept = _numbers(dataset, "RescaleSlope")[0], _numbers(dataset, "RescaleIntercept")[0]
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if slope == 0:
         raise UnreadableImageError("rescaled by a slope of 0")
     values = pixels * slope + intercept
     if pixels.dtype.kind == "f":
-        return values, None
+        return values, None, True
     low = -(2 ** (dataset.BitsStored - 1)) if pixels.dtype.kind == "i" else 0
     ends = sorted((low * slope + intercept, (low + 2**dataset.BitsStored - 1) * slope + intercept))
-    return values, (ends[0], ends[1])
+    return values, (ends[0], ends[1]), dataset.BitsStored > 8
 
 
 def _window(dataset: Any) -> Voi | None:
@@ -207,9 +235,9 @@ def _shown_by(centre: float, width: float, function: str) -> Voi:
     return lambda values: np.asarray((values - centre) / width + 0.5, dtype=np.float32).clip(0, 1)
 
 
-def _voi_table(dataset: Any) -> Voi | None:
+def _voi_table(dataset: Any, *, signed: bool) -> Voi | None:
     """Return what maps values by the first VOI LUT; white is its greatest entry: many use fewer bits than they say."""
-    table = _first_table(dataset, "VOILUTSequence")
+    table = _first_table(dataset, "VOILUTSequence", signed)
     if table is None:
         return None
 
@@ -220,7 +248,7 @@ def _voi_table(dataset: Any) -> Voi | None:
     return shown
 
 
-def _first_table(dataset: Any, name: str) -> Callable[[NDArray[Any]], tuple[NDArray[Any], int]] | None:
+def _first_table(dataset: Any, name: str, signed: bool) -> Callable[[NDArray[Any]], tuple[NDArray[Any], int]] | None:
     """Return what maps values by a sequence's first table to its entries, with the greatest of them."""
     item = next(iter(dataset.get(name) or []), None)
     if item is None or not item.get("LUTDescriptor") or not item.get("LUTData"):
@@ -231,22 +259,28 @@ def _first_table(dataset: Any, name: str) -> Callable[[NDArray[Any]], tuple[NDAr
     if most == 0:
         raise UnreadableImageError("shown by a table of nothing but zeros")
 
+    start = _signed(first) if signed else first
+
     def look_up(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        # Written as unsigned, the first value that a table of negative ones maps looks like a great one.
-        start = first - 2**16 if first >= 2**15 and values.min() < 0 else first
         return table[(np.rint(values).astype(np.int64) - start).clip(0, len(table) - 1)], most
 
     return look_up
 
 
+def _signed(number: int) -> int:
+    """Return what 16 bits mean as a signed number: files write negative ones as if they were unsigned."""
+    return (number + 2**15) % 2**16 - 2**15
+
+
 def _entries(data: Any, number: int, little_endian: bool) -> NDArray[Any]:
-    """Return the entries of a table; those of 8 bits stand side by side in a word, or each in one of its own."""
+    """Return the entries of a table; those of 8 bits stand side by side in a word, the lower first, or each in one."""
     order = "<" if little_endian else ">"
-    raw = data if isinstance(data, bytes) else np.atleast_1d(data).astype(f"{order}u2").tobytes()
-    table = np.frombuffer(raw, f"{order}u2" if len(raw) >= 2 * number else "u1")[:number]
+    even = data + b"\0" * (len(data) % 2) if isinstance(data, bytes) else data
+    words = np.frombuffer(even, f"{order}u2") if isinstance(even, bytes) else np.atleast_1d(even).astype(np.uint16)
+    table = words if len(words) >= number else words.astype("<u2").view(np.uint8)
     if len(table) < number:
         raise UnreadableImageError("shown by a table that is shorter than it says")
-    return table
+    return table[:number]
 
 
 def _numbers(dataset: Any, name: str) -> list[float | None]:

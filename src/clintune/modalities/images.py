@@ -29,6 +29,8 @@ def read_image(data: bytes, suffix: str, where: str) -> Tensor:
     """
     try:
         pixels = _decode(data, suffix)
+        if not np.isfinite(pixels).all():
+            raise UnreadableImageError("of values that are not finite")
     except ConfigError:
         raise
     except UnreadableImageError as error:
@@ -135,4 +137,5 @@ def _scale(pixels: NDArray[Any], bits: int | None = None) -> Floats:
     if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] == 3):
         raise UnreadableImageError(f"of shape {list(pixels.shape)}, neither grey nor RGB")
     check_shape(pixels.shape)
-    return show(pixels, 0, 2 ** (bits or pixels.dtype.itemsize * 8) - 1)
+    depth = bits or pixels.dtype.itemsize * 8
+    return show(pixels, 0, 2**depth - 1, deep=depth > 8)

@@ -24,13 +24,16 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise UnreadableImageError(f"of shape {list(shape)}, larger than {MOST_PIXELS**0.5:,.0f} pixels a side")
 
 
-def show(values: NDArray[Any], low: float, high: float) -> Floats:
+def show(
+    values: NDArray[Any], low: float, high: float, *, deep: bool, padding: NDArray[np.bool_] | None = None
+) -> Floats:
     """Map values from `low` (black) to `high` (white), the ends of the range that the file names, to 0..1.
 
-    Files name more bits than they use: where an image of more than 8 bits fills less than a quarter of the range, its
-    own lowest value is black and its highest white, as in every viewer.
+    Files name more bits than they use: where a `deep` image, one stored in more than 8 bits, fills less than a quarter
+    of the range, its own lowest value is black and its highest white, as in every viewer. `padding` is no part of it.
     """
-    least, most = float(values.min()), float(values.max())
-    if high - low > 255 and 0 < most - least < (high - low) / 4:
+    own = values if padding is None or padding.all() else values[~padding]
+    least, most = float(own.min()), float(own.max())
+    if deep and 0 < most - least < (high - low) / 4:
         low, high = least, most
     return np.asarray((values - low) / (high - low), dtype=np.float32).clip(0, 1)
