@@ -1,16 +1,20 @@
 """Tables of recordings: every way in which times and numbers are written, and what is refused."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
 
 import numpy as np
+import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import DataError
 from clintune.modalities.rhythm import daily_profile, hourly_means
-from clintune.modalities.signal_tables import read_signal_table, read_times
+from clintune.modalities.signal_tables import read_signal_table, read_times, usual_step
 from clintune.modalities.signals import read_signal
 
 WHERE = "signals.parquet row 2"
@@ -78,11 +82,15 @@ def test_numbers_count_s_ms_us_or_ns_since_1970_in_utc(moments, unit, as_text):
             "some of the recording's times have a time zone and some have none",
         ),
         ([True], "times are of type Boolean"),
+        ([{"secret": 1}], "times are of type Struct"),
+        (["2024-03-01T10:00+00:99"], r"time in row 0 .* ISO 8601"),
+        (["2024-03-01T10:00+31:00"], r"time in row 0 .* ISO 8601"),
     ],
 )
 def test_times_that_could_mean_several_things_are_refused(times, said):
-    with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}"):
+    with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
         read_times(pl.Series(times), WHERE)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_time_of_day_needs_a_date_beside_it(tmp_path):
@@ -141,3 +149,140 @@ def test_rows_up_to_a_moment_are_the_same_in_every_zone(tmp_path):
     for zone in (UTC, timezone(timedelta(hours=-5))):
         cut = found.up_to(datetime(2024, 3, 1, 9, 30, tzinfo=UTC).astimezone(zone))
         np.testing.assert_array_equal(cut.values, [np.arange(31)])
+
+
+def zoned(path, zone):
+    """Write a minute of times that a Parquet file tells in a zone that pandas need not know."""
+    moments = pa.array([micros(MOMENT) + 1_000_000 * second for second in range(60)], pa.timestamp("us", zone))
+    pq.write_table(pa.table({" time": moments, "hr": np.arange(60.0)}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("zone", "minutes"), [("+05:30", 330), ("-03:30", -210), ("+05:45", 345), ("+01:00", 60), ("Z", 0), ("UTC", 0)]
+)
+def test_an_offset_of_parquet_times_gives_the_moment_and_the_local_clock(tmp_path, zone, minutes):
+    found = read_signal(zoned(tmp_path / "a.parquet", zone), WHERE)
+    utc = MOMENT.replace(tzinfo=UTC)  # Arrow counts in UTC whatever the zone
+    assert found.start == utc
+    assert found.start.utcoffset() == timedelta(minutes=minutes)
+    local = pd.Timestamp(utc).tz_convert(timezone(timedelta(minutes=minutes)))
+    assert found.clock()[0] == pytest.approx(local.hour + local.minute / 60)
+    np.testing.assert_array_equal(found.values, [np.arange(60)])
+    cut = read_signal(tmp_path / "a.parquet", WHERE, utc + timedelta(seconds=9))
+    np.testing.assert_array_equal(cut.values, [np.arange(10)])
+
+
+@pytest.mark.parametrize("zone", ["GMT+5", "+25:00", "Mars/Olympus", "../secret"])
+def test_an_unknown_zone_of_parquet_times_is_one_line_and_no_panic(tmp_path, zone, capfd):
+    with pytest.raises(DataError, match=r"^signals\.parquet row 2: .* unknown time zone; write a name") as caught:
+        read_signal(zoned(tmp_path / "a.parquet", zone), WHERE)
+    assert "secret" not in str(caught.value)
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_panic_of_polars_is_an_unreadable_recording(tmp_path):
+    inner = pa.array([{"at": 1}], pa.struct([("at", pa.timestamp("us", "+05:30"))]))
+    pq.write_table(
+        pa.table({"time": pa.array([1], pa.timestamp("us")), "hr": [1.0], "more": inner}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match=r"^signals\.parquet row 2: the recording cannot be read \(PanicException\)"):
+        read_signal(tmp_path / "a.parquet", WHERE)
+
+
+def stamped(path, moments, values):
+    """Write times as they are written in CSV, in milliseconds."""
+    times = pd.to_datetime(np.asarray(moments), unit="ms").strftime("%Y-%m-%d %H:%M:%S.%f").str[:-3]
+    pd.DataFrame({"time": times, "x": values}).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "rounded"),
+    [*product([32, 64, 100, 128, 130, 256, 333, 360, 400], [np.rint, np.floor]), (512, np.rint), (600, np.rint)],
+)
+def test_rounded_times_keep_their_rate_and_every_sample(tmp_path, rate_hz, rounded):
+    number = 20 * rate_hz
+    values = np.random.default_rng(0).normal(size=number).astype(np.float32)
+    moments = rounded(np.arange(number) * 1000 / rate_hz).astype(np.int64) + 1_704_096_000_000
+    found = read_signal(stamped(tmp_path / "a.csv", moments, values), WHERE)
+    assert found.rate_hz == pytest.approx(rate_hz, rel=1e-4)
+    np.testing.assert_allclose(found.values, [values], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [64, 128, 256, 360])
+def test_lost_samples_of_rounded_times_are_gaps_at_their_places(tmp_path, rate_hz):
+    draw = np.random.default_rng(1)
+    number = 60 * rate_hz
+    values = draw.normal(size=number).astype(np.float32)
+    kept = draw.random(number) > 0.02
+    kept[[0, -1]], kept[5 * rate_hz : 8 * rate_hz] = True, False
+    moments = np.rint(np.arange(number) * 1000 / rate_hz).astype(np.int64)[kept] + 1_704_096_000_000
+    found = read_signal(stamped(tmp_path / "a.csv", moments, values[kept]), WHERE)
+    np.testing.assert_allclose(found.values, [np.where(kept, values, np.nan)], rtol=1e-6)
+
+
+def test_a_clock_that_trembles_has_the_rate_of_its_mean_step(tmp_path):
+    draw = np.random.default_rng(2)
+    moments = np.rint(np.arange(5000) * 40 + draw.uniform(-9, 9, 5000)).astype(np.int64) + 1_704_096_000_000
+    found = read_signal(stamped(tmp_path / "a.csv", moments, np.arange(5000)), WHERE)
+    assert found.rate_hz == pytest.approx(25, rel=1e-3)
+    np.testing.assert_array_equal(found.values, [np.arange(5000)])
+
+
+def test_rows_between_regular_ones_leave_the_step_as_it_is():
+    minutes = np.arange(0, 3600, 60) * 1_000_000
+    assert usual_step(np.sort([*minutes, 620_000_000, 1_250_000_000])) == 60_000_000
+    assert usual_step(np.array([0, 60, 3720]) * 1_000_000) == 60_000_000
+
+
+def test_tables_whose_rate_cannot_be_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("time,hr\n1990-01-01 10:00,1\n2170-01-01 10:00,2\n")
+    with pytest.raises(DataError, match="rate is no number of samples a second between 1e-07 and 1e"):
+        read_signal(tmp_path / "a.csv", WHERE)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "Date", "DATETIME", "Unnamed: 0", "__index_level_0__", "index"])
+def test_numbers_that_tell_time_or_count_rows_are_no_channel(tmp_path, name):
+    rows = [f"2024-03-01 10:0{place},{place},{60 + place}" for place in range(5)]
+    with pytest.raises(DataError, match=rf"column {name} tells a time or counts rows, .*; take it out"):
+        table(tmp_path, f"time,{name},hr\n" + "\n".join(rows) + "\n")
+
+
+def test_an_index_of_pandas_is_a_channel_of_nobody(tmp_path):
+    moments = pd.date_range("2024-03-01", periods=5, freq="min", name="time")
+    frame = pd.DataFrame({"hr": np.arange(5.0)}, index=moments)
+    frame.to_parquet(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(read_signal(tmp_path / "a.parquet", WHERE).values, [np.arange(5)])
+    frame = frame.reset_index().set_index(pd.Index([7] * 5, name="subject"))
+    frame.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="column subject tells a time or counts rows"):
+        read_signal(tmp_path / "b.parquet", WHERE)
+
+
+@pytest.mark.parametrize("kind", [pl.Float32, pl.Float16])
+def test_times_of_a_type_that_cannot_hold_them_are_refused(kind):
+    with pytest.raises(DataError, match=f"times are of type {kind.__name__}"):
+        read_times(pl.Series([1.0]).cast(kind), WHERE)
+
+
+def test_decimal_times_keep_their_fraction():
+    found, zone = read_times(pl.Series(["1704096000.25", "1704096001.5"]).cast(pl.Decimal(20, 6)), WHERE)
+    assert (found.to_list(), zone) == ([1704096000_250_000, 1704096001_500_000], UTC)
+
+
+def test_a_row_without_a_time_and_with_nan_is_left_out_of_parquet_as_of_csv(tmp_path):
+    (tmp_path / "a.csv").write_text("time,hr\n2024-03-01 10:00,60\n,NaN\n2024-03-01 10:01,61\n")
+    moments = [MOMENT, None, MOMENT + timedelta(minutes=1)]
+    pl.DataFrame({"time": moments, "hr": [60.0, np.nan, 61.0]}).write_parquet(tmp_path / "a.parquet")
+    for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
+        np.testing.assert_array_equal(read_signal(path, WHERE).values, [[60, 61]])
+
+
+def test_names_of_columns_lose_the_spaces_around_them_and_must_be_text(tmp_path):
+    assert table(tmp_path, " Time , hr \n2024-03-01 10:00,60\n").channels == ["hr"]
+    with pytest.raises(DataError, match="without a name of its own"):
+        table(tmp_path, "time,hr, hr\n2024-03-01 10:00,60,61\n")
+    (tmp_path / "a.csv").write_bytes("time,pouls café\n2024-03-01 10:00,6\n2024-03-01 10:01,6\n".encode("latin-1"))
+    with pytest.raises(DataError, match="channel without a name, or one that is not UTF-8"):
+        read_signal(tmp_path / "a.csv", WHERE)

@@ -1,3 +1,4 @@
+import os
 import warnings
 from datetime import datetime
 
@@ -129,6 +130,48 @@ def test_archives_of_another_form_are_refused_with_what_is_amiss(tmp_path, array
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(DataError, match=rf"signals\.parquet row 2: the recording .*{said}"):
         read(tmp_path / "s.npz")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "m", "h"])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_the_start_of_an_archive_may_be_of_any_unit(tmp_path, unit, shape):
+    start = np.datetime64("2020-01-01T22:00").astype(f"datetime64[{unit}]").reshape(shape)
+    np.savez(tmp_path / "s.npz", signal=np.ones((1, 9)), rate_hz=1.0, channels=["x"], start=start)
+    assert read(tmp_path / "s.npz").start == START.replace(minute=0)
+
+
+@pytest.mark.parametrize("start", ["2020-01-01T22:30", b"2020-01-01T22:30", ["2020-01-01T22:30"]])
+@pytest.mark.parametrize("channels", [["II", "V1"], [b"II", b"V1"], [" II", "V1 "]])
+def test_text_of_an_archive_may_be_bytes_or_in_a_list(tmp_path, start, channels):
+    np.savez(tmp_path / "s.npz", signal=np.ones((2, 9)), rate_hz=1.0, channels=channels, start=start)
+    found = read(tmp_path / "s.npz")
+    assert (found.channels, found.start) == (["II", "V1"], START)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"channels": [""]}, "channel without a name"),
+        ({"channels": ["nan"]}, "channel without a name"),
+        ({"channels": [np.nan]}, "channel without a name"),
+        ({"channels": [b"caf\xe9"]}, "cannot be read"),
+        ({"start": np.float32(1704096000)}, "times are of type Float32"),
+        ({"start": ["2020-01-01", "2020-01-02"]}, "start holds 2 times"),
+        ({"signal": np.ones((1, 9), [("secret", "f4")])}, "array signal is of type void"),
+    ],
+)
+def test_archives_that_cannot_be_meant_are_refused(tmp_path, change, said):
+    np.savez(tmp_path / "s.npz", **{"signal": np.ones((1, 9)), "rate_hz": 1.0, "channels": ["x"], **change})
+    with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
+        read(tmp_path / "s.npz")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz", ".hea"])
+def test_a_pipe_keeps_nobody_waiting(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"s{suffix}")
+    with pytest.raises(DataError, match="the recording is no file, but a folder, pipe or device"):
+        read(tmp_path / f"s{suffix}")
 
 
 def test_infinite_samples_are_gaps(tmp_path):

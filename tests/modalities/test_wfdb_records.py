@@ -47,6 +47,41 @@ def test_segments_stand_one_after_the_other_with_their_gap(tmp_path):
     np.testing.assert_allclose(found.values, [[1, 2, 3, *[np.nan] * 4, 7, 8]])
 
 
+def segments(folder, *lines, layout=False):
+    """Write a record of two segments, each with a signal line and a rate."""
+    for name, (rate, line) in zip("ab", lines, strict=True):
+        save(folder, name, f"{name} 1 {rate} 3\n{name}.dat 16 {line}\n", **{name: [1, 2, 3]})
+    save(folder, "layout", f"layout 1 1 0\n~ 0 {lines[0][1]}\n")
+    return save(folder, "r", f"r/{2 + layout} 1 1 6\n" + "layout 0\n" * layout + "a 3\nb 3\n")
+
+
+@pytest.mark.parametrize("layout", [False, True])
+def test_segments_of_one_kind_are_read_as_wfdb_reads_them(tmp_path, layout):
+    path = segments(tmp_path, (1, "1/mV 16 0 0 0 0 II"), (1, "2/mV 16 0 0 0 0 II"), layout=layout)
+    found = read_signal(path, WHERE).values  # which imports wfdb without its warnings
+    import wfdb
+
+    expected = wfdb.rdrecord(str(path.with_suffix(""))).p_signal.T
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(expected, [[1, 2, 3, 0.5, 1, 1.5]])
+
+
+@pytest.mark.parametrize(
+    ("second", "layout", "said"),
+    [
+        ((1, "1/mV 16 0 0 0 0 ABP"), False, "segments of several channels"),
+        ((2, "1/mV 16 0 0 0 0 II"), False, "segments of several rates"),
+        ((2, "1/mV 16 0 0 0 0 II"), True, "segments of several rates"),
+        ((1, "1/uV 16 0 0 0 0 II"), False, "a channel in several units"),
+        ((1, "1/uV 16 0 0 0 0 II"), True, "a channel in several units"),
+    ],
+)
+def test_segments_that_do_not_fit_one_after_the_other_are_refused(tmp_path, second, layout, said):
+    path = segments(tmp_path, (1, "1/mV 16 0 0 0 0 II"), second, layout=layout)
+    with pytest.raises(DataError, match=rf"^signals\.parquet row 2: the recording has {said}"):
+        read_signal(path, WHERE)
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [

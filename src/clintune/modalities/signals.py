@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from clintune.core.errors import ConfigError, DataError
-from clintune.modalities.signal_tables import read_signal_table, read_times
+from clintune.modalities.signal_tables import read_signal_table, read_times, usual_step
 from clintune.modalities.wfdb_records import read_record
 
 _MOST_GAPS = 1000
@@ -56,7 +56,7 @@ class Signal:
         """Return the signal with exactly these channels; one that it lacks is a gap."""
         gap = np.full(self.num_samples, np.nan, dtype=np.float32)
         rows = [self.values[self.channels.index(name)] if name in self.channels else gap for name in names]
-        return replace(self, values=np.stack(rows), channels=names)
+        return replace(self, values=np.array(rows, np.float32).reshape(len(names), self.num_samples), channels=names)
 
     def at_rate(self, rate_hz: float) -> "Signal":
         """Return the signal at another rate: the mean of the observed samples of each step, or the nearest one.
@@ -112,13 +112,12 @@ class Signal:
     def windows(self, length: int) -> list[tuple[int, int]]:
         """Return windows of `length` samples as (start, stop), oldest first, counted from the end.
 
-        Windows without any observed sample are left out. The oldest may begin before the recording, at a negative
-        start.
+        Windows without any observed sample are left out. The oldest may have a negative start, before the recording.
         """
-        observed: NDArray[np.bool_] = np.isfinite(self.values).max(0)
+        observed = np.isfinite(self.values)
         found: list[tuple[int, int]] = []
         for stop in range(self.num_samples, 0, -length):
-            if observed[max(0, stop - length) : stop].any():
+            if observed[:, max(0, stop - length) : stop].any():
                 found.append((stop - length, stop))
         return found[::-1]
 
@@ -132,21 +131,25 @@ def read_signal(path: Path | None, where: str, until: datetime | None = None) ->
     if path is None or path.suffix.lower() not in _READERS:
         raise DataError(f"{where}: the recording is of an unknown format; {_REMEDY}")
     try:
+        if path.exists() and not path.is_file():  # a pipe would keep everybody waiting
+            raise DataError(f"{where}: the recording is no file, but a folder, pipe or device; {_REMEDY}")
         signal = _READERS[path.suffix.lower()](path, where, until)
     except (DataError, ConfigError):
         raise
     except FileNotFoundError as error:
         raise DataError(f"{where}: the recording is missing; restore it or drop the row") from error
-    except Exception as error:
+    except (Exception, pl.exceptions.PanicException) as error:
         raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
     if len(set(signal.channels)) < len(signal.channels):
         raise DataError(f"{where}: the recording has two channels of one name; rename one")
+    if any(name.lower() in ("", "nan") or "\ufffd" in name for name in signal.channels):
+        raise DataError(f"{where}: the recording has a channel without a name, or one that is not UTF-8; rename it")
     if not np.isfinite(signal.values).any() and not signal.cut:
         raise DataError(f"{where}: the recording has no observed sample; leave the row out")
     values = np.where(np.isfinite(signal.values), signal.values, np.float32(np.nan))
-    known = signal.start is not None and signal.num_samples > 0
-    last = _later(signal.start, (signal.num_samples - 1) / signal.rate_hz) if known else None  # type: ignore[arg-type]
-    return replace(signal, values=values, last=last)
+    if signal.start is None or signal.num_samples == 0:
+        return replace(signal, values=values)
+    return replace(signal, values=values, last=_later(signal.start, (signal.num_samples - 1) / signal.rate_hz))
 
 
 def check_clocks(start: datetime, moment: datetime, where: str) -> None:
@@ -172,29 +175,35 @@ def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
         lacking = [name for name in ("signal", "rate_hz", "channels") if name not in file]
         if lacking:
             raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
-        values, channels = np.atleast_2d(file["signal"]), [str(name) for name in np.atleast_1d(file["channels"])]
+        values, channels = np.atleast_2d(file["signal"]), [name.strip() for name in _texts(file["channels"])]
         rate, start = file["rate_hz"], file["start"] if "start" in file else np.array("")
     if len(values) != len(channels) or values.ndim != 2:
         shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
         raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
     for name, array in (("signal", values), ("rate_hz", rate)):
         if array.dtype.kind not in "fiub":
-            raise DataError(f"{where}: the recording's array {name} is of type {array.dtype}; write real numbers")
+            raise DataError(f"{where}: the recording's array {name} is of type {array.dtype.name}; write real numbers")
     if rate.size != 1:
         raise DataError(f"{where}: the recording's array rate_hz holds {rate.size} numbers; write one for all channels")
     with np.errstate(over="ignore"):  # what is too large for float32 is no measurement, but a gap
         values = values.astype(np.float32)
-    signal = Signal(values=values, rate_hz=float(rate.item()), channels=channels, start=_start(start, where))
-    return _up_to(_checked_rate(signal, where), until, where)
+    rate_hz = float(rate.item())
+    _check_rate(rate_hz, where)
+    return _up_to(Signal(values=values, rate_hz=rate_hz, channels=channels, start=_start(start, where)), until, where)
+
+
+def _texts(array: NDArray[np.generic]) -> list[str]:
+    """Return the text of each element; bytes are UTF-8."""
+    return [part.decode() if isinstance(part, bytes) else str(part) for part in array.reshape(-1)]
 
 
 def _start(array: NDArray[np.generic], where: str) -> datetime | None:
     """Return the moment that `start` of an archive tells, if it does."""
-    times = pl.Series(array.reshape(-1) if array.dtype.kind in "fiuM" else [str(array)])
     if array.size != 1:
-        raise DataError(
-            f"{where}: the recording's array start holds {array.size} times; write that of the first sample"
-        )
+        raise DataError(f"{where}: the recording's start holds {array.size} times; write that of the first sample")
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]")
+    times = pl.Series(array.reshape(-1) if array.dtype.kind in "fiuM" else _texts(array))
     micros, zone = read_times(times, where)
     if micros[0] is None:
         return None
@@ -203,7 +212,7 @@ def _start(array: NDArray[np.generic], where: str) -> datetime | None:
 
 
 def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
-    """Read rows of a time and numeric channels; rows may be missing or irregular, the grid is their median step."""
+    """Read rows of a time and numeric channels; rows may be missing or irregular, the grid is their usual step."""
     table = read_signal_table(path, where)
     if len(np.unique(table.micros)) < 2:
         raise DataError(f"{where}: the recording needs two times; {_REMEDY}")
@@ -214,13 +223,14 @@ def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
         table = table.up_to(until)  # before the grid is laid, which depends on every row
 
     if len(np.unique(table.micros)) > 1:
-        step = _step(table.micros)
+        step = usual_step(table.micros)
         places = np.rint((table.micros - table.micros[0]) / step).astype(np.int64)
         if places[-1] > _MOST_GAPS * len(places):
             raise DataError(f"{where}: the recording's times lie too far apart for its rate; look for a mistyped date")
         values = _means(table.values, places, int(places[-1]) + 1)
     else:  # of a recording that just began
-        step, values = _step(everything), table.values[:, :0]
+        step, values = usual_step(everything), table.values[:, :0]
+    _check_rate(1e6 / step, where)
     return Signal(
         values=values,
         rate_hz=1e6 / step,
@@ -231,20 +241,14 @@ def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
     )
 
 
-def _step(micros: NDArray[np.int64]) -> float:
-    """Return the median step between ascending times of which some differ."""
-    steps = np.diff(micros)
-    return float(np.median(steps[steps > 0]))
-
-
 def _read_wfdb(path: Path, where: str, until: datetime | None) -> Signal:
     """Read a record; signals of lower rates are brought to the highest of them, which changes none of their values."""
     record = read_record(path, where)
     highest = max(record.rates)
-    parts = [
-        _checked_rate(Signal(values=values[None], rate_hz=rate, channels=[name]), where).at_rate(highest)
-        for values, rate, name in zip(record.signals, record.rates, record.names, strict=True)
-    ]
+    parts = []
+    for values, rate, name in zip(record.signals, record.rates, record.names, strict=True):
+        _check_rate(rate, where)
+        parts.append(Signal(values=values[None], rate_hz=rate, channels=[name]).at_rate(highest))
     values = np.concatenate([part.values for part in parts])
     return _up_to(Signal(values=values, rate_hz=highest, channels=record.names, start=record.start), until, where)
 
@@ -256,13 +260,10 @@ def _up_to(signal: Signal, until: datetime | None, where: str) -> Signal:
     return signal.up_to(until)
 
 
-def _checked_rate(signal: Signal, where: str) -> Signal:
-    if not _LOWEST_RATE <= signal.rate_hz <= _HIGHEST_RATE:
-        raise DataError(
-            f"{where}: the recording's rate is no number of samples a second between {_LOWEST_RATE:g} and "
-            f"{_HIGHEST_RATE:g}; correct it"
-        )
-    return signal
+def _check_rate(rate_hz: float, where: str) -> None:
+    if not _LOWEST_RATE <= rate_hz <= _HIGHEST_RATE:
+        bounds = f"between {_LOWEST_RATE:g} and {_HIGHEST_RATE:g}"
+        raise DataError(f"{where}: the recording's rate is no number of samples a second {bounds}; correct it")
 
 
 def _later(moment: datetime, seconds: float) -> datetime:

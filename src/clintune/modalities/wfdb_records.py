@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ def read_record(header: Path, where: str) -> WfdbRecord:
     except ImportError as error:
         raise ConfigError("reading WFDB records needs wfdb; pip install clintune[wfdb]") from error
     _check_files(header, where)
+    _check_segments(wfdb.rdheader(str(header.with_suffix("")), rd_segments=True), where)
 
     record = wfdb.rdrecord(str(header.with_suffix("")), smooth_frames=False)
     if not record.n_sig:
@@ -54,3 +56,18 @@ def _check_files(header: Path, where: str) -> None:
             raise DataError(f"{where}: a file that the recording's header names is missing; restore it or drop the row")
         if file.suffix == header.suffix and not all(map(is_beside, names_in(file))):
             raise DataError(f"{where}: the recording's header names a file outside its folder; move it there")
+
+
+def _check_segments(record: Any, where: str) -> None:
+    """Raise DataError for segments that do not fit one after the other: wfdb joins them as if they did."""
+    segments = [segment for segment in getattr(record, "segments", None) or [] if segment is not None]
+    if any(segment.fs != record.fs for segment in segments):
+        raise DataError(f"{where}: the recording has segments of several rates; save each as a recording of its own")
+    if segments and record.layout == "fixed" and any(part.sig_name != segments[0].sig_name for part in segments):
+        raise DataError(f"{where}: the recording has segments of several channels; give it a layout segment")
+
+    units: dict[str, str] = {}
+    for segment in segments:
+        for name, unit in zip(segment.sig_name or [], segment.units or [], strict=True):
+            if name is not None and units.setdefault(name, unit) != unit:
+                raise DataError(f"{where}: the recording has a channel in several units; write it in one")
