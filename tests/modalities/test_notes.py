@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from clintune.config.schema import Adapter
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
-from clintune.modalities.notes import NativeNotes, Notes
+from clintune.modalities.notes import NativeNotes, Notes, split_sentences
 from clintune.model.adapters import adapt_encoder
 from clintune.weights import resolve
 
@@ -218,6 +219,16 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
         ("\x00", False),
         ("\u200b\u200d\ufeff\u00ad", False),
         ("\u00a0\u2003\u3000\u2028", False),
+        ("\ufffd \ufffd", False),
+        ("\u0301\u0308", False),  # marks that combine with a letter that is not there
+        ("\ufe0f\U000e0101", False),  # selectors of variants
+        ("\ue000\U000f0000", False),  # private use
+        ("\u3164\uffa0\u115f\u1160", False),  # fillers of Hangul
+        ("\u2800", False),  # Braille without dots
+        ("e\u0301", True),
+        ("\ufffdfever", True),
+        ("\ud55c\u3164", True),
+        ("\u2801", True),
         ("\x0bfever\x1c\r", True),
         ("\x00?", True),
         ("\u00e9", True),
@@ -234,6 +245,24 @@ def test_the_same_notes_are_claimed_and_read(minilm, text, says):
         else:
             with pytest.raises(DataError, match="the note is blank"):
                 notes.prepare(replace(ITEM, text=text))
+
+
+def test_half_of_a_character_is_an_unreadable_note(minilm):
+    with pytest.raises(DataError, match=r"^notes\.parquet row 1: the note holds half of a character"):
+        minilm.prepare(replace(ITEM, text="fever \ud83e"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from("ab.!? \n\t\r\x0b\x85\u00a0\u2028"), max_size=40))
+def test_sentences_end_behind_the_spaces_of_a_stop_or_a_line_end(text):
+    ends = {match.end() for match in re.finditer(r"(?<=[.!?])\s+|\s*\n\s*", text)}  # slow, and plain
+    assert split_sentences(text) == [text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))]
+
+
+@pytest.mark.parametrize("space", [" ", "\t", ". ", "\n", " \n"])
+def test_a_note_of_a_million_spaces_is_cut_at_once(space):
+    text = "fever" + space * 1_000_000 + "cough"
+    assert "".join(split_sentences(text)) == text
 
 
 def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():

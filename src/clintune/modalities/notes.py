@@ -23,10 +23,12 @@ from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
 from clintune.weights.positions import max_positions
 
-# A note says something where a character of it is neither space nor control nor format (Unicode Z, Cc and Cf).
-_VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}]"
+# A note says something where a character of it is neither space, control, format, mark nor private (Unicode Z, Cc, Cf,
+# M, Co), nor what stands for a lost character, nor one of the letters that are blank (fillers of Hangul, Braille).
+_VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}\p{M}\p{Co}\x{FFFD}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\s*\n\s*")
+_SPACES = re.compile(r"\s+")
+_SENTENCE_ENDS = (".", "!", "?")
 
 
 class Notes(Modality):
@@ -127,8 +129,7 @@ class Notes(Modality):
 
     def _merge_sentences(self, text: str) -> list[str]:
         """Join neighbouring sentences as long as they fit into one chunk together."""
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-        sentences = [text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))]
+        sentences = split_sentences(text)
         lengths = map(len, self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"])
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
         chunks: list[str] = []
@@ -205,13 +206,27 @@ class NativeNotes(Modality):
         return _fake_notes(n, seed)
 
 
+def split_sentences(text: str) -> list[str]:
+    """Cut text behind the spaces that follow a full stop, `!` or `?`, or that hold a line end."""
+    ends = [
+        spaces.end()
+        for spaces in _SPACES.finditer(text)
+        if "\n" in spaces.group() or text.endswith(_SENTENCE_ENDS, 0, spaces.start())
+    ]
+    return [text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))]
+
+
 def _has_text(codes: list[str] | None) -> pl.Expr:
     text = pl.col(DataSchema.text_value_name)
     return claimed(text.str.contains(_VISIBLE).fill_null(False), codes)
 
 
 def _text(item: Item) -> str:
-    if item.text is None or not pl.Series([item.text]).str.contains(_VISIBLE).item():
+    try:
+        says = item.text is not None and pl.Series([item.text]).str.contains(_VISIBLE).item()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{item.where}: the note holds half of a character (a lone surrogate); take it out") from error
+    if item.text is None or not says:
         raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
     return item.text
 
