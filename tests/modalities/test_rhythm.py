@@ -255,3 +255,19 @@ def test_a_feature_that_fewer_than_eleven_subjects_have_is_not_standardised(tmp_
     assert all(mean != 0 for mean in found["mean"][profile:-1])
     assert Rhythm(min_subjects=10).fit(items)["mean"][profile:] == found["mean"][profile:]
     assert np.count_nonzero(Rhythm(min_subjects=10).fit(items)["mean"][:profile]) >= profile - 1
+
+
+def test_a_wild_recording_moves_the_statistics_of_no_feature(tmp_path):
+    def item(place, values):
+        start = datetime(2020, 1, 1)
+        path = tmp_path / f"{place}.npz"
+        write_npz(path, Signal(values=np.array([values], np.float32), rate_hz=1 / 3600, channels=["x"], start=start))
+        return Item(hours=0.0, code="W", where=f"row {place}", time=start + timedelta(days=9), path=path, subject=place)
+
+    draw = np.random.default_rng(0)
+    rows = [draw.gamma(1.0, 100.0, 72) for _ in range(20)]
+    clean = [item(place, row) for place, row in enumerate(rows)]
+    rhythm = Rhythm(rate_hz=1 / 3600, days=3, min_subjects=1, transform="none", features=["level"])
+    found = rhythm.fit([*clean, item(20, [*rows[0][:-1], 1e30])])
+    np.testing.assert_allclose(found["mean"][:2], rhythm.fit(clean)["mean"][:2])
+    np.testing.assert_allclose(found["std"][:2], rhythm.fit(clean)["std"][:2])

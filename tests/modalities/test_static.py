@@ -35,7 +35,7 @@ def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
     assert claims == [[True, True, *more, False] for more in ([False, False], [True, True], [True, False])]
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+@given(st.lists(st.integers(-500, 500), min_size=1, max_size=30))  # of which none is far from the others
 def test_statistics_are_mean_and_deviation_by_code(values):
     items = [*(item("A", value) for value in values), item("B"), item("A", float("nan"))]
     found = Static(min_subjects=1).fit(items)["codes"]
@@ -135,3 +135,17 @@ def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_rea
 def test_a_floor_below_one_subject_is_refused(min_subjects):
     with pytest.raises(ConfigError, match="min_subjects"):
         Static(min_subjects=min_subjects)
+
+
+@pytest.mark.parametrize("wrong", [1e30, -1e30, 1e308])
+def test_a_typing_error_moves_the_statistics_of_nobody(wrong):
+    values = np.random.default_rng(0).normal(80, 10, 40).tolist()
+    found = Static(min_subjects=1).fit(item("A", value) for value in [*values, wrong])["codes"]["A"]
+    assert found == Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
+    assert found["std"] == pytest.approx(np.std(values))
+
+
+@pytest.mark.parametrize("values", [[0.0] * 60 + [1e5, 3e5], [0, 1e9] * 20, np.geomspace(1e-2, 1e2, 50).tolist()])
+def test_skewed_values_are_all_measured(values):
+    found = Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
+    assert found == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values))}

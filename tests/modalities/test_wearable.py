@@ -8,6 +8,7 @@ import torch
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
+from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.signal_encoders import SignalEncoder
 from clintune.modalities.signals import Signal, write_npz
 from clintune.modalities.wearable import Wearable
@@ -105,7 +106,7 @@ def test_channels_are_those_of_training_or_those_listed(save):
     assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
     listed = build([train], channels=["y"])
     assert listed.prepare(other).tensors["signal"].shape == (1, 1, 24)
-    with pytest.raises(DataError, match="row d: the recording, of x, has no sample of y"):
+    with pytest.raises(DataError, match="row d: the recording, of 1 channels, has no sample of y"):
         listed.prepare(save("d", x=[1.0, 2]))
 
 
@@ -200,3 +201,60 @@ def test_columns_without_numbers_are_named_where_enough_subjects_have_them(tmp_p
     ]
     assert Wearable(**HOURLY).fit(items)["channels"] == ["hr"]
     assert f"columns without numbers are not read: {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [[1e30], [1e6], [3e38, -3e38], [1e30] * 50])
+def test_wild_values_of_one_recording_move_the_statistics_of_nobody(save, wrong):
+    draw = np.random.default_rng(0)
+    rows = [draw.normal(80, 10, 200).astype(np.float32) for _ in range(12)]
+    clean = [save(f"clean {place}", x=row) for place, row in enumerate(rows)]
+    wild = [*clean[:-1], save("wild", x=[*rows[-1], *wrong])]
+    found = Wearable(**HOURLY).fit(wild)
+    everything = np.concatenate(rows).astype(np.float64)
+    np.testing.assert_allclose([found["mean"], found["std"]], [[everything.mean()], [everything.std()]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).poisson(300, 5000) * (np.random.default_rng(1).random(5000) < 0.3),
+        np.random.default_rng(0).poisson(300, 5000) * (np.random.default_rng(1).random(5000) < 0.01),
+        np.random.default_rng(0).lognormal(0, 2, 5000),
+        np.random.default_rng(0).standard_cauchy(500),
+        [0.0] * 99 + [1e6],
+        [98.6] * 50,
+    ],
+)
+def test_skewed_channels_and_those_that_mostly_rest_keep_all_of_their_values(save, values):
+    found = Wearable(**HOURLY).fit([save("a", x=values)])
+    values = np.asarray(values, np.float32).astype(np.float64)
+    np.testing.assert_allclose([found["mean"], found["std"]], [[values.mean()], [values.std() or 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+def test_an_enormous_value_gives_finite_tokens(save, transform):
+    wearable = build([save("train", x=np.random.default_rng(0).normal(0, 1, 48))], transform=transform)
+    pieces = wearable.prepare(save("wild", x=[3e38, -3e38, *range(22)]))
+    assert pieces.tensors["signal"].abs().max() <= 100
+    assert pieces.tensors["observed"].all()
+    with torch.no_grad():
+        assert wearable.encode(pieces.tensors).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [Wearable, Rhythm])
+def test_what_is_recorded_after_the_prediction_time_names_no_channel(save, kind):
+    more = HOURLY if kind is Wearable else {"rate_hz": 1 / 3600, "min_subjects": 1}
+    modality = kind(**more)
+    train = save("train", x=np.arange(48.0))
+    modality.build(modality.fit([train]))
+    later = replace(save("later", other=np.arange(48.0)), time=START, hours=-1.0)
+    assert len(modality.prepare(later)) == 0
+    with pytest.raises(DataError, match="no training recording has a sample by its prediction time"):
+        kind(**more).fit([later])
+
+
+def test_the_channels_of_one_recording_are_counted_and_not_named(save):
+    wearable = Wearable(**HOURLY, channels=["hr"])
+    with pytest.raises(DataError, match="of 2 channels, has no sample of hr; ") as caught:
+        wearable.read(save("a", secret=[1, 2], hidden=[3, 4]), ["hr"])
+    assert "secret" not in str(caught.value)

@@ -14,6 +14,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
 from clintune.modalities.signals import Signal
+from clintune.modalities.static import usual_values
 from clintune.modalities.wearable import Wearable, extent, window_hours
 
 Hours = NDArray[np.float64]
@@ -118,7 +119,7 @@ class Rhythm(Wearable):
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
         features = np.array([self._features(part).reshape(-1) for part in self._parts(signal, newest)])
-        features = features.reshape(-1, len(self.mean))
+        features = features.reshape(len(newest), len(self.mean))
         return Pieces(
             tensors={"features": torch.from_numpy(features.astype(np.float32))},
             hours=window_hours(signal, newest, item),
@@ -155,8 +156,9 @@ class Rhythm(Wearable):
         return list(choices.values())
 
     def _measured(self, column: Hours, subjects: NDArray[np.int64]) -> Hours:
-        """Return the known values of a feature, none where they are of too few subjects."""
+        """Return the known and usual values of a feature, none where they are of too few subjects."""
         known = np.isfinite(column)
+        known[known] = usual_values(column[known])
         return column[known] if len(np.unique(subjects[known])) >= self.min_subjects else column[:0]
 
     def _parts(self, signal: Signal, windows: list[tuple[int, int]]) -> list[Signal]:

@@ -1,9 +1,10 @@
 """Facts known at the prediction time: sex, age, a scale's value, smoking, the newest of each."""
 
 import random
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, sqrt
+from math import ceil, floor, isfinite, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,16 @@ from clintune.modalities.base import Modality, Mode, checked_floor, has_code
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
+_FEWEST = 11
+_SIZES = 16
+"""Sizes of numbers an octave."""
+_SMALLEST = 2.0**-149
+_LARGEST = _SIZES * (149 + 128) + 1
+"""The sizes of the least and the greatest float32."""
+_PART = 2**20
+_FAR = 1000.0
+_DEVIATIONS = 3.3
+"""Deviations of a bell curve that its middle nine tenths spread over."""
 
 
 class Static(Modality):
@@ -28,7 +39,7 @@ class Static(Modality):
 
     Claimed are rows without time, the birth (read as the age in years at the prediction time) and `codes`: exact
     ones, or beginnings that end in `//`. Values are standardised by code and clipped to ±5 deviations, so that a typing
-    error cannot drown a patient; NaN or infinite ones count as absent.
+    error cannot drown a patient, nor move the mean and deviation (`usual`); NaN or infinite ones count as absent.
 
     Codes that fewer than `min_subjects` training subjects have are neither named nor measured: they share one
     embedding, without values, with those never seen in training. Where training has no such code, it is zero. Values
@@ -58,21 +69,21 @@ class Static(Modality):
 
         Both are null where too few have a value. Of other codes only the number is told.
         """
-        moments: dict[str, _Moments] = {}
+        values: dict[str, array[float]] = {}
         having, measured = Having(self.min_subjects), Having(self.min_subjects)
         for item in items:
-            before = moments.get(item.code, _NONE)
+            known = values.setdefault(item.code, array("d"))
             value = _value(item)
             having.add(item.code, item.subject)
             if value is not None:
                 measured.add(item.code, item.subject)
-            moments[item.code] = before if value is None else before.add(value)
+                known.append(value)
 
-        common = [code for code in sorted(moments) if code in having]
+        common = [code for code in sorted(values) if code in having]
         return {
-            "codes": {code: (moments[code] if code in measured else _NONE).summary() for code in common},
+            "codes": {code: _summary(values[code] if code in measured else ()) for code in common},
             "min_subjects": self.min_subjects,
-            "num_rare": len(moments) - len(common),
+            "num_rare": len(values) - len(common),
         }
 
     def held_back(self, statistics: Mapping[str, Any]) -> str | None:
@@ -205,13 +216,48 @@ class _Moments(NamedTuple):
         mean = self.mean + (value - self.mean) / number
         return _Moments(number, mean, self.squares + (value - self.mean) * (value - mean))
 
-    def summary(self) -> dict[str, float | None]:
-        if self.number == 0:
-            return {"mean": None, "std": None}
-        return {"mean": self.mean, "std": sqrt(self.squares / self.number) or 1.0}
+
+def _summary(values: Sequence[float]) -> dict[str, float | None]:
+    """Return mean and deviation of the usual values, in their order."""
+    known = np.array(values, np.float64)
+    moments = _Moments(0, 0.0, 0.0)
+    for value in known[usual_values(known)].tolist():
+        moments = moments.add(value)
+    if moments.number == 0:
+        return {"mean": None, "std": None}
+    return {"mean": moments.mean, "std": sqrt(moments.squares / moments.number) or 1.0}
 
 
-_NONE = _Moments(0, 0.0, 0.0)
+def usual_values(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the usual ones among values [N] in any order."""
+    order = np.argsort(values, kind="stable")
+    marks = np.ones(len(values), bool)
+    marks[order] = usual(values[order], np.ones(len(values)), np.zeros(len(values)))
+    return marks
+
+
+def usual(values: NDArray[np.float64], counts: NDArray[np.float64], stds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark which of ascending values [N], seen so many times with such deviations, are no typing errors.
+
+    A value is usual within `_FAR` times the spread of the middle nine tenths from their median. Where these are all
+    one value, as zeros of a channel that rests, it is usual, and the others are judged among themselves. Fewer than
+    `_FEWEST` are all usual.
+    """
+    number = counts.sum() - 1
+    if number + 1 < _FEWEST:
+        return np.ones(len(values), bool)
+    ranks = [ceil(0.05 * number), number // 2, floor(0.95 * number)]
+    low, middle, high = np.searchsorted(counts.cumsum(), ranks, side="right")
+    with np.errstate(over="ignore"):
+        spread = max(values[high] - values[low], _DEVIATIONS * stds[middle])
+        marks: NDArray[np.bool_] = np.abs(values - values[middle]) <= _FAR * spread
+    if spread > 0:
+        return marks
+
+    others = values != values[middle]
+    marks = ~others
+    marks[others] = usual(values[others], counts[others], stds[others])
+    return marks
 
 
 def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
@@ -221,3 +267,32 @@ def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
 def _value(item: Item) -> float | None:
     value = item.hours / _HOURS_PER_YEAR if item.code == birth_code else item.value
     return value if value is not None and isfinite(value) else None
+
+
+class Totals:
+    """Running number, sum and sum of squares of numbers that come in parts, of usual ones alone (`usual`)."""
+
+    def __init__(self) -> None:
+        self.all = (0, 0.0, 0.0)
+        self._sizes = np.zeros((3, 2 * _LARGEST + 1))  # the same three of numbers of like size, ascending
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add numbers [N] that float32 can hold."""
+        number, total, squares = self.all
+        self.all = (number + len(values), total + float(values.sum()), squares + float((values**2).sum()))
+
+        for part in np.split(values, range(_PART, len(values), _PART)):
+            octaves = np.log2(np.maximum(np.abs(part), _SMALLEST) / _SMALLEST)
+            size = _LARGEST + (np.sign(part) * np.floor(1 + _SIZES * octaves)).astype(np.int64)
+            for row, weights in zip(self._sizes, (np.ones_like(part), part, part**2), strict=True):
+                row += np.bincount(size, weights, minlength=len(row))
+
+    def of_usual(self) -> tuple[int, float, float]:
+        """Return the three of all numbers where all are usual, else of those whose size is."""
+        known = self._sizes[:, self._sizes[0] > 0]
+        counts, means, squares = known[0], known[1] / known[0], known[2] / known[0]
+        variances = squares - means**2
+        stds = np.sqrt(np.where(variances > 1e-12 * squares, variances, 0.0))  # less is rounding
+        marks = usual(means, counts, stds)
+        number, total, squared = known[:, marks].sum(1).tolist()
+        return self.all if marks.all() else (int(number), total, squared)

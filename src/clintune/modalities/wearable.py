@@ -1,7 +1,9 @@
 """Wearable and bedside signals: windows of a recording through a small encoder trained from scratch."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -27,6 +29,9 @@ from clintune.modalities.signals import (
     read_signal,
     write_npz,
 )
+from clintune.modalities.static import Totals
+
+_CLIP = 100.0
 
 
 class Wearable(Modality):
@@ -38,9 +43,8 @@ class Wearable(Modality):
     time. One that ends before its row, or tells no clock, counts as ending at the row's time, when all of it is known;
     a window counts its hours from its own end. `channels` lists what to read, others are left out; null takes those
     that `min_subjects` training subjects have, and any other is then an error. A listed channel that fewer have is not
-    standardised.
-    Pieces: `signal` [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0
-    where the recording does not tell it).
+    standardised; others are, by their usual values (`static.usual`), and clipped to ±100 deviations. Pieces: `signal`
+    [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0 if not told).
     """
 
     media_column: ClassVar[str | None] = "waveform_path"
@@ -84,18 +88,17 @@ class Wearable(Modality):
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and, of each that enough subjects have, mean and deviation of its transformed samples."""
-        totals: dict[str, tuple[int, float, float]] = {}
+        totals = defaultdict[str, Totals](Totals)
         having = Having(self.min_subjects)
         for subject, signal in self.read_all(items):
             for name, row in zip(signal.channels, self._transform(signal.values), strict=True):
                 seen = row[np.isfinite(row)].astype(np.float64)
-                number, total, squares = totals.get(name, (0, 0.0, 0.0))
-                totals[name] = (number + len(seen), total + float(seen.sum()), squares + float((seen**2).sum()))
+                totals[name].add(seen)
                 if len(seen):
                     having.add(name, subject)
 
         names = self.frequent_channels(totals, having)
-        summaries = [_summary(*(totals[name] if name in having else (0, 0.0, 0.0))) for name in names]
+        summaries = [_summary(*(totals[name].of_usual() if name in having else (0, 0.0, 0.0))) for name in names]
         return {
             "channels": names,
             "mean": [mean for mean, _ in summaries],
@@ -128,16 +131,16 @@ class Wearable(Modality):
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
 
-        values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
+        with np.errstate(over="ignore"):
+            values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
+        values = np.clip(values, -_CLIP, _CLIP)
         clock = signal.clock() * (2 * np.pi / 24)
+        waves = _cut(np.stack([np.sin(clock), np.cos(clock)]), newest, self.window_length)
         cut = torch.from_numpy(_cut(values, newest, self.window_length))
-        observed = cut.isfinite()
         tensors = {
             "signal": cut.nan_to_num(0.0),
-            "observed": observed.float(),
-            "clock": torch.from_numpy(
-                _cut(np.stack([np.sin(clock), np.cos(clock)]), newest, self.window_length)
-            ).nan_to_num(0.0),
+            "observed": cut.isfinite().float(),
+            "clock": torch.from_numpy(waves).nan_to_num(0.0),
         }
 
         return Pieces(
@@ -158,17 +161,16 @@ class Wearable(Modality):
         signal = read_signal(item.path, item.where, item.until)
         _check_clock(signal, item)
         if names is not None:
-            unknown = sorted(set(signal.channels) - set(names))
-            if unknown and self.channels is None:
+            observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
+            if observed - set(names) and self.channels is None:
                 raise DataError(
                     f"{item.where}: has a channel that fewer than {self.min_subjects} training subjects have; "
                     "rename it, list in `channels` what to read, or lower min_subjects"
                 )
-            has = ", ".join(signal.channels)
-            signal = signal.with_channels(names)
-            if not np.isfinite(signal.values).any() and not signal.cut:
-                lacks = f"the recording, of {has}, has no sample of {', '.join(names)}"
+            if not signal.cut and not observed & set(names):
+                lacks = f"the recording, of {len(signal.channels)} channels, has no sample of {', '.join(names)}"
                 raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
+            signal = signal.with_channels(names)
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
             many = f"more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz"
             raise DataError(f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`")
@@ -179,7 +181,7 @@ class Wearable(Modality):
 
         Unreadable ones are counted and listed later, when all items are prepared.
         """
-        first_error, num_read = None, 0
+        first_error, num_read, num_observed = None, 0, 0
         without_numbers = set[str]()
         having = Having(SMALLEST_SHOWN)
         for item in items:
@@ -189,12 +191,15 @@ class Wearable(Modality):
                 first_error = first_error or error
                 continue
             num_read += 1
+            num_observed += bool(np.isfinite(signal.values).any())
             for name in signal.without_numbers:
                 without_numbers.add(name)
                 having.add(name, item.subject)
             yield item.subject, signal
         if first_error is not None and num_read == 0:
             raise first_error
+        if num_read and not num_observed:
+            raise DataError("recordings: no training recording has a sample by its prediction time; correct the times")
         if without_numbers:
             told = [visible(name) for name in sorted(without_numbers) if name in having]
             console.print(f"recordings: columns without numbers are not read: {', '.join(told) or 'of few subjects'}")
@@ -252,8 +257,7 @@ def _check_clock(signal: Signal, item: Item) -> None:
         return
     if item.time is None:
         raise DataError(
-            f"{item.where}: the row has no time, while its recording tells one; give the row the time at which the "
-            "recording was known"
+            f"{item.where}: the row has no time, while its recording tells one; give it the time when all was known"
         )
     check_clocks(signal.start, item.time, item.where)
     if hours_between(item.time, signal.start) > 1 / (3600 * signal.rate_hz):
