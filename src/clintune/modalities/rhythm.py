@@ -14,7 +14,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
 from clintune.modalities.signals import Signal
-from clintune.modalities.static import usual_values
+from clintune.modalities.usual import usual_values
 from clintune.modalities.wearable import Wearable, extent, window_hours
 
 Hours = NDArray[np.float64]

@@ -29,7 +29,7 @@ from clintune.modalities.signals import (
     read_signal,
     write_npz,
 )
-from clintune.modalities.static import Totals
+from clintune.modalities.usual import Totals
 
 _CLIP = 100.0
 
@@ -43,7 +43,7 @@ class Wearable(Modality):
     time. One that ends before its row, or tells no clock, counts as ending at the row's time, when all of it is known;
     a window counts its hours from its own end. `channels` lists what to read, others are left out; null takes those
     that `min_subjects` training subjects have, and any other is then an error. A listed channel that fewer have is not
-    standardised; others are, by their usual values (`static.usual`), and clipped to ±100 deviations. Pieces: `signal`
+    standardised; others are, by their usual values (`usual`), and clipped to ±100 deviations. Pieces: `signal`
     [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0 if not told).
     """
 

@@ -28,7 +28,8 @@ from clintune.model.item_keys import item_keys, stamped_media, view_key
 from clintune.model.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
 from clintune.model.sealed import damaged, drop, is_intact, save_sealed
 
-_FORMAT = 5
+_FORMAT = 6
+"""Raise it whenever files are read otherwise than before: what is cached would stay as it was."""
 _CPU = torch.device("cpu")
 
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clintune import __version__
+from clintune import __version__, modalities
 from clintune.cohort.samples import Items
 from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
 from clintune.core.locks import only_one
@@ -40,12 +40,13 @@ def remembered_statistics(name: str, modality: Modality, items: Items, cache: Pa
 
 def _key(modality: Modality, items: Items) -> str:
     kind = type(modality)
-    code = [inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)]
+    own = {inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)}
+    code = own | {str(path) for path in Path(modalities.__file__).parent.glob("*.py")}
     media = [stamps(paths) for _, paths in items.paths()] if modality.media_column else []
     return value_sha256(
         {
             "class": f"{kind.__module__}.{kind.__qualname__}",
-            "code": [__version__, *(file_sha256(Path(file)) for file in code if file)],
+            "code": [__version__, *(file_sha256(Path(file)) for file in sorted(filter(None, code)))],
             "settings": modality.settings(),
             "constructed": {key: value for key, value in vars(modality).items() if not key.startswith("_")},
             "items": items.fingerprint(),
