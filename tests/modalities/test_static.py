@@ -47,6 +47,12 @@ def test_statistics_are_mean_and_deviation_by_code(values):
         assert found["A"]["std"] == pytest.approx(np.std(values), rel=1e-4)
 
 
+def test_values_that_are_all_alike_leave_nothing_to_learn():
+    flags = build([item("FLAG", 1.0), item("FLAG", 1.0), item("OTHER")])
+    assert not [name for name, _ in flags.encoder.named_parameters() if "slope" in name or "present" in name]
+    assert prepared(flags, item("FLAG", 1.0)) == {"code": [1], "value": [0.0], "has_value": [0.0]}
+
+
 def test_the_birth_is_the_age_at_the_prediction_time():
     train = [item("MEDS_BIRTH", hours=age * YEAR) for age in (40, 60)]
     assert Static(min_subjects=1).fit(train)["codes"]["MEDS_BIRTH"] == {
