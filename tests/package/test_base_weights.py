@@ -4,6 +4,8 @@ import ast
 import contextlib
 import io
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +13,14 @@ import pytest
 from broken import describe, refusal
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from clintune.core.errors import WeightsError
 from clintune.hub.manifest import write_manifest
 from clintune.package.load import load_package
 from clintune.package.sample import write_sample
 from clintune.weights import load_transformer, resolve
-from clintune.weights.base_files import IMPLEMENTATIONS, asks_too_much
+from clintune.weights.base_files import IMPLEMENTATIONS, asks_too_much, is_read
 from clintune.weights.sources import _HUB_FILES
 
 SOURCE = Path(__file__).parents[2] / "src" / "clintune"
@@ -127,6 +130,98 @@ def test_a_base_whose_config_asks_for_more_than_its_weights_is_refused(tmp_path,
     edit(base / "config.json", **change)
     with pytest.raises(WeightsError, match="asks for"):
         load_transformer(resolve(str(base)))
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Return a copy of a base that a test may break."""
+    return shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", {"configuration_files": ["config.4.0.0.json"]}),
+        ("config.json", {"transformers_weights": "sub/model.safetensors"}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}),
+    ],
+    ids=str,
+)
+def test_a_base_that_leads_to_a_file_without_a_checksum_is_refused(base, name, change):
+    (base / "config.4.0.0.json").write_text((base / "config.json").read_text())
+    (base / "tokenizer.4.0.0.json").write_text((base / "tokenizer.json").read_text())
+    edit(base / name, **change)
+    with pytest.raises(WeightsError, match=f"{name} leads to files without a checksum"):
+        resolve(str(base))
+
+
+@pytest.mark.parametrize("target", ["../other.safetensors", "sub/w.safetensors", "w.bin", "/dev/zero", "", 3, ["a"]])
+def test_an_index_leads_to_hashed_safetensors_of_the_folder_alone(base, target):
+    weights = load_file(base / "model.safetensors")
+    (base / "model.safetensors").rename(base / "model-00001-of-00001.safetensors")
+    (base / "sub").mkdir()
+    for place in (base / "sub" / "w.safetensors", base.parent / "other.safetensors", base / "w.bin"):
+        save_file(weights, place, metadata={"format": "pt"})
+
+    index = base / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, target)}))
+    with pytest.raises(WeightsError, match=r"index\.json leads to"):
+        resolve(str(base))
+
+    index.write_text(
+        json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")})
+    )
+    load_transformer(resolve(str(base)))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{}", '{"weight_map": []}'])
+def test_an_index_that_is_none_is_refused(base, text):
+    (base / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"index\.json"):
+        resolve(str(base))
+
+
+@pytest.mark.parametrize("value", [{"quant_method": "mxfp4"}, {"quant_method": "zzz"}, {"load_in_4bit": True}, "x", []])
+def test_a_base_of_packed_weights_is_refused_however_deep(base, value):
+    for change in ({"quantization_config": value}, {"text_config": {"compression_config": value}}):
+        edit(base / "config.json", **change)
+        with pytest.raises(WeightsError, match="weights are packed"):
+            resolve(str(base))
+        shutil.copy(resolve("bundled:minilm").path / "config.json", base / "config.json")
+    edit(base / "config.json", quantization_config=None)
+    resolve(str(base))
+
+
+@pytest.mark.parametrize("name", ["config.json", "more.safetensors", "tokenizer.json", "spiece.model"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "nowhere"])
+def test_what_is_no_plain_file_is_never_opened(base, name, kind):
+    (base / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(base / name)
+    else:
+        (base / name).symlink_to("/dev/zero" if kind == "device" else "/nowhere")
+    with pytest.raises(WeightsError, match=f"{name} is no plain file"):
+        resolve(str(base))
+
+
+def test_every_vocabulary_that_a_tokenizer_of_transformers_reads_has_a_checksum():
+    import transformers
+
+    names = set()
+    for path in (Path(transformers.__file__).parent / "models").glob("*/tokenization_*.py"):
+        for table in re.findall(r"^VOCAB_FILES_NAMES = {(.*?)}", path.read_text(), re.S | re.M):
+            names |= set(re.findall(r': "([^"]+)"', table))
+    assert {"tokenizer.json", "vocab.txt", "spiece.model"} < names
+    assert [name for name in sorted(names) if not is_read(Path(name))] == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_labels": 2**24}, {"depth": 2**20}, {"depths": [2, 2**20]}, {"n_layer": 2**20}]
+)
+def test_a_config_of_more_labels_or_layers_than_a_model_has_is_refused(base, change):
+    edit(base / "config.json", **change)
+    with pytest.raises(WeightsError, match=r"config\.json asks for"):
+        resolve(str(base))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", "\x00"])

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
 """Of attention and experts. Any other is a name of code that transformers fetches, or of a kernel that is not here."""
 MOST_COUNT = 2**24
 """The greatest whole number under a key that counts or measures something."""
+_LAYERS = 2**12
+_MOST = {"label": 2**16} | dict.fromkeys(("layers", "n_layer", "num_layer", "depth", "blocks", "stages"), _LAYERS)
+"""The greatest whole number under a key that holds such a word: more labels or layers than any real model has."""
 _COUNTS = ("num", "layer", "size", "dim", "width", "depth", "head", "expert", "rank", "hidden", "position", "channel")
 _READ = frozenset(
     {
@@ -26,58 +29,143 @@ _READ = frozenset(
         "added_tokens.json",
         "vocab.json",
         "vocab.txt",
+        "vocab.bpe",
+        "vocab-src.json",
+        "vocab-tgt.json",
+        "target_vocab.json",
+        "entity_vocab.json",
         "merges.txt",
+        "bpe.codes",
+        "byte_maps.json",
+        "dict.txt",
+        "emoji.json",
+        "normalizer.json",
+        "prophetnet.tokenizer",
+        "tekken.json",
+        "word_pronunciation.json",
+        "word_shape.json",
         "preprocessor_config.json",
         "processor_config.json",
     }
 )
-"""Files that transformers, timm or a tokenizer read, beside the weights and the models of sentencepiece (*.model)."""
+"""Files that transformers, timm or a tokenizer read, beside the weights and the models of sentencepiece."""
+_MODELS = frozenset({".model", ".spm"})
+"""What the name of a model of sentencepiece or tiktoken holds, as in `tokenizer.model.v3`."""
+_INDEX = "model.safetensors.index.json"
+_ELSEWHERE = {
+    "config.json": ("configuration_files", "transformers_weights"),
+    "tokenizer_config.json": ("fast_tokenizer_files",),
+}
+"""Keys that make transformers read another file than the one whose checksum is known."""
+_PACKED = ("quantization_config", "compression_config")
 _MOST_BYTES = 2**24
+
+
+def is_read(path: Path) -> bool:
+    """Return whether a file of a base is read, by its name, the weights aside."""
+    return path.name in _READ or not _MODELS.isdisjoint(path.suffixes)
 
 
 def file_hashes(folder: Path) -> tuple[tuple[str, str], ...]:
     """Return name and SHA-256 of every file of a base that is read, the weights aside."""
-    paths = [path for path in folder.iterdir() if path.name in _READ or path.suffix == ".model"]
+    paths = [path for path in folder.iterdir() if is_read(path)]
     return tuple((path.name, file_sha256(path)) for path in sorted(paths) if path.is_file())
 
 
 def check_base(folder: Path, source: str) -> None:
-    """Raise WeightsError for a folder that is an adapter, or whose config asks for code or sizes that no model has."""
+    """Raise WeightsError for a folder that is no base whose every file can be known.
+
+    It may be an adapter, hold a pipe or device, lead to files that have no checksum, hold packed weights, or ask for
+    code or sizes that no model has.
+    """
     if (folder / "adapter_config.json").exists():
         raise WeightsError(f"weights {source}: holds adapter_config.json, which names another base; merge it first")
-    path = folder / "config.json"
-    if not path.is_file():
-        return
+    for path in sorted(folder.iterdir()):
+        if (is_read(path) or path.suffix == ".safetensors") and not path.is_file():
+            raise WeightsError(f"weights {source}: {visible(path.name)} is no plain file; fetch the model again")
+
+    read = {name: _read(folder / name, source) for name in (*_ELSEWHERE, _INDEX) if (folder / name).is_file()}
+    for name, keys in _ELSEWHERE.items():
+        for key in keys:
+            if key in read.get(name, {}):
+                remedy = "take the key out, or take another model"
+                raise WeightsError(f"weights {source}: {name} leads to files without a checksum ({key}); {remedy}")
+    for problem in (*asks_too_much(read.get("config.json")), *_packed(read.get("config.json"))):
+        raise WeightsError(f"weights {source}: config.json {problem}; correct it, or take another model")
+    if _INDEX in read:
+        _check_index(folder, source, read[_INDEX])
+
+
+def _read(path: Path, source: str) -> Mapping[str, Any]:
+    """Return what a JSON file of a base holds, a mapping."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("too large")
-        config = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"weights {source}: config.json is not JSON; fetch the model again") from error
-    for problem in asks_too_much(config):
-        raise WeightsError(f"weights {source}: config.json {problem}; correct it, or take another model")
+        raise WeightsError(f"weights {source}: {path.name} is not JSON; fetch the model again") from error
+    if not isinstance(value, dict):
+        raise WeightsError(f"weights {source}: {path.name} is no mapping; fetch the model again")
+    return value
 
 
-def asks_too_much(config: Any, depth: int = 0) -> Iterator[str]:
-    """Yield what a config of a transformer asks for that no config may, however deep."""
+def _check_index(folder: Path, source: str, index: Mapping[str, Any]) -> None:
+    """Raise WeightsError unless an index leads to safetensors files of the folder alone: those have a checksum."""
+    listed = index.get("weight_map")
+    names = listed.values() if isinstance(listed, dict) else [listed]
+    own = {path.name for path in folder.glob("*.safetensors")}
+    for name in names:
+        if not isinstance(name, str) or name not in own:
+            shown = visible(name)[:100]
+            raise WeightsError(
+                f"weights {source}: {_INDEX} leads to {shown}, no .safetensors file of the folder; "
+                "fetch the model again, or take another"
+            )
+
+
+def _packed(config: Any, depth: int = 0) -> Iterator[str]:
+    """Yield where a config says that weights are packed: what is unknown of it, transformers passes over."""
+    for name, value in _entries(config):
+        if name in _PACKED and value is not None:
+            yield f"says that its weights are packed ({name}), which is not read"
+        if depth < 32:
+            yield from _packed(value, depth + 1)
+
+
+def asks_too_much(config: Any, depth: int = 0, above: str = "") -> Iterator[str]:
+    """Yield what a config of a transformer asks for that no config may, however deep.
+
+    Numbers of a list stand `above` under the key of the list.
+    """
     if depth > 32:
         yield "is nested more than 32 deep"
         return
-    pairs = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
-    for key, value in pairs:
-        name = str(key)
+    for name, value in _entries(config, above):
         if name.endswith("implementation") and (problem := _refused(value)):
-            yield f"asks for {visible(name)} {problem}"
+            yield f"asks for {visible(name)[:100]} {problem}"
         elif name == "use_kernels" and value:
             yield "asks for kernels of a hub (use_kernels)"
-        elif type(value) is int and value > MOST_COUNT and counts(name):
-            yield f"asks for {visible(name)} of {value if value < 2**64 else 'too many'}"
-        yield from asks_too_much(value, depth + 1)
+        elif type(value) is int and counts(name) and value > most_of(name):
+            yield f"asks for {visible(name)[:100]} of {value if value < 2**64 else 'too many'}"
+        yield from asks_too_much(value, depth + 1, name)
 
 
 def counts(key: str) -> bool:
     """Return whether a number under this key of a config counts or measures something that takes memory."""
-    return any(word in key for word in _COUNTS)
+    return any(word in key for word in (*_COUNTS, *_MOST))
+
+
+def most_of(key: str) -> int:
+    """Return the greatest whole number under a key of a config that counts or measures something."""
+    return min((most for word, most in _MOST.items() if word in key), default=MOST_COUNT)
+
+
+def _entries(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a mapping by key, or those of a list, each by the key `above` them."""
+    if isinstance(config, dict):
+        yield from ((str(key), value) for key, value in config.items())
+    elif isinstance(config, list):
+        yield from ((above, value) for value in config)
 
 
 def _refused(value: Any) -> str | None:
