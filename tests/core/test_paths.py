@@ -24,6 +24,13 @@ def test_a_name_that_stays_inside_is_joined(name):
     assert inside(Path("root"), name, "label") == Path("root") / name
 
 
+@pytest.mark.parametrize("name", [".x", "a/.b", "..x", ".x.abc.partial"])
+def test_a_name_that_hides_a_file_is_refused_but_where_others_named_the_file(name):
+    with pytest.raises(ConfigError, match="begins with a dot"):
+        inside(Path("root"), name, "task")
+    assert check_name(name, "file", nested=True, hidden=True) == name
+
+
 def test_a_slash_is_refused_where_names_are_not_nested():
     with pytest.raises(ConfigError, match="holds a slash"):
         check_name("a/b", "task")

@@ -22,10 +22,18 @@ def config_root() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parents[1]
 
 
-def check_name(name: str, what: str, error: type[ClintuneError] = ConfigError, *, nested: bool = False) -> str:
+def check_name(
+    name: str,
+    what: str,
+    error: type[ClintuneError] = ConfigError,
+    *,
+    nested: bool = False,
+    hidden: bool = False,
+) -> str:
     """Return a name that becomes part of a path, if it stays inside its folder on every system and shows itself.
 
-    `what` says where the name comes from, `nested` whether it may hold slashes, as `mortality/icu`. Raises `error`.
+    `what` says where the name comes from, `nested` whether it may hold slashes, as `mortality/icu`, `hidden` whether a
+    part may begin with a dot, as the names of files that are being written do. Raises `error`.
     """
     parts = PurePosixPath(name).parts
     problem = None
@@ -35,6 +43,8 @@ def check_name(name: str, what: str, error: type[ClintuneError] = ConfigError, *
         problem = "holds a hidden character or a backslash"
     elif len(parts) != name.count("/") + 1 or {".", "..", "/"} & {*parts, *name.split("/")}:
         problem = "leaves its folder, or holds an empty part"
+    elif not hidden and any(part.startswith(".") for part in parts):
+        problem = "begins with a dot, or a part of it does, which hides files"
     elif len(parts) > 1 and not nested:
         problem = "holds a slash"
     elif max(len(part.encode()) for part in parts) > _LONGEST:

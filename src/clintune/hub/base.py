@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ConfigError, PackageError
 from clintune.core.remote import is_remote
+from clintune.core.text import visible
 from clintune.hub.folder import FolderHub, UrlHub
 from clintune.hub.huggingface import HuggingFaceHub
 from clintune.hub.manifest import check_paths
@@ -55,9 +56,14 @@ def open_hub(address: str, *, revision: str | None = None, tag: str | None = Non
 def source_of(text: str) -> str:
     """Return the address that a package is loaded from: `org/name` means the Hugging Face Hub, unless it is a folder.
 
-    For loading alone: what is sent goes to the Hub only if the address says `hf://`.
+    For loading alone: what is sent goes to the Hub only if the address says `hf://`. Raises PackageError for a text
+    that can be none.
     """
-    return text if Path(text).expanduser().exists() or not _REPOSITORY.fullmatch(text) else f"hf://{text}"
+    try:
+        is_here = Path(text).expanduser().exists()
+    except (OSError, RuntimeError) as error:  # too long, not allowed, or the home of nobody
+        raise PackageError(f"{visible(text)[:200]}: is no folder or address; give one") from error
+    return text if is_here or not _REPOSITORY.fullmatch(text) else f"hf://{text}"
 
 
 def _huggingface(address: str, revision: str | None, tag: str | None, public: bool) -> HuggingFaceHub:

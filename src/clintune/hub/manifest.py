@@ -25,7 +25,7 @@ def check_paths(where: str, paths: Iterable[str]) -> None:
     """Raise PackageError for a path that could leave its folder on any system; `where` names the package."""
     for path in paths:
         try:
-            check_name(path, where, PackageError, nested=True)
+            check_name(path, where, PackageError, nested=True, hidden=True)
             plain = ":" not in path and len(path) <= _LONGEST_PATH
         except PackageError:
             plain = False

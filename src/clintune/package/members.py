@@ -1,12 +1,16 @@
-"""Where the members of an ensemble stand."""
+"""Where the members of an ensemble stand, and whether they are of one model."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from clintune.core.errors import PackageError
 from clintune.core.text import visible
 from clintune.hub.manifest import MANIFEST
-from clintune.package.contents import ABOUT
+from clintune.package.contents import ABOUT, Package
 
 _MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 
@@ -40,3 +44,36 @@ def members_found(folder: Path) -> list[Path]:
         if path.is_symlink() or not _MEMBER.fullmatch(path.name):
             raise PackageError(visible(f"{path}: is no folder of a member; do not use the package"))
     return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def check_alike(members: Mapping[Path, Package]) -> None:
+    """Raise PackageError where members, by their folders, differ in what they read or answer.
+
+    One batch is given to all of them, and their answers are averaged by position.
+    """
+    (first, package), *others = members.items()
+    wanted = _read_and_answered(package)
+    for folder, other in others:
+        for what, found in _read_and_answered(other).items():
+            if found != wanted[what]:
+                raise PackageError(
+                    visible(f"{folder}: its {what} are not those of {first.name}; do not use the package")
+                )
+
+
+def _read_and_answered(package: Package) -> dict[str, Any]:
+    return {
+        "tasks": OmegaConf.to_container(package.config.tasks),
+        "outputs": {name: task.output_names for name, task in package.tasks.items()},
+        "modalities": OmegaConf.to_container(package.config.modalities),
+        "codes or channels": _without_numbers(dict(package.statistics)),
+    }
+
+
+def _without_numbers(value: Any) -> Any:
+    """Return keys and texts of statistics, in order: the numbers of two members may differ in their last digits."""
+    if isinstance(value, Mapping):
+        return [(key, _without_numbers(part)) for key, part in value.items()]
+    if isinstance(value, list):
+        return [_without_numbers(part) for part in value]
+    return value if isinstance(value, str) else None

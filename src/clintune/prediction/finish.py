@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from clintune.core.console import console
-from clintune.core.files import atomic_path, read_json, write_json
+from clintune.core.files import atomic_path, read_json, sweep_leftovers, write_json
 from clintune.core.locks import lock_of, only_one
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
 from clintune.prediction.score import never_finite
@@ -25,8 +25,8 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
         shutil.rmtree(out / WORK, ignore_errors=True)
         if (out / SUMMARY).exists():
             return
-        for left in [*out.glob("predictions/**/.*"), *out.glob("shards/.*")]:
-            shutil.rmtree(left)
+        for folder in ("predictions", "shards"):
+            sweep_leftovers(out / folder)
 
         records = [shard.read_record() for shard in shards]
         num_samples = sum(record["samples"] for record in records)

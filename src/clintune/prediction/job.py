@@ -57,6 +57,7 @@ def open_job(out: Path) -> Job:
 
     folder = fetch(config.package, config.revision)
     predictor = load(folder, device=device, trusted=config.trusted)
+    lacked = read_limits(folder)["lacking"]
     first = predictor.members[0]
     if first.config.model.zero_fill:
         raise ConfigError(f"{config.package}: was trained with model.zero_fill, for comparison only; it cannot score")
@@ -88,7 +89,7 @@ def open_job(out: Path) -> Job:
         samples=samples,
         labelled={name: np.asarray(~np.isnan(samples.targets(name)).any(axis=0)) for name in first.tasks},
         lacking={name: float((samples.num_items(name) == 0).mean()) for name in first.model.encoders},
-        lacked=read_limits(folder)["lacking"],
+        lacked=lacked,
         shards=cut(out, len(samples), config.shard_size),
         device=device,
     )

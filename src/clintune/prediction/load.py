@@ -1,6 +1,7 @@
 """`clintune.load`: from a name to a model that predicts; nothing that arrives is trusted unread."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clintune.config.compose import load_config
 from clintune.contracts import Batch
 from clintune.core.errors import PackageError
 from clintune.core.text import visible
@@ -19,8 +19,10 @@ from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.model.backbone import Backbone
 from clintune.package.contents import Package
 from clintune.package.load import load_package
-from clintune.package.members import members_found
+from clintune.package.members import check_alike, members_found
+from clintune.package.plain import read_yaml
 from clintune.tasks.multiclass import Multiclass
+from clintune.training.limits import FILE as LIMITS
 
 RECIPE = "recipe.yaml"
 """The file that tells a run from a package."""
@@ -97,12 +99,27 @@ def package_folder(folder: Path) -> Path:
 
     Raises PackageError where there is none, or a file is not as it was written.
     """
-    inside = folder / "package" if (folder / RECIPE).is_file() else folder
+    inside = folder / "package" if _is_run(folder) else folder
     if not members_found(inside):
         raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
     if inside == folder and (folder / MANIFEST).is_file():
         local_manifest(folder)
+    elif inside == folder and (loose := [name for name in (CALIBRATION, LIMITS) if (folder / name).exists()]):
+        raise PackageError(f"{folder / loose[0]}: no {MANIFEST} lists it; fetch the package again, or remove the file")
     return inside
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a run of this machine: what is published or fetched has a manifest, and is none."""
+    return (folder / RECIPE).is_file() and not os.path.lexists(folder / MANIFEST)
+
+
+def _use_modules(folder: Path) -> None:
+    """Let Python find the modules beside the recipe of a run, and read nothing else of it."""
+    recipe = read_yaml(folder / RECIPE)
+    modules = recipe.get("modules") if isinstance(recipe, dict) else None
+    if isinstance(modules, str) and modules not in sys.path:
+        sys.path.append(modules)
 
 
 def _load(
@@ -113,14 +130,15 @@ def _load(
     shared: Backbone | None,
 ) -> Predictor:
     found = members_found(package_folder(folder))
-    if trusted and (folder / RECIPE).is_file():
-        load_config(folder / RECIPE)  # a run whose modules are trusted may name those beside its recipe
+    if trusted and _is_run(folder):
+        _use_modules(folder)
     members = []
     for member in found:
         members.append(load_package(member, device, trusted, sources=sources, shared=shared))
         backbone = members[0].model.backbone
         if len(found) > 1 and backbone.weights is not None and members[0].config.adapter.mode == "lora":
             shared = shared or backbone
+    check_alike(dict(zip(found, members, strict=True)))
     return Predictor(members=members, calibrations=_calibrations(folder / CALIBRATION, members[0]))
 
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.errors import PackageError
 from clintune.core.files import read_json, write_json
 from clintune.modalities.base import Modality
 from clintune.model.cuts import Beyond
+from clintune.package.plain import is_finite
 
 FILE = "limits.json"
 _CHUNK = 4096
@@ -148,10 +150,27 @@ def write_limits(run: Path, limits: Limits) -> bool:
 def read_limits(run: Path) -> dict[str, Any]:
     """Return the `sentences` of a run, and the share of its samples that is `lacking` each modality.
 
-    A share of fewer than 11 samples is 0, one of all but so few is 1. An older run has neither.
+    A share of fewer than 11 samples is 0, one of all but so few is 1. An older run has neither. Raises PackageError for
+    a file that holds anything else: in a package a stranger wrote it.
     """
-    known: dict[str, Any] = read_json(run / FILE) if (run / FILE).exists() else {"sentences": [], "lacking": {}}
-    return known
+    path = run / FILE
+    if not path.exists():
+        return {"sentences": [], "lacking": {}}
+    known = read_json(path)
+    if not _is_known(known):
+        raise PackageError(f"{path}: is not what clintune writes there; fetch the package, or train the run, again")
+    return {"sentences": known["sentences"], "lacking": known["lacking"]}
+
+
+def _is_known(known: Any) -> bool:
+    """Return whether something is the limits of a run: sentences, and a share for each modality."""
+    if not isinstance(known, dict):
+        return False
+    sentences, lacking = known.get("sentences"), known.get("lacking")
+    if not isinstance(sentences, list) or not isinstance(lacking, dict):
+        return False
+    shares = all(is_finite(share) and 0 <= share <= 1 for share in lacking.values())
+    return shares and all(isinstance(sentence, str) for sentence in sentences)
 
 
 def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -81,7 +81,7 @@ def resolve(source: str, *, revision: str | None = None, sha256: str | None = No
         return _bundled(source, sha256)
     hub_id = _timm_hub_id(source) if source.startswith("timm:") else source
     folder = Path(source).expanduser()
-    if hub_id == source and folder.is_dir():
+    if hub_id == source and _is_folder(folder):
         return _folder(folder, source, None, sha256)
     if not _HUB_ID.fullmatch(hub_id) or source.startswith("."):
         raise WeightsError(f"weights {source}: no such folder; give a local folder, a hub id or bundled:NAME")
@@ -96,6 +96,13 @@ def resolve_or_random(
     if (source == "random") != (config is not None):
         raise ConfigError(f"source {source}: `config` stands beside source random, and only there; set one of the two")
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
