@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clintune.core.text import markdown, visible
+from clintune.core.text import in_short, markdown, visible
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,12 @@ def test_markdown_gives_back_the_text_without_an_active_character(text):
     escaped = markdown(text)
     assert html.unescape(escaped) == text
     assert not set(escaped) & set("<>|[]`*_")
+
+
+def test_a_line_that_nobody_reads_loses_its_middle_and_keeps_place_and_remedy():
+    line = in_short("place: " + "x\x1b" * 10**6 + " is wrong; take another")
+    assert len(line) <= 1010
+    assert line.startswith("place: x\\x1b")
+    assert line.endswith(" is wrong; take another")
+    name = "n" * 255
+    assert in_short(f"/data/{name}: is missing; restore it") == f"/data/{name}: is missing; restore it"

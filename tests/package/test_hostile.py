@@ -18,6 +18,7 @@ from clintune.core.errors import PackageError
 from clintune.package import plain
 from clintune.package.load import load_package
 from clintune.prediction.load import load
+from clintune.weights import resolve
 
 PARTS, ADAPTER, ABOUT = "parts.safetensors", "adapter_model.safetensors", "clintune.yaml"
 
@@ -113,6 +114,11 @@ NINES = "a0: &a0 x\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9
         "a: \0\n",
         "",
         "[" + "1, " * 600_000 + "1]",
+        "seed: 1" + ":1" * 500_000 + "\n",
+        "seed: 1" + ":1" * 500_000 + ".5\n",
+        "1" + ":1" * 10 + ": a\n",
+        "a: 0x" + "f" * 2_000_000 + "\n",
+        "a: " + "1" * 200 + ".5\n",
     ],
     ids=lambda text: text[:12].encode("unicode_escape").decode(),
 )
@@ -161,7 +167,7 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("composition", "backbone", "config", "auto_map"), {"AutoModel": "a--b.C"}, "no setting of an architecture"),
         (("composition", "backbone", "config", "hidden_size"), 10**8, "out of bounds"),
         (("composition", "backbone", "config", "hidden_size"), 10**6, "asks for far more than its weights hold"),
-        (("composition", "backbone", "config", "num_hidden_layers"), 10**6, "asks for far more than its weights hold"),
+        (("composition", "backbone", "config", "num_hidden_layers"), 4000, "asks for far more than its weights hold"),
         (("composition", "backbone", "config", "max_position_embeddings"), 10**7, "asks for far more"),
         (("composition", "modalities", "static", "width"), 10**8, "width is out of bounds"),
         (("composition", "modalities", "static", "width"), 16_000, "asks for far more than its weights hold"),
@@ -193,7 +199,31 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("statistics", "wearable", "channels"), ["a", "a"], "one twice"),
         (("statistics", "notes"), {"a": 1}, "learns none"),
         (("tasks", "outcome", "state"), None, "state is no mapping"),
-        (("tasks", "outcome", "state"), {}, "cannot be built"),
+        (("tasks", "outcome", "state"), {}, "does not hold class_weights alone"),
+        (("tasks", "outcome", "state"), {"class_weights": [1.0, 1.0], "more": 1}, "does not hold class_weights alone"),
+        (("tasks", "outcome", "state"), {"class_weights": ["1", "1"]}, "does not hold class_weights alone"),
+        (("tasks", "outcome", "state"), {"class_weights": [1.0, -1.0]}, "two class_weights above 0"),
+        (("tasks", "outcome", "state"), {"class_weights": [1.0] * 3}, "two class_weights above 0"),
+        (("statistics", "static", "more"), 1, "static hold the unknown key more"),
+        (("statistics", "wearable", "more"), 1, "wearable hold the unknown key more"),
+        (("statistics", "wearable", "min_subjects"), "11", "min_subjects that is no whole number"),
+        (("statistics", "static", "num_rare"), -1, "num_rare that is no whole number"),
+        (("composition", "modalities", "wearable", "rate_hz"), 0, "of less than one"),
+        (("composition", "modalities", "wearable", "rate_hz"), -1.0, "of less than one"),
+        (("composition", "modalities", "wearable", "rate_hz"), 1e-300, "of less than one"),
+        (("composition", "modalities", "wearable", "window_hours"), 0, "of less than one"),
+        (("composition", "modalities", "wearable", "window_hours"), -24, "of less than one"),
+        (("composition", "modalities", "wearable", "patch"), 0, "patch is out of bounds"),
+        (("composition", "modalities", "wearable", "depth"), -1, "depth is out of bounds"),
+        (("composition", "modalities", "notes", "overlap_tokens"), -1, "overlap_tokens is out of bounds"),
+        (("composition", "modalities", "notes", "chunk_tokens"), -5, "chunk_tokens is out of bounds"),
+        (("composition", "modalities", "imaging", "regions"), -1, "regions is out of bounds"),
+        (("composition", "modalities", "imaging", "size"), 0, "size is out of bounds"),
+        (("composition", "modalities", "imaging", "size"), 4096, "size is out of bounds"),
+        (("composition", "modalities", "imaging", "config", "depth"), 2**24, "depth is out of bounds"),
+        (("composition", "modalities", "imaging", "config", "depths"), [2, 2**24], "out of bounds"),
+        (("composition", "backbone", "config", "num_labels"), 2**24, "num_labels is out of bounds"),
+        (("composition", "backbone", "config", "num_hidden_layers"), 2**24, "num_hidden_layers is out of bounds"),
         (("tasks", "outcome", "outputs"), ["other"], "other outputs than its state"),
         (("tasks", "outcome", "outputs"), ["a", "a"], "no list of different names"),
         (("weights", "notes", "source"), {"a": 1}, "weights.notes.source is not what"),
@@ -236,6 +266,94 @@ def test_a_phenotype_named_like_a_path_is_refused(package):
 
     describe(package, change)
     assert "a phenotype of outcome" in refusal(package)
+
+
+def test_a_phenotype_that_hides_its_file_is_refused(package):
+    def change(about):
+        part = about["composition"]["tasks"]["outcome"]
+        part["_target_"] = "clintune.tasks.multilabel.Multilabel"
+        del part["class_weight"]
+        about["tasks"]["outcome"] = {"state": {"phenotypes": [".hidden"]}, "outputs": [".hidden"]}
+
+    describe(package, change)
+    assert "begins with a dot" in refusal(package)
+
+
+@pytest.mark.parametrize("days", [0, -1, 366 * 24])
+def test_a_rhythm_of_no_days_is_refused(package, days):
+    def change(about):
+        part = about["composition"]["modalities"]["wearable"]
+        part.clear()
+        part |= {"_target_": "clintune.modalities.rhythm.Rhythm", "days": days}
+
+    describe(package, change)
+    assert "days is out of bounds" in refusal(package) or "windows of" in refusal(package)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (),
+        ("composition",),
+        ("composition", "backbone"),
+        ("composition", "modalities", "notes"),
+        ("composition", "tasks", "outcome"),
+        ("weights", "notes"),
+        ("statistics", "static"),
+        ("statistics", "wearable"),
+        ("tasks", "outcome"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("key", ["k", "_k", "\x1b"])
+def test_a_key_of_many_characters_is_shown_in_one_short_line(package, place, key):
+    describe(package, lambda about: set_at(*place, key * 100_000)(about, -1))
+    assert len(refusal(package)) < 1500
+
+
+def test_an_adapter_or_tensor_of_many_characters_is_shown_in_one_short_line(package):
+    path = package / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "z" * 10**6: 1}))
+    sign(package)
+    assert len(refusal(package)) < 1500
+    changed(package, PARTS, lambda tensors: tensors.update({"z" * 10**6: torch.full((1,), float("nan"))}))
+    assert len(refusal(package)) < 1500
+
+
+@pytest.mark.parametrize("home", ["clintune.modalities" + ".b" * 900, "clintune.modalities.b" + "b" * 10**6])
+def test_a_class_of_many_modules_is_never_looked_for(package, home):
+    describe(package, lambda about: set_at("composition", "modalities", "notes", "_target_")(about, f"{home}.C"))
+    assert "names no class" in refusal(package)
+
+
+def test_what_a_library_in_rust_gives_up_on_is_refused(package, tmp_path):
+    base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
+    whole = json.loads((base / "tokenizer.json").read_text())
+    whole["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    (base / "tokenizer.json").write_text(json.dumps(whole))
+    describe(package, lambda about: set_at("composition", "modalities", "notes", "tokenizer")(about, str(base)))
+    assert "do not use it" in refusal(package)
+
+
+@pytest.mark.parametrize("name", ["lora_A", "lora_B"])
+def test_a_task_or_modality_named_like_a_part_of_an_adapter_is_loaded(package, name):
+    def rename(about):
+        for section, old in (("tasks", "outcome"), ("modalities", "static")):
+            about["composition"][section][name] = about["composition"][section].pop(old)
+        about["tasks"][name] = about["tasks"].pop("outcome")
+        for node in (about["weights"], about["statistics"]):
+            node[name] = node.pop("static")
+
+    def rename_tensors(tensors):
+        for old in list(tensors):
+            words = old.split(".")
+            if words[0] in ("heads", "modalities", "projectors") and words[1] in ("outcome", "static"):
+                words[1] = name
+            tensors[".".join(name if word == "static" else word for word in words)] = tensors.pop(old)
+
+    describe(package, rename)
+    changed(package, PARTS, rename_tensors)
+    load_package(package)
 
 
 def test_a_package_of_before_there_were_formats_says_what_to_do(package):
@@ -300,6 +418,10 @@ def test_a_tensor_with_a_hostile_name_is_shown_on_one_line(package):
         b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [%s1], "data_offsets": [0, 4]}}' % (b"1000," * 200_000),
+        b'{"a": {"dtype": "F32", "shape": [%s1], "data_offsets": [0, 4]}}' % (b"1," * 16),
+        b'{"a": {"dtype": "F32", "shape": [90, 90, 90], "data_offsets": [0, 4]}}',
     ],
     ids=lambda header: header[:60].decode(),
 )
@@ -347,6 +469,7 @@ def test_an_adapter_that_is_described_by_anything_else_is_refused(package, conte
         ("base_model_name_or_path", "evil/base"),
         ("revision", "main"),
         ("brand_new_option", "x"),
+        ("auto_mapping", {"base_model_class": "system", "parent_library": "os"}),
     ],
 )
 def test_an_adapter_that_says_otherwise_than_the_composition_is_refused(package, key, value):
@@ -354,6 +477,16 @@ def test_an_adapter_that_says_otherwise_than_the_composition_is_refused(package,
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     sign(package)
     refusal(package)
+
+
+@pytest.mark.parametrize("key", ["lora_alpha", "target_modules"])
+def test_an_adapter_that_lacks_what_other_tools_would_take_otherwise_is_refused(package, key):
+    path = package / "adapter_config.json"
+    whole = json.loads(path.read_text())
+    del whole[key]
+    path.write_text(json.dumps(whole))
+    sign(package)
+    assert key in refusal(package)
 
 
 def test_a_manifest_that_is_a_link_is_not_read(package, tmp_path):

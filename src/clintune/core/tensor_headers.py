@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 64 * 2**20
+MOST_DIMENSIONS = 16
 _LENGTH_BYTES = 8
+_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Header:
 def read_headers(path: Path) -> dict[str, Header]:
     """Return the header of each tensor by name.
 
-    Raises ValueError for a file that is none of the format, or whose header is larger than `MOST_BYTES` or says numbers
-    larger than the file.
+    Raises ValueError for a file that is none of the format, or whose header is larger than `MOST_BYTES`, says numbers
+    or sizes larger than the file, or more than `MOST_DIMENSIONS`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -45,9 +47,14 @@ def read_headers(path: Path) -> dict[str, Header]:
 
 def _header(entry: Any, size: int) -> Header:
     dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
+        raise ValueError("no shape, or one of too many dimensions")
     # No dimension is longer than the file, so that no empty tensor claims a great many rows.
     if not all(type(number) is int and 0 <= number <= size for number in [*shape, start, stop]):
         raise ValueError("a number is out of bounds")
     if not isinstance(dtype, str) or not start <= stop:
         raise ValueError("no type, or fewer than no bytes")
-    return Header(dtype=dtype, shape=tuple(shape), num_bytes=stop - start)
+    header = Header(dtype=dtype, shape=tuple(shape), num_bytes=stop - start)
+    if header.entries > _BITS * size:
+        raise ValueError("more entries than the file has bits")
+    return header

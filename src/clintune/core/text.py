@@ -1,5 +1,8 @@
 """Names that strangers chose, made harmless before a person, a terminal or a page sees them."""
 
+_LONGEST = 1000
+_END = 200
+"""Characters of the longest line of an error, and of its end."""
 _OF_MARKDOWN = frozenset("\\`*_{}[]()#+!|~$&<>")
 
 
@@ -10,6 +13,15 @@ def visible(text: object) -> str:
     nothing that stands in the text, and no word can hide or turn round.
     """
     return "".join(c if c.isprintable() else _written_out(c) for c in str(text))
+
+
+def in_short(text: object) -> str:
+    """Return text as `visible` does, without its middle where it is longer than a line that anybody reads.
+
+    What stands at the end of an error, the remedy, stays.
+    """
+    line = visible(text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END]} ... {line[-_END:]}"
 
 
 def markdown(text: object) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from clintune.config.schema import Adapter, Backbone, Model
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, PackageError
-from clintune.core.text import visible
+from clintune.core.text import in_short
 from clintune.package.plain import is_finite
-from clintune.weights.base_files import MOST_COUNT, counts
+from clintune.weights.base_files import MOST_COUNT, counts, most_of
 
 MOST = {
     "alpha": 2**16,
@@ -19,20 +19,37 @@ MOST = {
     "depth": 128,
     "max_pieces": 2**16,
     "max_tokens": 2**20,
+    "overlap_tokens": 2**17,
     "patch": 2**20,
     "r": 2**12,
     "rate_hz": 10**5,
     "regions": 64,
-    "size": 2**12,
+    "size": 2**11,
     "tokens": 2**10,
     "views": 2**8,
     "width": 2**14,
     "window_hours": 24 * 366,
 }
 """The greatest value of a key of a modality, backbone or adapter."""
+LEAST = {
+    "chunk_tokens": 1,
+    "days": 1,
+    "depth": 0,
+    "max_pieces": 1,
+    "overlap_tokens": 0,
+    "patch": 1,
+    "rate_hz": 1 / 86_400,
+    "regions": 0,
+    "size": 1,
+    "tokens": 1,
+    "views": 1,
+    "width": 1,
+    "window_hours": 1 / 3600,
+}
+"""The least value of such a key."""
 MOST_NUMBER = 2**40
 MOST_LIST = 2**16
-MOST_WINDOW = 2**27
+MOST_WINDOW = 2**25
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 _ALL_LINEAR = "all-linear"
 
@@ -54,7 +71,7 @@ def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
             problems += _of_signature(f"{section}.{name}", part)
     problems += _too_much("", composition)
     if problems:
-        raise PackageError(visible(f"{folder}: {problems[0]}; do not use the package"))
+        raise PackageError(in_short(f"{folder}: {problems[0]}; do not use the package"))
 
 
 def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:
@@ -86,8 +103,8 @@ def _of_signature(where: str, part: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}.{key} is no key of its class"
         elif wanted := known[key].refuses(value):
             yield f"{where}.{key} is not {wanted}"
-    if _long_windows(part):
-        yield f"{where} asks for windows of more than {MOST_WINDOW} samples"
+    if (length := _window(part)) is not None and not 1 <= length <= MOST_WINDOW:
+        yield f"{where} asks for windows of more than {MOST_WINDOW} samples, or of less than one"
 
 
 def _dtype(dtype: Any) -> Iterator[str]:
@@ -108,28 +125,34 @@ def _too_much(where: str, node: Any) -> Iterator[str]:
         for key, value in node.items():
             place = f"{where}.{key}" if where else str(key)
             yield from _too_much(place, value)
-            if is_finite(value) and value > _most(where, str(key)):
+            if is_finite(value) and not _least(where, str(key)) <= value <= _most(where, str(key)):
                 yield f"{place} is out of bounds"
     elif isinstance(node, list):
+        above, _, key = where.rpartition(".")
         words = [value for value in node if isinstance(value, str)]
         if len(node) > MOST_LIST or (len(set(words)) < len(words) and not _in_config(where)):
             yield f"{where} is too long, or says a word twice"
         for value in node:
             yield from _too_much(where, value)
-            if is_finite(value) and value > MOST_COUNT:
+            if is_finite(value) and value > min(_most(above, key), MOST_COUNT):
                 yield f"{where} holds a number out of bounds"
 
 
-def _long_windows(part: Mapping[str, Any]) -> bool:
+def _window(part: Mapping[str, Any]) -> float | None:
+    """Return how many samples a window holds, None of a part without windows."""
     hours = part.get("window_hours", 24 * part["days"] if is_finite(part.get("days")) else None)
     rate = part.get("rate_hz")
-    return is_finite(hours) and is_finite(rate) and hours * 3600 * rate > MOST_WINDOW
+    return hours * 3600 * rate if is_finite(hours) and is_finite(rate) else None
 
 
 def _most(where: str, key: str) -> float:
     if key in MOST and not _in_config(where):
         return MOST[key]
-    return MOST_COUNT if counts(key) else MOST_NUMBER
+    return most_of(key) if counts(key) else MOST_NUMBER
+
+
+def _least(where: str, key: str) -> float:
+    return LEAST[key] if key in LEAST and not _in_config(where) else -MOST_NUMBER
 
 
 def _in_config(where: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from clintune.config.schema import Trainer
 from clintune.core.errors import PackageError
 from clintune.core.paths import check_name, check_part_name
-from clintune.core.text import visible
+from clintune.core.text import in_short, visible
 from clintune.package.contents import ABOUT, SECTIONS
 from clintune.package.origin import Origin
 from clintune.package.plain import read_yaml
@@ -184,4 +184,4 @@ def _seed(path: Path, value: Any) -> int:
 
 
 def _refuse(path: Path, what: str) -> NoReturn:
-    raise PackageError(visible(f"{path}: {what}"))
+    raise PackageError(in_short(f"{path}: {what}"))

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from clintune.config.schema import Config
 from clintune.core.errors import ClintuneError, PackageError, StorageError
 from clintune.core.paths import check_name
-from clintune.core.text import visible
+from clintune.core.text import in_short, visible
 from clintune.hub.manifest import local_manifest
 from clintune.model.adapters import is_peft
 from clintune.model.backbone import Backbone
@@ -40,6 +40,9 @@ from clintune.package.verify import check_classes
 from clintune.tasks.base import Task
 from clintune.tasks.multilabel import Multilabel
 
+_RUST = "pyo3_runtime"
+"""The module of the error that a library in Rust raises where it gives up."""
+
 
 def load_package(
     folder: Path,
@@ -58,14 +61,14 @@ def load_package(
     those it was trained on, or a stored answer that the model does not repeat.
     """
     local_manifest(folder)
-    description = read_description(folder)
-    check_classes(folder, description.composition, trusted)
-    check_bounds(folder, description.composition)
-    config = _config(folder, description, sources or {})
-    if shared is not None:
-        _check_shared(folder, config, description.weights["backbone"], shared)
-
     with _refused(folder):
+        description = read_description(folder)
+        check_classes(folder, description.composition, trusted)
+        check_bounds(folder, description.composition)
+        config = _config(folder, description, sources or {})
+        if shared is not None:
+            _check_shared(folder, config, description.weights["backbone"], shared)
+
         tasks = make_tasks(config)
         for name, task in tasks.items():
             _restore(folder, name, task, description.tasks[name])
@@ -87,14 +90,19 @@ def load_package(
 
 @contextmanager
 def _refused(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a stranger's values are used into a PackageError of one line."""
+    """Turn whatever goes wrong while a stranger's values are used into a PackageError of one line.
+
+    A library in Rust that gives up, as tokenizers does, raises what is no Exception.
+    """
     try:
         yield
     except (PackageError, StorageError):
         raise
     except ClintuneError as error:
-        raise PackageError(visible(f"{folder}: {error}")) from error
-    except Exception as error:
+        raise PackageError(in_short(f"{folder}: {error}")) from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__module__ != _RUST:
+            raise
         raise PackageError(
             f"{folder}: cannot be built as {ABOUT} says ({type(error).__name__}); do not use it"
         ) from error
@@ -123,7 +131,10 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
 
 def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
     """Give a task its state; it must then answer with the outputs that the package lists."""
-    task.load_state(dict(answer.state))
+    try:
+        task.load_state(dict(answer.state))
+    except ValueError as error:
+        raise PackageError(f"{folder}: tasks.{name}.state {error}; do not use the package") from error
     if task.output_names != answer.outputs:
         raise PackageError(f"{folder}: tasks.{name} has other outputs than its state; do not use the package")
     if isinstance(task, Multilabel):

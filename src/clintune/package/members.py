@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from clintune.core.errors import PackageError
-from clintune.core.text import visible
+from clintune.core.text import in_short
 from clintune.hub.manifest import MANIFEST
 from clintune.package.contents import ABOUT, Package
 
@@ -42,7 +42,7 @@ def members_found(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("member-*") if path.is_symlink() or path.is_dir()]
     for path in found:
         if path.is_symlink() or not _MEMBER.fullmatch(path.name):
-            raise PackageError(visible(f"{path}: is no folder of a member; do not use the package"))
+            raise PackageError(in_short(f"{path}: is no folder of a member; do not use the package"))
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
@@ -57,7 +57,7 @@ def check_alike(members: Mapping[Path, Package]) -> None:
         for what, found in _read_and_answered(other).items():
             if found != wanted[what]:
                 raise PackageError(
-                    visible(f"{folder}: its {what} are not those of {first.name}; do not use the package")
+                    in_short(f"{folder}: its {what} are not those of {first.name}; do not use the package")
                 )
 
 

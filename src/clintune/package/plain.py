@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,10 @@ MOST_BYTES = 16 * 2**20
 MOST_DEPTH = 32
 MOST_NODES = 1_000_000
 _MOST_INT = 2**64
+_MOST_DIGITS = 100
+_NUMBER = re.compile(r"[-+]?(0[xb][0-9a-fA-F_]+|[0-9_.]+([eE][-+]?[0-9]+)?)")
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""What YAML takes for a number of hours, minutes and seconds; the time that it takes grows with the square of it."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -72,6 +77,14 @@ def _check_events(path: Path, text: str) -> None:
             _refuse(path, "gives a value a type of its own (a tag)")
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
             _refuse(path, "merges mappings (<<)")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+            _check_digits(path, event.value)
+
+
+def _check_digits(path: Path, text: str) -> None:
+    """Refuse a plain word that YAML would make a number of at great cost."""
+    if (":" in text and _BASE_60.fullmatch(text)) or (len(text) > _MOST_DIGITS and _NUMBER.fullmatch(text)):
+        _refuse(path, "holds a number of base 60, or of too many digits")
 
 
 def _check_plain(path: Path, value: Any) -> None:

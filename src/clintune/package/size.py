@@ -18,6 +18,7 @@ from clintune.package.tensors import package_headers
 from clintune.weights import load_transformer
 
 _OWN = "clintune."
+_ENCODERS = "modalities."
 
 
 def check_size(
@@ -66,9 +67,11 @@ def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str
 
 def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -> None:
     """Hold the rank of LoRA against every tensor of it."""
-    headers = dict(parts)
+    headers = {name: header for name, header in parts.items() if name.startswith(_ENCODERS)}
     if config.adapter.mode == "lora":
         headers |= package_headers(folder / ADAPTER)
     for name, header in headers.items():
-        if ".lora_A." in name and header.shape[:1] != (config.adapter.r,):
+        # The first two words of a name are ours, and the name of a modality, which may be any.
+        inside = name.split(".", 2)[-1]
+        if "lora_A" in inside.split(".") and header.shape[:1] != (config.adapter.r,):
             raise PackageError(f"{folder}: adapter.r is not the rank of {visible(name)[:200]}; do not use the package")

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import PackageError
-from clintune.core.text import visible
+from clintune.core.text import in_short
 from clintune.modalities.base import Modality
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
 from clintune.package.plain import is_finite
 
+_OWN = "clintune."
+_KEYS: dict[type[Modality], tuple[str, ...]] = {Static: ("codes",), Wearable: ("channels", "mean", "std")}
+_COUNTS = ("min_subjects", "num_rare")
 _MOST = 1e30
 """What float32 can still compute with."""
 
@@ -22,10 +25,11 @@ def check_statistics(
     """Raise PackageError where a modality of clintune cannot compute with its statistics."""
     for name, modality in modalities.items():
         for problem in _problems(modality, statistics[name]):
-            raise PackageError(visible(f"{folder}: statistics.{name} {problem}; do not use the package"))
+            raise PackageError(in_short(f"{folder}: statistics.{name} {problem}; do not use the package"))
 
 
 def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
+    yield from _of_keys(modality, statistics)
     if isinstance(modality, Static):
         yield from _of_codes(statistics.get("codes"))
     elif isinstance(modality, Wearable):
@@ -33,6 +37,17 @@ def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str
         yield from _of_channels(statistics, features)
     elif type(modality).fit is Modality.fit and statistics:
         yield "are not empty, though it learns none"
+
+
+def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a key that a modality of clintune does not write, and a count that is none."""
+    known = next((keys for kind, keys in _KEYS.items() if isinstance(modality, kind)), None)
+    if known is not None and type(modality).__module__.startswith(_OWN):
+        for key in sorted(map(str, statistics.keys() - {*known, *_COUNTS})):
+            yield f"hold the unknown key {key[:200]}"
+    for key in _COUNTS:
+        if not (type(statistics.get(key, 0)) is int and statistics.get(key, 0) >= 0):
+            yield f"hold a {key} that is no whole number"
 
 
 def _of_codes(codes: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from clintune.tasks.base import Task
 _OWN = {"modalities": ("clintune.modalities", Modality), "tasks": ("clintune.tasks", Task)}
 """Where the classes of a section may come from, and what they must be."""
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_LONGEST = 200
 
 
 def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequence[str]) -> None:
@@ -24,8 +25,8 @@ def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequenc
     for section, (module, base) in _OWN.items():
         for part in composition[section].values():
             target = part.get("_target_")
-            if not isinstance(target, str) or not _CLASS.fullmatch(target):
-                shown = visible(target)[:200]
+            if not isinstance(target, str) or len(target) > _LONGEST or not _CLASS.fullmatch(target):
+                shown = visible(target)[:_LONGEST]
                 raise PackageError(f"{folder}: _target_ {shown} names no class; do not use the package")
             home, _, name = target.rpartition(".")
             if not any(home == root or home.startswith(f"{root}.") for root in (module, *trusted)):

@@ -53,8 +53,9 @@ class Task(ABC):
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
-        assert not state, f"{type(self).__name__} keeps no state"
+        """Restore what `state` returned; ValueError for anything else: a stranger may have written it."""
+        if state:
+            raise ValueError("is not empty, though the task keeps none")
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,3 +82,11 @@ class Task(ABC):
     @abstractmethod
     def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
         """Return the prediction columns of `meds_evaluation.PredictionSchema` for this task."""
+
+
+def the_list(state: Mapping[str, Any], key: str, kind: tuple[type, ...]) -> list[Any]:
+    """Return the list of values of a kind that a state holds, and nothing else; ValueError where it holds another."""
+    values = state.get(key)
+    if state.keys() != {key} or not isinstance(values, list) or not all(type(value) in kind for value in values):
+        raise ValueError(f"does not hold {key} alone, as a list of the right kind")
+    return list(values)

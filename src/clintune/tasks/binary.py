@@ -12,7 +12,7 @@ from torch import Tensor
 from clintune import metrics
 from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import DataError
-from clintune.tasks.base import Task
+from clintune.tasks.base import Task, the_list
 from clintune.tasks.losses import known_cross_entropy
 
 VALUE = LabelSchema.boolean_value_name
@@ -59,8 +59,11 @@ class Binary(Task):
         return {"class_weights": self._weights}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the weights of the classes."""
-        self._weights = list(state["class_weights"])
+        """Restore the weights of the classes; ValueError for anything but two numbers above 0."""
+        weights = the_list(state, "class_weights", (int, float))
+        if len(weights) != 2 or not all(0 < weight < float("inf") for weight in weights):
+            raise ValueError("does not hold two class_weights above 0")
+        self._weights = weights
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of cross-entropies and the number of known labels."""

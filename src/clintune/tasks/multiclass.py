@@ -12,7 +12,7 @@ from torch import Tensor
 from clintune import metrics
 from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import DataError
-from clintune.tasks.base import Task
+from clintune.tasks.base import Task, the_list
 from clintune.tasks.losses import known_class_cross_entropy
 
 VALUE = LabelSchema.categorical_value_name
@@ -74,8 +74,8 @@ class Multiclass(Task):
         return {"classes": self.output_names}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the classes."""
-        self._names = list(state["classes"])
+        """Restore the classes; ValueError for anything but a list of names."""
+        self._names = the_list(state, "classes", (str,))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of cross-entropies and the number of known labels."""

@@ -12,7 +12,7 @@ from clintune import metrics
 from clintune.cohort.labels import SAMPLE, label_files, label_paths, label_values, read_label_files
 from clintune.core.errors import DataError
 from clintune.core.paths import check_name
-from clintune.tasks.base import Task
+from clintune.tasks.base import Task, the_list
 from clintune.tasks.binary import VALUE, predicted_boolean
 from clintune.tasks.losses import known_cross_entropy
 
@@ -84,8 +84,8 @@ class Multilabel(Task):
         return {"phenotypes": self.output_names}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore the phenotypes."""
-        self._names = list(state["phenotypes"])
+        """Restore the phenotypes; ValueError for anything but a list of names."""
+        self._names = the_list(state, "phenotypes", (str,))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of cross-entropies and the number of known labels, over samples and phenotypes."""
