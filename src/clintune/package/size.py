@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from clintune.core.budget import BudgetError, building_within
 from clintune.core.errors import PackageError
 from clintune.core.tensor_headers import Header
-from clintune.core.text import visible
+from clintune.core.text import in_short, visible
 from clintune.model.build import make_modalities
 from clintune.package.contents import ADAPTER, PARTS
 from clintune.package.tensors import package_headers
@@ -74,4 +74,4 @@ def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -
         # The first two words of a name are ours, and the name of a modality, which may be any.
         inside = name.split(".", 2)[-1]
         if "lora_A" in inside.split(".") and header.shape[:1] != (config.adapter.r,):
-            raise PackageError(f"{folder}: adapter.r is not the rank of {visible(name)[:200]}; do not use the package")
+            raise PackageError(in_short(f"{folder}: adapter.r is not the rank of {name}; do not use the package"))

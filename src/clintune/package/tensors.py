@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clintune.core.errors import PackageError
 from clintune.core.tensor_headers import Header, read_headers
-from clintune.core.text import visible
+from clintune.core.text import in_short
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise PackageError(f"{path}: not a safetensors file; do not use the package") from error
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise PackageError(f"{path}: {visible(name)} holds a value that is not finite; do not use the package")
+            raise PackageError(in_short(f"{path}: {name} holds a value that is not finite; do not use the package"))
     return tensors
 
 
@@ -69,7 +69,7 @@ def check_tensors(path: Path, found: Mapping[str, Header], expected: Mapping[str
     elif name in expected:
         kind = f"has another {_misfit(found[name], expected[name])}"
     raise PackageError(
-        f"{path}: {len(wrong)} tensors do not fit, as {visible(name)[:200]}, which {kind}; fetch the package again"
+        in_short(f"{path}: {len(wrong)} tensors do not fit, as {name}, which {kind}; fetch the package again")
     )
 
 
