@@ -22,6 +22,7 @@ from clintune.evaluation.subjects import count_labels, one_output, take
 from clintune.package.contents import Package
 from clintune.publishing.about import read_about
 from clintune.publishing.cohort_table import CountRow, cohort_table
+from clintune.publishing.computed import only_checksums
 from clintune.publishing.energy import Compute, read_compute
 from clintune.publishing.membership import membership_inference
 from clintune.publishing.names import output_name
@@ -58,6 +59,12 @@ class Facts:
     membership: Interval | None
     compute: Compute
     provenance: Mapping[str, Any]
+
+    @property
+    def checksums(self) -> set[str]:
+        """Return what identifies code and data."""
+        commit = str(self.provenance["commit"]).removesuffix("+")
+        return only_checksums([commit, self.provenance["config_sha256"], *self.provenance["data_sha256"].values()])
 
 
 def read_facts(

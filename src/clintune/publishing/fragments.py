@@ -3,7 +3,7 @@
 import json
 import mmap
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from clintune.package.contents import ABOUT
+from clintune.publishing.computed import without_checksums, without_decimals
+from clintune.publishing.spelling import plain
 
 LEAST = 8
 """Characters of the shortest run of text that is looked for in binary data."""
@@ -19,17 +21,16 @@ _LENGTH = 8
 _TEXT = (".md", ".json", ".yaml")
 _PLAIN = re.compile(rb"[\x20-\x7e]{%d,}" % LEAST)
 _WIDE = re.compile(rb"(?:[\x20-\x7e]\x00){%d,}[\x20-\x7e]" % (LEAST - 1))
-_COMPUTED = re.compile(r"\b[0-9a-f]{32,}\b|\d+\.\d{6,}(e[+-]?\d+)?")
-"""Checksums and computed numbers: digits that are no one's."""
 
 
-def written(path: Path) -> str:
-    """Return the text of a text file, or the names and remarks in a file of tensors.
+def written(path: Path, checksums: Collection[str] = ()) -> str:
+    """Return the text of a text file, or the names and remarks in a file of tensors, as `tidy` does.
 
-    It is in lower case, a fragment a line, with single spaces and without checksums and long decimals. JSON and YAML
-    count as they are written and as the strings that they stand for.
+    JSON and YAML count as they are written, but for decimals that are numbers there, and as the strings that they stand
+    for. None of the `checksums`, which are known to be no one's, is part of it.
     """
-    return tidy(_in_text(path) if path.suffix in _TEXT else _in_header(path))
+    parts = _in_text(path) if path.suffix in _TEXT else _in_header(path)
+    return tidy(without_checksums(part, checksums) for part in parts)
 
 
 def stray(path: Path) -> str:
@@ -66,7 +67,7 @@ def first_within(path: Path, strings: Sequence[str]) -> int | None:
 
 def _in_text(path: Path) -> Iterator[str]:
     text = path.read_text(encoding="utf-8")
-    yield text
+    yield without_decimals(text, path.suffix)
     if path.suffix == ".json":
         yield from _strings(json.loads(text))
     elif path.suffix == ".yaml":
@@ -101,9 +102,8 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
 
 
 def tidy(fragments: Iterable[str]) -> str:
-    """Return fragments as text to search, or to search for: see `written`."""
-    lines = (" ".join(_COMPUTED.sub(" ", part.lower()).split()) for part in fragments)
-    return "\n".join(line for line in lines if line)
+    """Return fragments as text to search: a fragment a line, each as `plain` spells it."""
+    return "\n".join(line for part in fragments if (line := plain(part)))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ text of the release alone. A find that the items of 11 or more subjects share is
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
-from clintune.publishing.fragments import LEAST, first_within, stray, tidy, vocabulary, written
+from clintune.publishing.computed import checksums
+from clintune.publishing.fragments import LEAST, first_within, stray, vocabulary, written
+from clintune.publishing.spelling import all_numbers, numbers, plain
 
 WINDOW = 30
 """Characters in a row that a release and a note must not share, whatever the case and the spaces."""
@@ -26,7 +28,9 @@ _BLOCK = WINDOW // 2
 _WORD = re.compile(r"(?<![\w./-])[\w./-]*?(?:\d[\w./-]*?){3}[\w./-]*")
 """A word with three digits or more."""
 _DIGITS = re.compile(rf"\d{{{LEAST},}}")
-_ID = re.compile(r"(?<!\d)\d{6,18}(?!\d)")
+_ID = re.compile(r"(?<!\d)(?<!\b0\.)0*([1-9]\d{5,18})(?!\d)")
+"""A number that may be an id, zeros before it or not; the decimals of a probability are none."""
+_THOUSANDS = re.compile(r"(?<![\d,'.])\d{1,3}(?:[,'.]\d{3})+(?![,'.]?\d)")
 _SAMPLES = 1024
 """Samples whose items are read at once."""
 NOTE, RECORD, MEDIA = "text of a note", "a record number, date or other word with digits", "the name of a media file"
@@ -41,15 +45,17 @@ def search_for_canaries(folder: Path, canaries: Sequence[str]) -> None:
             raise _refusal(name, CANARY, f"number {number + 1} of {len(canaries)}")
 
 
-def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64]) -> None:
+def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64], no_ones: Collection[str] = ()) -> None:
     """Search every file below `folder` for what the items of the samples `rows` hold.
 
+    Checksums that manifests and descriptions list are no one's, nor are those of `no_ones`, which a card may show.
     Raises PackageError that names a file of the release, the kind of what it holds and the row of the cohort that it is
     from, never the find itself.
     """
     files = _files(folder)
+    computed = checksums(folder) | set(no_ones)
     search = Search(
-        {name: written(path) for name, path in files.items()},
+        {name: written(path, computed) for name, path in files.items()},
         {name: stray(path) for name, path in files.items()},
         {name: vocabulary(path) for name, path in files.items()},
     )
@@ -76,7 +82,8 @@ class Search:
         self._texts = {name: f"{text}\n{stray[name]}" for name, text in texts.items()}
         self._vocabularies = vocabularies or {}
         self._no_ones: set[str] = set()
-        self._numbers = {name: set(map(int, _ID.findall(text))) for name, text in texts.items()}
+        self._ids = {name: _ids(text) for name, text in texts.items()}
+        self._numbers = {name: all_numbers(text) for name, text in self._texts.items()}
         everything = "\n".join(self._texts.values())
         self._blocks = {everything[i : i + _BLOCK] for i in range(len(everything))}
         self._heads = {everything[i : i + LEAST] for i in range(len(everything))}
@@ -84,19 +91,22 @@ class Search:
         """File, kind and what was found to the subjects it is of, with a row of each."""
 
     def look_for_subjects(self, ids: NDArray[np.int64]) -> None:
-        """Look for ids of six digits or more in what is written; raise PackageError for the first."""
-        known = set(ids.tolist())
-        for name, numbers in self._numbers.items():
-            if numbers & known:
+        """Look for ids of six digits or more in what is written; raise PackageError for the first.
+
+        The sign does not count, nor do zeros before an id; one of eight digits or more may be written in thousands.
+        """
+        known = set(map(abs, ids.tolist()))
+        for name, written_ids in self._ids.items():
+            if written_ids & known:
                 raise _refusal(name, SUBJECT, "the cohort")
 
     def pass_over(self, codes: Iterable[str]) -> None:
         """Let pass the numbers and words with digits of codes that many subjects have."""
-        self._no_ones = {word for code in codes for part in _parts(code) for word in _words(part)}
+        self._no_ones = {word for code in codes for part in _parts(code) for word in [*_words(part), *numbers(part)]}
 
     def look_for_code(self, code: str, subject: int, where: str) -> None:
         """Look for a code where codes are listed, for one that is no plain word anywhere, and for numbers in it."""
-        text = tidy([code])
+        text = plain(code)
         for name, listed in self._vocabularies.items():
             if text in listed:
                 self._remember((name, RARE, text), subject, where)
@@ -109,15 +119,18 @@ class Search:
             for word in _words(part):
                 if word not in self._no_ones:
                     self._look_for_word(RECORD, word, subject, where)
+            self._look_for_numbers(set(numbers(part)) - self._no_ones, subject, where)
 
     def look_for(self, subject: int, item: Item) -> None:
         """Look for what an item holds."""
         if item.path is not None:
-            self._look_for_word(MEDIA, item.path.stem.lower(), subject, item.where)
+            for name in {plain(item.path.name), plain(item.path.stem)}:  # what follows the last dot may be no ending
+                self._look_for_word(MEDIA, name, subject, item.where)
         if item.text is not None:
-            text = " ".join(item.text.lower().split())
+            text = plain(item.text)
             for word in _words(text):
                 self._look_for_word(RECORD, word, subject, item.where)
+            self._look_for_numbers(numbers(text), subject, item.where)
             self._look_for_text(text, subject, item.where)
 
     def refuse(self) -> None:
@@ -131,6 +144,12 @@ class Search:
             for name, text in self._texts.items():
                 if word in text and (not word.isdigit() or re.search(rf"(?<!\d){word}(?!\d)", text)):
                     self._remember((name, kind, word), subject, where)
+
+    def _look_for_numbers(self, wanted: Iterable[str], subject: int, where: str) -> None:
+        for number in wanted:
+            for name, known in self._numbers.items():
+                if number in known:
+                    self._remember((name, RECORD, number), subject, where)
 
     def _look_for_text(self, text: str, subject: int, where: str) -> None:
         for block in range(0, len(text) - _BLOCK + 1, _BLOCK):
@@ -154,7 +173,13 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _parts(code: str) -> list[str]:
-    return code.lower().split("//")
+    return plain(code).split("//")
+
+
+def _ids(text: str) -> set[int]:
+    """Return the numbers of six digits or more in a text, and those of eight or more that are written in thousands."""
+    joined = (re.sub(r"\D", "", found) for found in _THOUSANDS.findall(text))
+    return set(map(int, [*_ID.findall(text), *(digits for digits in joined if len(digits) >= LEAST)]))
 
 
 def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, Item]]:

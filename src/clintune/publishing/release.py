@@ -76,7 +76,7 @@ def make_release(
         write_manifest(partial)
         search_for_canaries(partial, canaries)
         split = read_splits(unit.folder / "splits.parquet", workspace.samples)
-        search_for_patients(partial, workspace.samples, np.flatnonzero(split != ""))
+        search_for_patients(partial, workspace.samples, np.flatnonzero(split != ""), facts.checksums)
     return release
 
 
