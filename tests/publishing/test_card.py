@@ -41,6 +41,7 @@ FACTS = Facts(
         "notes": {"source": "folder", "revision": None, "sha256": "1" * 64},
     },
     adapter="lora",
+    num_held_out=200,
     cohorts={"site|A": [CountRow("subjects", ["500", "<11", "11 or more"])]},
     scores={
         "icu": {"auroc": interval(0.8), "brier": interval(float("nan"))},
@@ -130,6 +131,18 @@ def test_the_card_says_what_a_reader_must_not_miss():
     assert "| sex | group with fewer than 11 |" in text
     assert "| sex | M |" not in text
     assert not re.search(r"\bnan\b", text)
+
+
+@pytest.mark.parametrize(("held_out", "said"), [(200, "200"), (203, "nearly all"), (260, "200")])
+def test_subjects_without_a_label_cannot_be_worked_out_from_those_with_one(held_out, said):
+    text = write_card(replace(FACTS, num_held_out=held_out), ANSWERS, draft=False)
+    assert re.search(rf"^\| icu \| AUROC \| .* \| {said} \| 60 \|$", text, re.M)
+
+
+@pytest.mark.parametrize(("grouped", "said"), [(200, "200"), (197, "11 or more"), (150, "150")])
+def test_subjects_without_a_group_cannot_be_worked_out_from_those_with_one(grouped, said):
+    facts = replace(FACTS, groups={"sex": {"F": {"icu": {"auroc": interval(0.8, subjects=grouped)}}}})
+    assert f"| sex | F | icu | {said} |" in write_card(facts, ANSWERS, draft=False)
 
 
 def test_unknown_energy_is_open():

@@ -107,12 +107,18 @@ def _scores(facts: Facts) -> list[dict[str, Any]]:
             "task": task,
             "metric": METRICS.get(metric, metric),
             "score": score,
-            "subjects": shown(score.n_subjects),
+            "subjects": _subjects(facts, score),
             "positive": _positive(facts, task, score),
         }
         for task, scores in facts.scores.items()
         for metric, score in scores.items()
     ]
+
+
+def _subjects(facts: Facts, score: Interval) -> str:
+    """Return how many held-out subjects a score is of: beside all of them, this may tell who has no label."""
+    complete = score.n_subjects == facts.num_held_out
+    return shown(score.n_subjects) if complete else shown_part(score.n_subjects, facts.num_held_out)
 
 
 def _positive(facts: Facts, task: str, score: Interval) -> str:
@@ -136,7 +142,7 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
     for by, groups in facts.groups.items():
         for task in facts.tasks:
             having = {group: scores[task]["auroc"] for group, scores in groups.items() if task in scores}
-            sizes = shown_together([score.n_subjects for score in having.values()])
+            sizes = _sizes(facts, task, [score.n_subjects for score in having.values()])
             rows += [
                 {
                     "by": by,
@@ -148,6 +154,12 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
                 for (group, score), size in zip(having.items(), sizes, strict=True)
             ]
     return rows
+
+
+def _sizes(facts: Facts, task: str, counts: list[int]) -> list[str]:
+    """Return the sizes of groups as text; subjects of the task that stand in none of them are a group, too."""
+    rest = max((score.n_subjects for score in facts.scores[task].values()), default=0) - sum(counts)
+    return shown_together([*counts, rest])[: len(counts)] if rest > 0 else shown_together(counts)
 
 
 def _point_scores(point: OperatingPoint) -> list[str]:

@@ -21,7 +21,10 @@ class CountRow(NamedTuple):
 
 
 def cohort_table(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) -> dict[str, list[CountRow]]:
-    """Return the rows of each cohort: subjects, samples, and the labels of each answer of each task."""
+    """Return the rows of each cohort: subjects, samples, and the labels of each answer of each task.
+
+    Samples without a label are a row of their own where there are any: their number follows from the others.
+    """
     return {
         index.name: _rows(samples, np.where(samples.cohort == index.name, split, ""), tasks)
         for index in samples.indexes
@@ -37,9 +40,12 @@ def _rows(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) 
         targets = samples.targets(name)
         classes = targets.shape[1] < task.num_outputs
         for output, column in enumerate(targets.T):
-            answers = task.output_names if classes else ["no", "yes"]
+            answers = [f"= {answer}" for answer in (task.output_names if classes else ["no", "yes"])]
             counts = np.array([[(column[part] == i).sum() for part in rows] for i in range(len(answers))])
+            unlabelled = sizes - counts.sum(axis=0)
+            if unlabelled.any():
+                answers, counts = [*answers, "unlabelled"], np.concatenate([counts, unlabelled])
             which = name if classes else output_name(name, task.output_names, output)
             labels = zip(answers, hide_small(counts), strict=True)
-            table += [CountRow(f"{which} = {answer}", texts) for answer, texts in labels]
+            table += [CountRow(f"{which} {answer}", texts) for answer, texts in labels]
     return table

@@ -49,6 +49,8 @@ class Facts:
     """Source, revision and checksum of the pretrained weights of the backbone and of modalities."""
     adapter: str
     cohorts: Mapping[str, list[CountRow]]
+    num_held_out: int
+    """Held-out subjects, with a label or without."""
     scores: Scores
     groups: Mapping[str, Mapping[str, Scores]]
     calibrations: Mapping[str, Calibration]
@@ -78,6 +80,7 @@ def read_facts(
     """Collect the facts of unit `number` of an evaluated run, whose `members` stand in the folders that name them."""
     config, tasks, samples = workspace.config, workspace.tasks, workspace.samples
     split = read_splits(unit.folder / "splits.parquet", samples)
+    rows = rows_by_split(split)
     plain = {name: _read(run / "predictions" / name, workspace, number) for name in (TUNING, HELD_OUT)}
     path = unit.folder / CALIBRATION
     calibrations = read_calibrations(path) if path.exists() else {}
@@ -92,6 +95,7 @@ def read_facts(
         weights={name: part for name, part in read_about(next(iter(members)))["weights"].items() if "sha256" in part},
         adapter=config.adapter.mode,
         cohorts=cohort_table(samples, split, tasks),
+        num_held_out=len(np.unique(samples.subject[rows[HELD_OUT]])),
         scores=intervals(scored),
         groups=by_group(scored, workspace.groups) if workspace.groups else {},
         calibrations=calibrations,
@@ -100,7 +104,7 @@ def read_facts(
             for name, fitted in calibrations.items()
         },
         operating_points=_operating_points(tuning, held_out, {n: t.output_names for n, t in tasks.items()}),
-        membership=membership_inference(workspace, members.values(), rows_by_split(split), accelerator),
+        membership=membership_inference(workspace, members.values(), rows, accelerator),
         compute=read_compute(run, config.cluster.nodes),
         provenance=_provenance(run),
     )
