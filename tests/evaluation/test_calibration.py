@@ -12,6 +12,7 @@ from clintune.core.errors import PackageError
 from clintune.evaluation.calibration import (
     ALPHA,
     Calibration,
+    coarse,
     fit_calibration,
     read_calibrations,
     score_calibration,
@@ -114,6 +115,26 @@ def test_each_answers_prediction_set_covers_fresh_samples_of_it(draw):
             covered.append((by_answer[own, answer] >= np.float32(fitted.floors[0][answer])).mean())
     for covered in rates.values():
         assert 1 - ALPHA - 0.01 <= np.mean(covered) <= 1 - ALPHA + 0.04
+
+
+def test_no_floor_is_the_probability_of_one_patient_and_none_is_higher():
+    part = overconfident(4000)
+    fitted = fit_calibration(part, BINARY)
+    after = fitted.apply(part.probabilities)[:, 0]
+    for answer, values in enumerate((1 - after, after)):
+        own = np.sort(values[part.targets[:, 0] == answer])
+        exact, floor = own[int(ALPHA * (len(own) + 1)) - 1], fitted.floors[0][answer]
+        assert floor == float(f"{floor:.1e}")
+        assert np.float32(floor) not in values
+        assert 0.9 * exact <= floor <= exact
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1))
+def test_rounding_never_raises_a_probability_and_one_step_more_always_does(values):
+    exact = np.array(values, np.float32)
+    assert (coarse(exact).astype(np.float32) <= exact).all()
+    assert (coarse(exact, 2).astype(np.float32) > exact).all()
+    assert (coarse(exact) >= 0).all()
 
 
 def test_the_model_abstains_where_both_answers_or_none_are_plausible():

@@ -43,12 +43,22 @@ def test_thresholds_reach_what_they_aim_at_and_no_further():
     part = predictions(400, 0)
     truth, risks = part.targets[:, 0] == 1, part.probabilities[:, 0]
     chosen = thresholds(truth, risks)
-    above = risks[risks > chosen["sensitivity 90%"]].min()
-    assert (risks[truth] >= chosen["sensitivity 90%"]).mean() >= 0.9 > (risks[truth] >= above).mean()
-    below = risks[risks < chosen["specificity 90%"]].max()
-    assert (risks[~truth] < chosen["specificity 90%"]).mean() >= 0.9 > (risks[~truth] < below).mean()
-    index = [(risks[truth] >= t).mean() + (risks[~truth] < t).mean() for t in risks]
-    assert risks[np.argmax(index)] == np.float32(chosen["Youden"])
+    sensitive, specific = chosen["sensitivity 90%"], chosen["specificity 90%"]
+    assert (risks[truth] >= sensitive).mean() >= 0.9 > (risks[truth] >= sensitive + 0.01).mean()
+    assert (risks[~truth] < specific).mean() >= 0.9 > (risks[~truth] < specific - 0.01).mean()
+    grid = np.arange(0.1, 1, 0.01, np.float32)
+    index = [(risks[truth] >= t).mean() + (risks[~truth] < t).mean() for t in grid]
+    assert grid[np.argmax(index)] == pytest.approx(chosen["Youden"])
+
+
+@pytest.mark.parametrize("shift", [0.0, -4.0])
+def test_no_threshold_is_the_risk_of_one_patient(shift):
+    part = predictions(400, 0)
+    truth, logits = part.targets[:, 0] == 1, np.log(part.probabilities[:, 0] / (1 - part.probabilities[:, 0]))
+    risks = (1 / (1 + np.exp(-(logits + shift)))).astype(np.float32)
+    for threshold in thresholds(truth, risks).values():
+        assert np.float32(threshold) == np.float32(f"{threshold:.1e}")
+        assert np.float32(threshold) not in risks
 
 
 def test_where_all_risks_are_equal_specificity_is_reached_by_calling_nobody_positive():

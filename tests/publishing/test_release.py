@@ -81,6 +81,17 @@ def test_statistics_that_may_be_of_fewer_than_eleven_subjects_do_not_leave(stati
         check_floor({tmp_path: replace(package, statistics={**enough, "static": statistics})})
 
 
+def test_a_calibration_that_tells_the_probability_of_one_patient_does_not_leave(run):
+    values = json.loads((run / "calibration.json").read_text())
+    values["outcome"]["floors"][0][0] = 0.3186141848564148
+    (run / "calibration.json").write_text(json.dumps(values))
+    with pytest.raises(
+        PackageError, match=r"calibration\.json: its floors are those of single patients; run `clintune e"
+    ):
+        make_release(run, draft=True)
+    assert not (run / "release").exists()
+
+
 def test_the_hub_reads_from_the_card_what_the_run_measured(run):
     (run / "card.yaml").write_text(ANSWERS)
     text = (make_release(run) / "README.md").read_text()

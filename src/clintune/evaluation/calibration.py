@@ -3,7 +3,8 @@
 A yes-or-no output gets Platt's scaling of its logit, with his smoothed targets (Platt, 1999); classes that exclude each
 other share one temperature (Guo et al., ICML 2017). A sample is answered where its class-conditional conformal
 prediction set at error level `ALPHA` holds exactly one class (Vovk, 2012; Angelopoulos and Bates, 2021). Platt's
-scaling keeps the order of samples, so the sets are as valid as if it had been fitted elsewhere.
+scaling keeps the order of samples, so the sets are as valid as if it had been fitted elsewhere. The least probability
+of an answer in a set is rounded down, so that it is not that of one patient: sets only grow, and cover no less.
 
 Axes beside those of `contracts`: G questions of a task, each with C answers. A yes-or-no output is a question of its
 own with two answers; classes are one question with C = O.
@@ -27,6 +28,8 @@ CALIBRATION = "calibration.json"
 ALPHA = 0.1
 LEAST_LABELS = 20
 """Tuning samples of each answer below which a question is left as it is."""
+_LEAST_ROUNDED, _DECIMALS = 1e-5, 6
+"""The least probability of which two digits are kept, and the decimals that these have."""
 _NEWTON_STEPS = 100
 _STEEPEST = 1e12
 """The greatest slope and intercept that are read back: what is steeper than any fit overflows in `apply`."""
@@ -256,11 +259,23 @@ def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
 def _floors(calibrated: Float32s, column: Float32s) -> tuple[float, ...]:
     """Return the least probability [C] of each answer in the prediction set, of calibrated [N, C] and targets [N].
 
-    It is the floor(ALPHA (n + 1))-th lowest among the n samples whose answer it is; 0 where there is none so low.
+    It is the floor(ALPHA (n + 1))-th lowest among the n samples whose answer it is, cut by `coarse`; 0 where there is
+    none so low.
     """
     floors = []
     for answer, values in enumerate(calibrated.T):
         own = np.sort(values[column == answer])
         rank = int(ALPHA * (len(own) + 1))
-        floors.append(float(own[rank - 1]) if rank else 0.0)
+        floors.append(float(coarse(own[rank - 1 : rank])[0]) if rank else 0.0)
     return tuple(floors)
+
+
+def coarse(probabilities: Float32s, more: int = 0) -> Floats:
+    """Return probabilities [N] rounded down to two digits that count, as 0.31 or 0.0042, and then `more` steps of them.
+
+    Many patients may have the result, while one alone may have the value that it is made of.
+    """
+    exact = probabilities.astype(np.float64)
+    steps = 10 ** (np.floor(np.log10(np.maximum(exact, _LEAST_ROUNDED))) - 1)
+    rounded: Floats = np.round((np.floor(exact / steps) + more) * steps, _DECIMALS)
+    return rounded

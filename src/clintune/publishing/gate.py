@@ -9,6 +9,7 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256, read_json
+from clintune.evaluation.calibration import read_calibrations
 from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
@@ -36,6 +37,14 @@ def check_floor(members: Mapping[Path, Package]) -> None:
                     f"modalities.{name}: its statistics may be of fewer than {SMALLEST_SHOWN} subjects; train again "
                     f"with min_subjects={SMALLEST_SHOWN}"
                 )
+
+
+def check_rounded(run: Path, path: Path) -> None:
+    """Raise PackageError for a calibration whose floors are not rounded: each is the probability of one patient."""
+    calibrations = read_calibrations(path) if path.exists() else {}
+    floors = [floor for fitted in calibrations.values() for floors in fitted.floors for floor in floors]
+    if any(floor != float(f"{floor:.1e}") for floor in floors):
+        raise PackageError(f"{path}: its floors are those of single patients; run `clintune evaluate {run}` again")
 
 
 def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
+from clintune.evaluation.calibration import coarse
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import Floats, Interval, Score, Scored, intervals
 
@@ -43,8 +44,11 @@ def operating_points(tuning: Predictions, held_out: Predictions, *, replicates: 
 
 
 def thresholds(truth: NDArray[np.bool_], risks: Float32s) -> dict[str, float]:
-    """Return the least risks called positive for 90 % sensitivity, 90 % specificity, and Youden's index (1950)."""
-    candidates = np.append(np.unique(risks), np.nextafter(risks.max(), np.float32(2)))
+    """Return the least risks called positive for 90 % sensitivity, 90 % specificity, and Youden's index (1950).
+
+    They are rounded, so that none is the risk of one patient, and reach what they aim at all the same.
+    """
+    candidates = np.unique([coarse(risks, more) for more in (0, 1, 2)]).astype(np.float32)
     positives, negatives = np.sort(risks[truth]), np.sort(risks[~truth])
     sensitivity = 1 - np.searchsorted(positives, candidates) / len(positives)
     specificity = np.searchsorted(negatives, candidates) / len(negatives)

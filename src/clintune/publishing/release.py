@@ -21,7 +21,7 @@ from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
 from clintune.publishing.facts import read_facts
-from clintune.publishing.gate import check_answers, check_evaluated, check_floor
+from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded
 from clintune.publishing.leaks import search_for_canaries, search_for_patients
 from clintune.training.partition import Unit, read_splits, units
 from clintune.training.provenance import check_data
@@ -61,6 +61,7 @@ def make_release(
     members = dict(zip(folders, loaded.members, strict=True))
     check_floor(members)
     check_answers(workspace.samples, workspace.tasks)
+    check_rounded(run, unit.folder / CALIBRATION)
     facts = read_facts(run, workspace, number, unit, members, accelerator)
 
     release = unit.folder / "release"
