@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clintune.core.errors import DataError
+from clintune.core.errors import DataError, StorageError
 from clintune.core.files import (
     atomic_path,
     files_below,
@@ -81,8 +81,9 @@ def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp
     assert stamp([tmp_path / "a"]) != before
 
 
-@pytest.mark.parametrize("write", ["safetensors", "polars", "shutil", "python"])
-def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, tmp_path):
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("write", ["safetensors", "polars", "shutil", "copy", "python"])
+def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, relative, tmp_path):
     """The limit of the size of a file stands for the full disk."""
     code = (
         "import resource, shutil, signal, sys\n"
@@ -98,6 +99,7 @@ def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, tm
         "    'safetensors': lambda path: save_file({'a': values}, path),\n"
         "    'polars': lambda path: pl.DataFrame({'a': values}).write_parquet(path),\n"
         "    'shutil': lambda path: shutil.copytree(folder / 'large', path),\n"
+        "    'copy': lambda path: shutil.copyfile(folder / 'large' / 'file', path),\n"
         "    'python': lambda path: path.write_bytes(values.tobytes()),\n"
         "}\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -108,14 +110,23 @@ def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, tm
         "except StorageError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), write], capture_output=True, text=True)
-    assert done.stdout.startswith(f"{tmp_path / 'out'}: the file is too large for the disk"), done.stderr
+    folder = "." if relative else str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code, folder, write], capture_output=True, text=True, cwd=tmp_path)
+    out = "out" if relative else str(tmp_path / "out")
+    assert done.stdout.startswith(f"{out}: the file is too large for the disk"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
 
 
 def test_a_file_that_cannot_be_read_is_no_failing_disk(tmp_path):
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/secret")
+
+
+def test_of_a_copy_the_disk_that_is_written_to_is_named(tmp_path):
+    with pytest.raises(StorageError, match=r"out: the disk is full"), atomic_path(tmp_path / "out") as partial:
+        raise OSError(errno.ENOSPC, "no space", "/elsewhere/release/parts", None, str(partial / "parts"))
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "denied", "/elsewhere/a", None, "/elsewhere/b")
 
 
 def test_files_below_a_folder_are_found_through_links_and_loops(tmp_path):

@@ -83,15 +83,22 @@ def storing(path: Path) -> Iterator[None]:
 def storage_reason(error: BaseException, folder: Path) -> str | None:
     """Return what a disk answered when it was written to below `folder`, and what to do; None for any other error.
 
-    safetensors, polars and shutil hide the number of the system's error in their message.
+    safetensors, polars and shutil hide the number of the system's error in their message. Who copies names two files,
+    and the second is the one that is written.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        elsewhere = error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(folder)
+        named = [name for name in (error.filename, error.filename2) if name is not None]
+        elsewhere = named and not any(_is_below(name, folder) for name in named)
         return None if elsewhere else _REASONS.get(error.errno)
 
     numbers = (int(number) for number in re.findall(r"(?:os error |Errno )(\d+)", str(error)))
     words = (number for number in _REASONS if os.strerror(number) in str(error))
     return next((_REASONS[number] for number in (*numbers, *words) if number in _REASONS), None)
+
+
+def _is_below(name: str | bytes, folder: Path) -> bool:
+    """Return whether a file stands below a folder, either of which may be named from the folder we are in."""
+    return Path(os.fsdecode(name)).resolve().is_relative_to(folder.resolve())
 
 
 def write_text(path: Path, text: str) -> None:
