@@ -1,5 +1,6 @@
 """A package's description without the paths of the machine that trained it."""
 
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,30 @@ from omegaconf import OmegaConf
 
 from clintune.package.contents import ABOUT
 
+_PATHS = ("/", "~", "./", "../", "file:")
+"""What a path begins with, whatever it is the path of."""
+
 
 def read_about(package: Path) -> dict[str, Any]:
     """Read clintune.yaml; a folder that weights came from is its name alone: `sources` says where it is elsewhere."""
     about: Any = OmegaConf.to_container(OmegaConf.load(package / ABOUT))
-    return {**about, **{section: _without_paths(about[section]) for section in ("composition", "weights")}}
+    folders = {folder for record in about["weights"].values() for folder in _folders(record)}
+    return {**about, **{section: _without_paths(about[section], folders) for section in ("composition", "weights")}}
 
 
-def _without_paths(value: Any) -> Any:
+def _folders(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the local folders that weights and their tokenizer came from: what a hub gave has a revision."""
+    source = record.get("source")
+    if source is not None and record.get("revision") is None and not source.startswith("bundled:"):
+        yield source
+    if "tokenizer" in record:
+        yield from _folders(record["tokenizer"])
+
+
+def _without_paths(value: Any, folders: Collection[str] = ()) -> Any:
     if isinstance(value, dict):
-        return {key: _without_paths(part) for key, part in value.items()}
+        return {key: _without_paths(part, folders) for key, part in value.items()}
     if isinstance(value, list):
-        return [_without_paths(part) for part in value]
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+        return [_without_paths(part, folders) for part in value]
+    is_path = isinstance(value, str) and (value in folders or value.startswith(_PATHS))
+    return Path(value).name if is_path else value
