@@ -13,6 +13,8 @@ from clintune.contracts import Item
 from clintune.core.errors import PackageError
 from clintune.publishing.gate import check_answers
 from clintune.publishing.leaks import Search, search_for_canaries, search_for_patients
+from clintune.tasks.binary import Binary
+from clintune.tasks.multilabel import Multilabel
 from clintune.training.workspace import open_workspace
 
 WORD = "MRN-5512-7788x"
@@ -278,3 +280,16 @@ def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name
         PackageError, match=r"^tasks\.kind: fewer than 11 subjects have answer 3 of 3, as sample made_up#0,"
     ):
         check_answers(Answered(targets, subject), {"kind": task})
+
+
+@pytest.mark.parametrize("number", [10, 11])
+def test_a_phenotype_that_is_the_only_one_is_refused_and_the_label_of_yes_or_no_is_not(number):
+    subject = np.arange(30)
+    samples = Answered((subject < number).astype(float)[:, None], subject)
+    check_answers(samples, {"kind": Binary(label="kind")})
+    only = {"kind": Multilabel(label="kind", phenotypes=["quartermain"])}
+    if number >= 11:
+        check_answers(samples, only)
+        return
+    with pytest.raises(PackageError, match=r"^tasks\.kind: fewer than 11 subjects have answer 1 of 1, as sample"):
+        check_answers(samples, only)

@@ -179,6 +179,22 @@ def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared
         make_release(run, draft=True)
 
 
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (["provenance.json"], "{run}: was not trained; go on with `clintune train --resume {run}`"),
+        (["provenance.json", "package"], "{run}: was not trained; go on with `clintune train --resume {run}`"),
+        (["package"], "{run}/package: no package there; train the run to its end (clintune train --resume RUN)"),
+    ],
+)
+def test_a_run_that_was_not_trained_to_its_end_is_refused_by_name(run, missing, said):
+    for name in missing:
+        shutil.move(run / name, run.parent / name)
+    with pytest.raises(PackageError) as error:
+        make_release(run, draft=True)
+    assert str(error.value) == said.format(run=run)
+
+
 def test_what_a_person_copied_from_a_note_onto_the_card_is_refused_and_nothing_is_left(recipe, cohort):
     shard = sorted((cohort / "data").glob("*.parquet"))[0]
     table = pl.read_parquet(shard)
@@ -201,16 +217,30 @@ def test_what_a_person_copied_from_a_note_onto_the_card_is_refused_and_nothing_i
         assert not (run / "release").exists()
 
 
-def test_a_base_in_a_folder_of_the_machine_is_named_without_its_path_and_given_when_loading(recipe, tmp_path):
-    base = tmp_path / "somebody" / "base-model"
+@pytest.mark.parametrize("way", ["absolute", "below", "beside", "home"])
+def test_a_base_in_a_folder_of_the_machine_is_named_without_its_path_and_given_when_loading(
+    recipe, tmp_path, monkeypatch, way
+):
+    base = tmp_path / "somebody" / "wards" / "base-model"
     settings = BertConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=99
     )
     BertModel(settings, add_pooling_layer=False).save_pretrained(base)
-    run = train(recipe(), f"backbone.source={base}", "backbone.config=null", "trainer.max_steps=1")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / ("somebody" if way == "below" else "here"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = {
+        "absolute": str(base),
+        "below": "wards/base-model",  # as an id of a hub would look
+        "beside": "../somebody/wards/base-model",
+        "home": "~/somebody/wards/base-model",
+    }[way]
+    run = train(recipe(), f"backbone.source={source}", "backbone.config=null", "trainer.max_steps=1")
     evaluate(run)
     release = make_release(run, draft=True)
-    assert "somebody" not in "".join(path.read_text() for path in release.iterdir() if path.suffix != ".safetensors")
+    text = "".join(path.read_text() for path in release.iterdir() if path.suffix != ".safetensors")
+    assert "somebody" not in text
+    assert "wards/base" not in text
     sha256 = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
     assert f"| weights of backbone | base-model, sha256 {sha256} |" in (release / "README.md").read_text()
     load_package(release, sources={"backbone": str(base)})

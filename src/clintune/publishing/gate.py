@@ -13,6 +13,13 @@ from clintune.evaluation.calibration import read_calibrations
 from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
+from clintune.tasks.binary import Binary
+
+
+def check_trained(run: Path) -> None:
+    """Raise PackageError for a run of which no training is on record."""
+    if not (run / "provenance.json").is_file():
+        raise PackageError(f"{run}: was not trained; go on with `clintune train --resume {run}`")
 
 
 def check_evaluated(run: Path, members: Sequence[Path]) -> None:
@@ -48,11 +55,16 @@ def check_rounded(run: Path, path: Path) -> None:
 
 
 def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
-    """Raise PackageError for a class or phenotype that fewer than 11 subjects have: a release names every answer."""
+    """Raise PackageError for a class or phenotype that fewer than 11 subjects have: a release names every answer.
+
+    The one answer of a yes-or-no task is called by its label, which a person chose.
+    """
     for name, task in tasks.items():
+        if isinstance(task, Binary):
+            continue
         targets, number = samples.targets(name), task.num_outputs
         has = targets == (np.arange(number) if targets.shape[1] < number else 1)
-        for output in range(number) if number > 1 else ():
+        for output in range(number):
             rows = np.flatnonzero(has[:, output])
             if 0 < len(np.unique(samples.subject[rows])) < SMALLEST_SHOWN:
                 (sample,) = samples.keys(rows[:1])

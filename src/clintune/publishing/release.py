@@ -21,7 +21,7 @@ from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
 from clintune.publishing.facts import read_facts
-from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded
+from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded, check_trained
 from clintune.publishing.leaks import search_for_canaries, search_for_patients
 from clintune.training.partition import Unit, read_splits, units
 from clintune.training.provenance import check_data
@@ -46,6 +46,7 @@ def make_release(
     """
     config = moved(run_config(run), places, "publish")
     _check_fold(run, config, fold)
+    check_trained(run)
     answers = read_answers(run, config.name)
     if not draft:
         require_answers(answers, run)
