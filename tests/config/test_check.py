@@ -136,6 +136,16 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
          "'cohorts.meds.splits': tuning 0.5 and held_out 0.5 leave nothing to train on; lower them"),
         (["cv=3", "cohorts.meds.splits.tuning=1"],
          "'cohorts.meds.splits': tuning 1.0 leave nothing to train on; lower them"),
+        (["strategy=single", "cluster.processes=2"],
+         "strategy=single takes one process, and 'cluster' asks for 2; use strategy=ddp or fsdp2"),
+        (["strategy=single", "cluster=slurm", "cluster.nodes=2", "cluster.gpus_per_node=4"],
+         "strategy=single takes one process, and 'cluster' asks for 8; use strategy=ddp or fsdp2"),
+        (["+cohort=quickstart", "cohorts.meds.root=/x/y/", "cohorts.quickstart.root=/x/../x/y"],
+         "'cohorts.meds' and 'cohorts.quickstart' are one folder, /x/y: the same people would train and test; drop one "
+         "of them, also from the defaults"),
+        (["+cohort=quickstart", "cohorts.meds.root=s3://b/c", "cohorts.quickstart.root=s3://b/c/"],
+         "'cohorts.meds' and 'cohorts.quickstart' are one folder, s3://b/c: the same people would train and test; drop "
+         "one of them, also from the defaults"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
@@ -155,6 +165,8 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
         ["cohorts.meds.splits.stratify=y"],
         ["trainer.metric=loss"],
         ["name=study/arm"],
+        ["strategy=single", "cluster.gpus_per_node=1"],
+        ["+cohort=quickstart"],
     ],
 )
 def test_what_can_be_meant_is_accepted(tmp_path, words):

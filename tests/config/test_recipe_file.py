@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.recipes import find_recipe
 from clintune.core.errors import ConfigError
 from own_recipe import RECIPE
 
@@ -55,6 +56,11 @@ def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_p
         (RECIPE.replace("modality:", "modalty:"), "'modalty' is not a group of choices; did you mean 'modality'?"),
         (RECIPE + "backbone: tiny\n", "choose it there: - override /backbone: tiny"),
         (RECIPE + "modality: [notes]\n", "choose it there: - modality: [NAME]"),
+        (RECIPE.replace("meds: {", "mads: {"), "'cohorts.mads' is a cohort of its own beside 'cohorts.meds'"),
+        (RECIPE.replace("}}\n", "}, m: {folds: f}}\n", 1), "'cohorts.meds' is a cohort of its own beside 'cohorts.m'"),
+        (RECIPE.replace("[static]", "[imaging, imaging_vit]"), "`imaging` and `imaging_vit` both fill modalities."),
+        (RECIPE.replace("[static]", "[notes, notes_native]"), "`notes` and `notes_native` both fill modalities."),
+        (RECIPE.replace("y: binary", "y: binary\n  - task@tasks.y: multiclass"), "both fill tasks.y; choose one"),
         (RECIPE + "trainer: 3\n", "'trainer' is 3; give its keys"),
         (RECIPE + "trainer:\n", "'trainer' is empty; give its keys"),
         (RECIPE.replace("{root: somewhere}", "3"), "'cohorts.meds' is 3; give its keys"),
@@ -71,6 +77,21 @@ def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says
     assert "\n" not in said
     assert "search path" not in said
     assert str(tmp_path) not in said
+
+
+@pytest.mark.parametrize(
+    "word", ["modality=[wearable, wearable_gru]", "+modality=imaging_cnn", "modality='wearable,wearable_cnn'"]
+)
+def test_choices_that_exclude_each_other_are_refused_from_the_command_line_too(word):
+    with pytest.raises(ConfigError, match=r"quickstart\.yaml: `[a-z]+` and `[a-z_]+` both fill modalities"):
+        compose_recipe(find_recipe("quickstart"), [word])
+
+
+def test_two_encoders_of_one_kind_may_have_places_of_their_own(tmp_path):
+    config = compose(
+        tmp_path / "m.yaml", RECIPE.replace("[static]", "[imaging]\n  - modality@modalities.small: imaging_cnn")
+    )
+    assert set(config.modalities) == {"imaging", "small"}
 
 
 def test_a_module_beside_the_recipe_is_found_in_composing_and_whenever_the_config_is_read_again(tmp_path):

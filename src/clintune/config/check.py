@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.schema import Config, Scoring
 from clintune.config.secrets import secrets
+from clintune.config.suggest import nearest_of
 from clintune.config.together import together
 from clintune.config.values import endless, misfits, missing, no_text, targets
 from clintune.core.errors import ConfigError
@@ -22,6 +23,7 @@ def check_config(config: DictConfig, where: str) -> None:
     problems = [
         *misfits(Config, plain),
         *missing(plain),
+        *_strays(plain),
         *_parts(plain),
         *_names(plain),
         *_folders(plain),
@@ -74,6 +76,19 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
         yield "'cohorts' is empty; choose at least one"
     if not isinstance(config["tracker"], dict) or not isinstance(config["tracker"].get("_target_"), str):
         yield "'tracker' names no class (_target_); choose one, as tracker=none"
+
+
+def _strays(config: dict[str, Any]) -> Iterator[str]:
+    """Yield each cohort without a root that stands beside another: one of the two names may be a mistake."""
+    cohorts = config["cohorts"]
+    given = [name for name, cohort in cohorts.items() if cohort["root"] != "???"]
+    if not given:
+        return
+    for name in (name for name in cohorts if name not in given):
+        yield (
+            f"'cohorts.{nearest_of(name, given)}' is a cohort of its own beside 'cohorts.{name}', which has no root; "
+            "for one cohort, write all its keys below one name, that of the defaults where it is chosen there"
+        )
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:

@@ -16,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from clintune.config.check import check_config, check_scoring
+from clintune.config.choices import clashes
 from clintune.config.explain import explain, first_line
 from clintune.config.modules import find_modules, use_modules
 from clintune.config.overrides import read_overrides
-from clintune.config.recipe_file import read_recipe
+from clintune.config.recipe_file import defaults_of, read_recipe
 from clintune.config.schema import Cohort, Config, Scoring
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
@@ -83,6 +84,8 @@ def to_yaml(config: DictConfig) -> str:
 
 def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) -> DictConfig:
     words = read_overrides(overrides)
+    if problem := next(clashes(defaults_of(recipe), words), None):
+        raise ConfigError(f"{where}: {problem}")
     try:
         config = _compose(recipe, words)
         OmegaConf.to_container(config, resolve=True)

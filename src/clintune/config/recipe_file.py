@@ -36,6 +36,12 @@ def read_recipe(path: Path) -> str:
     return text
 
 
+def defaults_of(text: str) -> list[Any]:
+    """Return the defaults list of a recipe that `read_recipe` found right."""
+    defaults: list[Any] = yaml.load(text, Loader=get_yaml_loader())["defaults"]
+    return defaults
+
+
 def groups() -> dict[str, list[str]]:
     """Return the choices of each config group, by its name."""
     folders = sorted(path for path in (config_root() / "configs").iterdir() if path.is_dir())

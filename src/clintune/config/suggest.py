@@ -16,6 +16,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:_MOST])}{more}" if names else ""
 
 
+def nearest_of(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like another, however unlike; there must be one."""
+    return difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.0)[0]
+
+
 def in_words(choices: Iterable[object]) -> str:
     """Return `a, b or c`, as a recipe writes them."""
     *others, last = ["null" if choice is None else str(choice) for choice in choices]

@@ -1,16 +1,20 @@
 """Values of a config that do not go together, each of which fits by itself; docs/performance.md has the strategies."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from clintune.config.signature import keys_of
 from clintune.config.suggest import nearest
+from clintune.core.remote import is_remote, redact
 
 _MOST_FOLDS = 1000
 
 
 def together(config: dict[str, Any]) -> Iterator[str]:
     """Yield what of a config cannot be meant together."""
+    yield from _cohorts(config)
     yield from _strategy(config)
     yield from _folds(config)
     yield from _splits(config)
@@ -18,8 +22,26 @@ def together(config: dict[str, Any]) -> Iterator[str]:
     yield from _scoring(config)
 
 
+def _cohorts(config: dict[str, Any]) -> Iterator[str]:
+    """Yield each cohort that is a folder of another one: equal ids in two cohorts count as two people."""
+    first: dict[str, str] = {}
+    for name, cohort in config["cohorts"].items():
+        root = cohort["root"]
+        place = root.rstrip("/") if is_remote(root) else os.path.realpath(Path(root).expanduser())
+        other = first.setdefault(place, name)
+        if other != name:
+            yield (
+                f"'cohorts.{other}' and 'cohorts.{name}' are one folder, {redact(place)}: the same people would train "
+                "and test; drop one of them, also from the defaults"
+            )
+
+
 def _strategy(config: dict[str, Any]) -> Iterator[str]:
-    strategy = config["strategy"]
+    strategy, cluster = config["strategy"], config["cluster"]
+    number = cluster["nodes"] * (cluster["processes"] or max(1, cluster["gpus_per_node"]))
+    if strategy["kind"] == "single" and number > 1:
+        yield f"strategy=single takes one process, and 'cluster' asks for {number}; use strategy=ddp or fsdp2"
+
     shared_out = strategy["kind"] == "fsdp2"
     if shared_out and config["backbone"]["quantize"] is not None:
         yield "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with adapter=qlora"
