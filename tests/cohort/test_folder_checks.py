@@ -1,5 +1,6 @@
 """What files tell of a config's cohorts: every problem, one line each, before torch."""
 
+import polars as pl
 import pytest
 from omegaconf import open_dict
 
@@ -45,8 +46,24 @@ def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     config = compose_recipe(recipe())
     with open_dict(config.cohorts):
         config.cohorts["other"] = Cohort(root=str(cohort))
-    (problem,) = folder_problems(config)
+    problem, _ = folder_problems(config)
     assert problem == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
+
+
+def test_two_cohorts_of_the_same_people_are_refused_whatever_their_tables_are_called(recipe, cohort):
+    config = compose_recipe(recipe())
+    with open_dict(config.cohorts):
+        config.cohorts["other"] = Cohort(root=str(cohort))
+    shards = sorted((cohort / "data").glob("*.parquet"))
+    for number, shard in enumerate(shards):
+        shard.rename(cohort / "data" / f"another{number}.parquet")
+    (problem,) = folder_problems(config)
+    assert problem.startswith("cohorts.tiny and cohorts.other have equal tables (")
+    assert problem.endswith("the same people would train and test; drop one of them")
+
+    table = pl.read_parquet(cohort / "data" / "another0.parquet")
+    table[1:].write_parquet(cohort / "data" / "another0.parquet")
+    assert list(folder_problems(config)) == []
 
 
 def test_what_a_source_will_write_is_not_missed(recipe):

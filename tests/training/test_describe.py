@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from clintune.cli import main
-from spoiling import LABELS, SPLITS, spoil
+from spoiling import LABELS, SPLITS, media, spoil
 
 BINARY = "clintune.tasks.binary.Binary"
 
@@ -74,6 +74,46 @@ def test_what_is_lacking_or_suspect_is_said(dry, cohort):
     assert re.search(r"notes: (\d+ %|nearly all) of the samples lose their oldest pieces \(max_pieces 1\)", said)
 
 
+def test_steps_count_before_epochs_and_it_is_said(dry):
+    said = dry(None, "trainer.epochs=3")[1]
+    assert "each of 6 steps of 8 samples (trainer.max_steps)" in said
+    assert "note: trainer.max_steps 6 counts, not trainer.epochs 3; give one of the two" in said
+    said = dry(None, "trainer.epochs=3", "trainer.max_steps=null")[1]
+    assert "samples (trainer.epochs)" in said
+    assert "counts, not" not in said
+
+
+def test_training_says_of_empty_splits_what_the_dry_run_says(recipe, cohort, capsys):
+    (cohort / SPLITS).unlink(missing_ok=True)
+    words = ["cohorts.tiny.splits.held_out=0", "cohorts.tiny.splits.tuning=0", "trainer.max_steps=1"]
+    assert main(["train", str(recipe(cohort)), *words]) == 0
+    said = capsys.readouterr().err
+    assert "note: no sample is in the tuning split: the last step is kept rather than the best" in said
+    assert "note: no sample is in the held_out split: the run cannot be evaluated" in said
+
+
+@pytest.mark.parametrize("dried", [[], ["--dry-run"]])
+def test_patience_without_tuning_subjects_is_refused(recipe, cohort, capsys, dried):
+    subjects = pl.read_parquet(cohort / LABELS)["subject_id"].unique().sort()
+    splits = pl.DataFrame({"subject_id": subjects}).with_columns(
+        split=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("held_out")).otherwise(pl.lit("train"))
+    )
+    splits.write_parquet(cohort / SPLITS)
+    assert main(["train", str(recipe(cohort)), *dried, "trainer.patience=2"]) == 2
+    said = capsys.readouterr().err
+    assert "'trainer.patience' waits for tuning scores, but no sample is in the tuning split" in said
+
+
+def test_equal_cohorts_that_sources_wrote_are_refused_too(recipe, tmp_path, capsys):
+    target = "clintune.cohort.generators.quickstart.write_quickstart"
+    source = f"{{_target_: {target}, subjects: 30, image_size: 32, signal_days: 1}}"
+    more = "".join(f"  {name}: {{root: {tmp_path / name}, source: {source}}}\n" for name in ("one", "two"))
+    path = recipe()
+    path.write_text(re.sub(r"cohorts: .*\n", f"cohorts:\n{more}", path.read_text()))
+    assert main(["train", str(path), "--dry-run"]) == 2
+    assert "cohorts.one and cohorts.two have equal tables" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["image_path", "waveform_path"])
 def test_a_file_that_cannot_be_read_is_refused_as_training_does(dry, cohort, kind):
     spoil(kind)(cohort)
@@ -83,6 +123,27 @@ def test_a_file_that_cannot_be_read_is_refused_as_training_does(dry, cohort, kin
     listed = said.strip().rpartition("; all of them are listed in ")[2]
     assert len(pl.read_csv(listed)) == 1
     assert dry(cohort, "data.max_bad_fraction=0.5")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "end", "package"), [("image_path", ".dcm", "pydicom"), ("waveform_path", ".hea", "wfdb")]
+)
+def test_a_reader_that_is_not_installed_is_named_before_there_is_a_run(
+    recipe, cohort, capsys, monkeypatch, tmp_path, column, end, package
+):
+    monkeypatch.setattr("clintune.cohort.index.is_installed", lambda module: module != package)
+    assert main(["train", str(recipe(cohort)), "--dry-run"]) == 0
+    renamed = [path.relative_to(cohort).as_posix() for path in media(cohort, column, 2)]
+    for shard in (cohort / "data").iterdir():
+        path = pl.col(column)
+        new = pl.when(path.is_in(renamed)).then(path + end.upper()).otherwise(path)
+        pl.read_parquet(shard).with_columns(new.alias(column)).write_parquet(shard)
+    assert main(["train", str(recipe(cohort))]) == 2
+    said = capsys.readouterr().err
+    assert re.search(
+        rf": 2 of the \d+ media files of cohort tiny end in {end}, and reading them needs {package}; pip", said
+    )
+    assert not list(tmp_path.glob("runs/*/*"))
 
 
 def test_missing_files_are_all_listed_before_anything_is_built(dry, cohort):

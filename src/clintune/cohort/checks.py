@@ -1,5 +1,6 @@
 """What files alone tell of a config's cohorts, within a second and before anything heavy is imported. No torch here."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from clintune.cohort.labels import FOLDERS, label_files, looked_for
 from clintune.cohort.shards import data_files
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError
-from clintune.core.files import files_below
+from clintune.core.files import file_sha256, files_below
 from clintune.core.remote import is_remote
 
 _OURS = "clintune.tasks."
@@ -21,7 +22,8 @@ _OURS = "clintune.tasks."
 def folder_problems(config: DictConfig) -> Iterator[str]:
     """Yield what is missing in the cohorts of a run or a scoring job: root, data, labels, tables of folds and groups.
 
-    A cohort behind a URL or with a `source` may not be here yet, and is passed over, as are the labels then.
+    A cohort behind a URL or with a `source` may not be here yet, and is passed over, as are the labels then. Nor may
+    two cohorts be equal.
     """
     roots: dict[str, Path] = {}
     for name, cohort in config.cohorts.items():
@@ -35,6 +37,28 @@ def folder_problems(config: DictConfig) -> Iterator[str]:
 
     if len(roots) == len(config.cohorts) and all(root.is_dir() for root in roots.values()):
         yield from _label_problems(config.get("tasks") or {}, roots)
+    yield from equal_cohorts(roots)
+
+
+def equal_cohorts(roots: Mapping[str, Path]) -> Iterator[str]:
+    """Yield each cohort whose tables are those of another, whatever they are called: equal ids count as two people.
+
+    Files are read only where those of two cohorts have the same sizes.
+    """
+    tables = {name: data_files(root) for name, root in roots.items() if root.is_dir()}
+    alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, files in tables.items():
+        alike[tuple(sorted(path.stat().st_size for path in files))].append(name)
+
+    for names in (names for sizes, names in alike.items() if sizes and len(names) > 1):
+        first: dict[tuple[str, ...], str] = {}
+        for name in names:
+            other = first.setdefault(tuple(sorted(map(file_sha256, tables[name]))), name)
+            if other != name:
+                yield (
+                    f"cohorts.{other} and cohorts.{name} have equal tables ({roots[other]} and {roots[name]}): the "
+                    "same people would train and test; drop one of them"
+                )
 
 
 def _cohort_problems(name: str, root: Path, cohort: Any, cv: Any) -> Iterator[str]:

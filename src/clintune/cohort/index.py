@@ -23,11 +23,14 @@ from clintune.contracts import Sample
 from clintune.core.arrays import spans
 from clintune.core.cache_folder import in_use
 from clintune.core.console import console
-from clintune.core.errors import DataError
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import only_one
 
 _FORMAT = 5
+_READERS = {".dcm": "pydicom", ".hea": "wfdb"}
+"""Packages that clintune's own modalities read a kind of media file with, and that not everybody installs."""
 _HOUR = 3_600_000_000
 
 
@@ -108,7 +111,8 @@ class SampleIndex:
         """Open the index of a cohort under `cache`, building it first where its inputs have changed.
 
         An index with a file that is not as it was written is named and built again. Raises DataError for data or labels
-        that break the contract. Two processes do not build one index twice.
+        that break the contract, ConfigError for media files that need a package which is not installed. Two processes
+        do not build one index twice.
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
@@ -135,6 +139,8 @@ class SampleIndex:
                     drop = cohort.unknown_subjects == "drop"
                     write_index(partial, root, claims, labels, cohort.lookback_hours, about, drop)
             index = cls(folder)
+        for key in (key for key, modality in modalities.items() if type(modality).__module__.startswith("clintune.")):
+            index._check_readers(key)
         for remark in index.remarks:
             console.print(f"{name}: {remark}")
         return index
@@ -200,6 +206,19 @@ class SampleIndex:
         passed = self.prediction_times[rows][owner] - self.rows[modality].column(TIME)[numbers]
         hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR)
         return Seen(number=numbers, hours=hours, owner=owner)
+
+    def _check_readers(self, modality: str) -> None:
+        """Raise ConfigError where samples see media files whose reader is not installed; by the files' names alone."""
+        lacking = {end: package for end, package in _READERS.items() if not is_installed(package)}
+        if not lacking:
+            return
+        paths = self.rows[modality].paths(self.first_seen(modality, np.arange(len(self))).number)
+        for end, package in lacking.items():
+            if number := sum(path.suffix.lower() == end for path in paths):
+                raise ConfigError(
+                    f"modalities.{modality}: {number} of the {len(paths)} media files of cohort {self.name} end in "
+                    f"{end}, and reading them needs {package}; {how_to_install(package)}"
+                )
 
     @cached_property
     def _samples(self) -> Dataset:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
+from clintune.config.schema import Trainer
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
@@ -25,7 +26,7 @@ from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
-from clintune.training.prepare import check_unit, held_back
+from clintune.training.prepare import check_patience, check_unit, empty_splits, held_back
 from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
 from clintune.training.workspace import Workspace, open_workspace
@@ -56,6 +57,7 @@ def describe(config: DictConfig) -> None:
     check_probe(config, samples, workspace.tasks)
     by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
     warnings = list(dict.fromkeys(said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)))
+    check_patience(config, by_unit)
 
     rows = by_unit[0]
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
@@ -70,18 +72,9 @@ def describe(config: DictConfig) -> None:
     limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
     limits.warnings += [*held_back(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)
-    for split in ("tuning", "held_out"):
-        if empty := sum(not len(part[split]) for part in by_unit):
-            folds = "" if len(by_unit) == 1 else f" of {empty} folds"
-            limits.warnings.append(f"no sample is in the {split} split{folds}: {_EMPTY[split]}")
-    for sentence in limits.sentences():
+    limits.warnings += empty_splits(by_unit)
+    for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
-
-
-_EMPTY = {
-    "tuning": "the last step is kept rather than the best, and nothing calibrates or stops early",
-    "held_out": "the run cannot be evaluated",
-}
 
 
 def _check_runs(runs: Path) -> None:
@@ -163,8 +156,17 @@ def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence
     ]
     total = len(every_unit) * config.ensemble
     steps = [num_steps(config, rows["train"]) for rows in by_unit]
-    batch = f"of {trainer.batch_size} samples"
+    by = "trainer.epochs" if trainer.max_steps is None else "trainer.max_steps"
+    batch = f"of {trainer.batch_size} samples ({by})"
     return f"trainings: {' x '.join(product)} = {total}, each of {_range(steps)} steps {batch}"
+
+
+def _passed_over(config: DictConfig) -> Iterator[str]:
+    """Yield that the epochs that a recipe asks for do not count."""
+    trainer = config.trainer
+    if trainer.max_steps is not None and trainer.epochs != Trainer().epochs:
+        steps, epochs = trainer.max_steps, trainer.epochs
+        yield f"trainer.max_steps {steps} counts, not trainer.epochs {epochs:g}; give one of the two"
 
 
 def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from meds.schema import held_out_split, tuning_split
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 
+from clintune.cohort.checks import equal_cohorts
 from clintune.cohort.samples import Samples
 from clintune.core.cache_folder import make_room
 from clintune.core.console import console
-from clintune.core.errors import DataError
+from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path
 from clintune.core.text import visible
 from clintune.modalities.base import Modality
@@ -32,6 +35,11 @@ from clintune.training.workspace import Workspace
 
 UNREADABLE = "unreadable.csv"
 _ROW = re.compile(r"\A.*?: row \d+: ")
+_EMPTY = {
+    tuning_split: "the last step is kept rather than the best, and nothing calibrates or stops early",
+    held_out_split: "the run cannot be evaluated",
+}
+"""What follows from a split without a sample."""
 Unreadable = dict[str, str]
 """An item that could not be read: modality, row, reason."""
 
@@ -63,6 +71,8 @@ def prepare_unit(
     modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
     check_probe(config, samples, tasks)
     warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
+    if not one_answer_will_do:
+        check_patience(config, [rows])
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
@@ -71,6 +81,7 @@ def prepare_unit(
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*held_back(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], tasks, list(modalities), pieces)
+    limits.warnings += empty_splits([rows])
     return Prepared(
         split=split,
         rows=rows,
@@ -92,9 +103,11 @@ def check_unit(
 ) -> list[str]:
     """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only.
 
-    Raises DataError for a split without training samples, a task without training labels and, unless
-    `one_answer_will_do`, a training split in which every task has one answer only.
+    Raises DataError for cohorts of the same people, a split without training samples, a task without training labels
+    and, unless `one_answer_will_do`, a training split in which every task has one answer only.
     """
+    if problem := next(equal_cohorts({index.name: index.root for index in samples.indexes}), None):
+        raise DataError(problem)
     if not len(rows["train"]):
         raise DataError("no sample is in the training split; check the cohort's splits and labels")
     for name, task in tasks.items():
@@ -106,6 +119,25 @@ def check_unit(
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
     return said
+
+
+def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
+    """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each unit by split."""
+    if config.trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_unit):
+        raise ConfigError(
+            "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
+            "drop patience"
+        )
+
+
+def empty_splits(by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
+    """Return a sentence for the tuning and for the held-out split where a unit has no sample there; rows by split."""
+    sentences = []
+    for split, so in _EMPTY.items():
+        if empty := sum(not len(rows[split]) for rows in by_unit):
+            folds = "" if len(by_unit) == 1 else f" of {empty} folds"
+            sentences.append(f"no sample is in the {split} split{folds}: {so}")
+    return sentences
 
 
 def held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
