@@ -44,6 +44,36 @@ def suite(recipe, tmp_path):
     return path
 
 
+def test_data_that_are_missing_are_said_once_before_anything_is_made(tmp_path, capsys):
+    out = tmp_path / "out"
+    words = [f"data.raw={tmp_path}", f"data.cache={tmp_path / 'cache'}", "methods=[logistic]", "seeds=[0]"]
+    assert main(["benchmark", "real", f"out={out}", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"clintune: benchmark: cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is missing; set")
+    assert f"cohorts.depresjon.source.raw: {tmp_path}/depresjon is missing" in said
+    assert said.count("\n") == 1
+    assert not out.exists()
+
+
+def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_fails(
+    suite, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
+    text = suite.read_text()
+    tiny = text[text.index("  tiny:") : text.index("clintune:")]
+    lost = tiny.replace("tiny:", "lost:").replace(
+        "baselines:", "overrides: [cohorts.tiny.root=/nowhere]\n    baselines:"
+    )
+    suite.write_text(text.replace("clintune:", f"{lost}clintune:"))
+    assert main([*words(suite, tmp_path / "out"), "methods=[logistic/static,logistic/imaging]"]) == 1
+    said = capfd.readouterr().err
+    reason = "cohorts.tiny.root: /nowhere is not a folder; correct the path or name a `source`"
+    assert f"\nlost: {reason}" in said
+    assert f"\nlost logistic/static seed 0 and 1 more: {reason}" in said
+    assert said.count(reason) == 2
+    assert said.splitlines()[-1] == "clintune: 3 of 10 cells failed; the same command tries them again"
+
+
 def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(suite, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))

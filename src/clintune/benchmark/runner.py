@@ -37,6 +37,7 @@ class Progress:
 def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) -> Progress:
     """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
 
+    Where the data of an experiment cannot be had, that is said once, and every cell that was wanted of it fails.
     A cell's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
     run cells in one folder the others wait. A peer that is not installed is left out with a line; ConfigError where it
     is one of the `chosen`.
@@ -59,6 +60,8 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
         for number, cell in enumerate(cells, start=1):
             if cell.experiment not in data:
                 data[cell.experiment] = _prepare(cell, out)
+                if isinstance(data[cell.experiment], TrainingError):
+                    console.print(f"{cell.experiment}: {data[cell.experiment]}")
             wanted = cell.method not in absent if chosen is None else cell.method in chosen
             said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
             if said:
@@ -69,10 +72,13 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
 
 def _run_unless_done(cell: Cell, data: str | TrainingError, wanted: bool, progress: Progress, out: Path) -> str | None:
     """Take a cell into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
+    if isinstance(data, TrainingError):
+        if wanted:
+            progress.failed[cell.title] = str(data)
+        return None
+
     said = None
     try:
-        if isinstance(data, TrainingError):
-            raise data
         folder = cell.folder(out, data)
         if wanted and not folder.exists():
             about = _run(cell, folder, data, out)

@@ -1,7 +1,8 @@
 """The verb that compares methods. Only the processes of cells, and the table at the end, import torch."""
 
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 from clintune.benchmark.cells import plan
 from clintune.benchmark.runner import run_cells
@@ -11,6 +12,7 @@ from clintune.core.errors import TrainingError
 from clintune.core.garbage import collector_paused
 from clintune.core.paths import writable_folder
 from clintune.verbs.arguments import verb_parser
+from clintune.verbs.beforehand import check_data
 
 
 def benchmark(argv: Sequence[str]) -> None:
@@ -36,6 +38,7 @@ def benchmark(argv: Sequence[str]) -> None:
     words = [word for word in arguments.words if not word.startswith("out=")]
     suite = read_suite(path, [word for word in words if is_suite_key(word)])
     cells = plan(suite, [word for word in words if not is_suite_key(word)])
+    check_data({cell.experiment: cell.config for cell in cells})
     out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
 
     progress = run_cells(cells, suite.methods, out)
@@ -43,8 +46,18 @@ def benchmark(argv: Sequence[str]) -> None:
     with collector_paused():
         from clintune.benchmark.page import write_results
     write_results(suite, path, progress, out)
-    for title, reason in progress.failed.items():
-        console.print(f"{title}: {reason}")
+    for line in _failures(progress.failed):
+        console.print(line)
     print(out)
     if progress.failed:
         raise TrainingError(f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again")
+
+
+def _failures(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line a reason: the first cell that failed for it, and how many more."""
+    cells = defaultdict(list)
+    for title, reason in reasons.items():
+        cells[reason].append(title)
+    for reason, titles in cells.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        yield f"{titles[0]}{more}: {reason}"
