@@ -48,10 +48,24 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
             "modalities.notes.mode=frozn",
             "'modalities.notes.mode' is 'frozn'; give frozen, lora or full",
         ),
-        ("icu_admission", "modalities.static.codes=AGE", "'modalities.static.codes' is 'AGE'; give list[str] | null"),
-        ("depression_actigraphy", "modalities.wearable.days=abc", "'modalities.wearable.days' is 'abc'; give int"),
-        ("depression_actigraphy", "modalities.wearable.rest=10", "'modalities.wearable.rest' is 10; give list[float]"),
-        ("quickstart", "tasks.deterioration.weight=heavy", "'tasks.deterioration.weight' is 'heavy'; give float"),
+        (
+            "icu_admission",
+            "modalities.static.codes=AGE",
+            "'modalities.static.codes' is 'AGE'; give a list of texts or null",
+        ),
+        (
+            "depression_actigraphy",
+            "modalities.wearable.days=abc",
+            "'modalities.wearable.days' is 'abc'; give a whole number",
+        ),
+        (
+            "depression_actigraphy",
+            "modalities.wearable.rest=10",
+            "'modalities.wearable.rest' is 10; give a list of numbers",
+        ),
+        ("quickstart", "tasks.deterioration.weight=heavy", "'tasks.deterioration.weight' is 'heavy'; give a number"),
+        ("quickstart", "tasks.deterioration.label=null", "'tasks.deterioration.label' is null; give text"),
+        ("icu_admission", "modalities.imaging.flip=0", "'modalities.imaging.flip' is 0; give true or false"),
         ("quickstart", "adapter.mode=lore", "'adapter.mode' lore does not exist; use lora, frozen or full"),
         ("quickstart", "model.skip=prob", "'model.skip' prob does not exist; use null, trained or probe"),
         (

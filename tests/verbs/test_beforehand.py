@@ -28,6 +28,14 @@ LACKS = [
     (["cv=f.csv"], "f.csv: is missing; write it"),
     (["cluster=slurm"], "cluster=slurm: sbatch is not on this machine"),
     (["cluster.gpus_per_node=8"], "'cluster.gpus_per_node' is 8, but this machine has 0 GPUs"),
+    (["trainer.precision=fp16"], "trainer.precision=fp16 needs a GPU; use bf16 or fp32"),
+    (["strategy=fsdp2", "strategy.cpu_offload=true"], "strategy.cpu_offload needs a GPU, and several processes"),
+    (["backbone.source=/nowhere/model"], "'backbone.source': /nowhere/model is no folder; give a local folder, a hub"),
+    (["+modality=notes", "modalities.notes.source=./no"], "'modalities.notes.source': ./no is no folder"),
+    (["+modality=notes", "modalities.notes.tokenizer=a/b/c"], "'modalities.notes.tokenizer': a/b/c is no folder"),
+    (["runs=/dev/null/runs"], "/dev/null/runs cannot be written to"),
+    (["quickstart"], "train: 'quickstart' is a second recipe; give one recipe at a time"),
+    (["./other.yaml"], "train: './other.yaml' is a second recipe"),
     (["cv=3", "trainer.patience=2", "cohorts.meds.splits.tuning=0"], "'trainer.patience' waits for tuning scores"),
 ]
 
@@ -72,6 +80,66 @@ def test_a_run_that_was_never_trained_cannot_be_evaluated(tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text("")
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "recipe.yaml: not a whole config of this version" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Return a folder that looks like a run which was trained, as far as a recipe and a provenance go."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text("name: x\nbackbone: {source: random}\n")
+    (run / "provenance.json").write_text("{}")
+    return run
+
+
+def refused_without_torch(*words):
+    """Return the one line by which a verb refuses its words, which imports no torch."""
+    code = f"import sys; from clintune.cli import main; code = main({list(map(str, words))!r})"
+    done = run_python("-c", f"{code}; sys.exit(3 if 'torch' in sys.modules else code)")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_what_a_run_or_package_lacks_is_said_before_torch_is_imported(finished, tmp_path):
+    said = refused_without_torch("evaluate", finished)
+    assert f"evaluate: {finished}/package: no package there; train the run to its end (clintune train --resume" in said
+    said = refused_without_torch("publish", finished, "--draft")
+    assert f"{finished}: not evaluated; run `clintune evaluate {finished}` first" in said
+    (tmp_path / "data").mkdir()
+    for folder in (finished, tmp_path):
+        said = refused_without_torch("export", folder, f"out={tmp_path / 'out'}")
+        assert f"{folder}: no package there; give a package, or a run that was trained to its end" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--resume"], "--resume: name the folder of a run: clintune train --resume"),
+        (["quickstart", "--resume", "RUN"], "in place of the recipe: clintune train --resume RUN"),
+        (
+            ["--resume", "RUN", "trainer.max_stesp=40"],
+            "'trainer.max_stesp' does not exist; did you mean 'max_steps'?",
+        ),
+        (["--resume", "RUN", "trainr.max_steps=40"], "key 'trainr.max_steps' does not exist; did you mean 'trainer'?"),
+        (["RUN"], "recipe RUN: is the folder of a run; go on with it by `clintune train --resume RUN`"),
+    ],
+)
+def test_a_run_that_goes_on_is_asked_for_in_right_words(finished, capsys, words, says):
+    assert main(["train", *(str(finished) if word == "RUN" else word for word in words)]) == 2
+    assert says.replace("RUN", str(finished)) in capsys.readouterr().err
+
+
+def test_what_is_no_recipe_is_said_with_what_to_give(mine, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text(RECIPE)
+    for path, says in [
+        (tmp_path, f"is a folder; give one of its files, as {mine}"),
+        (tmp_path / "empty", "is a folder; give the path of a file that ends in .yaml"),
+        (tmp_path / "text.txt", "its name does not end in .yaml; rename it to text.yaml"),
+    ]:
+        assert main(["train", str(path)]) == 2
+        assert f"clintune: recipe {path}: {says}\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

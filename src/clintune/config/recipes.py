@@ -28,6 +28,8 @@ def find_file(kind: str, name: str, shipped: Mapping[str, Path]) -> Path:
         if not path.is_file():
             raise ConfigError(f"{kind} {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}")
         return path.resolve()
+    if name not in shipped and path.exists():
+        raise ConfigError(_other_than_yaml(kind, path))
     if name not in shipped:
         raise ConfigError(
             f"{kind} '{name}' does not exist{nearest(name, shipped)} (a {kind} of your own: its path, ending in .yaml)"
@@ -39,6 +41,17 @@ def summary(recipe: Path) -> str:
     """Return the first comment line of a recipe: what it does."""
     first = recipe.read_text(encoding="utf-8").partition("\n")[0]
     return first.removeprefix("#").strip()
+
+
+def _other_than_yaml(kind: str, path: Path) -> str:
+    """Say what stands at the path of a recipe or suite that is no YAML file, and what to give instead."""
+    if not path.is_dir():
+        return f"{kind} {path}: its name does not end in .yaml; rename it to {path.with_suffix('.yaml').name}"
+    if (path / "recipe.yaml").is_file():
+        return f"{kind} {path}: is the folder of a run; go on with it by `clintune train --resume {path}`"
+    found = sorted(file.name for file in path.glob("*.y*ml"))
+    there = f"one of its files, as {path / found[0]}" if found else "the path of a file that ends in .yaml"
+    return f"{kind} {path}: is a folder; give {there}"
 
 
 def _nearest_file(path: Path) -> str:

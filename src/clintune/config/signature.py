@@ -17,6 +17,18 @@ from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError,
 from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
 
+_WORDS = {
+    "None": "null",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "list[float]": "a list of numbers",
+    "list[int]": "a list of whole numbers",
+    "list[str]": "a list of texts",
+    "str": "text",
+}
+"""What people call the types that annotations name."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -39,7 +51,7 @@ class Parameter:
             choices = next((p for p in (self.annotation, *get_args(self.annotation)) if get_origin(p) is Literal), None)
             if choices is not None:
                 return in_words(get_args(choices))
-            return self.text.replace("Sequence[", "list[").replace("None", "null")
+            return in_words(_WORDS.get(part, part) for part in self.text.replace("Sequence[", "list[").split(" | "))
         return None
 
 

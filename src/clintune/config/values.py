@@ -91,7 +91,14 @@ def _part(part: dict[str, Any], path: str) -> Iterator[str]:
         yield f"'{path}.{key}' must be given (add {path}.{key}=VALUE)"
     for key in sorted(given.keys() & known.keys()):
         if given[key] != "???" and (wanted := known[key].refuses(given[key])):
-            yield f"'{path}.{key}' is {given[key]!r}; give {wanted}"
+            yield f"'{path}.{key}' is {_shown(given[key])}; give {wanted}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as YAML has it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)
 
 
 def _is_part(path: str) -> bool:

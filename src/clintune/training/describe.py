@@ -1,7 +1,6 @@
 """The dry run: everything built, nothing trained; what train would refuse is refused here."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from torch import nn
 
 from clintune.config.schema import Trainer
 from clintune.core.console import console
-from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.model.build import build_model, fit_statistics
@@ -46,7 +44,6 @@ def describe(config: DictConfig) -> None:
     known without reading every item.
     """
     check_device(config)
-    _check_runs(Path(config.runs).expanduser())
     config.trainer.precision = precision(config)
     workspace = open_workspace(config)
     samples, modalities = workspace.samples, workspace.modalities
@@ -75,13 +72,6 @@ def describe(config: DictConfig) -> None:
     limits.warnings += empty_splits(by_unit)
     for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
-
-
-def _check_runs(runs: Path) -> None:
-    """Raise ConfigError where training could not make its folder; nothing is made."""
-    there = next(folder for folder in (runs, *runs.absolute().parents) if folder.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise ConfigError(f"runs: {runs} cannot be written to; name another folder")
 
 
 def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from clintune.config.recipes import shipped_recipes
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 
@@ -56,6 +57,13 @@ def recipe_parser(verb: str, description: str) -> Parser:
         meaning="name of a recipe (`clintune recipes`) or path of your own",
         words="Hydra overrides, as in trainer.max_steps=50",
     )
+
+
+def one_recipe(verb: str, words: Sequence[str]) -> None:
+    """Raise ConfigError where one of the words after a recipe is another recipe."""
+    for word in words:
+        if word in shipped_recipes() or ("=" not in word and word.endswith((".yaml", ".yml"))):
+            raise ConfigError(f"{verb}: '{word}' is a second recipe; give one recipe at a time")
 
 
 def run_folder(name: str) -> Path:

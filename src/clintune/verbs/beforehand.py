@@ -1,32 +1,92 @@
 """What a job lacks on this machine, found in a second and before torch is imported: packages, GPUs, folders, labels."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shutil import which
 from typing import Any
 
 from meds.schema import subject_splits_filepath
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from clintune.cohort.checks import folder_problems
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ConfigError, PackageError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.gpus import num_gpus
+from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
+from clintune.hub.manifest import MANIFEST
 from clintune.training.processes import is_placed
 from clintune.training.tracking import PACKAGES
+
+_OURS = "clintune.modalities."
+"""Modalities of one's own may mean other things by a source."""
 
 
 def check_beforehand(config: DictConfig, verb: str) -> None:
     """Refuse a job that could only fail later; raise one ConfigError that names everything it lacks."""
     _refuse(
-        verb, [*_packages(config), *_cluster(config.cluster), *folder_problems(config), *_raw(config), *_tuning(config)]
+        verb,
+        [
+            *_packages(config),
+            *_cluster(config.cluster),
+            *_device(config),
+            *_weights(config),
+            *folder_problems(config),
+            *_raw(config),
+            *_tuning(config),
+        ],
     )
 
 
 def check_folders(config: DictConfig, verb: str) -> None:
     """Refuse work on a run whose folders are gone: where it trained and by what is no matter any more."""
     _refuse(verb, list(folder_problems(config)))
+
+
+def check_data(configs: Mapping[str, DictConfig]) -> None:
+    """Refuse a benchmark of whose experiments none has its data; one that has them runs without the others."""
+    lacking = {name: [*folder_problems(config), *_raw(config)] for name, config in configs.items()}
+    if all(lacking.values()):
+        _refuse("benchmark", list(dict.fromkeys(problem for problems in lacking.values() for problem in problems)))
+
+
+def check_runs(runs: str, *, make: bool) -> None:
+    """Refuse a folder of runs in which training could not make its own; it is made and tried, or only looked at."""
+    if make:
+        writable_folder(runs, "runs")
+        return
+    folder = Path(runs).expanduser().absolute()
+    there = next(above for above in (folder, *folder.parents) if above.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(f"runs: {folder} cannot be written to; name another folder")
+
+
+def check_trained(run: Path, config: DictConfig, verb: str) -> None:
+    """Refuse a run that lacks the package of a model: it was not trained, or not to its end."""
+    if not (run / "provenance.json").is_file():
+        raise ConfigError(f"{verb}: {run} was not trained; go on with `clintune train --resume {run}`")
+    units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
+    names = [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
+    for folder in (unit / "package" / name for unit in units for name in names):
+        if not (folder / MANIFEST).is_file():
+            raise ConfigError(
+                f"{verb}: {folder}: no package there; train the run to its end (clintune train --resume {run})"
+            )
+
+
+def check_evaluated(run: Path) -> None:
+    """Refuse a run that was never evaluated."""
+    if not (run / "metrics.json").is_file():
+        raise PackageError(f"{run}: not evaluated; run `clintune evaluate {run}` first")
+
+
+def check_package(source: str) -> None:
+    """Refuse a folder of this machine that is neither a package nor a run with one; another address is not asked."""
+    folder = Path(source).expanduser()
+    inside = folder / "package" if (folder / "recipe.yaml").is_file() else folder
+    if folder.is_dir() and not any(inside.glob("*.safetensors")) and not any(inside.glob("member-*/*.safetensors")):
+        raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
 
 
 def _refuse(verb: str, problems: list[str]) -> None:
@@ -61,6 +121,31 @@ def _cluster(cluster: Any) -> Iterator[str]:
             f"'cluster.gpus_per_node' is {cluster.gpus_per_node}, but this machine has {there} GPUs that can be used; "
             "lower it, or give cluster.processes"
         )
+
+
+def _device(config: DictConfig) -> Iterator[str]:
+    """Yield what needs a GPU where this machine, which is to compute, has none."""
+    elsewhere = config.cluster.kind == "slurm" and not is_placed()
+    if elsewhere or config.get("trainer") is None or num_gpus() != 0:
+        return
+    if config.trainer.precision == "fp16":
+        yield "trainer.precision=fp16 needs a GPU; use bf16 or fp32"
+    if config.strategy.cpu_offload:
+        yield "strategy.cpu_offload needs a GPU, and several processes"
+
+
+def _weights(config: DictConfig) -> Iterator[str]:
+    """Yield each folder of weights, or of a tokenizer, that is not there; what may be an id of a hub is not asked."""
+    parts = {f"modalities.{name}": part for name, part in (config.get("modalities") or {}).items()}
+    parts = {name: part for name, part in parts.items() if str(part.get("_target_")).startswith(_OURS)}
+    for where, part in {"backbone": config.get("backbone") or {}, **parts}.items():
+        for key in ("source", "tokenizer"):
+            value = OmegaConf.select(part, key) if isinstance(part, DictConfig) else None
+            if not isinstance(value, str) or ":" in value:
+                continue
+            is_path = value.startswith(("/", ".", "~")) or value.count("/") > 1
+            if is_path and not Path(value).expanduser().is_dir():
+                yield f"'{where}.{key}': {value} is no folder; give a local folder, a hub id or bundled:NAME"
 
 
 def _raw(config: DictConfig) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.verbs.arguments import PACKAGE, key_values, verb_parser
+from clintune.verbs.beforehand import check_package
 
 
 def export(argv: Sequence[str]) -> None:
@@ -28,6 +29,7 @@ def export(argv: Sequence[str]) -> None:
     out = Path(settings["out"])
     if out.exists():
         raise ConfigError(f"export: {out} exists; name a new folder, or remove it")
+    check_package(arguments.package)
 
     with collector_paused():
         from clintune.publishing.export import export_backbones

@@ -12,7 +12,7 @@ from clintune.core.cache_entries import TAG, gigabytes, table
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 from clintune.training.run_list import list_runs, print_logs
-from clintune.verbs.arguments import Parser, recipe_parser
+from clintune.verbs.arguments import Parser, one_recipe, recipe_parser
 
 
 def runs(argv: Sequence[str]) -> None:
@@ -41,6 +41,7 @@ def recipes(argv: Sequence[str]) -> None:
 def show(argv: Sequence[str]) -> None:
     """Print the composed config of a recipe."""
     arguments = recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
+    one_recipe("show", arguments.words)
     print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.words)), end="")
 
 

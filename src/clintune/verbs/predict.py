@@ -10,7 +10,7 @@ from clintune.core.remote import is_remote
 from clintune.prediction.folder import make_job, read_job, removed_if_refused
 from clintune.prediction.start import start_job
 from clintune.verbs.arguments import PACKAGE, verb_parser
-from clintune.verbs.beforehand import check_beforehand
+from clintune.verbs.beforehand import check_beforehand, check_package
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -41,6 +41,7 @@ def predict(argv: Sequence[str]) -> None:
     words = [part for word in arguments.words for part in _cohort(word)]
     config = compose_scoring(arguments.package, words)
     check_beforehand(config, "predict")
+    check_package(config.package)
 
     out = make_job(config)
     with removed_if_refused(out):

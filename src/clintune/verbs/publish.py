@@ -10,6 +10,7 @@ from clintune.hub.base import open_hub
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.training.resume import held, run_config
 from clintune.verbs.arguments import key_values, run_folder, verb_parser
+from clintune.verbs.beforehand import check_evaluated
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
 
@@ -46,6 +47,7 @@ def publish(argv: Sequence[str]) -> None:
     answers = read_answers(run, moved(run_config(run), places, "publish").name)
     if not arguments.draft:
         require_answers(answers, run)
+    check_evaluated(run)
 
     with collector_paused():
         from clintune.publishing.release import make_release

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,13 +14,14 @@ from clintune.config.compose import compose_recipe
 from clintune.config.moved import moved
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
+from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished, run_config
-from clintune.verbs.arguments import at_least, recipe_parser, run_folder, verb_parser
-from clintune.verbs.beforehand import check_beforehand, check_folders
+from clintune.verbs.arguments import at_least, one_recipe, recipe_parser, run_folder, verb_parser
+from clintune.verbs.beforehand import check_beforehand, check_folders, check_runs, check_trained
 
 
 def train(argv: Sequence[str]) -> None:
@@ -29,12 +31,22 @@ def train(argv: Sequence[str]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
     parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
     parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
+    if "--resume" in argv and all(word.startswith("-") for word in argv):
+        raise ConfigError(
+            "--resume: name the folder of a run: clintune train --resume RUN (`clintune runs` lists them)"
+        )
     arguments = parser.parse_intermixed_args(argv)
+    if not arguments.resume:
+        one_recipe("train", arguments.words)
 
     run, overrides = None, []
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
             raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
+        if folders := [word for word in arguments.words if "=" not in word and Path(word).expanduser().is_dir()]:
+            raise ConfigError(
+                f"--resume takes the folder of a run in place of the recipe: clintune train --resume {folders[0]}"
+            )
         run, overrides = run_folder(arguments.recipe), arguments.words
         before = run_config(run)
         configs = [_change(run, before, overrides)]
@@ -49,6 +61,8 @@ def train(argv: Sequence[str]) -> None:
 
     for config in configs:
         check_beforehand(config, "train")
+        if run is None:
+            check_runs(config.runs, make=not arguments.dry_run)
     if arguments.dry_run:
         from clintune.training.describe import describe
 
@@ -85,8 +99,7 @@ def evaluate(argv: Sequence[str]) -> None:
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
     config = moved(run_config(run), arguments.words, "evaluate")
-    if not (run / "provenance.json").is_file():
-        raise ConfigError(f"evaluate: {run} was not trained; go on with `clintune train --resume {run}`")
+    check_trained(run, config, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
@@ -107,6 +120,17 @@ def evaluate(argv: Sequence[str]) -> None:
         print(run)
 
 
+def _check_key(config: DictConfig, key: str) -> None:
+    """Raise ConfigError, with the nearest name, for a key that a config does not have and cannot get."""
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, DictConfig):
+            return
+        if name not in node and OmegaConf.get_type(node) is not dict:
+            raise ConfigError(f"--resume: key '{key}' does not exist{nearest(name, map(str, node))}")
+        node = node.get(name)
+
+
 def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Apply overrides to the config of a run that goes on; print what differs from what it was started with."""
     config = before
@@ -114,6 +138,7 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
         try:
             if "=" not in override:
                 raise ConfigError(f"--resume: '{override}' is no KEY=VALUE")
+            _check_key(before, override.partition("=")[0])
             config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, YAMLError) as error:
