@@ -132,7 +132,9 @@ class Trainer:
     """The loop. A step is an optimizer step over `batch_size` samples, whatever the number of processes."""
 
     max_steps: int | None = bounded(None, 0)
+    """Steps of each training; where given, it counts and `epochs` does not. 0 goes with `model.skip=probe` only."""
     epochs: float = bounded(10, 0)
+    """Times that all training samples are read, where `max_steps` is null."""
     batch_size: int = bounded(16, 1)
     micro_batch_size: int = bounded(16, 1)
     """Most samples that go through the model at a time, for each process."""
