@@ -278,3 +278,11 @@ def test_items_tell_subjects_apart_over_cohorts_and_samples_without_their_ids(tm
     expected = {"one 1": 0, "one 3": 2, "two 2": 4, "two 3": 5}
     assert {(item.code, item.subject) for item in items} == set(expected.items())
     assert [item.subject for item in items[3:9]] == [expected[item.code] for item in items[3:9]]
+
+
+def test_values_that_are_infinite_are_counted(tmp_path, capsys):
+    rows = [(1, 0, "a", float("inf")), (1, 1, "a", float("-inf")), (1, 2, "a", 1.0), (1, 3, "a", float("nan"))]
+    write_shard(tmp_path / "data/0.parquet", rows)
+    said = "2 values of numeric_value are infinite and count as absent"
+    assert open_index(tmp_path, {"task": labels((1, 5, [1.0]))}).remarks == [said]
+    assert said in capsys.readouterr().err

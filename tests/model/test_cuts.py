@@ -33,10 +33,10 @@ def test_each_pair_of_item_and_moment_that_cuts_it_has_a_part_of_its_own(data):
     assert list(zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)) == cut
     assert found == [num_items + cut.index(pair) if pair in cut else pair[0] for pair in pairs]
 
-    beyond, whole = cuts.beyond(seen)
+    beyond, whole, last = cuts.beyond(seen)
     for place, (item, moment) in enumerate(pairs):
         begin, end = extents.get(item, Extent(0, 0))
-        assert whole[place] == end - begin
+        assert (whole[place], last[place]) == (end - begin, end)
         assert beyond[place] == sum(hour >= moment for hour in np.arange(begin, end))
 
 

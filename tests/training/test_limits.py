@@ -49,7 +49,8 @@ class Source:
 @given(st.data())
 def test_counts_are_those_of_a_plain_reckoning(data):
     lengths = data.draw(st.lists(st.integers(-1, 9), min_size=1, max_size=20))
-    ends = data.draw(st.lists(st.integers(-2, 3).map(float), min_size=len(lengths), max_size=len(lengths)))
+    hours = st.sampled_from([-9000.0, -2.0, 0.0, 1.0, 3.0])
+    ends = data.draw(st.lists(hours, min_size=len(lengths), max_size=len(lengths)))
     left_out = data.draw(st.lists(st.integers(0, 3), min_size=len(lengths), max_size=len(lengths)))
     kept = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
     sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
@@ -73,6 +74,7 @@ def test_counts_are_those_of_a_plain_reckoning(data):
         pieces=sum(pieces),
         pieces_cut=sum(max(number - budget, 0) for number in pieces),
         samples_going_on=sum(any(ends[n] > 0 for n in items) for items in per_sample),
+        samples_long_before=sum(any(ends[n] < -8766 for n in items) for items in per_sample),
         hours=sum(ends[n] for items in per_sample for n in items),
         hours_beyond=sum(max(ends[n], 0) for items in per_sample for n in items),
     )
@@ -85,9 +87,9 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     notes = Part(16, samples=1000, lacking=120, samples_cut=330, pieces=10_000, pieces_cut=1_800)
     static = Part(32, samples=1000, samples_with_older=710, items=9_000, older=6_300)
     monitor = Part(14, samples=1000, samples_going_on=200, hours=4_000, hours_beyond=600)
-    limits = Limits(
-        {"notes": notes, "static": static, "monitor": monitor}, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"]
-    )
+    watch = Part(14, samples=1000, samples_long_before=300)
+    parts = {"notes": notes, "static": static, "monitor": monitor, "watch": watch}
+    limits = Limits(parts, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"])
     assert limits.sentences() == [
         "notes: 12 % of the samples have none",
         "notes: 33 % of the samples lose their oldest pieces (max_pieces 16): 18 % of all pieces",
@@ -95,6 +97,8 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
         "rows",
         "monitor: 20 % of the samples have recordings that go on after the prediction time, and are cut there: 15 % of "
         "all hours",
+        "watch: 30 % of the samples have recordings that end more than a year before the time of their row; look "
+        "whether the clocks of the devices were right",
         "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): 5 % of all tokens",
         "5 % of the samples have nothing that can be read",
         "beware",
@@ -103,7 +107,7 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     assert not write_limits(tmp_path, Limits({}, 1))
     assert read_limits(tmp_path) == {
         "sentences": limits.sentences(),
-        "lacking": {"notes": 0.12, "static": 0.0, "monitor": 0.0},
+        "lacking": {"notes": 0.12, "static": 0.0, "monitor": 0.0, "watch": 0.0},
     }
 
 

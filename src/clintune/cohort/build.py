@@ -117,7 +117,7 @@ def write_index(
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
 
-    owners, births, codes, clock = [], [], dict[str, int](), None
+    owners, births, codes, clock, num_infinite = [], [], dict[str, int](), None, 0
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
@@ -136,10 +136,13 @@ def write_index(
             for name, claim in claims.items():
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
+                    num_infinite += int(rows[NUMBER].is_infinite().sum())
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
     _check_owners(owners, names)
     remarks = doubts(pl.concat(births), samples, PREDICTION_TIME)
+    if num_infinite:
+        remarks.append(f"{num_infinite} values of {NUMBER} are infinite and count as absent")
     if not cut.covered.all():
         remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
         samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)

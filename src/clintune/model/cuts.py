@@ -1,7 +1,7 @@
 """Items whose files go on after a prediction time: what each sample sees of them is a part with a number of its own."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,18 @@ from clintune.cohort.index import Seen
 from clintune.cohort.samples import Items
 from clintune.contracts import Extent
 
-Beyond = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Of each item, its hours after a prediction time, and all of its hours [I]."""
+
+class Beyond(NamedTuple):
+    """Of each item [I]: its hours after a prediction time, all of its hours, and where it ends after its row's time."""
+
+    beyond: NDArray[np.float64]
+    hours: NDArray[np.float64]
+    end: NDArray[np.float64]
 
 
 def hours_beyond(begin: NDArray[np.float64], end: NDArray[np.float64], hours: NDArray[np.float64]) -> Beyond:
     """Return `Beyond` of items from `begin` to `end` that are seen so many `hours` after the time of their row."""
-    return (end - np.maximum(hours, begin)).clip(min=0), end - begin
+    return Beyond((end - np.maximum(hours, begin)).clip(min=0), end - begin, end)
 
 
 class Cuts:

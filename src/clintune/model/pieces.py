@@ -222,7 +222,8 @@ class TabledPieces:
 
     def beyond(self, seen: Seen) -> Beyond:
         """Return no hours: a row is no file."""
-        return np.zeros(len(seen.number)), np.zeros(len(seen.number))
+        none = np.zeros(len(seen.number))
+        return Beyond(none, none, none)
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 1 for every item."""

@@ -22,6 +22,7 @@ from clintune.package.plain import is_finite
 
 FILE = "limits.json"
 _CHUNK = 4096
+_YEAR = 24 * 365.25
 
 
 class Counted(Protocol):
@@ -56,6 +57,8 @@ class Part:
     pieces_cut: int = 0
     samples_going_on: int = 0
     """Samples with a recording that goes on after their prediction time, where it is cut."""
+    samples_long_before: int = 0
+    """Samples with a recording that ends more than a year before the time of its row."""
     hours: float = 0.0
     hours_beyond: float = 0.0
 
@@ -98,6 +101,12 @@ class Limits:
                 said.append(
                     f"{name}: {_share(part.samples_going_on, part.samples)} {of} have recordings that go on after the "
                     f"prediction time, and are cut there: {_percent(part.hours_beyond, part.hours)} of all hours"
+                )
+
+            if part.samples_long_before:
+                said.append(
+                    f"{name}: {_share(part.samples_long_before, part.samples)} {of} have recordings that end more than "
+                    "a year before the time of their row; look whether the clocks of the devices were right"
                 )
 
         if self.samples_cut:
@@ -181,7 +190,7 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
     pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)
-    hours_beyond, hours = source.beyond(seen)
+    beyond = source.beyond(seen)
 
     part.samples += len(rows)
     part.lacking += int((items == 0).sum())
@@ -191,9 +200,10 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     part.samples_cut += int((over > 0).sum())
     part.pieces += int(pieces.sum())
     part.pieces_cut += int(over.sum())
-    part.samples_going_on += len(np.unique(seen.owner[hours_beyond > 0]))
-    part.hours += float(hours.sum())
-    part.hours_beyond += float(hours_beyond.sum())
+    part.samples_going_on += len(np.unique(seen.owner[beyond.beyond > 0]))
+    part.samples_long_before += len(np.unique(seen.owner[beyond.end < -_YEAR]))
+    part.hours += float(beyond.hours.sum())
+    part.hours_beyond += float(beyond.beyond.sum())
     return pieces
 
 
