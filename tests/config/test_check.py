@@ -74,7 +74,7 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
             "'trainer.schedule' cosin does not exist; use cosine, linear or constant",
         ),
         ("quickstart", "trainer.batch_size=0", "'trainer.batch_size' is 0; give 1 or more"),
-        ("quickstart", "model.head_dropout=1.5", "'model.head_dropout' is 1.5; give 0 to 1"),
+        ("quickstart", "model.head_dropout=1.5", "'model.head_dropout' is 1.5; give 0 to 0.99"),
         (
             "quickstart",
             "cohorts.quickstart.lookback_hours=-1",

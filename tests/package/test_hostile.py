@@ -171,7 +171,7 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("composition", "backbone", "config", "max_position_embeddings"), 10**7, "asks for far more"),
         (("composition", "modalities", "static", "width"), 10**8, "width is out of bounds"),
         (("composition", "modalities", "static", "width"), 16_000, "asks for far more than its weights hold"),
-        (("composition", "modalities", "static", "width"), "8", "width is not int"),
+        (("composition", "modalities", "static", "width"), "8", "width is not a whole number"),
         (("composition", "modalities", "wearable", "depth"), 10**6, "depth is out of bounds"),
         (("composition", "modalities", "wearable", "tokens"), 10**6, "tokens is out of bounds"),
         (("composition", "modalities", "wearable", "rate_hz"), 10**5, "windows of more than"),

@@ -8,6 +8,7 @@ import pytest
 from scored import read, score
 
 from clintune.cli import main
+from clintune.core.cache_entries import TAG
 from conftest import train
 
 
@@ -29,7 +30,7 @@ def test_answers_are_the_same_bits_with_the_cache_of_training_and_without(recipe
 def test_nothing_of_the_patients_stays_in_the_cache_unless_asked(shared_run, quickstart, tmp_path, keep):
     out, cache = tmp_path / "out", tmp_path / "cache"
     assert score(shared_run(), quickstart, out, f"keep={str(keep).lower()}") == 0
-    assert {path.name for path in cache.iterdir()} == ({"index", "pieces", "media"} if keep else set())
+    assert {path.name for path in cache.iterdir()} == ({TAG, "index", "pieces", "media"} if keep else {TAG})
     assert not (out / "work").exists()
     if keep:
         again = tmp_path / "again"

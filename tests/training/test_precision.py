@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clintune.config.compose import compose_recipe, load_config
+from clintune.core.files import file_sha256
 from clintune.core.precision import has_bf16
 from clintune.model.batching import Batches
 from clintune.model.build import build_model, make_modalities
@@ -53,6 +54,9 @@ def test_a_run_that_trained_in_fp16_on_a_gpu_can_be_evaluated_without_one(recipe
     text = (run / "recipe.yaml").read_text()
     assert "precision: fp32" in text
     (run / "recipe.yaml").write_text(text.replace("precision: fp32", "precision: fp16"))
+    record = json.loads((run / "provenance.json").read_text())
+    record["recipe_sha256"] = file_sha256(run / "recipe.yaml")
+    (run / "provenance.json").write_text(json.dumps(record))
     evaluate(run)
 
 

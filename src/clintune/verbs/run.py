@@ -17,6 +17,7 @@ from clintune.config.recipes import find_recipe
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
+from clintune.core.text import visible
 from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished, run_config
@@ -99,16 +100,17 @@ def evaluate(argv: Sequence[str]) -> None:
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
     config = moved(run_config(run), arguments.words, "evaluate")
-    check_trained(run, config, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
+        check_trained(run, config, "evaluate")
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
 
-    with collector_paused():
-        from clintune.evaluation.evaluate import evaluate_run
+    with held(run, "evaluated"):  # first: a run that is still being trained lacks a package, too
+        check_trained(run, config, "evaluate")
+        with collector_paused():
+            from clintune.evaluation.evaluate import evaluate_run
 
-    with held(run, "evaluated"):
         evaluate_run(
             run,
             replicates=arguments.bootstrap,
@@ -127,7 +129,7 @@ def _check_key(config: DictConfig, key: str) -> None:
         if not isinstance(node, DictConfig):
             return
         if name not in node and OmegaConf.get_type(node) is not dict:
-            raise ConfigError(f"--resume: key '{key}' does not exist{nearest(name, map(str, node))}")
+            raise ConfigError(f"--resume: key '{visible(key)}' does not exist{nearest(name, map(str, node))}")
         node = node.get(name)
 
 
@@ -136,8 +138,8 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
     config = before
     for override in overrides:
         try:
-            if "=" not in override:
-                raise ConfigError(f"--resume: '{override}' is no KEY=VALUE")
+            if "=" not in override or override.startswith(("+", "~")):
+                raise ConfigError(f"--resume: '{visible(override)}' is no KEY=VALUE with a key of recipe.yaml")
             _check_key(before, override.partition("=")[0])
             config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -145,7 +147,7 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
             key = override.partition("=")[0]
             is_group = key in before and isinstance(before[key], DictConfig)
             remedy = f"give one of its keys, as {key}.KEY=VALUE" if is_group else "use KEY=VALUE with a key of it"
-            raise ConfigError(f"--resume: override '{override}' does not fit recipe.yaml; {remedy}") from error
+            raise ConfigError(f"--resume: override '{visible(override)}' does not fit recipe.yaml; {remedy}") from error
     check_config(config, "--resume")
     changes = check_changes(run, before, config)
     for key, (was, now) in {} if find_rank() else changes.items():
