@@ -74,6 +74,7 @@ def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_f
     assert said.splitlines()[-1] == "clintune: 3 of 10 cells failed; the same command tries them again"
 
 
+@pytest.mark.slow
 def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(suite, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))

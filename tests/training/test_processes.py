@@ -95,6 +95,7 @@ def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_pa
     assert two == pytest.approx(numbers(together), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_path, trouble):
     words = ["adapter.dropout=0", "model.modality_dropout=0", "trainer.micro_batch_size=2", "trainer.max_steps=5"]
     never_stopped = train(recipe(), *words)
@@ -109,6 +110,7 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
     assert apart(never_stopped, run) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "says", "state"),
     [
@@ -164,6 +166,7 @@ def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, caps
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved(recipe, tmp_path):
     """A terminal sends it to all of them, and the launcher passes its own on."""
     words = ["trainer.max_steps=4000", "trainer.checkpoint_every=1000", "trainer.micro_batch_size=2"]
@@ -180,6 +183,7 @@ def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved
     assert trained_steps(run) == json.loads((run / "status.json").read_text())["step"] > 0
 
 
+@pytest.mark.slow
 def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):
     one_has_bf16 = "import torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
     (tmp_path / "sitecustomize.py").write_text(f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n")
