@@ -46,7 +46,8 @@ modalities:
 tasks: {outcome: {label: deterioration}}
 adapter: {dropout: 0.1}
 model: {modality_dropout: 0.2, skip: trained}
-trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, average: 0.9, tune_every: 2}
+trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, head_lr: null, average: 0.9,
+  tune_every: 2}
 data: {cache: CACHE}
 runs: RUNS
 """

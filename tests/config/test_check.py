@@ -67,7 +67,7 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         ("quickstart", "tasks.deterioration.label=null", "'tasks.deterioration.label' is null; give text"),
         ("icu_admission", "modalities.imaging.flip=0", "'modalities.imaging.flip' is 0; give true or false"),
         ("quickstart", "adapter.mode=lore", "'adapter.mode' lore does not exist; use lora, frozen or full"),
-        ("quickstart", "model.skip=prob", "'model.skip' prob does not exist; use null, trained or probe"),
+        ("quickstart", "model.skip=prob", "'model.skip' prob does not exist; use trained, probe or null"),
         (
             "quickstart",
             "trainer.schedule=cosin",
@@ -173,7 +173,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
     "words",
     [
         ["trainer.max_steps=0", "model.skip=probe"],
-        ["trainer.lr=0", "trainer.head_lr=0.1"],
+        ["trainer.lr=0", "trainer.head_lr=0.1", "adapter=frozen"],
         ["cv=2", "cv_repeats=3"],
         ["cv=2", "cohorts.meds.splits.tuning=0.5", "cohorts.meds.splits.held_out=0.5"],
         ["cohorts.meds.splits.stratify=y"],

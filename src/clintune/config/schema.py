@@ -117,7 +117,7 @@ class Model:
 
     modality_dropout: float = bounded(0.0, 0, 1)
     """Chance in training that a sample's modality is dropped; one modality always stays."""
-    skip: str | None = one_of(None, "trained", "probe")
+    skip: str | None = one_of("trained", "probe", None)
     """A path from the pooled embeddings of each modality straight to the heads: `trained` with the rest, or `probe`:
     a penalised linear probe of the frozen encoders, fitted first; its logits and the backbone's are averaged."""
     head_dropout: float = bounded(0.0, 0, 0.99)
@@ -140,8 +140,8 @@ class Trainer:
     """Most samples that go through the model at a time, for each process."""
     micro_batch_tokens: int | None = bounded(None, 1)
     """Most tokens that go through the model at a time; null = however many the samples have."""
-    lr: float = bounded(1e-4, 0, 1)
-    head_lr: float | None = bounded(None, 0, 1)
+    lr: float = bounded(2e-4, 0, 1)
+    head_lr: float | None = bounded(3e-3, 0, 1)
     """Learning rate of projectors, heads and other new parts; null = `lr`."""
     weight_decay: float = bounded(0.01, 0)
     warmup: float = bounded(0.1, 0, 1)

@@ -217,7 +217,8 @@ class Head(nn.Module):
 def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[str, int]:
     """Return the width of each modality on the skip path; a probe reads frozen encoders and plain facts only.
 
-    Raises ConfigError for an unknown skip path, or a probe of nothing.
+    A trained path reads all but what the backbone embeds itself. Raises ConfigError for an unknown skip path, or a
+    probe of nothing.
     """
     if skip not in {None, "trained", "probe"}:
         raise ConfigError(f"model.skip '{skip}' does not exist; use trained, probe or null")
@@ -226,7 +227,7 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
     probed = {n: m.probe_width for n, m in modalities.items()}
     trained = {n: m.width for n, m in modalities.items() if not m.native}
     chosen = {name: width for name, width in (probed if skip == "probe" else trained).items() if width}
-    if not chosen:
+    if skip == "probe" and not chosen:
         raise ConfigError(
             "model.skip=probe reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
         )
