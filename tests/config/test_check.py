@@ -123,7 +123,7 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
          "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"),
         (["trainer.average=1"], "'trainer.average' is 1: the average would never move; give less, as 0.99"),
         (["trainer.clip=0"], "'trainer.clip' is 0: no gradient would pass; raise it, as to 1.0"),
-        (["adapter.r=100000"], "'adapter.r' is 100000; give 1 to 65536"),
+        (["adapter.r=100000"], "'adapter.r' is 100000; give 1 to 4096"),
         (["trainer.epochs=1e30"], "'trainer.epochs' is 1e+30; give 0 to 1000000000"),
         (["trainer.workers=5000"], "'trainer.workers' is 5000; give 0 to 1024"),
         (["runs=''"], "'runs' is empty; name a folder (. is where you are)"),

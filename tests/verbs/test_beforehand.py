@@ -34,6 +34,8 @@ LACKS = [
     (["+modality=notes", "modalities.notes.source=./no"], "'modalities.notes.source': ./no is no folder"),
     (["+modality=notes", "modalities.notes.tokenizer=a/b/c"], "'modalities.notes.tokenizer': a/b/c is no folder"),
     (["runs=/dev/null/runs"], "/dev/null/runs cannot be written to"),
+    (["modalities.static.width=100000"], "modalities.static.width is out of bounds, as docs/package.md has them; no"),
+    (["adapter.targets='.*query'"], "adapter.targets is neither a list of names nor all-linear"),
     (["quickstart"], "train: 'quickstart' is a second recipe; give one recipe at a time"),
     (["./other.yaml"], "train: './other.yaml' is a second recipe"),
     (["cv=3", "trainer.patience=2", "cohorts.meds.splits.tuning=0"], "'trainer.patience' waits for tuning scores"),

@@ -89,7 +89,7 @@ class Backbone:
     dtype: str = "float32"
     quantize: str | None = one_of(None, "4bit")
     """`4bit` loads the frozen base with bitsandbytes (CUDA)."""
-    max_tokens: int = bounded(512, 1)
+    max_tokens: int = bounded(512, 1, 1_048_576)
     """Budget of tokens a sample, all modalities together."""
     compile: bool = False
     """Whether torch.compile compiles its layers: minutes at the start, faster steps after."""
@@ -102,7 +102,7 @@ class Adapter:
     """What trains in the backbone: `frozen`, `lora` or `full`; the LoRA settings also serve encoders in mode lora."""
 
     mode: str = one_of("lora", "frozen", "full")
-    r: int = bounded(8, 1, 65_536)
+    r: int = bounded(8, 1, 4096)
     alpha: int = bounded(16, 1, 65_536)
     dropout: float = bounded(0.0, 0, 0.99)
     targets: Any = None

@@ -55,9 +55,15 @@ _ALL_LINEAR = "all-linear"
 
 
 def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
-    """Raise PackageError for a key that a class has not, a value of another type, or one out of bounds.
+    """Raise PackageError for what is `out_of_bounds`; the modules of its classes may be read: they were checked."""
+    if problems := out_of_bounds(composition):
+        raise PackageError(in_short(f"{folder}: {problems[0]}; do not use the package"))
 
-    The classes of the composition have been checked: their modules may be read.
+
+def out_of_bounds(composition: Mapping[str, Any]) -> list[str]:
+    """Return each key that a class has not, value of another type, and number or list that no package may hold.
+
+    A composition has the sections modalities, tasks, backbone, adapter and model of a recipe. No torch here.
     """
     problems = [
         *_of_schema("backbone", Backbone, composition["backbone"]),
@@ -69,9 +75,7 @@ def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
     for section in ("modalities", "tasks"):
         for name, part in composition[section].items():
             problems += _of_signature(f"{section}.{name}", part)
-    problems += _too_much("", composition)
-    if problems:
-        raise PackageError(in_short(f"{folder}: {problems[0]}; do not use the package"))
+    return [*problems, *_too_much("", composition)]
 
 
 def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:

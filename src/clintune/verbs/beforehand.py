@@ -16,9 +16,12 @@ from clintune.core.gpus import num_gpus
 from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
 from clintune.hub.manifest import MANIFEST
+from clintune.package.bounds import out_of_bounds
 from clintune.training.processes import is_placed
 from clintune.training.tracking import PACKAGES
 
+_COMPOSED = ("modalities", "tasks", "backbone", "adapter", "model")
+"""The sections of a recipe that its package keeps."""
 _OURS = "clintune.modalities."
 """Modalities of one's own may mean other things by a source."""
 
@@ -31,6 +34,7 @@ def check_beforehand(config: DictConfig, verb: str) -> None:
             *_packages(config),
             *_cluster(config.cluster),
             *_device(config),
+            *_packable(config),
             *_weights(config),
             *folder_problems(config),
             *_raw(config),
@@ -121,6 +125,13 @@ def _cluster(cluster: Any) -> Iterator[str]:
             f"'cluster.gpus_per_node' is {cluster.gpus_per_node}, but this machine has {there} GPUs that can be used; "
             "lower it, or give cluster.processes"
         )
+
+
+def _packable(config: DictConfig) -> Iterator[str]:
+    """Yield what no package can hold: it would be refused after the training, when the run is evaluated."""
+    if "modalities" in config:
+        for problem in out_of_bounds({name: OmegaConf.to_container(config[name]) for name in _COMPOSED}):
+            yield f"{problem}, as docs/package.md has them; no package could hold the model"
 
 
 def _device(config: DictConfig) -> Iterator[str]:
