@@ -158,6 +158,9 @@ def test_text_of_an_archive_may_be_bytes_or_in_a_list(tmp_path, start, channels)
         ({"start": np.float32(1704096000)}, "times are of type Float32"),
         ({"start": ["2020-01-01", "2020-01-02"]}, "start holds 2 times"),
         ({"signal": np.ones((1, 9), [("secret", "f4")])}, "array signal is of type void"),
+        ({"signal": np.ones((1, 9), complex)}, "array signal is of type complex128; write real numbers"),
+        ({"rate_hz": 1e-9}, "rate"),
+        ({"rate_hz": 1e300}, "rate"),
     ],
 )
 def test_archives_that_cannot_be_meant_are_refused(tmp_path, change, said):

@@ -35,6 +35,16 @@ def test_wrong_arguments_are_refused_in_one_line(bare, capsys, words, says):
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("kept", [0, 20])
+def test_a_recipe_that_was_cut_off_is_named(bare, capsys, kept):
+    recipe = bare / "recipe.yaml"
+    recipe.write_text(recipe.read_text()[:kept] + "  [" * bool(kept))
+    assert main(["publish", str(bare), "--draft"]) == 2
+    said = capsys.readouterr().err
+    assert "recipe.yaml: not a whole config of this version of clintune" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["huub=x"], []], ids=["a wrong key", "open questions"])
 def test_wrong_arguments_are_refused_before_torch_is_imported(bare, words):
     code = f"import sys; from clintune.cli import main; code = main(['publish', {str(bare)!r}, *{words}])"
