@@ -127,7 +127,7 @@ def test_yaml_that_is_more_than_plain_values_is_refused_at_once(package, text):
     sign(package)
     start = time.monotonic()
     refusal(package)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # it took minutes, or for ever: no measure of speed
 
 
 def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
@@ -237,7 +237,7 @@ def test_a_value_that_is_none_of_ours_is_refused_by_its_key(package, path, value
     describe(package, lambda about: set_at(*path)(about, value))
     start = time.monotonic()
     assert says in refusal(package)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60  # as above
 
 
 @pytest.mark.parametrize("name", ["/abs/path", "../up", "a/b", "..", "", "x\x1b[2J", "a\\b", "x" * 300])
