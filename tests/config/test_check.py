@@ -121,6 +121,8 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
          "'trainer.max_steps' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"),
         (["trainer.lr=0"],
          "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"),
+        (["trainer.head_lr=0"],
+         "'trainer.head_lr' is 0: heads and projectors would not learn; raise it, or set null for trainer.lr"),
         (["trainer.average=1"], "'trainer.average' is 1: the average would never move; give less, as 0.99"),
         (["trainer.clip=0"], "'trainer.clip' is 0: no gradient would pass; raise it, as to 1.0"),
         (["adapter.r=100000"], "'adapter.r' is 100000; give 1 to 4096"),

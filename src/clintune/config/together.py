@@ -104,6 +104,8 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
             yield f"'trainer.{steps}' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"
     elif trainer["lr"] == 0 and not (trainer["head_lr"] and config["adapter"]["mode"] == "frozen"):
         yield "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"
+    elif trainer["head_lr"] == 0:
+        yield "'trainer.head_lr' is 0: heads and projectors would not learn; raise it, or set null for trainer.lr"
 
     if trainer["average"] == 1:
         yield "'trainer.average' is 1: the average would never move; give less, as 0.99"
