@@ -26,7 +26,7 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """What a disk may answer, and what to do."""
-_TABLES = (".parquet", ".pq", ".parq", ".csv", ".csv.gz", ".tsv", ".feather", ".arrow", ".ipc", ".json", ".jsonl")
+_TABLES = (".parquet", ".pq", ".parq", ".csv", ".csv.gz", ".tsv", ".feather", ".arrow", ".ipc")
 """What ends the names of tables."""
 _SEAL = "sha256"
 _PARTIAL = ".partial"
