@@ -3,7 +3,7 @@
 One shard is in memory at a time, and each is read once a modality; the cost is linear in the rows, but for sorting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +107,7 @@ def write_index(
     """
     folder.mkdir()
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
+    has_zone = _has_zone(root, names)
     media = shards.media_columns(root)
     samples = _samples(root, labels)
 
@@ -117,35 +118,32 @@ def write_index(
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
 
-    owners, births, codes, clock, num_infinite = [], [], dict[str, int](), None, 0
+    owners, births, codes = [], [], dict[str, int]()
     with ExitStack() as stack:
         writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
-            zoned = shards.has_zone(root / where, where)
-            if zoned is not None:
-                shards.check_clock(where, TIME, zoned, clock)
-                clock = clock or (where, zoned)
-
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
             for code in shards.read_codes(scan, where):
                 codes.setdefault(code, len(codes))
             births.append(read_births(scan, where))
+
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
-                    num_infinite += int(rows[NUMBER].is_infinite().sum())
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
+
     _check_owners(owners, names)
     remarks = doubts(pl.concat(births), samples, PREDICTION_TIME)
-    if num_infinite:
+    if num_infinite := sum(writer.num_infinite for writer in writers.values()):
         remarks.append(f"{num_infinite} values of {NUMBER} are infinite and count as absent")
     if not cut.covered.all():
         remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
         samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)
+
     widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
     description = {
         **about,
@@ -154,7 +152,7 @@ def write_index(
         "modalities": sorted(claims),
         "codes": list(codes),
         "remarks": remarks,
-        "has_zone": clock is not None and clock[1],
+        "has_zone": has_zone,
     }
     seal(folder, description)
 
@@ -167,6 +165,7 @@ class _RowWriter:
 
     def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
         self.num_rows = 0
+        self.num_infinite = 0
         self._codes = codes
         self._stack = ExitStack()
         file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
@@ -187,6 +186,7 @@ class _RowWriter:
         for name, kind in COLUMNS.items():
             plain[name].to_numpy().astype(kind).tofile(self._columns[name])
         self.num_rows += len(rows)
+        self.num_infinite += int(rows[NUMBER].is_infinite().sum())
 
     def __enter__(self) -> Self:
         return self
@@ -232,6 +232,16 @@ def _in_order(rows: pl.DataFrame) -> bool:
     subjects, times = rows[SUBJECT].to_numpy(), rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
     same = subjects[1:] == subjects[:-1]
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
+
+
+def _has_zone(root: Path, names: Sequence[str]) -> bool:
+    """Return whether the times of a cohort have a zone; DataError where those of some shards alone have one."""
+    clock = shards.clock_of(root)
+    for where in names:
+        zoned = shards.has_zone(root / where, where)
+        if zoned is not None:
+            shards.check_clock(where, TIME, zoned, clock)
+    return clock is not None and clock[1]
 
 
 def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFrame:

@@ -81,7 +81,7 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
             columns.append(pl.lit(None, target).alias(name))
         elif not isinstance(schema[name], accepted):
             raise DataError(f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it")
-        elif schema[name] == pl.Datetime("ns", getattr(schema[name], "time_zone", None)):
+        elif isinstance(kind := schema[name], pl.Datetime) and kind.time_unit == "ns":
             columns.append(_rounded_up(pl.col(name)).alias(name))
         else:
             columns.append(pl.col(name).cast(target))

@@ -57,10 +57,9 @@ def quoted(text: str) -> str:
 def _parse(word: str, *, several: bool) -> tuple[Override, str]:
     """Return a word as Hydra reads it, and the text that it reads: the word itself, or with its value quoted."""
     parser = OverridesParser.create()
-    texts = [word, _quoted(word, several=several)]
-    if re.search(r"=\s|\s$", word):  # Hydra would drop the space
-        texts.reverse()
-    for text in texts:
+    in_quotes = _quoted(word, several=several)
+    drops_a_space = re.search(r"=\s|\s$", word) is not None  # as Hydra does of what is not in quotes
+    for text in (in_quotes, word) if drops_a_space else (word, in_quotes):
         try:
             override = parser.parse_override(text)
         except HydraException:

@@ -76,15 +76,14 @@ class Lines:
         self.unit = unit
         self.size = size
         self.rate = ""
-        self._began = self._said = time.monotonic()
-        self._first: int | None = None
+        self._said = time.monotonic()
+        self._first: tuple[int, float] | None = None
 
     def after(self, done: int, word: str, now: float, tell: bool) -> str | None:
         """Return the line on what is done, `now` on the monotonic clock; None where it is not yet time for one."""
-        if self._first is None:  # what was done before took none of the time from here
-            self._first, self._began = done, now
-        num_new = done - self._first
-        seconds = (now - self._began) / num_new if num_new and now > self._began else None
+        self._first = self._first or (done, now)  # what was done before took none of the time from here
+        num_new, passed = done - self._first[0], now - self._first[1]
+        seconds = passed / num_new if num_new and passed > 0 else None
         self.rate = f"{self.size / seconds:.3g} {self.unit}/s" if seconds else ""
 
         if not tell and now - self._said < _LINE_SECONDS:

@@ -14,7 +14,7 @@ from clintune.contracts import Extent
 class Beyond(NamedTuple):
     """Of each item [I]: its hours after a prediction time, all of its hours, and where it ends after its row's time."""
 
-    beyond: NDArray[np.float64]
+    after: NDArray[np.float64]
     hours: NDArray[np.float64]
     end: NDArray[np.float64]
 

@@ -12,6 +12,8 @@ from clintune.core.text import in_short
 from clintune.package.plain import is_finite
 from clintune.weights.base_files import MOST_COUNT, counts, most_of
 
+COMPOSED = ("modalities", "tasks", "backbone", "adapter", "model")
+"""The sections of a recipe that make a model."""
 MOST = {
     "alpha": 2**16,
     "chunk_tokens": 2**17,
@@ -63,7 +65,7 @@ def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
 def out_of_bounds(composition: Mapping[str, Any]) -> list[str]:
     """Return each key that a class has not, value of another type, and number or list that no package may hold.
 
-    A composition has the sections modalities, tasks, backbone, adapter and model of a recipe. No torch here.
+    Of a composition the sections `COMPOSED` are asked. No torch here.
     """
     problems = [
         *_of_schema("backbone", Backbone, composition["backbone"]),

@@ -9,13 +9,14 @@ from torch import Tensor
 from clintune.config.parts import make_parts
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
+from clintune.package.bounds import COMPOSED
 from clintune.package.origin import Origin
 from clintune.tasks.base import Task
 
 ABOUT = "clintune.yaml"
 PARTS = "parts.safetensors"
 ADAPTER = "adapter_model.safetensors"
-SECTIONS = ("name", "modalities", "tasks", "backbone", "adapter", "model")
+SECTIONS = ("name", *COMPOSED)
 """The sections of a recipe that make the composition of a package."""
 
 

@@ -16,12 +16,6 @@ from clintune.tasks.base import Task
 from clintune.tasks.binary import Binary
 
 
-def check_trained(run: Path) -> None:
-    """Raise PackageError for a run of which no training is on record."""
-    if not (run / "provenance.json").is_file():
-        raise PackageError(f"{run}: was not trained; go on with `clintune train --resume {run}`")
-
-
 def check_evaluated(run: Path, members: Sequence[Path]) -> None:
     """Raise PackageError for packages that changed, or that metrics.json was not computed from."""
     again = f"run `clintune evaluate {run}` first"

@@ -21,11 +21,11 @@ from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
 from clintune.publishing.facts import read_facts
-from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded, check_trained
+from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded
 from clintune.publishing.leaks import search_for_canaries, search_for_patients
 from clintune.training.partition import Unit, read_splits, units
 from clintune.training.provenance import check_data
-from clintune.training.resume import run_config
+from clintune.training.resume import check_trained, run_config
 from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import open_workspace
 

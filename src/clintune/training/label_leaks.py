@@ -36,6 +36,22 @@ class Question:
     name: str
     answers: NDArray[np.float32]
 
+    @property
+    def known(self) -> Bools:
+        """Return whose answer is known [S]."""
+        return ~np.isnan(self.answers)
+
+    @property
+    def yes(self) -> Bools:
+        """Return whose answer is yes [S]."""
+        yes: Bools = self.answers == 1
+        return yes
+
+    @property
+    def num_answers(self) -> int:
+        """Return how many different answers are known."""
+        return len(np.unique(self.answers[self.known]))
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -71,18 +87,16 @@ def find_leaks(
         first = one_labelled(samples, rows, samples.targets(name), last=False)
         for chosen in (last,) if np.array_equal(first, last) else (last, first):
             asked = list(questions(name, task, samples.targets(name)[chosen]))
+            num_tests = 2 * len(asked) * len(modalities)
+            differing = [question for question in asked if question.num_answers > 1]
             for modality in modalities:
                 seen = _seen(samples, chosen, modality, sources.get(modality), len(codes))
-                for question in asked:
-                    known = ~np.isnan(question.answers)
-                    yes = question.answers == 1
-                    if min(yes[known].sum(), (~yes[known]).sum()) > 0:
-                        num_tests = 2 * len(asked) * len(modalities)
-                        found += _missing(modality, seen, question.name, yes, known, num_tests)
-                        found += _codes(modality, seen, question.name, yes, known, codes, num_tests)
-    by_what = {
-        sentence.partition(" (")[0]: sentence for sentence in reversed(found)
-    }  # of two, that of the last samples
+                for question in differing:
+                    found += _missing(modality, seen, question, num_tests)
+                    found += _codes(modality, seen, question, codes, num_tests)
+
+    # What both tell is said once, as the last samples have it.
+    by_what = {sentence.partition(" (")[0]: sentence for sentence in reversed(found)}
     return list(reversed(by_what.values()))
 
 
@@ -97,8 +111,8 @@ def check_answers(
     for name, task in tasks.items():
         for split, mine in rows.items():
             asked = list(questions(name, task, samples.targets(name)[mine]))
-            single = [question.name for question in asked if len(np.unique(_known(question))) == 1]
-            absent = [question.name for question in asked if not len(_known(question))]
+            single = [question.name for question in asked if question.num_answers == 1]
+            absent = [question.name for question in asked if question.num_answers == 0]
             varied = len(asked) - len(single) - len(absent)
             learnable = learnable or (split == "train" and (varied > 0 or not asked))
             if single and varied == 0:
@@ -176,9 +190,11 @@ def _seen(samples: Samples, rows: NDArray[np.int64], modality: str, source: Coun
     )
 
 
-def _missing(modality: str, seen: Seen, question: str, yes: Bools, known: Bools, num_tests: int) -> Iterator[str]:
+def _missing(modality: str, seen: Seen, question: Question, num_tests: int) -> Iterator[str]:
     """Yield what the absence of a modality, or its unreadable items, say of the answers, by Fisher's exact test."""
     from scipy.stats import fisher_exact  # here: it takes most of a second
+
+    yes, known = question.yes, question.known
 
     for absent, where, least in (
         (seen.unreadable, "items that cannot be read", 0.5),
@@ -191,15 +207,14 @@ def _missing(modality: str, seen: Seen, question: str, yes: Bools, known: Bools,
         if auroc > least and (p := fisher_exact(table).pvalue) < ALPHA / num_tests:
             answer = "yes" if shares[0] > shares[1] else "no"
             yield (
-                f"modality {modality}: {where} can tell the label of {question}: more often so where it is {answer} "
-                f"(p = {p:.2g} on training subjects); restore what is missing, or leave it out for all"
+                f"modality {modality}: {where} can tell the label of {question.name}: more often so where it is "
+                f"{answer} (p = {p:.2g} on training subjects); restore what is missing, or leave it out for all"
             )
 
 
-def _codes(
-    modality: str, seen: Seen, question: str, yes: Bools, known: Bools, codes: Sequence[str], num_tests: int
-) -> Iterator[str]:
+def _codes(modality: str, seen: Seen, question: Question, codes: Sequence[str], num_tests: int) -> Iterator[str]:
     """Yield the codes whose presence, newest value or time tells the answers almost alone."""
+    yes, known = question.yes, question.known
     mine = known[seen.owner]
     code, answer = seen.code[mine], yes[seen.owner[mine]]
     num_codes = len(codes)
@@ -223,9 +238,9 @@ def _codes(
                 continue
             named.add(number)
             yield (
-                f"modality {modality}, code {codes[number]}{what}: tells the label of {question} almost alone (AUROC "
-                f"{telling[number]:.3f} on training subjects); if it is written after the outcome, take it out of "
-                "`codes`, or out of the cohort"
+                f"modality {modality}, code {codes[number]}{what}: tells the label of {question.name} almost alone "
+                f"(AUROC {telling[number]:.3f} on training subjects); if it is written after the outcome, take it out "
+                "of `codes`, or out of the cohort"
             )
 
 
@@ -233,7 +248,3 @@ def _chance(auroc: float, num_yes: int, num_no: int) -> float:
     """Return the two-sided p of an AUROC under the normal approximation of the Mann-Whitney test."""
     deviation = sqrt((num_yes + num_no + 1) / (12 * num_yes * num_no))
     return erfc(abs(auroc - 0.5) / deviation / sqrt(2))
-
-
-def _known(question: Question) -> NDArray[np.float32]:
-    return question.answers[~np.isnan(question.answers)]

@@ -200,10 +200,10 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     part.samples_cut += int((over > 0).sum())
     part.pieces += int(pieces.sum())
     part.pieces_cut += int(over.sum())
-    part.samples_going_on += len(np.unique(seen.owner[beyond.beyond > 0]))
+    part.samples_going_on += len(np.unique(seen.owner[beyond.after > 0]))
     part.samples_long_before += len(np.unique(seen.owner[beyond.end < -_YEAR]))
     part.hours += float(beyond.hours.sum())
-    part.hours_beyond += float(beyond.beyond.sum())
+    part.hours_beyond += float(beyond.after.sum())
     return pieces
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
 from clintune.config.compose import load_config, to_yaml
-from clintune.core.errors import ConfigError
+from clintune.core.errors import ConfigError, PackageError
 from clintune.core.files import file_sha256, read_json, sweep_leftovers, write_json, write_text
 from clintune.core.locks import refused_if_held
 from clintune.core.paths import writable_folder
@@ -83,6 +83,12 @@ def run_config(run: Path) -> DictConfig:
                 f"{path}: is not as the run wrote it; restore it, and give changes in the command, as KEY=VALUE"
             )
     return config
+
+
+def check_trained(run: Path) -> None:
+    """Raise PackageError for a run of which no training is on record."""
+    if not (run / "provenance.json").is_file():
+        raise PackageError(f"{run}: was not trained; go on with `clintune train --resume {run}`")
 
 
 def is_finished(run: Path, config: DictConfig) -> bool:

@@ -16,12 +16,11 @@ from clintune.core.gpus import num_gpus
 from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
 from clintune.hub.manifest import MANIFEST
-from clintune.package.bounds import out_of_bounds
+from clintune.package.bounds import COMPOSED, out_of_bounds
 from clintune.training.processes import is_placed
+from clintune.training.resume import check_trained
 from clintune.training.tracking import PACKAGES
 
-_COMPOSED = ("modalities", "tasks", "backbone", "adapter", "model")
-"""The sections of a recipe that its package keeps."""
 _OURS = "clintune.modalities."
 """Modalities of one's own may mean other things by a source."""
 
@@ -66,10 +65,9 @@ def check_runs(runs: str, *, make: bool) -> None:
         raise ConfigError(f"runs: {folder} cannot be written to; name another folder")
 
 
-def check_trained(run: Path, config: DictConfig, verb: str) -> None:
+def check_packages(run: Path, config: DictConfig, verb: str) -> None:
     """Refuse a run that lacks the package of a model: it was not trained, or not to its end."""
-    if not (run / "provenance.json").is_file():
-        raise ConfigError(f"{verb}: {run} was not trained; go on with `clintune train --resume {run}`")
+    check_trained(run)
     units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
     names = [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
     for folder in (unit / "package" / name for unit in units for name in names):
@@ -130,7 +128,7 @@ def _cluster(cluster: Any) -> Iterator[str]:
 def _packable(config: DictConfig) -> Iterator[str]:
     """Yield what no package can hold: it would be refused after the training, when the run is evaluated."""
     if "modalities" in config:
-        for problem in out_of_bounds({name: OmegaConf.to_container(config[name]) for name in _COMPOSED}):
+        for problem in out_of_bounds({name: OmegaConf.to_container(config[name]) for name in COMPOSED}):
             yield f"{problem}, as docs/package.md has them; no package could hold the model"
 
 

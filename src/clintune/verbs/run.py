@@ -22,7 +22,7 @@ from clintune.training.launch import start_processes
 from clintune.training.processes import find_rank, is_main
 from clintune.training.resume import check_changes, held, is_finished, run_config
 from clintune.verbs.arguments import at_least, one_recipe, recipe_parser, run_folder, verb_parser
-from clintune.verbs.beforehand import check_beforehand, check_folders, check_runs, check_trained
+from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
 
 
 def train(argv: Sequence[str]) -> None:
@@ -102,12 +102,12 @@ def evaluate(argv: Sequence[str]) -> None:
     config = moved(run_config(run), arguments.words, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
-        check_trained(run, config, "evaluate")
+        check_packages(run, config, "evaluate")
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
 
     with held(run, "evaluated"):  # first: a run that is still being trained lacks a package, too
-        check_trained(run, config, "evaluate")
+        check_packages(run, config, "evaluate")
         with collector_paused():
             from clintune.evaluation.evaluate import evaluate_run
 
