@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from clintune.cohort import shards
 from clintune.cohort.births import doubts, read_births
+from clintune.cohort.row_writer import STATIC, RowWriter
 from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
 from clintune.core.arrays import spans
@@ -27,20 +27,6 @@ from clintune.core.errors import DataError
 PREDICTION_TIME = LabelSchema.prediction_time_name
 RANGE = ("static", "static_stop", "start", "stop")
 """A sample sees rows [static, static_stop) and [start, stop) of a modality's file."""
-
-COLUMNS = {TIME: "datetime64[us]", CODE: "int32", NUMBER: "float32"}
-"""What of a modality's rows is kept as plain arrays: null times as NaT, codes by number, null values as NaN."""
-
-_ROWS = pa.schema(
-    [
-        (TEXT, pa.large_string()),
-        ("path", pa.large_string()),
-        ("shard", pa.int32()),
-        (ROW, pa.int64()),
-    ]
-)
-_BATCH = 16_384
-_STATIC = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -83,10 +69,10 @@ class Cut:
         """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
         subjects, times = self.subjects[samples], self.times[samples]
         row_subjects = rows[SUBJECT].to_numpy()
-        row_times = rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
+        row_times = rows[TIME].to_physical().fill_null(STATIC).to_numpy()
         first = np.searchsorted(row_subjects, subjects, "left")
         after = np.searchsorted(row_subjects, subjects, "right")
-        static_stop = _bisect(row_times, first, after, np.full_like(times, _STATIC + 1))
+        static_stop = _bisect(row_times, first, after, np.full_like(times, STATIC + 1))
         start = static_stop if self.lookback is None else _bisect(row_times, static_stop, after, times - self.lookback)
         return np.stack([first, static_stop, start, _bisect(row_times, static_stop, after, times + 1)])
 
@@ -120,7 +106,7 @@ def write_index(
 
     owners, births, codes = [], [], dict[str, int]()
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(_RowWriter(folder, name, codes)) for name in claims}
+        writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
@@ -157,44 +143,6 @@ def write_index(
     seal(folder, description)
 
 
-class _RowWriter:
-    """Append claimed rows to the files of a modality: texts and places as an Arrow stream, each of COLUMNS raw.
-
-    `codes` numbers the codes; it holds those of the rows by the time they are appended.
-    """
-
-    def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
-        self.num_rows = 0
-        self.num_infinite = 0
-        self._codes = codes
-        self._stack = ExitStack()
-        file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
-        self._stream = self._stack.enter_context(pa.ipc.new_stream(file, _ROWS))
-        self._columns = {
-            name: self._stack.enter_context((folder / f"{modality}.{name}").open("wb")) for name in COLUMNS
-        }
-
-    def append(self, rows: pl.DataFrame) -> None:
-        for part in rows.select(_ROWS.names).iter_slices(_BATCH):
-            table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
-            self._stream.write_table(table.combine_chunks())
-        plain = {
-            TIME: rows[TIME].to_physical().fill_null(_STATIC),
-            CODE: rows[CODE].cast(pl.Enum(list(self._codes))).to_physical(),
-            NUMBER: rows[NUMBER].fill_null(float("nan")),
-        }
-        for name, kind in COLUMNS.items():
-            plain[name].to_numpy().astype(kind).tofile(self._columns[name])
-        self.num_rows += len(rows)
-        self.num_infinite += int(rows[NUMBER].is_infinite().sum())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
-
-
 def _bisect(
     times: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], moments: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -229,7 +177,7 @@ def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> 
 
 def _in_order(rows: pl.DataFrame) -> bool:
     """Return whether rows stand as MEDS wants them, as they mostly do: sorting a large shard doubles the memory."""
-    subjects, times = rows[SUBJECT].to_numpy(), rows[TIME].to_physical().fill_null(_STATIC).to_numpy()
+    subjects, times = rows[SUBJECT].to_numpy(), rows[TIME].to_physical().fill_null(STATIC).to_numpy()
     same = subjects[1:] == subjects[:-1]
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from clintune.cohort.build import COLUMNS
+from clintune.cohort.row_writer import COLUMNS
 from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
 from clintune.contracts import Item
 

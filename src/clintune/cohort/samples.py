@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.build import COLUMNS
 from clintune.cohort.index import SampleIndex, Seen
+from clintune.cohort.row_writer import COLUMNS
 from clintune.cohort.shards import CODE
 from clintune.contracts import Item
 

@@ -1,0 +1,68 @@
+"""The files of a modality in a sample index: its rows, appended shard by shard."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
+
+COLUMNS = {TIME: "datetime64[us]", CODE: "int32", NUMBER: "float32"}
+"""What of a modality's rows is kept as plain arrays: null times as NaT, codes by number, null values as NaN."""
+
+_ROWS = pa.schema(
+    [
+        (TEXT, pa.large_string()),
+        ("path", pa.large_string()),
+        ("shard", pa.int32()),
+        (ROW, pa.int64()),
+    ]
+)
+_BATCH = 16_384
+STATIC = np.iinfo(np.int64).min
+"""The time of a row without one."""
+
+
+class RowWriter:
+    """Append claimed rows to the files of a modality: texts and places as an Arrow stream, each of COLUMNS raw.
+
+    `codes` numbers the codes; it holds those of the rows by the time they are appended.
+    """
+
+    def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
+        self.num_rows = 0
+        self.num_infinite = 0
+        self._codes = codes
+        self._stack = ExitStack()
+        file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
+        self._stream = self._stack.enter_context(pa.ipc.new_stream(file, _ROWS))
+        self._columns = {
+            name: self._stack.enter_context((folder / f"{modality}.{name}").open("wb")) for name in COLUMNS
+        }
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Append rows in (subject, time) order, with their media's `path` and the number of their `shard`."""
+        for part in rows.select(_ROWS.names).iter_slices(_BATCH):
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
+            self._stream.write_table(table.combine_chunks())
+
+        plain = {
+            TIME: rows[TIME].to_physical().fill_null(STATIC),
+            CODE: rows[CODE].cast(pl.Enum(list(self._codes))).to_physical(),
+            NUMBER: rows[NUMBER].fill_null(float("nan")),
+        }
+        for name, kind in COLUMNS.items():
+            plain[name].to_numpy().astype(kind).tofile(self._columns[name])
+
+        self.num_rows += len(rows)
+        self.num_infinite += int(rows[NUMBER].is_infinite().sum())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
