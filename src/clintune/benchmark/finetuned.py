@@ -35,6 +35,7 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
     train_run(config, run)
     status = read_status(run)
     assert status is not None
+
     began = time.perf_counter()
     workspace = open_workspace(run_config(run))
     accelerator = make_accelerator(workspace.config)
@@ -46,6 +47,7 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
         if not by_variant:
             raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
         predictions[share] = by_variant[WHOLE]
+
     seconds = time.perf_counter() - began
     for unit in units(workspace.config, run, workspace.samples):
         shutil.rmtree(unit.folder / "checkpoints", ignore_errors=True)

@@ -150,6 +150,7 @@ def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]
                 process.terminate()
                 process.wait()  # a run saves where it is
                 raise
+
         if process.returncode:
             raise TrainingError(_reason(log, process.returncode))
         answer.seek(0)

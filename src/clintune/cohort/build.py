@@ -163,9 +163,11 @@ def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> 
             raise DataError(f"{where}: has media column {claim.media}, which {listing} does not list; add it there")
         if claim.media not in columns:
             return pl.DataFrame()
+
     missing = sorted(set(claim.rows.meta.root_names()) - set(columns))
     if missing:
         raise DataError(f"{where}: lacks column {missing[0]}, which a modality's `claims` reads; add it")
+
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
     with shards.readable(where):
         wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
@@ -234,6 +236,7 @@ def _write_samples(
     """Write one row a sample; return the width T of each task's target, 0 where the cohort has no labels for it."""
     columns = {SUBJECT: samples[SUBJECT].to_arrow(), PREDICTION_TIME: samples[PREDICTION_TIME].to_arrow()}
     widths = {}
+
     for task, table in labels.items():
         widths[task] = 0
         if table is None or table.is_empty():
@@ -244,6 +247,7 @@ def _write_samples(
         assert len(lengths) == 1, f"task {task} reads targets of different lengths"
         widths[task] = int(lengths[0])
         columns[f"target/{task}"] = target.to_arrow(compat_level=pl.CompatLevel.oldest())
+
     for modality, ranges in cut.ranges.items():
         columns |= {f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)}
     table = pa.table(columns)

@@ -94,6 +94,7 @@ class SampleIndex:
         """What is doubtful about the cohort, for people."""
         self.widths: dict[str, int] = about["tasks"]
         """Width T of each task's target; 0 where the cohort has no labels for the task."""
+
         known = (self.root, self.codes, about["shards"], self.has_zone)
         self.rows = {name: Rows(folder, name, *known) for name in self.modalities}
         """The rows that each modality claims, seen by a sample or not."""
@@ -117,12 +118,14 @@ class SampleIndex:
         root = local_root(cohort.root, cache)
         if not root.is_dir():
             raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
+
         claims = {key: Claim(modality.claims(), modality.media_column) for key, modality in modalities.items()}
         labels = {key: task.read(root) for key, task in tasks.items()}
         for key, table in labels.items():
             kind = None if table is None else table.schema[PREDICTION_TIME]
             if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
                 check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
+
         metadata = root / dataset_metadata_filepath
         tables = table_hashes(root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache)
         fingerprint = _fingerprint(name, root, cohort, tables, claims, labels)
@@ -139,6 +142,7 @@ class SampleIndex:
                     drop = cohort.unknown_subjects == "drop"
                     write_index(partial, root, claims, labels, cohort.lookback_hours, about, drop)
             index = cls(folder)
+
         for key in (key for key, modality in modalities.items() if type(modality).__module__.startswith("clintune.")):
             index._check_readers(key)
         for remark in index.remarks:

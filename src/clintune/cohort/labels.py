@@ -108,6 +108,7 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
     missing = [name for name in SAMPLE if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
+
     moment = table.schema[SAMPLE[1]]
     # A day is no moment: it would count as its midnight.
     fits = (table.schema[SAMPLE[0]].is_integer(), isinstance(moment, pl.Datetime))
@@ -123,11 +124,13 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
         table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
     except UNREADABLE as error:
         raise DataError(f"{path}: has a subject or time too large for {' and '.join(_KEYS)}; correct it") from error
+
     outside = ~table[SAMPLE[1]].is_between(_FIRST, _LAST)
     if outside.any():
         raise DataError(
             f"{path}: row {outside.arg_true()[0]}: column {SAMPLE[1]} is beyond the years 1 to 9999; correct it"
         )
+
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
         raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")

@@ -80,6 +80,7 @@ class Rows:
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
+
         for number, hour, subject, time, code, value, text, path, shard, row in zip(
             numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values, *columns, strict=True
         ):

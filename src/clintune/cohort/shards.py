@@ -85,6 +85,7 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
             columns.append(_rounded_up(pl.col(name)).alias(name))
         else:
             columns.append(pl.col(name).cast(target))
+
     for name in media:
         if name in schema:
             if not isinstance(schema[name], _STRING):

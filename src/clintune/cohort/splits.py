@@ -52,6 +52,7 @@ def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32]
     path = index.root / subject_splits_filepath
     if has_subject_table(path):
         return _read_splits(path, index)
+
     _check_fractions(splits.tuning, splits.held_out)
     units, unit_of_sample = _units(index)
     draws = _draw(units, "split", splits.seed)
@@ -64,6 +65,7 @@ def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32]
         order = np.lexsort((draws, _strata(unit_of_sample, stratify)))
         held_out = _spread(order, splits.held_out)
         tuning = held_out | _spread(order[~held_out[order]], splits.tuning / max(1 - splits.held_out, 1e-9), len(units))
+
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
 

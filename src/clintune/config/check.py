@@ -33,6 +33,7 @@ def check_config(config: DictConfig, where: str) -> None:
         *no_text(plain),
         *_place(plain["cluster"]),
     ]
+
     # What does not go together is asked of values that each fit.
     _refuse(where, problems or list(together(plain)))
 
@@ -51,6 +52,7 @@ def check_scoring(config: DictConfig, where: str) -> None:
         *no_text(plain),
         *_place(plain["cluster"]),
     ]
+
     if len(plain["cohorts"]) != 1:
         problems.append("'cohorts' is more than one; score them one by one")
     _refuse(where, problems)

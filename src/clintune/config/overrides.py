@@ -66,6 +66,7 @@ def _parse(word: str, *, several: bool) -> tuple[Override, str]:
             continue
         if not override.key_or_group:
             break
+
         if override.is_delete() and override.key_or_group in _SECTIONS:
             raise ConfigError(f"override '{visible(word)}': a section cannot be taken away; set its keys")
         if override.value() == {}:

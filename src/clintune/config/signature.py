@@ -124,6 +124,7 @@ def _parse(module: str, target: str) -> ast.Module:
             f"_target_ {target}: no Python module {module} is installed or beside the recipe; "
             "give the full path, as package.module.Name"
         )
+
     try:
         return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:

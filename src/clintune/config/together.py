@@ -75,6 +75,7 @@ def _splits(config: dict[str, Any]) -> Iterator[str]:
         if splits["stratify"] is not None and splits["stratify"] not in config["tasks"]:
             hint = nearest(splits["stratify"], config["tasks"])
             yield f"'{where}.stratify': '{splits['stratify']}' is none of the tasks{hint}"
+
         if splits["group"] is not None and cohort["groups"] is None:
             yield f"'{where}.group' names a column of cohorts.{name}.groups; set that to the file"
         if splits["group"] is not None and config["cv"] is not None:
@@ -88,6 +89,7 @@ def _splits(config: dict[str, Any]) -> Iterator[str]:
 
         if splits["train_share"] == 0:
             yield f"'{where}.train_share' is 0: nobody would train; raise it"
+
         drawn = config["cv"] is None and splits["group"] is None
         taken = splits["tuning"] + (splits["held_out"] if drawn else 0)
         if taken >= 1:

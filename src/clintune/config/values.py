@@ -82,10 +82,12 @@ def _part(part: dict[str, Any], path: str) -> Iterator[str]:
     except ConfigError as error:
         yield f"'{path}': {error}"
         return
+
     of_hydra = _PART if _is_part(path) else _HYDRA
     given = {str(key): value for key, value in part.items() if key not in of_hydra}
     for key in sorted(given.keys() - known.keys()):
         yield f"'{path}.{key}' is not a key of {part['_target_'].rpartition('.')[2]}{nearest(key, known)}"
+
     needed = {name for name, parameter in known.items() if parameter.required}
     for key in sorted(needed - given.keys() - RUNTIME):
         yield f"'{path}.{key}' must be given (add {path}.{key}=VALUE)"

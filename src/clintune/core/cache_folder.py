@@ -86,6 +86,7 @@ def make_room(cache: Path, limit_gb: float | None) -> None:
     sweep(cache)
     if limit_gb is None:
         return
+
     listed = entries(cache)
     excess = sum(entry.size for entry in listed) - limit_gb * 1e9
     evicted = []
@@ -93,6 +94,7 @@ def make_room(cache: Path, limit_gb: float | None) -> None:
         if excess > 0 and entry.kind in _BULKY and entry.stays is None and remove(entry.path):
             excess -= entry.size
             evicted.append(entry)
+
     if evicted:
         days = (time.time() - evicted[-1].used) / 86_400
         console.print(

@@ -95,6 +95,7 @@ class Calibration:
             raise ValueError("no calibration")
         if len({len(part) for part in lists}) != 1 or not all(isinstance(row, list) for row in floors):
             raise ValueError("a calibration of lists that differ in length")
+
         if not (_within(slope, 0, _STEEPEST) and _within(intercept, -_STEEPEST, _STEEPEST)):
             raise ValueError("a slope or intercept out of bounds")
         if not all(_within(row, 0, 1) for row in floors):
@@ -126,6 +127,7 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     names = task.output_names if exclusive else ["no", "yes"]
     identity = Calibration.identity(task.num_outputs, exclusive=exclusive)
     slope, intercept, reasons = list(identity.slope), list(identity.intercept), list(identity.reasons)
+
     answers = _answers(predictions.probabilities, exclusive)
     for i, column in enumerate(predictions.targets.T):
         known = ~np.isnan(column)
@@ -133,6 +135,7 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
         reasons[i] = _too_few(truth, names)
         if reasons[i] is None:
             slope[i], intercept[i] = _fit(_log(answers[known, i]), truth, with_intercept=not exclusive)
+
     scaled = replace(identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons))
     calibrated = _answers(scaled.apply(predictions.probabilities), exclusive)
     floors = [

@@ -56,6 +56,7 @@ def evaluate_run(
     for unit in units(config, run, workspace.samples):
         trained_members(unit.folder / "package", config.ensemble)
     check_held_out(run, workspace)
+
     named = variants(workspace.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
     accelerator = make_accelerator(config)
@@ -73,6 +74,7 @@ def evaluate_run(
     metrics |= _details(workspace, predicted[HELD_OUT], scored, chosen, replicates)
     if TUNING in scored:
         metrics["calibration"] = _calibrate(run, workspace, scored)
+
     metrics["packages"] = {
         member.relative_to(run).as_posix(): file_sha256(member / MANIFEST)
         for unit in units(config, run, workspace.samples)
@@ -98,14 +100,17 @@ def _details(
     if config.cv is not None:
         by_fold = {split: fold_values(parts) for split, parts in scored.items()}
         details["folds"] = [dict(zip(by_fold, fold, strict=True)) for fold in zip(*by_fold.values(), strict=True)]
+
     members = [parts for variant, parts in held_out.items() if variant.startswith(MEMBER)]
     if members:
         details["members"] = [plain_values(scored_by(parts, tasks)) for parts in members]
+
     if len(chosen) > 1:
         by_kept = {kept: held_out[variant] for variant, kept in chosen.items()}
         scores = {name: task.scores for name, task in tasks.items()}
         compared = ablate(by_kept.__getitem__, workspace.modalities, scores, replicates=replicates)
         details["ablations"] = {variant: ablation.to_json() for variant, ablation in compared.items()}
+
     if workspace.groups:
         by_column = by_group(scored[HELD_OUT], workspace.groups, replicates=replicates)
         details["groups"] = {

@@ -50,6 +50,7 @@ def read_manifest(where: str, content: bytes) -> dict[str, str]:
         listed = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{where}: {MANIFEST} is not JSON; publish the package again") from error
+
     if not isinstance(listed, dict) or not all(map(_is_digest, listed.values())):
         raise PackageError(f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again")
     check_paths(where, listed)
@@ -107,6 +108,7 @@ def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Pat
     folder = cache / "packages" / sha256(content).hexdigest()[:32]
     partial = folder.with_suffix(".partial")
     claim(writable_folder(str(cache), "CLINTUNE_CACHE"))
+
     with only_one(folder, f"the copy of {where}"):
         if not folder.exists():
             partial.mkdir(exist_ok=True)

@@ -51,6 +51,7 @@ def read_dicom(data: bytes) -> Floats:
             return _colours(pixels, dataset.BitsStored)
         if kind == "PALETTE COLOR":
             return _palette(pixels, dataset)
+
         if not kind.startswith("MONOCHROME"):
             raise UnreadableImageError(f"of the photometric interpretation {_known(kind)}, which is not supported")
         if pixels.ndim != 2:

@@ -92,6 +92,7 @@ class Notes(Modality):
             return_overflowing_tokens=True,
             padding=False,
         )
+
         ids = [torch.tensor(chunk) for chunk in encoded["input_ids"][: self.max_pieces]]
         tensors = {
             "input_ids": pad_sequence(ids, batch_first=True),

@@ -71,6 +71,7 @@ class Rhythm(Wearable):
             mode="frozen",
             max_pieces=max_pieces,
         )
+
         if not features or not rest:
             raise ConfigError("features and rest say what is computed; give at least one of each")
         if unknown := sorted(set(features) - GROUPS.keys()):

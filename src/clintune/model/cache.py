@@ -54,11 +54,13 @@ class PieceCache:
         """
         with only_one(self.folder, f"the pieces of {self.name}") as waited:
             self._open_folder()
+
             stamped = stamped_media(items, self.modality)
             seen = [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
             moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
             key = value_sha256([items.fingerprint(), self.modality.views, seen, moments])[:32]
             table = self.folder / "tables" / f"{key}.safetensors"
+
             pieces = _open_table(table, verify=not waited)  # who was waited for did
             if pieces is not None and (waited or not pieces.errors):
                 return pieces
@@ -177,9 +179,11 @@ class PieceCache:
         views = range(self.modality.views)
         address = np.full((cuts.first + len(cuts) + 1, len(views), 3), -1, np.int64)
         numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
+
         all_keys = [*keys, *part_keys]
         found = [[scanned.address(view_key(key, view)) for view in views] for key in all_keys]
         address[numbers] = np.array(found, np.int64).reshape(-1, len(views), 3)
+
         left_out = np.zeros(len(address), np.int32)
         left_out[numbers] = [scanned.left_out(view_key(key, 0)) for key in all_keys]
 

@@ -99,6 +99,7 @@ class Fusion(nn.Module):
         else:
             embeddings = modality.encode(pieces.tensors)
             projected = self.projectors[name](embeddings)
+
         projected = projected + self.kinds[name] + self.clock(pieces.hours)[:, None]
         num = projected.shape[1]
         tokens = Tokens(

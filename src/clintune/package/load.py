@@ -117,6 +117,7 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
     assert isinstance(config, DictConfig)
     config.trainer.precision = description.precision
     config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
+
     bases = {"backbone": config.backbone, **config.modalities}
     if unknown := sorted(sources.keys() - bases.keys()):
         raise PackageError(f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}")

@@ -94,6 +94,7 @@ def _check_plain(path: Path, value: Any) -> None:
         number += 1
         if number > MOST_NODES or depth > MOST_DEPTH:
             _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
+
         if isinstance(node, dict):
             for key, part in node.items():
                 if not isinstance(key, str | int) or isinstance(key, bool):

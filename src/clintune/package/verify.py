@@ -31,6 +31,7 @@ def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequenc
             home, _, name = target.rpartition(".")
             if not any(home == root or home.startswith(f"{root}.") for root in (module, *trusted)):
                 raise PackageError(f"{folder}: _target_ {target} is of no trusted module; {_to_trust(home)}")
+
             try:
                 found = getattr(import_module(home), name, None)
             except ImportError as error:

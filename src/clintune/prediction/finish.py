@@ -57,6 +57,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
         }
         write_json(out / SUMMARY, summary)
+
         for lock in (lock_of(shard.record) for shard in shards):
             lock.unlink(missing_ok=True)
 

@@ -86,6 +86,7 @@ def make_job(config: DictConfig) -> Path:
         if not times.is_file():
             raise ConfigError(f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels")
         config.times = str(times)
+
     if config.out is None:
         name = check_name(_name_of(config.package), "package: the last part of its address")
         out = timed_folder(writable_folder("predictions", "out") / name)

@@ -42,6 +42,7 @@ def score_job(out: Path) -> None:
         if is_main():
             for sentence in lacking_words(job.lacking, job.lacked):
                 console.print(sentence)
+
         scorer = Scorer(job)
         with _bar(job, report, out) as show:
             while left := show():
@@ -77,6 +78,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     if len(scored.unreadable):
         with atomic_path(shard.unreadable) as partial:
             scored.unreadable.write_parquet(partial)
+
     record = {
         "samples": len(rows),
         "abstained": dict(_counts(job, scored)),

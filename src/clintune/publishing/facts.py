@@ -82,10 +82,12 @@ def read_facts(
     split = read_splits(unit.folder / "splits.parquet", samples)
     rows = rows_by_split(split)
     plain = {name: _read(run / "predictions" / name, workspace, number) for name in (TUNING, HELD_OUT)}
+
     path = unit.folder / CALIBRATION
     calibrations = read_calibrations(path) if path.exists() else {}
     tuning, held_out = (_calibrate(plain[name], calibrations) for name in (TUNING, HELD_OUT))
     scored = scored_by(held_out, tasks)
+
     return Facts(
         name=config.name,
         fold=None if unit.fold is None else unit.folder.name,

@@ -54,6 +54,7 @@ class Multiclass(Task):
         classes = table[VALUE].drop_nulls().unique().sort().to_list()
         if not classes:  # all unknown, as those of a cohort whose outcomes are not in yet
             return table.select(*SAMPLE, target=pl.lit([float("nan")], pl.List(pl.Float32)))
+
         if self._names is None:
             self._names = classes
         foreign = ~table[VALUE].is_in(self._names)
@@ -63,6 +64,7 @@ class Multiclass(Task):
                 f"labels/{self.label} of {root}: row {row} of column {VALUE} is none of the task's "
                 f"{len(self._names)} classes; name every class in `classes` or correct the label"
             )
+
         number = pl.col(VALUE).replace_strict(self._names, range(len(self._names)), return_dtype=pl.Float32)
         return table.select(*SAMPLE, target=pl.concat_list(number.fill_null(float("nan"))))
 

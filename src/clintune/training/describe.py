@@ -182,6 +182,7 @@ def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Ta
     if num_units > 1:
         title += f", of {num_units} folds" if len(by_unit) == num_units else f", of the first of {num_units} folds"
     table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
+
     counts: dict[str, list[list[int]]] = {}
     for rows in by_unit:
         for number, split in enumerate(SPLITS):
@@ -189,6 +190,7 @@ def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Ta
                 counts.setdefault(what, [[] for _ in SPLITS])[number].append(count)
     for what, by_split in counts.items():
         table.add_row(Text(visible(what)), *(_range(several) for several in by_split))
+
     if len(samples) > sum(len(rows) for rows in by_unit[0].values()):
         table.caption = f"{len(samples) - sum(len(rows) for rows in by_unit[0].values())} samples are in no split"
     return table

@@ -118,6 +118,7 @@ def fit_member(
             progress=progress,
         )
         train(fit)
+
     tensors = wholes(package_tensors(model))
     accelerator.free_memory()
     if accelerator.is_main_process:

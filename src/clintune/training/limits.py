@@ -102,7 +102,6 @@ class Limits:
                     f"{name}: {_share(part.samples_going_on, part.samples)} {of} have recordings that go on after the "
                     f"prediction time, and are cut there: {_percent(part.hours_beyond, part.hours)} of all hours"
                 )
-
             if part.samples_long_before:
                 said.append(
                     f"{name}: {_share(part.samples_long_before, part.samples)} {of} have recordings that end more than "

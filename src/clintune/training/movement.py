@@ -60,6 +60,7 @@ class MovementCheck:
                 f"step {step}: {len(stuck)} of {len(self.parameters)} trainable tensors did not change: "
                 f"{listed}{more}; {'; '.join(causes) or _NOTHING_READS_THEM}"
             )
+
         self.still = without
         for name in self.still:
             if _had_data(name, seen):

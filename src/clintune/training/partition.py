@@ -70,6 +70,7 @@ def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str
             part = fold_splits(index, _held_out(cohort, index), 1, splits.tuning, splits.seed, balance)
         else:
             part = subject_splits(index, splits, balance)
+
         if splits.train_share < 1:
             part = thin_out(index, part, splits.train_share, splits.seed, balance)
         parts.append(part)

@@ -172,6 +172,7 @@ def fill_caches(
         if table is not None:
             sources[name] = TabledPieces(samples, name, table)
             continue
+
         items = samples.items(name, rows)
         pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(items, device, workers)
         sources[name] = pieces

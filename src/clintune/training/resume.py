@@ -117,6 +117,7 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
     if results and (done := next(run.rglob("package"), None)):
         where = done.relative_to(run)
         raise ConfigError(f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); train anew")
+
     steps, trained = now.trainer.max_steps, trained_steps(run)
     if "trainer.max_steps" in changes and steps is not None and steps <= trained:
         raise ConfigError(f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; raise it")
@@ -148,6 +149,7 @@ class Resumption:
         record = read_json(path)
         recipe = self.run / "recipe.yaml"
         changes, text = changes_between(run_config(self.run), self.config), to_yaml(self.config)
+
         resumed = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "clintune": __version__,
@@ -156,6 +158,7 @@ class Resumption:
             "changes": {key: {"before": was, "now": now} for key, (was, now) in changes.items()},
             "recipe_sha256": sha256(text.encode()).hexdigest() if changes else file_sha256(recipe),
         }
+
         write_json(path, record | {"resumed": [*record.get("resumed", []), resumed]})
         if changes:
             write_text(recipe, text)
