@@ -45,7 +45,11 @@ def defaults_of(text: str) -> list[Any]:
 def groups() -> dict[str, list[str]]:
     """Return the choices of each config group, by its name."""
     folders = sorted(path for path in (config_root() / "configs").iterdir() if path.is_dir())
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    return {folder.name: _choices_in(folder) for folder in folders}
+
+
+def _choices_in(folder: Path) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
 def _read_text(path: Path) -> str:

@@ -113,9 +113,9 @@ def _details(
 
     if workspace.groups:
         by_column = by_group(scored[HELD_OUT], workspace.groups, replicates=replicates)
-        details["groups"] = {
-            column: {group: to_json(table) for group, table in by_name.items()} for column, by_name in by_column.items()
-        }
+        details["groups"] = {}
+        for column, by_name in by_column.items():
+            details["groups"][column] = {group: to_json(table) for group, table in by_name.items()}
     return details
 
 

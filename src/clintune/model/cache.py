@@ -24,7 +24,7 @@ from clintune.model import encode
 from clintune.model.cuts import Cuts
 from clintune.model.encode import Preparer, View, encoding, laid_flat, make_pieces
 from clintune.model.inventory import Scanned, scan
-from clintune.model.item_keys import item_keys, stamped_media, view_key
+from clintune.model.item_keys import item_keys, listed, stamped_media, view_key
 from clintune.model.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
 from clintune.model.sealed import damaged, drop, is_intact, save_sealed
 
@@ -56,9 +56,8 @@ class PieceCache:
             self._open_folder()
 
             stamped = stamped_media(items, self.modality)
-            seen = [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
             moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
-            key = value_sha256([items.fingerprint(), self.modality.views, seen, moments])[:32]
+            key = value_sha256([items.fingerprint(), self.modality.views, listed(stamped), moments])[:32]
             table = self.folder / "tables" / f"{key}.safetensors"
 
             pieces = _open_table(table, verify=not waited)  # who was waited for did

@@ -19,6 +19,11 @@ def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
     return [(index, stamps(paths)) for index, paths in items.paths()] if modality.media_column else []
 
 
+def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
+    """Return stamps by cohort as plain values in one order, for a key."""
+    return [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
+
+
 def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality) -> list[str]:
     """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
     content: dict[Path, str] = {}

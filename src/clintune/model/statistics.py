@@ -10,7 +10,7 @@ from clintune.cohort.samples import Items
 from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
 from clintune.core.locks import only_one
 from clintune.modalities.base import Modality
-from clintune.model.media import stamps
+from clintune.model.item_keys import listed, stamped_media
 from clintune.model.sealed import drop
 
 Statistics = dict[str, dict[str, Any]]
@@ -42,7 +42,7 @@ def _key(modality: Modality, items: Items) -> str:
     kind = type(modality)
     own = {inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)}
     code = own | {str(path) for path in Path(modalities.__file__).parent.glob("*.py")}
-    media = [stamps(paths) for _, paths in items.paths()] if modality.media_column else []
+
     return value_sha256(
         {
             "class": f"{kind.__module__}.{kind.__qualname__}",
@@ -50,6 +50,6 @@ def _key(modality: Modality, items: Items) -> str:
             "settings": modality.settings(),
             "constructed": {key: value for key, value in vars(modality).items() if not key.startswith("_")},
             "items": items.fingerprint(),
-            "media": [sorted((str(path), stamp) for path, stamp in found.items()) for found in media],
+            "media": listed(stamped_media(items, modality)),
         }
     )

@@ -1,6 +1,6 @@
 """The table of subjects, samples and labels by split that a card shows; no count under 11 can be read or worked out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,14 +38,23 @@ def _rows(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) 
     table = [CountRow("subjects", *hide_small(subjects)), CountRow("samples", *hide_small(sizes))]
     for name, task in tasks.items():
         targets = samples.targets(name)
-        classes = targets.shape[1] < task.num_outputs
         for output, column in enumerate(targets.T):
-            answers = [f"= {answer}" for answer in (task.output_names if classes else ["no", "yes"])]
-            counts = np.array([[(column[part] == i).sum() for part in rows] for i in range(len(answers))])
-            unlabelled = sizes - counts.sum(axis=0)
-            if unlabelled.any():
-                answers, counts = [*answers, "unlabelled"], np.concatenate([counts, unlabelled])
-            which = name if classes else output_name(name, task.output_names, output)
-            labels = zip(answers, hide_small(counts), strict=True)
-            table += [CountRow(f"{which} {answer}", texts) for answer, texts in labels]
+            if targets.shape[1] < task.num_outputs:
+                table += _answers(name, task.output_names, column, rows)
+            else:
+                table += _answers(output_name(name, task.output_names, output), ["no", "yes"], column, rows)
     return table
+
+
+def _answers(
+    which: str, names: Sequence[str], column: NDArray[np.float32], rows: Sequence[NDArray[np.int64]]
+) -> list[CountRow]:
+    """Return a row for each answer of a column of targets, and one of the samples of each split that have none."""
+    answers = [f"{which} = {name}" for name in names]
+    by_split = [np.bincount(column[part][~np.isnan(column[part])].astype(int), minlength=len(names)) for part in rows]
+    counts = np.stack(by_split, axis=1)
+
+    unlabelled = np.array([len(part) for part in rows]) - counts.sum(axis=0)
+    if unlabelled.any():
+        answers, counts = [*answers, f"{which} unlabelled"], np.vstack([counts, unlabelled])
+    return [CountRow(answer, texts) for answer, texts in zip(answers, hide_small(counts), strict=True)]

@@ -105,7 +105,11 @@ def _unfinished(workspace: Workspace, run: Path | None) -> list[Unit]:
     everything = units(workspace.config, run or Path(), workspace.samples)
     if run is None:
         return everything
-    return [u for u in everything if not all(m.package.exists() for m in members(workspace.config, u))]
+    return [unit for unit in everything if not _is_packaged(workspace.config, unit)]
+
+
+def _is_packaged(config: DictConfig, unit: Unit) -> bool:
+    return all(member.package.exists() for member in members(config, unit))
 
 
 def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
