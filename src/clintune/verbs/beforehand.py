@@ -65,15 +65,15 @@ def check_runs(runs: str, *, make: bool) -> None:
         raise ConfigError(f"runs: {folder} cannot be written to; name another folder")
 
 
-def check_packages(run: Path, config: DictConfig, verb: str) -> None:
-    """Refuse a run that lacks the package of a model: it was not trained, or not to its end."""
+def check_packages(run: Path, config: DictConfig) -> None:
+    """Refuse to evaluate a run that lacks the package of a model: it was not trained, or not to its end."""
     check_trained(run)
     units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
     names = [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
     for folder in (unit / "package" / name for unit in units for name in names):
         if not (folder / MANIFEST).is_file():
             raise ConfigError(
-                f"{verb}: {folder}: no package there; train the run to its end (clintune train --resume {run})"
+                f"evaluate: {folder}: no package there; train the run to its end (clintune train --resume {run})"
             )
 
 

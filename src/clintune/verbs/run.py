@@ -102,12 +102,12 @@ def evaluate(argv: Sequence[str]) -> None:
     config = moved(run_config(run), arguments.words, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
-        check_packages(run, config, "evaluate")
+        check_packages(run, config)
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
 
     with held(run, "evaluated"):  # first: a run that is still being trained lacks a package, too
-        check_packages(run, config, "evaluate")
+        check_packages(run, config)
         with collector_paused():
             from clintune.evaluation.evaluate import evaluate_run
 
