@@ -134,9 +134,9 @@ def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_rea
     facts = static.facts(collate_pieces([static.prepare(item(code, 9.5)) for code in ("A", "X")]))
     assert facts.shape[1] == static.num_facts == 3
     assert facts.tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    assert static.held_back(Static().fit(common_and_rare(item("X", 4711.625)))) == (
+    assert static.remarks(Static().fit(common_and_rare(item("X", 4711.625)))) == [
         "1 of 2 codes have fewer than 11 training subjects and share one token, without values"
-    )
+    ]
 
 
 @pytest.mark.parametrize("min_subjects", [0, -1])

@@ -17,7 +17,7 @@ from meds.schema import LabelSchema, data_subdirectory, dataset_metadata_filepat
 from numpy.typing import NDArray
 
 from clintune.cohort import shards
-from clintune.cohort.births import doubts, read_births
+from clintune.cohort.doubts import Doubts
 from clintune.cohort.row_writer import STATIC, RowWriter
 from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
@@ -104,7 +104,7 @@ def write_index(
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
 
-    owners, births, codes = [], [], dict[str, int]()
+    owners, codes, doubts = [], dict[str, int](), Doubts()
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
@@ -112,20 +112,19 @@ def write_index(
             owners.append(shards.read_subjects(scan, where).to_numpy())
             for code in shards.read_codes(scan, where):
                 codes.setdefault(code, len(codes))
-            births.append(read_births(scan, where))
+            doubts.add(scan, where)
 
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
+                    doubts.add_claimed(rows)
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 
     _check_owners(owners, names)
-    remarks = doubts(pl.concat(births), samples, PREDICTION_TIME)
-    if num_infinite := sum(writer.num_infinite for writer in writers.values()):
-        remarks.append(f"{num_infinite} values of {NUMBER} are infinite and count as absent")
+    remarks = doubts.told(samples, PREDICTION_TIME)
     if not cut.covered.all():
         remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
         samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)

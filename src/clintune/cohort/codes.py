@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from clintune.cohort.samples import Samples
-from clintune.cohort.shards import CODE, ROW, SUBJECT, find_shards, media_columns, readable, scan_shard
+from clintune.cohort.shards import CODE, ROW, SUBJECT, count_subjects, find_shards, media_columns, readable, scan_shard
 from clintune.core.disclosure import SMALLEST_SHOWN
 
 
@@ -31,9 +31,7 @@ def count_codes(samples: Samples) -> Codes:
     """Tell apart the codes that many and few subjects have, whether a modality claims their rows or not."""
     counts: Counter[str] = Counter()
     for shard in _shards(samples):  # a subject stands in one of them only
-        with readable(shard.where):
-            found = shard.rows.group_by(CODE).agg(pl.col(SUBJECT).n_unique()).collect(engine="streaming")
-        counts.update(dict(found.iter_rows()))
+        counts.update(count_subjects(shard.rows, shard.where))
     common = {code for code, count in counts.items() if count >= SMALLEST_SHOWN}
     return Codes(common, counts.keys() - common)
 

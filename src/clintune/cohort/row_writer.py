@@ -35,7 +35,6 @@ class RowWriter:
 
     def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
         self.num_rows = 0
-        self.num_infinite = 0
         self._codes = codes
         self._stack = ExitStack()
         file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
@@ -59,7 +58,6 @@ class RowWriter:
             plain[name].to_numpy().astype(kind).tofile(self._columns[name])
 
         self.num_rows += len(rows)
-        self.num_infinite += int(rows[NUMBER].is_infinite().sum())
 
     def __enter__(self) -> Self:
         return self

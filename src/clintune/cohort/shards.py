@@ -18,6 +18,8 @@ NUMBER = DataSchema.numeric_value_name
 TEXT = DataSchema.text_value_name
 MEDIA_KEY = DatasetMetadataSchema.additional_value_modality_columns_name
 ROW = "__row__"
+NAN = "__nan__"
+"""Whether a value was NaN in the file."""
 MOMENT = pl.Datetime("us")
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -66,8 +68,8 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
     """Return a shard's rows lazily: the five MEDS columns, the declared media columns it has, and its row number.
 
     Times with a zone become UTC, those in nanoseconds are rounded up to the microsecond, optional columns that are
-    absent become null, NaN values become null. Raises DataError, naming the file by `where`, for a column that is
-    missing or of a type that cannot stand for MEDS's.
+    absent become null, NaN values become null, which column `NAN` marks. Raises DataError, naming the file by `where`,
+    for a column that is missing or of a type that cannot stand for MEDS's.
     """
     with readable(where):
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
@@ -93,7 +95,8 @@ def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
             columns.append(pl.col(name).cast(pl.String))
 
     others = [pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW]
-    return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None))
+    is_nan = pl.col(NUMBER).is_nan().alias(NAN)
+    return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None), is_nan)
 
 
 def _rounded_up(nanoseconds: pl.Expr) -> pl.Expr:
@@ -145,6 +148,13 @@ def read_codes(scan: pl.LazyFrame, where: str) -> pl.Series:
     """Return a shard's distinct codes, sorted."""
     with readable(where):
         return _distinct(scan, CODE)
+
+
+def count_subjects(scan: pl.LazyFrame, where: str) -> dict[str, int]:
+    """Return how many subjects of a shard have each code."""
+    with readable(where):
+        found = scan.group_by(CODE).agg(pl.col(SUBJECT).n_unique()).collect(engine="streaming")
+    return dict(found.iter_rows())
 
 
 def _distinct(scan: pl.LazyFrame, column: str) -> pl.Series:

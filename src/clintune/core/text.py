@@ -1,5 +1,8 @@
 """Names that strangers chose, made harmless before a person, a terminal or a page sees them."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 _LONGEST = 1000
 _END = 200
 """Characters of the longest line of an error, and of its end."""
@@ -27,6 +30,14 @@ def in_short(text: object) -> str:
 def markdown(text: object) -> str:
     """Return text as Markdown, and the HTML within it, that shows just this text and stays in its cell of a table."""
     return "".join(f"&#{ord(c)};" if c in _OF_MARKDOWN else c for c in visible(text))
+
+
+def spelled_alike(names: Iterable[str]) -> list[list[str]]:
+    """Return, sorted, the names that differ from others in case or spaces alone, by what they have in common."""
+    groups = defaultdict[str, set[str]](set)
+    for name in names:
+        groups["".join(name.split()).casefold()].add(name)
+    return [sorted(group) for _, group in sorted(groups.items()) if len(group) > 1]
 
 
 def _written_out(character: str) -> str:

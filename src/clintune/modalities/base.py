@@ -104,9 +104,9 @@ class Modality(nn.Module, ABC):
         """
         return {}
 
-    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
-        """Return in words what `statistics` hold back, because too few training subjects have it; None for nothing."""
-        return None
+    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
+        """Return what people should know of `statistics`: what they hold back, what is doubtful of the items."""
+        return []
 
     def tabulate(self, codes: Sequence[str]) -> "Table | None":
         """Return how rows with these codes become pieces, or None (the default) for what `prepare` does, kept on disk.

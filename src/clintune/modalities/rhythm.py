@@ -13,6 +13,7 @@ from torch import Tensor
 from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
+from clintune.modalities.recording_doubts import RecordingDoubts
 from clintune.modalities.signals import Signal
 from clintune.modalities.usual import usual_values
 from clintune.modalities.wearable import Wearable, extent, window_hours
@@ -87,8 +88,8 @@ class Rhythm(Wearable):
         """
         found: dict[str, list[Hours]] = {}
         subjects: dict[str, list[int]] = {}
-        having = Having(self.min_subjects)
-        for subject, signal in self.read_all(items):
+        having, doubts = Having(self.min_subjects), RecordingDoubts()
+        for subject, signal in self.read_all(items, doubts):
             for window in self._parts(signal, signal.windows(self.window_length)[-self.max_pieces :]):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
@@ -105,6 +106,7 @@ class Rhythm(Wearable):
             "mean": [float(column.mean()) if len(column) else 0.0 for column in table],
             "std": [(float(column.std()) or 1.0) if len(column) else 1.0 for column in table],
             **self.floor_of(found, having),
+            **doubts.statistics(filter(having.__contains__, names)),
         }
 
     def build(self, statistics: Mapping[str, Any]) -> None:

@@ -77,14 +77,14 @@ class Static(Modality):
             "num_rare": len(values) - len(common),
         }
 
-    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
+    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
         """Return how many codes share one embedding."""
         number = statistics.get("num_rare", 0)
         if not number:
-            return None
+            return []
         total = number + len(statistics["codes"])
         few = f"fewer than {statistics['min_subjects']} training subjects"
-        return f"{number} of {total} codes have {few} and share one token, without values"
+        return [f"{number} of {total} codes have {few} and share one token, without values"]
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make embeddings for the codes of the statistics."""

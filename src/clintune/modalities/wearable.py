@@ -19,6 +19,7 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.modalities.base import Modality, Mode, checked_floor, claimed
+from clintune.modalities.recording_doubts import RecordingDoubts, told
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import (
     MOST_VALUES,
@@ -89,8 +90,8 @@ class Wearable(Modality):
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and, of each that enough subjects have, mean and deviation of its transformed samples."""
         totals = defaultdict[str, Totals](Totals)
-        having = Having(self.min_subjects)
-        for subject, signal in self.read_all(items):
+        having, doubts = Having(self.min_subjects), RecordingDoubts()
+        for subject, signal in self.read_all(items, doubts):
             for name, row in zip(signal.channels, self._transform(signal.values), strict=True):
                 seen = row[np.isfinite(row)].astype(np.float64)
                 totals[name].add(seen)
@@ -104,15 +105,16 @@ class Wearable(Modality):
             "mean": [mean for mean, _ in summaries],
             "std": [std for _, std in summaries],
             **self.floor_of(totals, having),
+            **doubts.statistics(filter(having.__contains__, names)),
         }
 
-    def held_back(self, statistics: Mapping[str, Any]) -> str | None:
-        """Return how many channels are rare, and what becomes of them."""
-        number = statistics.get("num_rare", 0)
-        if not number:
-            return None
-        fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
-        return f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}"
+    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
+        """Return how many channels are rare, and what becomes of them; what is doubtful of the recordings."""
+        said = told(statistics)
+        if number := statistics.get("num_rare", 0):
+            fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
+            said.append(f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}")
+        return said
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder for the channels of the statistics."""
@@ -156,8 +158,11 @@ class Wearable(Modality):
         encoded: Tensor = self.encoder(torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1), observed)
         return encoded
 
-    def read(self, item: Item, names: list[str] | None) -> Signal:
-        """Read an item's recording at the rate of this modality, with the channels `names` (null: its own)."""
+    def read(self, item: Item, names: list[str] | None, doubts: RecordingDoubts | None = None) -> Signal:
+        """Read an item's recording at the rate of this modality, with the channels `names` (null: its own).
+
+        `doubts` count it as it stands in its file.
+        """
         signal = read_signal(item.path, item.where, item.until)
         _check_clock(signal, item)
         if names is not None:
@@ -174,9 +179,11 @@ class Wearable(Modality):
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
             many = f"more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz"
             raise DataError(f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`")
+        if doubts is not None:
+            doubts.add(item.subject, signal)
         return signal.at_rate(self.rate_hz)
 
-    def read_all(self, items: Iterable[Item]) -> Iterator[tuple[int, Signal]]:
+    def read_all(self, items: Iterable[Item], doubts: RecordingDoubts) -> Iterator[tuple[int, Signal]]:
         """Yield the subject of each training recording, and the recording; then say which columns held no numbers.
 
         Unreadable ones are counted and listed later, when all items are prepared.
@@ -186,7 +193,7 @@ class Wearable(Modality):
         having = Having(SMALLEST_SHOWN)
         for item in items:
             try:
-                signal = self.read(item, self.channels)
+                signal = self.read(item, self.channels, doubts)
             except DataError as error:
                 first_error = first_error or error
                 continue
@@ -201,8 +208,8 @@ class Wearable(Modality):
         if num_read and not num_observed:
             raise DataError("recordings: no training recording has a sample by its prediction time; correct the times")
         if without_numbers:
-            told = [visible(name) for name in sorted(without_numbers) if name in having]
-            console.print(f"recordings: columns without numbers are not read: {', '.join(told) or 'of few subjects'}")
+            named = [visible(name) for name in sorted(without_numbers) if name in having]
+            console.print(f"recordings: columns without numbers are not read: {', '.join(named) or 'of few subjects'}")
 
     def frequent_channels(self, found: Iterable[str], having: Having) -> list[str]:
         """Return the listed channels, or without a list those that enough training subjects have."""

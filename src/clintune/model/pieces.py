@@ -53,6 +53,8 @@ PLACES = ("shard", "start", "length")
 CUTS = ("cut_number", "cut_hours", "begin", "end")
 LEFT_OUT = "left_out"
 """What a table of addresses holds."""
+_BITS = 40
+"""Of the start of pieces in a block."""
 
 
 class PieceSource(Protocol):
@@ -157,6 +159,11 @@ class StoredPieces(_Blocks):
         """Return how many pieces items have beyond those that any sample reads [I]."""
         return self._left_out[number].astype(np.int64)
 
+    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what is one for items of equal content [I]: the place of their pieces; -1 without pieces."""
+        place = self._places(number, np.zeros_like(number))
+        return np.where(place.length > 0, (place.block << _BITS) + place.start, -1)
+
     def beyond(self, seen: Seen) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
         return self.cuts.beyond(seen)
@@ -239,6 +246,10 @@ class TabledPieces:
         value = self.samples.column(self.modality, NUMBER, seen.number)
         tensors = self.table(code, value, seen.hours)
         return Gathered(tensors, torch.from_numpy(seen.hours.astype(np.float32)), np.arange(len(code)))
+
+    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return -1 for every item: a fact is no document of one subject's own."""
+        return np.full(len(number), -1)
 
     def blank(self, number: int) -> dict[str, Tensor]:
         """Return so many pieces of zeros, each tensor [P, ...]."""

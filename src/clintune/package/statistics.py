@@ -7,13 +7,17 @@ from typing import Any
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short
 from clintune.modalities.base import Modality
+from clintune.modalities.recording_doubts import MARKED, SHARES
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
 from clintune.package.plain import is_finite
 
 _OWN = "clintune."
-_KEYS: dict[type[Modality], tuple[str, ...]] = {Static: ("codes",), Wearable: ("channels", "mean", "std")}
+_KEYS: dict[type[Modality], tuple[str, ...]] = {
+    Static: ("codes",),
+    Wearable: ("channels", "mean", "std", *SHARES, MARKED),
+}
 _COUNTS = ("min_subjects", "num_rare")
 _MOST = 1e30
 """What float32 can still compute with."""
@@ -48,6 +52,12 @@ def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]
     for key in _COUNTS:
         if not (type(statistics.get(key, 0)) is int and statistics.get(key, 0) >= 0):
             yield f"hold a {key} that is no whole number"
+    for key in SHARES:
+        if not (is_finite(share := statistics.get(key, 0)) and 0 <= share <= 1):
+            yield f"hold a {key} that is no share"
+    marked = statistics.get(MARKED, [])
+    if not (isinstance(marked, list) and all(isinstance(name, str) for name in marked)):
+        yield f"hold a {MARKED} that is no list of names"
 
 
 def _of_codes(codes: Any) -> Iterator[str]:

@@ -24,9 +24,10 @@ from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
-from clintune.training.prepare import check_patience, check_unit, empty_splits, held_back
+from clintune.training.prepare import check_patience, check_unit, empty_splits, remarks
 from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
+from clintune.training.twins import one_for_many
 from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
@@ -66,10 +67,11 @@ def describe(config: DictConfig) -> None:
     console.print(_budget(workspace))
     console.print_table(_splits(workspace, by_unit, len(every_unit)))
 
-    limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
-    limits.warnings += [*held_back(modalities, statistics), *warnings]
+    everything = np.concatenate(list(rows.values()))
+    limits, sources = look(workspace, everything, missing)
+    limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)
-    limits.warnings += empty_splits(by_unit)
+    limits.warnings += [*one_for_many(samples, everything, sources), *empty_splits(by_unit)]
     for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Samples
-from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.disclosure import in_percent, percent, rough_share
 from clintune.core.errors import PackageError
 from clintune.core.files import read_json, write_json
 from clintune.modalities.base import Modality
@@ -36,6 +36,9 @@ class Counted(Protocol):
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces more items have, which no sample reads [I]."""
+
+    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what is one for items of equal content [I]; -1 where nobody knows."""
 
     def beyond(self, seen: Seen) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
@@ -86,35 +89,35 @@ class Limits:
 
         for name, part in self.parts.items():
             if part.lacking:
-                said.append(f"{name}: {_share(part.lacking, part.samples)} {of} have none")
+                said.append(f"{name}: {in_percent(part.lacking, part.samples)} {of} have none")
             if part.samples_with_older:
                 said.append(
-                    f"{name}: {_share(part.samples_with_older, part.samples)} {of} have older rows of a code, which "
-                    f"are not read (the newest alone is): {_percent(part.older, part.items)} of all rows"
+                    f"{name}: {in_percent(part.samples_with_older, part.samples)} {of} have older rows of a code, "
+                    f"which are not read (the newest alone is): {percent(part.older, part.items)} of all rows"
                 )
             if part.samples_cut:
                 said.append(
-                    f"{name}: {_share(part.samples_cut, part.samples)} {of} lose their oldest pieces "
-                    f"(max_pieces {part.budget}): {_percent(part.pieces_cut, part.pieces)} of all pieces"
+                    f"{name}: {in_percent(part.samples_cut, part.samples)} {of} lose their oldest pieces "
+                    f"(max_pieces {part.budget}): {percent(part.pieces_cut, part.pieces)} of all pieces"
                 )
             if part.samples_going_on:
                 said.append(
-                    f"{name}: {_share(part.samples_going_on, part.samples)} {of} have recordings that go on after the "
-                    f"prediction time, and are cut there: {_percent(part.hours_beyond, part.hours)} of all hours"
+                    f"{name}: {in_percent(part.samples_going_on, part.samples)} {of} have recordings that go on after "
+                    f"the prediction time, and are cut there: {percent(part.hours_beyond, part.hours)} of all hours"
                 )
             if part.samples_long_before:
                 said.append(
-                    f"{name}: {_share(part.samples_long_before, part.samples)} {of} have recordings that end more than "
-                    "a year before the time of their row; look whether the clocks of the devices were right"
+                    f"{name}: {in_percent(part.samples_long_before, part.samples)} {of} have recordings that end more "
+                    "than a year before the time of their row; look whether the clocks of the devices were right"
                 )
 
         if self.samples_cut:
             said.append(
-                f"all modalities: {_share(self.samples_cut, self.samples)} {of} lose their oldest tokens "
-                f"(backbone.max_tokens {self.max_tokens}): {_percent(self.tokens_cut, self.tokens)} of all tokens"
+                f"all modalities: {in_percent(self.samples_cut, self.samples)} {of} lose their oldest tokens "
+                f"(backbone.max_tokens {self.max_tokens}): {percent(self.tokens_cut, self.tokens)} of all tokens"
             )
         if self.without_anything:
-            said.append(f"{_share(self.without_anything, self.samples)} {of} have nothing that can be read")
+            said.append(f"{in_percent(self.without_anything, self.samples)} {of} have nothing that can be read")
         return [*said, *self.warnings]
 
 
@@ -150,7 +153,7 @@ def write_limits(run: Path, limits: Limits) -> bool:
     """Write them to a run folder that has none yet, as the first of its folds finds them; return whether it did."""
     if (run / FILE).exists():
         return False
-    lacking = {name: _rough_share(part.lacking, part.samples) for name, part in limits.parts.items()}
+    lacking = {name: rough_share(part.lacking, part.samples) for name, part in limits.parts.items()}
     write_json(run / FILE, {"sentences": limits.sentences(), "lacking": lacking})
     return True
 
@@ -204,22 +207,3 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     part.hours += float(beyond.hours.sum())
     part.hours_beyond += float(beyond.after.sum())
     return pieces
-
-
-def _share(part: int, whole: int) -> str:
-    """Return a part of the samples in percent, unless it, or the rest, is too small to be told."""
-    if part < SMALLEST_SHOWN:
-        return f"fewer than {SMALLEST_SHOWN}"
-    return "nearly all" if 0 < whole - part < SMALLEST_SHOWN else _percent(part, whole)
-
-
-def _rough_share(part: int, whole: int) -> float:
-    """Return a part of the samples, 0 or 1 where it, or the rest, is too small to be told."""
-    if part < SMALLEST_SHOWN:
-        return 0.0
-    return 1.0 if whole - part < SMALLEST_SHOWN else part / whole
-
-
-def _percent(part: float, whole: float) -> str:
-    share = 100 * part / (whole or 1)
-    return f"{share:.0f} %" if share >= 1 else f"{share:.2g} %"

@@ -1,12 +1,14 @@
 """A look at the data before training: some samples read, all media files looked for."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Items
+from clintune.contracts import Pieces
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
@@ -32,6 +34,7 @@ class Lengths:
         self.known = np.ones(num_items, np.int64)
         self.more = np.zeros(num_items, np.int64)
         self.begin, self.end = np.zeros((2, num_items))
+        self.contents = np.full(num_items, -1)
 
     def select(self, seen: Seen) -> Seen:
         """Return all items."""
@@ -44,6 +47,10 @@ class Lengths:
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces more items have [I]."""
         return self.more[number]
+
+    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return what is one for items of equal pieces [I]; -1 for those that were not read."""
+        return self.contents[number]
 
     def beyond(self, seen: Seen) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
@@ -101,6 +108,7 @@ def look(
                 lengths.known[number] = len(pieces)
                 lengths.more[number] = pieces.left_out
                 lengths.begin[number], lengths.end[number] = pieces.extent
+                lengths.contents[number] = _content(pieces)
 
         lengths.known[list(errors)] = 0
         _check(workspace, name, errors, len(samples.items(name, rows)))
@@ -111,6 +119,14 @@ def look(
     limits.drawn = len(drawn) < len(rows)
     limits.warnings += unread
     return limits, sources
+
+
+def _content(pieces: Pieces) -> int:
+    """Return a number that equal pieces share, whatever their times."""
+    digest = sha256()
+    for name, tensor in sorted(pieces.tensors.items()):
+        digest.update(f"{name} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return int.from_bytes(digest.digest()[:7])
 
 
 def _check(workspace: Workspace, modality: str, errors: Errors, num_items: int) -> None:

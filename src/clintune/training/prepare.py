@@ -31,6 +31,7 @@ from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
 from clintune.training.probe import check_probe
 from clintune.training.strategy import local_device, num_workers
+from clintune.training.twins import alike_classes, in_two_cohorts, one_for_many
 from clintune.training.workspace import Workspace
 
 UNREADABLE = "unreadable.csv"
@@ -79,9 +80,9 @@ def prepare_unit(
     pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device(), run)
 
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
-    limits.warnings += [*held_back(modalities, statistics), *warnings]
+    limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], tasks, list(modalities), pieces)
-    limits.warnings += empty_splits([rows])
+    limits.warnings += [*one_for_many(samples, everything, pieces), *empty_splits([rows])]
     return Prepared(
         split=split,
         rows=rows,
@@ -101,7 +102,8 @@ def check_unit(
     *,
     one_answer_will_do: bool = False,
 ) -> list[str]:
-    """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only.
+    """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only, and for
+    classes and samples that stand twice.
 
     Raises DataError for cohorts of the same people, a split without training samples, a task without training labels
     and, unless `one_answer_will_do`, a training split in which every task has one answer only.
@@ -118,7 +120,7 @@ def check_unit(
     said, learnable = check_answers(samples, rows, tasks)
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
-    return said
+    return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
 
 
 def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
@@ -140,10 +142,9 @@ def empty_splits(by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str
     return sentences
 
 
-def held_back(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
-    """Return a sentence for each modality whose statistics hold back what too few training subjects have."""
-    words = {name: modality.held_back(statistics[name]) for name, modality in modalities.items()}
-    return [f"{name}: {said}" for name, said in words.items() if said]
+def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
+    """Return what the statistics of each modality hold back, and what is doubtful of its training items."""
+    return [f"{name}: {said}" for name, part in modalities.items() for said in part.remarks(statistics[name])]
 
 
 def fill_caches(

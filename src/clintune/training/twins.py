@@ -1,0 +1,69 @@
+"""What stands twice where it should stand once: an item of many subjects, a sample of two cohorts, a class."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clintune.cohort.samples import Samples
+from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
+from clintune.core.text import spelled_alike, visible
+from clintune.tasks.base import Task
+from clintune.training.limits import Counted
+
+_TELLING = 0.1
+"""Share of the subjects above which one content of theirs is worth a word."""
+_MOST = 5_000
+"""Samples that suffice to find it."""
+
+
+def one_for_many(samples: Samples, rows: NDArray[np.int64], sources: Mapping[str, Counted]) -> Iterator[str]:
+    """Yield each modality in which many subjects of the samples `rows` have an item of one content."""
+    looked_at = rows[:: -(-len(rows) // _MOST) or 1]
+    for name, source in sources.items():
+        items = samples.items(name, looked_at)
+        content = source.content(items.numbers)
+        known = content >= 0
+        pairs = np.unique(np.stack([content[known], items.subjects[known]]), axis=1)
+        most = int(np.unique(pairs[0], return_counts=True)[1].max(initial=0))
+        num_subjects = len(np.unique(pairs[1]))
+        if most >= SMALLEST_SHOWN and most > _TELLING * num_subjects:
+            yield (
+                f"{name}: one and the same item, but for its time, stands for {in_percent(most, num_subjects)} of "
+                "the subjects looked at; look whether each has their own"
+            )
+
+
+def in_two_cohorts(samples: Samples) -> Iterator[str]:
+    """Yield how many samples stand in two cohorts: people who would train and test.
+
+    Such have the same subject id, prediction time, labels and numbers of items.
+    """
+    if len(samples.indexes) < 2:
+        return
+    columns = {
+        "subject": samples.subject_id,
+        "time": samples.prediction_time,
+        **{f"items {name}": samples.num_items(name) for name in samples.indexes[0].modalities},
+        **{
+            f"label {task} {number}": column
+            for task in samples.tasks
+            for number, column in enumerate(samples.targets(task).T)
+        },
+    }
+    table = pl.DataFrame({**columns, "cohort": samples.cohort})
+    twice = table.group_by(list(columns)).agg(pl.col("cohort").n_unique()).filter(pl.col("cohort") > 1)
+    if len(twice) >= SMALLEST_SHOWN:
+        yield (
+            f"{len(twice)} samples stand in two cohorts alike, by subject id, prediction time, labels and numbers of "
+            "items; if these are the same people, they train and test: keep each in one cohort"
+        )
+
+
+def alike_classes(tasks: Mapping[str, Task]) -> Iterator[str]:
+    """Yield the outputs of tasks whose names differ in case or spaces alone."""
+    for name, task in tasks.items():
+        for group in spelled_alike(task.output_names):
+            names = " and ".join(visible(repr(output)) for output in group)
+            yield f"tasks.{name}: {names} differ in case or spaces alone; write one name where one class is meant"

@@ -1,0 +1,145 @@
+"""What is doubtful about a cohort's rows is told each time it is opened, and names nothing that few subjects have."""
+
+from math import inf, nan
+
+import polars as pl
+import pytest
+from cohort_samples import EVENTS, at, labels, open_index, write_shard
+
+YEAR = 365 * 24 * 60
+"""Minutes of a year."""
+
+
+def opened(root, births):
+    write_shard(root / "data/0.parquet", [(s, m, "MEDS_BIRTH", None) for s, m in births] + [(9, 0, "a", 1.0)])
+    return open_index(root, {"task": labels(*((s, 10, [1.0]) for s in (1, 2, 9)))})
+
+
+def remarks(root, rows, minute=10):
+    """Return what is remarked of rows of one table, all of whose subjects are labelled at one minute."""
+    write_shard(root / "data/0.parquet", rows)
+    subjects = sorted({row[0] for row in rows})
+    return open_index(root, {"task": labels(*((subject, minute, [1.0]) for subject in subjects))}).remarks
+
+
+def test_births_after_the_prediction_time_and_two_births_are_counted(tmp_path, capsys):
+    index = opened(tmp_path, [(1, 11), (2, 0), (2, 5), (9, 10)])
+    assert index.remarks == [
+        "1 subjects have births at several times; each counts: keep one row MEDS_BIRTH a subject",
+        "1 samples stand before their subject's birth and have no age; correct MEDS_BIRTH",
+    ]
+    assert "made_up: 1 samples stand before" in capsys.readouterr().err
+    opened(tmp_path, [(1, 11), (2, 0), (2, 5), (9, 10)])
+    assert "made_up: 1 samples stand before" in capsys.readouterr().err, "said each time"
+
+
+def test_births_that_can_be_say_nothing(tmp_path, capsys):
+    assert opened(tmp_path, [(1, 10), (2, 0), (9, None)]).remarks == []
+    assert capsys.readouterr().err == ""
+
+
+def test_births_are_compared_in_microseconds(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    moment = at(10).replace(microsecond=1)
+    pl.DataFrame({"subject_id": [1, 1], "time": [moment, at(0)], "code": ["MEDS_BIRTH", "a"]}).write_parquet(
+        root / "0.parquet"
+    )
+    assert len(open_index(tmp_path, {"task": labels((1, 10, [1.0]))}).remarks) == 1
+
+
+def test_rows_long_before_the_birth_are_counted_and_those_of_a_pregnancy_are_not(tmp_path):
+    rows = [(1, 0, "MEDS_BIRTH", None), (1, -300 * 24 * 60, "SCAN", None), (1, -2 * YEAR, "VISIT", None)]
+    assert remarks(tmp_path, rows) == [
+        "1 rows are dated more than a year before their subject's birth; correct the times"
+    ]
+
+
+def test_rows_that_repeat_another_are_counted(tmp_path):
+    rows = [(subject, 0, "LAB", float(subject)) for subject in range(20)]
+    assert remarks(tmp_path, 3 * rows) == [
+        "40 of 60 rows repeat another one, with its time, code and value; drop the copies, unless they are meant"
+    ]
+
+
+def test_one_repeated_row_of_many_says_nothing(tmp_path):
+    rows = [(subject, 0, "LAB", float(subject)) for subject in range(200)]
+    assert remarks(tmp_path, [*rows, rows[0]]) == []
+
+
+@pytest.mark.parametrize(
+    ("year", "said"),
+    [
+        (1970, "are dated January 1970, as small numbers taken for times are; correct them"),
+        (1900, "are dated more than 60 years from 2020, the middle; correct the times"),
+        (2999, "are dated more than 60 years from 2020, the middle; correct the times"),
+    ],
+)
+def test_rows_dated_far_off_are_counted(tmp_path, year, said):
+    rows = [(subject, 0, "LAB", 1.0) for subject in range(20)]
+    assert remarks(tmp_path, [*rows, (20, (year - 2020) * YEAR + 20_000, "LAB", 1.0)])[0] == f"1 of 21 rows {said}"
+
+
+@pytest.mark.parametrize("years", [-50, -40, 150])
+def test_a_cohort_with_a_clock_of_its_own_says_nothing(tmp_path, years):
+    rows = [(subject, years * YEAR, "LAB", 1.0) for subject in range(20)]
+    assert remarks(tmp_path, rows, years * YEAR + 10) == []
+
+
+def test_samples_long_after_all_that_is_known_are_counted(tmp_path):
+    rows = [(1, 0, "LAB", 1.0), (2, 2 * YEAR, "LAB", 1.0), (3, 0, "MEDS_BIRTH", None)]
+    assert remarks(tmp_path, rows, 2 * YEAR) == [
+        "1 of 3 samples stand more than a year after the last row of their subject; look whether both times are of one "
+        "clock"
+    ]
+
+
+def test_codes_of_nan_alone_are_told_and_named_if_enough_have_them(tmp_path):
+    many = [(subject, 0, code, value) for subject in range(11) for code, value in (("K", nan), ("NA", 1.0))]
+    few = [(subject, 0, "RARE", nan) for subject in range(10)]
+    some = [(0, 1, "NA", nan), (1, 0, "FLAG", None)]
+    assert remarks(tmp_path, [*many, *few, *some]) == [
+        "2 codes ('K', ...) have NaN as every value, which counts as absent"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentinel", "told"),
+    [
+        ((3.5, 5.5), -999.0, True),
+        ((60.0, 400.0), 9999.0, True),
+        ((40.0, 180.0), -99.0, True),
+        ((), -999.0, True),
+        ((85.0, 98.0), 99.0, False),
+        ((10.0, 900.0), 999.0, False),
+        ((-4000.0, 4000.0), -999.0, False),
+    ],
+)
+def test_a_number_that_stands_for_a_missing_value_is_told_where_no_other_is_near(tmp_path, values, sentinel, told):
+    rows = [(subject, minute, "LAB", v) for subject in range(6) for minute, v in enumerate((*values, sentinel))]
+    expected = "1 code (...) has values as -999 or 9999, far from all others; write null where one is missing"
+    assert remarks(tmp_path, rows) == ([expected] if told else [])
+
+
+def test_codes_that_differ_in_case_or_spaces_are_told(tmp_path):
+    codes = ["LAB//K", "LAB//K ", "lab//k", "LAB//NA"]
+    rows = [(subject, 0, code, 1.0) for subject in range(11) for code in codes]
+    assert remarks(tmp_path, rows) == [
+        "3 codes ('LAB//K', 'LAB//K ', 'lab//k') have names that differ in case or spaces alone, and count as "
+        "different codes"
+    ]
+
+
+def test_infinite_values_of_all_shards_are_counted(tmp_path):
+    for shard in range(2):
+        write_shard(tmp_path / f"data/{shard}.parquet", [(shard, 0, "LAB", inf), (shard, 1, "LAB", -inf)])
+    index = open_index(tmp_path, {"task": labels((0, 5, [1.0]), (1, 5, [1.0]))})
+    assert index.remarks == ["4 values of numeric_value are infinite and count as absent"]
+
+
+def test_integers_and_absent_values_can_be_doubted_too(tmp_path):
+    table = pl.DataFrame([[1, 2], [at(0)] * 2, ["a", "b"], [-999, 5]], schema={**EVENTS, "numeric_value": pl.Int16})
+    (tmp_path / "data").mkdir()
+    table.write_parquet(tmp_path / "data/0.parquet")
+    table.drop("numeric_value").with_columns(pl.col("subject_id") + 2).write_parquet(tmp_path / "data/1.parquet")
+    assert open_index(tmp_path, {"task": labels((1, 5, [1.0]))}).remarks == []
