@@ -20,7 +20,8 @@ from clintune.modalities.rhythm import (
     intradaily_variability,
     transitions,
 )
-from clintune.modalities.signals import Signal, write_npz
+from clintune.modalities.signal_files import write_npz
+from clintune.modalities.signals import Signal
 
 DAYS = 14
 HOUR = np.arange(24 * DAYS)

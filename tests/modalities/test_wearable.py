@@ -10,7 +10,8 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.signal_encoders import SignalEncoder
-from clintune.modalities.signals import Signal, write_npz
+from clintune.modalities.signal_files import write_npz
+from clintune.modalities.signals import Signal
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 18, 0)

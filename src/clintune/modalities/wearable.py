@@ -12,24 +12,18 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from clintune.contracts import Extent, Item, Pieces
+from clintune.contracts import Item, Pieces
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.modalities.base import Modality, Mode, checked_floor, claimed
+from clintune.modalities.recording_clock import check_clock, extent, window_hours
 from clintune.modalities.recording_doubts import RecordingDoubts, told
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
-from clintune.modalities.signals import (
-    MOST_VALUES,
-    Signal,
-    Values,
-    check_clocks,
-    hours_between,
-    read_signal,
-    write_npz,
-)
+from clintune.modalities.signal_files import read_signal, write_npz
+from clintune.modalities.signals import MOST_VALUES, Signal, Values
 from clintune.modalities.usual import Totals
 
 _CLIP = 100.0
@@ -164,7 +158,7 @@ class Wearable(Modality):
         `doubts` count it as it stands in its file.
         """
         signal = read_signal(item.path, item.where, item.until)
-        _check_clock(signal, item)
+        check_clock(signal, item)
         if names is not None:
             observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
             if observed - set(names) and self.channels is None:
@@ -238,39 +232,6 @@ class Wearable(Modality):
 
     def _transform(self, values: Values) -> Values:
         return np.sign(values) * np.log1p(np.abs(values)) if self.transform == "log1p" else values
-
-
-def window_hours(signal: Signal, spans: list[tuple[int, int]], item: Item) -> Tensor:
-    """Return the hours [P] from the end of each window to the prediction time.
-
-    The last one ends when the recording does, or at the time of its row, whichever is later. Those of a `whole` item
-    are negative where a window ends after the prediction time.
-    """
-    ends = torch.tensor([stop for _, stop in spans], dtype=torch.float64)
-    hours = item.hours - max(0.0, extent(signal, item).end)
-    return (hours + (signal.num_samples - ends) / (3600 * signal.rate_hz)).float()
-
-
-def extent(signal: Signal, item: Item) -> Extent:
-    """Return when the recording begins and ends, as far as it was read; 0 where it does not tell."""
-    if signal.start is None or signal.last is None or item.time is None:
-        return Extent(0.0, 0.0)
-    return Extent(hours_between(item.time, signal.start), hours_between(item.time, signal.last))
-
-
-def _check_clock(signal: Signal, item: Item) -> None:
-    """Raise DataError where the clock of a recording cannot be held against the time of its row, or contradicts it."""
-    if signal.start is None:
-        return
-    if item.time is None:
-        raise DataError(
-            f"{item.where}: the row has no time, while its recording tells one; give it the time when all was known"
-        )
-    check_clocks(signal.start, item.time, item.where)
-    if hours_between(item.time, signal.start) > 1 / (3600 * signal.rate_hz):
-        raise DataError(
-            f"{item.where}: the recording begins after the time of its row; correct the row's time, or that in the file"
-        )
 
 
 def _cut(values: Values, spans: list[tuple[int, int]], length: int) -> Values:
