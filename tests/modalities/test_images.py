@@ -255,8 +255,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked():
 
 def test_what_is_no_file_is_missing(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for path in (tmp_path, tmp_path / "pipe.png", None):
-        with pytest.raises(DataError, match=r"^t row 1: the media file is missing or unreadable"):
+    said = {
+        tmp_path: "the media file is a folder",
+        tmp_path / "pipe.png": "the media file is a pipe",
+        None: "the row names",
+    }
+    for path, why in said.items():
+        with pytest.raises(DataError, match=f"^t row 1: {why}"):
             read_bytes(path, "t row 1")
 
 

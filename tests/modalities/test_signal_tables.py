@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import DataError
+from clintune.modalities.recording_times import read_times, usual_step
 from clintune.modalities.rhythm import daily_profile, hourly_means
 from clintune.modalities.signal_files import read_signal
-from clintune.modalities.signal_tables import read_signal_table, read_times, usual_step
+from clintune.modalities.signal_tables import read_signal_table
 
 WHERE = "signals.parquet row 2"
 EPOCH = datetime(1970, 1, 1)
@@ -286,3 +287,33 @@ def test_names_of_columns_lose_the_spaces_around_them_and_must_be_text(tmp_path)
     (tmp_path / "a.csv").write_bytes("time,pouls café\n2024-03-01 10:00,6\n2024-03-01 10:01,6\n".encode("latin-1"))
     with pytest.raises(DataError, match="channel without a name, or one that is not UTF-8"):
         read_signal(tmp_path / "a.csv", WHERE)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_semicolons_and_tabs_part_columns_too(tmp_path, separator):
+    text = "time,hr,spo2\n2020-01-01 00:00,60.5,97\n2020-01-01 00:01,61,\n".replace(",", separator)
+    (tmp_path / "s.csv").write_text(text)
+    found = read_signal(tmp_path / "s.csv", WHERE)
+    assert found.channels == ["hr", "spo2"]
+    np.testing.assert_array_equal(found.values, [[60.5, 61], [97, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"time,x\n2020-01-01 00:00,1\n2020-01-01 00:01,2,3\n", r"more cells in row 1 than the 2 columns"),
+        (b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2\n", r"column x has a comma in the number of row 0"),
+        (b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2,5\n", r"column x has a comma in the number of row 0"),
+        ("time,x\n2020-01-01 00:00,1\n".encode("utf-16"), "is not UTF-8, but UTF-16 as it seems"),
+        (
+            "time,x,wörter\n2020-01-01 00:00,1,ä\n".encode("latin-1"),
+            "is not UTF-8; save it as UTF-8|one that is not UTF-8",
+        ),
+        (b"", "first line is empty"),
+        (b"\n\n", "first line is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, content, said):
+    (tmp_path / "s.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"^{WHERE}: the recording.*({said})"):
+        read_signal(tmp_path / "s.csv", WHERE)

@@ -174,7 +174,7 @@ def test_archives_that_cannot_be_meant_are_refused(tmp_path, change, said):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz", ".hea"])
 def test_a_pipe_keeps_nobody_waiting(tmp_path, suffix):
     os.mkfifo(tmp_path / f"s{suffix}")
-    with pytest.raises(DataError, match="the recording is no file, but a folder, pipe or device"):
+    with pytest.raises(DataError, match="the media file is a pipe or device; save it as a file"):
         read(tmp_path / f"s{suffix}")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 from torch import Tensor
 
+from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.pixels import Floats, UnreadableImageError, check_shape, show
 
@@ -49,7 +50,7 @@ def read_bytes(path: Path | None, where: str) -> bytes:
             raise FileNotFoundError
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{where}: the media file is missing or unreadable; restore it or drop the row") from error
+        raise DataError(f"{where}: {why_absent(path)}") from error
 
 
 def _decode(data: bytes, suffix: str) -> Floats:

@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.recording_clock import check_clocks
-from clintune.modalities.signal_tables import read_signal_table, read_times, usual_step
+from clintune.modalities.recording_times import read_times, usual_step
+from clintune.modalities.signal_tables import read_signal_table
 from clintune.modalities.signals import Signal, later, means
 from clintune.modalities.wfdb_records import read_record
 
@@ -28,13 +30,13 @@ def read_signal(path: Path | None, where: str, until: datetime | None = None) ->
     if path is None or path.suffix.lower() not in _READERS:
         raise DataError(f"{where}: the recording is of an unknown format; {_REMEDY}")
     try:
-        if path.exists() and not path.is_file():  # a pipe would keep everybody waiting
-            raise DataError(f"{where}: the recording is no file, but a folder, pipe or device; {_REMEDY}")
+        if not path.is_file():  # a pipe would keep everybody waiting
+            raise FileNotFoundError
         signal = _READERS[path.suffix.lower()](path, where, until)
     except (DataError, ConfigError):
         raise
-    except FileNotFoundError as error:
-        raise DataError(f"{where}: the recording is missing; restore it or drop the row") from error
+    except (FileNotFoundError, PermissionError) as error:
+        raise DataError(f"{where}: {why_absent(path)}") from error
     except (Exception, pl.exceptions.PanicException) as error:
         raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
     if len(set(signal.channels)) < len(signal.channels):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from clintune.cohort.index import Seen
 from clintune.cohort.samples import Items
 from clintune.contracts import Pieces
+from clintune.core.absent import why_absent
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
@@ -70,9 +71,9 @@ def missing_media(workspace: Workspace) -> dict[str, Errors]:
             continue
         items = samples.items(name, rows)
         paths = [path for _, found in items.paths() for path in found]
-        absent = {path for path in set(paths) if not path.exists()}
-        gone = [number for number, path in zip(items.numbers.tolist(), paths, strict=True) if path in absent]
-        missing[name] = dict.fromkeys(gone, "the media file is missing; restore it or drop the row")
+        absent = {path for path in set(paths) if not path.is_file()}
+        gone = [pair for pair in zip(items.numbers.tolist(), paths, strict=True) if pair[1] in absent]
+        missing[name] = {number: why_absent(path) for number, path in gone}
         _check(workspace, name, missing[name], len(items))
     return missing
 
