@@ -38,13 +38,14 @@ def test_a_seed_that_would_be_overwritten_is_refused():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("experimants: {}", "experimants"),
+        ("experimants: {}", "key 'experimants' does not exist; did you mean 'experiments'"),
+        ("experiments: {a: {recip: quickstart}}", "key 'experiments.a.recip' does not exist; did you mean 'recipe'"),
         ("seeds: [0]", "give at least one"),
         ("experiments: {a: {recipe: quickstart, baselines: [logistics]}}", "did you mean 'logistic'"),
         ("experiments: {a: {recipe: quickstart}}\nclintune: {boosting: []}", "is the name of a baseline"),
         ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: []}\nmethods: [lorra]", "did you mean 'lora'"),
         ("experiments: {a: {recipe: quickstart}}\nmissing: [1.0]", "shares from 0 to below 1"),
-        ("experiments: {a: {recipe: quickstart}}\nseeds: [x]", "seeds"),
+        ("experiments: {a: {recipe: quickstart}}\nseeds: [x]", r"'seeds\[0\]' does not fit"),
         ("experiments: {a: {recipe: quickstart, baselines: [tfidf/notes]}}", "not of one modality; write tfidf"),
         ("experiments: {a: {recipe: quickstart, axis: subjects, levels: {few: []}}}", "levels that are no numbers"),
     ],

@@ -132,6 +132,12 @@ def test_a_run_that_goes_on_is_asked_for_in_right_words(finished, capsys, words,
     assert says.replace("RUN", str(finished)) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "publish"])
+def test_a_folder_inside_a_run_leads_to_the_run(finished, capsys, verb):
+    assert main([verb, str(finished / "package")]) == 2
+    assert f"no recipe.yaml there; give the run itself, {finished}" in capsys.readouterr().err
+
+
 def test_what_is_no_recipe_is_said_with_what_to_give(mine, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text(RECIPE)
@@ -152,6 +158,15 @@ def test_what_is_no_recipe_is_said_with_what_to_give(mine, tmp_path, capsys):
         (["evaluate", "x", "--bootstrap", "-5"], "'-5' is no whole number of 1 or more"),
         (["evaluate", "x", "--processes", "0"], "'0' is no whole number of 1 or more"),
         (["predict", "x", "cohort=mine"], "the path of a folder needs a slash, as ./NAME"),
+        (["predict", "--resume"], "predict --resume: name the folder of a job: clintune predict --resume OUT"),
+        (["cache", "--clear", "--older-than", "abc"], "'abc' is no number of days, 0 or more"),
+        (["cache", "--clear", "--older-than", "nan"], "'nan' is no number of days, 0 or more"),
+        (["cache", "--clear", "--older-than", "-1"], "'-1' is no number of days, 0 or more"),
+        (["benchmark", "real", "seedz=[1]"], "key 'seedz' is one of neither suite nor recipe; did you mean 'seed"),
+        (
+            ["benchmark", "real", "trainr.lr=1"],
+            "key 'trainr' is one of neither suite nor recipe; did you mean 'trainer'?",
+        ),
     ],
 )
 def test_a_wrong_argument_is_one_line(capsys, words, says):

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
 from clintune.benchmark.names import BASELINES, EMBEDDED, PEERS, split_name
 from clintune.config.recipes import find_file
+from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
+from clintune.core.text import visible
+
+_GROUPS = {"cohort", "modality", "task"}
+"""What overrides choose that is no section of a recipe."""
 
 
 @dataclass
@@ -58,8 +63,16 @@ def find_suite(name: str) -> Path:
 
 
 def is_suite_key(override: str) -> bool:
-    """Return whether `KEY=VALUE` is about the suite itself rather than its recipes."""
-    return override.partition("=")[0].partition(".")[0] in {item.name for item in fields(Suite)}
+    """Return whether `KEY=VALUE` is about the suite itself rather than its recipes.
+
+    Raises ConfigError, with the nearest name, for a key of neither.
+    """
+    key = override.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
+    own = {item.name for item in fields(Suite)}
+    known = own | {item.name for item in fields(Config)} | _GROUPS
+    if key not in known:
+        raise ConfigError(f"key '{visible(key)}' is one of neither suite nor recipe{nearest(key, known)}")
+    return key in own
 
 
 def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
@@ -73,13 +86,23 @@ def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         )
         suite: Any = OmegaConf.to_object(node)
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        key = getattr(error, "full_key", None)
-        where = f"suite {path.name}: {f'{key}: ' if key else ''}"
-        raise ConfigError(f"{where}{str(error).splitlines()[0]}") from error
+        raise ConfigError(f"suite {path.name}: {_why(error)}") from error
     assert isinstance(suite, Suite)
     if problem := _problem(suite):
         raise ConfigError(f"suite {path.name}: {problem}")
     return suite
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong with the keys and values of a suite, with the nearest name of a key."""
+    first, key = str(error).splitlines()[0], getattr(error, "full_key", None)
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
+        name = str(key).rpartition(".")[2]
+        kind = Experiment if str(key).startswith("experiments.") else Suite
+        return f"key '{visible(key)}' does not exist{nearest(name, [item.name for item in fields(kind)])}"
+    if isinstance(error, ValidationError) and key:
+        return f"'{visible(key)}' does not fit; write it as the suites that come with clintune do"
+    return f"{visible(key)}: {first}" if key else first
 
 
 def _problem(suite: Suite) -> str | None:

@@ -40,6 +40,13 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
+def days(text: str) -> float:
+    """Read a number of days."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of days, 0 or more")
+    return float(text)
+
+
 def verb_parser(verb: str, description: str, *, subject: str, meaning: str, words: str) -> Parser:
     """Return the parser of a verb that takes a subject and any number of words KEY=VALUE, with the help on both."""
     parser = Parser(verb, description)
@@ -70,7 +77,9 @@ def run_folder(name: str) -> Path:
     """Return the folder of a run; ConfigError when it is not one."""
     folder = Path(name).expanduser()
     if not (folder / "recipe.yaml").is_file():
-        raise ConfigError(f"run {name}: no recipe.yaml there; give the folder that `clintune train` printed")
+        above = next((run for run in folder.absolute().parents if (run / "recipe.yaml").is_file()), None)
+        remedy = "give the folder that `clintune train` printed" if above is None else f"give the run itself, {above}"
+        raise ConfigError(f"run {name}: no recipe.yaml there; {remedy}")
     return folder
 
 

@@ -12,7 +12,7 @@ from clintune.core.cache_entries import TAG, gigabytes, table
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 from clintune.training.run_list import list_runs, print_logs
-from clintune.verbs.arguments import Parser, one_recipe, recipe_parser
+from clintune.verbs.arguments import Parser, days, one_recipe, recipe_parser
 
 
 def runs(argv: Sequence[str]) -> None:
@@ -51,13 +51,11 @@ def cache(argv: Sequence[str]) -> None:
     default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
     parser.add_argument("--clear", action="store_true", help="remove what no process is using")
-    parser.add_argument("--older-than", type=float, metavar="DAYS", help="clear only what was not used for so long")
+    parser.add_argument("--older-than", type=days, metavar="DAYS", help="clear only what was not used for so long")
     arguments = parser.parse_args(argv)
     folder = Path(arguments.folder).expanduser()
     if arguments.older_than is not None and not arguments.clear:
         raise ConfigError("--older-than says what --clear removes; give both")
-    if arguments.older_than is not None and not arguments.older_than >= 0:
-        raise ConfigError(f"--older-than {arguments.older_than:g}: give a number of days, 0 or more")
     if not folder.is_dir():
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
     if arguments.clear and not (folder / TAG).exists():
