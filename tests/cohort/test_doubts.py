@@ -48,6 +48,11 @@ def test_births_are_compared_in_microseconds(tmp_path):
     assert len(open_index(tmp_path, {"task": labels((1, 10, [1.0]))}).remarks) == 1
 
 
+def test_ages_that_nobody_reaches_are_counted(tmp_path):
+    rows = [(1, -121 * YEAR, "MEDS_BIRTH", None), (2, -119 * YEAR, "MEDS_BIRTH", None), (1, 0, "VISIT", None)]
+    assert remarks(tmp_path, rows) == ["1 samples are of subjects older than 120 years; correct MEDS_BIRTH"]
+
+
 def test_rows_long_before_the_birth_are_counted_and_those_of_a_pregnancy_are_not(tmp_path):
     rows = [(1, 0, "MEDS_BIRTH", None), (1, -300 * 24 * 60, "SCAN", None), (1, -2 * YEAR, "VISIT", None)]
     assert remarks(tmp_path, rows) == [
@@ -71,8 +76,8 @@ def test_one_repeated_row_of_many_says_nothing(tmp_path):
     ("year", "said"),
     [
         (1970, "are dated January 1970, as small numbers taken for times are; correct them"),
-        (1900, "are dated more than 60 years from 2020, the middle; correct the times"),
-        (2999, "are dated more than 60 years from 2020, the middle; correct the times"),
+        (1900, "are dated more than 80 years from 2020, the middle; correct the times"),
+        (2999, "are dated more than 80 years from 2020, the middle; correct the times"),
     ],
 )
 def test_rows_dated_far_off_are_counted(tmp_path, year, said):

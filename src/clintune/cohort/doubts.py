@@ -13,8 +13,9 @@ from clintune.core.sentinels import SENTINELS, have_sentinels
 from clintune.core.text import spelled_alike, visible
 
 _YEAR = timedelta(days=365)
-_FAR = 60
-"""Years from the middle of all rows that no cohort spans."""
+_FAR = 80
+"""Years from the middle of all rows; shifted dates of one cohort span 110."""
+_OLDEST = 120
 _COPIES = 0.01
 """Share of rows that stand more than once above which it is told: some records do repeat."""
 _NAMED = 3
@@ -115,14 +116,18 @@ class Doubts:
 
 
 def _of_births(births: pl.DataFrame, samples: pl.DataFrame, time: str) -> Iterator[str]:
-    """Yield how many subjects were born twice, and how many samples stand before the birth: an age is read from it."""
+    """Yield how many subjects were born twice, and how many samples have no age or one that nobody reaches."""
     by_subject = births.group_by(SUBJECT).agg(born=pl.col(TIME).min(), times=pl.col(TIME).n_unique())
     twice = by_subject.filter(pl.col("times") > 1)
-    early = samples.join(by_subject, on=SUBJECT).filter(pl.col(time) < pl.col("born"))
+    aged = samples.join(by_subject, on=SUBJECT)
+    early = aged.filter(pl.col(time) < pl.col("born"))
+    old = aged.filter(pl.col(time) > pl.col("born") + _OLDEST * _YEAR)
     if len(twice):
         yield f"{len(twice)} subjects have births at several times; each counts: keep one row {birth_code} a subject"
     if len(early):
         yield f"{len(early)} samples stand before their subject's birth and have no age; correct {birth_code}"
+    if len(old):
+        yield f"{len(old)} samples are of subjects older than {_OLDEST} years; correct {birth_code}"
 
 
 def _of_months(months: pl.DataFrame) -> Iterator[str]:

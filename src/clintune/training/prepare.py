@@ -197,8 +197,8 @@ def check_readable(
         pl.DataFrame(bad).write_csv(partial)
     raise DataError(
         f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, more than "
-        f"data.max_bad_fraction={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}; all of "
-        f"them are listed in {listed}"
+        f"data.max_bad_fraction={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}; they are "
+        f"listed in {listed}"
     )
 
 
