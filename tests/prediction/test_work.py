@@ -178,7 +178,7 @@ def test_a_mount_that_is_missing_stops_the_job_in_one_line(run, cohort, tmp_path
     assert said.startswith("clintune: modalities.imaging: ")
     assert "items of a shard are unreadable, more than data.max_bad_fraction=0.1 allows; the first is data/" in said
     listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
-    assert said.endswith(f"; all of them are listed in {tmp_path / 'out' / 'unreadable.csv'}")
+    assert said.endswith(f"; they are listed in {tmp_path / 'out' / 'unreadable.csv'}")
     assert f" {len(listed)} of " in said
     assert listed.columns == ["modality", "row", "reason"]
     assert not list((tmp_path / "out").rglob("predictions/**/*.parquet"))

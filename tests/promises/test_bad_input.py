@@ -137,7 +137,7 @@ def test_few_unreadable_items_are_counted_and_listed_and_many_stop_the_run(recip
     assert main(["train", str(recipe(cohort)), "data.max_bad_fraction=0.01"]) == 2
     said = capsys.readouterr().err
     assert "2 of " in said, "items of like content count each"
-    listed = Path(said.strip().rpartition("; all of them are listed in ")[2])
+    listed = Path(said.strip().rpartition("; they are listed in ")[2])
     assert listed.name == "unreadable.csv"
     refused = pl.read_csv(listed)
     assert refused["modality"].to_list() == ["imaging", "imaging"]

@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_refused_as_training_does(dry, cohort, kin
     code, said = dry(cohort)
     assert code == 2
     assert "are unreadable, more than data.max_bad_fraction=0.0 allows; the first is data/" in said
-    listed = said.strip().rpartition("; all of them are listed in ")[2]
+    listed = said.strip().rpartition("; they are listed in ")[2]
     assert len(pl.read_csv(listed)) == 1
     assert dry(cohort, "data.max_bad_fraction=0.5")[0] == 0
 
@@ -152,7 +152,7 @@ def test_missing_files_are_all_listed_before_anything_is_built(dry, cohort):
         path.unlink()
     code, said = dry(cohort)
     assert code == 2
-    listed = pl.read_csv(said.strip().rpartition("; all of them are listed in ")[2])
+    listed = pl.read_csv(said.strip().rpartition("; they are listed in ")[2])
     assert listed["reason"].unique().to_list() == ["the media file is missing; restore it or drop the row"]
     assert f"modalities.imaging: {len(listed)} of " in said
     assert "backbone" not in said
