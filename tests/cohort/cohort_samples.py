@@ -11,7 +11,7 @@ import polars as pl
 from clintune.cohort.index import SampleIndex
 from clintune.config.schema import Cohort
 
-T0 = datetime(2020, 1, 1)
+T0 = datetime(2020, 1, 1, 8)
 EVENTS = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}
 LABELS = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "target": pl.List(pl.Float32)}
 

@@ -286,3 +286,17 @@ def test_values_that_are_infinite_are_counted(tmp_path, capsys):
     said = "2 values of numeric_value are infinite and count as absent"
     assert open_index(tmp_path, {"task": labels((1, 5, [1.0]))}).remarks == [said]
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["", "  "])
+def test_a_code_of_empty_text_is_refused_by_its_row(tmp_path, code):
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (1, 1, code, 1.0)])
+    with pytest.raises(DataError, match=r"^data/0\.parquet: row 1: column code is empty text; give it a value"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
+
+
+def test_a_media_path_of_empty_text_is_refused_by_its_row(tmp_path):
+    declare_media(tmp_path, "image_path")
+    write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", None)] * 2, image_path=["a.png", " "])
+    with pytest.raises(DataError, match=r"row 1: column image_path is empty text; write null where there is no file"):
+        open_index(tmp_path, {"task": labels((1, 5, [1.0]))}, {"imaging": Reader("a", "image_path")})

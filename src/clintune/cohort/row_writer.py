@@ -55,7 +55,7 @@ class RowWriter:
             NUMBER: rows[NUMBER].fill_null(float("nan")),
         }
         for name, kind in COLUMNS.items():
-            plain[name].to_numpy().astype(kind).tofile(self._columns[name])
+            self._columns[name].write(plain[name].to_numpy().astype(kind).tobytes())  # `tofile` hides a full disk
 
         self.num_rows += len(rows)
 

@@ -137,10 +137,12 @@ def check_clock(where: str, column: str, zoned: bool, clock: tuple[str, bool] | 
 def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
     """Return a shard's distinct subjects, sorted; raises DataError where a subject or code is null."""
     with readable(where):
-        null = scan.filter(pl.col(SUBJECT).is_null() | pl.col(CODE).is_null()).select(ROW, SUBJECT).head(1).collect()
+        blank = pl.col(CODE).is_null() | (pl.col(CODE).str.strip_chars() == "")
+        null = scan.filter(pl.col(SUBJECT).is_null() | blank).select(ROW, SUBJECT, CODE).head(1).collect()
         if len(null):
             column = SUBJECT if null[SUBJECT][0] is None else CODE
-            raise DataError(f"{where}: row {null[ROW][0]}: column {column} is null; give it a value or drop the row")
+            what = "null" if null[column][0] is None else "empty text"
+            raise DataError(f"{where}: row {null[ROW][0]}: column {column} is {what}; give it a value or drop the row")
         return _distinct(scan, SUBJECT)
 
 
@@ -162,11 +164,15 @@ def _distinct(scan: pl.LazyFrame, column: str) -> pl.Series:
 
 
 def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
-    """Raise DataError where a media path is absolute or climbs out of the cohort's folder.
+    """Raise DataError where a media path is empty, absolute, or climbs out of the cohort's folder.
 
     `paths` has columns path and the row number; `column` is what the shard calls the path.
     """
     path = pl.col("path")
+    empty = paths.filter(path.str.strip_chars() == "")
+    if len(empty):
+        row = empty[ROW].sort()[0]
+        raise DataError(f"{where}: row {row}: column {column} is empty text; write null where there is no file")
     outside = paths.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
     if len(outside):
         row = outside[ROW].sort()[0]
