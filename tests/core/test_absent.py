@@ -17,6 +17,9 @@ from clintune.core.absent import why_absent
         ("scans/a.png", "scans", "is a folder; name the file in it"),
         ("scans/a.png", "scans/b.png", "missing; restore it or drop the row"),
         ("scans/a.png", "scans/a.png/b.png", "missing; restore it or drop the row"),
+        ("scans/a.png", "scans/a.png ", "spaces around a name"),
+        ("scans/a.png", " scans/a.png", "spaces around a name"),
+        ("scans /a.png", "scans /b.png", "missing; restore it or drop the row"),
     ],
 )
 def test_the_cause_is_said(tmp_path, there, asked, said):
@@ -30,3 +33,10 @@ def test_the_cause_is_said(tmp_path, there, asked, said):
 
 def test_a_row_without_a_path_is_said():
     assert why_absent(None).startswith("the row names no media file")
+
+
+@pytest.mark.parametrize("asked", ["a.png", "scans/a.png"])
+def test_a_link_that_leads_nowhere_is_said_to_be_one_and_is_no_twin(tmp_path, asked):
+    (tmp_path / asked.partition("/")[0]).symlink_to(tmp_path / "gone")
+    assert why_absent(tmp_path / asked).startswith("the media file is a link that leads nowhere")
+    assert why_absent(tmp_path / asked.upper()).startswith("the media file is missing; restore")

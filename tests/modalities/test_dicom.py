@@ -22,7 +22,7 @@ from pydicom.uid import (
 from clintune.core.errors import DataError
 from clintune.modalities.images import read_image
 
-GREY = np.linspace(0, 255, 12, dtype=np.uint8).reshape(3, 4)
+GREY = np.linspace(0, 255, 108, dtype=np.uint8).reshape(9, 12)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
 SMOOTH = np.array(Image.fromarray(COLOUR).resize((64, 48), Image.Resampling.BICUBIC))
 
@@ -58,6 +58,11 @@ def grey(pixels, **tags):
     return read(dicom(pixels, **tags)[0])[0]
 
 
+def large(values):
+    """Return an array each of whose values fills 8 by 8 pixels."""
+    return np.asarray(values).repeat(8, axis=0).repeat(8, axis=1)
+
+
 def as_unsigned(dataset, **tags):
     """Return a file of signed pixels whose tags are written as unsigned numbers."""
     for name, value in tags.items():
@@ -76,7 +81,7 @@ def table(entries, first=0, bits=16, kind="uint16"):
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_a_dicom_window_gives_what_pydicom_gives(function):
-    pixels = np.arange(0, 2400, 100, dtype=np.int16).reshape(4, 6)
+    pixels = np.arange(0, 2400, 25, dtype=np.int16).reshape(8, 12)
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [400, 1], "WindowWidth": [1500, 2]}
     data, dataset = dicom(pixels, BitsStored=12, HighBit=11, PixelRepresentation=0, VOILUTFunction=function, **tags)
     windowed = apply_windowing(apply_modality_lut(pixels, dataset), dataset)
@@ -86,12 +91,12 @@ def test_a_dicom_window_gives_what_pydicom_gives(function):
 
 
 def test_without_a_window_the_stored_bits_are_the_range():
-    pixels = np.array([[0, 4095], [1024, 2048]], dtype=np.uint16)
+    pixels = large(np.array([[0, 4095], [1024, 2048]], dtype=np.uint16))
     data, _ = dicom(pixels, BitsStored=12, HighBit=11, RescaleSlope=3, RescaleIntercept=-7)
     torch.testing.assert_close(read(data)[0], torch.from_numpy(pixels / 4095).float())
-    signed = np.array([[-2048, 2047]], dtype=np.int16)
+    signed = large(np.array([[-2048, 2047]], dtype=np.int16))
     data, _ = dicom(signed, BitsStored=12, HighBit=11)
-    torch.testing.assert_close(read(data)[0], torch.tensor([[0.0, 1.0]]))
+    torch.testing.assert_close(read(data)[0], torch.from_numpy(large([[0.0, 1.0]])).float())
 
 
 def test_monochrome1_is_inverted_and_a_dicom_is_known_without_its_suffix():
@@ -170,7 +175,7 @@ def test_a_jpeg_2000_that_mixes_nothing_is_what_its_file_says():
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
-    indexes = np.array([[0, 3, 4], [5, 6, 200]], np.uint8)
+    indexes = large(np.array([[0, 3, 4], [5, 6, 200]], np.uint8))
     colours = np.array([[0, 0, 255], [255, 0, 0], [0, 255, 0]], np.uint8)  # of the numbers 4, 5 and 6
     tags = {}
     for name, column in zip(("Red", "Green", "Blue"), colours.T, strict=True):
@@ -183,7 +188,7 @@ def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
     found = read(dicom(indexes, PhotometricInterpretation="PALETTE COLOR", **tags)[0])
     last = colours[2] if bits == 16 else np.zeros(3)
     expected = [*(colours[0],) * 3, colours[1], colours[2], last]
-    torch.testing.assert_close(found.flatten(1).T, torch.from_numpy(np.array(expected) / 255).float())
+    torch.testing.assert_close(found[:, ::8, ::8].flatten(1).T, torch.from_numpy(np.array(expected) / 255).float())
 
 
 DRAW = np.random.default_rng(1)
@@ -216,7 +221,7 @@ def test_a_palette_in_big_endian_has_the_same_colours(kind):
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_a_palette_of_bytes_may_be_odd_or_longer_than_a_byte_counts_and_stand_in_words(number, kind):
     table = DRAW.integers(0, 255, (number, 3), endpoint=True)
-    pixels = np.linspace(0, number - 1, 12).astype(np.uint16).reshape(3, 4)
+    pixels = np.linspace(0, number - 1, 108).astype(np.uint16).reshape(9, 12)
     assert_colours(read(palette(pixels, table.astype(kind), bits=8)[0]), table[pixels], 255)
 
 
@@ -227,13 +232,13 @@ def test_a_palette_of_words_whose_bits_are_too_few_is_of_words():
 
 def test_the_first_number_of_a_palette_is_signed_as_its_pixels_are():
     table = DRAW.integers(0, 65535, (256, 3), dtype=np.uint16)
-    signed = np.array([[-128, -1], [0, 127]], np.int16)
+    signed = large(np.array([[-128, -1], [0, 127]], np.int16))
     data, dataset = palette(signed, table, first=-128)
     assert_colours(read(data), table[signed + 128], 65535)
     colours = ("Red", "Green", "Blue")
     descriptors = {f"{colour}PaletteColorLookupTableDescriptor": [256, 65408, 16] for colour in colours}
     assert_colours(read(as_unsigned(dataset, **descriptors)), table[signed + 128], 65535)
-    great = np.array([[65408, 65500]], np.uint16)
+    great = large(np.array([[65408, 65500]], np.uint16))
     assert_colours(read(palette(great, table, first=65408)[0]), table[great - 65408], 65535)
 
 
@@ -267,9 +272,9 @@ def test_other_kinds_of_colour_are_refused_and_only_known_ones_are_named(kind):
 
 def test_frames_and_signed_colours_are_refused():
     with pytest.raises(DataError, match="stack of several frames"):
-        read(dicom(GREY, NumberOfFrames=3, Rows=1)[0])
+        read(dicom(GREY.repeat(3, axis=0), NumberOfFrames=3, Rows=9)[0])
     with pytest.raises(DataError, match="stack of several frames"):
-        read(dicom(COLOUR, NumberOfFrames=3, Rows=1)[0])
+        read(dicom(COLOUR.repeat(3, axis=0), NumberOfFrames=3, Rows=9)[0])
     with pytest.raises(DataError, match="of colours of shape"):
         read(dicom(COLOUR.astype(np.int8))[0])
 
@@ -293,7 +298,7 @@ def test_a_table_of_bytes_may_be_longer_than_a_byte_counts_and_stand_in_words(ki
 
 
 def test_a_table_of_negative_values_begins_where_it_says():
-    hounsfield = np.array([[-1024, -500], [0, 1000]], np.int16)
+    hounsfield = large(np.array([[-1024, -500], [0, 1000]], np.int16))
     curve = np.arange(2048, dtype=np.uint16)
     found = grey(hounsfield + 1024, RescaleIntercept=-1024, VOILUTSequence=table(curve, first=2**16 - 1024, bits=11))
     torch.testing.assert_close(found, torch.from_numpy((hounsfield + 1024) / 2047).float())
@@ -302,7 +307,7 @@ def test_a_table_of_negative_values_begins_where_it_says():
 @pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
 def test_a_table_is_signed_as_its_values_are_also_where_none_is_negative(name):
     curve = np.arange(3000, dtype=np.uint16)
-    values = np.array([[0, 500], [1000, 1999]])
+    values = large([[0, 500], [1000, 1999]])
     found = grey(values.astype(np.int16), **{name: table(curve, first=2**16 - 1000, bits=12)})
     torch.testing.assert_close(found, torch.from_numpy((values + 1000) / 2999).float())
     found = grey((values + 40_000).astype(np.uint16), **{name: table(curve, first=40_000, bits=12)})
@@ -407,7 +412,7 @@ def test_padding_is_black_beside_a_window_and_an_image_of_nothing_else_is_black(
     found = grey(padded(np.uint16, 65535), **window, PixelPaddingValue=65535)
     torch.testing.assert_close(found[1:], grey(NARROW, **window)[1:])
     assert float(found[0].amax()) == 0
-    assert float(grey(np.full((4, 4), 7, np.uint16), PixelPaddingValue=7).amax()) == 0
+    assert float(grey(np.full((8, 8), 7, np.uint16), PixelPaddingValue=7).amax()) == 0
 
 
 def test_bits_beyond_those_stored_do_not_count():
@@ -463,7 +468,7 @@ def test_an_enhanced_file_of_one_frame_keeps_its_window_and_rescale_in_groups():
 
 
 def test_floating_point_pixels_need_a_window():
-    values = np.linspace(-3, 5, 12, dtype=np.float32).reshape(3, 4)
+    values = np.linspace(-3, 5, 108, dtype=np.float32).reshape(9, 12)
     _, dataset = dicom(values.view(np.uint32), WindowCenter=1, WindowWidth=0.5)
     del dataset.PixelData, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation
     dataset.FloatPixelData = values.tobytes()

@@ -14,8 +14,13 @@ from PIL import Image
 from clintune.core.errors import DataError
 from clintune.modalities.images import FORMATS, read_bytes, read_image
 
-GREY = np.linspace(0, 255, 12, dtype=np.uint8).reshape(3, 4)
+GREY = np.linspace(0, 255, 108, dtype=np.uint8).reshape(9, 12)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+
+
+def large(values):
+    """Return an array each of whose values fills 8 by 8 pixels."""
+    return np.asarray(values).repeat(8, axis=0).repeat(8, axis=1)
 
 
 def encode(image, **options):
@@ -53,7 +58,7 @@ def test_other_modes_of_png_and_jpeg_are_read(mode):
     image = Image.fromarray(COLOUR).convert(mode)
     data = encode(image, format="JPEG", quality=95) if mode == "CMYK" else encode(image)
     found = read(data)
-    assert found.shape == (3, 3, 4)
+    assert found.shape == (3, 9, 12)
     assert found.min() >= 0
     assert 0.5 < found.max() <= 1
 
@@ -68,15 +73,22 @@ def test_a_photo_is_turned_upright():
 @pytest.mark.parametrize(
     ("data", "suffix", "said"),
     [
-        (b"", ".png", "cannot be read"),
-        (b"garbage", ".jpg", "cannot be read"),
-        (b"garbage", ".dcm", "no DICOM file"),
-        (encode(Image.fromarray(GREY))[:-30], ".png", "cannot be read"),
-        (encode(Image.fromarray(GREY), format="ICO"), ".ico", "cannot be read"),
+        (b"version https://git-lfs.github.com/spec/v1\n", ".png", "text and no image"),
+        (b"<html>", ".dcm", "text and no image"),
+        (b"gar\0bage", ".jpg", "is of none of the formats that are read"),
+        (b"gar\0bage", ".dcm", "no DICOM file"),
+        (b"gar\0bage", ".npy", "no array of plain numbers"),
+        (encode(Image.fromarray(GREY), format="ICO"), ".ico", "is of none of the formats that are read"),
+        *(
+            (encode(Image.fromarray(large(COLOUR)), format=kind)[:-40], ".img", "is damaged, or ends early")
+            for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+        ),
+        (encode(Image.fromarray(GREY))[:20], ".png", "is damaged, or ends early"),
+        (array(GREY)[:-9], ".npy", "ends early"),
         (encode(Image.fromarray(GREY.astype(np.int32)), format="TIFF"), ".tif", "32 bit values"),
         (encode(Image.fromarray(GREY.astype(np.float32)), format="TIFF"), ".tif", "32 bit values"),
         (
-            encode(Image.fromarray(COLOUR), format="GIF", save_all=True, append_images=[Image.new("L", (4, 3))]),
+            encode(Image.fromarray(COLOUR), format="GIF", save_all=True, append_images=[Image.new("L", (12, 9))]),
             ".gif",
             "stack",
         ),
@@ -102,7 +114,7 @@ def test_an_array_in_big_endian_is_the_same_image():
 
 def test_the_names_of_the_fields_of_an_array_are_not_told():
     with pytest.raises(DataError, match="row 4: the image is of type void8, whose") as caught:
-        read(array(np.zeros((3, 4), [("Smith", np.uint8)])), ".npy")
+        read(array(np.zeros((9, 9), [("Smith", np.uint8)])), ".npy")
     assert "Smith" not in str(caught.value)
 
 
@@ -156,7 +168,7 @@ def jpeg2000(channels):
     ("data", "said"),
     [
         (png(DEEP >> 4), "fill less than a quarter"),
-        (png(np.full((3, 4, 3), 4095, np.uint16)), "fill less than a quarter"),
+        (png(np.full((9, 12, 3), 4095, np.uint16)), "fill less than a quarter"),
         (png((DEEP >> 4)[..., :2]), "fill less than a quarter"),
         (contiguous(DEEP >> 4), "fill less than a quarter"),
         (ppm(DEEP >> 4), "fill less than a quarter"),
@@ -188,15 +200,37 @@ def test_a_grey_ppm_is_scaled_by_the_greatest_value_that_it_names(most):
     values = GREY.astype(np.int64) * most // 255
     expected = torch.from_numpy(values / most).float().expand(3, -1, -1)
     torch.testing.assert_close(read(ppm(values, most)), expected, atol=1e-5, rtol=0)
-    plain = f"P2\n4 3\n{most}\n{' '.join(map(str, values.ravel()))}\n".encode()
+    plain = f"P2\n12 9\n{most}\n{' '.join(map(str, values.ravel()))}\n".encode()
     torch.testing.assert_close(read(plain), expected, atol=1e-5, rtol=0)
 
 
 def test_pickled_arrays_are_refused():
     data = BytesIO()
     np.save(data, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no array of plain numbers"):
         read(data.getvalue(), ".npy")
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "npy"])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 40), (40, 7)])
+def test_an_image_of_a_few_pixels_is_refused_in_any_format(kind, shape):
+    small, enough = np.zeros(shape, np.uint8), np.zeros((8, 8), np.uint8)
+    data, fits = (array(p) if kind == "npy" else encode(Image.fromarray(p), format=kind) for p in (small, enough))
+    suffix = ".npy" if kind == "npy" else ".img"
+    with pytest.raises(DataError, match=rf"row 4: the image is only {shape[1]} by {shape[0]} pixels; save it"):
+        read(data, suffix)
+    assert read(fits, suffix).shape == (3, 8, 8)
+
+
+def test_an_empty_file_is_said_to_be_empty():
+    with pytest.raises(DataError, match=r"row 4: the media file is empty; restore it or drop the row$"):
+        read(b"")
+
+
+def test_nothing_that_stands_in_a_text_is_told():
+    with pytest.raises(DataError) as caught:
+        read(b"Smith, born 1950", ".jpg")
+    assert "Smith" not in str(caught.value)
 
 
 def test_a_missing_file_is_named_by_its_row_alone(tmp_path):
@@ -213,7 +247,7 @@ def test_a_photo_with_a_preview_behind_it_is_its_first_picture():
 
 def test_a_scan_with_smaller_copies_behind_it_is_read_and_pages_are_refused():
     def pages(kind):
-        second = Image.new("L", (2, 2))
+        second = Image.new("L", (8, 8))
         second.encoderinfo = {"tiffinfo": {254: kind}}
         return encode(Image.fromarray(GREY), format="TIFF", save_all=True, append_images=[second])
 
@@ -229,14 +263,14 @@ def test_a_sixteen_bit_tiff_with_white_as_zero_is_inverted():
 
 
 def test_a_deep_image_of_fewer_bits_than_its_file_is_shown_from_its_lowest_to_its_highest_value():
-    values = np.array([[100, 2048], [3000, 4095]], np.uint16)
+    values = large(np.array([[100, 2048], [3000, 4095]], np.uint16))
     expected = torch.from_numpy((values - 100) / (4095 - 100)).float()
     torch.testing.assert_close(read(encode(Image.fromarray(values)))[0], expected)
     torch.testing.assert_close(read(array(values), ".npy")[0], expected)
 
 
 def test_a_deep_image_of_one_value_keeps_it():
-    torch.testing.assert_close(read(array(np.full((2, 2), 13107, np.uint16)), ".npy"), torch.full((3, 2, 2), 0.2))
+    torch.testing.assert_close(read(array(np.full((8, 8), 13107, np.uint16)), ".npy"), torch.full((3, 8, 8), 0.2))
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0, 3), (1, 20_000)])
@@ -246,11 +280,11 @@ def test_an_image_without_a_pixel_or_too_long_to_be_made_square_is_refused(shape
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked():
-    size = (30_000).to_bytes(4, "big")
-    header = b"IHDR" + size + size + b"\x08\x00\x00\x00\x00"
-    bomb = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + crc32(header).to_bytes(4, "big")
-    with pytest.raises(DataError, match="row 4: the image cannot be read"):
-        read(bomb)
+    bomb = bytearray(encode(Image.fromarray(GREY)))
+    bomb[16:24] = 2 * (30_000).to_bytes(4, "big")
+    bomb[29:33] = crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(DataError, match=r"row 4: the image has more than [0-9,]+ pixels; save"):
+        read(bytes(bomb))
 
 
 def test_what_is_no_file_is_missing(tmp_path):

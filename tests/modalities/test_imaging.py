@@ -9,6 +9,7 @@ from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities import base
 from clintune.modalities.imaging import Imaging
+from clintune.modalities.static import Static
 
 CNN = {"source": "random", "config": {"architecture": "cnn", "widths": [8]}, "size": 32, "mode": "full"}
 
@@ -148,3 +149,29 @@ def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
         base._load_once.cache_clear()
     assert devices == ["meta"]
     assert again.width == used.width == 1280
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("shape", [(8, 8), (9, 40), (60, 40), (41, 40), (300, 40), (300, 299)])
+def test_an_image_of_nearly_one_shade_is_blank_however_it_is_made_square(tmp_path, fit, size, shape):
+    def is_blank(array):
+        item = Item(hours=0, code="", where="", path=save(tmp_path / "image.png", array))
+        return imaging.is_blank(imaging.prepare(item))
+
+    imaging = build(fit=fit, size=size)
+    grey, noise = np.full(shape, 90, np.uint8), np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+    assert is_blank(grey)
+    assert is_blank(grey + noise)
+    assert is_blank(np.zeros(shape, np.uint8))
+    assert is_blank(np.full((*shape, 3), (200, 10, 40), np.uint8))
+
+    ramp = np.linspace(0, 30, shape[1]).astype(np.uint8)
+    for picture in (grey + 60 * noise, grey + ramp, np.broadcast_to(ramp, shape)):
+        assert not is_blank(np.ascontiguousarray(picture))
+
+
+def test_items_are_not_blank_to_a_modality_that_says_nothing_of_it(item):
+    pieces = build().prepare(item)
+    assert not Static().is_blank(pieces)
+    assert not build().is_blank(pieces)

@@ -1,5 +1,6 @@
 """Tables of recordings: every way in which times and numbers are written, and what is refused."""
 
+import gzip
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 
@@ -309,6 +310,14 @@ def test_semicolons_and_tabs_part_columns_too(tmp_path, separator):
             "time,x,wörter\n2020-01-01 00:00,1,ä\n".encode("latin-1"),
             "is not UTF-8; save it as UTF-8|one that is not UTF-8",
         ),
+        (
+            b"Device: x\ntime,hr\n2020-01-01 00:00,1\n2020-01-01 00:01,2\n",
+            "first line must hold the names of the columns",
+        ),
+        (gzip.compress(b"time,x\n2020-01-01 00:00,1\n", mtime=0), "is compressed, as by gzip or zip, .*; unpack it"),
+        (b"PK\x03\x04\x14\0\0\0", "is compressed, as by gzip or zip, .*; unpack it"),
+        ("time,x\n2020-01-01 00:00,1\n".encode("utf-16-be"), "is not UTF-8, but UTF-16 as it seems"),
+        (b"time,x\0\n2020-01-01 00:00,1\n", "is not UTF-8, but no text; save it as CSV in UTF-8"),
         (b"", "first line is empty"),
         (b"\n\n", "first line is empty"),
     ],
@@ -317,3 +326,28 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, content, said):
     (tmp_path / "s.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"^{WHERE}: the recording.*({said})"):
         read_signal(tmp_path / "s.csv", WHERE)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [f"2020-01-01 00:{minute:02d},{name},{minute}" for minute in range(9) for name in ("hr", "spo2")],
+        [f"2020-01-01 00:{minute:02d},{name},{minute}" for name in ("hr", "spo2") for minute in range(9)],
+        [f"2020-01-01 00:00:{sample // 250:02d},ecg,{sample}" for sample in range(1000)],
+    ],
+)
+def test_rows_that_share_their_times_are_not_averaged_in_silence(tmp_path, rows):
+    text = "time,variable,value\n" + "\n".join(rows) + "\n"
+    with pytest.raises(
+        DataError, match=rf"^{WHERE}: in most places several rows of the recording share a time; .* of its own"
+    ):
+        table(tmp_path, text)
+
+
+def test_the_hour_that_a_local_clock_repeats_is_read(tmp_path):
+    first = pl.Series([datetime(2024, 10, 26, 12)]).dt.replace_time_zone("Europe/Berlin")[0]
+    moments = pl.datetime_range(first, first + timedelta(days=1), "1m", closed="left", eager=True)
+    local = moments.dt.replace_time_zone(None)
+    assert local.is_duplicated().sum() == 120
+    pl.DataFrame({"time": local, "hr": np.arange(1500.0)}).write_csv(tmp_path / "a.csv")
+    assert read_signal(tmp_path / "a.csv", WHERE).num_samples == 1440

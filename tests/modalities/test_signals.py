@@ -17,6 +17,9 @@ START = datetime(2020, 1, 1, 22, 30)
 VALUES = arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([0, 1, 2.5, -3, np.nan]))
 
 
+WHOLE = {"signal": np.ones((1, 9)), "rate_hz": 1.0, "channels": ["x"]}
+
+
 def signal(*rows, rate_hz=1.0, start=START):
     values = np.array(rows, dtype=np.float32)
     return Signal(values=values, rate_hz=rate_hz, channels=[f"c{n}" for n in range(len(rows))], start=start)
@@ -125,6 +128,10 @@ def test_impossible_recordings_are_refused(tmp_path, change):
     [
         ({"signal": np.ones((1, 9)), "channels": ["x"]}, "lacks the array rate_hz"),
         ({"signal": np.ones((9, 2)), "rate_hz": 1.0, "channels": ["x", "y"]}, r"2 channels and .* shape \[9, 2\]"),
+        ({**WHOLE, "start_time": "2020-01-01T22:30"}, "array start_time, .*; call the time of the first sample start$"),
+        ({**WHOLE, "Time\x1b": np.arange(9)}, r"array Time\\x1b, .*; call the time of the first sample start$"),
+        ({**WHOLE, "channels": np.array(["x"], object)}, "array that holds Python objects; write text or numbers$"),
+        ({**WHOLE, "start": np.array(START, object)}, "array that holds Python objects; write text or numbers$"),
     ],
 )
 def test_archives_of_another_form_are_refused_with_what_is_amiss(tmp_path, arrays, said):
@@ -233,3 +240,8 @@ def test_windows_are_those_that_observe_something_side_by_side(values, length):
 def test_a_channel_that_a_recording_lacks_is_a_gap():
     found = signal([1, 2], [3, 4]).with_channels(["c1", "other"])
     np.testing.assert_array_equal(found.values, [[3, 4], [np.nan, np.nan]])
+
+
+def test_other_arrays_of_an_archive_that_tells_its_start_change_nothing(tmp_path):
+    np.savez(tmp_path / "s.npz", **WHOLE, start="2020-01-01T22:30", time_unit="s", notes=np.array(["x"], object))
+    assert read(tmp_path / "s.npz").start == START

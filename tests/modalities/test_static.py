@@ -157,3 +157,19 @@ def test_a_typing_error_moves_the_statistics_of_nobody(wrong):
 def test_skewed_values_are_all_measured(values):
     found = Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
     assert found == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values))}
+
+
+def test_codes_that_training_did_not_have_and_values_far_from_it_are_counted():
+    def strange(static, *rows):
+        found = static.strange(collate_pieces([static.prepare(each) for each in rows]))
+        return {what.split(";")[0]: counts for what, counts in found.items()}
+
+    static = build([item("A", 1.0), item("A", 3.0), item("B")])
+    rows = [item("A", 2.0), item("A", 70.0), item("A", -70.0), item("A"), item("B", 9.0), item("NEW", 9.0)]
+    assert strange(static, *rows) == {
+        "of the facts have codes that the model does not know": (1, 6, 0.1),
+        "of the values of facts lie more than 5 deviations from training": (2, 3, 0.1),
+    }
+    shared = build(common_and_rare(item("X")), 11)
+    told = "of the facts have codes that the model does not know, or knows as rare"
+    assert strange(shared, item("X"), item("NEW"), item("A"))[told] == (2, 3, 0.5)

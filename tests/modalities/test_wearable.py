@@ -259,32 +259,3 @@ def test_the_channels_of_one_recording_are_counted_and_not_named(save):
     with pytest.raises(DataError, match="of 2 channels, has no sample of hr; ") as caught:
         wearable.read(save("a", secret=[1, 2], hidden=[3, 4]), ["hr"])
     assert "secret" not in str(caught.value)
-
-
-def twelve(save, what, **channels):
-    """Return a recording of each of twelve subjects; a channel is a function of the subject's number."""
-    rows = [{name: make(number) for name, make in channels.items()} for number in range(12)]
-    return [replace(save(f"{what} {number}", **row), subject=number) for number, row in enumerate(rows)]
-
-
-@pytest.mark.parametrize("kind", [Wearable, Rhythm])
-def test_what_is_doubtful_of_recordings_is_told(save, kind):
-    gaps = twelve(save, "gaps", x=lambda n: [*np.full(36, np.nan), *np.arange(12) + n])
-    flat = twelve(save, "flat", x=lambda n: np.full(48, n), y=lambda n: np.full(48, 7))
-    marks = twelve(save, "marks", hr=lambda n: [-999, *range(60, 107)], z=lambda n: [-999, *range(-2000, -1953)])
-
-    def said(items):
-        modality = Wearable(**HOURLY) if kind is Wearable else Rhythm(rate_hz=1 / 3600, days=1)
-        return modality.remarks(modality.fit(items))
-
-    assert said(gaps) == ["75 % of the values of training recordings are gaps; look whether all was read"]
-    assert said(flat)[0].startswith("100 % of the training subjects have a recording in which no value differs")
-    assert said(marks) == [
-        "channel hr has values as -999 or 9999, far from all others; leave a gap where one is missing"
-    ]
-    assert said(twelve(save, "usual", x=lambda n: np.arange(48) + n)) == []
-
-
-def test_flat_recordings_of_few_subjects_are_not_counted_out(save):
-    items = twelve(save, "few", x=lambda n: np.full(48, n) if n < 10 else np.arange(48))
-    assert Wearable(**HOURLY).fit(items)["flat"] == 0

@@ -1,5 +1,6 @@
 """Why a media file that a row names cannot be read, in words that lead to the cause."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from unicodedata import normalize
@@ -15,26 +16,42 @@ def why_absent(path: Path | None) -> str:
         return "the media file cannot be read; look at who may read it"
     if path.exists():
         return "the media file is a pipe or device; save it as a file"
+    folder, gone = _first_gone(path)
+    if gone.is_symlink():
+        return "the media file is a link that leads nowhere, or lies behind one; restore what the link points to"
     if "\\" in str(path):
         return "the media file is missing, and its path is written with \\; write it with /"
-    if _has_twin(path):
+    if any(part != part.strip() for part in path.relative_to(folder).parts):
+        return "the media file is missing, and its path has spaces around a name; write it without them"
+    if _has_twin(folder, gone.name):
         return "the media file is missing, but one is there whose name differs in case or accents; write it as it is"
     return "the media file is missing; restore it or drop the row"
 
 
-def _has_twin(path: Path) -> bool:
-    """Return whether a path is there when case, and the way in which accents are written, count for nothing."""
-    folders = [*reversed(path.parents), path]
-    gone = next(number for number, part in enumerate(folders) if not part.exists())
-    return gone > 0 and _plain(folders[gone].name) in _names(folders[gone - 1])
+def _first_gone(path: Path) -> tuple[Path, Path]:
+    """Return the last folder of a path that is there, and what should be in it and is not."""
+    folders = [path, *path.parents]
+    gone = next(number for number, part in enumerate(folders[1:]) if part.exists() or part == part.parent)
+    return folders[gone + 1], folders[gone]
+
+
+def _has_twin(folder: Path, name: str) -> bool:
+    """Return whether a folder has a name when case, and the way in which accents are written, count for nothing."""
+    return _plain(name) in _names(folder)
 
 
 @lru_cache(maxsize=16)
 def _names(folder: Path) -> frozenset[str]:
+    """Return the names in a folder, without links that lead nowhere."""
     try:
-        return frozenset(_plain(entry.name) for entry in folder.iterdir())
+        with os.scandir(folder) as entries:
+            return frozenset(_plain(entry.name) for entry in entries if _leads_somewhere(entry))
     except OSError:
         return frozenset()
+
+
+def _leads_somewhere(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_symlink() or Path(entry).exists()
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -36,6 +36,14 @@ class Table(Protocol):
         self, code: NDArray[np.int32], value: NDArray[np.floating[Any]], hours: NDArray[np.float64]
     ) -> dict[str, Tensor]:
         """Return the tensors of rows, each [P, ...]: codes by their number, NaN where a row has no value."""
+
+
+class Strange(NamedTuple):
+    """How many of something, of how many, are not as in training; `much` is the share above which it is told."""
+
+    part: int
+    whole: int
+    much: float = 0.1
 
 
 class Modality(nn.Module, ABC):
@@ -114,6 +122,17 @@ class Modality(nn.Module, ABC):
         With a table nothing is prepared or kept, and a sample reads only the newest row of each code.
         """
         return None
+
+    def is_blank(self, pieces: Pieces) -> bool:
+        """Return whether next to nothing is to be seen in what `prepare` made of an item; by default nobody knows."""
+        return False
+
+    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
+        """Return what of some pieces is not as in training, by the words that tell it after a share.
+
+        Asked when a cohort is scored, of a modality with a table; by default nothing is.
+        """
+        return {}
 
     def without_weights(self) -> Self:
         """Return a copy without modules, which can `prepare` in another process."""

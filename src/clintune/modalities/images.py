@@ -1,6 +1,8 @@
 """Read images of any clinical origin into one form: float32 [3, H, W] from 0 (black) to 1 (white)."""
 
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -9,25 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
-from clintune.modalities.pixels import Floats, UnreadableImageError, check_shape, show
+from clintune.modalities.pixels import MOST_PIXELS, Floats, UnreadableImageError, check_shape, show
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 """What pillow may open: it knows many more, some of which start other programs."""
 
 _REMEDY = "save it as 8 bit PNG or JPEG, 16 bit grey PNG, or DICOM"
+_DAMAGED = (OSError, SyntaxError, EOFError, ValueError, IndexError, struct.error, zlib.error)
+"""What decoders raise for a file of their format that they cannot follow to its end."""
+_BEGINNING = 512
 
 
 def read_image(data: bytes, suffix: str, where: str) -> Tensor:
     """Decode a file of one of `FORMATS`, DICOM, or a `.npy` of bytes, to [3, H, W] in 0..1.
 
     Integers are scaled by the range of their type, DICOM by its own rescaling and window. Raises DataError naming
-    `where` for a file that is broken or whose range of values is not known.
+    `where` for a file that is empty or broken, for an image that is too small, or whose range of values is not known.
     """
+    if not data:
+        raise DataError(f"{where}: the media file is empty; restore it or drop the row")
     try:
         pixels = _decode(data, suffix)
         if not np.isfinite(pixels).all():
@@ -37,7 +44,7 @@ def read_image(data: bytes, suffix: str, where: str) -> Tensor:
     except UnreadableImageError as error:
         raise DataError(f"{where}: the image is {error}; {_REMEDY}") from error
     except Exception as error:
-        raise DataError(f"{where}: the image cannot be read ({type(error).__name__}); {_REMEDY}") from error
+        raise DataError(f"{where}: the image {_what_is_wrong(error, data)}; {_REMEDY}") from error
     grey = pixels.ndim == 2
     colour = np.repeat(pixels[None], 3, axis=0) if grey else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(colour, dtype=np.float32))
@@ -55,10 +62,12 @@ def read_bytes(path: Path | None, where: str) -> bytes:
 
 def _decode(data: bytes, suffix: str) -> Floats:
     """Return pixels [H, W] or [H, W, 3] in 0..1."""
+    if _is_text(data):
+        raise UnreadableImageError("text and no image, as the pointers of Git LFS are")
     if suffix in (".dcm", ".dicom") or data[128:132] == b"DICM":
         return _read_dicom(data)
     if suffix == ".npy":
-        return _scale(np.load(BytesIO(data), allow_pickle=False))
+        return _scale(_load_array(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images, and of broken tags whose values they quote
         with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -66,6 +75,39 @@ def _decode(data: bytes, suffix: str) -> Floats:
             if _is_stack(image):
                 raise UnreadableImageError("a stack of several frames")
             return _decode_picture(image, data)
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether a file begins as text does, and not as a PPM, which may be text."""
+    begins_as_ppm = data[:1] == b"P" and data[1:2].isdigit()
+    return not begins_as_ppm and all(32 <= byte < 127 or byte in b"\t\n\f\r" for byte in data[:_BEGINNING])
+
+
+def _what_is_wrong(error: Exception, data: bytes) -> str:
+    """Return, in words that follow "the image", why a decoder gave up."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more than {MOST_PIXELS:,} pixels"
+    if isinstance(error, UnidentifiedImageError) and not _is_recognised(data):
+        return f"is of none of the formats that are read ({', '.join(FORMATS)}, DICOM, .npy)"
+    if isinstance(error, _DAMAGED):
+        return "is damaged, or ends early"
+    return f"cannot be read ({type(error).__name__})"
+
+
+def _is_recognised(data: bytes) -> bool:
+    """Return whether a file begins as one of `FORMATS` does, whatever comes then; pillow has tried them all."""
+    accepts = [Image.OPEN[name][1] for name in FORMATS]
+    return any(accept is not None and accept(data[:16]) for accept in accepts)
+
+
+def _load_array(data: bytes) -> NDArray[Any]:
+    try:
+        array = np.load(BytesIO(data), allow_pickle=False)
+    except Exception as error:
+        raise UnreadableImageError("no array of plain numbers, or one that is damaged or ends early") from error
+    if not isinstance(array, np.ndarray):
+        raise UnreadableImageError("an archive of arrays")
+    return array
 
 
 def _read_dicom(data: bytes) -> Floats:

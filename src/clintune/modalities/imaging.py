@@ -22,6 +22,9 @@ from clintune.modalities.image_encoders import ImageEncoder, fold_norms, make_im
 from clintune.modalities.images import read_bytes, read_image
 from clintune.weights import ResolvedWeights, resolve_or_random
 
+_NEARLY_ONE = 0.02
+"""Of 0..1, between the least and the greatest value of an image in which next to nothing is to be seen."""
+
 
 class Imaging(Modality):
     """Images, each one piece of 1 + `regions`² tokens: the pooled embedding, then region embeddings row by row.
@@ -90,6 +93,12 @@ class Imaging(Modality):
         pixels = transform.normalize(image.clamp(0, 1), list(self.preprocessing.mean), list(self.preprocessing.std))
         return Pieces(tensors={"pixels": pixels.unsqueeze(0)}, hours=torch.tensor([item.hours], dtype=torch.float32))
 
+    def is_blank(self, pieces: Pieces) -> bool:
+        """Return whether an image is of nearly one shade, the black bars that make it square left out."""
+        mean, std = (torch.tensor(part).view(3, 1, 1) for part in (self.preprocessing.mean, self.preprocessing.std))
+        shades = pieces.tensors["pixels"][0] * std + mean
+        return _is_even(shades) or (self.square == "pad" and (_is_barred(shades, 1) or _is_barred(shades, 2)))
+
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode images to [P, 1 + regions², W]."""
         pooled, regions = self.encoder(tensors["pixels"])
@@ -144,6 +153,27 @@ def _square(image: Tensor, fit: str) -> Tensor:
     if fit == "crop":
         return transform.center_crop(image, [min(height, width)] * 2)  # type: ignore[no-any-return]
     return image
+
+
+def _is_even(shades: Tensor) -> bool:
+    """Return whether each channel of [3, H, W] has nearly one value."""
+    return bool((shades.amax((1, 2)) - shades.amin((1, 2))).max() < _NEARLY_ONE)
+
+
+def _is_barred(shades: Tensor, dim: int) -> bool:
+    """Return whether an image is nearly one shade between two black bars, which lie side by side along `dim`.
+
+    Where they end the shade goes over into black, so that it is told by the middle half of what is no bar.
+    """
+    across = 3 - dim
+    if (shades.amax(across) - shades.amin(across)).max() >= _NEARLY_ONE:
+        return False
+    profile = shades.mean(across)
+    light = profile.sum(0)
+    inside = torch.nonzero(light > light.max() / 2).flatten()
+    first, number = int(inside[0]), len(inside)
+    middle = profile[:, first + number // 4 : first + number - number // 4]
+    return _is_even(middle.unsqueeze(2))
 
 
 def _augment(image: Tensor, size: list[int], resample: InterpolationMode, flip: bool, draws: torch.Generator) -> Tensor:

@@ -11,17 +11,22 @@ Floats = NDArray[np.float32]
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Of one image, and of the square around it: beyond it pillow, too, takes an image for a decompression bomb."""
 
+SMALLEST_SIDE = 8
+"""Pixels of the shorter side of an image: what has fewer is a stand-in, or a table's cell, and shows nothing."""
+
 
 class UnreadableImageError(ValueError):
     """What is wrong with an image, in words that follow "the image is"."""
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Raise UnreadableImageError for an image [H, W, ...] without a pixel, or of too many for memory."""
+    """Raise UnreadableImageError for an image [H, W, ...] without a pixel, of too few to show anything, or too many."""
     if 0 in shape:
         raise UnreadableImageError(f"of shape {list(shape)}, without a pixel")
     if max(shape[:2]) ** 2 > MOST_PIXELS:
         raise UnreadableImageError(f"of shape {list(shape)}, larger than {MOST_PIXELS**0.5:,.0f} pixels a side")
+    if min(shape[:2]) < SMALLEST_SIDE:
+        raise UnreadableImageError(f"only {shape[1]} by {shape[0]} pixels")
 
 
 def show(

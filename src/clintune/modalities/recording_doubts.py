@@ -1,4 +1,4 @@
-"""What is doubtful about training recordings: gaps, ones in which nothing moves, numbers that stand for a gap."""
+"""What is doubtful about training recordings: gaps, units, rates, lengths, names of channels, numbers for a gap."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -6,79 +6,198 @@ from typing import Any
 
 import numpy as np
 
-from clintune.core.disclosure import rough_share
+from clintune.core.disclosure import SMALLEST_SHOWN, rough_share
 from clintune.core.sentinels import SENTINELS, have_sentinels, is_sentinel
-from clintune.core.text import visible
+from clintune.core.text import spelled_alike, visible
+from clintune.core.two_groups import FAR, two_groups
 from clintune.modalities.signals import Signal, Values
 
 SHARES = ("gaps", "flat")
-MARKED = "marked"
+NAMES = ("marked", "alike")
+ABSENT, APART, RATES, HOURS = "absent", "apart", "rates", "hours"
 """What of the statistics is told alone; nothing is computed by it."""
-_WORTH_A_WORD = {"gaps": 0.5, "flat": 0.0}
 _FEW = 10
 """Values of a recording that may be alike by chance."""
+_MUCH_ABSENT = 0.1
+"""Share of subjects without a value of a channel above which it is told."""
+_NAMED = 3
+_NEAR_ZERO = 0.1
+"""Deviations of a recording's values from 0 up to which their mean tells of no scale."""
+_SHORT = 20
+"""Usual recordings that fit one window, above which it is told."""
 
 
 class RecordingDoubts:
-    """Counts over recordings, at the rate of their files."""
+    """Counts over recordings, at the rate of their files; what fewer than 11 or `fewest` subjects have is not named."""
 
-    def __init__(self) -> None:
-        self._values = 0
-        self._gaps = 0
+    def __init__(self, fewest: int = SMALLEST_SHOWN) -> None:
+        self._fewest = max(fewest, SMALLEST_SHOWN)
         self._subjects = set[int]()
+        self._gapped = set[int]()
         self._flat = set[int]()
+        self._named = defaultdict[str, set[int]](set)
+        self._having = defaultdict[str, set[int]](set)
+        self._rates = defaultdict[float, set[int]](set)
+        self._hours: list[float] = []
+        self._means = defaultdict[str, list[tuple[int, float]]](list)
         self._counts: dict[str, Any] = defaultdict(lambda: np.zeros(len(SENTINELS), np.int64))
         self._ranges: dict[str, tuple[float, float]] = {}
+
+    def add_names(self, subject: int, signal: Signal) -> None:
+        """Count the channels of a subject's recording that hold a value, those that are not read included."""
+        for name, row in zip(signal.channels, signal.values, strict=True):
+            if np.isfinite(row).any():
+                self._named[name].add(subject)
 
     def add(self, subject: int, signal: Signal) -> None:
         """Count the values of a subject's recording."""
         self._subjects.add(subject)
-        self._values += signal.values.size
+        if signal.num_samples:
+            self._rates[_rounded(signal.rate_hz, 2)].add(subject)
+            self._hours.append(signal.num_samples / signal.rate_hz / 3600)
+
         observed = [row[np.isfinite(row)] for row in signal.values]
-        number = sum(map(len, observed))
-        self._gaps += signal.values.size - number
+        number, channels = sum(map(len, observed)), sum(len(row) > 0 for row in observed)
+        if 2 * number < signal.num_samples * max(channels, 1):
+            self._gapped.add(subject)
         if number > _FEW and not any(len(row) and row.min() < row.max() for row in observed):
             self._flat.add(subject)
+
         for name, row in zip(signal.channels, observed, strict=True):
-            self._look(name, row)
+            if len(row):
+                self._having[name].add(subject)
+                self._look(name, subject, row)
 
     def statistics(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return the share of gaps among all values, and of subjects with a flat recording; channels with sentinels.
+        """Return what is doubtful, told of those channels alone that are among `names`, which enough subjects have.
 
-        Those are of `names`, which enough subjects have.
+        `gaps` and `flat` are the shares of subjects with a recording of more gaps than values, and with a flat one;
+        `marked` are channels with sentinels, `alike` those whose names differ in case or spaces alone; `absent` maps
+        channels to the share of subjects without a value, `apart` to the factor between two groups of recordings;
+        `rates` are the least and the greatest where they differ much, none where few subjects have one of them; `hours`
+        is the usual length of a recording.
         """
+        known = list(names)
+        absent = {name: self._share(len(self._subjects - self._having.get(name, set()))) for name in known}
+        factors = {name: self._factor(name) for name in known}
+        found: dict[str, Any] = {
+            "gaps": self._share(len(self._gapped)),
+            "flat": self._share(len(self._flat)),
+            "marked": self._marked(known),
+            "alike": self._alike(),
+            ABSENT: {name: share for name, share in absent.items() if share > _MUCH_ABSENT},
+            APART: {name: _rounded(factor, 1) for name, factor in factors.items() if factor is not None},
+        }
+
+        if len(self._subjects) >= self._fewest:
+            rates = self._different_rates()
+            found |= {} if rates is None else {RATES: rates}
+            found |= {HOURS: _rounded(float(np.median(self._hours)), 2)} if self._hours else {}
+        return found
+
+    def _share(self, number: int) -> float:
+        return round(rough_share(number, len(self._subjects)), 3)
+
+    def _marked(self, names: list[str]) -> list[str]:
+        """Return the channels that hold numbers as -999 which can hardly be a value."""
         known = [name for name in names if name in self._counts]
         least, most = np.array([self._ranges.get(name, (np.nan, np.nan)) for name in known]).reshape(-1, 2).T
         counts = np.array([self._counts[name] for name in known]).reshape(-1, len(SENTINELS))
         marked = have_sentinels(counts, least, most)
-        return {
-            "gaps": round(self._gaps / max(self._values, 1), 3),
-            "flat": round(rough_share(len(self._flat), len(self._subjects)), 3),
-            MARKED: [name for name, is_marked in zip(known, marked.tolist(), strict=True) if is_marked],
-        }
+        return [name for name, is_marked in zip(known, marked.tolist(), strict=True) if is_marked]
 
-    def _look(self, name: str, values: Values) -> None:
-        """Count the sentinels among observed values of a channel, and between what all others lie."""
+    def _alike(self) -> list[str]:
+        """Return the channels that enough subjects have and whose names differ in case or spaces alone."""
+        common = [name for name, subjects in self._named.items() if len(subjects) >= self._fewest]
+        return [name for group in spelled_alike(common) for name in group]
+
+    def _factor(self, name: str) -> float | None:
+        """Return how far apart two groups of recordings lie by their means of a channel, if there are two."""
+        means = self._means.get(name, [])
+        if len({subject for subject, _ in means}) < self._fewest:
+            return None
+        return two_groups(np.array([mean for _, mean in means]))
+
+    def _different_rates(self) -> list[float] | None:
+        """Return the least and the greatest rate that enough subjects have, if they differ much.
+
+        If they lie in two groups only by rates of fewer subjects, the list is empty.
+        """
+        common = [rate for rate, subjects in self._rates.items() if len(subjects) >= self._fewest]
+        if common and max(common) >= FAR * min(common):
+            return [min(common), max(common)]
+        weights = np.array([len(subjects) for subjects in self._rates.values()], np.float64)
+        return [] if two_groups(np.array(list(self._rates)), weights, fewest=1) is not None else None
+
+    def _look(self, name: str, subject: int, values: Values) -> None:
+        """Count the sentinels among observed values of a channel; keep between what all others lie, and their mean."""
         marks, counts = is_sentinel(values), self._counts[name]
         counts += (values[marks][:, None] == SENTINELS).sum(axis=0)
-        if len(others := values[~marks]):
-            least, most = self._ranges.get(name, (np.inf, -np.inf))
-            self._ranges[name] = min(least, float(others.min())), max(most, float(others.max()))
+        others = values[~marks]
+        if not len(others):
+            return
+
+        least, most = self._ranges.get(name, (np.inf, -np.inf))
+        self._ranges[name] = min(least, float(others.min())), max(most, float(others.max()))
+        mean, deviation = float(others.mean(dtype=np.float64)), float(others.std(dtype=np.float64))
+        if mean > _NEAR_ZERO * deviation:
+            self._means[name].append((subject, mean))
 
 
-def told(statistics: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each doubt that the statistics hold."""
-    said = []
-    if (gaps := statistics.get("gaps", 0.0)) > _WORTH_A_WORD["gaps"]:
-        said.append(f"{100 * gaps:.0f} % of the values of training recordings are gaps; look whether all was read")
-    if (flat := statistics.get("flat", 0.0)) > _WORTH_A_WORD["flat"]:
-        said.append(
-            f"{100 * flat:.0f} % of the training subjects have a recording in which no value differs from another; "
-            "drop it, unless nothing moved"
-        )
-    if marked := statistics.get(MARKED):
+def told(statistics: Mapping[str, Any], window_hours: float, window: str) -> list[str]:
+    """Return a sentence for each doubt that the statistics hold; `window` says how long one is, by its setting."""
+    return [
+        *_of_subjects(statistics),
+        *_of_channels(statistics),
+        *_of_absent(statistics.get(ABSENT, {})),
+        *_of_time(statistics, window_hours, window),
+    ]
+
+
+def _of_subjects(statistics: Mapping[str, Any]) -> Iterable[str]:
+    if gaps := statistics.get("gaps", 0.0):
+        yield f"{_part(gaps)} have a recording of which more than half are gaps; look whether all was read"
+    if flat := statistics.get("flat", 0.0):
+        yield f"{_part(flat)} have a recording in which no value differs from another; drop it, unless nothing moved"
+
+
+def _of_channels(statistics: Mapping[str, Any]) -> Iterable[str]:
+    if marked := statistics.get("marked"):
         names = ", ".join(map(visible, marked))
-        said.append(
-            f"channel {names} has values as -999 or 9999, far from all others; leave a gap where one is missing"
+        yield f"channel {names} has values as -999 or 9999, far from all others; leave a gap where one is missing"
+    for group in spelled_alike(statistics.get("alike", [])):
+        names = " and ".join(map(visible, group))
+        yield f"channels {names} differ in case or spaces alone; give them one name, if they are one"
+    for name, factor in statistics.get(APART, {}).items():
+        yield (
+            f"channel {visible(name)}: the means of its recordings lie in two groups, {factor:,.0f} times apart; "
+            "look whether all are in one unit"
         )
-    return said
+
+
+def _of_absent(absent: Mapping[str, float]) -> Iterable[str]:
+    worst = sorted(absent, key=lambda name: -absent[name])
+    for name in worst[:_NAMED]:
+        yield f"channel {visible(name)}: {_part(absent[name])} have no value of it"
+    if more := worst[_NAMED:]:
+        yield f"{len(more)} more channels: more than a tenth of the training subjects have no value of each"
+
+
+def _of_time(statistics: Mapping[str, Any], window_hours: float, window: str) -> Iterable[str]:
+    rates, hours = statistics.get(RATES), statistics.get(HOURS)
+    if rates:
+        yield f"recordings have from {rates[0]:g} to {rates[1]:g} samples a second; look whether each rate is right"
+    elif rates is not None:
+        yield f"the rates of recordings differ by a factor of {FAR:g} or more; look whether each rate is right"
+    if hours is not None and _SHORT * hours < window_hours:
+        yield f"recordings last {hours:g} h in the middle, while {window}; look whether their rate is right"
+
+
+def _part(share: float) -> str:
+    """Return a rough share of the training subjects in words; it is 1 also where few are left."""
+    return "(nearly) all training subjects" if share == 1 else f"{100 * share:.0f} % of the training subjects"
+
+
+def _rounded(number: float, digits: int) -> float:
+    """Return a number by its first digits, so that it tells of no single recording."""
+    return float(f"{number:.{digits}g}")

@@ -49,6 +49,7 @@ class Rhythm(Wearable):
     """
 
     scaled: ClassVar[bool] = True
+    length_setting: ClassVar[tuple[str, int]] = ("days", 24)
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Rhythm(Wearable):
         """
         found: dict[str, list[Hours]] = {}
         subjects: dict[str, list[int]] = {}
-        having, doubts = Having(self.min_subjects), RecordingDoubts()
+        having, doubts = Having(self.min_subjects), RecordingDoubts(self.min_subjects)
         for subject, signal in self.read_all(items, doubts):
             for window in self._parts(signal, signal.windows(self.window_length)[-self.max_pieces :]):
                 for name, features in zip(signal.channels, self._features(window), strict=True):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
+from clintune.core.text import visible
 from clintune.modalities.recording_clock import check_clocks
 from clintune.modalities.recording_times import read_times, usual_step
 from clintune.modalities.signal_tables import read_signal_table
 from clintune.modalities.signals import Signal, later, means
 from clintune.modalities.wfdb_records import read_record
 
+_ARRAYS = ("signal", "rate_hz", "channels")
 _MOST_GAPS = 1000
 _LOWEST_RATE, _HIGHEST_RATE = 1e-7, 1e7
 _REMEDY = "save it as .npz, .csv, .parquet or WFDB, as docs/bring_your_data.md says"
@@ -64,12 +67,9 @@ def write_npz(path: Path, signal: Signal) -> None:
 
 
 def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
-    with np.load(path, allow_pickle=False) as file:
-        lacking = [name for name in ("signal", "rate_hz", "channels") if name not in file]
-        if lacking:
-            raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
-        values, channels = np.atleast_2d(file["signal"]), [name.strip() for name in _texts(file["channels"])]
-        rate, start = file["rate_hz"], file["start"] if "start" in file else np.array("")
+    arrays = _arrays(path, where)
+    values, channels = np.atleast_2d(arrays["signal"]), [name.strip() for name in _texts(arrays["channels"])]
+    rate, start = arrays["rate_hz"], arrays.get("start", np.array(""))
     if len(values) != len(channels) or values.ndim != 2:
         shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
         raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
@@ -83,6 +83,25 @@ def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
     rate_hz = float(rate.item())
     _check_rate(rate_hz, where)
     return _up_to(Signal(values=values, rate_hz=rate_hz, channels=channels, start=_start(start, where)), until, where)
+
+
+def _arrays(path: Path, where: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an archive that are read; `start` where it is there, under no other name."""
+    with np.load(path, allow_pickle=False) as file:
+        lacking = [name for name in _ARRAYS if name not in file]
+        if lacking:
+            raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
+        times = [name for name in file.files if name.lower().startswith(("start", "time"))]
+        if times and "start" not in times:
+            named = f"the recording has an array {visible(times[0])}, which is not read, and none called start"
+            raise DataError(f"{where}: {named}; call the time of the first sample start")
+        try:
+            return {name: file[name] for name in (*_ARRAYS, "start") if name in file}
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            objects = "the recording has an array that holds Python objects"
+            raise DataError(f"{where}: {objects}; write text or numbers") from error
 
 
 def _texts(array: NDArray[np.generic]) -> list[str]:

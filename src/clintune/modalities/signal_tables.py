@@ -2,6 +2,7 @@
 
 import csv
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -23,6 +24,8 @@ _NO_CHANNEL = rf"(?i)^({'|'.join(_TIME_COLUMNS)}|{_DATE_COLUMN}|index|unnamed: \
 
 _SEPARATORS = (",", ";", "\t")
 _LONGEST_LINE = 2**20
+_COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04")
+"""How gzip and zip files begin."""
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 _TIME_OF_DAY = r"^\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?$"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (of the clock that the file tells)
@@ -79,6 +82,11 @@ def read_signal_table(path: Path, where: str) -> SignalTable:
 
     known = micros.is_not_null()
     micros, values = micros.filter(known), values.filter(known)
+    if 2 * micros.is_duplicated().sum() > len(micros):
+        raise DataError(
+            f"{where}: in most places several rows of the recording share a time; write times with their fractions, "
+            "or each channel in a column of its own"
+        )
     order = micros.arg_sort()
     return SignalTable(
         micros=micros[order].to_numpy(),
@@ -93,8 +101,11 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
     """Return the cells of a table as text; its columns are parted by what its first line has most of."""
     with path.open("rb") as file:
         first = file.readline(_LONGEST_LINE)
+    if first.startswith(_COMPRESSED):
+        raise DataError(f"{where}: the recording is compressed, as by gzip or zip, or a spreadsheet; unpack it to CSV")
     if b"\0" in first:
-        raise DataError(f"{where}: the recording is not UTF-8, but UTF-16 as it seems; save it as UTF-8")
+        known = "UTF-16 as it seems; save it as UTF-8" if _is_utf_16(first) else "no text; save it as CSV in UTF-8"
+        raise DataError(f"{where}: the recording is not UTF-8, but {known}")
     if not first.strip():
         raise DataError(f"{where}: the recording's first line is empty; write the names of its columns there")
     separator = max(_SEPARATORS, key=lambda mark: first.count(mark.encode()))
@@ -104,15 +115,23 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
         raise DataError(f"{where}: the recording {_problem(path, separator)}") from error
 
 
+def _is_utf_16(line: bytes) -> bool:
+    """Return whether a line with NUL bytes begins as UTF-16 does, by a mark or by every second of them."""
+    return line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or any(not any(line[start:32:2]) for start in (0, 1))
+
+
 def _problem(path: Path, separator: str) -> str:
     """Return why a table could not be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=separator)
             num_columns = len(next(rows))
-            for number, row in enumerate(rows):
-                if len(row) > num_columns:
-                    return f"has more cells in row {number} than the {num_columns} columns of its first line; drop them"
+            longer = np.array([len(row) > num_columns for row in rows])
+            if longer.any() and longer.mean() > 0.5:
+                return "has fewer cells in its first line than below; its first line must hold the names of the columns"
+            if longer.any():
+                row = longer.argmax()
+                return f"has more cells in row {row} than the {num_columns} columns of its first line; drop them"
     except UnicodeDecodeError:
         return "is not UTF-8; save it as UTF-8"
     except csv.Error:

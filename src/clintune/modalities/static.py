@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, checked_floor, has_code
+from clintune.modalities.base import Modality, Mode, Strange, checked_floor, has_code
 from clintune.modalities.usual import usual_values
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
+_MOST = 0.5
+"""Share of facts without an embedding of their own that is much, where training had rare codes as well."""
 
 
 class Static(Modality):
@@ -110,6 +112,22 @@ class Static(Modality):
         value = np.array([np.nan if item.value is None else item.value])
         tensors = self.tabulate([item.code])(np.zeros(1, np.int32), value, np.array([item.hours]))
         return Pieces(tensors=tensors, hours=torch.tensor([item.hours], dtype=torch.float32))
+
+    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
+        """Return how many facts have a code without an embedding of its own, and how many values were clipped.
+
+        Where training had rare codes, too, they are among the first: then only most of the facts are much.
+        """
+        unknown = tensors["code"] == 0
+        valued = tensors["has_value"] > 0
+        clipped = valued & (tensors["value"].abs() >= _CLIP)
+        codes, values = (int(unknown.sum()), len(unknown)), (int(clipped.sum()), int(valued.sum()))
+        not_known = "of the facts have codes that the model does not know"
+        far = f"of the values of facts lie more than {_CLIP:.0f} deviations from training"
+        rare = {f"{not_known}, or knows as rare": Strange(*codes, much=_MOST)}
+        return (rare if self.shared else {not_known: Strange(*codes)}) | {
+            f"{far}; look whether units are the same": Strange(*values),
+        }
 
     @property
     def num_facts(self) -> int:

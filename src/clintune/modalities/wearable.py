@@ -44,6 +44,8 @@ class Wearable(Modality):
 
     media_column: ClassVar[str | None] = "waveform_path"
     timed: ClassVar[bool] = True
+    length_setting: ClassVar[tuple[str, int]] = ("window_hours", 1)
+    """The setting that says how long a window is, and the hours of its unit."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class Wearable(Modality):
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and, of each that enough subjects have, mean and deviation of its transformed samples."""
         totals = defaultdict[str, Totals](Totals)
-        having, doubts = Having(self.min_subjects), RecordingDoubts()
+        having, doubts = Having(self.min_subjects), RecordingDoubts(self.min_subjects)
         for subject, signal in self.read_all(items, doubts):
             for name, row in zip(signal.channels, self._transform(signal.values), strict=True):
                 seen = row[np.isfinite(row)].astype(np.float64)
@@ -104,7 +106,8 @@ class Wearable(Modality):
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
         """Return how many channels are rare, and what becomes of them; what is doubtful of the recordings."""
-        said = told(statistics)
+        setting, unit = self.length_setting
+        said = told(statistics, self.window_hours, f"{setting} is {self.window_hours / unit:g}")
         if number := statistics.get("num_rare", 0):
             fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
             said.append(f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}")
@@ -159,6 +162,8 @@ class Wearable(Modality):
         """
         signal = read_signal(item.path, item.where, item.until)
         check_clock(signal, item)
+        if doubts is not None:
+            doubts.add_names(item.subject, signal)
         if names is not None:
             observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
             if observed - set(names) and self.channels is None:

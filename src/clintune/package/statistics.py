@@ -7,7 +7,7 @@ from typing import Any
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short
 from clintune.modalities.base import Modality
-from clintune.modalities.recording_doubts import MARKED, SHARES
+from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
@@ -16,7 +16,7 @@ from clintune.package.plain import is_finite
 _OWN = "clintune."
 _KEYS: dict[type[Modality], tuple[str, ...]] = {
     Static: ("codes",),
-    Wearable: ("channels", "mean", "std", *SHARES, MARKED),
+    Wearable: ("channels", "mean", "std", *SHARES, *NAMES, ABSENT, APART, RATES, HOURS),
 }
 _COUNTS = ("min_subjects", "num_rare")
 _MOST = 1e30
@@ -34,6 +34,7 @@ def check_statistics(
 
 def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_keys(modality, statistics)
+    yield from _of_doubts(statistics)
     if isinstance(modality, Static):
         yield from _of_codes(statistics.get("codes"))
     elif isinstance(modality, Wearable):
@@ -52,12 +53,30 @@ def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]
     for key in _COUNTS:
         if not (type(statistics.get(key, 0)) is int and statistics.get(key, 0) >= 0):
             yield f"hold a {key} that is no whole number"
+
+
+def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of the doubts about recordings is of another kind than what clintune writes."""
     for key in SHARES:
-        if not (is_finite(share := statistics.get(key, 0)) and 0 <= share <= 1):
+        if not _is_share(statistics.get(key, 0)):
             yield f"hold a {key} that is no share"
-    marked = statistics.get(MARKED, [])
-    if not (isinstance(marked, list) and all(isinstance(name, str) for name in marked)):
-        yield f"hold a {MARKED} that is no list of names"
+    for key in NAMES:
+        names = statistics.get(key, [])
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            yield f"hold a {key} that is no list of names"
+    for key, is_right in ((ABSENT, _is_share), (APART, _is_positive)):
+        numbers = statistics.get(key, {})
+        if not (isinstance(numbers, dict) and all(isinstance(name, str) for name in numbers)):
+            yield f"hold an {key} that is not one number for each of some names"
+        elif not all(map(is_right, numbers.values())):
+            yield f"hold an {key} with a number that cannot be"
+    rates = statistics.get(RATES, [])
+    if not (
+        isinstance(rates, list) and len(rates) in (0, 2) and all(map(_is_positive, rates)) and rates == sorted(rates)
+    ):
+        yield f"hold {RATES} that are not a least and a greatest"
+    if not _is_positive(statistics.get(HOURS, 1)):
+        yield f"hold {HOURS} that are no length"
 
 
 def _of_codes(codes: Any) -> Iterator[str]:
@@ -81,6 +100,14 @@ def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:
         yield "hold more or fewer of mean or std than of channels"
     elif not all(map(_usable, mean, std)):
         yield "hold a mean or std that is no finite number, or a std of 0"
+
+
+def _is_share(value: Any) -> bool:
+    return is_finite(value) and 0 <= value <= 1
+
+
+def _is_positive(value: Any) -> bool:
+    return is_finite(value) and value > 0
 
 
 def _usable(mean: Any, std: Any) -> bool:

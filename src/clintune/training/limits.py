@@ -22,7 +22,7 @@ from clintune.package.plain import is_finite
 
 FILE = "limits.json"
 _CHUNK = 4096
-_YEAR = 24 * 365.25
+_MONTH = 24 * 30
 
 
 class Counted(Protocol):
@@ -61,7 +61,7 @@ class Part:
     samples_going_on: int = 0
     """Samples with a recording that goes on after their prediction time, where it is cut."""
     samples_long_before: int = 0
-    """Samples with a recording that ends more than a year before the time of its row."""
+    """Samples with a recording that ends more than a month before the time of its row."""
     hours: float = 0.0
     hours_beyond: float = 0.0
 
@@ -108,7 +108,7 @@ class Limits:
             if part.samples_long_before:
                 said.append(
                     f"{name}: {in_percent(part.samples_long_before, part.samples)} {of} have recordings that end more "
-                    "than a year before the time of their row; look whether the clocks of the devices were right"
+                    "than a month before the time of their row; look whether the clocks of the devices were right"
                 )
 
         if self.samples_cut:
@@ -203,7 +203,7 @@ def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArr
     part.pieces += int(pieces.sum())
     part.pieces_cut += int(over.sum())
     part.samples_going_on += len(np.unique(seen.owner[beyond.after > 0]))
-    part.samples_long_before += len(np.unique(seen.owner[beyond.end < -_YEAR]))
+    part.samples_long_before += len(np.unique(seen.owner[beyond.end < -_MONTH]))
     part.hours += float(beyond.hours.sum())
     part.hours_beyond += float(beyond.after.sum())
     return pieces
