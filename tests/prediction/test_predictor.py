@@ -11,9 +11,10 @@ import torch
 import clintune
 from clintune.cohort.samples import Samples
 from clintune.config.compose import load_config
-from clintune.core.errors import PackageError
+from clintune.core.errors import ConfigError, PackageError
 from clintune.evaluation.calibration import Calibration, write_calibrations
 from clintune.model.batching import Batches, Draw
+from clintune.prediction.load import Predictor, load_several
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
 
@@ -84,3 +85,15 @@ def test_the_example_of_the_page_answers(shared_run):
 def test_what_is_no_package_is_refused_in_one_line(tmp_path):
     with pytest.raises(PackageError, match="no package there; give a package, or a run that was trained to its end"):
         clintune.load(tmp_path)
+
+
+@pytest.mark.parametrize("named", [["org/name"], "org/name", {}])
+def test_several_packages_are_given_by_name(named):
+    with pytest.raises(ConfigError, match="load_several: give a mapping of names to addresses"):
+        load_several(named)
+
+
+@pytest.mark.parametrize("batch", ["text", None])
+def test_a_model_takes_a_batch_alone(batch):
+    with pytest.raises(ConfigError, match=r"a model takes a Batch, not \w+; docs/publish.md shows how"):
+        Predictor(members=[], calibrations={})(batch)

@@ -70,3 +70,22 @@ def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
         DataError, match=r"times\.parquet: column prediction_time has a time zone, while column time of"
     ):
         labelled_at(str(tmp_path / "times.parquet"), TASKS, cohort)
+
+
+def test_a_table_of_times_without_a_row_is_refused(quickstart, tmp_path):
+    path = tmp_path / "times.parquet"
+    labels(quickstart).head(0).write_parquet(path)
+    with pytest.raises(DataError, match=r"^times: .*times\.parquet has no row; give it a subject_id and a prediction"):
+        labelled_at(str(path), TASKS, quickstart)
+
+
+def test_times_of_nobody_in_the_cohort_are_refused_in_one_line(quickstart, run, tmp_path, capsys):
+    path = tmp_path / "times.parquet"
+    labels(quickstart).with_columns(pl.col("subject_id") + 10**9).write_parquet(path)
+    assert score(run, quickstart, tmp_path / "out", f"times={path}") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        said
+        == f"clintune: times: no subject of {path} is in the cohort {quickstart}; check that the two belong "
+        + ("together")
+    )

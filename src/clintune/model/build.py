@@ -33,16 +33,36 @@ def fit_statistics(
     The modalities are as constructed, not built yet. Raises DataError when no training sample has any item of a
     modality: its parts could never train.
     """
-    for name in modalities:
+    for name, modality in modalities.items():
         if not samples.num_items(name)[rows].any():
-            raise DataError(
-                f"modalities.{name}: no training sample has an item of it; drop the modality, or check which rows "
-                "of the cohort it claims"
-            )
+            why = _why_unseen(modality, samples.num_rows(name), seen=bool(samples.num_items(name).any()))
+            raise DataError(f"modalities.{name}: no training sample has an item of it: {why}, or drop the modality")
     return {
         name: remembered_statistics(name, modality, samples.items(name, rows), cache)
         for name, modality in modalities.items()
     }
+
+
+def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
+    """Say why no training sample sees any of the rows that a modality claims, and what to do.
+
+    `seen` tells whether samples outside training do.
+    """
+    column = modality.media_column
+    if not num_rows and column:
+        return (
+            f"it claims no row of the cohorts; fill the column {column} of their tables, list it in "
+            "metadata/dataset.json, check the modality's codes"
+        )
+    if not num_rows:
+        return "it claims no row of the cohorts; check its codes"
+    claimed = f"it claims {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
+    if seen:
+        return f"{claimed}, which samples outside the training split alone see; check the splits"
+    return (
+        f"{claimed}, and no sample sees any: all come after the prediction times of their subjects, before the "
+        "look-back, or are of subjects without labels; check the times"
+    )
 
 
 def build_modalities(modalities: Mapping[str, Modality], statistics: Statistics, seed: int) -> None:

@@ -1,13 +1,14 @@
 """What stands in the folder of a job at its end: the list of what could not be read, and a summary."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from clintune.core.console import console
+from clintune.core.disclosure import SMALLEST_SHOWN, percent
 from clintune.core.files import atomic_path, read_json, sweep_leftovers, write_json
 from clintune.core.locks import lock_of, only_one
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
@@ -43,6 +44,8 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             with atomic_path(out / UNREADABLE) as partial:
                 pl.scan_parquet(parts, glob=False).sink_csv(partial)
             console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
+        for sentence in strange_words(records):
+            console.print(sentence)
 
         summary = {
             "package": read_job(out).package,
@@ -60,6 +63,14 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
 
         for lock in (lock_of(shard.record) for shard in shards):
             lock.unlink(missing_ok=True)
+
+
+def strange_words(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for what of all shards together is not as it was in training, where it is much."""
+    for what, (_, _, much) in records[0]["strange"].items():
+        part, whole = (sum(record["strange"][what][place] for record in records) for place in (0, 1))
+        if part >= SMALLEST_SHOWN and part > much * whole:
+            yield f"note: {percent(part, whole)} {what}"
 
 
 def _total(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:

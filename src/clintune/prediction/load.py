@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from clintune.contracts import Batch
-from clintune.core.errors import PackageError
+from clintune.core.errors import ConfigError, PackageError
 from clintune.core.text import visible
 from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations
 from clintune.hub.base import open_hub, source_of
@@ -42,7 +42,12 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Return the calibrated probabilities [N, O] of each task; PackageError where one is not finite."""
+        """Return the calibrated probabilities [N, O] of each task.
+
+        Raises ConfigError for what is no batch, PackageError where an answer is not finite.
+        """
+        if not isinstance(batch, Batch):
+            raise ConfigError(f"a model takes a Batch, not {type(batch).__name__}; docs/publish.md shows how")
         answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.calibrations}
         for member in self.members:
             outputs = member.model(batch.to(member.model.queries.device))
@@ -77,9 +82,11 @@ def load_several(
 ) -> dict[str, Predictor]:
     """Load packages whose LoRA adapters sit on one base, which is loaded once; each of them is used as if alone.
 
-    A call of one of them switches the base to its adapter, so calls must not run at the same time. Raises PackageError
-    where the bases differ, or a package has no adapter.
+    A call of one of them switches the base to its adapter, so calls must not run at the same time. Raises ConfigError
+    for what is no mapping, or an empty one, PackageError where the bases differ, or a package has no adapter.
     """
+    if not isinstance(named, Mapping) or not named:
+        raise ConfigError('load_several: give a mapping of names to addresses, as {"ward": "org/name"}')
     predictors: dict[str, Predictor] = {}
     shared = None
     for name, source in named.items():

@@ -13,6 +13,7 @@ from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Probabilities, predict_alone
+from clintune.modalities.base import Strange
 from clintune.model.cache import PieceCache
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
 from clintune.model.known import KnownPieces
@@ -35,13 +36,15 @@ class Scored:
     """Calibrated probabilities by task [N, O], where to say nothing [N, G], and what could not be read of which sample.
 
     G questions as in `evaluation.calibration`; probabilities that are not finite are NaN, and `not_finite` says of how
-    many samples. `unreadable` has subject_id, prediction_time, modality, row, reason.
+    many samples. `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what
+    `Modality.strange` returns, of the first member.
     """
 
     probabilities: Probabilities
     withheld: Mapping[str, NDArray[np.bool_]]
     not_finite: Mapping[str, int]
     unreadable: pl.DataFrame
+    strange: Mapping[str, Strange]
 
 
 class _Reader(NamedTuple):
@@ -103,7 +106,18 @@ class Scorer:
             withheld={name: part | doubtful[:, None] for name, part in withheld.items()},
             not_finite={name: int(part.sum()) for name, part in not_finite.items()},
             unreadable=unreadable,
+            strange=self._strange(rows),
         )
+
+    def _strange(self, rows: NDArray[np.int64]) -> dict[str, Strange]:
+        """Return what is not as in training in the facts of some samples, as the first member knows them."""
+        found: dict[str, Strange] = {}
+        for name, source in self._tabled[0].items():
+            seen = source.select(self.samples.seen(name, rows))
+            one = np.ones_like(seen.number)
+            tensors = source.gather(seen, np.zeros_like(one), one).tensors
+            found |= self.predictor.members[0].model.encoders[name].strange(tensors)
+        return found
 
     def _sources(
         self,

@@ -53,8 +53,28 @@ def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Map
                 f"or times=FILE with {' and '.join(SAMPLE)}"
             )
         return tasks
-    table = _last_events(root) if times == "last" else read_label_files(root, [Path(times)])[0].select(SAMPLE)
+    table = _last_events(root) if times == "last" else _table_of_times(root, Path(times))
     return {_MOMENTS: _Moments(table), **{name: _LabelsAt(task, table) for name, task in tasks.items()}}
+
+
+def _table_of_times(root: Path, path: Path) -> pl.DataFrame:
+    """Return the samples of a table of times; raises DataError for one without a row, or of nobody in the cohort."""
+    table = read_label_files(root, [path])[0].select(SAMPLE)
+    if table.is_empty():
+        raise DataError(f"times: {path} has no row; give it a {' and a '.join(SAMPLE)} for each sample")
+
+    subjects = table[SAMPLE[0]].unique()
+    if not any(_has_some(root, shard, subjects) for shard in find_shards(root)):
+        raise DataError(f"times: no subject of {path} is in the cohort {root}; check that the two belong together")
+    return table
+
+
+def _has_some(root: Path, shard: Path, subjects: pl.Series) -> bool:
+    """Return whether a shard has a row of some of the subjects."""
+    where = shard.relative_to(root).as_posix()
+    with readable(where):
+        known = scan_shard(shard, where, []).filter(pl.col(SUBJECT).is_in(subjects.implode())).head(1)
+        return not known.collect(engine="streaming").is_empty()
 
 
 def _last_events(root: Path) -> pl.DataFrame:

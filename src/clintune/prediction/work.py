@@ -84,6 +84,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
         "abstained": dict(_counts(job, scored)),
         "not_finite": dict(scored.not_finite),
         "unreadable": len(scored.unreadable),
+        "strange": dict(scored.strange),
         "seconds": time.monotonic() - start,
         "peak_memory_mb": peak_memory_mb(),
     }
