@@ -52,9 +52,17 @@ def test_help_lists_every_verb_without_torch():
 
 
 def test_the_cache_is_listed_without_torch(tmp_path):
+    assert "no cache of clintune (it has no CACHEDIR.TAG)" in error_of("cache", str(tmp_path))
+    (tmp_path / "CACHEDIR.TAG").touch()
     done = clintune("cache", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "last used" in done.stdout
+
+
+def test_a_folder_without_runs_is_said_to_have_none(tmp_path):
+    done = clintune("runs", str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no run is there; give the folder that runs are written to" in " ".join(done.stderr.split())
 
 
 def test_recipes_are_listed_with_one_line_each():
@@ -148,6 +156,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(t
     run = "from clintune.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     (tmp_path / "recipe.yaml").touch()
+    (tmp_path / "CACHEDIR.TAG").touch()
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/messages.log").write_text("done\n")
     for words in (["--help"], ["recipes"], ["show", "quickstart"], ["runs", str(tmp_path)], ["logs", str(tmp_path)],

@@ -3,7 +3,9 @@
 import pytest
 
 from clintune.benchmark.cells import plan
+from clintune.benchmark.runner import check_is_benchmark
 from clintune.benchmark.suite import find_suite, read_suite, shipped_suites
+from clintune.cli import main
 from clintune.core.errors import ConfigError
 
 
@@ -46,6 +48,12 @@ def test_a_seed_that_would_be_overwritten_is_refused():
         ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: []}\nmethods: [lorra]", "did you mean 'lora'"),
         ("experiments: {a: {recipe: quickstart}}\nmissing: [1.0]", "shares from 0 to below 1"),
         ("experiments: {a: {recipe: quickstart}}\nseeds: [x]", r"'seeds\[0\]' does not fit"),
+        ("experiments: {a: {recipe: quickstart}}\nseeds: 0", r"'seeds' does not fit; give .*, as \[0,1\]"),
+        ("experiments: {a: {recipe: quickstart}}\nseeds: [1, 0, 1]", "'seeds' names 1 twice; give each once"),
+        ("experiments: {a: {recipe: quickstart}}\nmethods: []", "'methods' is empty; name one, or give null for all"),
+        ("experiments: {a: {recipe: quickstart}}\nmethods: lora", r"'methods' does not fit; give a list, as \[lora"),
+        ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: adapter.r=4}", r"as \{lora: \[adapter.r=4\]\}"),
+        ("experiments: {a: {recipe: quickstart, baselines: lora}}", r"baselines' does not fit; give a list, as"),
         ("experiments: {a: {recipe: quickstart, baselines: [tfidf/notes]}}", "not of one modality; write tfidf"),
         ("experiments: {a: {recipe: quickstart, axis: subjects, levels: {few: []}}}", "levels that are no numbers"),
     ],
@@ -54,6 +62,23 @@ def test_a_suite_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, mess
     with pytest.raises(ConfigError, match=message) as refused:
         read_suite(written(tmp_path, text))
     assert "\n" not in str(refused.value)
+
+
+def test_a_baseline_of_a_modality_that_the_recipe_lacks_is_refused_at_once(tmp_path):
+    suite = read_suite(written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic/note]}}"))
+    with pytest.raises(ConfigError, match="modality 'note', which the recipe lacks; did you mean 'notes'"):
+        plan(suite, [])
+
+
+def test_a_folder_that_holds_other_things_takes_no_benchmark(tmp_path, monkeypatch, capsys):
+    suite = written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [prevalence]}}")
+    monkeypatch.setattr("clintune.verbs.benchmark.run_cells", lambda *parts: pytest.fail("it began"))
+    assert main(["benchmark", str(suite), f"out={tmp_path}"]) == 2
+    assert f"out: {tmp_path} holds other files; name another folder" in capsys.readouterr().err
+    for begun in ("cells", "cells.lock"):
+        (tmp_path / begun).mkdir()
+        check_is_benchmark(tmp_path)
+        (tmp_path / begun).rmdir()
 
 
 def test_a_suite_that_does_not_exist_is_refused_with_the_nearest_name():

@@ -88,8 +88,25 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         (
             "quickstart",
             "tracker._target_=os.system",
-            "'tracker': _target_ os.system: no Python module os is installed or beside the recipe; "
-            "give the full path, as package.module.Name",
+            "'tracker': _target_ os.system: os is of Python itself; name a class of clintune or your own",
+        ),
+        (
+            "quickstart",
+            "modalities.notes={_target_: os.system}",
+            "'modalities.notes': _target_ os.system is no modality; name a class that derives from Modality",
+        ),
+        *[
+            (
+                "quickstart",
+                f"tasks.deterioration._target_={target}",
+                f"'tasks.deterioration': _target_ {target} is no task; name a class that derives from Task",
+            )
+            for target in ("os.system", "subprocess.run", "clintune.modalities.static.Static")
+        ],
+        (
+            "quickstart",
+            "tasks.deterioration._target_=Binary",
+            "'tasks.deterioration': _target_ Binary: names no module; give the full path, as package.module.Binary",
         ),
     ],
 )

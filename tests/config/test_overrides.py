@@ -66,7 +66,31 @@ def test_any_text_can_be_quoted(text):
         ("trainer.lr=null", "'trainer.lr' is null; give a value"),
         ("data.raw=${oc.env:NO_SUCH_VARIABLE}", "environment variable NO_SUCH_VARIABLE, which is not set"),
         ("trainer.lr=${trainer.lrr}", "asks for ${trainer.lrr}, which does not exist"),
-        ("tracker=null", "write tracker=none"),
+        ("tracker=null", "'tracker' is null; name a choice (none, tensorboard or wandb), or set one of its keys"),
+        ("trainer=20", "'trainer' is 20; name a choice (default), or set one of its keys, as trainer.KEY=VALUE"),
+        ("cohort=/tmp/x", "'cohort' is the path /tmp/x; write cohorts.meds.root=/tmp/x"),
+        ("cohorts.meds=/tmp/x", "'cohorts.meds' is /tmp/x; write cohorts.meds.root=/tmp/x"),
+        ("cohorts=/x", "'cohorts' is text; give each cohort its keys, as cohorts.NAME.root=FOLDER"),
+        ("cohorts=[a]", "'cohorts' is a list; give each cohort its keys, as cohorts.NAME.root=FOLDER"),
+        ("cohorts.root=/x", "key 'cohorts.root' does not exist; did you mean 'cohorts.NAME.root'?"),
+        ("tasks=readm", "'tasks' is text; give each entry its keys, as tasks.NAME.KEY=VALUE"),
+        ("name=[a]", "'name' is a list; give text"),
+        ("cohorts.meds.root=[a,b]", "'cohorts.meds.root' is a list; give text"),
+        ("runs={a: 1}", "'runs' is a mapping; give text"),
+        ("cohorts.meds.splits=0.2", "'cohorts.meds.splits' is 0.2; give its keys, as cohorts.meds.splits.KEY=VALUE"),
+        ("cohorts.meds.splits=[1]", "'cohorts.meds.splits' is a list; give its keys, as cohorts.meds.splits.KEY=VALUE"),
+        ("cluster.setup=module load", "'cluster.setup' is text; give a list, as [a,b]"),
+        ("cluster.setup={a: 1}", "'cluster.setup' is a mapping; give a list, as [a,b]"),
+        ("backbone.config=x", "'backbone.config' is text; give a mapping, as {KEY: VALUE}"),
+        ("~trainer.lr", "'trainer.lr' cannot be taken away with ~; give it a value, as trainer.lr=VALUE"),
+        ("trainer.lr=${trainer.lr}", "'trainer.lr' asks for itself; give the value"),
+        ("data.shared=maybe", "'data.shared' is maybe; give true or false"),
+        ("trainer.max_steps=", "'trainer.max_steps' is empty; give a whole number"),
+        ("max_steps=20", "key 'max_steps' does not exist; did you mean 'trainer.max_steps'?"),
+        ("trainer/max_steps=20", "key 'trainer/max_steps' does not exist; did you mean 'trainer.max_steps'?"),
+        ("source=x", "key 'source' does not exist; did you mean 'backbone.source' or 'cohorts.NAME.source'?"),
+        *[(f"cohorts.meds.source={value}", f"'cohorts.meds.source' is {shown}; give a mapping with _target_, or null")
+          for value, shown in (("x.py", "'x.py'"), ("{a: 1}", "{'a': 1}"), ("[a]", "['a']"))],
         ("adapter=none", "'none' is not a choice of adapter; known: frozen, full, lora, qlora"),
         ("task@tasks.z=binary", "the recipe chooses no 'task@tasks.z'; did you mean 'task@tasks.y'?"),
         ("name=../x", "'name' '../x' leaves its folder"),
@@ -80,6 +104,21 @@ def test_what_is_wrong_with_an_override_is_said_in_one_line(recipe, word, says):
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "provider" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("keep=maybe", "'keep' is maybe; give true or false"),
+        ("trusted=x", "'trusted' is text; give a list, as [a,b]"),
+        ("max_steps=3", "key 'max_steps' does not exist; known: "),
+        ("cohorts.quickstart.source=x.py", "'cohorts.quickstart.source' is 'x.py'; give a mapping with _target_"),
+    ],
+)
+def test_what_is_wrong_with_a_word_of_a_scoring_job_is_said_alike(word, says):
+    with pytest.raises(ConfigError) as caught:
+        compose_scoring("org/name", ["cohort=quickstart", word])
+    assert says in str(caught.value)
 
 
 def test_what_may_be_added_is(recipe):

@@ -6,6 +6,7 @@ import pytest
 
 from clintune.config.compose import compose_recipe, load_config, to_yaml
 from clintune.config.recipes import find_recipe
+from clintune.config.signature import may_be
 from clintune.core.errors import ConfigError
 from own_recipe import RECIPE
 
@@ -62,6 +63,18 @@ def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_p
         (RECIPE.replace("[static]", "[notes, notes_native]"), "`notes` and `notes_native` both fill modalities."),
         (RECIPE.replace("y: binary", "y: binary\n  - task@tasks.y: multiclass"), "both fill tasks.y; choose one"),
         (RECIPE + "trainer: 3\n", "'trainer' is 3; give its keys"),
+        (RECIPE + "trainer: [max_steps: 20]\n", "'trainer' is [{'max_steps': 20}]; give its keys"),
+        (RECIPE + "max_steps: 20\n", "key 'max_steps' does not exist; did you mean 'trainer.max_steps'?"),
+        (RECIPE.replace("{root: somewhere}", "{root: [a]}"), "'cohorts.meds.root' is a list; give text"),
+        (RECIPE.replace("meds: {root: somewhere}", "root: somewhere"),
+         "'cohorts.root' lacks a name between; write cohorts.NAME.root"),
+        (RECIPE.replace("{meds: {root: somewhere}}", "{meds: {root: x}, splits: {tuning: 0.1}}"),
+         "'cohorts.splits' lacks a name between"),
+        (RECIPE.replace("{root: somewhere}", "{root: x, source: ./make.py}"), "'cohorts.meds.source' is './make.py'"),
+        (RECIPE.replace("task@tasks.y: binary", "task: binary"),
+         "`task: binary` names no task; write - task@tasks.NAME: binary"),
+        (RECIPE.replace("task@tasks.y: binary", "task@y: binary"),
+         "`task@y: binary` names no task; write - task@tasks.y: binary"),
         (RECIPE + "trainer:\n", "'trainer' is empty; give its keys"),
         (RECIPE.replace("{root: somewhere}", "3"), "'cohorts.meds' is 3; give its keys"),
         (RECIPE.replace("{root: somewhere}", "{root: x, splits: 0.3}"), "'cohorts.meds.splits' is 0.3; give its keys"),
@@ -85,6 +98,22 @@ def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says
 def test_choices_that_exclude_each_other_are_refused_from_the_command_line_too(word):
     with pytest.raises(ConfigError, match=r"quickstart\.yaml: `[a-z]+` and `[a-z_]+` both fill modalities"):
         compose_recipe(find_recipe("quickstart"), [word])
+
+
+def test_the_recipe_of_a_run_is_no_recipe_to_train(tmp_path):
+    whole = to_yaml(compose(tmp_path / "mine.yaml", RECIPE))
+    with pytest.raises(ConfigError, match=r"is the recipe of a run as it was resolved; go on with the run"):
+        compose(tmp_path / "recipe.yaml", whole)
+
+
+def test_a_class_whose_bases_no_text_tells_may_be_a_task(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "tasks_of_two.py").write_text(
+        "from clintune.tasks.binary import Binary\nfrom clintune.tasks import base\n\n\n"
+        "class Mixin:\n    pass\n\n\nclass Mine(Mixin, Binary):\n    pass\n\n\nclass Other(base.Task):\n    pass\n"
+    )
+    for name, may in (("Mine", True), ("Other", True), ("Mixin", False)):
+        assert may_be(f"tasks_of_two.{name}", "Task") == may
 
 
 def test_two_encoders_of_one_kind_may_have_places_of_their_own(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from clintune.cli import main
 from clintune.core import gpus
+from clintune.verbs.beforehand import check_trusted
 from conftest import run_python
 from own_recipe import RECIPE
 
@@ -34,6 +35,7 @@ LACKS = [
     (["+modality=notes", "modalities.notes.source=./no"], "'modalities.notes.source': ./no is no folder"),
     (["+modality=notes", "modalities.notes.tokenizer=a/b/c"], "'modalities.notes.tokenizer': a/b/c is no folder"),
     (["runs=/dev/null/runs"], "/dev/null/runs cannot be written to"),
+    (["modules=/nowhere"], "'modules': /nowhere is no folder; name that of your Python modules, or drop it"),
     (["modalities.static.width=100000"], "modalities.static.width is out of bounds, as docs/package.md has them; no"),
     (["adapter.targets='.*query'"], "adapter.targets is neither a list of names nor all-linear"),
     (["quickstart"], "train: 'quickstart' is a second recipe; give one recipe at a time"),
@@ -103,6 +105,42 @@ def refused_without_torch(*words):
     return done.stderr
 
 
+@pytest.mark.parametrize("package", ["package", "package/member-0"])
+def test_a_package_without_its_manifest_leads_to_no_resume(finished, capsys, package):
+    (finished / package).mkdir(parents=True)
+    (finished / package / "parts.safetensors").touch()
+    ensemble = 2 if "member" in package else 1
+    (finished / "recipe.yaml").write_text(f"name: x\nbackbone: {{source: random}}\nensemble: {ensemble}\n")
+    assert main(["evaluate", str(finished)]) == 2
+    said = capsys.readouterr().err
+    assert f"{finished / package}: MANIFEST.json is missing; restore the package, or train anew\n" in said
+
+
+def test_a_run_is_not_compared_with_itself(finished, capsys):
+    assert main(["evaluate", str(finished), "--against", f"{finished}/../run"]) == 2
+    assert f"--against {finished}/../run is the run itself; name another one" in capsys.readouterr().err
+
+
+def test_fp16_needs_a_gpu_to_score_too(quickstart, monkeypatch, capsys):
+    monkeypatch.setattr("clintune.verbs.beforehand.num_gpus", lambda: 0)
+    assert main(["predict", "org/name", f"cohort={quickstart}", "precision=fp16"]) == 2
+    assert "predict: precision=fp16 needs a GPU; use bf16 or fp32\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["export", "predict"])
+def test_a_trusted_module_must_be_found(finished, quickstart, tmp_path, capsys, verb):
+    (finished / "package").mkdir()
+    (finished / "package" / "parts.safetensors").touch()
+    (finished / "recipe.yaml").write_text(f"modules: {tmp_path}\n")
+    where = f"out={tmp_path / 'out'}"
+    words = ["--trust", "nosuch.tasks"] if verb == "export" else [f"cohort={quickstart}", "trusted=[nosuch.tasks]"]
+    assert main([verb, str(finished), where, *words]) == 2
+    assert f"{verb}: no Python module nosuch.tasks to trust; correct its name" in capsys.readouterr().err
+
+    (tmp_path / "nosuch.py").touch()
+    check_trusted(verb, str(finished), ["nosuch.tasks", "json"])
+
+
 def test_what_a_run_or_package_lacks_is_said_before_torch_is_imported(finished, tmp_path):
     said = refused_without_torch("evaluate", finished)
     assert f"evaluate: {finished}/package: no package there; train the run to its end (clintune train --resume" in said
@@ -140,11 +178,13 @@ def test_a_folder_inside_a_run_leads_to_the_run(finished, capsys, verb):
 
 def test_what_is_no_recipe_is_said_with_what_to_give(mine, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "text.txt").write_text(RECIPE)
     for path, says in [
         (tmp_path, f"is a folder; give one of its files, as {mine}"),
         (tmp_path / "empty", "is a folder; give the path of a file that ends in .yaml"),
         (tmp_path / "text.txt", "its name does not end in .yaml; rename it to text.yaml"),
+        (tmp_path / "folder.yaml", "is a folder; give the path of a file that ends in .yaml"),
     ]:
         assert main(["train", str(path)]) == 2
         assert f"clintune: recipe {path}: {says}\n" == capsys.readouterr().err
@@ -155,7 +195,9 @@ def test_what_is_no_recipe_is_said_with_what_to_give(mine, tmp_path, capsys):
     [
         (["train"], "train: the following arguments are required: RECIPE (`"),
         (["train", "--dryrun", "quickstart"], "did you mean '--dry-run'?"),
-        (["evaluate", "x", "--bootstrap", "-5"], "'-5' is no whole number of 1 or more"),
+        (["evaluate", "x", "--bootstrap", "-5"], "'-5' is no whole number of 10 or more"),
+        (["evaluate", "x", "--bootstrap", "9"], "'9' is no whole number of 10 or more"),
+        (["predict", "x", "cohort = /x"], "override 'cohort = /x' is no KEY=VALUE; write both as one word, without"),
         (["evaluate", "x", "--processes", "0"], "'0' is no whole number of 1 or more"),
         (["predict", "x", "cohort=mine"], "the path of a folder needs a slash, as ./NAME"),
         (["predict", "--resume"], "predict --resume: name the folder of a job: clintune predict --resume OUT"),

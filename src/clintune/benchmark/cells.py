@@ -12,11 +12,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
-from clintune.benchmark.names import PEERS, is_own
+from clintune.benchmark.names import PEERS, is_own, split_name
 from clintune.benchmark.peer_home import peer_files
 from clintune.benchmark.suite import Suite
 from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
+from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
 
@@ -84,6 +85,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
         for level, changes in (experiment.levels or {"": []}).items():
             common = [*experiment.overrides, *changes, *overrides]
             plain = compose_recipe(recipe, common)
+            _check_modalities(f"'experiments.{name}.baselines'", experiment.baselines, plain)
             configs = dict.fromkeys(experiment.baselines, plain)
             configs |= {method: compose_recipe(recipe, [*common, *own]) for method, own in suite.clintune.items()}
             for method, config in configs.items():
@@ -107,6 +109,15 @@ def read_about(folder: Path) -> dict[str, Any]:
     """Return what a finished cell says of itself."""
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return about
+
+
+def _check_modalities(where: str, baselines: Sequence[str], config: DictConfig) -> None:
+    """Raise ConfigError for a baseline of a modality that the recipe does not have."""
+    for baseline in baselines:
+        _, modality = split_name(baseline)
+        if modality is not None and modality not in config.modalities:
+            known = nearest(modality, map(str, config.modalities))
+            raise ConfigError(f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{known}")
 
 
 def _seeded(config: DictConfig, seed: int) -> DictConfig:

@@ -20,7 +20,7 @@ from clintune.benchmark.peer_home import not_installed, peer_python
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.files import atomic_path, write_json
-from clintune.core.locks import only_one
+from clintune.core.locks import lock_of, only_one
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 0.2
@@ -32,6 +32,13 @@ class Progress:
 
     finished: dict[Path, Cell]
     failed: dict[str, str]
+
+
+def check_is_benchmark(out: Path) -> None:
+    """Raise ConfigError for a folder that holds anything and no cells of a benchmark."""
+    begun = (out / "cells").exists() or lock_of(out / "cells").exists()
+    if not begun and any(out.iterdir()):
+        raise ConfigError(f"out: {out} holds other files; name another folder")
 
 
 def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) -> Progress:

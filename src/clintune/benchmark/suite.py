@@ -19,6 +19,20 @@ from clintune.core.text import visible
 
 _GROUPS = {"cohort", "modality", "task"}
 """What overrides choose that is no section of a recipe."""
+_TAKES = {
+    "axis": "text",
+    "baselines": "a list, as [logistic,boosting]",
+    "clintune": "each name a list of overrides, as {lora: [adapter.r=4]}",
+    "experiments": "each name its keys, as {mine: {recipe: quickstart}}",
+    "levels": "each name a list of overrides, as {few: [cohorts.meds.splits.train_share=0.1]}",
+    "methods": "a list, as [lora,logistic]",
+    "missing": "a list of shares, as [0.0,0.5]",
+    "overrides": "a list, as [trainer.max_steps=50]",
+    "peer_seconds": "a number",
+    "recipe": "the name or path of a recipe",
+    "seeds": "a list of whole numbers, as [0,1]",
+}
+"""What the keys of a suite and its experiments take."""
 
 
 @dataclass
@@ -101,7 +115,9 @@ def _why(error: Exception) -> str:
         kind = Experiment if str(key).startswith("experiments.") else Suite
         return f"key '{visible(key)}' does not exist{nearest(name, [item.name for item in fields(kind)])}"
     if isinstance(error, ValidationError) and key:
-        return f"'{visible(key)}' does not fit; write it as the suites that come with clintune do"
+        named = [part.partition("[")[0] for part in str(key).split(".")]
+        known = next((part for part in reversed(named) if part in _TAKES), None)
+        return f"'{visible(key)}' does not fit; give {_TAKES[known] if known else 'what suites of clintune have there'}"
     return f"{visible(key)}: {first}" if key else first
 
 
@@ -109,6 +125,10 @@ def _problem(suite: Suite) -> str | None:
     """Return what is wrong with a suite, None where nothing is."""
     if not suite.experiments or not suite.seeds:
         return "'experiments' and 'seeds' say what is compared; give at least one of each"
+    if again := sorted({seed for seed in suite.seeds if suite.seeds.count(seed) > 1}):
+        return f"'seeds' names {again[0]} twice; give each once"
+    if suite.methods == []:
+        return "'methods' is empty; name one, or give null for all"
     if wrong := [rate for rate in suite.missing if not 0 <= rate < 1]:
         return f"'missing' has {wrong[0]}; give shares from 0 to below 1"
     if not suite.peer_seconds > 0:

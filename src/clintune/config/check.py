@@ -1,5 +1,6 @@
 """Check a composed config: every key is known, every needed one is given, every value fits. No torch here."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,14 +8,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.schema import Config, Scoring
 from clintune.config.secrets import secrets
+from clintune.config.signature import may_be
 from clintune.config.suggest import nearest_of
 from clintune.config.together import together
 from clintune.config.values import endless, misfits, missing, no_text, targets
 from clintune.core.errors import ConfigError
 from clintune.core.paths import check_name, check_part_name
+from clintune.core.text import visible
 
-PARTS = ("modalities", "tasks")
-"""Sections whose entries must each name a class with `_target_`."""
+PARTS = {"modalities": ("modality", "Modality"), "tasks": ("task", "Task")}
+"""Sections whose entries must each name a class with `_target_`: what people call one, and the class above it."""
 
 
 def check_config(config: DictConfig, where: str) -> None:
@@ -25,10 +28,11 @@ def check_config(config: DictConfig, where: str) -> None:
         *missing(plain),
         *_strays(plain),
         *_parts(plain),
+        *_sources(plain),
         *_names(plain),
         *_folders(plain),
         *secrets(plain),
-        *targets(plain),
+        *(list(_strangers(plain)) or targets(plain)),
         *endless(plain),
         *no_text(plain),
         *_place(plain["cluster"]),
@@ -45,6 +49,7 @@ def check_scoring(config: DictConfig, where: str) -> None:
         *misfits(Scoring, plain),
         *missing(plain),
         *_cohort_names(plain),
+        *_sources(plain),
         *_folders(plain),
         *secrets(plain),
         *targets(plain),
@@ -78,6 +83,34 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
         yield "'cohorts' is empty; choose at least one"
     if not isinstance(config["tracker"], dict) or not isinstance(config["tracker"].get("_target_"), str):
         yield "'tracker' names no class (_target_); choose one, as tracker=none"
+
+
+def _sources(config: dict[str, Any]) -> Iterator[str]:
+    """Yield each source of a cohort that names no function."""
+    for name, cohort in config["cohorts"].items():
+        source = cohort["source"]
+        if source is not None and not (isinstance(source, dict) and isinstance(source.get("_target_"), str)):
+            yield f"'cohorts.{name}.source' is {visible(repr(source))}; give a mapping with _target_, or null"
+
+
+def _strangers(config: dict[str, Any]) -> Iterator[str]:
+    """Yield each part whose `_target_` exists and is no such part: a function, or a class of another kind."""
+    for section, (called, base) in PARTS.items():
+        targets_of = {n: p.get("_target_") for n, p in config[section].items() if isinstance(p, dict)}
+        for name, target in targets_of.items():
+            if isinstance(target, str) and _is_stranger(target, base):
+                where, shown = visible(f"{section}.{name}"), visible(target)
+                yield f"'{where}': _target_ {shown} is no {called}; name a class that derives from {base}"
+
+
+def _is_stranger(target: str, base: str) -> bool:
+    """Return whether a target surely is no class below `base`; one that does not exist is no stranger, but unknown."""
+    if target.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    try:
+        return not may_be(target, base)
+    except ConfigError:
+        return False
 
 
 def _strays(config: dict[str, Any]) -> Iterator[str]:

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
 from hydra.errors import MissingConfigException
 
 from clintune.config.recipe_file import groups, unknown_choice
-from clintune.config.suggest import nearest
+from clintune.config.schema import Cohort, Config
+from clintune.config.suggest import in_words, nearest
+from clintune.config.wording import misfit
 from clintune.core.text import visible
-
-_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
 def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) -> str:
@@ -20,29 +21,30 @@ def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) ->
 
     missing = next((link for link in chain if isinstance(link, MissingConfigException)), None)
     if missing is not None:
-        group, _, choice = (missing.missing_cfg_file or "").rpartition("/")
+        file = missing.missing_cfg_file or ""
+        if file.startswith("cohort/") and "/" in (path := file.removeprefix("cohort/")):
+            return _path_of_a_cohort(path, keys_below("cohorts"))
+        group, _, choice = file.rpartition("/")
         return unknown_choice(group, choice)
 
     found = re.search(r"full_key: (\S+)", text)
     key = found.group(1) if found else None
     if key and re.search(r"Key '[^']*' (is )?not in|not in struct", text):
         return _unknown_key(key, keys_below)
-    if wrong := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
-        return f"'{key}' is {visible(wrong[1])}; give {_KINDS.get(wrong[2], wrong[2])}"
     if "is not Optional" in text:
         return f"'{key}' is null; give a value"
     if wrong := re.search(r"Environment variable '(.*?)' not found", text):
         return f"'{key}' asks for the environment variable {wrong[1]}, which is not set; set it, or give the value"
     if wrong := re.search(r"Interpolation key '(.*?)' not found", text):
         return f"'{key}' asks for ${{{wrong[1]}}}, which does not exist; correct it"
-    if "Config group override must be" in text:
-        return "a choice is a name, or a list of names: write tracker=none rather than tracker=null"
     if any(type(link).__name__ == "GrammarParseError" for link in chain):
         return (
             f"'{key}' holds ${{, which begins a reference to another key; close it with }}, or write \\${{ for itself"
         )
-    if key and "is not a subclass of Cohort" in text:
+    if key and "." not in key and "is not a subclass of Cohort" in text:
         return f"'cohorts.{key}' cannot be added by an override; write it in a recipe of your own"
+    if key and (said := misfit(key, text)):
+        return said
     if wrong := re.search(r"Could not delete (?:from config\. )?'(.*?)'", text):
         return f"'{wrong[1]}' cannot be taken away with ~: it is none of the recipe's own choices or entries"
     if wrong := re.search(r"Could not append.*?'(.*?)'", text):
@@ -69,7 +71,25 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _unknown_key(key: str, keys_below: Callable[[str], Iterable[str]]) -> str:
     parent, _, last = key.rpartition(".")
-    return f"key '{key}' does not exist{nearest(last, keys_below(parent))}"
+    hint = _hint_of_home(key, keys_below("")) or nearest(last, keys_below(parent))
+    return f"key '{key}' does not exist{hint}"
+
+
+def _hint_of_home(key: str, tops: Iterable[str]) -> str | None:
+    """Return the whole key where one was given without its section, or with a slash; None for any other."""
+    sections = {item.name: item.type for item in fields(Config) if is_dataclass(item.type) and item.name in tops}
+    homes = {f"{name}.{item.name}" for name, kind in sections.items() for item in fields(kind)}
+    whole = sorted(home for home in homes if key in (home.replace(".", "/"), home.partition(".")[2]))
+    if key.removeprefix("cohorts.") in {item.name for item in fields(Cohort)}:
+        whole.append(f"cohorts.NAME.{key.removeprefix('cohorts.')}")
+    names = in_words(f"'{name}'" for name in whole) if whole else ""
+    return f"; did you mean {names}?" if names else None
+
+
+def _path_of_a_cohort(path: str, cohorts: Iterable[str]) -> str:
+    """Say how to name the folder of a cohort, where one was given in place of a choice."""
+    choice = "" if "meds" in cohorts else "cohort=[meds] "
+    return f"'cohort' is the path {visible(path)}; write {choice}cohorts.meds.root={visible(path)}"
 
 
 def _not_chosen(name: str, text: str, keys_below: Callable[[str], Iterable[str]]) -> str:
@@ -77,7 +97,7 @@ def _not_chosen(name: str, text: str, keys_below: Callable[[str], Iterable[str]]
     group = name.partition("@")[0]
     if group not in groups():
         known = [*keys_below(""), *groups()] if get_close_matches(name, groups()) else keys_below("")
-        return f"key '{name}' does not exist{nearest(name, known)}"
+        return f"key '{name}' does not exist{_hint_of_home(name, keys_below('')) or nearest(name, known)}"
     near = re.search(r"Did you mean to override (\S+?)\?", text)
     hint = f"; did you mean '{near[1]}'? To" if near else "; to"
     return f"the recipe chooses no '{name}'{hint} add it, write +{name}=CHOICE"

@@ -9,7 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from clintune.config.recipe_file import groups
 from clintune.config.schema import Config, Scoring
+from clintune.config.suggest import in_words
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 
@@ -32,6 +34,7 @@ def read_overrides(words: Sequence[str]) -> list[str]:
                 f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to train one run a "
                 f'value, write a list as [a,b], or quote a text that has commas: "{_quoted(word)}"'
             )
+        _check_choice(override)
         overrides.append(text)
     return overrides
 
@@ -52,6 +55,17 @@ def sweep(words: Sequence[str]) -> list[list[str]]:
 def quoted(text: str) -> str:
     """Return text as Hydra's grammar takes any text: in quotes, its own escaped."""
     return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def _check_choice(override: Override) -> None:
+    """Raise ConfigError for a choice of a group that is neither a name nor a list of names."""
+    key = override.key_or_group
+    known = groups()
+    if key not in known or override.is_delete() or isinstance(override.value(), str | list):
+        return
+    _, _, value = str(override.input_line).partition("=")
+    keys = f", or set one of its keys, as {key}.KEY=VALUE" if key in _SECTIONS else ""
+    raise ConfigError(f"'{key}' is {visible(value)}; name a choice ({in_words(known[key])}){keys}")
 
 
 def _parse(word: str, *, several: bool) -> tuple[Override, str]:

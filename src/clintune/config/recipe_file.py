@@ -22,6 +22,8 @@ _LISTED = {
     "task": "- task@tasks.NAME: KIND",
 }
 """How the groups of which a recipe makes its own list are chosen; the others have a choice in `base` already."""
+_RESOLVED = {"cohorts", "modalities", "tasks", "backbone", "trainer"}
+"""Sections that together, without a defaults list, tell a config that was composed already."""
 
 
 def read_recipe(path: Path) -> str:
@@ -87,6 +89,12 @@ def _problems(recipe: Any) -> Iterator[str]:
     if not isinstance(recipe, dict):
         yield f"is no mapping of keys; {begin}"
         return
+    if "defaults" not in recipe and recipe.keys() >= _RESOLVED:
+        yield (
+            "is the recipe of a run as it was resolved; go on with the run (clintune train --resume RUN), or use the "
+            "recipe that it was made of"
+        )
+        return
     if not isinstance(recipe.get("defaults"), list):
         yield f"has no list `defaults`; {begin}"
         return
@@ -125,12 +133,22 @@ def _choices(recipe: dict[Any, Any]) -> Iterator[str]:
     """Yield each group that is chosen by a key, and each choice of `base` that is made a second time."""
     known = groups()
     for key, value in recipe.items():
-        if key in known and isinstance(value, str | list):
+        names = value if isinstance(value, list) else [value]
+        if key in known and names and all(isinstance(name, str) for name in names):
             wanted = _LISTED.get(key, f"- override /{key}: {value}")
             yield f"'{key}: {value}' stands outside the defaults; choose it there: {wanted}"
     for entry in recipe["defaults"]:
+        yield from _place_of_task(entry)
         if (group := _named(entry).lstrip("/")) in known.keys() - _LISTED.keys():
             yield f"the defaults choose {group}, which `base` does already; write - override /{group}: {entry[group]}"
+
+
+def _place_of_task(entry: Any) -> Iterator[str]:
+    """Yield that an entry of the defaults chooses a kind of task, and no place for it below `tasks`."""
+    name = _named(entry)
+    group, _, place = name.lstrip("/").partition("@")
+    if isinstance(entry, dict) and group == "task" and not place.startswith(("tasks.", "_")):
+        yield f"`{name}: {entry[name]}` names no task; write - task@tasks.{place or 'NAME'}: {entry[name]}"
 
 
 def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
@@ -153,12 +171,20 @@ def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[
     for name, value in named.items():
         if not isinstance(name, str):
             yield f"'{path}': YAML reads the name {name!r} as {type(name).__name__}; write it in quotes"
+        elif is_dataclass(entry) and _is_key(entry, name, value):
+            yield f"'{path}.{name}' lacks a name between; write {path}.NAME.{name}, each of its keys below its name"
         elif not is_dataclass(entry):
             continue
         elif isinstance(value, dict):
             yield from _shape(entry, value, f"{path}.{name}.")
         else:
             yield f"'{path}.{name}' is {value!r}; give its keys, indented below"
+
+
+def _is_key(entry: Any, name: str, value: Any) -> bool:
+    """Return whether a name is rather a key of an entry, which belongs below the name of one."""
+    keys = {item.name for item in fields(entry)}
+    return name in keys and not (isinstance(value, dict) and value.keys() & keys)
 
 
 def unknown_choice(group: str, choice: str) -> str:

@@ -25,6 +25,8 @@ def find_file(kind: str, name: str, shipped: Mapping[str, Path]) -> Path:
     """Return the YAML file of a `kind`, given by path or by its name among the shipped ones, or raise ConfigError."""
     path = Path(name).expanduser()
     if path.suffix in {".yaml", ".yml"}:
+        if path.is_dir():
+            raise ConfigError(_other_than_yaml(kind, path))
         if not path.is_file():
             raise ConfigError(f"{kind} {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}")
         return path.resolve()
@@ -49,7 +51,7 @@ def _other_than_yaml(kind: str, path: Path) -> str:
         return f"{kind} {path}: its name does not end in .yaml; rename it to {path.with_suffix('.yaml').name}"
     if (path / "recipe.yaml").is_file():
         return f"{kind} {path}: is the folder of a run; go on with it by `clintune train --resume {path}`"
-    found = sorted(file.name for file in path.glob("*.y*ml"))
+    found = sorted(file.name for file in path.glob("*.y*ml") if file.is_file())
     there = f"one of its files, as {path / found[0]}" if found else "the path of a file that ends in .yaml"
     return f"{kind} {path}: is a folder; give {there}"
 

@@ -4,6 +4,7 @@ import ast
 import builtins
 import collections.abc
 import importlib.util
+import sys
 import typing
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from clintune.core.errors import ConfigError
 _WORDS = {
     "None": "null",
     "bool": "true or false",
+    "dict[str, Any]": "a mapping",
     "float": "a number",
     "int": "a whole number",
     "list[float]": "a list of numbers",
@@ -91,6 +93,19 @@ def keys_of(target: str, table: str) -> frozenset[str] | None:
     return None
 
 
+def may_be(target: str, base: str) -> bool:
+    """Return whether `target` may be a class below one named `base`, as far as texts tell; an import tells the rest.
+
+    Raises ConfigError as `parameters` does.
+    """
+    nodes = [node for _, node in _lineage(target)]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+    if len(classes) < len(nodes):
+        return False
+    is_read = not classes[-1].bases and all(len(node.bases) < 2 for node in classes)
+    return not (is_read or target.startswith("clintune.")) or any(node.name == base for node in classes)
+
+
 def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.FunctionDef]]:
     """Yield the class or function `target` and the classes it derives from, each with its module.
 
@@ -117,9 +132,14 @@ def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.Funct
 def _parse(module: str, target: str) -> ast.Module:
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (ImportError, ValueError):  # also where it names no module
         spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    if not module:
+        raise ConfigError(f"_target_ {target}: names no module; give the full path, as package.module.{target}")
+    is_read = spec is not None and (spec.origin or "").endswith(".py")
+    if not is_read and module in sys.stdlib_module_names:
+        raise ConfigError(f"_target_ {target}: {module} is of Python itself; name a class of clintune or your own")
+    if spec is None or spec.origin is None or not is_read:
         raise ConfigError(
             f"_target_ {target}: no Python module {module} is installed or beside the recipe; "
             "give the full path, as package.module.Name"

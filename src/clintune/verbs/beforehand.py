@@ -1,7 +1,7 @@
 """What a job lacks on this machine, found in a second and before torch is imported: packages, GPUs, folders, labels."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -17,6 +17,7 @@ from clintune.core.paths import writable_folder
 from clintune.core.remote import is_remote
 from clintune.hub.manifest import MANIFEST
 from clintune.package.bounds import COMPOSED, out_of_bounds
+from clintune.package.plain import read_yaml
 from clintune.training.processes import is_placed
 from clintune.training.resume import check_trained
 from clintune.training.tracking import PACKAGES
@@ -35,6 +36,7 @@ def check_beforehand(config: DictConfig, verb: str) -> None:
             *_device(config),
             *_packable(config),
             *_weights(config),
+            *_modules(config),
             *folder_problems(config),
             *_raw(config),
             *_tuning(config),
@@ -71,6 +73,8 @@ def check_packages(run: Path, config: DictConfig) -> None:
     units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
     names = [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
     for folder in (unit / "package" / name for unit in units for name in names):
+        if not (folder / MANIFEST).is_file() and any(folder.glob("*.safetensors")):
+            raise ConfigError(f"evaluate: {folder}: {MANIFEST} is missing; restore the package, or train anew")
         if not (folder / MANIFEST).is_file():
             raise ConfigError(
                 f"evaluate: {folder}: no package there; train the run to its end (clintune train --resume {run})"
@@ -89,6 +93,18 @@ def check_package(source: str) -> None:
     inside = folder / "package" if (folder / "recipe.yaml").is_file() else folder
     if folder.is_dir() and not any(inside.glob("*.safetensors")) and not any(inside.glob("member-*/*.safetensors")):
         raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
+
+
+def check_trusted(verb: str, source: str, trusted: Sequence[str]) -> None:
+    """Refuse a module that the user trusts and that Python cannot find, also not beside the recipe of a run."""
+    recipe = Path(source).expanduser() / "recipe.yaml"
+    described = read_yaml(recipe) if trusted and recipe.is_file() else None
+    beside = described.get("modules") if isinstance(described, dict) else None
+    for module in trusted:
+        top = module.partition(".")[0]
+        files = [Path(beside, f"{top}.py"), Path(beside, top)] if isinstance(beside, str) else []
+        if not (top and is_installed(top)) and not any(file.exists() for file in files):
+            raise ConfigError(f"{verb}: no Python module {module} to trust; correct its name, or install it")
 
 
 def _refuse(verb: str, problems: list[str]) -> None:
@@ -135,11 +151,12 @@ def _packable(config: DictConfig) -> Iterator[str]:
 def _device(config: DictConfig) -> Iterator[str]:
     """Yield what needs a GPU where this machine, which is to compute, has none."""
     elsewhere = config.cluster.kind == "slurm" and not is_placed()
-    if elsewhere or config.get("trainer") is None or num_gpus() != 0:
+    if elsewhere or num_gpus() != 0:
         return
-    if config.trainer.precision == "fp16":
-        yield "trainer.precision=fp16 needs a GPU; use bf16 or fp32"
-    if config.strategy.cpu_offload:
+    key = "precision" if "precision" in config else "trainer.precision"
+    if OmegaConf.select(config, key) == "fp16":
+        yield f"{key}=fp16 needs a GPU; use bf16 or fp32"
+    if OmegaConf.select(config, "strategy.cpu_offload"):
         yield "strategy.cpu_offload needs a GPU, and several processes"
 
 
@@ -155,6 +172,13 @@ def _weights(config: DictConfig) -> Iterator[str]:
             is_path = value.startswith(("/", ".", "~")) or value.count("/") > 1
             if is_path and not Path(value).expanduser().is_dir():
                 yield f"'{where}.{key}': {value} is no folder; give a local folder, a hub id or bundled:NAME"
+
+
+def _modules(config: DictConfig) -> Iterator[str]:
+    """Yield that the folder of a person's own modules is not there."""
+    folder = config.get("modules")
+    if folder is not None and not Path(folder).is_dir():
+        yield f"'modules': {folder} is no folder; name that of your Python modules, or drop it"
 
 
 def _raw(config: DictConfig) -> Iterator[str]:

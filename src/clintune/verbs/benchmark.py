@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from clintune.benchmark.cells import plan
-from clintune.benchmark.runner import run_cells
+from clintune.benchmark.runner import check_is_benchmark, run_cells
 from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
@@ -40,6 +40,7 @@ def benchmark(argv: Sequence[str]) -> None:
     cells = plan(suite, [word for word in words if not is_suite_key(word)])
     check_data({cell.experiment: cell.config for cell in cells})
     out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
+    check_is_benchmark(out)
 
     progress = run_cells(cells, suite.methods, out)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from clintune.core.errors import ConfigError
 from clintune.core.garbage import collector_paused
 from clintune.verbs.arguments import PACKAGE, key_values, verb_parser
-from clintune.verbs.beforehand import check_package
+from clintune.verbs.beforehand import check_package, check_trusted
 
 
 def export(argv: Sequence[str]) -> None:
@@ -30,6 +30,7 @@ def export(argv: Sequence[str]) -> None:
     if out.exists():
         raise ConfigError(f"export: {out} exists; name a new folder, or remove it")
     check_package(arguments.package)
+    check_trusted("export", arguments.package, arguments.trust)
 
     with collector_paused():
         from clintune.publishing.export import export_backbones

@@ -58,7 +58,7 @@ def cache(argv: Sequence[str]) -> None:
         raise ConfigError("--older-than says what --clear removes; give both")
     if not folder.is_dir():
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
-    if arguments.clear and not (folder / TAG).exists():
+    if not (folder / TAG).exists():
         raise ConfigError(f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe")
 
     from clintune.core import cache_folder

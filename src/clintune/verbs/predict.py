@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.compose import compose_scoring
-from clintune.config.overrides import quoted
+from clintune.config.overrides import quoted, read_overrides
 from clintune.core.errors import ConfigError
 from clintune.core.remote import is_remote
 from clintune.prediction.folder import make_job, read_job, removed_if_refused
 from clintune.prediction.start import start_job
 from clintune.verbs.arguments import PACKAGE, verb_parser
-from clintune.verbs.beforehand import check_beforehand, check_package
+from clintune.verbs.beforehand import check_beforehand, check_package, check_trusted
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -39,11 +39,13 @@ def predict(argv: Sequence[str]) -> None:
         return
 
     if not any(word.startswith("cohort=") for word in arguments.words):
+        read_overrides(arguments.words)  # which may say why none begins so
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
     config = compose_scoring(arguments.package, words)
     check_beforehand(config, "predict")
     check_package(config.package)
+    check_trusted("predict", config.package, config.trusted)
 
     out = make_job(config)
     with removed_if_refused(out):

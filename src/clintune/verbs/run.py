@@ -88,7 +88,7 @@ def evaluate(argv: Sequence[str]) -> None:
         words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER",
     )
     parser.add_argument(
-        "--bootstrap", type=at_least(1), default=1000, metavar="N", help="resamples of the intervals (default 1000)"
+        "--bootstrap", type=at_least(10), default=1000, metavar="N", help="resamples of the intervals (default 1000)"
     )
     parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
     parser.add_argument("--against", metavar="RUN", help="compare with another evaluated run, paired by subject")
@@ -99,6 +99,8 @@ def evaluate(argv: Sequence[str]) -> None:
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
+    if against is not None and against.resolve() == run.resolve():
+        raise ConfigError(f"evaluate: --against {arguments.against} is the run itself; name another one")
     config = moved(run_config(run), arguments.words, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
