@@ -50,6 +50,16 @@ def test_an_option_that_a_hub_has_not_is_refused(address, options, message):
     assert str(caught.value).startswith(f"hub {address}: ")
 
 
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [("hf:/org/name", "hf://org/name"), ("hf:org/name", "hf://org/name"), ("s3:/bucket/x", "s3://bucket/x")],
+)
+def test_an_address_with_too_few_slashes_is_no_folder(address, meant):
+    with pytest.raises(ConfigError, match=f"write {meant}, or ./{address} for a folder"):
+        open_hub(address)
+    assert type(open_hub(f"./{address}")) is FolderHub
+
+
 def test_org_name_is_loaded_from_the_hub_unless_it_is_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert source_of("org/name") == "hf://org/name"

@@ -92,6 +92,29 @@ def test_training_says_of_empty_splits_what_the_dry_run_says(recipe, cohort, cap
     assert "note: no sample is in the held_out split: the run cannot be evaluated" in said
 
 
+@pytest.mark.parametrize("dried", [["trainer.max_steps=1"], ["--dry-run"]])
+def test_splits_of_few_subjects_are_told(recipe, cohort, capsys, dried):
+    (cohort / SPLITS).unlink(missing_ok=True)
+    words = ["cohorts.tiny.splits.held_out=0.4", "cohorts.tiny.splits.tuning=0.1"]
+    assert main(["train", str(recipe(cohort)), *words, *dried]) == 0
+    said = capsys.readouterr().err
+    assert "note: fewer than 11 subjects are in the tuning split: the best step, and the calibration, are" in said
+    assert "in the held_out split" not in said
+
+
+def test_shares_of_splits_that_do_not_count_are_told(dry, cohort):
+    (cohort / SPLITS).unlink(missing_ok=True)
+    told = "cohorts.tiny.splits.held_out does not count beside cv, which holds out its folds"
+    assert told in " ".join(dry(cohort, "cv=4", "cohorts.tiny.splits.held_out=0.2")[1].split())
+    assert told not in " ".join(dry(cohort, "cv=4")[1].split())
+    subjects = pl.read_parquet(cohort / LABELS)["subject_id"].unique().sort()
+    names = pl.Series(["train", "train", "tuning", "held_out"] * len(subjects)).head(len(subjects))
+    pl.DataFrame({"subject_id": subjects, "split": names}).write_parquet(cohort / SPLITS)
+    told = "cohorts.tiny.splits: its shares do not count, since the cohort has metadata/subject_splits.parquet"
+    assert told in " ".join(dry(cohort, "cohorts.tiny.splits.tuning=0.3")[1].split())
+    assert told not in " ".join(dry(cohort)[1].split())
+
+
 @pytest.mark.parametrize("dried", [[], ["--dry-run"]])
 def test_patience_without_tuning_subjects_is_refused(recipe, cohort, capsys, dried):
     subjects = pl.read_parquet(cohort / LABELS)["subject_id"].unique().sort()

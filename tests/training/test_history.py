@@ -53,3 +53,19 @@ def test_a_disk_that_takes_no_more_is_named_and_how_to_go_on(tmp_path):
     )
     with console.copied_to(tmp_path / "full"), pytest.raises(StorageError, match="/full: the disk is full"):
         console.print("a line")
+
+
+def test_a_fit_that_begins_anew_without_its_checkpoint_says_so(tmp_path, capsys):
+    class Kept:
+        def keep(self, part, step):
+            pass
+
+    history = History(tmp_path / "history.jsonl", None, Report(tmp_path, shown=False), Kept())
+    history.begin(UNIT, 0, 0)
+    assert not capsys.readouterr().err
+    for step in (1, 2, 3):
+        history.append(UNIT, 0, {"step": step, "loss": 0.5}, 3)
+    history.begin(UNIT, 0, 2)
+    assert not capsys.readouterr().err
+    history.begin(UNIT, 0, 0)
+    assert "the run: no checkpoint is left of 2 trained steps; training begins anew" in capsys.readouterr().err

@@ -209,3 +209,9 @@ def test_an_override_reaches_the_processes_that_a_resume_starts(recipe, tmp_path
     assert done.returncode == 0, done.stderr[-3000:]
     assert len((run / "history.jsonl").read_text().splitlines()) == 3
     assert load_config(run / "recipe.yaml").trainer.max_steps == 3
+
+
+def test_a_package_without_its_manifest_is_not_taken_for_a_finished_one(finished, capsys):
+    (finished / "package" / "MANIFEST.json").unlink()
+    assert main(["train", "--resume", str(finished)]) == 2
+    assert "package: MANIFEST.json is missing; restore the package, or remove it and resume" in capsys.readouterr().err

@@ -15,6 +15,8 @@ from clintune.hub.mlflow import MLflowHub
 __all__ = ["Hub", "check_paths", "open_hub", "source_of"]
 
 _REPOSITORY = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
+_HALF_URL = re.compile(r"(?!models:)[A-Za-z][\w+.-]*:(?!//)", re.ASCII)
+"""A scheme with too few slashes, which would be taken for the name of a folder."""
 _MODEL = re.compile(r"models:/(?P<name>[\w.-]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))?")
 
 
@@ -42,6 +44,10 @@ def open_hub(address: str, *, revision: str | None = None, tag: str | None = Non
     `hf://org/name@v1`. `tag` names the version that is sent. Raises ConfigError for an address that is none, and for
     options that the hub has not.
     """
+    if _HALF_URL.match(address):
+        scheme, _, rest = address.partition(":")
+        meant = f"{scheme}://{rest.lstrip('/')}"
+        raise ConfigError(f"hub {address}: is no address; write {meant}, or ./{address} for a folder of that name")
     if public and not address.startswith("hf://"):
         raise ConfigError(f"hub {address}: public is an option of hf:// alone; leave it out")
     if address.startswith("hf://"):

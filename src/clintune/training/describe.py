@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from meds.schema import subject_splits_filepath
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.box import SIMPLE
@@ -12,19 +13,22 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from clintune.config.schema import Trainer
+from clintune.config.schema import Splits, Trainer
 from clintune.core.console import console
+from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.model.build import build_model, fit_statistics
 from clintune.model.fusion import Fusion
+from clintune.model.pieces import TabledPieces
 from clintune.tasks.base import Task
+from clintune.training.cohorts_apart import between_cohorts
 from clintune.training.label_leaks import find_leaks, questions
 from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
-from clintune.training.prepare import check_patience, check_unit, empty_splits, remarks
+from clintune.training.prepare import check_patience, check_unit, remarks, small_splits
 from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
 from clintune.training.twins import one_for_many
@@ -71,7 +75,10 @@ def describe(config: DictConfig) -> None:
     limits, sources = look(workspace, everything, missing)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)
-    limits.warnings += [*one_for_many(samples, everything, sources), *empty_splits(by_unit)]
+    limits.warnings += between_cohorts(
+        samples, [name for name, part in sources.items() if isinstance(part, TabledPieces)]
+    )
+    limits.warnings += [*one_for_many(samples, everything, modalities, sources), *small_splits(samples, by_unit)]
     for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
 
@@ -154,11 +161,20 @@ def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence
 
 
 def _passed_over(config: DictConfig) -> Iterator[str]:
-    """Yield that the epochs that a recipe asks for do not count."""
+    """Yield the settings of a recipe that do not count beside others, or beside files of the cohort."""
     trainer = config.trainer
     if trainer.max_steps is not None and trainer.epochs != Trainer().epochs:
         steps, epochs = trainer.max_steps, trainer.epochs
         yield f"trainer.max_steps {steps} counts, not trainer.epochs {epochs:g}; give one of the two"
+
+    for name, cohort in config.cohorts.items():
+        key, splits, default = f"cohorts.{name}.splits", cohort.splits, Splits()
+        if config.cv is not None and splits.held_out != default.held_out:
+            yield f"{key}.held_out does not count beside cv, which holds out its folds; leave one of them out"
+        asked = (splits.tuning, splits.held_out) != (default.tuning, default.held_out)
+        own = Path(cohort.root) / subject_splits_filepath
+        if config.cv is None and splits.group is None and asked and not is_remote(cohort.root) and own.is_file():
+            yield f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; drop one of them"
 
 
 def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:

@@ -30,7 +30,12 @@ class History:
         if not self.path.exists():
             return
         place = _place(unit, member).items()
-        kept = [r for r in read_history(self.path) if not place <= r.items() or r["step"] <= step]
+        records = read_history(self.path)
+        kept = [r for r in records if not place <= r.items() or r["step"] <= step]
+        trained = max((r["step"] for r in records if place <= r.items()), default=0)
+        if self.resumption is not None and step == 0 < trained:
+            part = part_of(unit, member) or "the run"
+            console.print(f"{part}: no checkpoint is left of {trained} trained steps; training begins anew")
         text = "".join(json.dumps(record) + "\n" for record in kept)
         if text.encode() != self.path.read_bytes():
             write_text(self.path, text)

@@ -1,6 +1,6 @@
 """A look at the data before training: some samples read, all media files looked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -10,6 +10,7 @@ from clintune.cohort.index import Seen
 from clintune.cohort.samples import Items
 from clintune.contracts import Pieces
 from clintune.core.absent import why_absent
+from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
@@ -23,6 +24,8 @@ from clintune.training.workspace import Workspace
 NUM_SAMPLES = 200
 NUM_ITEMS = 400
 """Most items of a modality that are read."""
+_MANY_BLANK = 0.05
+"""Share of the items looked at above which those that show nothing are worth a word."""
 
 Errors = dict[int, str]
 """What is wrong with items, by their number."""
@@ -92,6 +95,7 @@ def look(
 
     sources: dict[str, Counted] = {}
     unread: list[str] = []
+    blank: list[str] = []
 
     for name, modality in modalities.items():
         table = modality.tabulate(codes)
@@ -102,6 +106,7 @@ def look(
         errors = dict(missing.get(name, {}))
         numbers = [n for n in samples.items(name, drawn).numbers.tolist() if n not in errors][:NUM_ITEMS]
         prepared = Preparer(samples, name, modality)([View(number, 0) for number in numbers])
+        num_read = num_blank = 0
         for number, pieces in zip(numbers, prepared, strict=True):
             if isinstance(pieces, DataError):
                 errors[number] = str(pieces)
@@ -110,7 +115,10 @@ def look(
                 lengths.more[number] = pieces.left_out
                 lengths.begin[number], lengths.end[number] = pieces.extent
                 lengths.contents[number] = _content(pieces)
+                num_read += 1
+                num_blank += modality.is_blank(pieces)
 
+        blank += _blank_words(name, num_blank, num_read)
         lengths.known[list(errors)] = 0
         _check(workspace, name, errors, len(samples.items(name, rows)))
         if errors:
@@ -118,8 +126,17 @@ def look(
 
     limits = measure(samples, drawn, modalities, sources, workspace.config.backbone.max_tokens)
     limits.drawn = len(drawn) < len(rows)
-    limits.warnings += unread
+    limits.warnings += [*unread, *blank]
     return limits, sources
+
+
+def _blank_words(modality: str, num_blank: int, num_read: int) -> Iterator[str]:
+    """Yield that many of the items that were read show next to nothing."""
+    if num_blank >= SMALLEST_SHOWN and num_blank > _MANY_BLANK * num_read:
+        yield (
+            f"{modality}: {in_percent(num_blank, num_read)} of the items looked at are of nearly one shade; look "
+            "whether they are what they should be"
+        )
 
 
 def _content(pieces: Pieces) -> int:

@@ -17,6 +17,7 @@ from clintune.cohort.checks import equal_cohorts
 from clintune.cohort.samples import Samples
 from clintune.core.cache_folder import make_room
 from clintune.core.console import console
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path
 from clintune.core.text import visible
@@ -25,6 +26,7 @@ from clintune.model.build import Statistics, build_modalities, fit_statistics, m
 from clintune.model.cache import PieceCache
 from clintune.model.pieces import StoredPieces, TabledPieces
 from clintune.tasks.base import Task
+from clintune.training.cohorts_apart import between_cohorts
 from clintune.training.label_leaks import check_answers, find_leaks
 from clintune.training.limits import Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
@@ -36,11 +38,14 @@ from clintune.training.workspace import Workspace
 
 UNREADABLE = "unreadable.csv"
 _ROW = re.compile(r"\A.*?: row \d+: ")
-_EMPTY = {
-    tuning_split: "the last step is kept rather than the best, and nothing calibrates or stops early",
-    held_out_split: "the run cannot be evaluated",
+_LACKING = {
+    tuning_split: (
+        "the last step is kept rather than the best, and nothing calibrates or stops early",
+        "the best step, and the calibration, are chosen by chance",
+    ),
+    held_out_split: ("the run cannot be evaluated", "its figures have no intervals, and say little"),
 }
-"""What follows from a split without a sample."""
+"""What follows from a split without a sample, and with few."""
 Unreadable = dict[str, str]
 """An item that could not be read: modality, row, reason."""
 
@@ -82,7 +87,10 @@ def prepare_unit(
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += find_leaks(samples, rows["train"], tasks, list(modalities), pieces)
-    limits.warnings += [*one_for_many(samples, everything, pieces), *empty_splits([rows])]
+    limits.warnings += between_cohorts(
+        samples, [name for name, part in pieces.items() if isinstance(part, TabledPieces)]
+    )
+    limits.warnings += [*one_for_many(samples, everything, modalities, pieces), *small_splits(samples, [rows])]
     return Prepared(
         split=split,
         rows=rows,
@@ -132,13 +140,22 @@ def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np
         )
 
 
-def empty_splits(by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
-    """Return a sentence for the tuning and for the held-out split where a unit has no sample there; rows by split."""
+def small_splits(samples: Samples, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
+    """Return a sentence for the tuning and for the held-out split where a unit has no, or few, subjects there.
+
+    `by_unit` holds the rows of each unit by split.
+    """
     sentences = []
-    for split, so in _EMPTY.items():
-        if empty := sum(not len(rows[split]) for rows in by_unit):
-            folds = "" if len(by_unit) == 1 else f" of {empty} folds"
-            sentences.append(f"no sample is in the {split} split{folds}: {so}")
+    for split, (if_empty, if_small) in _LACKING.items():
+        sizes = [len(np.unique(samples.subject[rows[split]])) for rows in by_unit]
+        empty, small = sizes.count(0), sum(0 < size < SMALLEST_SHOWN for size in sizes)
+        for number, said, so in (
+            (empty, "no sample is", if_empty),
+            (small, f"fewer than {SMALLEST_SHOWN} subjects are", if_small),
+        ):
+            if number:
+                folds = "" if len(by_unit) == 1 else f" of {number} folds"
+                sentences.append(f"{said} in the {split} split{folds}: {so}")
     return sentences
 
 

@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.compose import to_yaml
 from clintune.core.console import console
+from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
 from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import timed_folder, writable_folder
+from clintune.hub.manifest import MANIFEST
 from clintune.package.write import write_package
 from clintune.training.card import card
 from clintune.training.fit import fit_member, members
@@ -109,7 +111,12 @@ def _unfinished(workspace: Workspace, run: Path | None) -> list[Unit]:
 
 
 def _is_packaged(config: DictConfig, unit: Unit) -> bool:
-    return all(member.package.exists() for member in members(config, unit))
+    """Return whether all members of a unit have their package; PackageError for one without its manifest."""
+    packages = [member.package for member in members(config, unit)]
+    for package in packages:
+        if package.exists() and not (package / MANIFEST).is_file():
+            raise PackageError(f"{package}: {MANIFEST} is missing; restore the package, or remove it and resume")
+    return all(package.exists() for package in packages)
 
 
 def _agree(config: DictConfig, accelerator: Accelerator) -> Path:

@@ -35,6 +35,9 @@ def list_runs(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give the folder that runs are written to (key `runs`)")
     runs = sorted((path.parent for path in folder.rglob("recipe.yaml")), key=lambda run: run.name)
+    if not runs:
+        console.print(f"{folder}: no run is there; give the folder that runs are written to (key `runs`)")
+        return
     statuses = {run: read_status(run) for run in runs}
     differences = {run: settings for siblings in _siblings(runs) for run, settings in _differences(siblings).items()}
 

@@ -9,16 +9,27 @@ from numpy.typing import NDArray
 from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
 from clintune.core.text import spelled_alike, visible
+from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
+from clintune.tasks.multiclass import Multiclass
 from clintune.training.limits import Counted
 
-_TELLING = 0.1
-"""Share of the subjects above which one content of theirs is worth a word."""
+_ONE_FILE, _ONE_TEXT = 0.1, 0.5
+"""Shares of the subjects above which one content of theirs is worth a word; reports have set phrases."""
 _MOST = 5_000
 """Samples that suffice to find it."""
+_UNKNOWN = frozenset(
+    ["nan", "na", "n/a", "null", "none", "unknown", "missing", "todo", "?", "-", "-1", "-9", "-99", "-999", "9999"]
+)
+"""What exports write where a label is unknown."""
 
 
-def one_for_many(samples: Samples, rows: NDArray[np.int64], sources: Mapping[str, Counted]) -> Iterator[str]:
+def one_for_many(
+    samples: Samples,
+    rows: NDArray[np.int64],
+    modalities: Mapping[str, Modality],
+    sources: Mapping[str, Counted],
+) -> Iterator[str]:
     """Yield each modality in which many subjects of the samples `rows` have an item of one content."""
     looked_at = rows[:: -(-len(rows) // _MOST) or 1]
     for name, source in sources.items():
@@ -28,7 +39,8 @@ def one_for_many(samples: Samples, rows: NDArray[np.int64], sources: Mapping[str
         pairs = np.unique(np.stack([content[known], items.subjects[known]]), axis=1)
         most = int(np.unique(pairs[0], return_counts=True)[1].max(initial=0))
         num_subjects = len(np.unique(pairs[1]))
-        if most >= SMALLEST_SHOWN and most > _TELLING * num_subjects:
+        telling = _ONE_TEXT if modalities[name].media_column is None else _ONE_FILE
+        if most >= SMALLEST_SHOWN and most > telling * num_subjects:
             yield (
                 f"{name}: one and the same item, but for its time, stands for {in_percent(most, num_subjects)} of "
                 "the subjects looked at; look whether each has their own"
@@ -62,8 +74,12 @@ def in_two_cohorts(samples: Samples) -> Iterator[str]:
 
 
 def alike_classes(tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Yield the outputs of tasks whose names differ in case or spaces alone."""
+    """Yield the outputs of tasks whose names differ in case or spaces alone, and classes that stand for no answer."""
     for name, task in tasks.items():
         for group in spelled_alike(task.output_names):
             names = " and ".join(visible(repr(output)) for output in group)
             yield f"tasks.{name}: {names} differ in case or spaces alone; write one name where one class is meant"
+
+        unknown = [output for output in task.output_names if output.strip().casefold() in _UNKNOWN]
+        for output in unknown if isinstance(task, Multiclass) else []:
+            yield f"tasks.{name}: the class {visible(repr(output))} looks like an unknown label; write null for it"
