@@ -54,9 +54,26 @@ def test_what_is_doubtful_of_recordings_is_told(save, kind):
     ]
     assert said(flat)[0].startswith("(nearly) all training subjects have a recording in which no value differs")
     assert said(marks) == [
-        "channel hr has values as -999 or 9999, far from all others; leave a gap where one is missing"
+        "channel hr has values as -1, -999 or 9999, far from all others; leave a gap where one is missing"
     ]
     assert said(twelve(save, "usual", x=lambda n: np.arange(48) + n)) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "is_told"),
+    [
+        (lambda n: [*range(60, 100), *np.zeros(8)], True),
+        (lambda n: [*range(60 + n, 108 + n)] if n < 6 else np.r_[np.zeros(47), 70], True),
+        (lambda n: [*range(40), *np.zeros(8)], False),
+        (lambda n: [*range(-100, -60), *np.zeros(8)], False),
+        (lambda n: [*range(60, 107), 0] if n == 0 else range(60, 108), False),
+    ],
+)
+def test_zeros_far_from_all_other_values_are_told(save, make, is_told):
+    modality = Wearable(**HOURLY)
+    said = modality.remarks(modality.fit(twelve(save, "zeros", hr=make)))
+    told = "channel hr has zeros far from all other values; leave a gap where one is missing"
+    assert (told in said) == is_told
 
 
 def test_flat_recordings_of_few_subjects_are_not_counted_out(save):

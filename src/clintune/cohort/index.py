@@ -28,7 +28,7 @@ from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import only_one
 
-_FORMAT = 6
+_FORMAT = 7
 _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
 """Packages that clintune's own modalities read a kind of media file with, and that not everybody installs."""
 _HOUR = 3_600_000_000

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from clintune.core.two_groups import FAR, two_groups
 from clintune.modalities.signals import Signal, Values
 
 SHARES = ("gaps", "flat")
-NAMES = ("marked", "alike")
+NAMES = ("marked", "zeros", "alike")
 ABSENT, APART, RATES, HOURS = "absent", "apart", "rates", "hours"
 """What of the statistics is told alone; nothing is computed by it."""
+_REMEDY = "leave a gap where one is missing"
 _FEW = 10
 """Values of a recording that may be alike by chance."""
 _MUCH_ABSENT = 0.1
@@ -23,6 +25,10 @@ _MUCH_ABSENT = 0.1
 _NAMED = 3
 _NEAR_ZERO = 0.1
 """Deviations of a recording's values from 0 up to which their mean tells of no scale."""
+_ZEROS = 0.01
+"""Share of zeros among the values of a channel that makes them worth a word."""
+_APART_FROM_ZERO = 0.2
+"""Part of the mean of all others, where they are positive, that the least of them must exceed."""
 _SHORT = 20
 """Usual recordings that fit one window, above which it is told."""
 
@@ -42,6 +48,7 @@ class RecordingDoubts:
         self._means = defaultdict[str, list[tuple[int, float]]](list)
         self._counts: dict[str, Any] = defaultdict(lambda: np.zeros(len(SENTINELS), np.int64))
         self._ranges: dict[str, tuple[float, float]] = {}
+        self._zeros = defaultdict[str, _Zeros](_Zeros)
 
     def add_names(self, subject: int, signal: Signal) -> None:
         """Count the channels of a subject's recording that hold a value, those that are not read included."""
@@ -72,10 +79,10 @@ class RecordingDoubts:
         """Return what is doubtful, told of those channels alone that are among `names`, which enough subjects have.
 
         `gaps` and `flat` are the shares of subjects with a recording of more gaps than values, and with a flat one;
-        `marked` are channels with sentinels, `alike` those whose names differ in case or spaces alone; `absent` maps
-        channels to the share of subjects without a value, `apart` to the factor between two groups of recordings;
-        `rates` are the least and the greatest where they differ much, none where few subjects have one of them; `hours`
-        is the usual length of a recording.
+        `marked` are channels with sentinels, `zeros` those with zeros far from all else, `alike` those whose names
+        differ in case or spaces alone; `absent` maps channels to the share of subjects without a value, `apart` to the
+        factor between two groups of recordings; `rates` are the least and the greatest where they differ much, none
+        where few subjects have one of them; `hours` is the usual length of a recording.
         """
         known = list(names)
         absent = {name: self._share(len(self._subjects - self._having.get(name, set()))) for name in known}
@@ -84,6 +91,7 @@ class RecordingDoubts:
             "gaps": self._share(len(self._gapped)),
             "flat": self._share(len(self._flat)),
             "marked": self._marked(known),
+            "zeros": [name for name in known if self._zeros[name].are_apart],
             "alike": self._alike(),
             ABSENT: {name: share for name, share in absent.items() if share > _MUCH_ABSENT},
             APART: {name: _rounded(factor, 1) for name, factor in factors.items() if factor is not None},
@@ -137,11 +145,38 @@ class RecordingDoubts:
         if not len(others):
             return
 
+        self._zeros[name].add(others)
         least, most = self._ranges.get(name, (np.inf, -np.inf))
         self._ranges[name] = min(least, float(others.min())), max(most, float(others.max()))
         mean, deviation = float(others.mean(dtype=np.float64)), float(others.std(dtype=np.float64))
         if mean > _NEAR_ZERO * deviation:
             self._means[name].append((subject, mean))
+
+
+@dataclass
+class _Zeros:
+    """How many values of a channel there are, and how many zeros; sum and least of all others."""
+
+    number: int = 0
+    zeros: int = 0
+    total: float = 0.0
+    least: float = np.inf
+
+    def add(self, values: Values) -> None:
+        """Count observed values."""
+        others = values[values != 0]
+        self.number += len(values)
+        self.zeros += len(values) - len(others)
+        self.total += float(others.sum(dtype=np.float64))
+        self.least = min(self.least, float(others.min(initial=np.inf)))
+
+    @property
+    def are_apart(self) -> bool:
+        """Return whether there are many zeros, and no positive value, nor any negative one, is near them."""
+        others = self.number - self.zeros
+        if not others or self.zeros <= _ZEROS * self.number:
+            return False
+        return self.least > _APART_FROM_ZERO * self.total / others > 0
 
 
 def told(statistics: Mapping[str, Any], window_hours: float, window: str) -> list[str]:
@@ -164,7 +199,9 @@ def _of_subjects(statistics: Mapping[str, Any]) -> Iterable[str]:
 def _of_channels(statistics: Mapping[str, Any]) -> Iterable[str]:
     if marked := statistics.get("marked"):
         names = ", ".join(map(visible, marked))
-        yield f"channel {names} has values as -999 or 9999, far from all others; leave a gap where one is missing"
+        yield f"channel {names} has values as -1, -999 or 9999, far from all others; {_REMEDY}"
+    if zeros := statistics.get("zeros"):
+        yield f"channel {', '.join(map(visible, zeros))} has zeros far from all other values; {_REMEDY}"
     for group in spelled_alike(statistics.get("alike", [])):
         names = " and ".join(map(visible, group))
         yield f"channels {names} differ in case or spaces alone; give them one name, if they are one"
