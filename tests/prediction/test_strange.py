@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+import yaml
 from scored import score
 
 from clintune.cli import main
@@ -40,6 +41,16 @@ def test_codes_that_the_model_does_not_know_are_told_after_a_resume_as_well(run,
     (out / "shards" / "000003.json").unlink()
     assert main(["predict", "--resume", str(out)]) == 0
     assert notes(capsys.readouterr().err) == [told]
+
+
+def test_codes_that_no_row_of_the_cohort_has_are_told(run, cohort, tmp_path, capsys):
+    known = yaml.safe_load((run / "package" / "clintune.yaml").read_text())["statistics"]["static"]["codes"]
+    kept = sorted(known)[0]
+    code = pl.col("code").cast(pl.String)
+    change(cohort, code=pl.when(code == kept).then(code).otherwise(pl.lit("OTHER//") + code))
+    assert score(run, cohort, tmp_path / "out") == 0
+    told = f"note: static: no row of the cohort has {len(known) - 1} of the {len(known)} codes that the model reads ("
+    assert told in capsys.readouterr().err
 
 
 def test_values_in_another_unit_are_told(run, cohort, tmp_path, capsys):

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from clintune.core.console import console
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import if_free
 from clintune.core.memory import peak_memory_mb
 from clintune.core.progress_bar import progress_bar
+from clintune.core.text import visible
 from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.predictions import write_shard
 from clintune.prediction.finish import finish
@@ -25,6 +27,7 @@ from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 1
+_NAMED = 3
 _MORE_LACK = 0.2
 """How much larger than in training the share of samples that lack a modality is, where it is warned of."""
 _MANY_LACK = 0.5
@@ -40,7 +43,7 @@ def score_job(out: Path) -> None:
     with _resumable(out), reported(out, is_main()) as report:
         job = open_job(out)
         if is_main():
-            for sentence in lacking_words(job.lacking, job.lacked):
+            for sentence in [*lacking_words(job.lacking, job.lacked), *_absent_codes(job)]:
                 console.print(sentence)
 
         scorer = Scorer(job)
@@ -66,6 +69,21 @@ def lacking_words(lacking: Mapping[str, float], lacked: Mapping[str, float]) -> 
         warned = share >= _MANY_LACK if before is None else share - before >= _MORE_LACK
         advice = "; the model was not trained for such patients, check the cohort's codes and paths" if warned else ""
         yield f"{'warning' if warned else 'note'}: {share:.0%} of the samples have no {name} ({known}){advice}"
+
+
+def _absent_codes(job: Job) -> Iterator[str]:
+    """Yield a line for each modality of whose codes some stand in no row of a cohort of many subjects."""
+    if len(np.unique(job.samples.subject)) < SMALLEST_SHOWN:
+        return
+    there = set(job.samples.codes())
+    for name, statistics in job.predictor.members[0].statistics.items():
+        known = statistics.get("codes", {})
+        if absent := sorted(known.keys() - there):
+            named = ", ".join(map(visible, absent[:_NAMED])) + (", ..." if len(absent) > _NAMED else "")
+            yield (
+                f"note: {name}: no row of the cohort has {len(absent)} of the {len(known)} codes that the model reads "
+                f"({named}); look whether they are called otherwise"
+            )
 
 
 def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
