@@ -64,7 +64,8 @@ def test_rows_long_before_the_birth_are_counted_and_those_of_a_pregnancy_are_not
 def test_rows_that_repeat_another_are_counted(tmp_path):
     rows = [(subject, 0, "LAB", float(subject)) for subject in range(20)]
     assert remarks(tmp_path, 3 * rows) == [
-        "40 of 60 rows repeat another one, with its time, code and value; drop the copies, unless they are meant"
+        "40 of 60 rows of codes repeat another one, with its time, code and value; drop the copies, unless they are "
+        "meant"
     ]
 
 
@@ -200,6 +201,12 @@ def test_people_who_stand_twice_are_counted(tmp_path):
     ]
 
 
+def test_rows_that_several_modalities_read_do_not_make_people_alike(tmp_path):
+    write_shard(tmp_path / "data/0.parquet", [(s, m, "LAB", float(s + m)) for s in range(12) for m in range(6)])
+    tasks = {"task": labels(*((subject, 9, [1.0]) for subject in range(12)))}
+    assert open_index(tmp_path, tasks, {"one": Reader(), "other": Reader("LAB")}).remarks == []
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -221,7 +228,7 @@ def test_texts_and_files_without_a_time_are_counted(tmp_path):
     declare_media(tmp_path, "image_path")
     rows = [(1, None, "NOTE", None), (1, None, "XRAY", None), (1, 0, "XRAY", None)]
     write_shard(tmp_path / "data/0.parquet", rows, text_value=["x", None, None], image_path=[None, "a.png", "b.png"])
-    readers = {"notes": Reader("NOTE"), "imaging": Reader("XRAY", "image_path")}
+    readers = {"notes": Reader("NOTE"), "imaging": Reader("XRAY", "image_path"), "everything": Reader()}
     assert open_index(tmp_path, {"task": labels((1, 9, [1.0]))}, readers).remarks == [
         "1 rows with text_value have no time: every sample sees them, whenever they were written",
         "1 rows with a media file have no time: every sample sees them, whenever they were written",

@@ -119,7 +119,7 @@ def write_index(
             for name, claim in claims.items():
                 rows = _claimed(scan, where, claim, media)
                 if len(rows):
-                    doubts.add_claimed(rows)
+                    doubts.add_claimed(name, rows)
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 

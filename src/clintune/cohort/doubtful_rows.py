@@ -1,6 +1,7 @@
 """What is doubtful about the rows that modalities read: copies, texts that are none, texts and files without a time."""
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -10,6 +11,8 @@ _COPIES = 0.01
 """Share of rows that stand more than once above which it is told: some records do repeat."""
 _FEW = 5
 """Rows that two people may have alike by chance."""
+_BITS = 40
+"""Of the hash of a row, so that the sum of many stays within 64."""
 _TEXTS = 0.01
 _NUMBERS = 0.5
 """Shares of texts above which it is told what they are."""
@@ -20,64 +23,66 @@ _IS = {
     "markup": _text.str.contains(r"(?i)^\s*(\{\\rtf|<!doctype|<html|<\?xml)"),
     "numbers": _text.str.strip_chars().cast(pl.Float64, strict=False).is_not_null(),
 }
+_TEXTUAL = ("texts", "untimed_texts", "untimed_files", *_IS)
 
 
 class RowDoubts:
-    """Counts over the rows that modalities claim, shard by shard."""
+    """Counts over the rows that modalities claim, shard by shard; a row may be claimed by several."""
 
     def __init__(self) -> None:
-        self._rows = 0
-        self._copies = 0
-        self._counts = dict.fromkeys(("texts", "untimed texts", "untimed files", *_IS), 0)
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._people: list[pl.DataFrame] = []
 
-    def add(self, rows: pl.DataFrame) -> None:
+    def add(self, modality: str, rows: pl.DataFrame) -> None:
         """Count rows of a modality."""
-        self._rows += len(rows)
-        self._copies += len(rows) - rows.select(SUBJECT, TIME, CODE, NUMBER, TEXT, "path").hash_rows().n_unique()
-
-        content = rows.select(TIME, CODE, NUMBER, TEXT).hash_rows()
-        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content}).group_by(SUBJECT)
-        self._people.append(people.agg(pl.col("content").bitwise_xor(), number=pl.len()))
-
-        untimed = pl.col(TIME).is_null()
+        whole = rows.select(SUBJECT, TIME, CODE, NUMBER, TEXT, "path").hash_rows()
+        untimed, has_text = pl.col(TIME).is_null(), _text.is_not_null()
         counts = rows.select(
-            **{
-                "texts": _text.is_not_null().sum(),
-                "untimed texts": (untimed & _text.is_not_null()).sum(),
-                "untimed files": (untimed & pl.col("path").is_not_null()).sum(),
-                **{name: is_one.sum() for name, is_one in _IS.items()},
-            }
+            rows=pl.len(),
+            copies=pl.lit(len(rows) - whole.n_unique()),
+            texts=has_text.sum(),
+            untimed_texts=(untimed & has_text).sum(),
+            untimed_files=(untimed & pl.col("path").is_not_null()).sum(),
+            **{name: is_one.sum() for name, is_one in _IS.items()},
         )
-        for name, number in counts.row(0, named=True).items():
-            self._counts[name] += number or 0
+        self._counts[modality].update(counts.row(0, named=True))
+
+        content = rows.select(TIME, CODE, NUMBER, TEXT).hash_rows() % 2**_BITS
+        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content}).group_by(SUBJECT)
+        self._people.append(people.agg(pl.col("content").sum(), number=pl.len()))
 
     def told(self) -> Iterator[str]:
         """Yield a sentence for each doubt."""
-        if self._copies > _COPIES * self._rows:
-            said = f"{self._copies} of {self._rows} rows repeat another one, with its time, code and value"
-            yield f"{said}; drop the copies, unless they are meant"
+        for modality, counts in self._counts.items():
+            if counts["copies"] > _COPIES * counts["rows"]:
+                said = f"{counts['copies']} of {counts['rows']} rows of {modality} repeat another one"
+                yield f"{said}, with its time, code and value; drop the copies, unless they are meant"
         if number := self._num_twins():
             said = f"{number} subjects have the same rows as another, with times, codes and values"
             yield f"{said}; if they are one person, link them in metadata/linked_subjects.parquet"
 
+        most = {key: max(counts[key] for counts in self._counts.values()) for key in _TEXTUAL} if self._counts else {}
         for what, column in (("texts", "text_value"), ("files", "a media file")):
-            if number := self._counts[f"untimed {what}"]:
+            if number := most.get(f"untimed_{what}", 0):
                 yield f"{number} rows with {column} have no time: every sample sees them, whenever they were written"
-
-        total = self._counts["texts"]
-        of = f"of {total} texts"
-        if (number := self._counts["garbled"]) > _TEXTS * total:
-            yield f"{number} {of} have letters as Ã¼ or â€, as UTF-8 read in another encoding has; read them as UTF-8"
-        if (number := self._counts["markup"]) > _TEXTS * total:
-            yield f"{number} {of} are RTF, HTML or XML; take the text out of them"
-        if (number := self._counts["numbers"]) > _NUMBERS * total:
-            yield f"{number} {of} are numbers; write them as {NUMBER}"
+        yield from _of_texts(most)
 
     def _num_twins(self) -> int:
         """Return how many subjects have just the rows of another."""
         if not self._people:
             return 0
         people = pl.concat(self._people).group_by(SUBJECT)
-        whole = people.agg(pl.col("content").bitwise_xor(), pl.col("number").sum()).filter(pl.col("number") >= _FEW)
+        whole = people.agg(pl.col("content", "number").sum()).filter(pl.col("number") >= _FEW)
         return int(whole.select(pl.struct("content", "number").is_duplicated().sum()).item())
+
+
+def _of_texts(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield how many texts of the modality that reads most of them are none that a person wrote."""
+    total = counts.get("texts", 0)
+    for kind, least, said in (
+        ("garbled", _TEXTS, "have letters as Ã¼ or â€, as UTF-8 read in another encoding has; read them as UTF-8"),
+        ("markup", _TEXTS, "are RTF, HTML or XML; take the text out of them"),
+        ("numbers", _NUMBERS, f"are numbers; write them as {NUMBER}"),
+    ):
+        if (number := counts.get(kind, 0)) > least * total:
+            yield f"{number} of {total} texts {said}"

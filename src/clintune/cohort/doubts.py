@@ -27,9 +27,9 @@ class Doubts:
             self._found[name].append(table)
         self._scans.append((scan, where))
 
-    def add_claimed(self, rows: pl.DataFrame) -> None:
+    def add_claimed(self, modality: str, rows: pl.DataFrame) -> None:
         """Count the rows of a shard that a modality reads."""
-        self._rows.add(rows)
+        self._rows.add(modality, rows)
 
     def told(self, samples: pl.DataFrame, time: str) -> list[str]:
         """Return a sentence for each doubt; `samples` have a subject and a `time`."""
