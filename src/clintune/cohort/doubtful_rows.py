@@ -35,7 +35,8 @@ class RowDoubts:
 
     def add(self, modality: str, rows: pl.DataFrame) -> None:
         """Count rows of a modality."""
-        whole = rows.select(SUBJECT, TIME, CODE, NUMBER, TEXT, "path").hash_rows()
+        content = rows.select(TIME, CODE, NUMBER, TEXT).hash_rows()
+        whole = rows.select(SUBJECT, "path", content=content).hash_rows()
         untimed, has_text = pl.col(TIME).is_null(), _text.is_not_null()
         counts = rows.select(
             rows=pl.len(),
@@ -47,8 +48,7 @@ class RowDoubts:
         )
         self._counts[modality].update(counts.row(0, named=True))
 
-        content = rows.select(TIME, CODE, NUMBER, TEXT).hash_rows() % 2**_BITS
-        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content}).group_by(SUBJECT)
+        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS}).group_by(SUBJECT)
         self._people.append(people.agg(pl.col("content").sum(), number=pl.len()))
 
     def told(self) -> Iterator[str]:
