@@ -18,10 +18,10 @@ class FolderHub:
         self.path = path
 
     def send(self, folder: Path) -> str:
-        """Copy the package, which appears whole; PackageError where something else stands."""
+        """Copy the package, which appears whole; return the whole path. PackageError where something else stands."""
         manifest = local_manifest(folder)
         if self._holds(manifest):
-            return str(self.path)
+            return str(self.path.absolute())
         with only_one(self.path, "the package there") as waited:
             try:
                 sweep_leftovers(self.path)
@@ -29,7 +29,7 @@ class FolderHub:
                     self._copy(folder, manifest)
             finally:
                 lock_of(self.path).unlink(missing_ok=True)  # while it is held: who waits for it makes it anew
-        return str(self.path)
+        return str(self.path.absolute())
 
     def _holds(self, manifest: Mapping[str, str]) -> bool:
         """Return whether the package is there already; PackageError where something else stands."""
