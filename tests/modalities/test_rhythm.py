@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError
+from clintune.modalities.recording import Signal
 from clintune.modalities.rhythm import (
     GROUPS,
     Rhythm,
@@ -20,8 +21,7 @@ from clintune.modalities.rhythm import (
     intradaily_variability,
     transitions,
 )
-from clintune.modalities.signal_files import write_npz
-from clintune.modalities.signals import Signal
+from clintune.modalities.signals import write_npz
 
 DAYS = 14
 HOUR = np.arange(24 * DAYS)

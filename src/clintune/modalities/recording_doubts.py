@@ -11,7 +11,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN, rough_share
 from clintune.core.sentinels import SENTINELS, have_sentinels, is_sentinel
 from clintune.core.text import spelled_alike, visible
 from clintune.core.two_groups import FAR, two_groups
-from clintune.modalities.signals import Signal, Values
+from clintune.modalities.recording import Signal, Values
 
 SHARES = ("gaps", "flat")
 NAMES = ("marked", "zeros", "alike")

@@ -13,9 +13,9 @@ from torch import Tensor
 from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError
+from clintune.modalities.recording import Signal
 from clintune.modalities.recording_clock import extent, window_hours
 from clintune.modalities.recording_doubts import RecordingDoubts
-from clintune.modalities.signals import Signal
 from clintune.modalities.usual import usual_values
 from clintune.modalities.wearable import Wearable
 
