@@ -129,25 +129,35 @@ def _problem(suite: Suite) -> str | None:
         return f"'seeds' names {again[0]} twice; give each once"
     if suite.methods == []:
         return "'methods' is empty; name one, or give null for all"
+
     if wrong := [rate for rate in suite.missing if not 0 <= rate < 1]:
         return f"'missing' has {wrong[0]}; give shares from 0 to below 1"
     if not suite.peer_seconds > 0:
         return f"'peer_seconds' is {suite.peer_seconds:g}; give the seconds that one fit of a peer may take"
-    known, others = set(suite.clintune), {*BASELINES, *PEERS}
+
+    others = {*BASELINES, *PEERS}
     for name, experiment in suite.experiments.items():
-        for baseline in experiment.baselines:
-            learner, modality = split_name(baseline)
-            if learner not in others:
-                return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, others)}"
-            if modality and learner not in EMBEDDED:
-                return f"'experiments.{name}.baselines': '{learner}' is not of one modality; write {learner}"
-        if experiment.axis and not all(_is_number(level) for level in experiment.levels):
-            return f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, or rename them"
-        known |= set(experiment.baselines)
+        if problem := _problem_of(name, experiment, others):
+            return problem
+
+    known = set(suite.clintune).union(*(experiment.baselines for experiment in suite.experiments.values()))
     if twice := sorted(set(suite.clintune) & others):
         return f"'clintune.{twice[0]}' is the name of a baseline; choose a different one"
     if unknown := sorted(set(suite.methods or []) - known):
         return f"'methods': '{unknown[0]}' is none of its methods{nearest(unknown[0], known)}"
+    return None
+
+
+def _problem_of(name: str, experiment: Experiment, others: set[str]) -> str | None:
+    """Return what is wrong with an experiment; `others` are the methods that are not of the suite's own."""
+    for baseline in experiment.baselines:
+        learner, modality = split_name(baseline)
+        if learner not in others:
+            return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, others)}"
+        if modality and learner not in EMBEDDED:
+            return f"'experiments.{name}.baselines': '{learner}' is not of one modality; write {learner}"
+    if experiment.axis and not all(_is_number(level) for level in experiment.levels):
+        return f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, or rename them"
     return None
 
 

@@ -94,7 +94,6 @@ def write_index(
     folder.mkdir()
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
     has_zone = _has_zone(root, names)
-    media = shards.media_columns(root)
     samples = _samples(root, labels)
 
     cut = Cut(
@@ -104,7 +103,35 @@ def write_index(
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
     )
 
+    codes, doubts = _write_rows(folder, root, names, claims, cut)
+    remarks = doubts.told(samples)
+    if not cut.covered.all():
+        remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
+        samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)
+
+    widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
+    description = {
+        **about,
+        "tasks": widths,
+        "shards": names,
+        "modalities": sorted(claims),
+        "codes": codes,
+        "remarks": remarks,
+        "has_zone": has_zone,
+    }
+    seal(folder, description)
+
+
+def _write_rows(
+    folder: Path, root: Path, names: Sequence[str], claims: Mapping[str, Claim], cut: Cut
+) -> tuple[list[str], Doubts]:
+    """Write what modalities claim of the shards `names`, and where each sample begins and ends in it to `cut`.
+
+    Returns the codes of all rows, and what is doubtful. Raises DataError for a subject in two shards.
+    """
+    media = shards.media_columns(root)
     owners, codes, doubts = [], dict[str, int](), Doubts()
+
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in claims}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
@@ -124,22 +151,7 @@ def write_index(
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 
     _check_owners(owners, names)
-    remarks = doubts.told(samples, PREDICTION_TIME)
-    if not cut.covered.all():
-        remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
-        samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)
-
-    widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
-    description = {
-        **about,
-        "tasks": widths,
-        "shards": names,
-        "modalities": sorted(claims),
-        "codes": list(codes),
-        "remarks": remarks,
-        "has_zone": has_zone,
-    }
-    seal(folder, description)
+    return list(codes), doubts
 
 
 def _bisect(
@@ -201,7 +213,7 @@ def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFr
     return pl.concat(keys).unique().sort(SUBJECT, PREDICTION_TIME)
 
 
-def _check_owners(owners: list[NDArray[np.int64]], names: list[str]) -> None:
+def _check_owners(owners: list[NDArray[np.int64]], names: Sequence[str]) -> None:
     subjects = np.concatenate(owners)
     shard = np.repeat(np.arange(len(owners)), [len(owner) for owner in owners])
     order = np.argsort(subjects, kind="stable")

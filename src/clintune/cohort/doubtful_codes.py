@@ -1,15 +1,14 @@
 """What is doubtful about the codes of a cohort: their values, their names, and rows of them without a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
 from meds.schema import birth_code
 
 from clintune.cohort.shards import CODE, NAN, NUMBER, TIME
 from clintune.core.sentinels import SENTINELS, have_sentinels
-from clintune.core.text import spelled_alike, visible
+from clintune.core.text import first_few, spelled_alike
 
-_NAMED = 3
 _BINS = 10
 """Bins of a tenfold value."""
 _APART = 5.0
@@ -30,8 +29,10 @@ Common = Callable[[set[str]], set[str]]
 
 def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """Return, by name, what is asked of a shard."""
+    counts = {str(number): (_value == number).sum() for number in SENTINELS}
     positive = scan.filter(_is_other & (_value > 0)).select(CODE, NUMBER)
-    size = (_value.log10() * _BINS).floor().cast(pl.Int32)
+    size = (_value.log10() * _BINS).floor().cast(pl.Int32).alias("size")
+
     return {
         "codes": scan.group_by(CODE).agg(
             rows=pl.len(),
@@ -42,9 +43,9 @@ def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
             zeros=(_value == 0).sum(),
             least=_value.filter(_is_other).min(),
             most=_value.filter(_is_other).max(),
-            **{str(number): (_value == number).sum() for number in SENTINELS},
+            **counts,
         ),
-        "sizes": positive.group_by(CODE, size.alias("size")).agg(
+        "sizes": positive.group_by(CODE, size).agg(
             number=pl.len(), distinct=_value.n_unique(), low=_value.min(), high=_value.max()
         ),
     }
@@ -133,9 +134,7 @@ def _names(codes: pl.DataFrame) -> list[str]:
     return names
 
 
-def _listed(codes: Iterable[str], common: set[str]) -> str:
+def _listed(codes: list[str], common: set[str]) -> str:
     """Return `2 codes (A, B) have`; a code that few subjects have is not named."""
-    listed = list(codes)
-    named = [visible(repr(code)) for code in listed if code in common][:_NAMED]
-    names = ", ".join([*named, *["..."][: len(named) < len(listed)]])
-    return f"1 code ({names}) has" if len(listed) == 1 else f"{len(listed)} codes ({names}) have"
+    names = first_few([repr(code) for code in codes if code in common], len(codes))
+    return f"1 code ({names}) has" if len(codes) == 1 else f"{len(codes)} codes ({names}) have"

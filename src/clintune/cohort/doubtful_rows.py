@@ -61,11 +61,15 @@ class RowDoubts:
             said = f"{number} subjects have the same rows as another, with times, codes and values"
             yield f"{said}; if they are one person, link them in metadata/linked_subjects.parquet"
 
-        most = {key: max(counts[key] for counts in self._counts.values()) for key in _TEXTUAL} if self._counts else {}
+        most = {key: self._most(key) for key in _TEXTUAL}
         for what, column in (("texts", "text_value"), ("files", "a media file")):
-            if number := most.get(f"untimed_{what}", 0):
+            if number := most[f"untimed_{what}"]:
                 yield f"{number} rows with {column} have no time: every sample sees them, whenever they were written"
         yield from _of_texts(most)
+
+    def _most(self, key: str) -> int:
+        """Return the greatest of a count: several modalities may claim one row."""
+        return max((counts[key] for counts in self._counts.values()), default=0)
 
     def _num_twins(self) -> int:
         """Return how many subjects have just the rows of another."""
@@ -78,11 +82,11 @@ class RowDoubts:
 
 def _of_texts(counts: Mapping[str, int]) -> Iterator[str]:
     """Yield how many texts of the modality that reads most of them are none that a person wrote."""
-    total = counts.get("texts", 0)
+    total = counts["texts"]
     for kind, least, said in (
         ("garbled", _TEXTS, "have letters as Ã¼ or â€, as UTF-8 read in another encoding has; read them as UTF-8"),
         ("markup", _TEXTS, "are RTF, HTML or XML; take the text out of them"),
         ("numbers", _NUMBERS, f"are numbers; write them as {NUMBER}"),
     ):
-        if (number := counts.get(kind, 0)) > least * total:
+        if (number := counts[kind]) > least * total:
             yield f"{number} of {total} texts {said}"

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 import polars as pl
+from meds.schema import LabelSchema
 
 from clintune.cohort import doubtful_codes, doubtful_times
 from clintune.cohort.doubtful_rows import RowDoubts
@@ -31,10 +32,10 @@ class Doubts:
         """Count the rows of a shard that a modality reads."""
         self._rows.add(modality, rows)
 
-    def told(self, samples: pl.DataFrame, time: str) -> list[str]:
-        """Return a sentence for each doubt; `samples` have a subject and a `time`."""
+    def told(self, samples: pl.DataFrame) -> list[str]:
+        """Return a sentence for each doubt; `samples` have a subject and a prediction time."""
         found = {name: pl.concat(tables) for name, tables in self._found.items()}
-        moments = samples.select(SUBJECT, pl.col(time).alias(TIME))
+        moments = samples.select(SUBJECT, pl.col(LabelSchema.prediction_time_name).alias(TIME))
         return [
             *doubtful_times.told(found, moments),
             *self._rows.told(),

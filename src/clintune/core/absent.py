@@ -16,6 +16,7 @@ def why_absent(path: Path | None) -> str:
         return "the media file cannot be read; look at who may read it"
     if path.exists():
         return "the media file is a pipe or device; save it as a file"
+
     folder, gone = _first_gone(path)
     if gone.is_symlink():
         return "the media file is a link that leads nowhere, or lies behind one; restore what the link points to"

@@ -1,8 +1,9 @@
 """Names that strangers chose, made harmless before a person, a terminal or a page sees them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+_FEW = 3
 _LONGEST = 1000
 _END = 200
 """Characters of the longest line of an error, and of its end."""
@@ -30,6 +31,13 @@ def in_short(text: object) -> str:
 def markdown(text: object) -> str:
     """Return text as Markdown, and the HTML within it, that shows just this text and stays in its cell of a table."""
     return "".join(f"&#{ord(c)};" if c in _OF_MARKDOWN else c for c in visible(text))
+
+
+def first_few(names: Sequence[str], number: int | None = None) -> str:
+    """Return the first names of several, made visible, and `...` where others are left out; `number` is that of all."""
+    shown = [visible(name) for name in names[:_FEW]]
+    is_cut = len(shown) < (len(names) if number is None else number)
+    return ", ".join([*shown, "..."] if is_cut else shown)
 
 
 def spelled_alike(names: Iterable[str]) -> list[list[str]]:

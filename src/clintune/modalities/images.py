@@ -35,6 +35,7 @@ def read_image(data: bytes, suffix: str, where: str) -> Tensor:
     """
     if not data:
         raise DataError(f"{where}: the media file is empty; restore it or drop the row")
+
     try:
         pixels = _decode(data, suffix)
         if not np.isfinite(pixels).all():
@@ -45,6 +46,7 @@ def read_image(data: bytes, suffix: str, where: str) -> Tensor:
         raise DataError(f"{where}: the image is {error}; {_REMEDY}") from error
     except Exception as error:
         raise DataError(f"{where}: the image {_what_is_wrong(error, data)}; {_REMEDY}") from error
+
     grey = pixels.ndim == 2
     colour = np.repeat(pixels[None], 3, axis=0) if grey else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(colour, dtype=np.float32))

@@ -127,11 +127,13 @@ def _problem(path: Path, separator: str) -> str:
             rows = csv.reader(file, delimiter=separator)
             num_columns = len(next(rows))
             longer = np.array([len(row) > num_columns for row in rows])
+
             if longer.any() and longer.mean() > 0.5:
                 return "has fewer cells in its first line than below; its first line must hold the names of the columns"
             if longer.any():
                 row = longer.argmax()
                 return f"has more cells in row {row} than the {num_columns} columns of its first line; drop them"
+
     except UnicodeDecodeError:
         return "is not UTF-8; save it as UTF-8"
     except csv.Error:

@@ -32,6 +32,7 @@ def read_signal(path: Path | None, where: str, until: datetime | None = None) ->
     """
     if path is None or path.suffix.lower() not in _READERS:
         raise DataError(f"{where}: the recording is of an unknown format; {_REMEDY}")
+
     try:
         if not path.is_file():  # a pipe would keep everybody waiting
             raise FileNotFoundError
@@ -42,12 +43,14 @@ def read_signal(path: Path | None, where: str, until: datetime | None = None) ->
         raise DataError(f"{where}: {why_absent(path)}") from error
     except (Exception, pl.exceptions.PanicException) as error:
         raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
+
     if len(set(signal.channels)) < len(signal.channels):
         raise DataError(f"{where}: the recording has two channels of one name; rename one")
     if any(name.lower() in ("", "nan") or "\ufffd" in name for name in signal.channels):
         raise DataError(f"{where}: the recording has a channel without a name, or one that is not UTF-8; rename it")
     if not np.isfinite(signal.values).any() and not signal.cut:
         raise DataError(f"{where}: the recording has no observed sample; leave the row out")
+
     values = np.where(np.isfinite(signal.values), signal.values, np.float32(np.nan))
     if signal.start is None or signal.num_samples == 0:
         return replace(signal, values=values)
@@ -70,6 +73,7 @@ def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
     arrays = _arrays(path, where)
     values, channels = np.atleast_2d(arrays["signal"]), [name.strip() for name in _texts(arrays["channels"])]
     rate, start = arrays["rate_hz"], arrays.get("start", np.array(""))
+
     if len(values) != len(channels) or values.ndim != 2:
         shape = f"{len(channels)} channels and a signal of shape {list(values.shape)}"
         raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
@@ -78,6 +82,7 @@ def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
             raise DataError(f"{where}: the recording's array {name} is of type {array.dtype.name}; write real numbers")
     if rate.size != 1:
         raise DataError(f"{where}: the recording's array rate_hz holds {rate.size} numbers; write one for all channels")
+
     with np.errstate(over="ignore"):  # what is too large for float32 is no measurement, but a gap
         values = values.astype(np.float32)
     rate_hz = float(rate.item())
@@ -91,10 +96,12 @@ def _arrays(path: Path, where: str) -> dict[str, NDArray[Any]]:
         lacking = [name for name in _ARRAYS if name not in file]
         if lacking:
             raise DataError(f"{where}: the recording lacks the array {lacking[0]}; {_REMEDY}")
+
         times = [name for name in file.files if name.lower().startswith(("start", "time"))]
         if times and "start" not in times:
             named = f"the recording has an array {visible(times[0])}, which is not read, and none called start"
             raise DataError(f"{where}: {named}; call the time of the first sample start")
+
         try:
             return {name: file[name] for name in (*_ARRAYS, "start") if name in file}
         except ValueError as error:

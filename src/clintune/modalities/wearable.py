@@ -164,23 +164,29 @@ class Wearable(Modality):
         check_clock(signal, item)
         if doubts is not None:
             doubts.add_names(item.subject, signal)
+
         if names is not None:
-            observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
-            if observed - set(names) and self.channels is None:
-                raise DataError(
-                    f"{item.where}: has a channel that fewer than {self.min_subjects} training subjects have; "
-                    "rename it, list in `channels` what to read, or lower min_subjects"
-                )
-            if not signal.cut and not observed & set(names):
-                lacks = f"the recording, of {len(signal.channels)} channels, has no sample of {', '.join(names)}"
-                raise DataError(f"{item.where}: {lacks}; drop the row or correct `channels`")
+            self._check_channels(signal, names, item.where)
             signal = signal.with_channels(names)
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
             many = f"more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz"
             raise DataError(f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`")
+
         if doubts is not None:
             doubts.add(item.subject, signal)
         return signal.at_rate(self.rate_hz)
+
+    def _check_channels(self, signal: Signal, names: list[str], where: str) -> None:
+        """Raise DataError for a recording with none of the channels `names`, or with one that nobody listed."""
+        observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
+        if observed - set(names) and self.channels is None:
+            raise DataError(
+                f"{where}: has a channel that fewer than {self.min_subjects} training subjects have; "
+                "rename it, list in `channels` what to read, or lower min_subjects"
+            )
+        if not signal.cut and not observed & set(names):
+            lacks = f"the recording, of {len(signal.channels)} channels, has no sample of {', '.join(names)}"
+            raise DataError(f"{where}: {lacks}; drop the row or correct `channels`")
 
     def read_all(self, items: Iterable[Item], doubts: RecordingDoubts) -> Iterator[tuple[int, Signal]]:
         """Yield the subject of each training recording, and the recording; then say which columns held no numbers.
@@ -190,18 +196,21 @@ class Wearable(Modality):
         first_error, num_read, num_observed = None, 0, 0
         without_numbers = set[str]()
         having = Having(SMALLEST_SHOWN)
+
         for item in items:
             try:
                 signal = self.read(item, self.channels, doubts)
             except DataError as error:
                 first_error = first_error or error
                 continue
+
             num_read += 1
             num_observed += bool(np.isfinite(signal.values).any())
             for name in signal.without_numbers:
                 without_numbers.add(name)
                 having.add(name, item.subject)
             yield item.subject, signal
+
         if first_error is not None and num_read == 0:
             raise first_error
         if num_read and not num_observed:

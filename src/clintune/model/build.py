@@ -56,6 +56,7 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
         )
     if not num_rows:
         return "it claims no row of the cohorts; check its codes"
+
     claimed = f"it claims {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
     if seen:
         return f"{claimed}, which samples outside the training split alone see; check the splits"
@@ -96,6 +97,7 @@ def build_model(
             encoder = getattr(modality, "encoder", None)
             if encoder is not None:
                 adapt_encoder(encoder, modality.mode, config.adapter, f"modalities.{name}.mode")
+
         backbone = shared.beside() if shared else load_backbone(config.backbone)
         adapt_backbone(backbone, config.adapter)
         if config.backbone.compile:

@@ -64,12 +64,14 @@ def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
         names = statistics.get(key, [])
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             yield f"hold a {key} that is no list of names"
+
     for key, is_right in ((ABSENT, _is_share), (APART, _is_positive)):
         numbers = statistics.get(key, {})
         if not (isinstance(numbers, dict) and all(isinstance(name, str) for name in numbers)):
             yield f"hold an {key} that is not one number for each of some names"
         elif not all(map(is_right, numbers.values())):
             yield f"hold an {key} with a number that cannot be"
+
     rates = statistics.get(RATES, [])
     if not (
         isinstance(rates, list) and len(rates) in (0, 2) and all(map(_is_positive, rates)) and rates == sorted(rates)

@@ -68,7 +68,8 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
 def strange_words(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for what of all shards together is not as it was in training, where it is much."""
     for what, (_, _, much) in records[0]["strange"].items():
-        part, whole = (sum(record["strange"][what][place] for record in records) for place in (0, 1))
+        counts = [record["strange"][what] for record in records]
+        part, whole = (sum(column) for column in list(zip(*counts, strict=True))[:2])
         if part >= SMALLEST_SHOWN and part > much * whole:
             yield f"note: {percent(part, whole)} {what}"
 

@@ -14,7 +14,7 @@ from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import if_free
 from clintune.core.memory import peak_memory_mb
 from clintune.core.progress_bar import progress_bar
-from clintune.core.text import visible
+from clintune.core.text import first_few
 from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.predictions import write_shard
 from clintune.prediction.finish import finish
@@ -27,7 +27,6 @@ from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
 
 _POLL_SECONDS = 1
-_NAMED = 3
 _MORE_LACK = 0.2
 """How much larger than in training the share of samples that lack a modality is, where it is warned of."""
 _MANY_LACK = 0.5
@@ -79,10 +78,9 @@ def _absent_codes(job: Job) -> Iterator[str]:
     for name, statistics in job.predictor.members[0].statistics.items():
         known = statistics.get("codes", {})
         if absent := sorted(known.keys() - there):
-            named = ", ".join(map(visible, absent[:_NAMED])) + (", ..." if len(absent) > _NAMED else "")
             yield (
                 f"note: {name}: no row of the cohort has {len(absent)} of the {len(known)} codes that the model reads "
-                f"({named}); look whether they are called otherwise"
+                f"({first_few(absent)}); look whether they are called otherwise"
             )
 
 

@@ -1,6 +1,6 @@
 """What tells two cohorts of a run apart that should be alike: the codes of their facts, and the units of the values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ import polars as pl
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, NUMBER
 from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.text import first_few
 
 _SHARED = 0.1
 """Share of the codes of a cohort below which another that has as few of them is coded in its own way."""
 _APART = 5
 """How many times apart the medians of a code are where the units may differ."""
-_NAMED = 3
 
 
-def between_cohorts(samples: Samples, names: Sequence[str]) -> Iterator[str]:
+def between_cohorts(samples: Samples, names: Iterable[str]) -> Iterator[str]:
     """Yield where two cohorts name, or measure, the facts of the modalities `names` in ways of their own."""
     if len(samples.indexes) < 2:
         return
@@ -76,7 +76,7 @@ def _units_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
     if far.is_empty():
         return
 
-    named = f"{', '.join(far['name'].head(_NAMED))}{', ...' if len(far) > _NAMED else ''}"
+    named = first_few(far["name"].to_list())
     has = "1 code has" if len(far) == 1 else f"{len(far)} codes have"
     up_to = "up to " if len(far) > 1 else ""
     yield (

@@ -20,18 +20,15 @@ from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.model.build import build_model, fit_statistics
 from clintune.model.fusion import Fusion
-from clintune.model.pieces import TabledPieces
 from clintune.tasks.base import Task
-from clintune.training.cohorts_apart import between_cohorts
-from clintune.training.label_leaks import find_leaks, questions
+from clintune.training.label_leaks import questions
 from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
-from clintune.training.prepare import check_patience, check_unit, remarks, small_splits
+from clintune.training.prepare import check_patience, check_unit, remarks, suspicions
 from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
-from clintune.training.twins import one_for_many
 from clintune.training.workspace import Workspace, open_workspace
 
 LORA_SHARE = 0.05
@@ -71,14 +68,9 @@ def describe(config: DictConfig) -> None:
     console.print(_budget(workspace))
     console.print_table(_splits(workspace, by_unit, len(every_unit)))
 
-    everything = np.concatenate(list(rows.values()))
-    limits, sources = look(workspace, everything, missing)
+    limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
-    limits.warnings += find_leaks(samples, rows["train"], workspace.tasks, list(modalities), sources)
-    limits.warnings += between_cohorts(
-        samples, [name for name, part in sources.items() if isinstance(part, TabledPieces)]
-    )
-    limits.warnings += [*one_for_many(samples, everything, modalities, sources), *small_splits(samples, by_unit)]
+    limits.warnings += suspicions(samples, by_unit, workspace.tasks, modalities, sources)
     for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
 

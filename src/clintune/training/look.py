@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clintune.cohort.index import Seen
-from clintune.cohort.samples import Items
+from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Pieces
 from clintune.core.absent import why_absent
 from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
 from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
+from clintune.modalities.base import Modality
 from clintune.model.cuts import Beyond, hours_beyond
 from clintune.model.encode import Preparer, View
 from clintune.model.pieces import TabledPieces
@@ -94,40 +95,46 @@ def look(
     codes = samples.codes().to_list()
 
     sources: dict[str, Counted] = {}
-    unread: list[str] = []
-    blank: list[str] = []
-
+    warnings: list[str] = []
     for name, modality in modalities.items():
         table = modality.tabulate(codes)
         if table is not None:
             sources[name] = TabledPieces(samples, name, table)
             continue
-        sources[name] = lengths = Lengths(samples.num_rows(name))
-        errors = dict(missing.get(name, {}))
-        numbers = [n for n in samples.items(name, drawn).numbers.tolist() if n not in errors][:NUM_ITEMS]
-        prepared = Preparer(samples, name, modality)([View(number, 0) for number in numbers])
-        num_read = num_blank = 0
-        for number, pieces in zip(numbers, prepared, strict=True):
-            if isinstance(pieces, DataError):
-                errors[number] = str(pieces)
-            else:
-                lengths.known[number] = len(pieces)
-                lengths.more[number] = pieces.left_out
-                lengths.begin[number], lengths.end[number] = pieces.extent
-                lengths.contents[number] = _content(pieces)
-                num_read += 1
-                num_blank += modality.is_blank(pieces)
-
-        blank += _blank_words(name, num_blank, num_read)
-        lengths.known[list(errors)] = 0
+        sources[name], errors, said = _read(samples, name, modality, drawn, missing.get(name, {}))
         _check(workspace, name, errors, len(samples.items(name, rows)))
-        if errors:
-            unread.append(f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at")
+        warnings += said
 
     limits = measure(samples, drawn, modalities, sources, workspace.config.backbone.max_tokens)
     limits.drawn = len(drawn) < len(rows)
-    limits.warnings += [*unread, *blank]
+    limits.warnings += warnings
     return limits, sources
+
+
+def _read(
+    samples: Samples, name: str, modality: Modality, rows: NDArray[np.int64], missing: Errors
+) -> tuple[Lengths, Errors, list[str]]:
+    """Read items that the samples `rows` see; return how long they are, what is wrong, and what to say of them."""
+    lengths, errors, num_blank = Lengths(samples.num_rows(name)), dict(missing), 0
+    numbers = [n for n in samples.items(name, rows).numbers.tolist() if n not in errors][:NUM_ITEMS]
+    prepared = Preparer(samples, name, modality)([View(number, 0) for number in numbers])
+
+    for number, pieces in zip(numbers, prepared, strict=True):
+        if isinstance(pieces, DataError):
+            errors[number] = str(pieces)
+        else:
+            lengths.known[number] = len(pieces)
+            lengths.more[number] = pieces.left_out
+            lengths.begin[number], lengths.end[number] = pieces.extent
+            lengths.contents[number] = _content(pieces)
+            num_blank += modality.is_blank(pieces)
+    lengths.known[list(errors)] = 0
+
+    num_read = len(numbers) - len(errors.keys() & set(numbers))
+    said = list(_blank_words(name, num_blank, num_read))
+    if errors:
+        said.append(f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at")
+    return lengths, errors, said
 
 
 def _blank_words(modality: str, num_blank: int, num_read: int) -> Iterator[str]:

@@ -28,7 +28,7 @@ from clintune.model.pieces import StoredPieces, TabledPieces
 from clintune.tasks.base import Task
 from clintune.training.cohorts_apart import between_cohorts
 from clintune.training.label_leaks import check_answers, find_leaks
-from clintune.training.limits import Limits, measure, write_limits
+from clintune.training.limits import Counted, Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
 from clintune.training.probe import check_probe
@@ -86,11 +86,7 @@ def prepare_unit(
 
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
-    limits.warnings += find_leaks(samples, rows["train"], tasks, list(modalities), pieces)
-    limits.warnings += between_cohorts(
-        samples, [name for name, part in pieces.items() if isinstance(part, TabledPieces)]
-    )
-    limits.warnings += [*one_for_many(samples, everything, modalities, pieces), *small_splits(samples, [rows])]
+    limits.warnings += suspicions(samples, [rows], tasks, modalities, pieces)
     return Prepared(
         split=split,
         rows=rows,
@@ -138,6 +134,27 @@ def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np
             "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
             "drop patience"
         )
+
+
+def suspicions(
+    samples: Samples,
+    by_unit: Sequence[Mapping[str, NDArray[np.int64]]],
+    tasks: Mapping[str, Task],
+    modalities: Mapping[str, Modality],
+    sources: Mapping[str, Counted],
+) -> list[str]:
+    """Return what is suspect of the data of units, a sentence each; the first stands for all but its splits.
+
+    `by_unit` holds the rows of each unit by split, `sources` the pieces of each modality.
+    """
+    rows = by_unit[0]
+    tabled = [name for name, source in sources.items() if isinstance(source, TabledPieces)]
+    return [
+        *find_leaks(samples, rows["train"], tasks, list(modalities), sources),
+        *between_cohorts(samples, tabled),
+        *one_for_many(samples, np.concatenate(list(rows.values())), modalities, sources),
+        *small_splits(samples, by_unit),
+    ]
 
 
 def small_splits(samples: Samples, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:

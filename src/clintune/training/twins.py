@@ -54,16 +54,13 @@ def in_two_cohorts(samples: Samples) -> Iterator[str]:
     """
     if len(samples.indexes) < 2:
         return
-    columns = {
-        "subject": samples.subject_id,
-        "time": samples.prediction_time,
-        **{f"items {name}": samples.num_items(name) for name in samples.indexes[0].modalities},
-        **{
-            f"label {task} {number}": column
-            for task in samples.tasks
-            for number, column in enumerate(samples.targets(task).T)
-        },
-    }
+
+    columns = {"subject": samples.subject_id, "time": samples.prediction_time}
+    for name in samples.indexes[0].modalities:
+        columns[f"items {name}"] = samples.num_items(name)
+    for task in samples.tasks:
+        columns |= {f"label {task} {number}": column for number, column in enumerate(samples.targets(task).T)}
+
     table = pl.DataFrame({**columns, "cohort": samples.cohort})
     twice = table.group_by(list(columns)).agg(pl.col("cohort").n_unique()).filter(pl.col("cohort") > 1)
     if len(twice) >= SMALLEST_SHOWN:

@@ -150,6 +150,7 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
             is_group = key in before and isinstance(before[key], DictConfig)
             remedy = f"give one of its keys, as {key}.KEY=VALUE" if is_group else "use KEY=VALUE with a key of it"
             raise ConfigError(f"--resume: override '{visible(override)}' does not fit recipe.yaml; {remedy}") from error
+
     check_config(config, "--resume")
     changes = check_changes(run, before, config)
     for key, (was, now) in {} if find_rank() else changes.items():
