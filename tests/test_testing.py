@@ -149,18 +149,3 @@ class Amnesic(Binary):
 def test_a_task_that_breaks_the_contract_is_caught(kind, caught):
     checks = check_task(lambda: kind(label="x", class_weight="balanced"), TARGETS["binary"][1])
     assert failing(checks) == caught
-
-
-class Hazards(Binary):
-    """Targets of two columns, days and event, for eight outputs: nothing that evaluation could score."""
-
-    @property
-    def output_names(self):
-        return [f"year {year}" for year in range(8)]
-
-
-def test_targets_that_are_neither_one_an_output_nor_a_class_are_caught():
-    targets = np.array([[100, 1], [200, 0], [300, 1], [400, 0]], np.float32)
-    checks = dict(check_task(lambda: Hazards(label="x"), targets))
-    with pytest.raises(AssertionError, match="2 columns of targets for 8 outputs"):
-        checks["a_target_for_each_output_or_the_number_of_a_class"]()

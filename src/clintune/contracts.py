@@ -6,6 +6,7 @@ Axes, named once:
     K  tokens that a piece gives    M  tokens of a batch, all modalities together
     W  width of an encoder          D  width of the backbone
     T  columns of a task's target   O  outputs of a task's head
+    P  of predictions: columns of a task's answer, as the probability of each class
 
 Batches are ragged and flat: `owner` says which sample a piece or token belongs to. A sample that lacks a modality
 owns no piece of it, so nothing is padded or imputed before the backbone.
@@ -166,7 +167,7 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """Predictions of one task: `probabilities` [N, O] and `targets` [N, T], beside the samples they belong to.
+    """Predictions of one task: `predicted` [N, P] and `targets` [N, T], beside the samples they belong to.
 
     `cohort` [N] str and `subject_id` [N] int64 name the subject together; `fold` [N] int64 is 0 without folds.
     """
@@ -176,7 +177,7 @@ class Predictions:
     prediction_time: "list[datetime]"
     fold: "NDArray[np.int64]"
     targets: "NDArray[np.float32]"
-    probabilities: "NDArray[np.float32]"
+    predicted: "NDArray[np.float32]"
 
     def __len__(self) -> int:
         return len(self.subject_id)

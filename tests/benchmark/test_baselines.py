@@ -38,7 +38,7 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
         model = HistGradientBoostingClassifier(random_state=0).fit(table[train], targets[train])
         expected = model.predict_proba(table[split == "held_out"])[:, 1]
         np.testing.assert_array_equal(found.subject_id[test], samples.subject_id[split == "held_out"])
-        np.testing.assert_allclose(found.probabilities[test, 0], expected, atol=1e-6)
+        np.testing.assert_allclose(found.predicted[test, 0], expected, atol=1e-6)
 
 
 def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
@@ -55,7 +55,7 @@ def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
         pl.read_parquet(shard).with_columns(text_value=text).write_parquet(shard)
     after = predict_baseline(config, "tfidf", [0.0])
     assert after.parameters == before.parameters
-    assert np.ptp(after.predictions[0.0]["outcome"].probabilities) == 0
+    assert np.ptp(after.predictions[0.0]["outcome"].predicted) == 0
 
 
 def test_the_share_missing_is_the_same_for_every_baseline_and_hides_whole_modalities(recipe):
@@ -64,7 +64,7 @@ def test_the_share_missing_is_the_same_for_every_baseline_and_hides_whole_modali
     whole, thin = (outcome.predictions[share]["outcome"] for share in (0.0, 0.9))
     assert isinstance(whole, Predictions)
     np.testing.assert_array_equal(whole.subject_id, thin.subject_id)
-    assert np.abs(whole.probabilities - thin.probabilities).max() > 0
+    assert np.abs(whole.predicted - thin.predicted).max() > 0
 
 
 def test_what_a_recipe_does_not_have_is_refused(recipe, cohort):

@@ -116,7 +116,7 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
         expected = LogisticRegression().fit(design[learnt], targets[learnt]).predict_proba(design[split == "held_out"])
         np.testing.assert_array_equal(found.subject_id[test], samples.subject_id[split == "held_out"])
         np.testing.assert_array_equal(found.targets[test, 0], targets[split == "held_out"])
-        np.testing.assert_allclose(found.probabilities[test, 0], expected[:, 1], atol=1e-4)
+        np.testing.assert_allclose(found.predicted[test, 0], expected[:, 1], atol=1e-4)
     assert outcome.parameters == 1 + len(codes) + 1
     assert outcome.fit_seconds > 0
     settings = json.loads((next(seen.iterdir()) / "settings.json").read_text())
@@ -193,7 +193,7 @@ def test_one_answer_alone_is_answered_to_everyone_without_the_peer(recipe, cohor
     labels = cohort / "labels" / "deterioration.parquet"
     pl.read_parquet(labels).with_columns(boolean_value=pl.lit(True)).write_parquet(labels)
     outcome = predict_peer(compose_recipe(recipe(cohort)), "autogluon", [0.0], 60.0)
-    assert (outcome.predictions[0.0]["outcome"].probabilities == 1).all()
+    assert (outcome.predictions[0.0]["outcome"].predicted == 1).all()
 
 
 def test_other_questions_than_yes_or_no_are_refused(recipe, cohort, install):

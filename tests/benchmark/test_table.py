@@ -12,8 +12,9 @@ from clintune.benchmark.cells import Cell
 from clintune.benchmark.outcome import predictions_folder
 from clintune.benchmark.table import find_entries, make_rows, score_seeds, write_table
 from clintune.contracts import Predictions
-from clintune.evaluation.intervals import MEAN, Scored, bootstrap, intervals, paired_differences
+from clintune.evaluation.intervals import MEAN, bootstrap, intervals, paired_differences
 from clintune.evaluation.predictions import write_predictions
+from clintune.evaluation.scored import of_task
 from clintune.tasks.binary import Binary
 
 N = 60
@@ -42,14 +43,14 @@ def predict(seed, noise, shuffled=False):
             prediction_time=[datetime(2020, 1, 1 + i % 2) for i in range(N)],
             fold=fold[np.arange(N) // 2],
             targets=target,
-            probabilities=np.clip(0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1).astype(np.float32),
+            predicted=np.clip(0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1).astype(np.float32),
         )
         for (name, target) in zip(TASKS, targets, strict=True)
     }
 
 
 def scored(predictions):
-    return {name: Scored(part, TASKS[name].scores) for name, part in predictions.items()}
+    return {name: of_task(part, TASKS[name]) for name, part in predictions.items()}
 
 
 def written(folder, method, seed, noise, **changes):

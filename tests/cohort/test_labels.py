@@ -142,4 +142,4 @@ def test_a_file_that_makes_polars_give_up_is_one_line(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/y.parquet").write_bytes(b"PAR1" + b"\xff" * 40 + b"\x10\x00\x00\x00PAR1")
     with pytest.raises(ClintuneError, match=r"y\.parquet: not a readable Parquet file"):
-        read_labels(tmp_path, "y", "boolean_value", pl.Boolean)
+        read_labels(tmp_path, "y", {"boolean_value": pl.Boolean})

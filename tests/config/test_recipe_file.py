@@ -53,7 +53,7 @@ def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_p
         (RECIPE.replace("- base\n", "- override /backbone: tiny\n  - base\n"), "`override /backbone` stands before"),
         (RECIPE.replace("override /backbone", "backbone"), "write - override /backbone: tiny"),
         (RECIPE.replace("[static]", "[statics]"), "'statics' is not a choice of modality; did you mean 'static'?"),
-        (RECIPE.replace("y: binary", "y: regression"), "not a choice of task; known: binary, multiclass, multilabel"),
+        (RECIPE.replace("y: binary", "y: risk"), "not a choice of task; known: binary, multiclass, multilabel"),
         (RECIPE.replace("modality:", "modalty:"), "'modalty' is not a group of choices; did you mean 'modality'?"),
         (RECIPE + "backbone: tiny\n", "choose it there: - override /backbone: tiny"),
         (RECIPE + "modality: [notes]\n", "choose it there: - modality: [NAME]"),

@@ -42,11 +42,11 @@ def test_a_modality_that_carries_the_signal_is_missed_and_an_idle_one_is_not():
                 prediction_time=[datetime(2020, 1, 1)] * 200,
                 fold=np.zeros(200, np.int64),
                 targets=targets,
-                probabilities=(1 / (1 + np.exp(-logits))).astype(np.float32),
+                predicted=(1 / (1 + np.exp(-logits))).astype(np.float32),
             )
         }
 
-    result = ablate(predict, signal, {"x": TASK.scores}, replicates=200)
+    result = ablate(predict, signal, {"x": TASK}, replicates=200)
     change = {name: ablation.differences["x"]["auroc"] for name, ablation in result.items()}
     whole = result[WHOLE].scores["x"]["auroc"].value
     assert (change[WHOLE].value, change["without idle"].value) == (0, 0)

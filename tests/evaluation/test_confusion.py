@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from clintune.contracts import Predictions
 from clintune.evaluation.confusion import confusion
+from clintune.tasks.questions import one_of
 
 
 def predict(true, given, classes, subject=None):
@@ -19,7 +20,7 @@ def predict(true, given, classes, subject=None):
         prediction_time=[datetime(2031, 7, 5)] * number,
         fold=np.zeros(number, np.int64),
         targets=np.asarray(true, np.float32)[:, None],
-        probabilities=np.eye(classes, dtype=np.float32)[np.asarray(given)],
+        predicted=np.eye(classes, dtype=np.float32)[np.asarray(given)],
     )
 
 
@@ -27,7 +28,7 @@ def test_large_classes_are_counted_as_scikit_learn_does():
     draw = np.random.default_rng(0)
     true = draw.integers(0, 3, 600)
     given = np.where(draw.random(600) < 0.5, true, draw.integers(0, 3, 600))
-    found = confusion(predict(true, given, 3), ["a", "b", "c"])
+    found = confusion(predict(true, given, 3), one_of(["a", "b", "c"])[0])
     assert found.names == ["a", "b", "c"]
     assert [[int(cell) for cell in row] for row in found.cells] == confusion_matrix(true, given).tolist()
     assert found.sensitivity == [f"{share:.0%}" for share in recall_score(true, given, average=None)]
@@ -38,7 +39,7 @@ def test_patients_count_not_predictions_and_unknown_classes_are_left_out():
     true = [0.0] * 40 + [1.0] * 60 + [np.nan] * 9
     given = [0] * 40 + [1] * 60 + [0] * 9
     subject = [*range(20), *range(20), *[77] * 60, *range(200, 209)]  # class 1 is one patient's
-    found = confusion(predict(true, given, 2, subject), ["often", "Quartermain"])
+    found = confusion(predict(true, given, 2, subject), one_of(["often", "Quartermain"])[0])
     assert found.names == ["often", "classes of fewer than 11 patients"]
     assert "60" not in str(found.cells)
     assert found.sensitivity == ["nearly all", "<11"]
@@ -47,7 +48,7 @@ def test_patients_count_not_predictions_and_unknown_classes_are_left_out():
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=120))
 def test_no_small_count_follows_from_the_table(pairs):
     true, given = (np.array(part) for part in zip(*pairs, strict=True))
-    found = confusion(predict(true, given, 4), ["a", "b", "c", "d"])
+    found = confusion(predict(true, given, 4), one_of(["a", "b", "c", "d"])[0])
     for line in (*found.cells, *zip(*found.cells, strict=True)):
         hidden = [cell for cell in line if cell in ("<11", "11 or more")]
         assert len(hidden) != 1 or len(line) == 1

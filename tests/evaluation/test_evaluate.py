@@ -10,12 +10,13 @@ from clintune.cli import main
 from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
-from clintune.evaluation.calibration import fit_calibration, read_calibrations
 from clintune.evaluation.collect import check_finite
 from clintune.evaluation.predictions import read_predictions
-from clintune.metrics import brier
+from clintune.metrics.classification import brier
+from clintune.package.calibrations import read_calibrations
 from clintune.publishing.release import make_release
 from clintune.tasks.binary import Binary
+from clintune.tasks.calibration import fit_calibration
 from clintune.training.partition import Unit
 from conftest import evaluate, train
 
@@ -43,8 +44,8 @@ def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones
     assert fitted == fit_calibration(tuning, task)
     assert fitted.reasons == (None,)
     found = json.loads((run / "metrics.json").read_text())["calibration"]["outcome"]
-    after = fitted.apply(held_out.probabilities)
-    assert found["before"]["brier"] == pytest.approx(brier(held_out.targets, held_out.probabilities))
+    after = fitted.apply(held_out.predicted)
+    assert found["before"]["brier"] == pytest.approx(brier(held_out.targets, held_out.predicted))
     assert found["after"]["brier"] == pytest.approx(brier(held_out.targets, after))
     assert found["abstained"] == pytest.approx(fitted.abstains(after).mean())
 

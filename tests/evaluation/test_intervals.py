@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
-from clintune.evaluation.intervals import MEAN, Scored, bootstrap, fold_values, intervals, paired_differences
+from clintune.evaluation.intervals import MEAN, bootstrap, fold_values, intervals, paired_differences
+from clintune.evaluation.scored import of_task
+from clintune.metrics import classification as metrics
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -34,7 +35,7 @@ def make(targets, probabilities, subjects=None, fold=None, cohort=None):
         prediction_time=[datetime(2020, 1, 1) + timedelta(hours=i) for i in range(n)],
         fold=np.zeros(n, np.int64) if fold is None else np.asarray(fold, np.int64),
         targets=columns(targets),
-        probabilities=columns(probabilities),
+        predicted=columns(probabilities),
     )
 
 
@@ -44,7 +45,7 @@ def draw(rng, n, shift=1.0, **other):
 
 
 def scored(predictions, task=TASK):
-    return {"x": Scored(predictions, task.scores)}
+    return {"x": of_task(predictions, task)}
 
 
 def test_the_interval_of_a_brier_score_covers_its_expectation_in_about_95_of_100_studies():
@@ -61,11 +62,11 @@ def test_the_spread_of_the_bootstrap_agrees_with_resampling_rows_by_hand():
     rng = np.random.default_rng(1)
     predictions = draw(rng, 80, subjects=np.repeat(np.arange(40), 2))
     ours = bootstrap(scored(predictions), replicates=2000)["x"]["auroc"]
-    assert ours[0] == pytest.approx(roc_auc_score(predictions.targets[:, 0], predictions.probabilities[:, 0]))
+    assert ours[0] == pytest.approx(roc_auc_score(predictions.targets[:, 0], predictions.predicted[:, 0]))
     by_hand = []
     for _ in range(2000):
         rows = (rng.integers(0, 40, 40)[:, None] * 2 + [0, 1]).ravel()
-        by_hand.append(metrics.auroc(predictions.targets[rows], predictions.probabilities[rows]))
+        by_hand.append(metrics.auroc(predictions.targets[rows], predictions.predicted[rows]))
     levels = [0.025, 0.5, 0.975]
     np.testing.assert_allclose(np.quantile(ours[1:], levels), np.quantile(by_hand, levels), atol=0.02)
 
@@ -74,7 +75,7 @@ def test_copies_of_a_subjects_samples_do_not_narrow_its_interval():
     predictions = draw(np.random.default_rng(2), 60)
     copies = make(
         np.repeat(predictions.targets, 5, axis=0),
-        np.repeat(predictions.probabilities, 5, axis=0),
+        np.repeat(predictions.predicted, 5, axis=0),
         subjects=np.repeat(predictions.subject_id, 5),
     )
     once, five = (intervals(scored(p))["x"]["auroc"] for p in (predictions, copies))
@@ -92,7 +93,7 @@ def test_with_folds_the_score_is_the_mean_over_folds():
     fold = np.arange(90) % 3
     predictions = draw(rng, 90, fold=fold)
     rows = [fold == f for f in range(3)]
-    parts = [roc_auc_score(predictions.targets[r, 0], predictions.probabilities[r, 0]) for r in rows]
+    parts = [roc_auc_score(predictions.targets[r, 0], predictions.predicted[r, 0]) for r in rows]
     assert intervals(scored(predictions))["x"]["auroc"].value == pytest.approx(np.mean(parts))
     assert [values["x"]["auroc"] for values in fold_values(scored(predictions))] == pytest.approx(parts)
 
@@ -115,7 +116,7 @@ def test_repeating_the_folds_does_not_narrow_the_interval_or_count_twice():
 def test_the_mean_over_tasks_is_drawn_jointly():
     rng = np.random.default_rng(6)
     one = draw(rng, 70)
-    tasks = {"x": Scored(one, TASK.scores), "y": Scored(one, TASK.scores)}
+    tasks = {"x": of_task(one, TASK), "y": of_task(one, TASK)}
     result = intervals(tasks)
     assert (result[MEAN]["auroc"].low, result[MEAN]["auroc"].high) == pytest.approx(
         (result["x"]["auroc"].low, result["x"]["auroc"].high)
@@ -151,7 +152,7 @@ def test_a_paired_difference_is_surer_than_two_intervals_and_has_the_sign_of_sec
     rng = np.random.default_rng(8)
     better = draw(rng, 150, shift=1.5)
     noise = rng.normal(scale=0.15, size=(150, 1)).astype(np.float32)
-    worse = replace(better, probabilities=np.clip(better.probabilities + noise, 0, 1))
+    worse = replace(better, predicted=np.clip(better.predicted + noise, 0, 1))
     difference = paired_differences(scored(better), scored(worse))["x"]["auroc"]
     alone = [intervals(scored(p))["x"]["auroc"] for p in (better, worse)]
     assert difference.value == pytest.approx(alone[1].value - alone[0].value)

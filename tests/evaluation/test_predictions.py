@@ -9,10 +9,10 @@ import pytest
 from meds_evaluation.evaluate import evaluate_binary_classification
 from meds_evaluation.schema import PredictionSchema
 
-from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.evaluation.predictions import read_predictions, write_predictions, write_shard
+from clintune.metrics import classification as metrics
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -37,14 +37,14 @@ def make(kind, n=60):
         prediction_time=[datetime(2020, 1, 1, i % 24, 0, 0, i) for i in range(n)],
         fold=np.arange(n) % 3,
         targets=targets.astype(np.float32),
-        probabilities=probabilities.astype(np.float32),
+        predicted=probabilities.astype(np.float32),
     )
 
 
 def rows(predictions):
     """Return what stands in each row, in an order of its own."""
     keys = zip(predictions.fold.tolist(), predictions.cohort.tolist(), predictions.subject_id.tolist(), strict=True)
-    values = np.hstack([predictions.targets, predictions.probabilities]).tolist()
+    values = np.hstack([predictions.targets, predictions.predicted]).tolist()
     return sorted(zip(keys, predictions.prediction_time, map(str, values), strict=True))
 
 
@@ -63,7 +63,7 @@ def test_unknown_labels_leave_the_scores_as_they_are(tmp_path, kind):
     predictions = replace(predictions, targets=targets)
     write_predictions(tmp_path, "x", predictions, TASKS[kind])
     back = read_predictions(tmp_path, "x", TASKS[kind])
-    before, after = (TASKS[kind].metrics(p.targets, p.probabilities) for p in (predictions, back))
+    before, after = (TASKS[kind].score(p.targets, p.predicted) for p in (predictions, back))
     assert after == pytest.approx(before)
 
 
@@ -82,7 +82,7 @@ def test_files_hold_the_prediction_schema_and_its_own_tool_scores_them_alike(tmp
     table = pl.read_parquet(tmp_path / file)
     PredictionSchema.validate(table.to_arrow())
     theirs = evaluate_binary_classification(table)["samples_equally_weighted"]
-    ours = [predictions.targets[:, column], predictions.probabilities[:, column]]
+    ours = [predictions.targets[:, column], predictions.predicted[:, column]]
     assert theirs["roc_auc_score"] == pytest.approx(metrics.auroc(*ours))
     assert theirs["average_precision_score"] == pytest.approx(metrics.auprc(*ours))
     assert theirs["brier_score"] == pytest.approx(metrics.brier(*ours), abs=1e-6)
@@ -99,7 +99,7 @@ def test_a_multiclass_file_names_true_and_predicted_class_and_each_probability(t
         *[f"predicted_probability_{name}" for name in "abc"],
     ]
     hits = (table["categorical_value"] == table["predicted_categorical_value"]).mean()
-    assert hits == pytest.approx(metrics.accuracy(predictions.targets, predictions.probabilities))
+    assert hits == pytest.approx(metrics.accuracy(predictions.targets, predictions.predicted))
 
 
 def test_a_file_of_another_origin_is_refused(tmp_path):

@@ -12,9 +12,11 @@ import pytest
 
 from clintune.contracts import Predictions
 from clintune.evaluation.ablations import ablate
-from clintune.evaluation.intervals import Scored, fold_values, intervals, to_json
-from clintune.evaluation.report import ReportContent, render_report, write_report
-from clintune.evaluation.subgroups import by_group, by_output
+from clintune.evaluation.intervals import fold_values, intervals, to_json
+from clintune.evaluation.report import render_report, write_report
+from clintune.evaluation.report_content import ReportContent
+from clintune.evaluation.scored import of_task
+from clintune.evaluation.subgroups import by_group, by_view
 from clintune.evaluation.subjects import take
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
@@ -50,22 +52,20 @@ def predict(num_positive_rare=7, folds=1):
             prediction_time=[datetime(2031, 7, 5, 3, 1)] * n,
             fold=np.arange(n) % folds,
             targets=target.astype(np.float32),
-            probabilities=(risks / (risks.sum(1, keepdims=True) if name == "kind" else 2)).astype(np.float32),
+            predicted=(risks / (risks.sum(1, keepdims=True) if name == "kind" else 2)).astype(np.float32),
         )
     return result
 
 
 def make(**other):
     predictions = predict(**other)
-    scored = {name: Scored(part, TASKS[name].scores) for name, part in predictions.items()}
+    scored = {name: of_task(part, TASKS[name]) for name, part in predictions.items()}
     table = to_json(intervals(scored, replicates=30))
     sites = pl.DataFrame(
         {"subject_id": FIRST_ID + np.arange(150), "site": ["large"] * 83 + ["mid"] * 63 + ["tiny"] * 4}
     )
     groups = by_group(scored, {"here": sites}, replicates=30)
-    ablations = ablate(
-        lambda kept: predictions, ["image", "notes", "labs"], {n: t.scores for n, t in TASKS.items()}, replicates=30
-    )
+    ablations = ablate(lambda kept: predictions, ["image", "notes", "labs"], TASKS, replicates=30)
     metrics = {"held_out": table, "tuning": table}
     if other.get("folds", 1) > 1:
         metrics["folds"] = [{"held_out": values} for values in fold_values(scored)]
@@ -73,7 +73,7 @@ def make(**other):
         name="first_try",
         metrics=metrics | {"ablations": {}, "groups": {}},
         predictions=predictions,
-        output_names={name: task.output_names for name, task in TASKS.items()},
+        tasks=TASKS,
         history=[
             {
                 "repeat": 0,
@@ -89,10 +89,7 @@ def make(**other):
         ],
         ablations={name: ablation.to_json() for name, ablation in ablations.items()},
         groups={column: {group: to_json(s) for group, s in by_name.items()} for column, by_name in groups.items()},
-        outputs={
-            name: to_json(by_output(predictions[name], TASKS[name].output_names, replicates=30))
-            for name in ("pheno", "kind")
-        },
+        outputs={name: to_json(by_view(predictions[name], TASKS[name], replicates=30)) for name in ("pheno", "kind")},
         provenance={"clintune": "0.1.0", "cohorts": {"here": {"files": {"data/0.parquet": "ab" * 32}}}},
         notes=["Some items could not be read."],
     )
@@ -224,12 +221,12 @@ def test_folds_are_tabulated_one_by_one_or_as_a_range_where_there_are_many():
 def test_a_run_with_one_undefined_task_and_nothing_else_still_has_a_report():
     part = predict()["icu"]
     part = replace(part, targets=np.zeros_like(part.targets))
-    scored = {"icu": Scored(part, TASKS["icu"].scores)}
+    scored = {"icu": of_task(part, TASKS["icu"])}
     content = ReportContent(
         name="bare",
         metrics={"held_out": to_json(intervals(scored, replicates=5))},
         predictions={"icu": part},
-        output_names={"icu": ["icu"]},
+        tasks={"icu": TASKS["icu"]},
     )
     text = visible(render_report(content))
     assert "Not defined" in text
@@ -256,7 +253,12 @@ def renamed(content, name):
         name=name,
         metrics=metrics,
         predictions=of_tasks(content.predictions),
-        output_names={tasks[task]: [f"{name} {i}" for i in range(len(n))] for task, n in content.output_names.items()},
+        tasks={
+            tasks["icu"]: Binary(label=name),
+            tasks["rare"]: Binary(label=name),
+            tasks["pheno"]: Multilabel(label=name, phenotypes=[f"{name} {i}" for i in range(2)]),
+            tasks["kind"]: Multiclass(label=name, classes=[f"{name} {i}" for i in range(3)]),
+        },
         history=[
             {key.replace("icu", tasks["icu"]): value for key, value in record.items()} for record in content.history
         ],
@@ -291,15 +293,15 @@ def test_no_name_comes_alive_on_the_page(content, page, name):
 def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many_it_is(content):
     kind = content.predictions["kind"]
     targets = np.where(np.arange(150)[:, None] < 8, 2, np.minimum(kind.targets, 1)).astype(np.float32)
-    names = ["viral", "bacterial", "quartermain", "absent"]
-    probabilities = np.column_stack([kind.probabilities, np.zeros(150, np.float32)])
-    kind = replace(kind, targets=targets, probabilities=probabilities)
+    task = Multiclass(label="kind", classes=["viral", "bacterial", "quartermain", "absent"])
+    probabilities = np.column_stack([kind.predicted, np.zeros(150, np.float32)])
+    kind = replace(kind, targets=targets, predicted=probabilities)
     html = render_report(
         replace(
             content,
             predictions={**content.predictions, "kind": kind},
-            output_names={**content.output_names, "kind": names},
-            outputs={**content.outputs, "kind": to_json(by_output(kind, names, replicates=5))},
+            tasks={**content.tasks, "kind": task},
+            outputs={**content.outputs, "kind": to_json(by_view(kind, task, replicates=5))},
         )
     )
     text = " ".join(visible(html).split())
@@ -312,7 +314,7 @@ def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many
 
 def test_the_interval_of_fewer_than_eleven_patients_is_left_out(content):
     few = {task: take(part, np.arange(150) < 10) for task, part in content.predictions.items()}
-    table = to_json(intervals({n: Scored(part, TASKS[n].scores) for n, part in few.items()}, replicates=20))
+    table = to_json(intervals({n: of_task(part, TASKS[n]) for n, part in few.items()}, replicates=20))
     assert table["kind"]["accuracy"]["value"] is not None
     assert {score[end] for scores in table.values() for score in scores.values() for end in ("low", "high")} == {None}
     text = visible(render_report(replace(content, metrics={"held_out": table}, predictions=few, groups={})))

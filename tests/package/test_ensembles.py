@@ -9,9 +9,10 @@ import yaml
 from broken import describe
 
 from clintune.core.errors import ClintuneError, PackageError
-from clintune.evaluation.calibration import Calibration, write_calibrations
 from clintune.hub.manifest import write_manifest
+from clintune.package.calibrations import write_calibrations
 from clintune.prediction.load import load
+from clintune.tasks.calibration import Calibration
 
 FITTED = Calibration(exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,))
 

@@ -19,13 +19,15 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import PackageError
-from clintune.evaluation.calibration import Calibration, read_calibrations, write_calibrations
 from clintune.hub.manifest import read_manifest, write_manifest
+from clintune.package.calibrations import read_calibrations, write_calibrations
 from clintune.package.description import read_description
 from clintune.package.load import load_package
 from clintune.package.sample import SAMPLE, write_sample
 from clintune.package.tensors import package_headers, read_tensors
 from clintune.prediction.load import load
+from clintune.tasks.calibration import Calibration
+from clintune.tasks.questions import yes_or_no
 
 SECONDS = float(os.environ.get("CLINTUNE_FUZZ_SECONDS", "1200"))
 TENSORS = ("parts.safetensors", "adapter_model.safetensors", SAMPLE)
@@ -77,7 +79,7 @@ def whole(shared_run, tmp_path_factory):
     run = shared_run("trainer.max_steps=2")
     package = shutil.copytree(run / "package", tmp_path_factory.mktemp("fuzz") / "package")
     write_sample(package, load_package(package))
-    write_calibrations(package / "calibration.json", {"outcome": Calibration.identity(1)})
+    write_calibrations(package / "calibration.json", {"outcome": Calibration.identity(yes_or_no([""]))})
     write_manifest(package)
     load(package)
     return package

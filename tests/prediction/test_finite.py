@@ -15,12 +15,12 @@ from scored import read
 
 from clintune.config.compose import compose_scoring
 from clintune.core.errors import PackageError
-from clintune.evaluation.calibration import Calibration
 from clintune.prediction.finish import finish
 from clintune.prediction.folder import make_job
 from clintune.prediction.job import open_job
 from clintune.prediction.score import Scorer, only_finite
 from clintune.prediction.work import _score
+from clintune.tasks.calibration import Calibration
 
 
 def open_and_break(run, quickstart, tmp_path, calibration=None):

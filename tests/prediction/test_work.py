@@ -19,9 +19,10 @@ from meds_evaluation.schema import PredictionSchema
 from scored import read, score
 
 from clintune.cli import main
-from clintune.evaluation.calibration import Calibration, write_calibrations
 from clintune.hub.manifest import write_manifest
+from clintune.package.calibrations import write_calibrations
 from clintune.prediction.folder import done_shards
+from clintune.tasks.calibration import Calibration
 from conftest import evaluate, run_python
 
 HALFWAY = """

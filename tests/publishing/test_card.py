@@ -8,7 +8,6 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from clintune.core.text import visible
-from clintune.evaluation.calibration import Calibration
 from clintune.evaluation.intervals import Interval
 from clintune.publishing.answers import QUESTIONS, Answers
 from clintune.publishing.card import write_card
@@ -16,6 +15,10 @@ from clintune.publishing.cohort_table import CountRow
 from clintune.publishing.energy import Compute
 from clintune.publishing.facts import Facts
 from clintune.publishing.operating_points import OperatingPoint
+from clintune.tasks.binary import Binary
+from clintune.tasks.calibration import Calibration
+from clintune.tasks.multiclass import Multiclass
+from clintune.tasks.questions import one_of, yes_or_no
 from hostile_names import NAMES, Alive, hidden
 
 ANSWERS = Answers(given={name: f"about {name}" for name in QUESTIONS} | {"license": "mit", "grid_intensity": "100"})
@@ -30,11 +33,12 @@ def interval(value, subjects=200):
 POINT = OperatingPoint(
     aim="Youden", threshold=0.25, scores={"sensitivity": interval(0.8), "specificity": interval(0.7)}
 )
+TASKS = {"icu": Binary(label="icu"), "ward": Multiclass(label="ward", classes=["a", "b|c"])}
 FACTS = Facts(
     name="wards",
     fold=None,
     num_members=3,
-    tasks={"icu": ["icu"], "ward": ["a", "b|c"]},
+    tasks=TASKS,
     modalities={"notes": "Notes"},
     weights={
         "backbone": {"source": "org/base", "revision": "abc123", "sha256": "0" * 64},
@@ -44,14 +48,14 @@ FACTS = Facts(
     num_held_out=200,
     cohorts={"site|A": [CountRow("subjects", ["500", "<11", "11 or more"])]},
     scores={
-        "icu": {"auroc": interval(0.8), "brier": interval(float("nan"))},
-        "ward": {"auroc": interval(0.7)},
+        "icu": {m.name: interval(0.8 if m.name == "auroc" else float("nan")) for m in TASKS["icu"].metrics},
+        "ward": {m.name: interval(0.7 if m.name == "auroc" else float("nan")) for m in TASKS["ward"].metrics},
         "mean": {"auroc": interval(0.75)},
     },
     groups={"sex": {"F|": {"icu": {"auroc": interval(0.81)}}, "M": {"icu": {"auroc": interval(0.1234, subjects=5)}}}},
     calibrations={
-        "icu": Calibration.identity(1, reason="fewer than 20 tuning samples are labelled yes"),
-        "ward": Calibration.identity(2, exclusive=True, reason="too few"),
+        "icu": Calibration.identity(yes_or_no([""]), reason="fewer than 20 tuning samples are labelled yes"),
+        "ward": Calibration.identity(one_of("ab"), reason="too few"),
     },
     calibrated={
         "icu": {
@@ -157,11 +161,11 @@ def renamed(name):
     return replace(
         FACTS,
         name=name,
-        tasks={name: [name, f"{name} 2"]},
+        tasks={name: Multiclass(label=name, classes=[name, f"{name} 2"])},
         modalities={name: "Notes"},
         weights={name: FACTS.weights["notes"]},
         cohorts={name: [CountRow(f"{name} = {name}", ["500", "<11", "11 or more"])]},
-        scores={name: {"auroc": interval(0.8)}},
+        scores={name: FACTS.scores["ward"]},
         groups={name: {name: {name: {"auroc": interval(0.81)}}}},
         calibrations={name: FACTS.calibrations["ward"]},
         calibrated={name: FACTS.calibrated["icu"]},

@@ -14,6 +14,7 @@ from clintune.core.errors import PackageError
 from clintune.publishing.gate import check_answers
 from clintune.publishing.leaks import Search, search_for_canaries, search_for_patients
 from clintune.tasks.binary import Binary
+from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
 from clintune.training.workspace import open_workspace
 
@@ -243,15 +244,6 @@ def test_a_longer_or_shorter_code_is_another(coded, release):
     search_for_patients(release, samples, np.flatnonzero(samples.labelled()))
 
 
-class Answers:
-    """A task of which only the answers count."""
-
-    label = "kind"
-
-    def __init__(self, width, number):
-        self.width, self.num_outputs = width, number
-
-
 class Answered:
     """Samples of which only the answers and whose they are count."""
 
@@ -272,7 +264,8 @@ def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name
     rare = subject < number
     targets = np.where(rare, 2.0, 0.0)[:, None]
     targets = targets if exclusive else np.stack([~rare, ~rare, rare], axis=1).astype(float)
-    task = Answers(targets.shape[1], 3)
+    names = ["a", "b", "quartermain"]
+    task = Multiclass(label="kind", classes=names) if exclusive else Multilabel(label="kind", phenotypes=names)
     if not 0 < number < 11:
         check_answers(Answered(targets, subject), {"kind": task})
         return

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from clintune.config.compose import load_config
 from clintune.package.load import load_package
-from clintune.publishing.membership import log_losses, membership_inference
+from clintune.publishing.membership import membership_inference
 from clintune.training.partition import read_splits, rows_by_split
 from clintune.training.strategy import make_accelerator
 from clintune.training.workspace import open_workspace
@@ -32,18 +32,6 @@ def test_a_model_that_remembers_its_subjects_gives_them_away_and_an_untrained_on
     assert remembers.value > untrained.value + 0.2
 
 
-def test_the_losses_are_those_of_the_known_answers():
-    targets = np.array([[1, np.nan], [0, 1]], np.float32)
-    probabilities = np.array([[0.8, 0.3], [0.8, 0.0]], np.float32)
-    losses = log_losses(targets, probabilities)
-    assert losses[:, 0] == pytest.approx(-np.log([0.8, 0.2]))
-    assert np.isnan(losses[0, 1])
-    assert np.isfinite(losses[1, 1])
-    classes = log_losses(np.array([[2], [np.nan]], np.float32), np.array([[0.1, 0.2, 0.7]] * 2, np.float32))
-    assert classes[0, 0] == pytest.approx(-np.log(0.7))
-    assert np.isnan(classes[1, 0])
-
-
 def test_the_auroc_is_that_of_the_losses_by_sklearn(recipe):
     from clintune.evaluation.ablations import WHOLE
     from clintune.publishing.membership import _predict, mean_losses
@@ -53,7 +41,7 @@ def test_the_auroc_is_that_of_the_losses_by_sklearn(recipe):
     both = np.concatenate([rows["train"], rows["held_out"]])
     accelerator = make_accelerator(workspace.config)
     probabilities = _predict(workspace, load_package(run / "package"), both, accelerator)[WHOLE]
-    scores = -mean_losses(workspace.samples, both, probabilities)
+    scores = -mean_losses(workspace.samples, workspace.tasks, both, probabilities)
     is_member = np.arange(len(both)) < len(rows["train"])
     assert found.value == pytest.approx(roc_auc_score(is_member, scores))
     assert found.n_samples == len(both)

@@ -18,7 +18,7 @@ def predictions(size, seed):
         prediction_time=[datetime(2020, 1, 1)] * size,
         fold=np.zeros(size, np.int64),
         targets=targets.astype(np.float32)[:, None],
-        probabilities=risks.astype(np.float32)[:, None],
+        predicted=risks.astype(np.float32)[:, None],
     )
 
 
@@ -27,7 +27,7 @@ def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
     points = operating_points(tuning, held_out, replicates=50)
     assert [point.aim for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
     for point in points:
-        flagged = held_out.probabilities[:, 0] >= point.threshold
+        flagged = held_out.predicted[:, 0] >= point.threshold
         (tn, fp), (fn, tp) = confusion_matrix(held_out.targets[:, 0], flagged)
         expected = {
             "sensitivity": tp / (tp + fn),
@@ -41,7 +41,7 @@ def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
 
 def test_thresholds_reach_what_they_aim_at_and_no_further():
     part = predictions(400, 0)
-    truth, risks = part.targets[:, 0] == 1, part.probabilities[:, 0]
+    truth, risks = part.targets[:, 0] == 1, part.predicted[:, 0]
     chosen = thresholds(truth, risks)
     sensitive, specific = chosen["sensitivity 90%"], chosen["specificity 90%"]
     assert (risks[truth] >= sensitive).mean() >= 0.9 > (risks[truth] >= sensitive + 0.01).mean()
@@ -54,7 +54,7 @@ def test_thresholds_reach_what_they_aim_at_and_no_further():
 @pytest.mark.parametrize("shift", [0.0, -4.0])
 def test_no_threshold_is_the_risk_of_one_patient(shift):
     part = predictions(400, 0)
-    truth, logits = part.targets[:, 0] == 1, np.log(part.probabilities[:, 0] / (1 - part.probabilities[:, 0]))
+    truth, logits = part.targets[:, 0] == 1, np.log(part.predicted[:, 0] / (1 - part.predicted[:, 0]))
     risks = (1 / (1 + np.exp(-(logits + shift)))).astype(np.float32)
     for threshold in thresholds(truth, risks).values():
         assert np.float32(threshold) == np.float32(f"{threshold:.1e}")

@@ -93,7 +93,8 @@ def test_balance_needs_both_classes():
 
 
 def test_prediction_columns_hold_probability_and_decision():
-    assert Binary(label="icu").predicted_columns(np.array([[0.5], [0.25]], np.float32)) == {
+    table = Binary(label="icu").prediction_table(np.array([[0.5], [0.25]], np.float32))
+    assert {name: list(column) for name, column in table.items()} == {
         "predicted_boolean_value": [True, False],
         "predicted_boolean_probability": [0.5, 0.25],
     }

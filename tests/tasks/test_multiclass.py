@@ -42,7 +42,8 @@ def test_a_foreign_class_is_named_by_row_and_not_by_its_text(tmp_path):
 
 def test_prediction_columns_hold_the_likeliest_class_and_all_probabilities():
     task = Multiclass(label="kind", classes=["a", "b"])
-    assert task.predicted_columns(np.array([[0.25, 0.75]], np.float32)) == {
+    table = task.prediction_table(np.array([[0.25, 0.75]], np.float32))
+    assert {name: list(column) for name, column in table.items()} == {
         "predicted_categorical_value": ["b"],
         "predicted_probability_a": [0.25],
         "predicted_probability_b": [0.75],

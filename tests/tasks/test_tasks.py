@@ -76,16 +76,16 @@ def test_half_precision_outputs_are_scored_in_single_precision(kind):
     task = make(kind)
     outputs, targets = draw_batch(task, np.random.default_rng(0), 6)
     assert task.loss(outputs.bfloat16(), targets)[0].dtype == torch.float32
-    assert task.probabilities(outputs.bfloat16()).dtype == torch.float32
+    assert task.predict(outputs.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_metrics_are_the_scores_under_equal_weights_with_auroc_first(kind):
     task = make(kind)
     outputs, targets = draw_batch(task, np.random.default_rng(3), 40)
-    probabilities = task.probabilities(outputs.detach()).numpy()
-    scores = task.scores(targets.numpy(), probabilities, np.full((2, 40), 3.0))
-    values = task.metrics(targets.numpy(), probabilities)
+    probabilities = task.predict(outputs.detach()).numpy()
+    scores = {m.name: m(targets.numpy(), probabilities, np.full((2, 40), 3.0)) for m in task.metrics}
+    values = task.score(targets.numpy(), probabilities)
     assert next(iter(values)) == "auroc"
     for name, value in values.items():
         assert type(value) is float

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from clintune.model.sealed import save_sealed
+from clintune.tasks.linear import PENALTIES, OneOf, YesNo
 from clintune.training.probe import (
     NUM_FOLDS,
     column_choices,
@@ -17,7 +18,6 @@ from clintune.training.probe import (
     subject_weights,
     validation_losses,
 )
-from clintune.training.regression import PENALTIES, OneOf, YesNo
 from conftest import evaluate, train
 
 

@@ -4,8 +4,7 @@ import polars as pl
 import pytest
 
 from clintune.config.compose import compose_recipe
-from clintune.core.errors import ClintuneError, ConfigError
-from clintune.tasks.binary import Binary
+from clintune.core.errors import ClintuneError
 from clintune.training.run import train_run
 from clintune.training.workspace import open_workspace
 
@@ -26,22 +25,6 @@ def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(recipe, t
     with pytest.raises(ClintuneError, match=message):
         train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))
     assert not list(tmp_path.glob("runs/*/*"))
-
-
-class Wide(Binary):
-    """A task of one output that reads two columns."""
-
-    def read(self, root):
-        table = super().read(root)
-        return table.with_columns(pl.concat_list("target", "target").alias("target"))
-
-
-def test_targets_that_no_output_and_no_class_stand_for_are_refused(recipe):
-    config = compose_recipe(recipe())
-    name = next(iter(config.tasks))
-    config.tasks[name]["_target_"] = f"{__name__}.Wide"
-    with pytest.raises(ConfigError, match=rf"tasks\.{name}: its class reads 2 columns of targets for 1 outputs"):
-        open_workspace(config)
 
 
 def test_groups_keep_every_column_of_their_table(recipe, cohort):

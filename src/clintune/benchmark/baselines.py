@@ -20,8 +20,10 @@ from clintune.benchmark.names import split_name
 from clintune.benchmark.outcome import Outcome
 from clintune.cohort.samples import Samples
 from clintune.contracts import Predictions
+from clintune.core.errors import ConfigError
 from clintune.evaluation.predict import to_predictions
 from clintune.tasks.base import Task
+from clintune.tasks.questions import Question
 from clintune.training.prepare import Prepared
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -70,7 +72,7 @@ class FittedUnit:
         )
         fit = FITS[split_name(method)[0]]
         self.fitted = {
-            name: fit_task(fit, everyone, samples.targets(name)[rows], task, config.seed)
+            name: fit_task(fit, everyone, samples.targets(name)[rows], asked_of(name, task), config.seed)
             for name, task in ready.tasks.items()
         }
 
@@ -82,25 +84,34 @@ class FittedUnit:
         return sum(known) if len(known) == len(each) else None
 
     def predict(self, samples: Samples, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-        """Return the probabilities [N, O] of each task for the samples `rows`."""
+        """Return the predictions [N, P] of each task for the samples `rows`."""
         inputs = self.read(samples, rows)
         found = {}
         for name, questions in self.fitted.items():
             chances = [question.predict(inputs) for question in questions]
-            exclusive = samples.targets(name).shape[1] < self.tasks[name].num_outputs
-            table = chances[0] if exclusive else np.stack([chance[:, 1] for chance in chances], axis=1)
-            found[name] = table.astype(np.float32)
+            asked = zip(self.tasks[name].questions, chances, strict=True)
+            columns = [chance if question.is_multiclass else chance[:, 1:] for question, chance in asked]
+            found[name] = np.concatenate(columns, axis=1).astype(np.float32)
         return found
 
 
-def fit_task(fit: Fit, everyone: Examples, targets: NDArray[np.float32], task: Task, seed: int) -> list[Fitted]:
-    """Fit each question of a task, a yes-or-no output or all classes, on the samples whose answer [N, T] is known."""
-    num_answers = task.num_outputs if targets.shape[1] < task.num_outputs else 2
+def asked_of(name: str, task: Task) -> Sequence[Question]:
+    """Return the questions of a task; ConfigError where it has none, as one that answers with a value."""
+    if not task.questions:
+        raise ConfigError(f"tasks.{name}: baselines answer yes-or-no questions and classes; take them out of the suite")
+    return task.questions
+
+
+def fit_task(
+    fit: Fit, everyone: Examples, targets: NDArray[np.float32], questions: Sequence[Question], seed: int
+) -> list[Fitted]:
+    """Fit each question of a task on the samples whose answer, in the targets [N, T], is known."""
     fitted = []
-    for column in targets.T:
+    for question in questions:
+        column = targets[:, question.column]
         known = ~np.isnan(column)
         examples = replace(everyone.take(known), answers=column[known].astype(np.int64))
-        fitted.append(fit(examples, num_answers, seed))
+        fitted.append(fit(examples, len(question.answers), seed))
     return fitted
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from clintune.benchmark.names import is_own, label
-from clintune.benchmark.table import METRIC, Row, costs
+from clintune.benchmark.table import Row, costs
 from clintune.evaluation.figures import COLORS, FAINT, INK, render
 from clintune.evaluation.report import MAX_PANELS
 
@@ -25,20 +25,22 @@ PRICES = {
 def dots(rows: Sequence[Row], prefix: str, title: str) -> str:
     """Draw one panel a task, the main one first: a dot and an interval a method, a line at the best baseline."""
     main = rows[0].main
-    tasks = [main, *(task for task in rows[0].scores if task != main)]
+    tasks = [main, *(task for task in rows[0].primary if task != main)]
     tasks = tasks if len(tasks) <= MAX_PANELS else [main]
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
+            metric = rows[0].primary[task]
             for place, row in enumerate(rows):
-                score, color = row.scores[task][METRIC], _color(row)
+                score, color = row.scores[task][metric.name], _color(row)
                 axes.plot([score.low, score.high], [place, place], color=color, lw=1.6)
                 axes.plot(score.value, place, "o", color=color, ms=5)
                 if row.entry.method == row.baseline:
                     axes.axvline(score.value, color=OTHER, lw=1, ls="--")
-            axes.set(title=fill(task, 18), xlabel="AUROC")
-            axes.axvline(0.5, color=FAINT, lw=1)
+            axes.set(title=fill(task, 18), xlabel=metric.title)
+            if metric.chance is not None:
+                axes.axvline(metric.chance, color=FAINT, lw=1)
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(rows)), [label(row.entry.method) for row in rows])
         panels[0].invert_yaxis()
@@ -56,12 +58,12 @@ def lines(parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, p
             found = [
                 (x, row) for x, rows in zip(numbers, parts, strict=True) for row in rows if row.entry.method == method
             ]
-            scores = [row.scores[row.main][METRIC] for _, row in found]
+            scores = [row.score for _, row in found]
             aside = (place - (len(methods) - 1) / 2) * 0.006 * max(numbers)  # bars side by side
             x, style = [number + aside for number, _ in found], "-" if is_own(method) else "--"
             axes.plot(x, [s.value for s in scores], style, marker="o", ms=4, color=color, label=label(method))
             axes.vlines(x, [s.low for s in scores], [s.high for s in scores], color=color, lw=1, alpha=0.5)
-        axes.set(xlabel=axis, ylabel="AUROC", xticks=numbers)
+        axes.set(xlabel=axis, ylabel=parts[0][0].primary[parts[0][0].main].title, xticks=numbers)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
     return render(draw, (9.6, 3.6), prefix, title)
@@ -80,13 +82,13 @@ def prices(rows: Sequence[Row], prefix: str, title: str) -> str:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.3)
-        figure.axes[0].set_ylabel("AUROC")
+        figure.axes[0].set_ylabel(rows[0].primary[rows[0].main].title)
 
     return render(draw, (9.6, 3.4), prefix, title)
 
 
 def _point(axes: Axes, row: Row, price: float) -> None:
-    score = row.scores[row.main][METRIC]
+    score = row.score
     axes.plot([price, price], [score.low, score.high], color=_color(row), lw=1, alpha=0.4)
     axes.plot(price, score.value, "o", color=_color(row), ms=5)
     axes.annotate(row.entry.method, (price, score.value), (5, 4), textcoords="offset points", fontsize=7, color=INK)

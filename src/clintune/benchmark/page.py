@@ -11,11 +11,11 @@ from clintune.benchmark import figures
 from clintune.benchmark.names import is_own, label
 from clintune.benchmark.runner import Progress
 from clintune.benchmark.suite import Suite
-from clintune.benchmark.table import METRIC, Entry, Row, costs, find_entries, make_rows, write_table
+from clintune.benchmark.table import Entry, Row, costs, find_entries, make_rows, write_table
 from clintune.config.recipes import summary
 from clintune.core.console import print_table
 from clintune.core.files import write_text
-from clintune.evaluation.report import page_template
+from clintune.evaluation.page import page_template
 
 
 def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> None:
@@ -58,7 +58,8 @@ def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[
     """Return what the page tells of an experiment."""
     places = list(dict.fromkeys(row.entry.place for row in rows))
     parts = [[row for row in rows if row.entry.place == place] for place in places]
-    title = f"{name}: AUROC of each method"
+    first = rows[0].primary[rows[0].main]
+    title = f"{name}: {first.title} of each method"
     if len({row.entry.missing for row in rows}) > 1:
         axis, numbers = "held-out samples that lack each modality, %", [100 * missing for _, _, missing in places]
     else:
@@ -66,6 +67,7 @@ def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[
     return {
         "name": name,
         "main": rows[0].main,
+        "metric": first,
         "curve": figures.lines(parts, numbers, axis, f"curve{number}", title) if axis else None,
         "parts": [_part(f"part{number}-{i}", title, part, drawn=not axis) for i, part in enumerate(parts)],
     }
@@ -76,13 +78,13 @@ def _part(prefix: str, title: str, rows: list[Row], *, drawn: bool) -> dict[str,
     owned = [row for row in rows if is_own(row.entry.method) or row.entry.method == row.baseline]
     return {
         "name": _place_name(rows[0].entry),
-        "tasks": [task for task in rows[0].scores if task != rows[0].main],
+        "tasks": {task: metric for task, metric in rows[0].primary.items() if task != rows[0].main},
         "dots": figures.dots(rows, f"{prefix}-dots", title) if drawn else None,
         "prices": figures.prices(owned, f"{prefix}-prices", f"{title} and its price")
         if drawn and len(owned) > 2
         else None,
         "rows": [_line(row) for row in rows],
-        "subjects": rows[0].scores[rows[0].main][METRIC].n_subjects,
+        "subjects": rows[0].score.n_subjects,
     }
 
 
@@ -91,9 +93,9 @@ def _line(row: Row) -> dict[str, Any]:
         "method": label(row.entry.method),
         "own": is_own(row.entry.method),
         "best": row.entry.method == row.baseline,
-        "scores": {task: metrics[METRIC].to_json() for task, metrics in row.scores.items()},
-        "score": row.scores[row.main][METRIC].to_json(),
-        "difference": row.differences[row.main][METRIC].to_json() if row.differences else None,
+        "scores": {task: row.scores[task][metric.name].to_json() for task, metric in row.primary.items()},
+        "score": row.score.to_json(),
+        "difference": row.difference.to_json() if row.difference else None,
         "costs": costs(row.entry),
         "seeds": len(row.entry.seeds),
         "runs": {about["seed"]: about["run"] for about in row.entry.about if about["run"]},
@@ -101,16 +103,17 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 def _printed(name: str, rows: Sequence[Row]) -> Table:
-    columns = ("method", "AUROC", "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
+    first = rows[0].primary[rows[0].main].title
+    columns = ("method", first, "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
     table = Table(*columns, title=name, box=SIMPLE)
     place = None
 
     for row in rows:
-        entry, score, spent = row.entry, row.scores[row.main][METRIC], costs(row.entry)
+        entry, score, spent = row.entry, row.score, costs(row.entry)
         if entry.place != place and _place_name(entry):
             table.add_row(_place_name(entry), style="bold")
         place = entry.place
-        change = row.differences[row.main][METRIC] if row.differences else None
+        change = row.difference
         table.add_row(
             label(entry.method),
             f"{score.value:.3f}",

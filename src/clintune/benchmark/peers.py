@@ -83,8 +83,7 @@ def _predict_unit(
     tuning = np.arange(len(known)) >= len(ready.rows[train_split])
 
     for name, task in ready.tasks.items():
-        answers = samples.targets(name)[known]
-        if answers.shape[1] != task.num_outputs or not np.isin(answers[~np.isnan(answers)], (0, 1)).all():
+        if not task.questions or any(question.is_multiclass for question in task.questions):
             raise ConfigError(f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite")
 
     peer.begin(ready)

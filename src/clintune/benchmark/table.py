@@ -22,25 +22,22 @@ from clintune.benchmark.outcome import predictions_folder
 from clintune.config.parts import make_parts
 from clintune.contracts import Predictions
 from clintune.core.files import atomic_path
-from clintune.evaluation.compare import scored_by
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import (
     MEAN,
     Difference,
     Interval,
-    Scored,
     Table,
     bootstrap,
     to_differences,
     to_intervals,
 )
 from clintune.evaluation.predictions import read_predictions
-from clintune.metrics import defined_mean
+from clintune.evaluation.scored import Scored, of_tasks
+from clintune.metrics import Metric, defined_mean
 from clintune.tasks.base import Task
 
 REPLICATES = 1000
-METRIC = "auroc"
-"""The metric by which the best baseline is chosen."""
 COSTS = ("fit_seconds", "predict_seconds", "peak_mb")
 _FOLDS = 1_000_000
 """More folds than any seed has."""
@@ -74,7 +71,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An entry with its scores by task and metric; `main` is the mean over tasks, or the only task.
+    """An entry with its scores by task and metric; `main` is the mean over tasks, or the first task.
 
     `differences` are to `baseline`, the best of those here; None for that one itself and where there is none.
     """
@@ -82,8 +79,20 @@ class Row:
     entry: Entry
     scores: Mapping[str, Mapping[str, Interval]]
     main: str
+    primary: Mapping[str, Metric]
+    """The metric by which each task, and their mean if they share one, is shown and the best baseline chosen."""
     baseline: str | None
     differences: Mapping[str, Mapping[str, Difference]] | None
+
+    @property
+    def score(self) -> Interval:
+        """Return the value of the main task's primary metric."""
+        return self.scores[self.main][self.primary[self.main].name]
+
+    @property
+    def difference(self) -> Difference | None:
+        """Return the difference of that value to the baseline."""
+        return self.differences[self.main][self.primary[self.main].name] if self.differences else None
 
 
 def find_entries(finished: Mapping[Path, Cell]) -> list[Entry]:
@@ -101,9 +110,10 @@ def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Ro
     rows: list[Row] = []
     for place in dict.fromkeys(entry.place for entry in entries):
         here = [entry for entry in entries if entry.place == place]
-        main = main_task(table(here[0], here[0].seeds))
+        primary = primary_metrics(_tasks(here[0]))
+        main = MEAN if MEAN in primary else next(iter(primary))
         others = [entry for entry in here if not is_own(entry.method)]
-        best = max(others, key=lambda entry: _value(table(entry, entry.seeds)[main]), default=None)
+        best = max(others, key=lambda entry: _value(table(entry, entry.seeds)[main], primary[main]), default=None)
         for entry in here:
             compared = None
             shared = tuple(seed for seed in entry.seeds if best is not None and seed in best.seeds)
@@ -115,6 +125,7 @@ def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Ro
                     entry=entry,
                     scores=to_intervals(table(entry, entry.seeds), labelled),
                     main=main,
+                    primary=primary,
                     baseline=None if best is None else best.method,
                     differences=compared,
                 )
@@ -122,9 +133,12 @@ def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Ro
     return rows
 
 
-def main_task(scores: Mapping[str, Any]) -> str:
-    """Return the mean over tasks, or the name of the only task."""
-    return MEAN if MEAN in scores else next(iter(scores))
+def primary_metrics(tasks: Mapping[str, Task]) -> dict[str, Metric]:
+    """Return the primary metric of each task and, where several tasks share it, of their mean."""
+    first = {name: task.metrics[0] for name, task in tasks.items()}
+    if len(first) > 1 and len({metric.name for metric in first.values()}) == 1:
+        first[MEAN] = next(iter(first.values()))
+    return first
 
 
 def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) -> Table:
@@ -134,7 +148,7 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
     in every seed. The folds of different seeds are told apart by their numbers.
     """
     apart = {
-        f"{seed}/{task}": Scored(_apart(part.predictions, number), part.score)
+        f"{seed}/{task}": part.of(_apart(part.predictions, number))
         for number, (seed, tasks) in enumerate(by_seed.items())
         for task, part in tasks.items()
     }
@@ -150,7 +164,8 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
             averaged[task][metric] = np.r_[defined_mean(list(values[:, :1])), defined_mean(list(draws))]
     if len(tasks) > 1:
         shared = [metric for metric in next(iter(averaged.values())) if all(metric in s for s in averaged.values())]
-        averaged[MEAN] = {metric: defined_mean([scores[metric] for scores in averaged.values()]) for metric in shared}
+        mean = {metric: defined_mean([scores[metric] for scores in averaged.values()]) for metric in shared}
+        averaged |= {MEAN: mean} if mean else {}
     return averaged
 
 
@@ -197,26 +212,30 @@ def _lines(row: Row) -> list[dict[str, Any]]:
     return lines
 
 
-def _read(entry: Entry, seeds: Sequence[int]) -> dict[int, dict[str, Scored]]:
-    """Return the predictions of an entry's cells by seed and task, with what scores them."""
+def _tasks(entry: Entry) -> dict[str, Task]:
+    """Return the tasks of an entry, as its cells fitted them."""
     about = entry.about[0]["tasks"]
-    tasks: dict[str, Task] = make_parts(
-        "tasks", OmegaConf.create({name: part["config"] for name, part in about.items()})
-    )
+    composition = OmegaConf.create({name: part["config"] for name, part in about.items()})
+    tasks: dict[str, Task] = make_parts("tasks", composition)
     for name, task in tasks.items():
         task.load_state(about[name]["state"])
-    by_seed = {}
+    return tasks
+
+
+def _read(entry: Entry, seeds: Sequence[int]) -> dict[int, dict[str, Scored]]:
+    """Return the predictions of an entry's cells by seed and task, with what scores them."""
+    tasks, by_seed = _tasks(entry), {}
     for seed in seeds:
         folder = predictions_folder(entry.folders[seed], entry.missing)
         predictions = {name: read_predictions(folder, name, task) for name, task in tasks.items()}
-        by_seed[seed] = scored_by(predictions, tasks)
+        by_seed[seed] = of_tasks(predictions, tasks)
     return by_seed
 
 
-def _value(metrics: Mapping[str, NDArray[np.float64]]) -> float:
-    """Return the score itself, below all others where it is undefined."""
-    value = float(metrics[METRIC][0])
-    return value if value == value else -1.0
+def _value(scores: Mapping[str, NDArray[np.float64]], metric: Metric) -> float:
+    """Return the score itself such that higher is better, below all others where it is undefined."""
+    value = float(scores[metric.name][0])
+    return metric.signed(value) if value == value else -np.inf
 
 
 def _apart(predictions: Predictions, number: int) -> Predictions:

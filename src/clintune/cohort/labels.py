@@ -1,6 +1,6 @@
 """The label files of a cohort: where they stand, read with one schema, held to the clock of the cohort's events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,12 @@ FOLDERS = ("labels", "task_labels")
 """Where labels may stand in a cohort: the first is ours, the second that of the standard's tools."""
 _KEYS = ("int64", "timestamp[us]")
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001 (of the cohort's own clock)
-_TEXT = (pl.String, pl.Categorical, pl.Enum)
+_ACCEPTED: Mapping[type[pl.DataType], tuple[type[pl.DataType], ...]] = {
+    pl.String: (pl.String, pl.Categorical, pl.Enum),
+    pl.Float32: (pl.Float32, pl.Float64),
+    pl.Int64: (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32),
+}
+"""Types that a value column may have beside that of the schema."""
 
 
 def label_paths(root: Path, label: str) -> list[tuple[Path, Path]]:
@@ -53,8 +58,8 @@ def looked_for(root: Path, label: str) -> str:
     return ", ".join(named)
 
 
-def read_labels(root: Path, label: str, column: str, kind: type[pl.DataType]) -> pl.DataFrame | None:
-    """Read a label that is one file or a folder of shards: subject_id, prediction_time, `column`.
+def read_labels(root: Path, label: str, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame | None:
+    """Read a label that is one file or a folder of shards: subject_id, prediction_time and the value columns by type.
 
     Returns None where the cohort has no such label; raises DataError as `read_label_files` and `label_values` do.
     """
@@ -63,28 +68,30 @@ def read_labels(root: Path, label: str, column: str, kind: type[pl.DataType]) ->
         return None
 
     tables = read_label_files(root, files)
-    table = pl.concat([label_values(table, file, column, kind) for table, file in zip(tables, files, strict=True)])
+    table = pl.concat([label_values(table, file, columns) for table, file in zip(tables, files, strict=True)])
     if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
         raise DataError(f"{files[0].parent}: two files label the same subject and prediction time; keep one")
     return table
 
 
-def label_values(table: pl.DataFrame, path: Path, column: str, kind: type[pl.DataType]) -> pl.DataFrame:
-    """Keep the key columns and the value column of a label file.
+def label_values(table: pl.DataFrame, path: Path, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """Keep the key columns and the value columns of a label file.
 
-    Raises DataError where the value column is missing or not of the type that the MEDS label schema gives it, or a text
+    Raises DataError where a value column is missing or not of the type that the MEDS label schema gives it, or a text
     is empty: an unknown label is null.
     """
-    if column not in table.columns:
-        raise DataError(f"{path}: lacks column {column}, which holds the labels of this kind of task; add it")
-    accepted = _TEXT if kind is pl.String else (kind,)
-    if not isinstance(table.schema[column], (*accepted, pl.Null)):
-        raise DataError(f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}")
+    for column, kind in columns.items():
+        if column not in table.columns:
+            raise DataError(f"{path}: lacks column {column}, which holds the labels of this kind of task; add it")
+        accepted = _ACCEPTED.get(kind, (kind,))
+        if not isinstance(table.schema[column], (*accepted, pl.Null)):
+            raise DataError(f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}")
 
-    values = table.select(*SAMPLE, pl.col(column).cast(kind))
-    if kind is pl.String and (empty := values[column].str.strip_chars() == "").any():
-        row = empty.arg_true()[0]
-        raise DataError(f"{path}: row {row}: column {column} is empty text; write null for an unknown label")
+    values = table.select(*SAMPLE, *(pl.col(column).cast(kind) for column, kind in columns.items()))
+    for column in (column for column, kind in columns.items() if kind is pl.String):
+        if (empty := values[column].str.strip_chars() == "").any():
+            row = empty.arg_true()[0]
+            raise DataError(f"{path}: row {row}: column {column} is empty text; write null for an unknown label")
     return values
 
 

@@ -155,8 +155,8 @@ class Trainer:
     """Decay of the moving average of the weights; 0 = none. The average is what is tuned, saved and packaged."""
     tune_every: int | None = bounded(None, 1)
     """Steps between scores on the tuning split; null = once an epoch."""
-    metric: str = "auroc"
-    """Tuning metric that chooses the best checkpoint, mean over tasks: `auroc`, `brier`, another, or `loss`."""
+    metric: str | None = None
+    """Tuning metric that chooses the best checkpoint, mean over tasks; null = each task's own, or `loss`."""
     patience: int | None = bounded(None, 1)
     """Scores without improvement before the run stops early."""
     checkpoint_every: int | None = bounded(None, 1)

@@ -72,27 +72,6 @@ def parameters(target: str) -> dict[str, Parameter]:
     return {}
 
 
-@cache
-def keys_of(target: str, table: str) -> frozenset[str] | None:
-    """Return the keys of a table that the class `target`, or the nearest above it, writes out as `table = {...}`.
-
-    Returns None where only an import would tell. Raises ConfigError as `parameters` does.
-    """
-    for _, node in _lineage(target):
-        for line in node.body:
-            names = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
-            if not any(isinstance(name, ast.Name) and name.id == table for name in names):
-                continue
-            value = getattr(line, "value", None)
-            if value is None:
-                continue
-            keys = value.keys if isinstance(value, ast.Dict) else [None]
-            if all(isinstance(key, ast.Constant) for key in keys):
-                return frozenset(str(key.value) for key in keys if isinstance(key, ast.Constant))
-            return None
-    return None
-
-
 def may_be(target: str, base: str) -> bool:
     """Return whether `target` may be a class below one named `base`, as far as texts tell; an import tells the rest.
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clintune.config.signature import keys_of
 from clintune.config.suggest import nearest
 from clintune.core.remote import is_remote, redact
+from clintune.metrics import known_names
 
 _MOST_FOLDS = 1000
 
@@ -19,7 +19,7 @@ def together(config: dict[str, Any]) -> Iterator[str]:
     yield from _folds(config)
     yield from _splits(config)
     yield from _learning(config)
-    yield from _scoring(config)
+    yield from _metric(config)
 
 
 def _cohorts(config: dict[str, Any]) -> Iterator[str]:
@@ -121,10 +121,10 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
         yield "every task has weight 0: nothing would be learned; raise one"
 
 
-def _scoring(config: dict[str, Any]) -> Iterator[str]:
-    """Yield a tuning metric that no task has."""
-    tables = {name: keys_of(task["_target_"], "scoring") for name, task in config["tasks"].items()}
-    known = {"loss"}.union(*(table or () for table in tables.values()))
+def _metric(config: dict[str, Any]) -> Iterator[str]:
+    """Yield a tuning metric that does not exist; a task of the user's own may have others than clintune's."""
     metric = config["trainer"]["metric"]
-    if metric not in known and None not in tables.values():
+    known = {"loss", *known_names()}
+    own = all(task["_target_"].startswith("clintune.") for task in config["tasks"].values())
+    if own and metric is not None and metric not in known:
         yield f"'trainer.metric': '{metric}' is a metric of no task{nearest(metric, known)}"

@@ -11,13 +11,13 @@ from clintune.contracts import Predictions
 from clintune.evaluation.intervals import (
     Difference,
     Interval,
-    Score,
-    Scored,
     bootstrap,
     to_differences,
     to_intervals,
     to_json,
 )
+from clintune.evaluation.scored import of_tasks
+from clintune.tasks.base import Task
 
 WHOLE = "whole"
 Predict = Callable[[frozenset[str]], Mapping[str, Predictions]]
@@ -52,18 +52,15 @@ def variants(modalities: Iterable[str]) -> dict[str, frozenset[str]]:
 def ablate(
     predict: Predict,
     modalities: Iterable[str],
-    scores: Mapping[str, Score],
+    tasks: Mapping[str, Task],
     *,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Ablation]:
     """Predict with every variant and compare it, on the same draws of subjects, with the whole model."""
-    scored = {
-        name: {task: Scored(predictions, scores[task]) for task, predictions in predict(kept).items()}
-        for name, kept in variants(modalities).items()
-    }
-    tables = {name: bootstrap(tasks, replicates=replicates, seed=seed) for name, tasks in scored.items()}
+    scored = {name: of_tasks(predict(kept), tasks) for name, kept in variants(modalities).items()}
+    tables = {name: bootstrap(parts, replicates=replicates, seed=seed) for name, parts in scored.items()}
     return {
-        name: Ablation(to_intervals(tables[name], tasks), to_differences(tables[WHOLE], tables[name]))
-        for name, tasks in scored.items()
+        name: Ablation(to_intervals(tables[name], parts), to_differences(tables[WHOLE], tables[name]))
+        for name, parts in scored.items()
     }

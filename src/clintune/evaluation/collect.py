@@ -14,7 +14,7 @@ from clintune.contracts import Predictions
 from clintune.core.errors import DataError, PackageError
 from clintune.core.text import visible
 from clintune.evaluation.ablations import WHOLE
-from clintune.evaluation.predict import Probabilities, average, concatenate, predict_member, to_predictions
+from clintune.evaluation.predict import Predicted, average, concatenate, predict_member, to_predictions
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.training.partition import Unit, read_splits, rows_by_split, units
@@ -56,11 +56,9 @@ def predict_run(
 
         for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, accelerator).items():
             for variant, by_task in by_variant.items():
-                for task, probabilities in by_task.items():
-                    check_finite(unit, task, probabilities)
-                    part = to_predictions(
-                        samples, rows[name], task, probabilities, number, workspace.config.per_subject
-                    )
+                for task, answers in by_task.items():
+                    check_finite(unit, task, answers)
+                    part = to_predictions(samples, rows[name], task, answers, number, workspace.config.per_subject)
                     collected[name].setdefault(variant, {}).setdefault(task, []).append(part)
 
     return {
@@ -69,13 +67,13 @@ def predict_run(
     }
 
 
-def check_finite(unit: Unit, task: str, probabilities: NDArray[np.float32]) -> None:
+def check_finite(unit: Unit, task: str, predicted: NDArray[np.float32]) -> None:
     """Raise PackageError where an answer is no number: it would count as one in every score and decision."""
-    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    wrong = int((~np.isfinite(predicted)).any(axis=1).sum())
     if wrong:
         raise PackageError(
             f"{unit.folder / 'package'}: the answers for {visible(task)} are not finite in {wrong} of "
-            f"{len(probabilities)} samples; its weights are damaged: train anew"
+            f"{len(predicted)} samples; its weights are damaged: train anew"
         )
 
 
@@ -86,11 +84,11 @@ def _predict_unit(
     rows: Mapping[str, NDArray[np.int64]],
     wanted: Mapping[str, Mapping[str, frozenset[str]]],
     accelerator: Accelerator,
-) -> dict[str, dict[str, Probabilities]]:
-    """Return the probabilities of each wanted split and variant, averaged over the unit's members, one at a time."""
+) -> dict[str, dict[str, Predicted]]:
+    """Return the predictions of each wanted split and variant, averaged over the unit's members, one at a time."""
     config, samples = workspace.config, workspace.samples
     trusted = modules_of(config)
-    members: list[dict[str, dict[str, Probabilities]]] = []
+    members: list[dict[str, dict[str, Predicted]]] = []
     for folder in trained_members(unit.folder / "package", config.ensemble):
         package = load_package(folder, accelerator.device, trusted)
         scored = np.concatenate([rows[split] for split in wanted])

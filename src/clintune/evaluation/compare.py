@@ -6,10 +6,10 @@ from typing import Any
 
 from meds.schema import held_out_split
 
-from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError
-from clintune.evaluation.intervals import Scored, paired_differences, to_json
+from clintune.evaluation.intervals import paired_differences, to_json
 from clintune.evaluation.predictions import read_predictions
+from clintune.evaluation.scored import Scored, of_tasks
 from clintune.tasks.base import Task
 
 
@@ -24,10 +24,5 @@ def compare_runs(run: Path, other: Path, tasks: Mapping[str, Task], replicates: 
     return to_json(paired_differences(theirs, mine, replicates=replicates))
 
 
-def scored_by(predictions: Mapping[str, Predictions], tasks: Mapping[str, Task]) -> dict[str, Scored]:
-    """Return predictions with what scores them."""
-    return {name: Scored(part, tasks[name].scores) for name, part in predictions.items()}
-
-
 def _read(folder: Path, tasks: Mapping[str, Task]) -> dict[str, Scored]:
-    return scored_by({name: read_predictions(folder, name, task) for name, task in tasks.items()}, tasks)
+    return of_tasks({name: read_predictions(folder, name, task) for name, task in tasks.items()}, tasks)

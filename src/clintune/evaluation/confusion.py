@@ -1,6 +1,5 @@
 """What becomes of each class: patients by their class and by the one that the model gives, with small cells hidden."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,8 @@ from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
 from clintune.evaluation.disclosure import HIDDEN, SMALLEST_SHOWN, hide_small
-from clintune.evaluation.subjects import number_subjects, one_hot, subjects_having
+from clintune.evaluation.subjects import number_subjects, subjects_having
+from clintune.tasks.questions import Question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,13 @@ class Confusion:
     precision: list[str]
 
 
-def confusion(predictions: Predictions, names: Sequence[str]) -> Confusion:
+def confusion(predictions: Predictions, question: Question) -> Confusion:
     """Cross the classes that patients have with the most probable ones; unknown classes are left out."""
-    true, given = one_hot(predictions.targets, len(names)) == 1, _most_probable(predictions.probabilities)
-    large = subjects_having(predictions, len(names)) >= SMALLEST_SHOWN
-    shown = [name for name, is_large in zip(names, large, strict=True) if is_large]
+    views = question.views()
+    true = np.stack([view.outcome(predictions.targets) == 1 for view in views], axis=1)
+    given = _most_probable(question.chances(predictions.predicted))
+    large = np.array([subjects_having(predictions, view) for view in views]) >= SMALLEST_SHOWN
+    shown = [view.name for view, is_large in zip(views, large, strict=True) if is_large]
     if not large.all():
         shown.append(f"classes of fewer than {SMALLEST_SHOWN} patients")
         true, given = (np.column_stack([part[:, large], part[:, ~large].any(axis=1)]) for part in (true, given))

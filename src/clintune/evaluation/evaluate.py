@@ -15,22 +15,19 @@ from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import file_sha256, read_json, write_json
 from clintune.evaluation.ablations import WHOLE, ablate, variants
-from clintune.evaluation.calibration import (
-    CALIBRATION,
-    Calibration,
-    fit_calibration,
-    score_calibration,
-    write_calibrations,
-)
 from clintune.evaluation.collect import MEMBER, ByTask, check_held_out, predict_run
-from clintune.evaluation.compare import compare_runs, scored_by
-from clintune.evaluation.intervals import Scored, fold_values, intervals, plain_values, to_json
+from clintune.evaluation.compare import compare_runs
+from clintune.evaluation.intervals import fold_values, intervals, plain_values, to_json
 from clintune.evaluation.predictions import write_predictions
-from clintune.evaluation.report import ReportContent, write_report
-from clintune.evaluation.subgroups import by_group, by_output
+from clintune.evaluation.report import write_report
+from clintune.evaluation.report_content import ReportContent
+from clintune.evaluation.scored import Scored, of_tasks
+from clintune.evaluation.subgroups import by_group, by_view
 from clintune.evaluation.subjects import take
 from clintune.hub.manifest import MANIFEST
+from clintune.package.calibrations import CALIBRATION, write_calibrations
 from clintune.package.members import member_folders, trained_members
+from clintune.tasks.calibration import Calibration, fit_calibration, score_calibration
 from clintune.training.history import read_history
 from clintune.training.limits import read_limits
 from clintune.training.partition import units
@@ -67,7 +64,7 @@ def evaluate_run(
         for name, predictions in parts.get(WHOLE, {}).items():
             write_predictions(run / "predictions" / split, name, predictions, tasks[name])
 
-    scored = {split: scored_by(parts[WHOLE], tasks) for split, parts in predicted.items() if parts}
+    scored = {split: of_tasks(parts[WHOLE], tasks) for split, parts in predicted.items() if parts}
     metrics: dict[str, Any] = {
         split: to_json(intervals(parts, replicates=replicates)) for split, parts in scored.items()
     }
@@ -103,12 +100,11 @@ def _details(
 
     members = [parts for variant, parts in held_out.items() if variant.startswith(MEMBER)]
     if members:
-        details["members"] = [plain_values(scored_by(parts, tasks)) for parts in members]
+        details["members"] = [plain_values(of_tasks(parts, tasks)) for parts in members]
 
     if len(chosen) > 1:
         by_kept = {kept: held_out[variant] for variant, kept in chosen.items()}
-        scores = {name: task.scores for name, task in tasks.items()}
-        compared = ablate(by_kept.__getitem__, workspace.modalities, scores, replicates=replicates)
+        compared = ablate(by_kept.__getitem__, workspace.modalities, tasks, replicates=replicates)
         details["ablations"] = {variant: ablation.to_json() for variant, ablation in compared.items()}
 
     if workspace.groups:
@@ -132,6 +128,7 @@ def _calibrate(
     return {
         name: score_calibration(part.predictions, [by_task[name] for by_task in fitted], workspace.tasks[name])
         for name, part in scored[HELD_OUT].items()
+        if workspace.tasks[name].questions
     }
 
 
@@ -140,9 +137,9 @@ def _report(
 ) -> None:
     config, tasks = workspace.config, workspace.tasks
     outputs = {
-        name: to_json(by_output(part.predictions, tasks[name].output_names, replicates=replicates))
+        name: to_json(by_view(part.predictions, tasks[name], replicates=replicates))
         for name, part in held_out.items()
-        if tasks[name].num_outputs > 1
+        if len(tasks[name].binary_views) > 1
     }
     provenance = read_json(run / "provenance.json")
 
@@ -150,7 +147,7 @@ def _report(
         name=config.name,
         metrics={key: metrics[key] for key in (TUNING, HELD_OUT, "folds") if key in metrics},
         predictions={name: part.predictions for name, part in held_out.items()},
-        output_names={name: task.output_names for name, task in tasks.items()},
+        tasks=tasks,
         history=read_history(run / "history.jsonl"),
         ablations=metrics.get("ablations", {}),
         groups=metrics.get("groups", {}),

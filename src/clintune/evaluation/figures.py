@@ -3,28 +3,32 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clintune import metrics
 from clintune.contracts import Predictions
 from clintune.core.text import visible
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
-from clintune.evaluation.subjects import one_hot, subjects_having
+from clintune.evaluation.subjects import subjects_having
+from clintune.metrics import Metric
+from clintune.metrics.classification import calibration_curve, pr_curve, roc_curve
+from clintune.tasks.base import Task
 
 Floats = NDArray[np.floating]
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Palette of Okabe and Ito (2008)."""
 INK, FAINT = "#22303c", "#8a97a3"
 STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": cycler(color=COLORS),
     "font.family": ["sans-serif"],
     "font.size": 9,
     "axes.titlesize": 10,
@@ -48,11 +52,11 @@ STYLE: dict[Any, Any] = {
 
 
 class Line(NamedTuple):
-    """One curve: its name, outcomes [n] of 0 and 1, and probabilities [n]."""
+    """One curve: its name, outcomes [n] of 0 and 1, and risks [n]."""
 
     name: str
     targets: Floats
-    probabilities: Floats
+    risks: Floats
 
     @property
     def plottable(self) -> bool:
@@ -61,14 +65,17 @@ class Line(NamedTuple):
         return min(positive, len(self.targets) - positive) >= SMALLEST_SHOWN
 
 
-def lines_of(predictions: Predictions, names: Sequence[str]) -> tuple[list[Line], Line]:
-    """Return the curves to draw, and one of all labelled pairs of sample and output together."""
-    targets = one_hot(predictions.targets, len(names))
+def lines_of(predictions: Predictions, task: Task) -> tuple[list[Line], Line]:
+    """Return the curves to draw of a task with yes-or-no views, and one of all pairs of sample and view together."""
+    views = task.binary_views
+    targets = np.stack([view.outcome(predictions.targets) for view in views], axis=1)
+    risks = np.stack([view.risk(predictions.predicted) for view in views], axis=1)
     known = ~np.isnan(targets)
-    pooled = Line("all together" if len(names) > 1 else names[0], targets[known], predictions.probabilities[known])
-    columns = zip(names, targets.T, predictions.probabilities.T, known.T, strict=True)
-    each = [Line(name, y[k], p[k]) for name, y, p, k in columns]
-    enough = subjects_having(predictions, len(names)) >= SMALLEST_SHOWN
+    pooled = Line("all together" if len(views) > 1 else task.label, targets[known], risks[known])
+
+    columns = zip(views, targets.T, risks.T, known.T, strict=True)
+    each = [Line(view.name or task.label, y[k], p[k]) for view, y, p, k in columns]
+    enough = [subjects_having(predictions, view) >= SMALLEST_SHOWN for view in views]
     drawn = [line for line, is_shown in zip(each, enough, strict=True) if is_shown and line.plottable]
     return (drawn if 0 < len(drawn) <= len(COLORS) else [pooled] * pooled.plottable), pooled
 
@@ -79,8 +86,8 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
     def draw(figure: Figure) -> None:
         roc, precision, calibration = figure.subplots(1, 3)
         for line, color in zip(lines, COLORS, strict=False):
-            roc.plot(*metrics.roc_curve(line.targets, line.probabilities), color=color, lw=2, label=fill(line.name, 24))
-            found = metrics.pr_curve(line.targets, line.probabilities)
+            roc.plot(*roc_curve(line.targets, line.risks), color=color, lw=2, label=fill(line.name, 24))
+            found = pr_curve(line.targets, line.risks)
             precision.step(*found, color=color, lw=2, where="pre", label=line.name)
             precision.axhline(line.targets.mean(), color=color if len(lines) > 1 else FAINT, lw=1, ls="--")
         roc.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
@@ -94,19 +101,21 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
     return render(draw, (9.6, 3.3), prefix, title)
 
 
-def history(records: Sequence[Mapping[str, Any]], prefix: str, title: str) -> str:
+def history(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task], prefix: str, title: str) -> str:
     """Draw the losses and, where one was taken, each task's tuning score by step: fits faint, means strong."""
-    scores = sorted({key for record in records for key in record if re.fullmatch(r"tuning/.+/auroc", key)})
+    keys = {f"tuning/{name}/{task.metrics[0].name}": name for name, task in sorted(tasks.items())}
+    scores = {key: name for key, name in keys.items() if any(key in record for record in records)}
+    titles = dict.fromkeys(tasks[name].metrics[0].title for name in scores.values())
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2 if scores else 1, squeeze=False)[0]
         _series(panels[0], records, "loss", COLORS[0], "training")
         _series(panels[0], records, "tuning/loss", COLORS[1], "tuning")
         panels[0].set(title="Loss (lower is better)", xlabel="step")
-        for key, color in zip(scores, COLORS, strict=False):
-            _series(panels[1], records, key, color, key.removeprefix("tuning/").removesuffix("/auroc"))
+        for (key, name), color in zip(scores.items(), COLORS, strict=False):
+            _series(panels[1], records, key, color, name)
         if scores:
-            panels[1].set(title="AUROC on the tuning split", xlabel="step")
+            panels[1].set(title=f"{', '.join(titles)} on the tuning split", xlabel="step")
         for axes in panels:
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
             if axes.get_legend_handles_labels()[0]:
@@ -120,25 +129,31 @@ def fit_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(record.get(name) for name in ("repeat", "fold", "member"))
 
 
-def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, title: str) -> str:
-    """Draw one panel a task: a bar from 0.5 (chance) and an interval for each variant's AUROC."""
+def bars(
+    panels: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mapping[str, Metric], prefix: str, title: str
+) -> str:
+    """Draw one panel a task: a bar from chance, or from 0, and an interval for each variant's value of its metric."""
     variants = list(next(iter(panels.values())))
-    lowest = min((v["low"] for panel in panels.values() for v in panel.values() if v["low"] is not None), default=0.5)
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (name, panel) in zip(grid, panels.items(), strict=True):
+            metric = metrics[name]
+            start = metric.chance or 0.0
             for row, variant in enumerate(variants):
                 score = panel[variant]
                 if score["value"] is None:
                     continue
                 color = COLORS[0] if row == 0 else COLORS[5] if variant.startswith("only") else "#b9c3cc"
-                axes.barh(row, score["value"] - 0.5, left=0.5, color=color, height=0.62)
-                axes.plot([score["low"], score["high"]], [row, row], color=INK, lw=1.4)
+                axes.barh(row, score["value"] - start, left=start, color=color, height=0.62)
+                if score["low"] is not None:
+                    axes.plot([score["low"], score["high"]], [row, row], color=INK, lw=1.4)
                 beside = axes.get_yaxis_transform()  # x from 0 to 1 over the panel, y in rows
                 axes.text(1.01, row, f"{score['value']:.2f}", va="center", fontsize=8, transform=beside)
-            axes.set(title=fill(name, 18), xlabel="AUROC", xlim=(min(0.48, lowest - 0.02), 1.01), xticks=[0.5, 0.75, 1])
-            axes.axvline(0.5, color=INK, lw=1)
+            axes.set(title=fill(name, 18), xlabel=metric.title)
+            if metric.chance is not None and np.isfinite(metric.bounds[1]):
+                _from_chance(axes, metric, panels.values())
+            axes.axvline(start, color=INK, lw=1)
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", visible=False)
         grid[0].set_yticks(range(len(variants)), variants)
@@ -147,9 +162,18 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, Any]]], prefix: str, tit
     return render(draw, (9.6, 1.1 + 0.27 * len(variants)), prefix, title)
 
 
+def _from_chance(axes: Axes, metric: Metric, panels: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+    """Let an axis go from chance, or the lowest interval of all panels, to the best value."""
+    chance, best = metric.chance or 0.0, metric.bounds[1]
+    span = best - chance
+    lows = [score["low"] for panel in panels for score in panel.values() if score["low"] is not None]
+    lowest = min([chance, *lows])
+    axes.set(xlim=(lowest - 0.04 * span, best + 0.02 * span), xticks=[chance, chance + span / 2, best])
+
+
 def _calibration(axes: Axes, line: Line) -> None:
     bins = int(np.clip(len(line.targets) // 30, 2, 10))
-    curve = metrics.calibration_curve(line.targets, line.probabilities, bins)
+    curve = calibration_curve(line.targets, line.risks, bins)
     kept = curve.counts >= SMALLEST_SHOWN
     predicted, observed, counts = curve.predicted[kept], curve.observed[kept], curve.counts[kept]
     low, high = _wilson(observed, counts)

@@ -7,9 +7,9 @@ are compared on the same draws. With folds the statistic is the mean over folds,
 fold that holds them: a subject that repeated folds score again and again still counts once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
+from clintune.evaluation.scored import Scored
 from clintune.evaluation.subjects import Counts, codes, count_labels, take
 from clintune.metrics import defined_mean
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
-Score = Callable[[NDArray[np.float32], NDArray[np.float32], Floats], dict[str, Floats]]
-"""`Task.scores`: targets, probabilities and weights [R, N] to [R] values a metric."""
 Table = dict[str, dict[str, Floats]]
 """Values of each task and metric."""
 
@@ -34,13 +33,6 @@ MEAN = "mean"
 
 CHUNK = 4_000_000
 """Weights that are held at once."""
-
-
-class Scored(NamedTuple):
-    """Predictions and how their task scores them."""
-
-    predictions: Predictions
-    score: Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +78,8 @@ def intervals(
 
 def to_intervals(table: Table, tasks: Mapping[str, Scored]) -> dict[str, dict[str, Interval]]:
     """Turn what `bootstrap` returned for these tasks into intervals."""
-    counts = {name: count_labels([scored.predictions]) for name, scored in tasks.items()}
-    counts[MEAN] = count_labels([scored.predictions for scored in tasks.values()])
+    counts = {name: count_labels([scored]) for name, scored in tasks.items()}
+    counts[MEAN] = count_labels(list(tasks.values()))
     return {
         task: {metric: _interval(values, counts[task]) for metric, values in metrics.items()}
         for task, metrics in table.items()
@@ -126,7 +118,7 @@ def fold_values(tasks: Mapping[str, Scored]) -> list[dict[str, dict[str, float |
     folds = np.unique(np.concatenate([scored.predictions.fold for scored in tasks.values()]))
     results = []
     for fold in folds:
-        parts = {name: Scored(take(s.predictions, s.predictions.fold == fold), s.score) for name, s in tasks.items()}
+        parts = {name: s.of(take(s.predictions, s.predictions.fold == fold)) for name, s in tasks.items()}
         results.append(plain_values({name: part for name, part in parts.items() if len(part.predictions)}))
     return results
 
@@ -140,7 +132,7 @@ def plain_values(tasks: Mapping[str, Scored]) -> dict[str, dict[str, float | Non
 def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed: int = 0) -> Table:
     """Return [1 + replicates] values a task and metric: first the score itself, then one a draw of the subjects."""
     subjects, strata = _number_subjects(tasks)
-    largest = max(scored.predictions.probabilities.size for scored in tasks.values())
+    largest = max(scored.predictions.predicted.size for scored in tasks.values())
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in tasks}
     for weights in _weights(strata, replicates, max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)):
         for name, scored in tasks.items():
@@ -152,7 +144,8 @@ def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed
     if len(table) > 1:
         first, *others = table.values()
         shared = [metric for metric in first if all(metric in other for other in others)]
-        table[MEAN] = {metric: defined_mean([scores[metric] for scores in table.values()]) for metric in shared}
+        mean = {metric: defined_mean([scores[metric] for scores in table.values()]) for metric in shared}
+        table |= {MEAN: mean} if mean else {}
     return table
 
 
@@ -187,9 +180,9 @@ def _mean_over_folds(scored: Scored, weights: Floats) -> dict[str, Floats]:
     folds = []
     for fold in np.unique(predictions.fold):
         rows = predictions.fold == fold
-        folds.append(scored.score(predictions.targets[rows], predictions.probabilities[rows], weights[:, rows]))
+        folds.append(scored.score(predictions.targets[rows], predictions.predicted[rows], weights[:, rows]))
     if not folds:
-        return scored.score(predictions.targets, predictions.probabilities, weights)
+        return scored.score(predictions.targets, predictions.predicted, weights)
     return {metric: defined_mean([values[metric] for values in folds]) for metric in folds[0]}
 
 

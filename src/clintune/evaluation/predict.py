@@ -19,8 +19,8 @@ from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
 from clintune.training.order import inference_draws
 
-Probabilities = dict[str, NDArray[np.float32]]
-"""Task to [N, O]."""
+Predicted = dict[str, NDArray[np.float32]]
+"""Task to predictions [N, P]."""
 
 
 def predict_member(
@@ -32,8 +32,8 @@ def predict_member(
     *,
     batch_size: int,
     accelerator: Accelerator,
-) -> dict[str, Probabilities]:
-    """Return the probabilities for `rows` under each variant, which names the modalities that are kept.
+) -> dict[str, Predicted]:
+    """Return the predictions for `rows` under each variant, which names the modalities that are kept.
 
     They are averaged over the augmented views where the recipe says so. The processes share the batches, and each
     returns all of them.
@@ -57,8 +57,8 @@ def predict_alone(
     batch_size: int,
     precision: str,
     device: torch.device,
-) -> Probabilities:
-    """Return the probabilities for `rows` from all modalities, as `predict_member`, whatever other processes do."""
+) -> Predicted:
+    """Return the predictions for `rows` from all modalities, as `predict_member`, whatever other processes do."""
     everything = {WHOLE: frozenset(package.model.modalities)}
     views = []
     for view in range(_num_views(package)):
@@ -69,8 +69,8 @@ def predict_alone(
     return average(views)[WHOLE]
 
 
-def average(several: Sequence[dict[str, Probabilities]]) -> dict[str, Probabilities]:
-    """Average probabilities of the same variants and tasks."""
+def average(several: Sequence[dict[str, Predicted]]) -> dict[str, Predicted]:
+    """Average predictions of the same variants and tasks."""
     return {
         variant: {task: np.mean([part[variant][task] for part in several], axis=0) for task in by_task}
         for variant, by_task in several[0].items()
@@ -81,7 +81,7 @@ def to_predictions(
     samples: Samples,
     rows: NDArray[np.int64],
     task: str,
-    probabilities: NDArray[np.float32],
+    predicted: NDArray[np.float32],
     fold: int,
     by_subject: bool,
 ) -> Predictions:
@@ -92,7 +92,7 @@ def to_predictions(
         prediction_time=samples.prediction_time[rows].tolist(),
         fold=np.full(len(rows), fold, np.int64),
         targets=samples.targets(task)[rows],
-        probabilities=probabilities,
+        predicted=predicted,
     )
     return per_subject(predictions) if by_subject else predictions
 
@@ -105,7 +105,7 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         prediction_time=[time for part in parts for time in part.prediction_time],
         fold=np.concatenate([part.fold for part in parts]),
         targets=np.concatenate([part.targets for part in parts]),
-        probabilities=np.concatenate([part.probabilities for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
     )
 
 
@@ -121,26 +121,24 @@ def _predict_draws(
     draws: Sequence[Draw],
     variants: Mapping[str, frozenset[str]],
     device: torch.device,
-) -> list[dict[str, Probabilities]]:
-    """Return the probabilities of each batch under every variant."""
+) -> list[dict[str, Predicted]]:
+    """Return the predictions of each batch under every variant."""
     filled = Batches(samples, package.model.encoders, sources, zero_fill=package.config.model.zero_fill)
     batches = DataLoader(filled, sampler=draws, batch_size=None)
     return [_run(package, batch.to(device), variants) for batch in batches]
 
 
-def _run(package: Package, batch: Batch, variants: Mapping[str, frozenset[str]]) -> dict[str, Probabilities]:
-    """Return the probabilities of one batch under every variant."""
+def _run(package: Package, batch: Batch, variants: Mapping[str, frozenset[str]]) -> dict[str, Predicted]:
+    """Return the predictions of one batch under every variant."""
     everything = set(package.model.modalities)
-    results: dict[str, Probabilities] = {}
+    results: dict[str, Predicted] = {}
     for variant, kept in variants.items():
         outputs = package.model(batch.without(everything - kept))
-        results[variant] = {
-            name: task.probabilities(outputs[name]).cpu().numpy() for name, task in package.tasks.items()
-        }
+        results[variant] = {name: task.predict(outputs[name]).cpu().numpy() for name, task in package.tasks.items()}
     return results
 
 
-def _in_order(by_process: list[list[dict[str, Probabilities]]], num_draws: int) -> dict[str, Probabilities]:
+def _in_order(by_process: list[list[dict[str, Predicted]]], num_draws: int) -> dict[str, Predicted]:
     """Join the batches again, of which process p of P had every P-th."""
     batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
     return {

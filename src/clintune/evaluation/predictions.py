@@ -1,6 +1,8 @@
 """Predictions on disk, in the field's prediction schema, so that `meds_evaluation` and other tools read them.
 
-A yes-or-no task is one file `<task>.parquet`; a task of many phenotypes is a folder `<task>/` with such a file each.
+A task is one file `<task>.parquet`; a task of many phenotypes is a folder `<task>/` with such a file each. A task whose
+own table is another, as one of survival, has beside it a folder `<task>/` with a file of the schema for each of its
+yes-or-no views.
 That schema allows no further column, so cohort and fold stand in the file's metadata: `clintune.runs` lists
 [cohort, fold, number of rows] of each run of rows. Rows whose label is unknown are left out, as the schema demands;
 where no label is known at all, every row is kept and the label column is absent.
@@ -12,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from meds.schema import LabelSchema
 from numpy.typing import NDArray
 
 from clintune.cohort.labels import SAMPLE
@@ -23,21 +24,26 @@ from clintune.core.files import atomic_path
 from clintune.core.paths import inside
 from clintune.evaluation.subjects import one_output, take
 from clintune.tasks.base import Task
-from clintune.tasks.multiclass import Multiclass
-from clintune.tasks.multilabel import Multilabel
+from clintune.tasks.binary import Binary
 
 RUNS = "clintune.runs"
 KEYS = ["cohort", "fold", *SAMPLE]
 
 
 def write_predictions(folder: Path, name: str, predictions: Predictions, task: Task) -> Path:
-    """Write the predictions of task `name` below `folder`; return the file or, for many phenotypes, the folder."""
-    if not isinstance(task, Multilabel):
-        return _write(_file(folder, name, "task"), predictions, task)
+    """Write the predictions of task `name` below `folder`; return the file or, of a task with parts, the folder."""
     place = inside(folder, name, "task", DataError)
+    if not task.parts:
+        if task.binary_views and not task.questions:
+            with atomic_path(place) as partial:
+                for view in task.binary_views:
+                    as_binary = Binary(label=view.name)
+                    _write(_file(partial, view.name, "view"), view.of(predictions), as_binary)
+        return _write(_file(folder, name, "task"), predictions, task)
+
     with atomic_path(place) as partial:
-        for i, phenotype in enumerate(task.output_names):
-            _write(_file(partial, phenotype, "phenotype"), one_output(predictions, i), task)
+        for i, (part_name, part) in enumerate(task.parts.items()):
+            _write(_file(partial, part_name, "phenotype"), one_output(predictions, i), part)
     return place
 
 
@@ -51,22 +57,22 @@ def write_shard(
     withheld: NDArray[np.bool_],
     labelled: NDArray[np.bool_],
 ) -> None:
-    """Write every row of a part of the predictions of task `name` as `<name>/<shard>.parquet` below `folder`.
+    """Write every row of a piece of the predictions of task `name` as `<name>/<shard>.parquet` below `folder`.
 
-    Of many phenotypes each has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, T],
-    and the probability where it is NaN. The columns `labelled` [T] are those whose labels are all known, in this part
+    Each part of a task has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, G], and
+    what is predicted where it is NaN. The columns `labelled` [T] are those whose labels are all known, in this piece
     and every other, and are written: the schema knows no unknown one.
     """
     place = inside(folder, name, "task", DataError)
-    parts = [(place, predictions)]
-    if isinstance(task, Multilabel):
-        parts = [
-            (inside(place, phenotype, "phenotype", DataError), one_output(predictions, i))
-            for i, phenotype in enumerate(task.output_names)
+    pieces = [(place, predictions, task, labelled.all())]
+    if task.parts:
+        pieces = [
+            (inside(place, part_name, "phenotype", DataError), one_output(predictions, i), part, labelled[i])
+            for i, (part_name, part) in enumerate(task.parts.items())
         ]
-    for i, (home, part) in enumerate(parts):
-        labels = _label_column(part.targets[:, 0], task) if labelled[i] else {}
-        _save(home / f"{shard}.parquet", part, task, labels, withheld[:, i])
+    for i, (home, piece, its_task, is_labelled) in enumerate(pieces):
+        labels = its_task.label_table(piece.targets) if is_labelled else {}
+        _save(home / f"{shard}.parquet", piece, its_task, labels, withheld[:, i])
 
 
 def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
@@ -74,25 +80,17 @@ def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
 
     Raises DataError where a file is missing or was not written by clintune.
     """
-    if not isinstance(task, Multilabel):
-        table = _read(_file(folder, name, "task"), task)
-    else:
-        place = inside(folder, name, "task", DataError)
-        parts = [
-            _read(_file(place, phenotype, "phenotype"), task).with_columns(phenotype=pl.lit(phenotype))
-            for phenotype in task.output_names
-        ]
-        wide = pl.concat(parts).pivot("phenotype", index=KEYS, values=["target", *_risks(parts[0])])
-        columns = [f"{kind}_{phenotype}" for kind in ("target", *_risks(parts[0])) for phenotype in task.output_names]
-        table = wide.select(*KEYS, *columns).sort(KEYS)
-    return Predictions(
-        cohort=table["cohort"].to_numpy().astype(str),
-        subject_id=table[SAMPLE[0]].to_numpy(),
-        prediction_time=table[SAMPLE[1]].to_list(),
-        fold=table["fold"].to_numpy(),
-        targets=_matrix(table.select(name for name in table.columns if name.startswith("target"))),
-        probabilities=_matrix(table.select(_risks(table))),
-    )
+    if not task.parts:
+        return _predictions(_read(_file(folder, name, "task"), task))
+
+    place = inside(folder, name, "task", DataError)
+    parts = [
+        _read(_file(place, part_name, "phenotype"), part).with_columns(part=pl.lit(part_name))
+        for part_name, part in task.parts.items()
+    ]
+    wide = pl.concat(parts).pivot("part", index=KEYS, values=["target_0", "predicted_0"])
+    columns = [f"{kind}_{part_name}" for kind in ("target_0", "predicted_0") for part_name in task.parts]
+    return _predictions(wide.select(*KEYS, *columns).sort(KEYS))
 
 
 def _file(folder: Path, name: str, what: str) -> Path:
@@ -102,11 +100,11 @@ def _file(folder: Path, name: str, what: str) -> Path:
 
 
 def _write(path: Path, predictions: Predictions, task: Task) -> Path:
-    known = ~np.isnan(predictions.targets[:, 0])
+    known: NDArray[np.bool_] = np.asarray(~np.isnan(predictions.targets).any(axis=1))
     labels: dict[str, Any] = {}
     if known.any():
         predictions = take(predictions, known)
-        labels = _label_column(predictions.targets[:, 0], task)
+        labels = task.label_table(predictions.targets)
     return _save(path, predictions, task, labels)
 
 
@@ -117,10 +115,10 @@ def _save(
     labels: dict[str, Any],
     withheld: NDArray[np.bool_] | None = None,
 ) -> Path:
-    predicted = pl.DataFrame(task.predicted_columns(predictions.probabilities))
+    predicted = pl.DataFrame(task.prediction_table(predictions.predicted))
     if withheld is not None:
-        decision = next(name for name in predicted.columns if name.endswith("_value"))
-        predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
+        if (decision := task.decision_column) is not None:
+            predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
         predicted = predicted.fill_nan(None)  # no number, rather than one that other tools would reckon with
     columns = {
         "cohort": predictions.cohort.astype(str),
@@ -139,34 +137,32 @@ def _save(
 
 
 def _read(path: Path, task: Task) -> pl.DataFrame:
-    """Return the key columns, `target` and the probabilities of one file."""
+    """Return the key columns of one file, and those of targets and predictions, numbered."""
     try:
         table = pl.read_parquet(path, glob=False)
         runs = json.loads(pl.read_parquet_metadata(path)[RUNS])
+        targets, predicted = task.from_table(table)
     except (KeyError, ValueError, *UNREADABLE) as error:
         raise DataError(f"{path}: not predictions of clintune ({type(error).__name__}); predict again") from error
-    cohort = [cohort for cohort, _, rows in runs for _ in range(rows)]
-    fold = [fold for _, fold, rows in runs for _ in range(rows)]
-    target: pl.Expr = pl.lit(None, pl.Float32)
-    if LabelSchema.boolean_value_name in table.columns:
-        target = pl.col(LabelSchema.boolean_value_name).cast(pl.Float32)
-    elif LabelSchema.categorical_value_name in table.columns:
-        names = task.output_names
-        target = pl.col(LabelSchema.categorical_value_name).replace_strict(
-            names, range(len(names)), return_dtype=pl.Float32
-        )
-    keys = {"cohort": pl.Series(cohort, dtype=pl.String), "fold": pl.Series(fold, dtype=pl.Int64)}
-    return table.with_columns(target=target, **keys).select(*KEYS, "target", *_risks(table))
+
+    columns = {
+        "cohort": pl.Series([cohort for cohort, _, rows in runs for _ in range(rows)], dtype=pl.String),
+        "fold": pl.Series([fold for _, fold, rows in runs for _ in range(rows)], dtype=pl.Int64),
+    }
+    columns |= {f"target_{i}": pl.Series(column) for i, column in enumerate(targets.T)}
+    columns |= {f"predicted_{i}": pl.Series(column) for i, column in enumerate(predicted.T)}
+    return table.select(SAMPLE).with_columns(**columns).select(*KEYS, pl.exclude(KEYS))
 
 
-def _label_column(targets: NDArray[np.float32], task: Task) -> dict[str, Any]:
-    if isinstance(task, Multiclass):
-        return {LabelSchema.categorical_value_name: [task.output_names[int(number)] for number in targets]}
-    return {LabelSchema.boolean_value_name: targets == 1}
-
-
-def _risks(table: pl.DataFrame) -> list[str]:
-    return [name for name in table.columns if name.startswith("predicted_") and "probability" in name]
+def _predictions(table: pl.DataFrame) -> Predictions:
+    return Predictions(
+        cohort=table["cohort"].to_numpy().astype(str),
+        subject_id=table[SAMPLE[0]].to_numpy(),
+        prediction_time=table[SAMPLE[1]].to_list(),
+        fold=table["fold"].to_numpy(),
+        targets=_matrix(table.select(name for name in table.columns if name.startswith("target_"))),
+        predicted=_matrix(table.select(name for name in table.columns if name.startswith("predicted_"))),
+    )
 
 
 def _matrix(table: pl.DataFrame) -> NDArray[np.float32]:

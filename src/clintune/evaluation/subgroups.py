@@ -1,17 +1,20 @@
 """Scores by group of subjects (site, sex, device) and by output of a task (phenotype, class)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune import metrics
 from clintune.contracts import Predictions
-from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
-from clintune.evaluation.subjects import one_hot, one_output, take
+from clintune.evaluation.intervals import Interval, intervals
+from clintune.evaluation.scored import Scored, of_view
+from clintune.evaluation.subjects import take
+from clintune.metrics.classification import auprc, auroc
+from clintune.tasks.base import Task
 
+VIEW_METRICS = (auroc, auprc)
+"""What scores a yes-or-no view of a task."""
 UNKNOWN = "unknown"
 """The group of subjects that the table of groups does not list."""
 
@@ -29,7 +32,7 @@ def by_group(
         labels = {name: group_of(scored.predictions, groups, column) for name, scored in tasks.items()}
         result[column] = {}
         for group in np.unique(np.concatenate(list(labels.values()))).tolist():
-            parts = {name: Scored(take(s.predictions, labels[name] == group), s.score) for name, s in tasks.items()}
+            parts = {name: s.of(take(s.predictions, labels[name] == group)) for name, s in tasks.items()}
             kept = {name: part for name, part in parts.items() if len(part.predictions)}
             result[column][group] = intervals(kept, replicates=replicates, seed=seed)
     return result
@@ -47,17 +50,12 @@ def group_of(predictions: Predictions, groups: Mapping[str, pl.DataFrame], colum
     return np.array([listed.get(key, UNKNOWN) for key in keys], dtype=np.str_)
 
 
-def by_output(
-    predictions: Predictions, names: list[str], *, replicates: int = 1000, seed: int = 0
+def by_view(
+    predictions: Predictions, task: Task, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Interval]]:
-    """Score each phenotype, or each class against the others, by itself: name, metric."""
-    predictions = replace(predictions, targets=one_hot(predictions.targets, len(names)))
-    scored = {name: Scored(one_output(predictions, i), _score_binary) for i, name in enumerate(names)}
-    return {name: intervals({name: part}, replicates=replicates, seed=seed)[name] for name, part in scored.items()}
-
-
-def _score_binary(
-    targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: Floats
-) -> dict[str, Floats]:
-    chosen = {"auroc": metrics.auroc, "auprc": metrics.auprc}
-    return {name: metric(targets, probabilities, weights) for name, metric in chosen.items()}
+    """Score each phenotype, each class against the others, or each other yes-or-no view by itself: name, metric."""
+    found = {}
+    for view in task.binary_views:
+        scored = of_view(predictions, view, VIEW_METRICS)
+        found[view.name] = intervals({view.name: scored}, replicates=replicates, seed=seed)[view.name]
+    return found

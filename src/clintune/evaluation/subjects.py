@@ -1,5 +1,6 @@
 """The subjects behind predictions: choosing rows and outputs, averaging over a subject's samples, counting labels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
+from clintune.evaluation.scored import Scored
+from clintune.tasks.questions import BinaryView
 
 
 class Counts(NamedTuple):
@@ -27,18 +30,18 @@ def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
         prediction_time=[time for time, kept in zip(predictions.prediction_time, rows, strict=True) if kept],
         fold=predictions.fold[rows],
         targets=predictions.targets[rows],
-        probabilities=predictions.probabilities[rows],
+        predicted=predictions.predicted[rows],
     )
 
 
 def one_output(predictions: Predictions, i: int) -> Predictions:
-    """Return the predictions of output `i` as those of a yes-or-no task."""
+    """Return column `i` of targets and predictions as those of a yes-or-no task."""
     part = slice(i, i + 1)
-    return replace(predictions, targets=predictions.targets[:, part], probabilities=predictions.probabilities[:, part])
+    return replace(predictions, targets=predictions.targets[:, part], predicted=predictions.predicted[:, part])
 
 
 def per_subject(predictions: Predictions) -> Predictions:
-    """Average the probabilities of each subject's samples (a fold at a time), at the subject's last prediction time.
+    """Average the predictions of each subject's samples (a fold at a time), at the subject's last prediction time.
 
     Raises DataError where known labels differ between the samples of a subject.
     """
@@ -54,8 +57,8 @@ def per_subject(predictions: Predictions) -> Predictions:
     if mixed:
         raise DataError(f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false")
 
-    sums = np.zeros((size, predictions.probabilities.shape[1]))
-    np.add.at(sums, owner, predictions.probabilities)
+    sums = np.zeros((size, predictions.predicted.shape[1]))
+    np.add.at(sums, owner, predictions.predicted)
     times = pl.DataFrame({"owner": owner, "time": predictions.prediction_time}).group_by("owner").max().sort("owner")
 
     return Predictions(
@@ -64,7 +67,7 @@ def per_subject(predictions: Predictions) -> Predictions:
         prediction_time=times["time"].to_list(),
         fold=predictions.fold[first],
         targets=lowest,
-        probabilities=(sums / np.bincount(owner, minlength=size)[:, None]).astype(np.float32),
+        predicted=(sums / np.bincount(owner, minlength=size)[:, None]).astype(np.float32),
     )
 
 
@@ -74,26 +77,21 @@ def number_subjects(predictions: Predictions) -> NDArray[np.int64]:
     return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def one_hot(targets: NDArray[np.float32], num_outputs: int) -> NDArray[np.float32]:
-    """Return targets as columns [N, O] of 0 and 1, NaN where unknown: those of classes come as numbers [N, 1]."""
-    if targets.shape[1] == num_outputs:
-        return targets
-    return np.where(np.isnan(targets), np.nan, targets == np.arange(num_outputs)).astype(np.float32)
+def subjects_having(predictions: Predictions, view: BinaryView) -> int:
+    """Return how many distinct subjects have the outcome that a view asks for."""
+    return len(np.unique(number_subjects(predictions)[view.outcome(predictions.targets) == 1]))
 
 
-def subjects_having(predictions: Predictions, num_outputs: int) -> NDArray[np.int64]:
-    """Return how many distinct subjects have each class or phenotype [O]."""
-    subject, having = number_subjects(predictions), one_hot(predictions.targets, num_outputs) == 1
-    return np.array([len(np.unique(subject[column])) for column in having.T], np.int64)
-
-
-def count_labels(several: list[Predictions]) -> Counts:
+def count_labels(several: Sequence[Scored]) -> Counts:
     """Count over tasks; a sample that repeated folds predict again and again counts once."""
-    tables = [_labelled(predictions) for predictions in several]
+    tables = [_labelled(scored) for scored in several]
     samples = pl.concat(tables).unique(["cohort", "subject_id", "time"])
-    classes = any(p.targets.shape[1] < p.probabilities.shape[1] for p in several)
-    positive = None if classes else sum(int(table["positive"].sum()) for table in tables)
-    return Counts(samples.select("cohort", "subject_id").n_unique(), len(samples), positive)
+    positive = [table["positive"].sum() for table in tables if table["positive"].dtype != pl.Null]
+    return Counts(
+        n_subjects=samples.select("cohort", "subject_id").n_unique(),
+        n_samples=len(samples),
+        n_positive=int(sum(positive)) if len(positive) == len(tables) else None,
+    )
 
 
 def codes(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -101,13 +99,14 @@ def codes(values: NDArray[Any]) -> NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-def _labelled(predictions: Predictions) -> pl.DataFrame:
+def _labelled(scored: Scored) -> pl.DataFrame:
+    predictions = scored.predictions
     table = pl.DataFrame(
         {
             "cohort": predictions.cohort.astype(str),
             "subject_id": predictions.subject_id,
             "time": pl.Series(predictions.prediction_time, dtype=pl.Datetime("us")),
-            "positive": (predictions.targets == 1).sum(axis=1),
+            "positive": scored.positives(predictions.targets),
             "known": ~np.isnan(predictions.targets).all(axis=1),
         }
     )

@@ -38,7 +38,6 @@ from clintune.package.statistics import check_statistics
 from clintune.package.tensors import check_tensors, package_headers, read_tensors
 from clintune.package.verify import check_classes
 from clintune.tasks.base import Task
-from clintune.tasks.multilabel import Multilabel
 
 _RUST = "pyo3_runtime"
 """The module of the error that a library in Rust raises where it gives up."""
@@ -138,9 +137,8 @@ def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
         raise PackageError(f"{folder}: tasks.{name}.state {error}; do not use the package") from error
     if task.output_names != answer.outputs:
         raise PackageError(f"{folder}: tasks.{name} has other outputs than its state; do not use the package")
-    if isinstance(task, Multilabel):
-        for output in answer.outputs:
-            check_name(output, f"{folder}: a phenotype of {name}", PackageError)
+    for part in task.parts:
+        check_name(part, f"{folder}: a phenotype of {name}", PackageError)
 
 
 def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> None:

@@ -50,11 +50,6 @@ def read_json(path: Path) -> Any:
     return value
 
 
-def is_finite(value: Any) -> bool:
-    """Return whether a value is a finite number, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:

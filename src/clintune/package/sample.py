@@ -90,4 +90,4 @@ def _answers(package: Package, batch: Batch) -> dict[str, Tensor]:
     """Return the probabilities [1, O] of each task, computed in float32."""
     device = package.model.queries.device
     outputs = package.model(batch.to(device))
-    return {name: task.probabilities(outputs[name]).float().cpu() for name, task in package.tasks.items()}
+    return {name: task.predict(outputs[name]).float().cpu() for name, task in package.tasks.items()}

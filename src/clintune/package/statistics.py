@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import PackageError
+from clintune.core.numbers import is_finite
 from clintune.core.text import in_short
 from clintune.modalities.base import Modality
 from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
-from clintune.package.plain import is_finite
 
 _OWN = "clintune."
 _KEYS: dict[type[Modality], tuple[str, ...]] = {

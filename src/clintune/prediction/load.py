@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from clintune.contracts import Batch
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.text import visible
-from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations
 from clintune.hub.base import open_hub, source_of
 from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.model.backbone import Backbone
+from clintune.package.calibrations import CALIBRATION, read_calibrations
 from clintune.package.contents import Package
 from clintune.package.load import load_package
 from clintune.package.members import check_alike, members_found
 from clintune.package.plain import read_yaml
-from clintune.tasks.multiclass import Multiclass
+from clintune.tasks.calibration import Calibration
 from clintune.training.limits import FILE as LIMITS
 
 RECIPE = "recipe.yaml"
@@ -30,7 +30,7 @@ RECIPE = "recipe.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """The members of an ensemble, often one, whose probabilities are averaged, then calibrated by task."""
+    """The members of an ensemble, often one, whose predictions are averaged, then calibrated by task."""
 
     members: Sequence[Package]
     calibrations: Mapping[str, Calibration]
@@ -42,7 +42,7 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Return the calibrated probabilities [N, O] of each task.
+        """Return the calibrated predictions [N, P] of each task.
 
         Raises ConfigError for what is no batch, PackageError where an answer is not finite.
         """
@@ -52,7 +52,7 @@ class Predictor:
         for member in self.members:
             outputs = member.model(batch.to(member.model.queries.device))
             for name, task in member.tasks.items():
-                answers[name].append(task.probabilities(outputs[name]).cpu().numpy())
+                answers[name].append(task.predict(outputs[name]).cpu().numpy())
         means = {name: np.mean(several, axis=0) for name, several in answers.items()}
         for name, mean in means.items():
             if num := int((~np.isfinite(mean)).any(axis=1).sum()):
@@ -155,10 +155,7 @@ def _calibrations(path: Path, package: Package) -> dict[str, Calibration]:
     Raises PackageError for one that is of no task of the package, or of other outputs.
     """
     fitted = read_calibrations(path) if path.is_file() else {}
-    found = {
-        name: Calibration.identity(task.num_outputs, exclusive=isinstance(task, Multiclass))
-        for name, task in package.tasks.items()
-    }
+    found = {name: Calibration.identity(task.questions) for name, task in package.tasks.items()}
     for name, calibration in fitted.items():
         if name not in found or not calibration.fits(found[name]):
             remedy = "evaluate the run, or fetch the package, again"

@@ -12,7 +12,7 @@ from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
-from clintune.evaluation.predict import Probabilities, predict_alone
+from clintune.evaluation.predict import Predicted, predict_alone
 from clintune.modalities.base import Strange
 from clintune.model.cache import PieceCache
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
@@ -33,14 +33,14 @@ _NOTHING = "there is nothing of this sample to read"
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Calibrated probabilities by task [N, O], where to say nothing [N, G], and what could not be read of which sample.
+    """Calibrated predictions by task [N, P], where to say nothing [N, G], and what could not be read of which sample.
 
-    G questions as in `evaluation.calibration`; probabilities that are not finite are NaN, and `not_finite` says of how
-    many samples. `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what
+    G questions as in `tasks.questions`, at least one column; predictions that are not finite are NaN, and `not_finite`
+    says of how many samples. `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what
     `Modality.strange` returns, of the first member.
     """
 
-    probabilities: Probabilities
+    predicted: Predicted
     withheld: Mapping[str, NDArray[np.bool_]]
     not_finite: Mapping[str, int]
     unreadable: pl.DataFrame
@@ -90,19 +90,20 @@ class Scorer:
                 )
             )
 
-        probabilities, withheld, not_finite = {}, {}, {}
+        predicted, withheld, not_finite = {}, {}, {}
         for name, calibration in self.predictor.calibrations.items():
             raw = np.mean([answer[name] for answer in answers], axis=0)
             with np.errstate(all="ignore"):
                 calibrated = calibration.apply(raw)
-            probabilities[name], not_finite[name] = only_finite(calibrated, calibration.exclusive)
-            withheld[name] = calibration.abstains(probabilities[name])
+            together = not self.predictor.members[0].tasks[name].parts
+            predicted[name], not_finite[name] = only_finite(calibrated, together)
+            withheld[name] = calibration.abstains(predicted[name])
             if len(rows) >= _MANY and not_finite[name].all():
                 raise never_finite(name)
 
         unreadable, doubtful = self._unreadable(rows, sources, bad, not_finite)
         return Scored(
-            probabilities=probabilities,
+            predicted=predicted,
             withheld={name: part | doubtful[:, None] for name, part in withheld.items()},
             not_finite={name: int(part.sum()) for name, part in not_finite.items()},
             unreadable=unreadable,
@@ -217,15 +218,15 @@ class Scorer:
         return table.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED), doubtful
 
 
-def only_finite(probabilities: NDArray[np.float32], exclusive: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return probabilities [N, O] with NaN for what is not finite, and in which samples that is [N].
+def only_finite(predicted: NDArray[np.float32], together: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return predictions [N, P] with NaN for what is not finite, and in which samples that is [N].
 
-    Classes that exclude each other are known together or not at all.
+    Columns that belong `together`, as classes that exclude each other do, are known together or not at all.
     """
-    finite = np.isfinite(probabilities)
-    if exclusive:
+    finite = np.isfinite(predicted)
+    if together:
         finite[:] = finite.all(axis=1, keepdims=True)
-    kept: NDArray[np.float32] = np.where(finite, probabilities, np.float32(np.nan))
+    kept: NDArray[np.float32] = np.where(finite, predicted, np.float32(np.nan))
     broken: NDArray[np.bool_] = np.any(~finite, axis=1)
     return kept, broken
 

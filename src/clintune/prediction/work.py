@@ -21,7 +21,6 @@ from clintune.prediction.finish import finish
 from clintune.prediction.folder import Shard, done_shards
 from clintune.prediction.job import Job, open_job
 from clintune.prediction.score import Scored, Scorer
-from clintune.tasks.multilabel import Multilabel
 from clintune.training.processes import is_main
 from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
@@ -89,7 +88,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     start = time.monotonic()
     rows = np.arange(shard.start, shard.stop)
     scored = scorer.score(rows)
-    for name in scored.probabilities:
+    for name in scored.predicted:
         _write(job, shard, name, scored)
     if len(scored.unreadable):
         with atomic_path(shard.unreadable) as partial:
@@ -109,20 +108,20 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
 
 def _write(job: Job, shard: Shard, name: str, scored: Scored) -> None:
     rows, withheld, labelled = np.arange(shard.start, shard.stop), scored.withheld[name], job.labelled[name]
-    predictions = to_predictions(job.samples, rows, name, scored.probabilities[name], 0, False)
+    predictions = to_predictions(job.samples, rows, name, scored.predicted[name], 0, False)
+    task = job.predictor.members[0].tasks[name]
     if not predictions.targets.shape[1]:  # the cohort has no labels for the task
         predictions = replace(predictions, targets=np.full(withheld.shape, np.nan, np.float32))
         labelled = np.zeros(withheld.shape[1], np.bool_)
-    task = job.predictor.members[0].tasks[name]
     folder = shard.out / "predictions"
     write_shard(folder, name, shard.name, predictions, task, withheld=withheld, labelled=labelled)
 
 
 def _counts(job: Job, scored: Scored) -> Iterator[tuple[str, int]]:
-    """Yield each task, or task and phenotype, with the number of samples on which the model abstains."""
+    """Yield each task, or each part of one, with the number of samples on which the model abstains."""
     for name, withheld in scored.withheld.items():
         task = job.predictor.members[0].tasks[name]
-        names = [f"{name}/{part}" for part in task.output_names] if isinstance(task, Multilabel) else [name]
+        names = [f"{name}/{part}" for part in task.parts] or [name]
         yield from zip(names, withheld.sum(axis=0).tolist(), strict=True)
 
 

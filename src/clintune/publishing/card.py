@@ -13,8 +13,7 @@ from markupsafe import Markup
 
 from clintune.core.text import markdown, visible
 from clintune.evaluation.disclosure import FEW, SMALLEST_SHOWN, shown, shown_part, shown_together
-from clintune.evaluation.intervals import MEAN, Interval
-from clintune.evaluation.report import METRICS
+from clintune.evaluation.intervals import Interval
 from clintune.publishing.answers import Answers
 from clintune.publishing.facts import Facts
 from clintune.publishing.names import output_name
@@ -27,7 +26,6 @@ _PIPELINES = {
     frozenset({"static"}): "tabular-classification",
 }
 """The Hub's tasks that fit; it has none for several modalities at once."""
-_METRIC_IDS = {"auroc": "roc_auc", "auprc": "average_precision", "accuracy": "accuracy", "brier": "brier_score"}
 _ALIVE = re.compile(r"[<>\[\]`*~]")
 """Characters by which names become elements, links or code."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -44,7 +42,7 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         finalize=_escaped,
     )
     environment.filters |= {"interval": _interval, "num": _number, "share": _share}
-    environment.globals |= {"smallest": SMALLEST_SHOWN, "metric_names": METRICS, "splits": SPLITS}
+    environment.globals |= {"smallest": SMALLEST_SHOWN, "splits": SPLITS}
 
     text = environment.get_template("card.md.j2").render(
         metadata=_inert(_metadata(facts, answers)),
@@ -58,6 +56,7 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         created=_day(facts.provenance["created"]),
         left_alone=_left_alone(facts),
         point_scores=_point_scores,
+        calibration_metrics=_calibration_metrics(facts),
     )
 
     ModelCard(text)  # raises where the Hub could not read it
@@ -84,28 +83,28 @@ def _results(facts: Facts) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=_PIPELINES.get(frozenset(facts.modalities), "other"),
-            task_name=task,
+            task_name=name,
             dataset_type=data,
             dataset_name=data,
-            dataset_config=task,
+            dataset_config=name,
             dataset_split="held_out",
-            metric_type=_METRIC_IDS.get(metric, metric),
-            metric_name=METRICS.get(metric, metric),
+            metric_type=metric.hub_id or metric.name,
+            metric_name=metric.title,
             metric_value=round(score.value, 4),
         )
-        for task, scores in facts.scores.items()
-        if task != MEAN
-        for metric, score in scores.items()
+        for name, task in facts.tasks.items()
+        for metric, score in zip(task.metrics, facts.scores[name].values(), strict=True)
         if score.value == score.value
     ]
 
 
 def _scores(facts: Facts) -> list[dict[str, Any]]:
     """Return a row a task and metric, with the counts that may be shown."""
+    titles = {metric.name: metric.title for task in facts.tasks.values() for metric in task.metrics}
     return [
         {
             "task": task,
-            "metric": METRICS.get(metric, metric),
+            "metric": titles[metric],
             "score": score,
             "subjects": _subjects(facts, score),
             "positive": _positive(facts, task, score),
@@ -122,18 +121,26 @@ def _subjects(facts: Facts, score: Interval) -> str:
 
 
 def _positive(facts: Facts, task: str, score: Interval) -> str:
-    """Return how many samples of a yes-or-no task are positive."""
-    return shown_part(score.n_positive, score.n_samples) if len(facts.tasks.get(task, [])) == 1 else "–"
+    """Return how many samples of a task with one positive answer are positive."""
+    if score.n_positive is None or task not in facts.tasks or len(facts.tasks[task].questions) > 1:
+        return "–"
+    return shown_part(score.n_positive, score.n_samples)
 
 
 def _left_alone(facts: Facts) -> list[tuple[str, str]]:
     """Return the outputs that were not calibrated, with the reason."""
     return [
-        (task if fitted.exclusive else output_name(task, facts.tasks[task], i), reason)
+        (output_name(task, question.name), reason)
         for task, fitted in facts.calibrations.items()
-        for i, reason in enumerate(fitted.reasons)
+        for question, reason in zip(facts.tasks[task].questions, fitted.reasons, strict=True)
         if reason is not None
     ]
+
+
+def _calibration_metrics(facts: Facts) -> dict[str, str]:
+    """Return the titles of the metrics of calibration, by name."""
+    metrics = [metric for task in facts.tasks.values() for metric in task.metrics]
+    return {metric.name: metric.title for metric in metrics if metric.of_calibration}
 
 
 def _groups(facts: Facts) -> list[dict[str, Any]]:
@@ -141,13 +148,15 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
     rows = []
     for by, groups in facts.groups.items():
         for task in facts.tasks:
-            having = {group: scores[task]["auroc"] for group, scores in groups.items() if task in scores}
+            first = facts.tasks[task].metrics[0]
+            having = {group: scores[task][first.name] for group, scores in groups.items() if task in scores}
             sizes = _sizes(facts, task, [score.n_subjects for score in having.values()])
             rows += [
                 {
                     "by": by,
                     "group": group if score.n_subjects >= SMALLEST_SHOWN else FEW,
                     "task": task,
+                    "metric": first.title,
                     "size": size,
                     "score": score if score.n_subjects >= SMALLEST_SHOWN else None,
                 }

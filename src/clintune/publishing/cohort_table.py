@@ -10,6 +10,7 @@ from clintune.cohort.samples import Samples
 from clintune.evaluation.disclosure import hide_small
 from clintune.publishing.names import output_name
 from clintune.tasks.base import Task
+from clintune.tasks.questions import YES_OR_NO
 from clintune.training.partition import rows_by_split
 
 
@@ -38,12 +39,22 @@ def _rows(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) 
     table = [CountRow("subjects", *hide_small(subjects)), CountRow("samples", *hide_small(sizes))]
     for name, task in tasks.items():
         targets = samples.targets(name)
-        for output, column in enumerate(targets.T):
-            if targets.shape[1] < task.num_outputs:
-                table += _answers(name, task.output_names, column, rows)
-            else:
-                table += _answers(output_name(name, task.output_names, output), ["no", "yes"], column, rows)
+        if targets.shape[1]:
+            table += _labels(name, task, targets, rows)
     return table
+
+
+def _labels(name: str, task: Task, targets: NDArray[np.float32], rows: Sequence[NDArray[np.int64]]) -> list[CountRow]:
+    """Return a row for each answer to each question of a task; of one without questions, the samples with a label."""
+    if task.questions:
+        asked = [(output_name(name, q.name), q.answers, targets[:, q.column]) for q in task.questions]
+    elif (positive := task.positives(targets)) is not None:
+        unknown = np.isnan(targets).any(axis=1)
+        asked = [(name, YES_OR_NO, np.where(unknown, np.nan, positive > 0).astype(np.float32))]
+    else:
+        unknown = np.isnan(targets).any(axis=1)
+        asked = [(name, ("known",), np.where(unknown, np.nan, 0).astype(np.float32))]
+    return [row for which, answers, column in asked for row in _answers(which, answers, column, rows)]
 
 
 def _answers(

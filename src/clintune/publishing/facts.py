@@ -12,13 +12,13 @@ from meds.schema import tuning_split as TUNING
 
 from clintune.contracts import Predictions
 from clintune.core.files import read_json, value_sha256
-from clintune.evaluation.calibration import CALIBRATION, Calibration, read_calibrations, score_calibration
-from clintune.evaluation.compare import scored_by
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import Interval, intervals
 from clintune.evaluation.predictions import read_predictions
+from clintune.evaluation.scored import of_task, of_tasks
 from clintune.evaluation.subgroups import by_group
-from clintune.evaluation.subjects import count_labels, one_output, take
+from clintune.evaluation.subjects import count_labels, take
+from clintune.package.calibrations import CALIBRATION, read_calibrations
 from clintune.package.contents import Package
 from clintune.publishing.about import read_about
 from clintune.publishing.cohort_table import CountRow, cohort_table
@@ -27,6 +27,8 @@ from clintune.publishing.energy import Compute, read_compute
 from clintune.publishing.membership import membership_inference
 from clintune.publishing.names import output_name
 from clintune.publishing.operating_points import OperatingPoint, operating_points
+from clintune.tasks.base import Task
+from clintune.tasks.calibration import Calibration, score_calibration
 from clintune.training.partition import Unit, read_splits, rows_by_split
 from clintune.training.workspace import Workspace
 
@@ -41,8 +43,7 @@ class Facts:
     name: str
     fold: str | None
     num_members: int
-    tasks: Mapping[str, list[str]]
-    """Names of the outputs of each task."""
+    tasks: Mapping[str, Task]
     modalities: Mapping[str, str]
     """The class of each modality."""
     weights: Mapping[str, Mapping[str, Any]]
@@ -57,7 +58,7 @@ class Facts:
     calibrated: Mapping[str, Mapping[str, Any]]
     """What `score_calibration` says of each task."""
     operating_points: Mapping[str, Sequence[OperatingPoint]]
-    """Those of each yes-or-no output."""
+    """Those of each yes-or-no view of a task."""
     membership: Interval | None
     compute: Compute
     provenance: Mapping[str, Any]
@@ -86,13 +87,13 @@ def read_facts(
     path = unit.folder / CALIBRATION
     calibrations = read_calibrations(path) if path.exists() else {}
     tuning, held_out = (_calibrate(plain[name], calibrations) for name in (TUNING, HELD_OUT))
-    scored = scored_by(held_out, tasks)
+    scored = of_tasks(held_out, tasks)
 
     return Facts(
         name=config.name,
         fold=None if unit.fold is None else unit.folder.name,
         num_members=len(members),
-        tasks={name: task.output_names for name, task in tasks.items()},
+        tasks=tasks,
         modalities={name: type(modality).__name__ for name, modality in workspace.modalities.items()},
         weights={name: part for name, part in read_about(next(iter(members)))["weights"].items() if "sha256" in part},
         adapter=config.adapter.mode,
@@ -102,10 +103,11 @@ def read_facts(
         groups=by_group(scored, workspace.groups) if workspace.groups else {},
         calibrations=calibrations,
         calibrated={
-            name: _shown(score_calibration(plain[HELD_OUT][name], [fitted], tasks[name]), plain[HELD_OUT][name])
+            name: _shown(score_calibration(plain[HELD_OUT][name], [fitted], tasks[name]), plain[HELD_OUT][name], task)
             for name, fitted in calibrations.items()
+            if (task := tasks[name]).questions
         },
-        operating_points=_operating_points(tuning, held_out, {n: t.output_names for n, t in tasks.items()}),
+        operating_points=_operating_points(tuning, held_out, tasks),
         membership=membership_inference(workspace, members.values(), rows, accelerator),
         compute=read_compute(run, config.cluster.nodes),
         provenance=_provenance(run),
@@ -125,29 +127,26 @@ def _calibrate(
     predictions: Mapping[str, Predictions], calibrations: Mapping[str, Calibration]
 ) -> dict[str, Predictions]:
     return {
-        name: replace(part, probabilities=calibrations[name].apply(part.probabilities))
-        if name in calibrations
-        else part
+        name: replace(part, predicted=calibrations[name].apply(part.predicted)) if name in calibrations else part
         for name, part in predictions.items()
     }
 
 
-def _shown(scores: dict[str, Any], held_out: Predictions) -> dict[str, Any]:
+def _shown(scores: dict[str, Any], held_out: Predictions, task: Task) -> dict[str, Any]:
     """Return the scores of a calibration without shares of so few samples that these could be counted."""
-    few = count_labels([held_out]).n_samples < SMALLEST_SHOWN
+    few = count_labels([of_task(held_out, task)]).n_samples < SMALLEST_SHOWN
     return {**scores, "abstained": None, "error": None} if few else scores
 
 
 def _operating_points(
-    tuning: Mapping[str, Predictions], held_out: Mapping[str, Predictions], names: Mapping[str, list[str]]
+    tuning: Mapping[str, Predictions], held_out: Mapping[str, Predictions], tasks: Mapping[str, Task]
 ) -> dict[str, list[OperatingPoint]]:
-    """Return the operating points of each yes-or-no output for which there are any."""
-    found = {}
-    for task, part in tuning.items():
-        if part.targets.shape[1] == part.probabilities.shape[1]:
-            for i in range(len(names[task])):
-                points = operating_points(one_output(part, i), one_output(held_out[task], i))
-                found[output_name(task, names[task], i)] = points
+    """Return the operating points of each yes-or-no view for which there are any."""
+    found = {
+        output_name(name, view.name): operating_points(view.of(part), view.of(held_out[name]))
+        for name, part in tuning.items()
+        for view in tasks[name].binary_views
+    }
     return {name: points for name, points in found.items() if points}
 
 

@@ -9,11 +9,10 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256, read_json
-from clintune.evaluation.calibration import read_calibrations
 from clintune.hub.manifest import MANIFEST, local_manifest
+from clintune.package.calibrations import read_calibrations
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
-from clintune.tasks.binary import Binary
 
 
 def check_evaluated(run: Path, members: Sequence[Path]) -> None:
@@ -54,16 +53,13 @@ def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
     The one answer of a yes-or-no task is called by its label, which a person chose.
     """
     for name, task in tasks.items():
-        if isinstance(task, Binary):
-            continue
-        targets, number = samples.targets(name), task.num_outputs
-        has = targets == (np.arange(number) if targets.shape[1] < number else 1)
-        for output in range(number):
-            rows = np.flatnonzero(has[:, output])
+        named = list(task.released_names(samples.targets(name)))
+        for number, (_, has) in enumerate(named, 1):
+            rows = np.flatnonzero(has)
             if 0 < len(np.unique(samples.subject[rows])) < SMALLEST_SHOWN:
                 (sample,) = samples.keys(rows[:1])
                 raise PackageError(
-                    f"tasks.{name}: fewer than {SMALLEST_SHOWN} subjects have answer {output + 1} of {number}, as "
+                    f"tasks.{name}: fewer than {SMALLEST_SHOWN} subjects have answer {number} of {len(named)}, as "
                     f"sample {sample}, and a release would name it; merge it with another, or leave it out, and train "
                     "again"
                 )

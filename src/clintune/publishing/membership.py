@@ -13,12 +13,14 @@ from accelerate import Accelerator
 from meds.schema import held_out_split, train_split
 from numpy.typing import NDArray
 
-from clintune import metrics
 from clintune.cohort.samples import Samples
 from clintune.evaluation.ablations import WHOLE, variants
-from clintune.evaluation.intervals import Floats, Interval, Scored, intervals
-from clintune.evaluation.predict import Probabilities, average, predict_member, to_predictions
+from clintune.evaluation.intervals import Interval, intervals
+from clintune.evaluation.predict import Predicted, average, predict_member, to_predictions
+from clintune.evaluation.scored import Scored
+from clintune.metrics.classification import auroc
 from clintune.package.contents import Package
+from clintune.tasks.base import Task
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import Workspace
 
@@ -45,34 +47,23 @@ def membership_inference(
     attacked = np.concatenate([inside, outside])
     together = average([_predict(workspace, member, attacked, accelerator) for member in members])[WHOLE]
     samples = workspace.samples
-    scores = -mean_losses(samples, attacked, together)
+    scores = -mean_losses(samples, workspace.tasks, attacked, together)
     is_member = np.repeat(np.array([1, 0], np.float32), [len(inside), len(outside)])
     predictions = to_predictions(samples, attacked, samples.tasks[0], scores[:, None], 0, False)
-    attack = Scored(replace(predictions, targets=is_member[:, None]), _auroc)
-    return intervals({"attack": attack}, replicates=replicates)["attack"]["auroc"]
+    attack = Scored(replace(predictions, targets=is_member[:, None]), [auroc])
+    return intervals({"attack": attack}, replicates=replicates)["attack"][auroc.name]
 
 
-def mean_losses(samples: Samples, rows: NDArray[np.int64], probabilities: Probabilities) -> Float32s:
-    """Return the log loss of each sample [N], the mean over its known labels."""
-    losses = [log_losses(samples.targets(task)[rows], values) for task, values in probabilities.items()]
-    means: Float32s = np.nanmean(np.concatenate(losses, axis=1), axis=1)
+def mean_losses(samples: Samples, tasks: Mapping[str, Task], rows: NDArray[np.int64], predicted: Predicted) -> Float32s:
+    """Return the loss of each sample [N], the mean over the tasks whose label is known."""
+    losses = [tasks[name].sample_loss(samples.targets(name)[rows], values) for name, values in predicted.items()]
+    means: Float32s = np.nanmean(np.stack(losses), axis=0)
     return means
-
-
-def log_losses(targets: Float32s, probabilities: Float32s) -> Float32s:
-    """Return minus the log of the probability of each known answer [N, T], NaN where it is unknown."""
-    if targets.shape[1] < probabilities.shape[1]:
-        known = np.nan_to_num(targets).astype(np.int64)
-        right = np.take_along_axis(probabilities, known, axis=1)
-    else:
-        right = np.where(targets == 1, probabilities, 1 - probabilities)
-    losses = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
-    return np.where(np.isnan(targets), np.nan, losses).astype(np.float32)
 
 
 def _predict(
     workspace: Workspace, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
-) -> dict[str, Probabilities]:
+) -> dict[str, Predicted]:
     package = replace(package, config=deepcopy(package.config))
     package.config.model.average_views = False
     caches, _ = fill_caches(workspace, package.model.encoders, package.statistics, rows, accelerator.device)
@@ -85,7 +76,3 @@ def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(rows) <= MOST_SAMPLES:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, MOST_SAMPLES, replace=False))
-
-
-def _auroc(targets: Float32s, scores: Float32s, weights: Floats) -> dict[str, Floats]:
-    return {"auroc": metrics.auroc(targets, scores, weights)}

@@ -1,8 +1,6 @@
-"""What an output of a task is called on a card."""
-
-from collections.abc import Sequence
+"""What a question of a task is called on a card."""
 
 
-def output_name(task: str, outputs: Sequence[str], i: int) -> str:
-    """Return the name of output `i`: that of its task where it is the only one."""
-    return task if len(outputs) == 1 else f"{task}: {outputs[i]}"
+def output_name(task: str, question: str) -> str:
+    """Return the name of a question or view: that of its task where it has none of its own."""
+    return f"{task}: {question}" if question else task

@@ -7,11 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
-from clintune.evaluation.calibration import coarse
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
-from clintune.evaluation.intervals import Floats, Interval, Score, Scored, intervals
+from clintune.evaluation.intervals import Interval, intervals
+from clintune.evaluation.scored import Scored
+from clintune.metrics import Metric
+from clintune.metrics.base import AnyFloats, Floats, divide
+from clintune.tasks.calibration import coarse
 
 AIM = 0.9
+_OF = {
+    "sensitivity": "samples with the outcome",
+    "specificity": "samples without it",
+    "PPV": "flagged samples",
+    "NPV": "samples that are not flagged",
+}
+"""What each score at a threshold is a share of."""
 Float32s = NDArray[np.float32]
 
 
@@ -30,12 +40,12 @@ def operating_points(tuning: Predictions, held_out: Predictions, *, replicates: 
     Returns none where a class has fewer than 11 tuning samples.
     """
     known = ~np.isnan(tuning.targets[:, 0])
-    truth, risks = tuning.targets[known, 0] == 1, tuning.probabilities[known, 0]
+    truth, risks = tuning.targets[known, 0] == 1, tuning.predicted[known, 0]
     if min(truth.sum(), (~truth).sum()) < SMALLEST_SHOWN:
         return []
     points = []
     for aim, threshold in thresholds(truth, risks).items():
-        scored = Scored(held_out, _score_at(threshold))
+        scored = Scored(held_out, _metrics_at(threshold))
         scores = intervals({"output": scored}, replicates=replicates)["output"]
         counts = _denominators(held_out, threshold)
         shown = {name: score for name, score in scores.items() if counts[name] >= SMALLEST_SHOWN}
@@ -60,24 +70,27 @@ def thresholds(truth: NDArray[np.bool_], risks: Float32s) -> dict[str, float]:
     return {aim: float(candidates[i]) for aim, i in chosen.items()}
 
 
-def _score_at(threshold: float) -> Score:
-    """Return what scores [N, 1] at a threshold under weights [R, N]."""
+def _metrics_at(threshold: float) -> list[Metric]:
+    """Return sensitivity, specificity, PPV and NPV of risks [N, 1] at a threshold."""
 
-    def score(targets: Float32s, probabilities: Float32s, weights: Floats) -> dict[str, Floats]:
-        return {
-            name: _ratio(weights @ (part & right), weights @ part)
-            for name, (part, right) in _parts(targets, probabilities, threshold).items()
-        }
+    def share(name: str) -> Metric:
+        def compute(targets: Floats, risks: AnyFloats, weights: Floats) -> Floats:
+            part, right = _parts(targets, risks, threshold)[name]
+            return divide(weights @ (part & right), weights @ part)
 
-    return score
+        return Metric(
+            name=name, title=name, meaning=f"Share of {_OF[name]} that the threshold gets right.", compute=compute
+        )
+
+    return [share(name) for name in _OF]
 
 
 def _parts(
-    targets: Float32s, probabilities: Float32s, threshold: float
+    targets: AnyFloats, risks: AnyFloats, threshold: float
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return for each score which samples [N] it is a share of, and which [N] the threshold gets right."""
     known, positive = ~np.isnan(targets[:, 0]), targets[:, 0] == 1
-    flagged = probabilities[:, 0] >= np.float32(threshold)
+    flagged = risks[:, 0] >= np.float32(threshold)
     right = flagged == positive
     return {
         "sensitivity": (known & positive, right),
@@ -88,11 +101,5 @@ def _parts(
 
 
 def _denominators(predictions: Predictions, threshold: float) -> dict[str, int]:
-    parts = _parts(predictions.targets, predictions.probabilities, threshold)
+    parts = _parts(predictions.targets, predictions.predicted, threshold)
     return {name: int(part.sum()) for name, (part, _) in parts.items()}
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    quotient: Floats = np.full(len(denominator), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient

@@ -11,8 +11,8 @@ from clintune.config.moved import moved
 from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
-from clintune.evaluation.calibration import CALIBRATION
 from clintune.hub.manifest import write_manifest
+from clintune.package.calibrations import CALIBRATION
 from clintune.package.contents import ABOUT, Package
 from clintune.package.members import trained_members
 from clintune.package.sample import write_sample

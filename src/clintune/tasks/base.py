@@ -1,52 +1,72 @@
-"""What a task is: where its labels stand, what its head answers, how the answer is scored."""
+"""What a task is: where its labels stand, what its head answers, how the answer is scored and shown.
+
+Whatever is special about a kind of task stands in its file below this room. All others ask the task and never guess
+from the shapes of its targets. Axes beside those of `contracts`: P columns of a task's predictions.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+import torch
+from meds.schema import LabelSchema
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.metrics import Metric
+from clintune.tasks.figure import Figure
+from clintune.tasks.linear import ByLoss, LinearModel
+from clintune.tasks.questions import BinaryView, Question
+
+Float32s = NDArray[np.float32]
+
+TYPES: Mapping[str, type[pl.DataType]] = {
+    LabelSchema.boolean_value_name: pl.Boolean,
+    LabelSchema.integer_value_name: pl.Int64,
+    LabelSchema.float_value_name: pl.Float32,
+    LabelSchema.categorical_value_name: pl.String,
+}
+"""The value columns of the MEDS label schema."""
 
 
 class Task(ABC):
     """Base of every task.
 
     `label` names `labels/<label>.parquet` (or the folder `labels/<label>/`) of a cohort, see `cohort.labels`; a cohort
-    that lacks it has no labels for the task. `weight` scales the task's mean loss. Outputs are raw logits [N, O].
+    that lacks it has no labels for the task. `weight` scales the task's mean loss. A subclass must say what its head
+    answers (`output_names`), how wrong that is (`loss`, `sample_loss`), what it means (`predict`) and how it is scored
+    (`metrics`); all else has a default.
     """
 
-    scoring: ClassVar[Mapping[str, Metric]]
-    """How answers are scored, by the name that `trainer.metric` and metrics.json use."""
+    label_columns: ClassVar[tuple[str, ...]] = (LabelSchema.float_value_name,)
+    """Columns of the label file that `read` turns into columns of the targets, in this order."""
 
     def __init__(self, *, label: str, weight: float = 1.0) -> None:
         self.label = label
         self.weight = weight
 
-    @property
-    @abstractmethod
-    def output_names(self) -> list[str]:
-        """Names of the O outputs, known once `fit` or `load_state` has run."""
+    # ---- labels ----------------------------------------------------------------------------------------------------
 
-    @property
-    def num_outputs(self) -> int:
-        """Return O."""
-        return len(self.output_names)
-
-    @abstractmethod
     def read(self, root: Path) -> pl.DataFrame | None:
         """Read a cohort's labels: subject_id, prediction_time, target (list of T float32, NaN where unknown).
 
         Returns None where the cohort has no such label; raises DataError for a file that breaks the label schema.
         """
+        table = read_labels(root, self.label, {name: TYPES[name] for name in self.label_columns})
+        if table is None:
+            return None
+        values = [pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in self.label_columns]
+        return table.select(*SAMPLE, target=pl.concat_list(values))
 
-    @abstractmethod
-    def fit(self, targets: NDArray[np.float32]) -> None:
-        """Learn what depends on the training targets [N, T], such as class weights."""
+    def fit(self, targets: Float32s) -> None:  # noqa: B027 (there may be nothing to learn)
+        """Learn what depends on the training targets [N, T], such as class weights; by default nothing does.
+
+        It leaves the house with a package: name or measure nothing that few subjects have.
+        """
 
     def state(self) -> dict[str, Any]:
         """Return the JSON-able state that the package keeps; `load_state` restores it."""
@@ -57,31 +77,142 @@ class Task(ABC):
         if state:
             raise ValueError("is not empty, though the task keeps none")
 
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """Names of the O outputs of the head, known once `fit` or `load_state` has run."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Return O."""
+        return len(self.output_names)
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (sum of losses, number of labelled targets), both scalars; unknown targets add to neither."""
+        """Return (sum of losses, number of labelled targets), both scalars; unknown targets add to neither.
 
-    @abstractmethod
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Turn logits [N, O] into probabilities [N, O]."""
-
-    def metrics(self, targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -> dict[str, float]:
-        """Score probabilities [N, O] against targets [N, T].
-
-        Unknown targets are left out; a metric that is undefined (one class only) is NaN.
+        `outputs` [N, O] are those of the head, `targets` are [N, T].
         """
-        scores = self.scores(targets, probabilities, np.ones((1, len(targets))))
-        return {name: float(values[0]) for name, values in scores.items()}
 
-    def scores(
-        self, targets: NDArray[np.float32], probabilities: NDArray[np.float32], weights: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Compute the metrics under R weightings of the samples at once: `weights` [R, N] gives [R] values each."""
-        return {name: metric(targets, probabilities, weights) for name, metric in self.scoring.items()}
+    def linear_models(self, targets: Tensor) -> Iterator[tuple[LinearModel, Tensor, slice]]:
+        """Yield what a linear probe is to fit: the model, its targets [N] or [N, T], and the outputs that it gives.
+
+        By default it is one model of all outputs that minimises the loss.
+        """
+        name = f"{type(self).__qualname__} {self.state()}"
+        yield ByLoss(name, self.num_outputs, self.loss), targets, slice(0, self.num_outputs)
+
+    # ---- answers ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
-        """Return the prediction columns of `meds_evaluation.PredictionSchema` for this task."""
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Turn outputs [N, O] into predictions [N, P]: risks, probabilities of classes, a curve, a value."""
+
+    @property
+    def predicted_names(self) -> list[str]:
+        """Names of the P columns of predictions."""
+        return self.output_names
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """Return the questions that the task consists of, each answered by probabilities; none for values and curves.
+
+        They are calibrated, the model may abstain from them, and classical baselines answer them.
+        """
+        return []
+
+    @property
+    def binary_views(self) -> Sequence[BinaryView]:
+        """Return the yes-or-no questions that predictions can answer: curves and operating points are made of them."""
+        return [view for question in self.questions for view in question.views()]
+
+    @property
+    def parts(self) -> Mapping[str, "Task"]:
+        """Return the tasks, a column each, that have prediction files of their own; by default there are none."""
+        return {}
+
+    def positives(self, targets: Float32s) -> NDArray[np.int64] | None:
+        """Return how many targets [N, T] of each sample are positive [N]; None where no answer is the positive one."""
+        if not self.questions or any(question.is_multiclass for question in self.questions):
+            return None
+        positive: NDArray[np.int64] = (targets == 1).sum(axis=1)
+        return positive
+
+    def released_names(self, targets: Float32s) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Yield what a package names that only labels tell, as a class, and which samples have it [N]."""
+        for question in self.questions:
+            column = targets[:, question.column]
+            if question.is_multiclass:
+                yield from ((answer, column == number) for number, answer in enumerate(question.answers))
+            elif question.name:
+                yield question.name, column == 1
+
+    # ---- scores ----------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Sequence[Metric]:
+        """How predictions are scored. The first is the primary one: it chooses the checkpoint and stands on every page.
+
+        Their names are known before `fit`.
+        """
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """What the report draws beside the curves of the binary views; by default nothing."""
+        return ()
+
+    @abstractmethod
+    def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
+        """Return how wrong the prediction of each sample is [N], NaN where no target of it is known."""
+
+    def metric(self, name: str | None) -> Metric | None:
+        """Return the metric of a name, None where the task has none such; no name means the primary one."""
+        if name is None:
+            return self.metrics[0]
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def score(self, targets: Float32s, predicted: Float32s) -> dict[str, float]:
+        """Score predictions [N, P] against targets [N, T], by the name of the metric.
+
+        Unknown targets are left out; a metric that is undefined, as of one class only, is NaN.
+        """
+        return {metric.name: metric(targets, predicted) for metric in self.metrics}
+
+    # ---- tables ----------------------------------------------------------------------------------------------------
+
+    decision_column: ClassVar[str | None] = None
+    """Which column of the prediction file is null where the model abstains or could not read a sample."""
+
+    @property
+    def predicted_columns(self) -> list[str]:
+        """Names of the P columns of predictions in the prediction file."""
+        return [f"predicted_{name}" for name in self.predicted_names]
+
+    def decisions(self, predicted: Float32s) -> Any:
+        """Return what the model decides for each sample [N], the values of `decision_column`."""
+        raise AssertionError(f"{type(self).__name__} has no decision")
+
+    def label_table(self, targets: Float32s) -> dict[str, Any]:
+        """Return known targets [N, T] as columns of the MEDS label schema."""
+        columns = zip(self.label_columns, targets.T, strict=True)
+        return {name: pl.Series(column).cast(TYPES[name]) for name, column in columns}
+
+    def prediction_table(self, predicted: Float32s) -> dict[str, Any]:
+        """Return predictions [N, P] as the columns of the prediction file."""
+        columns = dict(zip(self.predicted_columns, predicted.T, strict=True))
+        return columns if self.decision_column is None else {self.decision_column: self.decisions(predicted), **columns}
+
+    def from_table(self, table: pl.DataFrame) -> tuple[Float32s, Float32s]:
+        """Return targets [N, T] and predictions [N, P] of a prediction file; NaN where unknown."""
+        return self.targets_from(table), _matrix(table.select(self.predicted_columns))
+
+    def targets_from(self, table: pl.DataFrame) -> Float32s:
+        """Return targets [N, T] of a prediction file, all NaN where it has no label column."""
+        absent = [pl.lit(None, pl.Float32).alias(name) for name in self.label_columns if name not in table.columns]
+        return _matrix(table.with_columns(absent).select(self.label_columns))
 
 
 def the_list(state: Mapping[str, Any], key: str, kind: tuple[type, ...]) -> list[Any]:
@@ -90,3 +221,19 @@ def the_list(state: Mapping[str, Any], key: str, kind: tuple[type, ...]) -> list
     if state.keys() != {key} or not isinstance(values, list) or not all(type(value) in kind for value in values):
         raise ValueError(f"does not hold {key} alone, as a list of the right kind")
     return list(values)
+
+
+def known_only(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which samples [N] have all their targets, and outputs and targets with zeros in the place of unknown ones.
+
+    A NaN behind a mask would still poison the gradient.
+    """
+    known = ~targets.isnan().any(dim=1)
+    dtype = torch.promote_types(outputs.dtype, torch.float32)  # never less precise than float32
+    zero = torch.zeros((), dtype=dtype, device=outputs.device)
+    filled, truth = (torch.where(known[:, None], part.to(dtype), zero) for part in (outputs, targets))
+    return known, filled, truth
+
+
+def _matrix(table: pl.DataFrame) -> Float32s:
+    return table.cast(pl.Float32).fill_null(float("nan")).to_numpy().astype(np.float32)

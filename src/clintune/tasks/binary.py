@@ -1,27 +1,32 @@
 """A yes-or-no outcome."""
 
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from meds.schema import LabelSchema
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clintune import metrics
-from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import DataError
-from clintune.tasks.base import Task, the_list
-from clintune.tasks.losses import known_cross_entropy
-
-VALUE = LabelSchema.boolean_value_name
+from clintune.metrics import classification
+from clintune.tasks.base import Float32s, Task, the_list
+from clintune.tasks.linear import LinearModel, YesNo
+from clintune.tasks.losses import known_cross_entropy, log_losses
+from clintune.tasks.questions import Question, yes_or_no
 
 
 class Binary(Task):
     """Predict `boolean_value` with one logit. `class_weight="balanced"` gives both classes the same say in the loss."""
 
-    scoring: ClassVar = {"auroc": metrics.auroc, "auprc": metrics.auprc, "brier": metrics.brier, "ece": metrics.ece}
+    label_columns = (LabelSchema.boolean_value_name,)
+    decision_column = "predicted_boolean_value"
+    metrics = (
+        classification.auroc,
+        classification.auprc,
+        classification.brier,
+        classification.ece,
+    )
 
     def __init__(self, *, label: str, weight: float = 1.0, class_weight: Literal["balanced"] | None = None) -> None:
         super().__init__(label=label, weight=weight)
@@ -33,15 +38,7 @@ class Binary(Task):
         """Return the label as the name of the one output."""
         return [self.label]
 
-    def read(self, root: Path) -> pl.DataFrame | None:
-        """Read `labels/<label>.parquet`, or the shards in `labels/<label>/`; a null label is unknown."""
-        table = read_labels(root, self.label, VALUE, pl.Boolean)
-        if table is None:
-            return None
-        value = pl.col(VALUE).cast(pl.Float32).fill_null(float("nan"))
-        return table.select(*SAMPLE, target=pl.concat_list(value))
-
-    def fit(self, targets: NDArray[np.float32]) -> None:
+    def fit(self, targets: Float32s) -> None:
         """Set the weights of the classes to n / (2 n_class) where they are to be balanced.
 
         Raises DataError where balance is asked for and one class is missing.
@@ -69,16 +66,29 @@ class Binary(Task):
         """Return the sum of cross-entropies and the number of known labels."""
         return known_cross_entropy(outputs, targets, self._weights)
 
-    def probabilities(self, outputs: Tensor) -> Tensor:
+    def predict(self, outputs: Tensor) -> Tensor:
         """Apply the logistic function, in float32."""
         return outputs.float().sigmoid()
 
-    def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
-        """Return probability and, at the threshold 0.5, decision."""
-        return predicted_boolean(probabilities)
+    def linear_models(self, targets: Tensor) -> Iterator[tuple[LinearModel, Tensor, slice]]:
+        """Yield a logistic regression; the balance of classes is not for the probe."""
+        yield YesNo(), targets[:, 0], slice(0, 1)
 
+    @property
+    def questions(self) -> list[Question]:
+        """Return the one question, which is called as the task."""
+        return yes_or_no([""])
 
-def predicted_boolean(probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
-    """Return the columns of the prediction schema for the probabilities [N, 1] of one yes-or-no outcome."""
-    risks = probabilities[:, 0]
-    return {"predicted_boolean_value": (risks >= 0.5).tolist(), "predicted_boolean_probability": risks.tolist()}
+    def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
+        """Return the log loss of each sample."""
+        return log_losses(self.questions, targets, predicted)
+
+    @property
+    def predicted_columns(self) -> list[str]:
+        """Return the column of the prediction schema."""
+        return ["predicted_boolean_probability"]
+
+    def decisions(self, predicted: Float32s) -> NDArray[np.bool_]:
+        """Return whether the risk is one half or more."""
+        decided: NDArray[np.bool_] = predicted[:, 0] >= 0.5
+        return decided

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from clintune.tasks.questions import Question
 
 
 def known_cross_entropy(
@@ -30,3 +34,21 @@ def known_class_cross_entropy(outputs: Tensor, targets: Tensor) -> tuple[Tensor,
     truth = torch.where(known, targets, 0.0).long()
     losses = functional.cross_entropy(logits, truth[:, 0], reduction="none")
     return torch.where(known[:, 0], losses, 0.0).sum(), known.sum()
+
+
+def log_losses(
+    questions: Sequence[Question], targets: NDArray[np.float32], predicted: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the log loss of each sample [N], the mean over the questions whose answer is known; NaN where none is."""
+    losses = []
+    for question in questions:
+        column, chances = targets[:, question.column], question.chances(predicted)
+        answer = np.nan_to_num(column).astype(np.int64)
+        right = np.take_along_axis(chances, answer[:, None], axis=1)[:, 0]
+        loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
+        losses.append(np.where(np.isnan(column), np.nan, loss))
+
+    table = np.stack(losses)
+    known = ~np.isnan(table)
+    sums, counts = np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)

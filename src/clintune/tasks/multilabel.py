@@ -1,20 +1,24 @@
 """Many yes-or-no outcomes of one sample, such as phenotypes, each known or not."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from meds.schema import LabelSchema
 from torch import Tensor
 
-from clintune import metrics
 from clintune.cohort.labels import SAMPLE, label_files, label_paths, label_values, read_label_files
 from clintune.core.errors import DataError
 from clintune.core.paths import check_name
-from clintune.tasks.base import Task, the_list
-from clintune.tasks.binary import VALUE, predicted_boolean
-from clintune.tasks.losses import known_cross_entropy
+from clintune.metrics import classification
+from clintune.tasks.base import Float32s, Task, the_list
+from clintune.tasks.binary import Binary
+from clintune.tasks.linear import LinearModel, YesNo
+from clintune.tasks.losses import known_cross_entropy, log_losses
+from clintune.tasks.questions import Question, yes_or_no
+
+VALUE = LabelSchema.boolean_value_name
 
 
 class Multilabel(Task):
@@ -24,14 +28,15 @@ class Multilabel(Task):
     does not list is unknown there, as is a phenotype of which a cohort has no file.
     """
 
-    scoring: ClassVar = {
-        "auroc": metrics.macro_auroc,
-        "auprc": metrics.macro_auprc,
-        "auroc_micro": metrics.micro_auroc,
-        "auprc_micro": metrics.micro_auprc,
-        "brier": metrics.macro_brier,
-        "ece": metrics.macro_ece,
-    }
+    label_columns = (VALUE,)
+    metrics = (
+        classification.macro_auroc,
+        classification.macro_auprc,
+        classification.micro_auroc,
+        classification.micro_auprc,
+        classification.macro_brier,
+        classification.macro_ece,
+    )
     """Means over the phenotypes; `_micro` takes all pairs of sample and phenotype together."""
 
     def __init__(self, *, label: str, weight: float = 1.0, phenotypes: list[str] | None = None) -> None:
@@ -57,7 +62,7 @@ class Multilabel(Task):
             raise DataError(f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file")
 
         tables = [
-            label_values(table, file, VALUE, pl.Boolean).with_columns(phenotype=pl.lit(name))
+            label_values(table, file, {VALUE: pl.Boolean}).with_columns(phenotype=pl.lit(name))
             for (name, file), table in zip(files.items(), read_label_files(root, list(files.values())), strict=True)
         ]
         wide = pl.concat(tables).with_columns(pl.col(VALUE).cast(pl.Float32)).pivot("phenotype", index=SAMPLE)
@@ -76,9 +81,6 @@ class Multilabel(Task):
             )
         return {check_name(file.stem, "phenotype", DataError): file for file in files if file.parent in folders}
 
-    def fit(self, targets: NDArray[np.float32]) -> None:
-        """Learn nothing: the phenotypes are known from the files."""
-
     def state(self) -> dict[str, Any]:
         """Return the phenotypes."""
         return {"phenotypes": self.output_names}
@@ -91,10 +93,24 @@ class Multilabel(Task):
         """Return the sum of cross-entropies and the number of known labels, over samples and phenotypes."""
         return known_cross_entropy(outputs, targets)
 
-    def probabilities(self, outputs: Tensor) -> Tensor:
+    def predict(self, outputs: Tensor) -> Tensor:
         """Apply the logistic function, in float32."""
         return outputs.float().sigmoid()
 
-    def predicted_columns(self, probabilities: NDArray[np.float32]) -> dict[str, list[Any]]:
-        """Return probability and decision of one phenotype, from its [N, 1]: each phenotype has a file of its own."""
-        return predicted_boolean(probabilities)
+    def linear_models(self, targets: Tensor) -> Iterator[tuple[LinearModel, Tensor, slice]]:
+        """Yield a logistic regression a phenotype."""
+        yield from ((YesNo(), column, slice(i, i + 1)) for i, column in enumerate(targets.T))
+
+    @property
+    def questions(self) -> list[Question]:
+        """Return a question a phenotype."""
+        return yes_or_no(self.output_names)
+
+    @property
+    def parts(self) -> dict[str, Task]:
+        """Return a yes-or-no task a phenotype."""
+        return {name: Binary(label=name) for name in self.output_names}
+
+    def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
+        """Return the mean log loss of the known phenotypes of each sample."""
+        return log_losses(self.questions, targets, predicted)

@@ -21,13 +21,11 @@ from clintune.core.text import visible
 from clintune.model.build import build_model, fit_statistics
 from clintune.model.fusion import Fusion
 from clintune.tasks.base import Task
-from clintune.training.label_leaks import questions
 from clintune.training.look import look, missing_media
 from clintune.training.order import Order
 from clintune.training.partition import SPLITS, Unit, rows_by_split, split_of, units
 from clintune.training.precision import precision
 from clintune.training.prepare import check_patience, check_unit, remarks, suspicions
-from clintune.training.probe import check_probe
 from clintune.training.strategy import check_device
 from clintune.training.workspace import Workspace, open_workspace
 
@@ -53,7 +51,6 @@ def describe(config: DictConfig) -> None:
 
     every_unit = units(config, Path(), samples)
     drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
-    check_probe(config, samples, workspace.tasks)
     by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
     warnings = list(dict.fromkeys(said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)))
     check_patience(config, by_unit)
@@ -220,10 +217,13 @@ def _facts(workspace: Workspace, rows: NDArray[np.int64]) -> Iterator[tuple[str,
 def _labels(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[tuple[str, int]]:
     known = ~np.isnan(targets).all(axis=1)
     yield f"tasks.{name}: labelled", int(known.sum())
-    for question in questions(name, task, targets):
-        yield f"tasks.{question.name}: yes", int((question.answers == 1).sum())
-        if targets.shape[1] == task.num_outputs:
-            yield f"tasks.{question.name}: no", int((question.answers == 0).sum())
+
+    classes = {answer for question in task.questions if question.is_multiclass for answer in question.answers}
+    for view in task.binary_views:
+        outcome, what = view.outcome(targets), f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}"
+        yield f"{what}: yes", int((outcome == 1).sum())
+        if view.name not in classes:
+            yield f"{what}: no", int((outcome == 0).sum())
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Question:
+class Asked:
     """A yes-or-no question of a task: its name, and the answer of each of some subjects [S], NaN where unknown."""
 
     name: str
@@ -86,7 +86,7 @@ def find_leaks(
         last = one_labelled(samples, rows, samples.targets(name), last=True)
         first = one_labelled(samples, rows, samples.targets(name), last=False)
         for chosen in (last,) if np.array_equal(first, last) else (last, first):
-            asked = list(questions(name, task, samples.targets(name)[chosen]))
+            asked = asked_of(name, task, samples.targets(name)[chosen])
             num_tests = 2 * len(asked) * len(modalities)
             differing = [question for question in asked if question.num_answers > 1]
             for modality in modalities:
@@ -110,11 +110,11 @@ def check_answers(
     said, learnable = [], False
     for name, task in tasks.items():
         for split, mine in rows.items():
-            asked = list(questions(name, task, samples.targets(name)[mine]))
+            asked = asked_of(name, task, samples.targets(name)[mine])
             single = [question.name for question in asked if question.num_answers == 1]
             absent = [question.name for question in asked if question.num_answers == 0]
             varied = len(asked) - len(single) - len(absent)
-            learnable = learnable or (split == "train" and (varied > 0 or not asked))
+            learnable = learnable or (split == "train" and (varied > 0 or _differ(samples.targets(name)[mine])))
             if single and varied == 0:
                 said.append(f"tasks.{name}: the {split} split has one answer only; {_CONSEQUENCE[split]}")
             elif single:
@@ -124,21 +124,20 @@ def check_answers(
 
 _CONSEQUENCE = {
     "train": "nothing can be learnt from it",
-    "tuning": "it cannot choose the best step by AUROC, nor calibrate",
-    "held_out": "it cannot be scored by AUROC",
+    "tuning": "it cannot choose the best step, nor calibrate",
+    "held_out": "it cannot be scored",
 }
 
 
-def questions(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[Question]:
-    """Yield the yes-or-no questions that the targets [S, T] of a task answer: an output each, or a class each."""
-    if targets.shape[1] == task.num_outputs:
-        for output, column in zip(task.output_names, targets.T, strict=True):
-            if np.isin(column[~np.isnan(column)], (0, 1)).all():
-                yield Question(name if task.num_outputs == 1 else f"{name}/{output}", column)
-    elif targets.shape[1] == 1:
-        for number, output in enumerate(task.output_names):
-            column = targets[:, 0]
-            yield Question(f"{name}/{output}", np.where(np.isnan(column), np.nan, column == number).astype(np.float32))
+def asked_of(name: str, task: Task, targets: NDArray[np.float32]) -> list[Asked]:
+    """Return the yes-or-no questions that a task can answer, with the answers that targets [S, T] give."""
+    return [Asked(f"{name}/{view.name}" if view.name else name, view.outcome(targets)) for view in task.binary_views]
+
+
+def _differ(targets: NDArray[np.float32]) -> bool:
+    """Return whether any two of the known targets [S, T] differ."""
+    known = targets[~np.isnan(targets).any(axis=1)]
+    return bool((known != known[:1]).any())
 
 
 def one_labelled(
@@ -190,7 +189,7 @@ def _seen(samples: Samples, rows: NDArray[np.int64], modality: str, source: Coun
     )
 
 
-def _missing(modality: str, seen: Seen, question: Question, num_tests: int) -> Iterator[str]:
+def _missing(modality: str, seen: Seen, question: Asked, num_tests: int) -> Iterator[str]:
     """Yield what the absence of a modality, or its unreadable items, say of the answers, by Fisher's exact test."""
     from scipy.stats import fisher_exact  # here: it takes most of a second
 
@@ -212,7 +211,7 @@ def _missing(modality: str, seen: Seen, question: Question, num_tests: int) -> I
             )
 
 
-def _codes(modality: str, seen: Seen, question: Question, codes: Sequence[str], num_tests: int) -> Iterator[str]:
+def _codes(modality: str, seen: Seen, question: Asked, codes: Sequence[str], num_tests: int) -> Iterator[str]:
     """Yield the codes whose presence, newest value or time tells the answers almost alone."""
     yes, known = question.yes, question.known
     mine = known[seen.owner]

@@ -16,9 +16,9 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import in_percent, percent, rough_share
 from clintune.core.errors import PackageError
 from clintune.core.files import read_json, write_json
+from clintune.core.numbers import is_finite
 from clintune.modalities.base import Modality
 from clintune.model.cuts import Beyond
-from clintune.package.plain import is_finite
 
 FILE = "limits.json"
 _CHUNK = 4096

@@ -29,8 +29,6 @@ from clintune.training.strategy import gradients_meet, num_workers, over_process
 Watch = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""
 
-LOWER_IS_BETTER = {"loss", "brier", "ece"}
-
 
 @dataclass
 class Fit:
@@ -173,20 +171,28 @@ def tune(fit: Fit) -> dict[str, float]:
         total, count = task.loss(outputs, targets)
         if count:
             losses.append(task.weight * float(total) / float(count))
-        metrics = task.metrics(targets.numpy(), task.probabilities(outputs).numpy())
-        chosen.append(metrics.get(fit.trainer.metric, float("nan")))
-        scores |= {f"tuning/{name}/{metric}": value for metric, value in metrics.items()}
+        found = task.score(targets.numpy(), task.predict(outputs).numpy())
+        if (metric := task.metric(fit.trainer.metric)) is not None:
+            chosen.append(metric.signed(found[metric.name]))
+        scores |= {f"tuning/{name}/{metric}": value for metric, value in found.items()}
 
     scores["tuning/loss"] = sum(losses)
     if fit.trainer.metric == "loss":
-        chosen = [scores["tuning/loss"]]
+        chosen = [-scores["tuning/loss"]]
     if np.isnan(chosen).all():
         raise DataError(
-            f"trainer.metric '{fit.trainer.metric}' is undefined on the tuning split of every task, which has one "
-            "class only; enlarge the split, or use trainer.metric=loss"
+            f"{_chosen_by(fit)} is undefined on the tuning split of every task, as where all have one answer; enlarge "
+            "the split, or use trainer.metric=loss"
         )
-    scores["tuning/score"] = float(np.nanmean(chosen)) * (-1 if fit.trainer.metric in LOWER_IS_BETTER else 1)
+    scores["tuning/score"] = float(np.nanmean(chosen))
     return scores
+
+
+def _chosen_by(fit: Fit) -> str:
+    """Say which metric chooses the best step."""
+    if fit.trainer.metric is not None:
+        return f"trainer.metric '{fit.trainer.metric}'"
+    return f"the metric of the tasks ({', '.join(dict.fromkeys(task.metrics[0].title for task in fit.tasks.values()))})"
 
 
 @torch.no_grad()
@@ -220,7 +226,7 @@ def _idle(fit: Fit, losses: Mapping[str, float]) -> Iterator[str]:
         if not task.weight:
             yield f"tasks.{name}.weight is 0: raise it, or drop the task"
         elif not losses[name]:
-            yield f"the loss of tasks.{name} is 0 whatever the model says: its labels need two classes or more"
+            yield f"the loss of tasks.{name} is 0 whatever the model says: its labels do not differ"
     longest, budget = int(fit.order.lengths[fit.order.rows].max()) + len(fit.tasks), _bare(fit.model).max_tokens
     if longest > budget:
         yield f"samples have up to {longest} tokens, and backbone.max_tokens={budget} drops the oldest: raise it"

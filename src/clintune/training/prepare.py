@@ -31,7 +31,6 @@ from clintune.training.label_leaks import check_answers, find_leaks
 from clintune.training.limits import Counted, Limits, measure, write_limits
 from clintune.training.partition import Unit, rows_by_split, split_of
 from clintune.training.precision import precision
-from clintune.training.probe import check_probe
 from clintune.training.strategy import local_device, num_workers
 from clintune.training.twins import alike_classes, in_two_cohorts, one_for_many
 from clintune.training.workspace import Workspace
@@ -75,7 +74,6 @@ def prepare_unit(
     split = split_of(config, samples, unit)
     rows = rows_by_split(split)
     modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
-    check_probe(config, samples, tasks)
     warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     if not one_answer_will_do:
         check_patience(config, [rows])

@@ -1,11 +1,11 @@
-"""The linear probe of frozen encoders and facts: penalised logistic regression.
+"""The linear probe of frozen encoders and facts: penalised linear models.
 
 Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of the training subjects.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
-from clintune.core.errors import ConfigError
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
 from clintune.modalities.base import Modality
@@ -28,11 +26,9 @@ from clintune.model.fusion import skip_features
 from clintune.model.pieces import PieceSource
 from clintune.model.sealed import drop, is_intact, save_sealed
 from clintune.package.contents import Package
-from clintune.tasks.base import Task
-from clintune.tasks.multiclass import Multiclass
-from clintune.training import regression
+from clintune.tasks import linear
+from clintune.tasks.linear import PENALTIES, LinearModel
 from clintune.training.order import inference_draws
-from clintune.training.regression import PENALTIES, OneOf, Regression, YesNo
 
 NUM_FOLDS = 4
 _BATCH = 64
@@ -61,8 +57,8 @@ def fit_probe(
     for task, head in heads.items():
         targets = torch.from_numpy(samples.targets(task)[rows]).double()
         assert head.probe_bias is not None
-        for kind, target, outputs in _regressions(package.tasks[task], targets):
-            known = ~target.isnan()
+        for kind, target, outputs in package.tasks[task].linear_models(targets):
+            known = ~target.isnan().reshape(len(target), -1).any(dim=1)
             subject = samples.subject[rows][known]
             fold = subject_folds(subject, target[known].float().numpy(), seed)
             weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
@@ -71,22 +67,6 @@ def fit_probe(
             for name, part in zip(names, torch.split(weights, widths, dim=1), strict=True):
                 head.skip[name].get_parameter("weight").data[outputs] = part.float()
     package.model.keep_choice()
-
-
-def check_probe(config: DictConfig, samples: Samples, tasks: Mapping[str, Task]) -> None:
-    """Raise ConfigError for a probe of a task whose targets are neither one yes or no an output nor a class."""
-    for name, task in tasks.items():
-        served = isinstance(task, Multiclass) or samples.targets(name).shape[1] == task.num_outputs
-        if config.model.skip == "probe" and not served:
-            raise ConfigError(f"model.skip=probe serves yes-or-no outputs and classes, not tasks.{name}; use trained")
-
-
-def _regressions(task: Task, targets: Tensor) -> Iterator[tuple[Regression, Tensor, slice]]:
-    """Yield what is to be fitted for a task: the kind of regression, its targets [N] and the outputs that it gives."""
-    if isinstance(task, Multiclass):
-        yield OneOf(task.num_outputs), targets[:, 0], slice(None)
-    else:
-        yield from ((YesNo(), target, slice(i, i + 1)) for i, target in enumerate(targets.T))
 
 
 def pooled_embeddings(
@@ -131,7 +111,7 @@ def subject_weights(subject: NDArray[np.int64]) -> Tensor:
 
 
 def remembered_fit(
-    kind: Regression,
+    kind: LinearModel,
     features: Tensor,
     targets: Tensor,
     weight: Tensor,
@@ -144,7 +124,7 @@ def remembered_fit(
     The key holds every argument and how it is fitted.
     """
     digest = sha256(json.dumps([repr(kind), *map(list, choices)]).encode())
-    for file in (__file__, regression.__file__):
+    for file in (__file__, linear.__file__):
         digest.update(Path(file).read_bytes())
     for tensor in (features, targets, weight, fold):
         digest.update(tensor.numpy().tobytes())
@@ -162,14 +142,14 @@ def remembered_fit(
 
 
 def fit_output(
-    kind: Regression,
+    kind: LinearModel,
     features: Tensor,
     targets: Tensor,
     weight: Tensor,
     choices: Sequence[Sequence[int]],
     fold: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Choose columns and penalty with the least log loss over the folds, then fit on everything.
+    """Choose columns and penalty with the least loss over the folds, then fit on everything.
 
     Returns weights [K, W], zero outside the chosen columns and where a column is always zero, and biases [K].
     """
@@ -182,12 +162,12 @@ def fit_output(
     return weights, bias
 
 
-def validation_losses(kind: Regression, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
-    """Return the log loss, summed over the folds' held-out rows, for each penalty; folds of one class train nothing."""
+def validation_losses(kind: LinearModel, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
+    """Return the loss, summed over the folds' held-out rows, for each penalty; folds of one answer train nothing."""
     losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for held_out in range(NUM_FOLDS):
         train, test = fold != held_out, fold == held_out
-        if not test.any() or targets[train].min() == targets[train].max():
+        if not test.any() or not kind.can_learn(targets[train]):
             continue
         for i, (weights, bias) in enumerate(kind.path(features[train], targets[train], weight[train])):
             losses[i] += kind.loss(features[test] @ weights.T + bias, targets[test], weight[test])

@@ -11,7 +11,6 @@ from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
 from clintune.core.text import spelled_alike, visible
 from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
-from clintune.tasks.multiclass import Multiclass
 from clintune.training.limits import Counted
 
 _ONE_FILE, _ONE_TEXT = 0.1, 0.5
@@ -71,12 +70,12 @@ def in_two_cohorts(samples: Samples) -> Iterator[str]:
 
 
 def alike_classes(tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Yield the outputs of tasks whose names differ in case or spaces alone, and classes that stand for no answer."""
+    """Yield the answers of tasks whose names differ in case or spaces alone, and classes that stand for no answer."""
     for name, task in tasks.items():
-        for group in spelled_alike(task.output_names):
+        for group in spelled_alike([view.name for view in task.binary_views]):
             names = " and ".join(visible(repr(output)) for output in group)
             yield f"tasks.{name}: {names} differ in case or spaces alone; write one name where one class is meant"
 
-        unknown = [output for output in task.output_names if output.strip().casefold() in _UNKNOWN]
-        for output in unknown if isinstance(task, Multiclass) else []:
-            yield f"tasks.{name}: the class {visible(repr(output))} looks like an unknown label; write null for it"
+        classes = [answer for question in task.questions if question.is_multiclass for answer in question.answers]
+        for answer in (answer for answer in classes if answer.strip().casefold() in _UNKNOWN):
+            yield f"tasks.{name}: the class {visible(repr(answer))} looks like an unknown label; write null for it"

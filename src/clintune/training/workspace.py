@@ -71,20 +71,14 @@ def open_workspace(config: DictConfig) -> Workspace:
             raise DataError(
                 f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
             )
-        width = samples.targets(name).shape[1]
-        if width not in (1, task.num_outputs):
-            raise ConfigError(
-                f"tasks.{name}: its class reads {width} columns of targets for {task.num_outputs} outputs; nothing "
-                "scores that: read one an output, or the number of a class"
-            )
 
     _check_codes(modalities, samples)
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
 
 
-def _check_metric(metric: str, tasks: Mapping[str, Task]) -> None:
-    known = {"loss", *(name for task in tasks.values() for name in task.scoring)}
-    if metric not in known:
+def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
+    known = {"loss", *(part.name for task in tasks.values() for part in task.metrics)}
+    if metric is not None and metric not in known:
         raise ConfigError(f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}")
 
 

@@ -1,7 +1,11 @@
-"""What a probe fits: for one yes or no, and for one of several classes, a path of penalised logistic regressions."""
+"""Penalised linear models that a probe fits: of a yes or no, of one of several classes, of whatever a task's loss asks.
+
+Shapes: N samples, W features, K outputs.
+"""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,17 +20,20 @@ _LBFGS_STEPS = 1000
 _HALF_A_CASE = 0.5
 
 
-class Regression(Protocol):
-    """A kind of logistic regression: K is 1 for a yes or no, else the number of classes."""
+class LinearModel(Protocol):
+    """A kind of linear model with K outputs."""
 
     def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return weights [K, W] and biases [K] for every C of `PENALTIES`.
 
-        Minimises C times the weighted sum of log losses plus half the squared length of the weights, the biases free.
+        Minimises C times the weighted sum of losses plus half the squared length of the weights, the biases free.
         """
 
+    def can_learn(self, targets: Tensor) -> bool:
+        """Return whether these targets differ, so that there is something to learn."""
+
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-        """Return the weighted sum of log losses of logits [N, K]."""
+        """Return the weighted sum of losses of outputs [N, K]."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,10 @@ class YesNo:
                     break
             path.append(((basis @ solution[:-1])[None], solution[-1:].clone()))
         return path
+
+    def can_learn(self, targets: Tensor) -> bool:
+        """Return whether there are both yes and no."""
+        return bool(targets.min() < targets.max())
 
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum of binary cross-entropies."""
@@ -96,9 +107,64 @@ class OneOf:
 
         return path
 
+    def can_learn(self, targets: Tensor) -> bool:
+        """Return whether there are two classes or more."""
+        return bool(targets.min() < targets.max())
+
     def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum of cross-entropies."""
         return (weight * cross_entropy(logits, targets.long(), reduction="none")).sum()
+
+
+@dataclass(frozen=True)
+class ByLoss:
+    """Outputs that minimise the loss of a task, whatever that is; targets are [N, T].
+
+    `name` tells apart tasks, and states of one, whose loss differs.
+    """
+
+    name: str
+    num_outputs: int
+    task_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(repr=False)
+
+    def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Fit each from the one before by L-BFGS in the row space of the features, where solutions lie."""
+        rows, basis = _row_space(features)
+        scale = rows.pow(2).mean(dim=0).sqrt().clamp(min=1e-12)  # steps of one length suit all directions
+        rows = rows / scale
+        solution = torch.zeros(self.num_outputs, rows.shape[1] + 1, dtype=features.dtype, requires_grad=True)
+        path = []
+
+        for inverse in PENALTIES:
+            search = torch.optim.LBFGS(
+                [solution], max_iter=_LBFGS_STEPS, tolerance_grad=1e-7, history_size=20, line_search_fn="strong_wolfe"
+            )
+
+            def objective(search: torch.optim.LBFGS = search, inverse: float = inverse) -> Tensor:
+                search.zero_grad()
+                weights, bias = solution[:, :-1], solution[:, -1]
+                loss = self.loss(rows @ weights.T + bias, targets, weight)
+                total = (inverse * loss + (weights / scale).pow(2).sum() / 2) / len(rows)
+                total.backward()  # type: ignore[no-untyped-call]
+                return total
+
+            search.step(objective)  # type: ignore[no-untyped-call]
+            found = solution.detach()
+            path.append(((found[:, :-1] / scale) @ basis.T, found[:, -1].clone()))
+
+        return path
+
+    def can_learn(self, targets: Tensor) -> bool:
+        """Return whether any two targets differ."""
+        return bool((targets != targets[0]).any())
+
+    def loss(self, logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted sum of losses; samples of one weight go to the task together."""
+        total = logits.sum() * 0.0
+        for value in torch.unique(weight):
+            mine = weight == value
+            total = total + value * self.task_loss(logits[mine], targets[mine])[0]
+        return total
 
 
 def _row_space(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,20 +9,14 @@ from sklearn.linear_model import LogisticRegression
 
 from clintune.contracts import Predictions
 from clintune.core.errors import PackageError
-from clintune.evaluation.calibration import (
-    ALPHA,
-    Calibration,
-    coarse,
-    fit_calibration,
-    read_calibrations,
-    score_calibration,
-    write_calibrations,
-)
 from clintune.evaluation.subjects import take
-from clintune.metrics import auroc, brier, multiclass_log_loss
+from clintune.metrics.classification import auroc, brier, multiclass_log_loss
+from clintune.package.calibrations import read_calibrations, write_calibrations
 from clintune.tasks.binary import Binary
+from clintune.tasks.calibration import ALPHA, Calibration, coarse, fit_calibration, score_calibration
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from clintune.tasks.questions import one_of, yes_or_no
 
 BINARY = Binary(label="outcome")
 CLASSES = Multiclass(label="ward", classes=["a", "b", "c"])
@@ -36,7 +30,7 @@ def predictions(targets, probabilities):
         prediction_time=[datetime(2020, 1, 1)] * size,
         fold=np.zeros(size, np.int64),
         targets=np.asarray(targets, np.float32).reshape(size, -1),
-        probabilities=np.asarray(probabilities, np.float32).reshape(size, -1),
+        predicted=np.asarray(probabilities, np.float32).reshape(size, -1),
     )
 
 
@@ -63,7 +57,7 @@ def drawn_classes(size, seed, sharpness):
 
 def test_platts_scaling_is_sklearns_logistic_regression_on_smoothed_targets():
     part = overconfident(300)
-    logit = np.log(part.probabilities / (1 - part.probabilities)).astype(np.float64)
+    logit = np.log(part.predicted / (1 - part.predicted)).astype(np.float64)
     positive = part.targets[:, 0] == 1
     counts = positive.sum(), (~positive).sum()
     soft = np.where(positive, (counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2))
@@ -73,7 +67,7 @@ def test_platts_scaling_is_sklearns_logistic_regression_on_smoothed_targets():
     fitted = fit_calibration(part, BINARY)
     assert fitted.slope[0] == pytest.approx(reference.coef_.item(), abs=1e-4)
     assert fitted.intercept[0] == pytest.approx(reference.intercept_.item(), abs=1e-4)
-    assert fitted.apply(part.probabilities)[:, 0] == pytest.approx(reference.predict_proba(logit)[:, 1], abs=1e-5)
+    assert fitted.apply(part.predicted)[:, 0] == pytest.approx(reference.predict_proba(logit)[:, 1], abs=1e-5)
 
 
 def test_calibration_undoes_a_known_distortion_and_keeps_the_order():
@@ -81,15 +75,15 @@ def test_calibration_undoes_a_known_distortion_and_keeps_the_order():
     fitted = fit_calibration(tuning, BINARY)
     assert fitted.slope[0] == pytest.approx(1 / 3, abs=0.02)
     assert fitted.intercept[0] == pytest.approx(-1 / 3, abs=0.03)
-    after = fitted.apply(fresh.probabilities)
-    assert brier(fresh.targets, after) < brier(fresh.targets, fresh.probabilities)
-    assert auroc(fresh.targets, after) == pytest.approx(auroc(fresh.targets, fresh.probabilities), abs=1e-4)
+    after = fitted.apply(fresh.predicted)
+    assert brier(fresh.targets, after) < brier(fresh.targets, fresh.predicted)
+    assert auroc(fresh.targets, after) == pytest.approx(auroc(fresh.targets, fresh.predicted), abs=1e-4)
 
 
 def test_the_temperature_has_the_least_log_loss_of_a_fine_grid():
     part = drawn_classes(5000, 0, sharpness=2.5)
     fitted = fit_calibration(part, CLASSES)
-    logs = np.log(part.probabilities.astype(np.float64))
+    logs = np.log(part.predicted.astype(np.float64))
 
     def loss(slope):
         powers = np.exp(slope * logs)
@@ -98,7 +92,7 @@ def test_the_temperature_has_the_least_log_loss_of_a_fine_grid():
     best = min(np.arange(0.2, 3, 0.001), key=loss)
     assert fitted.slope[0] == pytest.approx(best, abs=5e-3)
     assert fitted.slope[0] == pytest.approx(1 / 2.5, abs=0.02)
-    assert fitted.apply(part.probabilities).sum(1) == pytest.approx(1, abs=1e-5)
+    assert fitted.apply(part.predicted).sum(1) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("draw", [overconfident, lambda size, seed: drawn_classes(size, seed, 2.0)])
@@ -108,7 +102,7 @@ def test_each_answers_prediction_set_covers_fresh_samples_of_it(draw):
     for seed in range(60):
         fitted = fit_calibration(draw(150, seed), task)
         fresh = draw(2000, seed + 1000)
-        after = fitted.apply(fresh.probabilities)
+        after = fitted.apply(fresh.predicted)
         by_answer = np.c_[1 - after, after] if draw is overconfident else after
         for answer, covered in rates.items():
             own = fresh.targets[:, 0] == answer
@@ -120,7 +114,7 @@ def test_each_answers_prediction_set_covers_fresh_samples_of_it(draw):
 def test_no_floor_is_the_probability_of_one_patient_and_none_is_higher():
     part = overconfident(4000)
     fitted = fit_calibration(part, BINARY)
-    after = fitted.apply(part.probabilities)[:, 0]
+    after = fitted.apply(part.predicted)[:, 0]
     for answer, values in enumerate((1 - after, after)):
         own = np.sort(values[part.targets[:, 0] == answer])
         exact, floor = own[int(ALPHA * (len(own) + 1)) - 1], fitted.floors[0][answer]
@@ -155,7 +149,7 @@ def test_the_model_abstains_where_both_answers_or_none_are_plausible():
 def test_perfectly_separated_samples_give_a_finite_rising_curve(separation, size):
     part = predictions([0] * size + [1] * size, [0.5 - separation] * size + [0.5 + separation] * size)
     fitted = fit_calibration(part, BINARY)
-    after = fitted.apply(part.probabilities)[:, 0]
+    after = fitted.apply(part.predicted)[:, 0]
     assert 0 < fitted.slope[0] < 1e4
     assert after[0] == pytest.approx(1 / (size + 2), abs=1e-4)
     assert after[-1] == pytest.approx((size + 1) / (size + 2), abs=1e-4)
@@ -164,43 +158,43 @@ def test_perfectly_separated_samples_give_a_finite_rising_curve(separation, size
 @pytest.mark.parametrize("risk", [0.0, 0.3, 1.0])
 def test_constant_predictions_become_the_base_rate(risk):
     part = predictions([0] * 60 + [1] * 20, [risk] * 80)
-    assert fit_calibration(part, BINARY).apply(part.probabilities) == pytest.approx(0.25, abs=0.02)
+    assert fit_calibration(part, BINARY).apply(part.predicted) == pytest.approx(0.25, abs=0.02)
 
 
 def test_a_reversed_ranking_never_gives_a_falling_curve():
     part = overconfident(500)
-    turned = predictions(1 - part.targets, part.probabilities)
+    turned = predictions(1 - part.targets, part.predicted)
     fitted = fit_calibration(turned, BINARY)
     assert fitted.slope == (0.0,)
-    assert fitted.apply(part.probabilities) == pytest.approx(turned.targets.mean(), abs=0.01)
+    assert fitted.apply(part.predicted) == pytest.approx(turned.targets.mean(), abs=0.01)
 
 
 def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
     part = overconfident(400)
     rare = np.where(np.arange(400) < 10, 1.0, 0.0)
-    several = predictions(np.c_[part.targets, rare, np.full(400, np.nan)], np.repeat(part.probabilities, 3, axis=1))
+    several = predictions(np.c_[part.targets, rare, np.full(400, np.nan)], np.repeat(part.predicted, 3, axis=1))
     fitted = fit_calibration(several, Multilabel(label="all", phenotypes=["common", "rare", "unknown"]))
     assert fitted.reasons[0] is None
     assert fitted.reasons[1] == "fewer than 20 tuning samples are labelled yes"
     assert fitted.reasons[2] == "fewer than 20 tuning samples are labelled no"
     assert fitted.floors[1:] == ((0.0, 0.0), (0.0, 0.0))
-    after = fitted.apply(several.probabilities)
-    assert np.array_equal(after[:, 1:], several.probabilities[:, 1:])
-    assert not np.array_equal(after[:, :1], several.probabilities[:, :1])
+    after = fitted.apply(several.predicted)
+    assert np.array_equal(after[:, 1:], several.predicted[:, 1:])
+    assert not np.array_equal(after[:, :1], several.predicted[:, :1])
     assert fitted.abstains(after)[:, 0].any()
     assert not fitted.abstains(after)[:, 1:].any()
 
 
 def test_unknown_targets_change_nothing():
     part = overconfident(200)
-    more = predictions(np.r_[part.targets[:, 0], [np.nan] * 5], np.r_[part.probabilities[:, 0], [0.9] * 5])
+    more = predictions(np.r_[part.targets[:, 0], [np.nan] * 5], np.r_[part.predicted[:, 0], [0.9] * 5])
     assert fit_calibration(more, BINARY) == fit_calibration(part, BINARY)
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_the_identity_returns_probabilities_bit_for_bit_and_never_abstains(exclusive):
     probabilities = np.array([[0.0, 0.2, 0.8], [1.0, 0.0, 0.0]], np.float32)
-    identity = Calibration.identity(3, exclusive=exclusive)
+    identity = Calibration.identity(one_of("abc") if exclusive else yes_or_no("abc"))
     assert np.array_equal(identity.apply(probabilities), probabilities)
     assert identity.abstains(probabilities).shape == (2, 1 if exclusive else 3)
     assert not identity.abstains(probabilities).any()
@@ -236,7 +230,7 @@ def test_each_fold_is_scored_under_its_own_calibration():
     part = overconfident(400)
     folds = replace(part, fold=np.arange(400) % 2)
     fitted = [fit_calibration(take(folds, folds.fold == fold), BINARY) for fold in range(2)]
-    after = np.empty_like(part.probabilities)
+    after = np.empty_like(part.predicted)
     for fold in range(2):
-        after[fold::2] = fitted[fold].apply(part.probabilities[fold::2])
+        after[fold::2] = fitted[fold].apply(part.predicted[fold::2])
     assert score_calibration(folds, fitted, BINARY)["after"]["brier"] == pytest.approx(brier(part.targets, after))

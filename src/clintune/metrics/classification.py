@@ -1,31 +1,14 @@
-"""Discrimination and calibration of probabilities: NumPy in, floats out.
+"""Metrics of yes-or-no questions, of many of them, and of classes; and the curves that go with them."""
 
-Every metric reads `targets` (NaN = unknown, left out) and `probabilities`. With `weights` [R, N] it scores R weightings
-of the N samples at once and returns [R] values: a bootstrap is a reweighting, so the sorting happens once for all its
-replicates. Without weights it returns a float. What is undefined (one class only, nothing labelled, a probability that
-is not finite) is NaN.
-"""
-
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, overload
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-AnyFloats = NDArray[np.floating]
-Compute = Callable[[Floats, AnyFloats, Floats], Floats]
+from clintune.metrics.base import AnyFloats, Compute, Floats, Metric, defined_mean, divide, weighted_mean
 
 ECE_BINS = 15
-
-
-class Metric(Protocol):
-    """A metric: a float, or [R] values under `weights` [R, N]."""
-
-    @overload
-    def __call__(self, targets: AnyFloats, probabilities: AnyFloats, weights: None = None) -> float: ...
-    @overload
-    def __call__(self, targets: AnyFloats, probabilities: AnyFloats, weights: Floats) -> Floats: ...
 
 
 class Calibration(NamedTuple):
@@ -34,20 +17,6 @@ class Calibration(NamedTuple):
     predicted: Floats
     observed: Floats
     counts: NDArray[np.int64]
-
-
-def _metric(compute: Compute) -> Metric:
-    def measure(targets: AnyFloats, probabilities: AnyFloats, weights: Floats | None = None) -> float | Floats:
-        rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
-        truth, answers = np.asarray(targets, np.float64), np.asarray(probabilities)
-        known: NDArray[np.bool_] = ~np.isnan(truth)
-        if known.shape != answers.shape:  # of classes, each sample has one target for all of its answers
-            known = np.asarray(known.reshape(len(truth), -1).any(axis=1))
-        finite = np.isfinite(answers[known]).all()
-        values = compute(truth, answers, rows) if finite else np.full(len(rows), np.nan)
-        return float(values[0]) if weights is None else values
-
-    return measure  # type: ignore[return-value]
 
 
 def _flat(compute: Compute) -> Compute:
@@ -59,13 +28,6 @@ def _flat(compute: Compute) -> Compute:
         return compute(targets[known], probabilities[known], weights[:, known])
 
     return labelled
-
-
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
-    """Divide, with NaN where the denominator is 0."""
-    quotient: Floats = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient
 
 
 def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tuple[Floats, Floats]:
@@ -84,7 +46,7 @@ def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tupl
 def _auroc(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     positive, negative = _grouped(targets, probabilities, weights)
     above = np.cumsum(positive, axis=1) - positive / 2
-    return _divide((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+    return divide((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
 
 
 def _auprc(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
@@ -92,35 +54,24 @@ def _auprc(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats
     found = np.cumsum(positive, axis=1)
     flagged = found + np.cumsum(negative, axis=1)
     precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
-    return _divide((positive * precision).sum(axis=1), positive.sum(axis=1))
-
-
-def _mean(values: AnyFloats, weights: Floats) -> Floats:
-    return _divide(weights @ np.asarray(values, np.float64), weights.sum(axis=1))
+    return divide((positive * precision).sum(axis=1), positive.sum(axis=1))
 
 
 def _brier(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-    return _mean((probabilities - targets) ** 2, weights)
+    return weighted_mean((probabilities - targets) ** 2, weights)
 
 
 def _ece(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     bins = np.minimum((probabilities * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     gaps = np.zeros((len(targets), ECE_BINS))
     gaps[np.arange(len(targets)), bins] = probabilities - targets
-    return _divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
+    return divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
 
 
 def _log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1 - margin)
-    return _mean(-(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)), weights)
-
-
-def defined_mean(values: list[Floats]) -> Floats:
-    """Return the mean over the arrays of those of their values that are defined; NaN where none is."""
-    table = np.stack(values)
-    defined = ~np.isnan(table)
-    return _divide(np.where(defined, table, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))
+    return weighted_mean(-(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)), weights)
 
 
 def _macro(compute: Compute) -> Compute:
@@ -159,18 +110,13 @@ def _one_vs_rest(compute: Compute) -> Compute:
 
 
 def _multiclass_brier(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-    return _labelled_mean(((probabilities - _one_hot(targets, probabilities.shape[1])) ** 2).sum(axis=1), weights)
+    return weighted_mean(((probabilities - _one_hot(targets, probabilities.shape[1])) ** 2).sum(axis=1), weights)
 
 
 def _multiclass_log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1.0)
-    return _labelled_mean(-(_one_hot(targets, probabilities.shape[1]) * np.log(clipped)).sum(axis=1), weights)
-
-
-def _labelled_mean(values: Floats, weights: Floats) -> Floats:
-    known = ~np.isnan(values)
-    return _mean(values[known], weights[:, known])
+    return weighted_mean(-(_one_hot(targets, probabilities.shape[1]) * np.log(clipped)).sum(axis=1), weights)
 
 
 def _hits(targets: Floats, probabilities: AnyFloats) -> Floats:
@@ -180,52 +126,120 @@ def _hits(targets: Floats, probabilities: AnyFloats) -> Floats:
 
 
 def _accuracy(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-    return _labelled_mean(_hits(targets, probabilities), weights)
+    return weighted_mean(_hits(targets, probabilities), weights)
 
 
 def _top_label_ece(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     return _flat(_ece)(_hits(targets, probabilities), probabilities.max(axis=1), weights)
 
 
-auroc = _metric(_flat(_auroc))
-"""Area under the ROC curve: the chance that a positive scores above a negative, ties counting half (Mann-Whitney)."""
-auprc = _metric(_flat(_auprc))
-"""Average precision: precision at each distinct probability, weighted by the recall gained there."""
-brier = _metric(_flat(_brier))
-"""Mean squared difference of probability and outcome (Brier, 1950)."""
-ece = _metric(_flat(_ece))
-"""Expected calibration error over 15 bins of equal width (Guo et al., ICML 2017); 1 belongs to the last bin."""
-log_loss = _metric(_flat(_log_loss))
-"""Mean negative log-likelihood; probabilities are kept one machine epsilon away from 0 and 1."""
+auroc = Metric(
+    name="auroc",
+    title="AUROC",
+    meaning=(
+        "Area under the ROC curve: the chance that a patient with the outcome gets a higher risk than one without, "
+        "ties counting half (Mann-Whitney). 0.5 is chance, 1 is perfect."
+    ),
+    compute=_flat(_auroc),
+    chance=0.5,
+    hub_id="roc_auc",
+)
+auprc = Metric(
+    name="auprc",
+    title="AUPRC",
+    meaning=(
+        "Area under the precision-recall curve, as average precision: the precision at each distinct risk, weighted "
+        "by the recall gained there. Chance is the share of patients with the outcome."
+    ),
+    compute=_flat(_auprc),
+    hub_id="average_precision",
+)
+brier = Metric(
+    name="brier",
+    title="Brier score",
+    meaning="Mean squared difference of predicted risk and outcome (Brier, 1950): 0 is perfect.",
+    compute=_flat(_brier),
+    higher_is_better=False,
+    hub_id="brier_score",
+    of_calibration=True,
+)
+ece = Metric(
+    name="ece",
+    title="Calibration error",
+    meaning=(
+        f"Expected calibration error: how far predicted risk and observed share lie apart, over {ECE_BINS} bins of "
+        "equal width (Guo et al., 2017)."
+    ),
+    compute=_flat(_ece),
+    higher_is_better=False,
+    of_calibration=True,
+)
+log_loss = Metric(
+    name="log_loss",
+    title="Log loss",
+    meaning="Mean negative log-likelihood; probabilities are kept one machine epsilon away from 0 and 1.",
+    compute=_flat(_log_loss),
+    higher_is_better=False,
+    bounds=(0.0, np.inf),
+)
 
-macro_auroc, micro_auroc = _metric(_macro(_auroc)), _metric(_micro(_auroc))
-macro_auprc, micro_auprc = _metric(_macro(_auprc)), _metric(_micro(_auprc))
-macro_brier, macro_ece = _metric(_macro(_brier)), _metric(_macro(_ece))
+_OVER_OUTCOMES = " Of many outcomes, the mean over those for which it is defined."
+_POOLED = " All pairs of patient and outcome count together."
 
-multiclass_auroc = _metric(_one_vs_rest(_auroc))
-"""Mean over the classes of one-versus-rest AUROC; targets are class numbers [N] or [N, 1]."""
-multiclass_auprc = _metric(_one_vs_rest(_auprc))
-multiclass_brier = _metric(_multiclass_brier)
-"""Mean of the squared differences summed over the classes: from 0 to 2."""
-multiclass_log_loss = _metric(_multiclass_log_loss)
-accuracy = _metric(_accuracy)
-"""Share of samples whose most probable class is the true one."""
-top_label_ece = _metric(_top_label_ece)
-"""Expected calibration error of the most probable class."""
+
+def _over_outcomes(metric: Metric, compute: Compute) -> Metric:
+    return replace(metric, compute=_macro(compute), meaning=metric.meaning + _OVER_OUTCOMES)
+
+
+def _pooled(metric: Metric, compute: Compute) -> Metric:
+    return replace(
+        metric,
+        name=f"{metric.name}_micro",
+        title=f"{metric.title}, pooled",
+        compute=_micro(compute),
+        meaning=metric.meaning + _POOLED,
+    )
+
+
+macro_auroc, micro_auroc = _over_outcomes(auroc, _auroc), _pooled(auroc, _auroc)
+macro_auprc, micro_auprc = _over_outcomes(auprc, _auprc), _pooled(auprc, _auprc)
+macro_brier, macro_ece = _over_outcomes(brier, _brier), _over_outcomes(ece, _ece)
+
+_OVER_CLASSES = " Of classes, the mean over those that are seen, each against the others."
+
+multiclass_auroc = replace(auroc, compute=_one_vs_rest(_auroc), meaning=auroc.meaning + _OVER_CLASSES)
+multiclass_auprc = replace(auprc, compute=_one_vs_rest(_auprc), meaning=auprc.meaning + _OVER_CLASSES)
+multiclass_brier = replace(
+    brier,
+    compute=_multiclass_brier,
+    meaning=brier.meaning + " Of classes, the squared differences are summed over them: from 0 to 2.",
+    bounds=(0.0, 2.0),
+)
+multiclass_log_loss = replace(log_loss, compute=_multiclass_log_loss)
+accuracy = Metric(
+    name="accuracy",
+    title="Accuracy",
+    meaning="Share of samples whose most probable class is the true one.",
+    compute=_accuracy,
+    hub_id="accuracy",
+)
+top_label_ece = replace(
+    ece, compute=_top_label_ece, meaning=ece.meaning + " Of classes, that of the most probable one."
+)
 
 
 def roc_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
     """Return false and true positive rates, from (0, 0) to (1, 1), one point a distinct probability."""
     positive, negative = _points(targets, probabilities)
     true, false = np.r_[0.0, np.cumsum(positive)], np.r_[0.0, np.cumsum(negative)]
-    return _divide(false, false[-1:]), _divide(true, true[-1:])
+    return divide(false, false[-1:]), divide(true, true[-1:])
 
 
 def pr_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
     """Return recall and precision at each distinct probability, highest first."""
     positive, negative = _points(targets, probabilities)
     true = np.cumsum(positive)
-    return _divide(true, true[-1:]), _divide(true, true + np.cumsum(negative))
+    return divide(true, true[-1:]), divide(true, true + np.cumsum(negative))
 
 
 def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 10) -> Calibration:

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve as sk_calibration_curve
 
-from clintune import metrics
+from clintune.metrics import classification as metrics
 
 
 @st.composite

@@ -6,25 +6,22 @@ prediction set at error level `ALPHA` holds exactly one class (Vovk, 2012; Angel
 scaling keeps the order of samples, so the sets are as valid as if it had been fitted elsewhere. The least probability
 of an answer in a set is rounded down, so that it is not that of one patient: sets only grow, and cover no less.
 
-Axes beside those of `contracts`: G questions of a task, each with C answers. A yes-or-no output is a question of its
-own with two answers; classes are one question with C = O.
+Axes as in `tasks.questions`: G questions of a task, each with C answers. A task without questions, as one that answers
+with a value, is left as it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
-from clintune.core.errors import PackageError
-from clintune.core.files import write_json
-from clintune.package.plain import is_finite, read_json
+from clintune.core.numbers import is_finite
 from clintune.tasks.base import Task
+from clintune.tasks.questions import Question
 
-CALIBRATION = "calibration.json"
 ALPHA = 0.1
 LEAST_LABELS = 20
 """Tuning samples of each answer below which a question is left as it is."""
@@ -54,19 +51,20 @@ class Calibration:
     reasons: tuple[str | None, ...]
 
     @classmethod
-    def identity(cls, num_outputs: int, *, exclusive: bool = False, reason: str = "never fitted") -> "Calibration":
-        """Return what leaves probabilities as they are and never abstains."""
-        questions, answers = (1, num_outputs) if exclusive else (num_outputs, 2)
+    def identity(cls, questions: Sequence[Question], *, reason: str = "never fitted") -> "Calibration":
+        """Return what leaves the answers to some questions as they are and never abstains."""
         return cls(
-            exclusive=exclusive,
-            slope=(1.0,) * questions,
-            intercept=(0.0,) * questions,
-            floors=((0.0,) * answers,) * questions,
-            reasons=(reason,) * questions,
+            exclusive=any(question.is_multiclass for question in questions),
+            slope=(1.0,) * len(questions),
+            intercept=(0.0,) * len(questions),
+            floors=tuple((0.0,) * len(question.answers) for question in questions),
+            reasons=(reason,) * len(questions),
         )
 
     def apply(self, probabilities: Float32s) -> Float32s:
-        """Return the calibrated probabilities [N, O]."""
+        """Return the calibrated probabilities [N, P]; predictions of a task without questions as they are."""
+        if not self.reasons:
+            return probabilities
         answers = _answers(probabilities, self.exclusive)
         logits = np.array(self.slope)[:, None] * _log(answers)
         logits[..., -1] += np.array(self.intercept)
@@ -74,7 +72,12 @@ class Calibration:
         return (calibrated[:, 0] if self.exclusive else calibrated[..., 1]).astype(np.float32)
 
     def abstains(self, calibrated: Float32s) -> NDArray[np.bool_]:
-        """Return where the model should not answer [N, G]: its prediction set is empty or ambiguous."""
+        """Return where the model should not answer [N, G]: its prediction set is empty or ambiguous.
+
+        Without questions it is nowhere [N, 1].
+        """
+        if not self.reasons:
+            return np.zeros((len(calibrated), 1), np.bool_)
         included = _answers(calibrated, self.exclusive) >= np.array(self.floors, np.float32)
         withheld: NDArray[np.bool_] = (included.sum(axis=-1) != 1) & self._fitted
         return withheld
@@ -123,21 +126,24 @@ class Calibration:
 
 def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     """Fit the calibration of a task on its tuning predictions, each question on the samples whose answer is known."""
-    exclusive = predictions.targets.shape[1] < predictions.probabilities.shape[1]
-    names = task.output_names if exclusive else ["no", "yes"]
-    identity = Calibration.identity(task.num_outputs, exclusive=exclusive)
+    questions = task.questions
+    identity = Calibration.identity(questions)
+    if not questions:
+        return identity
+    exclusive = identity.exclusive
     slope, intercept, reasons = list(identity.slope), list(identity.intercept), list(identity.reasons)
 
-    answers = _answers(predictions.probabilities, exclusive)
-    for i, column in enumerate(predictions.targets.T):
+    answers = _answers(predictions.predicted, exclusive)
+    for i, question in enumerate(questions):
+        column = predictions.targets[:, question.column]
         known = ~np.isnan(column)
         truth = column[known].astype(np.int64)
-        reasons[i] = _too_few(truth, names)
+        reasons[i] = _too_few(truth, question.answers)
         if reasons[i] is None:
             slope[i], intercept[i] = _fit(_log(answers[known, i]), truth, with_intercept=not exclusive)
 
     scaled = replace(identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons))
-    calibrated = _answers(scaled.apply(predictions.probabilities), exclusive)
+    calibrated = _answers(scaled.apply(predictions.predicted), exclusive)
     floors = [
         none if reason else _floors(calibrated[:, i], predictions.targets[:, i])
         for i, (reason, none) in enumerate(zip(reasons, identity.floors, strict=True))
@@ -145,35 +151,21 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     return replace(scaled, floors=tuple(floors))
 
 
-def write_calibrations(path: Path, by_task: Mapping[str, Calibration]) -> None:
-    """Write the calibration of each task as JSON, atomically."""
-    write_json(path, {task: calibration.to_json() for task, calibration in by_task.items()})
-
-
-def read_calibrations(path: Path) -> dict[str, Calibration]:
-    """Read what `write_calibrations` wrote; PackageError for anything else."""
-    by_task = read_json(path)
-    try:
-        return {task: Calibration.from_json(values) for task, values in by_task.items()}
-    except (ValueError, AttributeError) as error:
-        raise PackageError(f"{path}: no calibrations; evaluate the run, or fetch the package, again") from error
-
-
 def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task: Task) -> dict[str, Any]:
-    """Return Brier score and calibration error before and after, the share abstained and the errors among the rest.
+    """Return the metrics of calibration before and after, the share abstained and the errors among the rest.
 
     `fitted` holds the calibration of each fold. What is undefined is None.
     """
-    after = held_out.probabilities.copy()
+    after = held_out.predicted.copy()
     withheld = np.zeros(held_out.targets.shape, np.bool_)
     for fold, calibration in enumerate(fitted):
         rows = held_out.fold == fold
-        after[rows] = calibration.apply(held_out.probabilities[rows])
+        after[rows] = calibration.apply(held_out.predicted[rows])
         withheld[rows] = calibration.abstains(after[rows])
     known = ~np.isnan(held_out.targets)
     wrong = _answers(after, fitted[0].exclusive).argmax(axis=-1) != held_out.targets
     return {
-        "before": _calibration_metrics(held_out.targets, held_out.probabilities, task),
+        "before": _calibration_metrics(held_out.targets, held_out.predicted, task),
         "after": _calibration_metrics(held_out.targets, after, task),
         "abstained": _share(withheld[known]),
         "error": _share(wrong[known & ~withheld]),
@@ -181,8 +173,8 @@ def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task
 
 
 def _calibration_metrics(targets: Float32s, probabilities: Float32s, task: Task) -> dict[str, float | None]:
-    scores = task.metrics(targets, probabilities)
-    return {name: None if np.isnan(scores[name]) else scores[name] for name in ("brier", "ece") if name in scores}
+    values = {metric.name: metric(targets, probabilities) for metric in task.metrics if metric.of_calibration}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _within(values: list[Any], least: float, most: float) -> bool:
@@ -209,7 +201,7 @@ def _softmax(logits: Floats) -> Floats:
     return normal
 
 
-def _too_few(truth: NDArray[np.int64], names: list[str]) -> str | None:
+def _too_few(truth: NDArray[np.int64], names: Sequence[str]) -> str | None:
     """Return why the answers are too few to fit on, None where they suffice."""
     counts = np.bincount(truth, minlength=len(names)).tolist()
     least = counts.index(min(counts))
