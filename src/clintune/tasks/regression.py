@@ -1,0 +1,216 @@
+"""A value, as days in hospital or a laboratory result, with an interval around it."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from meds.schema import LabelSchema
+from torch import Tensor
+from torch.nn import functional
+
+from clintune.contracts import Predictions
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.numbers import is_finite, rounded
+from clintune.metrics import Metric, regression
+from clintune.tasks.base import Float32s, Task, known_only
+from clintune.tasks.figure import Figure
+
+_IQR_OF_NORMAL = 1.349
+"""Quartiles of a normal distribution lie so many standard deviations apart."""
+_LOG_SPREAD = 5.0
+"""Bound of the log of a predicted spread, in units of the training spread: far beyond any sensible one."""
+_GROUPS = 10
+
+
+class Regression(Task):
+    """Predict `float_value` and an interval that holds a share `interval` of values.
+
+    `loss="gaussian"` predicts mean and spread by likelihood (Nix and Weigend, 1994); `loss="quantile"` predicts the
+    median and the interval's two ends by the pinball loss (Koenker and Bassett, 1978), whatever the distribution.
+    Values are centred on the training median and scaled by the quartiles, so that outliers count little. `unit` is
+    shown beside values. Raises ConfigError for an interval that is no share, or another loss.
+    """
+
+    label_columns = (LabelSchema.float_value_name,)
+    decision_column = "predicted_float_value"
+
+    def __init__(
+        self,
+        *,
+        label: str,
+        weight: float = 1.0,
+        loss: Literal["gaussian", "quantile"] = "gaussian",
+        interval: float = 0.9,
+        unit: str | None = None,
+    ) -> None:
+        super().__init__(label=label, weight=weight)
+        if not 0 < interval < 1:
+            raise ConfigError(f"tasks: interval {interval} is no share of values; give one between 0 and 1, as 0.9")
+        if loss not in ("gaussian", "quantile"):
+            raise ConfigError(f"tasks: loss '{loss}' is neither gaussian nor quantile")
+        self.kind = loss
+        self.interval = interval
+        self.unit = unit
+        self._center, self._scale = 0.0, 1.0
+
+    def fit(self, targets: Float32s) -> None:
+        """Learn the median and the spread of the training values, both rounded.
+
+        Raises DataError where all values are the same.
+        """
+        known = targets[~np.isnan(targets)].astype(np.float64)
+        low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+        spread = (high - low) / _IQR_OF_NORMAL or known.std()
+        if not spread:
+            raise DataError(f"labels/{self.label}: all training values are the same; nothing can be learnt from them")
+        self._center, self._scale = rounded(middle), rounded(spread)
+
+    def state(self) -> dict[str, Any]:
+        """Return median and spread."""
+        return {"center": self._center, "scale": self._scale}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore median and spread; ValueError for anything but two finite numbers, the second above 0."""
+        if state.keys() != {"center", "scale"} or not all(map(is_finite, state.values())) or state["scale"] <= 0:
+            raise ValueError("does not hold center and a scale above 0")
+        self._center, self._scale = float(state["center"]), float(state["scale"])
+
+    @property
+    def output_names(self) -> list[str]:
+        """Return mean and log of the spread, or the median and its distances to both ends of the interval."""
+        return ["mean", "log_spread"] if self.kind == "gaussian" else ["median", "to_low", "to_high"]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of negative log-likelihoods or pinball losses, in units of the training spread."""
+        known, filled, truth = known_only(outputs, targets)
+        values = (truth[:, 0] - self._center) / self._scale
+        losses = self._gaussian(filled, values) if self.kind == "gaussian" else self._pinball(filled, values)
+        return torch.where(known, losses, 0.0).sum(), known.sum()
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return value, low and high end of the interval [N, 3]."""
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.kind == "gaussian":
+            half = self._normal_width * _spread(outputs[:, 1])
+            ends = [outputs[:, 0], outputs[:, 0] - half, outputs[:, 0] + half]
+        else:
+            ends = [outputs[:, 0], *_around(outputs)]
+        return (self._center + self._scale * torch.stack(ends, dim=1)).float()
+
+    @property
+    def predicted_names(self) -> list[str]:
+        """Return value, low and high end."""
+        return ["value", "low", "high"]
+
+    @property
+    def predicted_columns(self) -> list[str]:
+        """Return the columns of the prediction file beside the value decided on."""
+        return ["predicted_value", "predicted_low", "predicted_high"]
+
+    def decisions(self, predicted: Float32s) -> Float32s:
+        """Return the value."""
+        return predicted[:, 0]
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Return R² first, which has no unit, then errors in the unit and how good the interval is."""
+        return (
+            regression.r2,
+            regression.mae,
+            regression.rmse,
+            regression.coverage(self.interval),
+            regression.coverage_gap(self.interval),
+        )
+
+    def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
+        """Return the absolute error of each sample, in units of the training spread."""
+        errors: Float32s = np.abs(targets[:, 0] - predicted[:, 0]) / np.float32(self._scale)
+        return errors
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """Return true values against predicted ones, and what is left of them."""
+        unit = f" ({self.unit})" if self.unit else ""
+        groups = (
+            f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer than {SMALLEST_SHOWN}."
+        )
+        return [
+            Figure(
+                title=f"True and predicted value{unit}",
+                caption=f"{groups} Dots are medians, lines hold half and nine tenths of the true values; on the dashed "
+                "line, predictions are right.",
+                draw=lambda canvas, predictions: _draw_groups(canvas, predictions, unit, residual=False),
+                is_drawable=_is_drawable,
+            ),
+            Figure(
+                title=f"Residuals{unit}",
+                caption=f"{groups} True less predicted value: groups off the dashed line are predicted too high or too "
+                "low.",
+                draw=lambda canvas, predictions: _draw_groups(canvas, predictions, unit, residual=True),
+                is_drawable=_is_drawable,
+            ),
+        ]
+
+    @property
+    def _normal_width(self) -> float:
+        """Return how many standard deviations reach from the mean to either end of the interval."""
+        return NormalDist().inv_cdf((1 + self.interval) / 2)
+
+    def _gaussian(self, outputs: Tensor, values: Tensor) -> Tensor:
+        spread = _spread(outputs[:, 1])
+        return ((values - outputs[:, 0]) / spread).pow(2) / 2 + spread.log()
+
+    def _pinball(self, outputs: Tensor, values: Tensor) -> Tensor:
+        rest = (1 - self.interval) / 2
+        low, high = _around(outputs)
+        ends = zip((outputs[:, 0], low, high), (0.5, rest, 1 - rest), strict=True)
+        return torch.stack([_pinball(values - end, level) for end, level in ends]).sum(dim=0)
+
+
+def _spread(log_spread: Tensor) -> Tensor:
+    """Return a spread of which neither a division nor a logarithm overflows."""
+    return (_LOG_SPREAD * torch.tanh(log_spread / _LOG_SPREAD)).exp()
+
+
+def _around(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both ends of the interval around the median."""
+    return outputs[:, 0] - functional.softplus(outputs[:, 1]), outputs[:, 0] + functional.softplus(outputs[:, 2])
+
+
+def _pinball(error: Tensor, level: float) -> Tensor:
+    return torch.maximum(level * error, (level - 1) * error)
+
+
+def _grouped(predictions: Predictions) -> list[Float32s]:
+    """Return the rows (true, predicted) of groups by predicted value, each of 11 samples and subjects or more."""
+    known = ~np.isnan(predictions.targets[:, 0])
+    rows = np.stack([predictions.targets[known, 0], predictions.predicted[known, 0]], axis=1)
+    subject = predictions.subject_id[known]
+    order = np.argsort(rows[:, 1], kind="stable")
+    number = min(_GROUPS, len(rows) // (2 * SMALLEST_SHOWN))
+    parts = np.array_split(order, number) if number else []
+    return [rows[part] for part in parts if len(np.unique(subject[part])) >= SMALLEST_SHOWN]
+
+
+def _is_drawable(predictions: Predictions) -> bool:
+    return bool(_grouped(predictions))
+
+
+def _draw_groups(canvas: Any, predictions: Predictions, unit: str, *, residual: bool) -> None:
+    """Draw median, quartiles and outer twentieths of the true values, or of what is left of them, by group."""
+    axes = canvas.subplots()
+    groups = _grouped(predictions)
+    middles = [float(np.median(rows[:, 1])) for rows in groups]
+    for middle, rows in zip(middles, groups, strict=True):
+        values = rows[:, 0] - rows[:, 1] if residual else rows[:, 0]
+        lowest, low, median, high, highest = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+        axes.plot([middle, middle], [lowest, highest], color="C0", lw=1)
+        axes.plot([middle, middle], [low, high], color="C0", lw=3)
+        axes.plot(middle, median, "o", color="C1", ms=5)
+
+    ends = [min(middles), max(middles)]
+    axes.plot(ends, [0, 0] if residual else ends, color="0.5", lw=1, ls="--")
+    axes.set(xlabel=f"predicted value{unit}", ylabel=f"true less predicted{unit}" if residual else f"true value{unit}")
