@@ -1,0 +1,309 @@
+"""The time to an event, with follow-up that may end before, and events of several kinds that rule each other out.
+
+Axes beside those of `contracts`: K kinds of event, J intervals of time.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from meds.schema import LabelSchema
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clintune.cohort.labels import SAMPLE, read_labels
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.numbers import is_finite
+from clintune.metrics import Metric
+from clintune.metrics.survival import incidence_at, survival_metrics
+from clintune.tasks.base import TYPES, Float32s, Task, known_only
+from clintune.tasks.figure import Figure
+from clintune.tasks.questions import BinaryView
+from clintune.tasks.survival_answer import LAST, Answer, are_rising, rising
+from clintune.tasks.survival_figure import survival_figure
+
+DAYS, EVENT, KIND = (
+    LabelSchema.float_value_name,
+    LabelSchema.boolean_value_name,
+    LabelSchema.categorical_value_name,
+)
+
+
+class Survival(Task):
+    """Predict the time to an event by hazards of J intervals (Gensheimer and Narasimhan, 2019).
+
+    `float_value` holds days from the prediction time to the event or the end of follow-up. `boolean_value` tells
+    whether the event was seen; or, with the names of several `events`, `categorical_value` tells which one, and null
+    that none was. Intervals end at `edges` in days, or at quantiles of the times of training events, `num_intervals`
+    of them. A follow-up that ends within an interval counts by the share of it.
+
+    Outputs move the logits of the training hazards; several kinds of event share each interval with "none of them" as
+    classes do. The answer is a curve at days that all folds of a run share, with the risks at `horizons` in days. Those
+    days, the horizons where none are given (quartiles of the events' times) and the window that is scored are set by
+    the labels of the first cohort that is read, as the names of classes are. Raises ConfigError for edges or horizons
+    that do not rise, and fewer than two intervals.
+    """
+
+    decision_column = None
+
+    def __init__(
+        self,
+        *,
+        label: str,
+        weight: float = 1.0,
+        events: list[str] | None = None,
+        num_intervals: int = 20,
+        edges: list[float] | None = None,
+        horizons: list[float] | None = None,
+    ) -> None:
+        super().__init__(label=label, weight=weight)
+        self.events = list(events or [])
+        if len(self.events) == 1 or len(set(self.events)) < len(self.events):
+            raise ConfigError(f"tasks: events of '{label}' are two or more, each named once; leave them out for one")
+        if num_intervals < 2:
+            raise ConfigError(f"tasks: num_intervals of '{label}' is {num_intervals}; give 2 or more")
+        for name, days in (("edges", edges), ("horizons", horizons)):
+            if days is not None and not are_rising(list(days)):
+                raise ConfigError(f"tasks: {name} of '{label}' are not days above 0 that rise: {list(days)}")
+        self.num_intervals = num_intervals
+        self._given_edges, self._given_horizons = (
+            None if days is None else [float(day) for day in days] for days in (edges, horizons)
+        )
+        self._answer: Answer | None = None
+        self._edges = self._given_edges or [float(day) for day in range(1, num_intervals + 1)]
+        self._base = [[0.0] * len(self._edges) for _ in range(self.num_kinds)]
+
+    @property
+    def num_kinds(self) -> int:
+        """Return K."""
+        return max(1, len(self.events))
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Return days, and what tells the event."""
+        return (DAYS, KIND if self.events else EVENT)
+
+    # ---- labels ----------------------------------------------------------------------------------------------------
+
+    def read(self, root: Path) -> pl.DataFrame | None:
+        """Read days and event (0 is none, else the number of its kind), both NaN where the days are unknown.
+
+        Raises DataError for days that are not above 0, an event that is not among `events`, and, without several
+        kinds, days without a word on the event.
+        """
+        table = read_labels(root, self.label, {name: TYPES[name] for name in self.label_columns})
+        if table is None:
+            return None
+        table = table.with_row_index("row")
+        where = f"labels/{self.label} of {root}"
+        _refuse(
+            table.filter(pl.col(DAYS) <= 0), where, f"column {DAYS} is not above 0: write days to event or censoring"
+        )
+        if self.events:
+            foreign = table.filter(~pl.col(KIND).is_in(self.events))
+            _refuse(foreign, where, f"column {KIND} is none of the task's events; name it in `events`, or correct it")
+            event = pl.col(KIND).replace_strict(
+                self.events, range(1, self.num_kinds + 1), default=0.0, return_dtype=pl.Float32
+            )
+        else:
+            silent = table.filter(pl.col(DAYS).is_not_null() & pl.col(EVENT).is_null())
+            _refuse(silent, where, f"column {EVENT} is null beside days: write whether the event was seen")
+            event = pl.col(EVENT).cast(pl.Float32)
+        days = pl.col(DAYS).cast(pl.Float32)
+        known = [pl.when(days.is_not_null()).then(part).fill_null(float("nan")) for part in (days, event)]
+        table = table.select(*SAMPLE, days=known[0], event=known[1])
+        if self._answer is None:
+            self._answer = self._find_answer(table.select("days", "event").to_numpy())
+        return table.select(*SAMPLE, target=pl.concat_list("days", "event"))
+
+    def fit(self, targets: Float32s) -> None:
+        """Learn the intervals and the hazards in them, rounded.
+
+        Raises DataError where the training labels have fewer than two times of events.
+        """
+        known = targets[~np.isnan(targets).any(axis=1)].astype(np.float64)
+        times = known[known[:, 1] > 0, 0]
+        self._answer = self._answer or self._find_answer(targets)
+        if len(np.unique(times)) < 2 or self._answer is None:
+            raise DataError(f"labels/{self.label}: the training split has fewer than two times of events")
+
+        inner = np.quantile(times, np.arange(1, self.num_intervals) / self.num_intervals)
+        self._edges = self._given_edges or rising([*inner, np.quantile(known[:, 0], LAST)])
+        self._base = self._base_logits(known)
+
+    def _find_answer(self, targets: Float32s) -> Answer | None:
+        return Answer.of(targets, self._given_horizons, self._given_edges)
+
+    def _base_logits(self, known: NDArray[np.float64]) -> list[list[float]]:
+        """Return the logit of each kind's hazard against none, by interval [K, J], to a tenth."""
+        days, event = (torch.from_numpy(column) for column in known.T)
+        place, had_event, lived = self._seen(days, event)
+        counts = [
+            torch.bincount(place[had_event & (event == kind)], minlength=len(self._edges))
+            for kind in range(1, self.num_kinds + 1)
+        ]
+        hazards = (torch.stack(counts) + 0.5) / (lived.sum(dim=0) + 0.5)
+        logits: list[list[float]] = np.round(hazards.log().numpy(), 1).tolist()
+        return logits
+
+    def state(self) -> dict[str, Any]:
+        """Return where curves are told and scored, and what `fit` learnt."""
+        return {"answer": self._answer_or_any.to_json(), "edges": list(self._edges), "base": self._base}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned; ValueError for anything else."""
+        if state.keys() != {"answer", "edges", "base"}:
+            raise ValueError("does not hold answer, edges and base alone")
+        edges, base = state["edges"], state["base"]
+        if not are_rising(edges):
+            raise ValueError("holds edges that are no days above 0, or do not rise")
+        if not isinstance(base, list) or not all(isinstance(row, list) for row in base):
+            raise ValueError("holds a base that is no list of lists")
+        numbers = [number for row in base for number in row]
+        if [len(row) for row in base] != [len(edges)] * self.num_kinds or not all(map(is_finite, numbers)):
+            raise ValueError("does not hold a number of base for each interval and kind of event")
+
+        self._answer = Answer.from_json(state["answer"])
+        self._edges = [float(day) for day in edges]
+        self._base = [list(map(float, row)) for row in base]
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    @property
+    def output_names(self) -> list[str]:
+        """Return a hazard for each kind of event and interval."""
+        return [f"hazard {kind}until {day:g} days" for kind in self._kinds("") for day in self._edges]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of negative log-likelihoods of what was seen, and the number of known labels."""
+        known, filled, truth = known_only(outputs, targets)
+        days, event = truth[:, 0], truth[:, 1].long()
+        logs = self._log_hazards(filled)  # [N, 1 + K, J], none first
+
+        # Whole intervals and the share of the last one were lived without an event; an event ends its own.
+        place, had_event, lived = self._seen(days, event)
+        losses = -(lived * logs[:, 0]).sum(dim=1)
+        rows = torch.arange(len(days), device=days.device)
+        losses = losses - torch.where(had_event, logs[rows, event, place], 0.0)
+        return torch.where(known, losses, 0.0).sum(), known.sum()
+
+    # ---- answers ---------------------------------------------------------------------------------------------------
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return the cumulative incidence of each kind of event at each day that is told [N, P], kinds outermost."""
+        hazards = self._log_hazards(outputs.to(torch.promote_types(outputs.dtype, torch.float32))).exp()
+        survival = hazards[:, 0].cumprod(dim=1)
+        before = torch.cat([torch.ones_like(survival[:, :1]), survival[:, :-1]], dim=1)
+        incidence = (before[:, None] * hazards[:, 1:]).cumsum(dim=2)
+        # Within an interval an event comes at any time alike: the curve is straight there.
+        at_edges = torch.eye(len(self._edges), dtype=torch.float64).numpy()
+        between = torch.from_numpy(incidence_at(at_edges, self._edges, self._answer_or_any.days))
+        told = incidence @ between.to(incidence)
+        return told.flatten(start_dim=1).clamp(0, 1).float()
+
+    @property
+    def predicted_names(self) -> list[str]:
+        """Return the kind of event, where there are several, and the day by which it comes."""
+        return [f"{kind}by {day:g} days" for kind in self._kinds("") for day in self._answer_or_any.days]
+
+    @property
+    def predicted_columns(self) -> list[str]:
+        """Return the columns of incidences."""
+        return [f"predicted_incidence_{name.replace(' ', '_')}" for name in self.predicted_names]
+
+    @property
+    def binary_views(self) -> Sequence[BinaryView]:
+        """Return whether each kind of event comes by each horizon; unknown where follow-up ended before without one."""
+        return self._answer_or_any.views(self._kinds("event "))
+
+    def positives(self, targets: Float32s) -> NDArray[np.int64]:
+        """Return 1 for each sample that had an event."""
+        had: NDArray[np.int64] = (targets[:, 1] > 0).astype(np.int64)
+        return had
+
+    def released_names(self, targets: Float32s) -> list[tuple[str, NDArray[np.bool_]]]:  # type: ignore[override]
+        """Return the kinds of event."""
+        return [(name, targets[:, 1] == number) for number, name in enumerate(self.events, 1)]
+
+    # ---- scores ----------------------------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Return concordance, error and calibration over the window and at the horizons."""
+        answer = self._answer_or_any
+        return survival_metrics(answer.days, answer.window, answer.horizons, self.num_kinds)
+
+    def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
+        """Return the negative log-likelihood of what was seen of each sample."""
+        return -self._answer_or_any.log_likelihood(targets, predicted)
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """Return predicted and observed survival or incidence by group of risk, a figure a kind of event."""
+        answer = self._answer_or_any
+        middle = answer.horizons[len(answer.horizons) // 2]
+        return [
+            survival_figure(name, number, answer.days, middle, competing=bool(self.events))
+            for number, name in enumerate(self.events or [self.label])
+        ]
+
+    # ---- tables ----------------------------------------------------------------------------------------------------
+
+    def label_table(self, targets: Float32s) -> dict[str, Any]:
+        """Return days and event."""
+        events = targets[:, 1].astype(np.int64)
+        names = [None, *self.events]
+        return {DAYS: targets[:, 0], **({KIND: [names[i] for i in events]} if self.events else {EVENT: events > 0})}
+
+    def prediction_table(self, predicted: Float32s) -> dict[str, Any]:
+        """Return the incidences, and the risk by each horizon."""
+        risks = {f"predicted_risk_{view.name.replace(' ', '_')}": view.risk(predicted) for view in self.binary_views}
+        return {**super().prediction_table(predicted), **risks}
+
+    def targets_from(self, table: pl.DataFrame) -> Float32s:
+        """Return days and the number of the kind of event."""
+        if self.events and KIND in table.columns:
+            numbers = range(1, self.num_kinds + 1)
+            kind = pl.col(KIND).replace_strict(self.events, numbers, default=0.0, return_dtype=pl.Float32)
+            table = table.with_columns(kind)
+        return super().targets_from(table)
+
+    # ---- intervals -------------------------------------------------------------------------------------------------
+
+    def _seen(self, days: Tensor, event: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the interval in which each follow-up ended [N], whether an event ended it, and what was lived [N, J].
+
+        That is the share of each interval without an event: 0 of the one that an event ended. Who was followed for
+        longer than all intervals lived all of them, whatever came later.
+        """
+        edges = torch.tensor([0.0, *self._edges], dtype=days.dtype, device=days.device)
+        place = torch.searchsorted(edges[1:], days.contiguous()).clamp(max=len(self._edges) - 1)
+        had_event = (event > 0) & (days <= edges[-1])
+        lived = ((days[:, None] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
+        return place, had_event, torch.where(had_event[:, None], lived.scatter(1, place[:, None], 0.0), lived)
+
+    def _log_hazards(self, outputs: Tensor) -> Tensor:
+        """Return the log of the chance of no event, and of each kind, in each interval [N, 1 + K, J]."""
+        base = torch.tensor(self._base, dtype=outputs.dtype, device=outputs.device)
+        moved = outputs.reshape(len(outputs), self.num_kinds, len(self._edges)) + base
+        return torch.cat([torch.zeros_like(moved[:, :1]), moved], dim=1).log_softmax(dim=1)
+
+    def _kinds(self, only: str) -> list[str]:
+        """Return how the name of an answer begins for each kind of event, `only` for the only one."""
+        return [f"{name} " for name in self.events] or [only]
+
+    @property
+    def _answer_or_any(self) -> Answer:
+        """Return where curves are told; before labels are known, days that stand for them."""
+        if self._answer is not None:
+            return self._answer
+        return Answer(days=list(self._edges), horizons=self._edges[:1], window=(0.0, self._edges[-1]))
+
+
+def _refuse(rows: pl.DataFrame, where: str, why: str) -> None:
+    """Raise DataError where a table has a row that must not be."""
+    if len(rows):
+        raise DataError(f"{where}: row {rows['row'][0]}: {why}")
