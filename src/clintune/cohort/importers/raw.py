@@ -9,11 +9,13 @@ from clintune.cohort.shards import UNREADABLE
 from clintune.core.errors import DataError
 
 
-def read_raw(path: Path, columns: Sequence[str], home: str, unknown: Sequence[str] = ()) -> pl.DataFrame:
+def read_raw(
+    path: Path, columns: Sequence[str], home: str, unknown: Sequence[str] = (), optional: Sequence[str] = ()
+) -> pl.DataFrame:
     """Read columns of a CSV file as text without outer blanks, null where empty or one of `unknown`.
 
-    Bytes that are not UTF-8 are replaced. Raises DataError for a file that is missing or damaged or lacks a column; it
-    says where the data set is at `home`.
+    Columns that are `optional` are read where there are any. Bytes that are not UTF-8 are replaced. Raises DataError for
+    a file that is missing or damaged or lacks a column; it says where the data set is at `home`.
     """
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
@@ -23,7 +25,8 @@ def read_raw(path: Path, columns: Sequence[str], home: str, unknown: Sequence[st
         raise DataError(
             f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}"
         ) from error
-    return _cleaned(table, path, columns, home, unknown)
+    there = [name for name in optional if name in table.columns]
+    return _cleaned(table, path, [*columns, *there], home, unknown)
 
 
 def read_either(
