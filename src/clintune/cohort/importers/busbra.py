@@ -38,8 +38,8 @@ def import_busbra(root: Path, raw: Path) -> None:
     path = raw / "bus_data.csv"
     rows = read_raw(path, ["ID", "Case", "Pathology", "BIRADS", "Device"], _HOME, optional=("file", "fold"))
     cases = numbers(rows["Case"], path, needed=True).cast(pl.Int64)
-    only(rows["BIRADS"], _CATEGORIES, path)
-    only(rows["Pathology"], _PATHOLOGY, path)
+    only(rows["BIRADS"], _CATEGORIES, path, needed=True)
+    only(rows["Pathology"], _PATHOLOGY, path, needed=True)
 
     events = Events(media=["image_path"])
     images = _images(raw, path, rows)

@@ -14,8 +14,8 @@ def read_raw(
 ) -> pl.DataFrame:
     """Read columns of a CSV file as text without outer blanks, null where empty or one of `unknown`.
 
-    Columns that are `optional` are read where there are any. Bytes that are not UTF-8 are replaced. Raises DataError for
-    a file that is missing or damaged or lacks a column; it says where the data set is at `home`.
+    Columns that are `optional` are read where there are any. Bytes that are not UTF-8 are replaced. Raises DataError
+    for a file that is missing or damaged or lacks a column; it says where the data set is at `home`.
     """
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
@@ -74,15 +74,22 @@ def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
         row = wrong.arg_true()[0]
         raise DataError(f"{path}: row {row}: column {cells.name} is not a number; correct or empty it")
     found = pl.select(pl.when(found.is_finite()).then(found)).to_series().alias(cells.name)
-    if needed and found.null_count():
-        row = found.is_null().arg_true()[0]
-        raise DataError(f"{path}: row {row}: column {cells.name} is empty; fill it, or drop the row")
+    if needed:
+        _check_filled(found, path)
     return found
 
 
-def only(cells: pl.Series, known: Sequence[str], path: Path) -> pl.Series:
-    """Return a column as it is; raises DataError for the first cell that is neither empty nor one of `known`."""
+def only(cells: pl.Series, known: Sequence[str], path: Path, *, needed: bool = False) -> pl.Series:
+    """Return a column as it is; raises DataError for the first cell that is not one of `known`, nor empty if it may."""
     if (wrong := ~cells.is_in(list(known)).fill_null(True)).any():
         row = wrong.arg_true()[0]
         raise DataError(f"{path}: row {row}: column {cells.name} holds no value of the data set; correct it")
+    if needed:
+        _check_filled(cells, path)
     return cells
+
+
+def _check_filled(cells: pl.Series, path: Path) -> None:
+    if cells.null_count():
+        row = cells.is_null().arg_true()[0]
+        raise DataError(f"{path}: row {row}: column {cells.name} is empty; fill it, or drop the row")
