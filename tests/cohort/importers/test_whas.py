@@ -17,24 +17,26 @@ def write_raw(raw, features=6, people=(12, 6)):
     with h5py.File(raw / "deepsurv_whas.h5", "w") as file:
         for part, number in zip(("train", "test"), people, strict=True):
             x = draw.integers(0, 2, (number, features)).astype(np.float32)
-            x[:, 1] = np.arange(number) + 40.5
+            x[:, 1] = np.arange(number) + (40.5 if part == "train" else 70.5)
             file[f"{part}/x"], file[f"{part}/t"] = x, np.arange(number, dtype=np.float32)
             file[f"{part}/e"] = np.arange(number, dtype=np.int32) % 2
-        file["test/x"][0] = file["train/x"][0]
+        # The first person of the test part is one of training, the second shares the facts of one alone.
+        file["test/x"][:2] = file["train/x"][:2]
+        file["test/t"][1] = 99
     return raw
 
 
-def test_both_parts_are_read_and_twins_of_both_are_linked(tmp_path):
+def test_people_of_both_parts_stand_once_and_those_with_the_same_facts_are_linked(tmp_path, capsys):
     import_whas(tmp_path / "cohort", write_raw(tmp_path / "raw"))
     events = pl.read_parquet(tmp_path / "cohort/data/0.parquet")
-    assert events["subject_id"].n_unique() == 18
+    assert events["subject_id"].n_unique() == 17
+    assert "1 of 18 rows repeat a person and are left out" in capsys.readouterr().err
     assert events.filter(subject_id=2, code="FEATURE_1")["numeric_value"].to_list() == [41.5]
     assert {"FEATURE_0//0", "FEATURE_5//1"} <= set(events["code"])
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert labels.row(1)[2:] == (1.0, True)
     linked = pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet")
-    assert (1, 1) in linked.rows()
-    assert (13, 1) in linked.rows()
+    assert linked.rows() == [(2, 2), (13, 2)]
 
 
 def test_a_file_of_another_layout_is_refused(tmp_path):
@@ -59,6 +61,6 @@ def test_the_real_data_have_the_published_counts(tmp_path):
     pytest.importorskip("h5py")
     import_whas(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics")
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
-    assert (len(labels), labels["boolean_value"].sum()) == (1638, 690)
+    assert (len(labels), labels["boolean_value"].sum()) == (735, 451)
     linked = pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet")
     assert len(labels) - len(linked) + linked["unit"].n_unique() == 732

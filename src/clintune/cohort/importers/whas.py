@@ -1,18 +1,21 @@
 """Import WHAS, survival after a heart attack, as DeepSurv has it (Katzman et al., 2018).
 
-The file repeats people: of 1,638 rows 732 have features of their own, and the others stand beside a twin whose outcome
-is the same, in the official test part and the training part alike. They are linked, so that no fold knows its answers.
-The columns have no names; which of them is the age can be seen, but nothing here depends on it.
+The file repeats people, up to twelve times, the more often the longer they lived, and across its parts: 230 of its 328
+test rows stand in training, too. Both parts are read as one, and each person once. The columns have no names; which of
+them is the age can be seen, but nothing here depends on it.
 """
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from clintune.cohort.importers.facts import FLOAT, write_folds, write_outcome, write_people
 from clintune.cohort.writer import BOOLEAN
+from clintune.core.console import console
 from clintune.core.errors import DataError
 from clintune.core.extras import how_to_install, is_installed
 
@@ -26,10 +29,10 @@ _MEASURED = (1, 3)
 def import_whas(root: Path, raw: Path) -> None:
     """Write the cohort to `root` from `deepsurv_whas.h5` in `raw`, both of its parts; label: survival, in days.
 
-    Subjects are numbered in the order of the rows, from 1. Raises DataError for a file that cannot be read, and where
-    the package that reads it is missing.
+    Subjects are numbered in the order of their first rows, from 1; rows that repeat one are counted and left out.
+    Raises DataError for a file that cannot be read, and where the package that reads it is missing.
     """
-    features, days, seen = _read(raw / _FILE)
+    features, days, seen = _once(*_read(raw / _FILE))
     subjects = pl.Series(range(1, len(features) + 1), dtype=pl.Int64)
     facts = {}
     for place in range(_NUM_FEATURES):
@@ -41,7 +44,16 @@ def import_whas(root: Path, raw: Path) -> None:
     write_folds(root, subjects, events)
 
 
-def _read(path: Path) -> list[np.ndarray]:
+def _once(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return rows without those that repeat another, in their order."""
+    rows = np.column_stack(arrays)
+    first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    if len(first) < len(rows):
+        console.print(f"whas: {len(rows) - len(first)} of {len(rows)} rows repeat a person and are left out")
+    return [array[first] for array in arrays]
+
+
+def _read(path: Path) -> list[NDArray[Any]]:
     """Return features [N, F], days [N] and whether the end was seen [N], of both parts."""
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {_HOME}, or correct `raw`")
