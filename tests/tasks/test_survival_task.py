@@ -55,8 +55,9 @@ def test_contract(check):
 
 def test_the_likelihood_is_that_of_what_was_seen():
     task = Survival(label="x", edges=EDGES)
-    outputs = torch.tensor([[0.3, -0.5, 1.0]]).repeat(4, 1)
-    hazard = torch.sigmoid(outputs[0])
+    outputs = torch.tensor([[0.3, -0.5, 1.0, 0.2, 0.4]]).repeat(4, 1)
+    # Three intervals lie at the first, between the middle ones, and at the last of the four times.
+    hazard = torch.sigmoid(0.3 + torch.tensor([-0.5, (1.0 + 0.2) / 2, 0.4]))
     stay = torch.log(1 - hazard)
     seen = {
         (15.0, 1): stay[0] + torch.log(hazard[1]),  # an event in the second interval
@@ -72,8 +73,9 @@ def test_the_likelihood_is_that_of_what_was_seen():
 
 def test_several_kinds_share_each_interval_as_classes_do():
     task = Survival(label="x", events=["a", "b"], edges=EDGES)
-    outputs = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
-    hazards = torch.cat([torch.zeros(1, 3), outputs.reshape(2, 3)]).softmax(dim=0)
+    outputs = torch.randn(1, 2, generator=torch.Generator().manual_seed(0))
+    outputs = torch.cat([outputs.T, torch.zeros(2, 4)], dim=1).reshape(1, 10)
+    hazards = torch.cat([torch.zeros(1, 3), outputs.reshape(2, 5)[:, :1].repeat(1, 3)]).softmax(dim=0)
     loss, _ = task.loss(outputs, torch.tensor([[15.0, 2.0]]))
     assert loss.item() == pytest.approx(-(hazards[0, 0].log() + hazards[2, 1].log()).item(), rel=1e-5)
 
@@ -121,7 +123,7 @@ def test_another_kind_of_event_is_no_event_of_this_one():
 
 def test_the_loss_of_a_sample_is_its_likelihood():
     task = Survival(label="x", edges=EDGES)
-    outputs = torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
+    outputs = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     targets = known([15.0, 20.0, 99.0], [1, 0, 0])
     losses = task.sample_loss(targets, task.predict(outputs).numpy())
     expected = [task.loss(outputs[[i]], torch.from_numpy(targets[[i]]))[0].item() for i in range(3)]

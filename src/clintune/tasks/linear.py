@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """C, the inverse of the penalty, over pooled embeddings of about unit length."""
 _NEWTON_STEPS = 12
-_LBFGS_STEPS = 1000
+_LBFGS_STEPS, _BY_LOSS_STEPS = 1000, 200
 _HALF_A_CASE = 0.5
 
 
@@ -137,7 +137,12 @@ class ByLoss:
 
         for inverse in PENALTIES:
             search = torch.optim.LBFGS(
-                [solution], max_iter=_LBFGS_STEPS, tolerance_grad=1e-7, history_size=20, line_search_fn="strong_wolfe"
+                [solution],
+                max_iter=_BY_LOSS_STEPS,
+                tolerance_grad=1e-6,
+                tolerance_change=1e-7,  # of the mean loss: below it a search turns in rounding errors
+                history_size=20,
+                line_search_fn="strong_wolfe",
             )
 
             def objective(search: torch.optim.LBFGS = search, inverse: float = inverse) -> Tensor:

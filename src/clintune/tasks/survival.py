@@ -31,6 +31,9 @@ DAYS, EVENT, KIND = (
     LabelSchema.categorical_value_name,
 )
 
+_NUM_TIMES = 4
+"""Times about which an effect may differ from that at all times."""
+
 
 class Survival(Task):
     """Predict the time to an event by hazards of J intervals (Gensheimer and Narasimhan, 2019).
@@ -40,11 +43,12 @@ class Survival(Task):
     that none was. Intervals end at `edges` in days, or at quantiles of the times of training events, `num_intervals`
     of them. A follow-up that ends within an interval counts by the share of it.
 
-    Outputs move the logits of the training hazards; several kinds of event share each interval with "none of them" as
-    classes do. The answer is a curve at days that all folds of a run share, with the risks at `horizons` in days. Those
-    days, the horizons where none are given (quartiles of the events' times) and the window that is scored are set by
-    the labels of the first cohort that is read, as the names of classes are. Raises ConfigError for edges or horizons
-    that do not rise, and fewer than two intervals.
+    Outputs move the logits of the training hazards: the first alike in all intervals, as proportional hazards do, the
+    others about one time each, so that an effect may change as time goes on. Several kinds of event share each interval
+    with "none of them" as classes do. The answer is a curve at days that all folds of a run share, with the risks at
+    `horizons` in days. Those days, the horizons where none are given (quartiles of the events' times) and the window
+    that is scored are set by the labels of the first cohort that is read, as the names of classes are. Raises
+    ConfigError for edges or horizons that do not rise, and fewer than two intervals.
     """
 
     decision_column = None
@@ -174,8 +178,9 @@ class Survival(Task):
 
     @property
     def output_names(self) -> list[str]:
-        """Return a hazard for each kind of event and interval."""
-        return [f"hazard {kind}until {day:g} days" for kind in self._kinds("") for day in self._edges]
+        """Return the effect on the hazard of each kind of event, at all times and about some."""
+        effects = ["hazard", *(f"hazard about time {number}" for number in range(1, _NUM_TIMES + 1))]
+        return [f"{kind}{effect}" for kind in self._kinds("") for effect in effects]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of negative log-likelihoods of what was seen, and the number of known labels."""
@@ -288,8 +293,14 @@ class Survival(Task):
     def _log_hazards(self, outputs: Tensor) -> Tensor:
         """Return the log of the chance of no event, and of each kind, in each interval [N, 1 + K, J]."""
         base = torch.tensor(self._base, dtype=outputs.dtype, device=outputs.device)
-        moved = outputs.reshape(len(outputs), self.num_kinds, len(self._edges)) + base
+        effects = outputs.reshape(len(outputs), self.num_kinds, 1 + _NUM_TIMES)
+        moved = base + effects[..., :1] + effects[..., 1:] @ self._times().to(outputs)
         return torch.cat([torch.zeros_like(moved[:, :1]), moved], dim=1).log_softmax(dim=1)
+
+    def _times(self) -> Tensor:
+        """Return how much of each interval belongs to each of the times [B, J]: hats over evenly spaced knots."""
+        place = torch.linspace(0, _NUM_TIMES - 1, len(self._edges), dtype=torch.float64)
+        return (1 - (place - torch.arange(_NUM_TIMES)[:, None]).abs()).clamp(min=0)
 
     def _kinds(self, only: str) -> list[str]:
         """Return how the name of an answer begins for each kind of event, `only` for the only one."""
