@@ -43,8 +43,8 @@ def test_the_modality_of_the_page_keeps_the_contract(tmp_path):
 
 def test_the_task_of_the_page_keeps_the_contract():
     names = run(blocks("add_a_task.md", "python")[0])
-    targets = np.array([[0], [1], [np.nan], [1], [0], [0], [1], [0]], dtype=np.float32)
-    for _, check in check_task(lambda: names["Focal"](label="readmission_30d"), targets):
+    targets = np.array([[0], [1], [np.nan], [4], [0], [2], [1], [0]], dtype=np.float32)
+    for _, check in check_task(lambda: names["Count"](label="visits_1y"), targets):
         check()
 
 
