@@ -156,7 +156,7 @@ class _ModalityChecks:
         assert any(trained) == (modality.mode == "full"), f"mode {modality.mode}: {sum(trained)} tensors train"
         modality.train()
         assert modality.mode != "frozen" or not any(module.training for module in modality.modules())
-        assert modality.cacheable == (modality.mode == "frozen")
+        assert modality.cacheable == (modality.mode == "frozen" and modality.piecewise and modality.rows is None)
         json.dumps([modality.settings(), modality.source], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:

@@ -193,9 +193,9 @@ class NativeNotes(Modality):
         hours = torch.full((len(kept),), item.hours)
         return Pieces(tensors={"ids": kept}, hours=hours, left_out=len(whole) - len(kept))
 
-    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Refuse: the backbone embeds native tokens itself."""
-        raise AssertionError("native tokens are embedded by the backbone")
+    def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the ids [P]."""
+        return tensors["ids"]
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the ids beside the tokenizer."""

@@ -18,10 +18,11 @@ from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
-from clintune.modalities.base import Modality, Mode, checked_floor, claimed
+from clintune.modalities.base import Modality, Mode, claimed
 from clintune.modalities.recording import MOST_VALUES, Signal, Values
 from clintune.modalities.recording_clock import check_clock, extent, window_hours
 from clintune.modalities.recording_doubts import RecordingDoubts, told
+from clintune.modalities.rows import checked_floor
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import read_signal, write_npz
 from clintune.modalities.usual import Totals

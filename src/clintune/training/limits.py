@@ -137,7 +137,7 @@ def measure(
         anything = np.zeros(len(chunk), np.bool_)
         for name, part in parts.items():
             pieces = _count(part, samples, name, sources[name], chunk)
-            tokens += np.minimum(pieces, part.budget) * modalities[name].tokens_per_piece
+            tokens += modalities[name].num_tokens(pieces)
             anything |= pieces > 0
 
         over = np.maximum(tokens - max_tokens, 0)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
+from clintune.contracts import Tokens
 from clintune.core.errors import ConfigError
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
@@ -100,7 +101,7 @@ def pooled_embeddings(
         for name, modality in modalities.items():
             if name in batch.pieces:
                 part = batch.pieces[name]
-                tokens = part.tensors.get("tokens", part.hours)
+                tokens = None if part.encoded is None else Tokens.of_pieces(part.encoded, part)
                 pooled[name].append(skip_features(modality, part, tokens, len(batch), probe=True))
             else:
                 pooled[name].append(torch.zeros(len(batch), modality.probe_width))
