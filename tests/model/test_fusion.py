@@ -144,7 +144,7 @@ def test_native_tokens_are_the_backbones_own_embeddings():
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
     pieces = PieceBatch(tensors={"ids": ids}, hours=torch.zeros(3), owner=torch.zeros(3, dtype=torch.long))
-    embeddings, lengths = pack([model._tokens("notes", pieces)[0]], model.queries, 1, 48)
+    embeddings, lengths = pack([model._project("notes", model._encode("notes", pieces, 1))], model.queries, 1, 48)
     torch.testing.assert_close(embeddings[:3], model.backbone.embed(ids))
     assert lengths.tolist() == [3 + 2]
 

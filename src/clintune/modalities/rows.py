@@ -67,9 +67,9 @@ class RowReader(ABC):
 def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]) -> RowColumns:
     """Return items in their order as columns; `codes` gives the number of each code, `owner` [R] whose each is."""
     number = {code: place for place, code in enumerate(codes)}
-    value = np.array([np.nan if item.value is None else item.value for item in items], np.float64)
+    values = np.array([np.nan if item.value is None else item.value for item in items], np.float64)
     with np.errstate(over="ignore"):  # what is too large for float32 is no measurement
-        value = value.astype(np.float32)
+        value = values.astype(np.float32)
     return RowColumns(
         code=np.array([number[item.code] for item in items], np.int32),
         value=value,

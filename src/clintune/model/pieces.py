@@ -19,7 +19,7 @@ from clintune.model.sealed import read_about
 
 
 class Block(NamedTuple):
-    """Pieces laid flat: `tensors` each [P, ...], `hours` [P] and, in their place, what a frozen encoder made of them."""
+    """Pieces laid flat: `tensors` each [P, ...] or what a frozen encoder `encoded` of them, and `hours` [P]."""
 
     tensors: dict[str, Tensor]
     hours: Tensor

@@ -15,9 +15,9 @@ from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Probabilities, predict_alone
 from clintune.modalities.base import Strange
 from clintune.model.cache import PieceCache
+from clintune.model.columnar import columnar
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
 from clintune.model.known import KnownPieces
-from clintune.model.columnar import columnar
 from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
 from clintune.prediction.folder import UNREADABLE

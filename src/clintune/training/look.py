@@ -15,9 +15,9 @@ from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
+from clintune.model.columnar import columnar
 from clintune.model.cuts import Beyond, hours_beyond
 from clintune.model.encode import Preparer, View
-from clintune.model.columnar import columnar
 from clintune.training.limits import Counted, Limits, measure
 from clintune.training.prepare import UNREADABLE, check_readable, reason_alone
 from clintune.training.workspace import Workspace

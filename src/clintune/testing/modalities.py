@@ -1,0 +1,205 @@
+"""The contract of modalities as named checks."""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import torch
+from meds.schema import DataSchema
+
+from clintune.contracts import Item, PieceBatch, Pieces, Tokens
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.errors import DataError
+from clintune.core.seeding import seeded
+from clintune.modalities.base import Modality, collate_pieces
+from clintune.modalities.rows import to_columns
+
+Check = tuple[str, Callable[[], None]]
+
+_TOLERANCE = 1e-5
+
+
+def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check]:
+    """Yield the checks of the modality that `make` makes anew, unbuilt, at each call; media are written to `folder`.
+
+    Nothing is made, read or built until a check runs.
+    """
+    checks = _ModalityChecks(make, folder)
+    yield "claims_is_a_truth_value", checks.claims
+    yield "statistics_survive_json", checks.statistics
+    yield "prepare_repeats_itself", checks.prepare
+    yield "hours_follow_the_item", checks.hours
+    yield "a_broken_item_is_named_and_nothing_else", checks.broken
+    if checks.columnar:
+        yield "a_reader_travels_without_its_encoder", checks.travels
+    if not checks.native:
+        yield "tokens_have_the_promised_shape_and_are_finite", checks.tokens
+        yield "neighbours_do_not_change_tokens", checks.neighbours
+        yield "a_saved_encoder_gives_the_same_tokens", checks.saved
+        yield "the_mode_says_what_trains", checks.modes
+
+
+class _ModalityChecks:
+    def __init__(self, make: Callable[[], Modality], folder: Path) -> None:
+        self.make = make
+        self.folder = folder
+        self.native = make().native
+        self.columnar = make().rows is not None
+        self.built = cache(lambda: self._build(0))
+        self.items = cache(lambda: type(make()).fake(folder, 5, 0))
+
+    def training(self) -> Iterator[Item]:
+        """Yield the items as if so many subjects had each that statistics hold nothing back."""
+        for subject in range(SMALLEST_SHOWN):
+            for item in self.items():
+                yield replace(item, subject=subject)
+
+    def claims(self) -> None:
+        modality = self.make()
+        media = {modality.media_column: ["file", None]} if modality.media_column else {}
+        table = pl.DataFrame(
+            {
+                DataSchema.subject_id_name: [1, 1],
+                DataSchema.time_name: [None, None],
+                DataSchema.code_name: ["A", "B"],
+                DataSchema.numeric_value_name: [1.0, None],
+                DataSchema.text_value_name: ["text", None],
+                **media,
+            }
+        )
+        claimed = table.select(claimed=modality.claims())["claimed"]
+        assert claimed.dtype == pl.Boolean
+        assert claimed.null_count() == 0, "claims() is null for some rows; make it true or false"
+
+    def statistics(self) -> None:
+        statistics = self.make().fit(self.training())
+        assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
+
+    def prepare(self) -> None:
+        modality = self.built()
+        for item in self.items():
+            _assert_same(modality.prepare(item), modality.prepare(item))
+            _assert_same(modality.prepare(item), modality.without_weights().prepare(item))
+            for view in range(1, modality.views):
+                _assert_same(modality.prepare(item, view), modality.prepare(item, view))
+                before, after = modality.prepare(item), modality.prepare(item, view)
+                assert any(not torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
+
+    def hours(self) -> None:
+        modality = self.built()
+        for item in self.items():
+            now, later = modality.prepare(item), modality.prepare(replace(item, hours=item.hours + 8))
+            assert now.hours.dtype == torch.float32
+            assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
+            torch.testing.assert_close(later.hours, now.hours + 8)
+
+    def broken(self) -> None:
+        modality = self.built()
+        item = self.items()[0]
+        if item.path is None and item.text is None:
+            return
+        secret = replace(item, code="SECRET//CODE", where="table.parquet row 7", text=item.text and "  ")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, content in enumerate([b"", b"SECRET garbage" * 50, None]):
+            path = None
+            if item.path is not None:
+                path = self.folder / f"SECRET_{number}{item.path.suffix}"
+                if content is not None:
+                    path.write_bytes(content)
+            try:
+                modality.prepare(replace(secret, path=path))
+            except DataError as error:
+                message = str(error)
+                assert secret.where in message, f"the error does not say where: {message}"
+                assert "SECRET" not in message, f"the error tells of the patient: {message}"
+                assert "\n" not in message, f"the error has more than one line: {message}"
+            else:
+                raise AssertionError("a broken item was read; raise DataError naming item.where")
+
+    def travels(self) -> None:
+        modality = self.built()
+        items = self.items()
+        codes = sorted({item.code for item in items})
+        assert modality.rows is not None
+        reader = modality.rows.numbered(codes)
+        rows = to_columns(items, codes, range(len(items)))
+        first, second = (part.preprocess_rows(rows) for part in (reader, pickle.loads(pickle.dumps(reader))))
+        for name, tensor in first.tensors.items():
+            assert torch.equal(tensor, second.tensors[name])
+
+    def tokens(self) -> None:
+        modality = self.built()
+        samples = [[item] for item in self.items()]
+        pieces = _pieces(modality, samples)
+        tokens = _encode(modality, pieces, len(samples))
+        assert tokens.embeddings.shape[1] == modality.width
+        assert tokens.embeddings.isfinite().all()
+        assert tokens.hours.isfinite().all()
+        if modality.piecewise:
+            assert len(tokens.embeddings) == len(pieces.hours) * modality.tokens_per_piece
+        assert not torch.equal(tokens.embeddings[0], tokens.embeddings[-1]), "different items give the same tokens"
+
+    def neighbours(self) -> None:
+        modality = self.built()
+        items = sorted(self.items(), key=lambda item: -item.hours)
+        samples = [items[:1], items[1:3], items[3:]] if self.columnar else [[item] for item in self.items()]
+        alone = [_encode(modality, _pieces(modality, [sample]), 1) for sample in samples]
+        for order in (range(len(samples)), range(len(samples))[::-1], [2, 0]):
+            together = _encode(modality, _pieces(modality, [samples[number] for number in order]), len(order))
+            for owner, number in enumerate(order):
+                mine = together.embeddings[together.owner == owner]
+                expected = alone[number].embeddings
+                torch.testing.assert_close(mine, expected, atol=_TOLERANCE, rtol=_TOLERANCE)
+
+    def saved(self) -> None:
+        modality, other = self.built(), self._build(1)
+        other.load_state_dict(modality.state_dict(), strict=True)
+        _assert_same(modality.prepare(self.items()[0]), other.prepare(self.items()[0]))
+        samples = [[item] for item in self.items()]
+        first, second = (_encode(part, _pieces(part, samples), len(samples)) for part in (modality, other))
+        assert torch.equal(first.embeddings, second.embeddings)
+
+    def modes(self) -> None:
+        modality = self._build(2)
+        trained = [parameter.requires_grad for parameter in modality.parameters()]
+        assert any(trained) == (modality.mode == "full"), f"mode {modality.mode}: {sum(trained)} tensors train"
+        modality.train()
+        assert modality.mode != "frozen" or not any(module.training for module in modality.modules())
+        assert modality.cacheable == (modality.mode == "frozen" and modality.piecewise and modality.rows is None)
+        json.dumps([modality.settings(), modality.source], allow_nan=False)
+
+    def _build(self, seed: int) -> Modality:
+        modality = self.make()
+        statistics = modality.fit(self.training())
+        with seeded(seed, "check"):
+            modality.build(statistics)
+        return modality.eval()
+
+
+def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch:
+    """Return the pieces of samples, each some items with the oldest first."""
+    items = [item for sample in samples for item in sample]
+    owner = [number for number, sample in enumerate(samples) for _ in sample]
+    if modality.rows is not None:
+        codes = sorted({item.code for item in items})
+        return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+    pieces = [modality.prepare(item) for item in items]
+    owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
+    return PieceBatch(tensors=collate_pieces(pieces), hours=torch.cat([part.hours for part in pieces]), owner=owners)
+
+
+def _encode(modality: Modality, pieces: PieceBatch, num_samples: int) -> Tokens:
+    with torch.no_grad():
+        tokens: Tokens = modality(pieces, num_samples)
+    return tokens
+
+
+def _assert_same(first: Pieces, second: Pieces) -> None:
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, tensor in first.tensors.items():
+        torch.testing.assert_close(tensor, second.tensors[name], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(first.hours, second.hours)
