@@ -18,7 +18,7 @@ from clintune.modalities.rows import RowReader, newest_rows
 FACTS = ("value", "has_value", "change", "has_change", "since", "times")
 """What is known of an event: its normal score, the change from the event of its code before, the log hours since that
 one, and the log of how many of its code there were so far."""
-SPREAD = ("first", "least", "greatest")
+SPREAD = ("first", "last", "least", "greatest")
 """Of several events of a code that stand together: normal scores; of a single event, its own."""
 CLIP = 4.0
 """Normal scores beyond it are typing errors, and read as it."""
@@ -30,7 +30,7 @@ class EventReader(RowReader):
     """Looks up the codes of rows with a time, the birth and texts left out, and scores their values.
 
     Pieces: `code` [P], the place of the longest known beginning of the code (0: none is known); `facts` [P, 6] in the
-    order of FACTS; `spread` [P, 3] in that of SPREAD; `count` [P], how many events a piece stands for; `older` [P],
+    order of FACTS; `spread` [P, 4] in that of SPREAD; `count` [P], how many events a piece stands for; `older` [P],
     whether it sums up those of a code that the budget leaves out.
     """
 
@@ -123,9 +123,10 @@ class EventReader(RowReader):
         mean = np.add.reduceat(np.where(known, score, 0), start, dtype=np.float64) / np.maximum(valued, 1)
         least = np.minimum.reduceat(np.where(known, score, np.inf), start)
         greatest = np.maximum.reduceat(np.where(known, score, -np.inf), start)
-        place = np.minimum.reduceat(np.where(known, np.arange(len(order)), len(order)), start)
-        earliest = np.append(score, np.nan)[place]
-        spread = np.where(valued[:, None] > 0, np.stack([earliest, least, greatest], axis=1), 0)
+        place = np.arange(len(order))
+        earliest = score[np.minimum.reduceat(np.where(known, place, len(order)), start).clip(max=len(order) - 1)]
+        newest = score[np.maximum.reduceat(np.where(known, place, 0), start)]
+        spread = np.where(valued[:, None] > 0, np.stack([earliest, newest, least, greatest], axis=1), 0)
 
         facts = np.zeros((len(start), len(FACTS)), np.float32)
         facts[:, 0], facts[:, 1], facts[:, 5] = mean, valued / count, np.log1p(count)

@@ -19,6 +19,7 @@ SEPARATOR = "//"
 """Between the parts of a code."""
 _KNOTS = (32, 16, 8, 4, 2)
 """Numbers of knots, of which a code gets the greatest that leaves enough subjects to each."""
+MOST_KNOTS = _KNOTS[0]
 _DRAWN = 2048
 """Values of a code that are drawn for its knots, where it has more."""
 _DIGITS = 4

@@ -48,9 +48,9 @@ def _of_values(pieces: PieceBatch, which: Tensor, cell: Tensor, size: int) -> li
     known = valued > 0
     found = [
         spread[earliest, 0],
-        value[newest],
-        none.scatter_reduce(0, cell, spread[:, 1], "amin", include_self=False),
-        none.scatter_reduce(0, cell, spread[:, 2], "amax", include_self=False),
+        spread[newest, 1],
+        none.scatter_reduce(0, cell, spread[:, 2], "amin", include_self=False),
+        none.scatter_reduce(0, cell, spread[:, 3], "amax", include_self=False),
         _sum(value * weight, cell, size) / valued.clamp(min=1e-9),
     ]
     return [*(torch.where(known, part, 0.0) for part in found), known.float()]
