@@ -14,6 +14,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.seeding import seeded
 from clintune.evaluation.predictions import read_predictions
 from clintune.modalities.event_summary import PER_CODE
+from clintune.modalities.event_texts import EventTexts
 from clintune.modalities.events import Events
 from clintune.modalities.rows import to_columns
 from clintune.tasks.binary import Binary
@@ -225,3 +226,34 @@ def test_order_trend_and_number_are_learnt(question, course, tmp_path):
     assert main(["evaluate", str(run), "--bootstrap", "10", "--no-ablations"]) == 0
     found = read_predictions(run / "predictions/held_out", "outcome", Binary(label="outcome"))
     assert roc_auc_score(found.targets[:, 0], found.probabilities[:, 0]) >= 0.95
+
+
+def texts_of(*samples, **settings):
+    modality = EventTexts(source="bundled:minilm", **settings)
+    modality.build({})
+    pieces = pieces_of(modality, *samples)
+    ids = [pieces.tensors["ids"][pieces.owner == owner] for owner in range(len(samples))]
+    return pieces, [modality.rows.tokenizer.decode(part) for part in ids]
+
+
+def test_events_as_text_tell_time_code_and_value_the_oldest_first():
+    rows = [item("LAB//GLUCOSE", 8.125, 3.52), item("DRUG//A", None, 0.0), item("LAB//NA", 1e-9, 240.0)]
+    pieces, said = texts_of(rows, rows[:1])
+    plain = [text.replace(" ", "") for text in said]
+    assert plain == [
+        "10dbefore:lab//na1e-09;3.5hbefore:lab//glucose8.125;0hbefore:drug//a;",
+        "3.5hbefore:lab//glucose8.125;",
+    ]
+    assert pieces.hours[pieces.owner == 1].tolist() == pytest.approx([3.52] * int((pieces.owner == 1).sum()))
+
+
+@settings(deadline=None, max_examples=30)
+@given(SAMPLES, st.integers(20, 60))
+def test_events_as_text_keep_the_newest_whole_within_budget(samples, budget):
+    samples = [sorted((item(*row) for row in sample), key=lambda one: -one.hours) for sample in samples]
+    pieces, said = texts_of(*samples, max_pieces=budget)
+    counts = torch.bincount(pieces.owner, minlength=len(samples))
+    assert counts.max() <= budget
+    for sample, kept in zip(samples, said, strict=True):
+        assert texts_of(sample)[1][0].endswith(kept)
+        assert kept.count(";") >= 1

@@ -36,8 +36,7 @@ class EventReader(RowReader):
 
     def row_filter(self) -> pl.Expr:
         """Take rows with a time and without text, the birth left out, of the listed codes where there is a list."""
-        timed = pl.col(DataSchema.time_name).is_not_null() & pl.col(DataSchema.text_value_name).is_null()
-        return claimed(timed & (pl.col(DataSchema.code_name) != birth_code), self.codes)
+        return timed_rows(self.codes)
 
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
         """Return what `fit_events` does."""
@@ -147,6 +146,12 @@ class EventReader(RowReader):
         }
         hours = torch.from_numpy(rows.hours.astype(np.float32))
         return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
+
+
+def timed_rows(codes: Sequence[str] | None) -> pl.Expr:
+    """Return an expression that is true for rows with a time and without text, the birth left out, of these codes."""
+    timed = pl.col(DataSchema.time_name).is_not_null() & pl.col(DataSchema.text_value_name).is_null()
+    return claimed(timed & (pl.col(DataSchema.code_name) != birth_code), codes)
 
 
 def scale_of(knots: Sequence[float]) -> tuple[list[float], list[float]]:

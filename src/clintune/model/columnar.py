@@ -52,8 +52,8 @@ class ColumnarPieces:
         return self.reader.preprocess_rows(_columns(self.samples, self.modality, seen, seen.owner))
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return 1 for every item."""
-        return np.ones(len(number), np.int64)
+        """Return how many pieces items give, of texts about how many [I]."""
+        return np.full(len(number), self.reader.pieces_per_row, np.int64)
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 0 for every item."""
