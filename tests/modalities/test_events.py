@@ -257,3 +257,13 @@ def test_events_as_text_keep_the_newest_whole_within_budget(samples, budget):
     for sample, kept in zip(samples, said, strict=True):
         assert texts_of(sample)[1][0].endswith(kept)
         assert kept.count(";") >= 1
+
+
+def test_with_code_text_an_unknown_code_is_like_the_one_that_says_the_same():
+    events = build(code_text=True)
+    codes = ["LAB//SODIUM", "LABORATORY//SODIUM_BLOOD", "DRUG//HEPARIN"]
+    text = pieces_of(events, *([item(code)] for code in codes)).tensors["text"]
+    likeness = torch.nn.functional.cosine_similarity(text[0], text[1:])
+    assert likeness[0] > 0.5 > likeness[1]
+    tokens = events(pieces_of(events, *([item(code)] for code in ("ELSE//SODIUM", "ELSE//HEPARIN"))), 2).embeddings
+    assert not torch.allclose(tokens[0], tokens[1])

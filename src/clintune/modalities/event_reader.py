@@ -12,6 +12,7 @@ from scipy.special import ndtri
 
 from clintune.contracts import PieceBatch, RowColumns
 from clintune.modalities.base import claimed
+from clintune.modalities.code_texts import text_vectors
 from clintune.modalities.event_statistics import fit_events, prefixes_of
 from clintune.modalities.rows import RowReader, newest_rows
 
@@ -31,8 +32,14 @@ class EventReader(RowReader):
 
     Pieces: `code` [P], the place of the longest known beginning of the code (0: none is known); `facts` [P, 6] in the
     order of FACTS; `spread` [P, 4] in that of SPREAD; `count` [P], how many events a piece stands for; `older` [P],
-    whether it sums up those of a code that the budget leaves out.
+    whether it sums up those of a code that the budget leaves out; with `code_text`, `text` [P, 64] of the code's words.
     """
+
+    def __init__(
+        self, *, max_pieces: int, codes: Sequence[str] | None = None, min_subjects: int, code_text: bool = False
+    ) -> None:
+        super().__init__(max_pieces=max_pieces, codes=codes, min_subjects=min_subjects)
+        self.code_text = code_text
 
     def row_filter(self) -> pl.Expr:
         """Take rows with a time and without text, the birth left out, of the listed codes where there is a list."""
@@ -61,6 +68,7 @@ class EventReader(RowReader):
             self.knots[number, : len(knots)] = knots
             self.scores[number, : len(scores)] = scores
         self.num_knots = np.array([len(knots) for knots, _ in scales], np.int64)
+        self.texts = text_vectors(codes) if self.code_text else None
 
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
         """Return a piece for each of the newest rows of a sample, and for each code among its older ones."""
@@ -144,6 +152,8 @@ class EventReader(RowReader):
             "count": torch.from_numpy(count.astype(np.float32)),
             "older": torch.full((len(rows),), older),
         }
+        if self.texts is not None:
+            tensors["text"] = torch.from_numpy(self.texts[rows.code])
         hours = torch.from_numpy(rows.hours.astype(np.float32))
         return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
 

@@ -16,6 +16,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Mode, RowModality, Strange
+from clintune.modalities.code_texts import WIDTH
 from clintune.modalities.event_encoders import Course, EventEncoder
 from clintune.modalities.event_reader import CLIP, EventReader
 from clintune.modalities.event_statistics import prefixes_of
@@ -35,7 +36,8 @@ class Events(RowModality):
 
     The newest `max_pieces` events are read one by one, of those in bins the newest `max_bins` bins; all that is older
     is one token. `course` reads the tokens of a sample in their order: `none`, a `gru` or a `transformer` of `depth`
-    layers. A probe reads summary columns of each code. Raises ConfigError for a number out of its range.
+    layers. With `code_text` the words of a code count too, by MiniLM, so that another hospital's codes mean something.
+    A probe reads summary columns of each code. Raises ConfigError for a number out of its range.
     """
 
     rows: EventReader
@@ -51,11 +53,13 @@ class Events(RowModality):
         max_bins: int = 96,
         course: Course = "none",
         depth: int = 1,
+        code_text: bool = False,
         width: int = 64,
         mode: Mode = "full",
         max_pieces: int = 511,
     ) -> None:
-        super().__init__(EventReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces), mode=mode)
+        reader = EventReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces, code_text=code_text)
+        super().__init__(reader, mode=mode)
         _check(course, depth, max_pieces, bin_hours, max_bins)
         self.bin_hours = bin_hours
         self.max_bins = max_bins
@@ -85,6 +89,7 @@ class Events(RowModality):
             depth=self.depth,
             bin_hours=self.bin_hours,
             max_bins=self.max_bins,
+            text_width=WIDTH if self.rows.code_text else 0,
         )
         self.encoder.requires_grad_(self.mode == "full")
 
