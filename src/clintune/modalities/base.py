@@ -115,6 +115,10 @@ class Modality(nn.Module, ABC):
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
         """Return `n` items as this modality would claim them, media files written under `folder`."""
 
+    def files(self, path: Path) -> list[Path]:
+        """Return the files that a media path stands for: itself, and what it names; features follow their content."""
+        return [path]
+
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return JSON-able statistics of the training items; by default there are none to learn.
 

@@ -12,6 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from clintune.cohort.records import record_files
 from clintune.contracts import Item, Pieces
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
@@ -113,6 +114,10 @@ class Wearable(Modality):
             fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
             said.append(f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}")
         return said
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the recording, of a WFDB header with all files that it names."""
+        return record_files(path)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder for the channels of the statistics."""
