@@ -1,7 +1,7 @@
 """From rows of codes and values to pieces: an event each, and what is older than the budget summed up by code."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,8 @@ class EventReader(RowReader):
     order of FACTS; `spread` [P, 4] in that of SPREAD; `count` [P], how many events a piece stands for; `older` [P],
     whether it sums up those of a code that the budget leaves out; with `code_text`, `text` [P, 64] of the code's words.
     """
+
+    sums_up: ClassVar[bool] = True
 
     def __init__(
         self, *, max_pieces: int, codes: Sequence[str] | None = None, min_subjects: int, code_text: bool = False

@@ -26,6 +26,9 @@ class RowReader(ABC):
     keep: ClassVar[Literal["all", "newest_of_code"]] = "all"
     """Which rows of a sample are read: all, or the newest row of each code."""
 
+    sums_up: ClassVar[bool] = False
+    """Whether what a sample's budget leaves out is summed up for it, rather than not read."""
+
     pieces_per_row: ClassVar[int] = 1
     """How many pieces a row gives, or about how many, for the figures of what a budget leaves out."""
 
