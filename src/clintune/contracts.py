@@ -79,17 +79,20 @@ NO_EXTENT = Extent(0.0, 0.0)
 class Pieces:
     """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
 
+    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
     `extent` tells, of a file with a clock of its own, when it begins and ends: hours after the time of its row.
     `left_out` tells how many pieces more the item has, which no sample reads as they are beyond its budget.
     """
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
+    encoded: "Tensor | None" = None
     extent: Extent = NO_EXTENT
     left_out: int = 0
 
     def __post_init__(self) -> None:
-        lengths = {len(self.hours), *(len(tensor) for tensor in self.tensors.values())}
+        encoded = [] if self.encoded is None else [self.encoded]
+        lengths = {len(self.hours), *(len(tensor) for tensor in [*self.tensors.values(), *encoded])}
         assert len(lengths) == 1, f"pieces disagree on their number: {lengths}"
 
     def __len__(self) -> int:
@@ -97,23 +100,54 @@ class Pieces:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RowColumns:
+    """Rows of a cohort as columns [R], those of one owner side by side, oldest first, rows without time before all.
+
+    `code` is the number of each row's code in a list that its reader knows, `value` NaN where there is none, `hours`
+    count back from the prediction time. `owner` is a sample of a batch, 0..N-1, or in training a subject by number.
+    """
+
+    code: "NDArray[np.int32]"
+    value: "NDArray[np.float32]"
+    hours: "NDArray[np.float64]"
+    owner: "NDArray[np.int64]"
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def take(self, which: "NDArray[np.int64] | NDArray[np.bool_]") -> "RowColumns":
+        """Return some of the rows."""
+        return RowColumns(
+            code=self.code[which], value=self.value[which], hours=self.hours[which], owner=self.owner[which]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PieceBatch:
-    """The pieces of one modality in a batch: `tensors` each [P, ...], `hours` [P], `owner` [P] int64 in 0..N-1."""
+    """The pieces of one modality in a batch: `tensors` each [P, ...], `hours` [P], `owner` [P] int64 in 0..N-1.
+
+    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
+    """
 
     tensors: Mapping[str, "Tensor"]
     hours: "Tensor"
     owner: "Tensor"
+    encoded: "Tensor | None" = None
 
     def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
         tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
         hours, owner = (tensor.to(device, non_blocking=True) for tensor in (self.hours, self.owner))
-        return PieceBatch(tensors=tensors, hours=hours, owner=owner)
+        encoded = None if self.encoded is None else self.encoded.to(device, non_blocking=True)
+        return PieceBatch(tensors=tensors, hours=hours, owner=owner, encoded=encoded)
 
     def pin_memory(self) -> "PieceBatch":
         """Return the batch in pinned memory, from which copies to a GPU do not block; called by torch's loader."""
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
-        return PieceBatch(tensors=tensors, hours=self.hours.pin_memory(), owner=self.owner.pin_memory())
+        encoded = None if self.encoded is None else self.encoded.pin_memory()
+        return PieceBatch(
+            tensors=tensors, hours=self.hours.pin_memory(), owner=self.owner.pin_memory(), encoded=encoded
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,11 +188,18 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """Tokens of one modality: `embeddings` [M, D], `owner` [M] int64, `hours` [M] float32 before prediction."""
+    """Tokens of one modality: `embeddings` [M, W or D], `owner` [M] int64, `hours` [M] float32 before prediction."""
 
     embeddings: "Tensor"
     owner: "Tensor"
     hours: "Tensor"
+
+    @classmethod
+    def of_pieces(cls, embeddings: "Tensor", pieces: PieceBatch) -> "Tokens":
+        """Return the K tokens of each piece, [P, K, W], which have its owner and its hours."""
+        num = embeddings.shape[1]
+        owner, hours = pieces.owner.repeat_interleave(num), pieces.hours.repeat_interleave(num)
+        return cls(embeddings=embeddings.flatten(0, 1), owner=owner, hours=hours)
 
     def __post_init__(self) -> None:
         assert self.embeddings.ndim == 2, f"tokens are [M, D], not {tuple(self.embeddings.shape)}"

@@ -16,6 +16,7 @@ SMALL_DINO = {"model_type": "dinov2", "hidden_size": 32, "num_hidden_layers": 1,
 CHANGES = {
     "imaging": {"views": 2, "regions": 2},
     "imaging_vit": {"source": "random", "config": {**SMALL_DINO, "image_size": 56, "patch_size": 14}},
+    "events_native": {"source": "bundled:minilm", "revision": None},
     "notes_native": {"source": "bundled:minilm", "revision": None},
     "wearable": {"tokens": 4},
 }

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError
 from clintune.modalities.base import collate_pieces
+from clintune.modalities.rows import to_columns
 from clintune.modalities.static import Static
 
 YEAR = 24 * 365.25
@@ -73,13 +74,12 @@ def test_values_are_standardised_clipped_and_absent_when_not_finite():
     assert found["code"] == [1, 1, 1, 1, 1, 1, 2]
 
 
-def test_a_table_gives_many_rows_what_prepare_gives_each():
+def test_columns_give_many_rows_what_prepare_gives_each():
     codes = ["A", "B", "MEDS_BIRTH", "NEW"]
     static = build([item("A", 1.0), item("A", 3.0), item("B"), *(item("MEDS_BIRTH", hours=h * YEAR) for h in (1, 9))])
     rows = [item(codes[n % 4], None if n % 3 == 0 else n / 7, 1000.0 * n) for n in range(24)]
-    code, hours = np.arange(24) % 4, np.array([row.hours for row in rows])
-    value = np.array([np.nan if row.value is None else row.value for row in rows])
-    together = {name: part.tolist() for name, part in static.tabulate(codes)(code, value, hours).items()}
+    pieces = static.rows.numbered(codes).preprocess_rows(to_columns(rows, codes, range(24)))
+    together = {name: part.tolist() for name, part in pieces.tensors.items()}
     assert together == prepared(static, *rows)
 
 
@@ -119,7 +119,7 @@ def common_and_rare(*rare):
 
 def test_common_codes_are_encoded_as_if_rare_ones_were_not_there():
     pure, mixed = (build(common_and_rare(*rare), 11) for rare in ((), (item("X", 4711.625), item("Y", subject=1))))
-    assert mixed.statistics == pure.statistics
+    assert mixed.rows.statistics == pure.rows.statistics
     assert prepared(mixed, item("A", 7.0)) == prepared(pure, item("A", 7.0))
 
 
@@ -131,9 +131,10 @@ def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_rea
     assert torch.equal(tokens[0], tokens[1])
     assert tokens[0].any()
     assert not torch.allclose(tokens[0], tokens[2])
-    facts = static.facts(collate_pieces([static.prepare(item(code, 9.5)) for code in ("A", "X")]))
+    columns = to_columns([item("A", 9.5), item("X", 9.5)], ["A", "X"], [0, 1])
+    facts = static.facts(static.rows.numbered(["A", "X"]).preprocess_rows(columns), 2)
     assert facts.shape[1] == static.num_facts == 3
-    assert facts.tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert (facts * 3**0.5).numpy() == pytest.approx(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     assert static.remarks(Static().fit(common_and_rare(item("X", 4711.625)))) == [
         "1 of 2 codes have fewer than 11 training subjects and share one token, without values"
     ]

@@ -16,7 +16,7 @@ from clintune.modalities.notes import Notes
 from clintune.modalities.static import Static
 from clintune.model.batching import Batches, Draw, num_tokens
 from clintune.model.cache import PieceCache
-from clintune.model.pieces import TabledPieces
+from clintune.model.columnar import columnar
 
 TEXT = {"source": "random", "tokenizer": "bundled:minilm", "chunk_tokens": 16, "max_pieces": 3, "mode": "full"}
 BERT = {"model_type": "bert", "vocab_size": 30522, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -48,7 +48,7 @@ def parts(quickstart, tmp_path_factory):
         name: PieceCache(name, modalities[name], {}, folder / "cache").fill(samples.items(name, rows))
         for name in ("notes", "imaging")
     }
-    sources["static"] = TabledPieces(samples, "static", modalities["static"].tabulate(samples.codes().to_list()))
+    sources["static"] = columnar(samples, "static", modalities["static"])
     return samples, modalities, sources
 
 
@@ -66,7 +66,7 @@ def expected_pieces(modality, name, items, view):
         pieces = modality.prepare(replace(item, hours=0.0) if name != "static" else item, view)
         if name == "imaging":
             with torch.no_grad():
-                pieces = replace(pieces, tensors={"tokens": modality.encode(pieces.tensors)})
+                pieces = replace(pieces, tensors={}, encoded=modality.encode(pieces.tensors))
         hours = (pieces.hours + (item.hours if name != "static" else 0)).tolist()
         newest = sorted(sorted(range(len(hours)), key=lambda number: hours[number])[:budget])
         budget -= len(newest)

@@ -61,7 +61,7 @@ def fill(cohort, tmp_path):
 def read(pieces, item, view=0):
     """Return one item's pieces."""
     number, view = np.array([item.number]), np.array([view])
-    return pieces.gather(Seen(number, np.array([item.hours]), np.zeros(1, int)), view, pieces.lengths(number, view))
+    return pieces.read(Seen(number, np.array([item.hours]), np.zeros(1, int)), view, 10**6)
 
 
 def assert_current(modality, pieces, items):
@@ -69,7 +69,7 @@ def assert_current(modality, pieces, items):
     for item in items:
         alone = modality.prepare(item)
         with torch.no_grad():
-            torch.testing.assert_close(read(pieces, item).tensors["tokens"], modality.encode(alone.tensors))
+            torch.testing.assert_close(read(pieces, item).encoded, modality.encode(alone.tensors))
         torch.testing.assert_close(read(pieces, item).hours, alone.hours)
 
 
@@ -86,16 +86,16 @@ def test_cached_tokens_are_the_encoders_own_and_hours_those_of_the_item(modality
 def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(modality, fill, cohort, tmp_path):
     items, pieces = fill(modality)
     before, first = shards(tmp_path), items[0].path
-    tokens = read(pieces, items[0]).tensors["tokens"]
+    tokens = read(pieces, items[0]).encoded
     stat, content = first.stat(), first.read_bytes()
     first.write_bytes(bytes(len(content)))  # nobody can tell from the size and the time
     os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert torch.equal(read(fill(modality)[1], items[0]).tensors["tokens"], tokens)
+    assert torch.equal(read(fill(modality)[1], items[0]).encoded, tokens)
     assert shards(tmp_path) == before
     first.write_bytes(items[1].path.read_bytes())
     again = fill(modality)[1]
     assert shards(tmp_path) == before
-    assert torch.equal(read(again, items[0]).tensors["tokens"], read(again, items[1]).tensors["tokens"])
+    assert torch.equal(read(again, items[0]).encoded, read(again, items[1]).encoded)
     first.write_bytes(content)
     assert_current(modality, fill(modality)[1], items)
     assert shards(tmp_path) == before
@@ -207,7 +207,7 @@ def test_every_unreadable_item_has_its_error_until_it_is_mended(modality, fill):
 def test_in_bf16_tokens_are_the_encoders_own_to_its_digits(modality, fill):
     items, pieces = fill(modality, precision="bf16")
     exact = fill(modality)[1]
-    both = [(read(pieces, item).tensors["tokens"], read(exact, item).tensors["tokens"]) for item in items]
+    both = [(read(pieces, item).encoded, read(exact, item).encoded) for item in items]
     assert any(not torch.equal(*pair) for pair in both)
     for rounded, own in both:
         torch.testing.assert_close(rounded, own, atol=0.02 * float(own.abs().max()), rtol=0)

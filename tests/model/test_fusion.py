@@ -46,6 +46,9 @@ class Fixed(Modality):
 
     build = prepare = encode = fake = claims
 
+    def token_ids(self, tensors):
+        return tensors["ids"]
+
 
 def backbone(family, mode="lora"):
     torch.manual_seed(0)
@@ -72,7 +75,7 @@ def tokens(seed, owner, width, hours=None):
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(len(owner), 1, width, generator=generator)
     hours = torch.rand(len(owner), generator=generator) * 100 if hours is None else torch.tensor(hours)
-    return PieceBatch(tensors={"tokens": values}, hours=hours, owner=torch.tensor(owner))
+    return PieceBatch(tensors={}, encoded=values, hours=hours, owner=torch.tensor(owner))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -94,8 +97,8 @@ def test_a_sample_has_the_same_outputs_alone_and_in_any_batch(family):
     alone = model(
         batch(
             1,
-            a=PieceBatch(tensors={"tokens": a.tensors["tokens"][2:3]}, hours=a.hours[2:3], owner=torch.tensor([0])),
-            b=PieceBatch(tensors={"tokens": b.tensors["tokens"][:2]}, hours=b.hours[:2], owner=torch.tensor([0, 0])),
+            a=PieceBatch(tensors={}, encoded=a.encoded[2:3], hours=a.hours[2:3], owner=torch.tensor([0])),
+            b=PieceBatch(tensors={}, encoded=b.encoded[:2], hours=b.hours[:2], owner=torch.tensor([0, 0])),
         )
     )
     for task in ("y", "z"):
@@ -105,7 +108,7 @@ def test_a_sample_has_the_same_outputs_alone_and_in_any_batch(family):
 def test_the_order_of_pieces_in_a_batch_does_not_matter():
     model = fusion()
     a = tokens(0, [0, 0, 1, 1], 6)
-    turned = PieceBatch(tensors={"tokens": a.tensors["tokens"].flip(0)}, hours=a.hours.flip(0), owner=a.owner.flip(0))
+    turned = PieceBatch(tensors={}, encoded=a.encoded.flip(0), hours=a.hours.flip(0), owner=a.owner.flip(0))
     torch.testing.assert_close(model(batch(2, a=a))["y"], model(batch(2, a=turned))["y"])
 
 
@@ -141,7 +144,7 @@ def test_native_tokens_are_the_backbones_own_embeddings():
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
     pieces = PieceBatch(tensors={"ids": ids}, hours=torch.zeros(3), owner=torch.zeros(3, dtype=torch.long))
-    embeddings, lengths = pack([model._tokens("notes", pieces)[0]], model.queries, 1, 48)
+    embeddings, lengths = pack([model._project("notes", model._encode("notes", pieces, 1))], model.queries, 1, 48)
     torch.testing.assert_close(embeddings[:3], model.backbone.embed(ids))
     assert lengths.tolist() == [3 + 2]
 
@@ -164,7 +167,8 @@ def test_packing_agrees_with_a_plain_reference(rows, max_tokens):
 
 def test_pooling_averages_normalised_rows_and_leaves_absent_samples_at_zero():
     values = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
-    pooled = pool(values, torch.tensor([0, 0, 2]), 3, scaled=False)
+    pieces = PieceBatch(tensors={}, encoded=values, hours=torch.zeros(3), owner=torch.tensor([0, 0, 2]))
+    pooled = pool(Tokens.of_pieces(values, pieces), 3, scaled=False)
     rows = values.numpy()
     normal = (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(pooled[0].numpy(), normal[:2].mean((0, 1)) / 2, rtol=1e-5, atol=1e-6)
@@ -239,11 +243,11 @@ def test_the_backbone_reads_the_features_that_the_probe_chose():
 
     def reads(feature):
         changed = tokens(0, [0], 2)
-        changed.tensors["tokens"][..., feature] += 1
+        changed.encoded[..., feature] += 1
         with torch.no_grad():
             return not torch.equal(
-                model.projectors["a"](changed.tensors["tokens"]),
-                model.projectors["a"](tokens(0, [0], 2).tensors["tokens"]),
+                model.projectors["a"](changed.encoded),
+                model.projectors["a"](tokens(0, [0], 2).encoded),
             )
 
     assert [reads(0), reads(1)] == [True, True]

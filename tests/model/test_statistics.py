@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from opened import open_samples
 
+from clintune.cohort.records import record_files
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
 from clintune.model.build import fit_statistics
@@ -66,13 +67,13 @@ def test_records_that_read_alike_are_told_apart_by_the_files_they_name(tmp_path)
         headers[-1].write_text("ecg 1 1 4\nsignal.bin 16\n")
         (folder / "signal.bin").write_bytes(bytes([number]) * 8)
     memory = tmp_path / "memory.json"
-    first = remembered_sha256(stamps(headers).values(), memory)
+    first = remembered_sha256(stamps(headers, record_files).values(), memory)
     assert len(set(first.values())) == 2
 
     # A memory that rotted is no memory.
     memory.write_text(memory.read_text().replace("a", "b"))
-    assert remembered_sha256(stamps(headers).values(), memory) == first
+    assert remembered_sha256(stamps(headers, record_files).values(), memory) == first
 
     (tmp_path / "0" / "signal.bin").write_bytes(b"changed!")
-    changed = remembered_sha256(stamps(headers).values(), memory)
+    changed = remembered_sha256(stamps(headers, record_files).values(), memory)
     assert len(set(changed.values()) - set(first.values())) == 1

@@ -56,7 +56,7 @@ def test_counts_are_those_of_a_plain_reckoning(data):
     sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
     per_sample = data.draw(st.lists(sample, min_size=1, max_size=12))
     budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
-    modality = SimpleNamespace(max_pieces=budget, tokens_per_piece=2)
+    modality = SimpleNamespace(max_pieces=budget, rows=None, num_tokens=lambda pieces: 2 * np.minimum(pieces, budget))
     rows = np.arange(len(per_sample))
     found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept, left_out, ends)}, limit)
 
@@ -88,7 +88,8 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     static = Part(32, samples=1000, samples_with_older=710, items=9_000, older=6_300)
     monitor = Part(14, samples=1000, samples_going_on=200, hours=4_000, hours_beyond=600)
     watch = Part(14, samples=1000, samples_long_before=300)
-    parts = {"notes": notes, "static": static, "monitor": monitor, "watch": watch}
+    events = Part(511, sums_up=True, samples=1000, samples_cut=400, pieces=10_000, pieces_cut=2_000)
+    parts = {"notes": notes, "static": static, "monitor": monitor, "watch": watch, "events": events}
     limits = Limits(parts, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"])
     assert limits.sentences() == [
         "notes: 12 % of the samples have none",
@@ -99,6 +100,7 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
         "all hours",
         "watch: 30 % of the samples have recordings that end more than a month before the time of their row; look "
         "whether the clocks of the devices were right",
+        "events: 40 % of the samples read their oldest pieces as one token (max_pieces 511): 20 % of all pieces",
         "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): 5 % of all tokens",
         "5 % of the samples have nothing that can be read",
         "beware",
@@ -107,7 +109,7 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     assert not write_limits(tmp_path, Limits({}, 1))
     assert read_limits(tmp_path) == {
         "sentences": limits.sentences(),
-        "lacking": {"notes": 0.12, "static": 0.0, "monitor": 0.0, "watch": 0.0},
+        "lacking": {"notes": 0.12, "static": 0.0, "monitor": 0.0, "watch": 0.0, "events": 0.0},
     }
 
 

@@ -3,7 +3,8 @@
 A modality lives in four steps, each a method: the constructor stores plain values; `fit` reads the training items
 once and returns statistics; `build` loads weights and makes modules; then `prepare` (CPU, one item) and `encode`
 (device, all pieces of a batch) run for every sample. `prepare` reads plain attributes, no modules: it also runs in
-processes that hold no weights.
+processes that hold no weights. Rows that are numbers go another way: a `RowReader` fits on columns and makes pieces
+of all rows of a batch at once. An encoder that reads all pieces of a sample together overrides `forward`.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,22 +21,13 @@ from meds.schema import DataSchema
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clintune.contracts import Item, Pieces
-from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.contracts import Item, PieceBatch, Pieces, Tokens
 from clintune.core.errors import ConfigError
+from clintune.modalities.rows import RowReader, to_columns
 from clintune.weights import ResolvedWeights
 
 _Encoder = TypeVar("_Encoder", bound=nn.Module)
 Mode = Literal["frozen", "lora", "full"]
-
-
-class Table(Protocol):
-    """How rows become pieces by arithmetic alone, one piece a row; it can be pickled."""
-
-    def __call__(
-        self, code: NDArray[np.int32], value: NDArray[np.floating[Any]], hours: NDArray[np.float64]
-    ) -> dict[str, Tensor]:
-        """Return the tensors of rows, each [P, ...]: codes by their number, NaN where a row has no value."""
 
 
 class Strange(NamedTuple):
@@ -67,7 +59,13 @@ class Modality(nn.Module, ABC):
     """Whether files tell their own clock and are read up to the prediction time: `prepare` then tells their extent."""
 
     native: bool = False
-    """True where the pieces are token ids of the backbone (tensor `ids` [P]) and `encode` is never called."""
+    """True where the pieces are token ids of the backbone, which `token_ids` returns, and `encode` is never called."""
+
+    piecewise: bool = True
+    """Whether a piece's tokens depend on that piece alone, as `encode` has it; else `forward` reads whole samples."""
+
+    rows: RowReader | None = None
+    """How rows become pieces by columns; None where `prepare` makes them item by item, kept on disk."""
 
     def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None) -> None:
         super().__init__()
@@ -96,14 +94,30 @@ class Modality(nn.Module, ABC):
         Raises DataError naming `item.where` when the item cannot be read.
         """
 
-    @abstractmethod
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode pieces, each tensor [P, ...], to tokens [P, K, W]; a piece's tokens depend on that piece alone."""
+        raise AssertionError(f"{type(self).__name__} has no encoder of single pieces")
+
+    def forward(self, pieces: PieceBatch, num_samples: int) -> Tokens:
+        """Encode the pieces of a batch to tokens in the encoder's width; a sample's depend on that sample alone."""
+        return Tokens.of_pieces(self.encode(pieces.tensors), pieces)
+
+    def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the backbone's token id of each piece [P], where pieces are `native`."""
+        raise AssertionError(f"{type(self).__name__} has no native tokens")
+
+    def num_tokens(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many tokens samples have at most [N] that have so many pieces before any budget [N]."""
+        return np.minimum(pieces, self.max_pieces) * self.tokens_per_piece
 
     @classmethod
     @abstractmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
         """Return `n` items as this modality would claim them, media files written under `folder`."""
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files that a media path stands for: itself, and what it names; features follow their content."""
+        return [path]
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return JSON-able statistics of the training items; by default there are none to learn.
@@ -116,13 +130,6 @@ class Modality(nn.Module, ABC):
         """Return what people should know of `statistics`: what they hold back, what is doubtful of the items."""
         return []
 
-    def tabulate(self, codes: Sequence[str]) -> "Table | None":
-        """Return how rows with these codes become pieces, or None (the default) for what `prepare` does, kept on disk.
-
-        With a table nothing is prepared or kept, and a sample reads only the newest row of each code.
-        """
-        return None
-
     def is_blank(self, pieces: Pieces) -> bool:
         """Return whether next to nothing is to be seen in what `prepare` made of an item; by default nobody knows."""
         return False
@@ -130,7 +137,7 @@ class Modality(nn.Module, ABC):
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
         """Return what of some pieces is not as in training, by the words that tell it after a share.
 
-        Asked when a cohort is scored, of a modality with a table; by default nothing is.
+        Asked when a cohort is scored, of a modality that reads columns; by default nothing is.
         """
         return {}
 
@@ -144,7 +151,7 @@ class Modality(nn.Module, ABC):
     @property
     def cacheable(self) -> bool:
         """Whether tokens can be computed once: the encoder is frozen and there is something to encode."""
-        return self.mode == "frozen" and not self.native
+        return self.mode == "frozen" and self.piecewise and self.rows is None and not self.native
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training, except what must not: a frozen encoder, and batch norms, which would mix the pieces."""
@@ -159,8 +166,8 @@ class Modality(nn.Module, ABC):
         """Return F, the number of plain numbers that a linear probe can read of a sample beside any encoder."""
         return 0
 
-    def facts(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return the plain numbers of pieces as [P, F]; a sample's are the sum over its pieces."""
+    def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
+        """Return the plain numbers of samples [N, F]."""
         raise AssertionError(f"{type(self).__name__} has no facts")
 
     @property
@@ -178,11 +185,28 @@ class Modality(nn.Module, ABC):
         return {"class": type(self).__qualname__}
 
 
-def checked_floor(min_subjects: int) -> int:
-    """Return the number of training subjects that must have what statistics name; raise ConfigError below 1."""
-    if min_subjects < 1:
-        raise ConfigError(f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release")
-    return min_subjects
+class RowModality(Modality):
+    """A modality whose rows are read as columns by `reader`, a RowReader."""
+
+    def __init__(self, reader: RowReader, *, mode: Mode) -> None:
+        codes = None if reader.codes is None else list(reader.codes)
+        super().__init__(mode=mode, max_pieces=reader.max_pieces, codes=codes)
+        self.rows: RowReader = reader
+
+    def claims(self) -> pl.Expr:
+        """Claim the rows that the reader takes."""
+        return self.rows.row_filter()
+
+    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return the reader's statistics of some items, which are all in memory."""
+        listed = sorted(items, key=lambda item: item.subject)
+        codes = sorted({item.code for item in listed})
+        return self.rows.fit([to_columns(listed, codes, [item.subject for item in listed])], codes)
+
+    def prepare(self, item: Item, view: int = 0) -> Pieces:
+        """Return the pieces of one item, as of a sample that has no other."""
+        pieces = self.rows.numbered([item.code]).preprocess_rows(to_columns([item], [item.code], [0]))
+        return Pieces(tensors=pieces.tensors, hours=pieces.hours)
 
 
 def load_encoder(

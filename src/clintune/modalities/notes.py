@@ -72,7 +72,7 @@ class Notes(Modality):
         """Load tokenizer and encoder."""
         weights = resolve_or_random(**self.weights)
         other = None if self.tokenizer_source is None else resolve(self.tokenizer_source)
-        self.tokenizer = _tokenizer(other or weights)
+        self.tokenizer = load_tokenizer(other or weights)
         self.encoder = load_encoder(self.mode, _load_text_encoder, weights)
         self.width = self.encoder.config.hidden_size
         self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
@@ -181,7 +181,7 @@ class NativeNotes(Modality):
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load the tokenizer; the encoder is the backbone."""
         weights = resolve(self.tokenizer_source, revision=self.revision)
-        self.tokenizer = _tokenizer(weights)
+        self.tokenizer = load_tokenizer(weights)
         self.source = weights.record()
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
@@ -193,9 +193,9 @@ class NativeNotes(Modality):
         hours = torch.full((len(kept),), item.hours)
         return Pieces(tensors={"ids": kept}, hours=hours, left_out=len(whole) - len(kept))
 
-    def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Refuse: the backbone embeds native tokens itself."""
-        raise AssertionError("native tokens are embedded by the backbone")
+    def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the ids [P]."""
+        return tensors["ids"]
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the ids beside the tokenizer."""
@@ -240,7 +240,8 @@ def _load_text_encoder(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrain
     return encoder
 
 
-def _tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokenizerBase:
+def load_tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer that stands beside some weights."""
     if not isinstance(weights, ResolvedWeights):
         raise ConfigError("notes with source random have no tokenizer; set tokenizer to a source that has one")
     try:

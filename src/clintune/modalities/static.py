@@ -1,12 +1,11 @@
 """Facts known at the prediction time: sex, age, a scale's value, smoking, the newest of each."""
 
 import random
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite, sqrt
+from dataclasses import replace
+from math import sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -15,11 +14,14 @@ from meds.schema import DataSchema, birth_code
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clintune.contracts import Item, Pieces
-from clintune.core.disclosure import SMALLEST_SHOWN, Having
+from clintune.contracts import Item, PieceBatch, RowColumns
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Modality, Mode, Strange, checked_floor, has_code
+from clintune.modalities.base import Mode, RowModality, Strange, has_code
+from clintune.modalities.rows import RowReader, newest_rows, num_subjects
 from clintune.modalities.usual import usual_values
+
+Values = NDArray[np.float64]
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
@@ -27,7 +29,7 @@ _MOST = 0.5
 """Share of facts without an embedding of their own that is much, where training had rare codes as well."""
 
 
-class Static(Modality):
+class Static(RowModality):
     """Facts, each one piece and one token: the embedding of its code, moved by its standardised value.
 
     Claimed are rows without time, the birth (read as the age in years at the prediction time) and `codes`: exact
@@ -40,6 +42,8 @@ class Static(Modality):
     Pieces: `code` [P] (0 = the shared one), `value` [P], `has_value` [P].
     """
 
+    rows: "FactReader"
+
     def __init__(
         self,
         *,
@@ -49,35 +53,8 @@ class Static(Modality):
         mode: Mode = "full",
         max_pieces: int = 32,
     ) -> None:
-        super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
-        self.min_subjects = checked_floor(min_subjects)
+        super().__init__(FactReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces), mode=mode)
         self.width = width
-
-    def claims(self) -> pl.Expr:
-        """Claim rows without time, the birth, and rows of the listed codes."""
-        return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *(self.codes or [])])
-
-    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return mean and deviation of the values of each code that enough training subjects have.
-
-        Both are null where too few have a value, or all have the same. Of other codes only the number is told.
-        """
-        values: dict[str, array[float]] = {}
-        having, measured = Having(self.min_subjects), Having(self.min_subjects)
-        for item in items:
-            known = values.setdefault(item.code, array("d"))
-            value = _value(item)
-            having.add(item.code, item.subject)
-            if value is not None:
-                measured.add(item.code, item.subject)
-                known.append(value)
-
-        common = [code for code in sorted(values) if code in having]
-        return {
-            "codes": {code: _summary(values[code] if code in measured else ()) for code in common},
-            "min_subjects": self.min_subjects,
-            "num_rare": len(values) - len(common),
-        }
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
         """Return how many codes share one embedding."""
@@ -90,28 +67,12 @@ class Static(Modality):
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make embeddings for the codes of the statistics."""
-        self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
-        self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
+        self.rows.open(statistics)
+        self.index = self.rows.index
         self.shared: bool = statistics.get("num_rare", 0) > 0
-        valued = any(known["mean"] is not None for known in self.statistics.values())
+        valued = any(known["mean"] is not None for known in self.rows.statistics.values())
         self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued=valued, shared=self.shared)
         self.encoder.requires_grad_(self.mode == "full")
-
-    def tabulate(self, codes: Sequence[str]) -> "FactTable":
-        """Return how rows become facts: by looking up the code and standardising the value."""
-        known = [self.statistics.get(code, {}) for code in codes]
-        return FactTable(
-            index=np.array([self.index.get(code, 0) for code in codes], np.int64),
-            mean=_numbers(part.get("mean") for part in known),
-            std=_numbers(part.get("std") for part in known),
-            birth=np.array([code == birth_code for code in codes], bool),
-        )
-
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Look up the code and standardise the value."""
-        value = np.array([np.nan if item.value is None else item.value])
-        tensors = self.tabulate([item.code])(np.zeros(1, np.int32), value, np.array([item.hours]))
-        return Pieces(tensors=tensors, hours=torch.tensor([item.hours], dtype=torch.float32))
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
         """Return how many facts have a code without an embedding of its own, and how many values were clipped.
@@ -134,12 +95,14 @@ class Static(Modality):
         """Return a value and a mark of presence for each code, and a mark for the codes that share an embedding."""
         return 2 * len(self.index) + self.shared
 
-    def facts(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return standardised values, then marks of presence [P, F]."""
+    def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
+        """Return standardised values, then marks of presence [N, F], of length about one."""
+        tensors = pieces.tensors
         marks = nn.functional.one_hot(tensors["code"], len(self.index) + 1).float()
         present, other = marks[:, 1:], marks[:, : int(self.shared)]
         value = (tensors["value"] * tensors["has_value"]).float()
-        return torch.cat([present * value[:, None], present, other], dim=1)
+        facts = torch.cat([present * value[:, None], present, other], dim=1) / sqrt(self.num_facts)
+        return facts.new_zeros(num_samples, facts.shape[1]).index_add(0, pieces.owner, facts)
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode facts to one token each, [P, 1, W]."""
@@ -167,28 +130,70 @@ class Static(Modality):
         return items
 
 
-@dataclass(frozen=True)
-class FactTable:
-    """What to do with the rows of each code: place among the embeddings, moments (NaN: none known), whether a birth."""
+class FactReader(RowReader):
+    """Looks up the code of a fact and standardises its value."""
 
-    index: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    birth: NDArray[np.bool_]
+    keep: ClassVar[Literal["all", "newest_of_code"]] = "newest_of_code"
 
-    def __call__(
-        self, code: NDArray[np.int32], value: NDArray[np.floating[Any]], hours: NDArray[np.float64]
-    ) -> dict[str, Tensor]:
-        """Return `code`, `value` and `has_value` [P] of rows."""
-        numbers = np.where(self.birth[code], hours / _HOURS_PER_YEAR, value.astype(np.float64))
-        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        scaled = np.clip((numbers - self.mean[code]) / self.std[code], -_CLIP, _CLIP)
-        known = ~np.isnan(scaled)
+    def row_filter(self) -> pl.Expr:
+        """Take rows without time, the birth, and rows of the listed codes."""
+        return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *(self.codes or [])])
+
+    def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
+        """Return mean and deviation of the values of each code that enough training subjects have.
+
+        Both are null where too few have a value, or all have the same. Of other codes only the number is told.
+        """
+        birth = np.array([code == birth_code for code in codes], bool)
+        having, measured = np.zeros((2, len(codes)), np.int64)
+        found: list[tuple[NDArray[np.int32], Values]] = []
+        for rows in chunks:
+            numbers = _numbers(rows, birth)
+            known = np.isfinite(numbers)
+            having += num_subjects(rows.code, rows.owner, len(codes))
+            measured += num_subjects(rows.code[known], rows.owner[known], len(codes))
+            found.append((rows.code[known], numbers[known]))
+
+        values = _by_code(found, len(codes))
+        common = sorted((code, number) for number, code in enumerate(codes) if having[number] >= self.min_subjects)
         return {
-            "code": torch.from_numpy(self.index[code]),
+            "codes": {
+                code: _summary(values[number] if measured[number] >= self.min_subjects else values[number][:0])
+                for code, number in common
+            },
+            "min_subjects": self.min_subjects,
+            "num_rare": int((having > 0).sum()) - len(common),
+        }
+
+    def open(self, statistics: Mapping[str, Any]) -> None:
+        """Number the codes of the statistics; 0 is all others."""
+        self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
+        self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
+
+    def look_up(self, codes: Sequence[str]) -> None:
+        """Find the place of each code among the embeddings, its moments (NaN: none known), whether it is the birth."""
+        known = [self.statistics.get(code, {}) for code in codes]
+        self.place = np.array([self.index.get(code, 0) for code in codes], np.int64)
+        self.mean, self.std = (
+            np.array([np.nan if part.get(key) is None else part[key] for part in known], np.float64)
+            for key in ("mean", "std")
+        )
+        self.birth = np.array([code == birth_code for code in codes], bool)
+
+    def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
+        """Return `code`, `value` and `has_value` [P] of the newest rows."""
+        rows = rows.take(newest_rows(rows, self.max_pieces))
+        numbers = _numbers(rows, self.birth)
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        scaled = np.clip((numbers - self.mean[rows.code]) / self.std[rows.code], -_CLIP, _CLIP)
+        known = ~np.isnan(scaled)
+        tensors = {
+            "code": torch.from_numpy(self.place[rows.code]),
             "value": torch.from_numpy(np.where(known, scaled, 0.0).astype(np.float32)),
             "has_value": torch.from_numpy(known.astype(np.float32)),
         }
+        hours = torch.from_numpy(rows.hours.astype(np.float32))
+        return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
 
 
 class FactEncoder(nn.Module):
@@ -213,34 +218,22 @@ class FactEncoder(nn.Module):
         return fact + self.mlp(fact)  # type: ignore[no-any-return]
 
 
-class _Moments(NamedTuple):
-    """Running number, mean and sum of squared deviations (Welford, 1962)."""
-
-    number: int
-    mean: float
-    squares: float
-
-    def add(self, value: float) -> "_Moments":
-        number = self.number + 1
-        mean = self.mean + (value - self.mean) / number
-        return _Moments(number, mean, self.squares + (value - self.mean) * (value - mean))
+def _numbers(rows: RowColumns, birth: NDArray[np.bool_]) -> Values:
+    """Return the number that each row tells [R]: its value or, of a birth, the age in years."""
+    return np.where(birth[rows.code], rows.hours / _HOURS_PER_YEAR, rows.value.astype(np.float64))
 
 
-def _summary(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean and deviation of the usual values, in their order."""
-    known = np.array(values, np.float64)
-    moments = _Moments(0, 0.0, 0.0)
-    for value in known[usual_values(known)].tolist():
-        moments = moments.add(value)
-    if moments.squares == 0:  # where all are alike, they tell no more than the code
+def _by_code(found: Sequence[tuple[NDArray[np.int32], Values]], num_codes: int) -> list[Values]:
+    """Return the values of each code in their order."""
+    code = np.concatenate([np.empty(0, np.int32), *(code for code, _ in found)])
+    value = np.concatenate([np.empty(0), *(value for _, value in found)])
+    ends = np.cumsum(np.bincount(code, minlength=num_codes))[:-1]
+    return np.split(value[np.argsort(code, kind="stable")], ends) if num_codes else []
+
+
+def _summary(values: Values) -> dict[str, float | None]:
+    """Return mean and deviation of the usual values."""
+    usual = values[usual_values(values)]
+    if not len(usual) or usual.min() == usual.max():  # where all are alike, they tell no more than the code
         return {"mean": None, "std": None}
-    return {"mean": moments.mean, "std": sqrt(moments.squares / moments.number)}
-
-
-def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _value(item: Item) -> float | None:
-    value = item.hours / _HOURS_PER_YEAR if item.code == birth_code else item.value
-    return value if value is not None and isfinite(value) else None
+    return {"mean": float(usual.mean()), "std": float(usual.std())}

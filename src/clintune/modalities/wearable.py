@@ -12,16 +12,18 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from clintune.cohort.records import record_files
 from clintune.contracts import Item, Pieces
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
-from clintune.modalities.base import Modality, Mode, checked_floor, claimed
+from clintune.modalities.base import Modality, Mode, claimed
 from clintune.modalities.recording import MOST_VALUES, Signal, Values
 from clintune.modalities.recording_clock import check_clock, extent, window_hours
 from clintune.modalities.recording_doubts import RecordingDoubts, told
+from clintune.modalities.rows import checked_floor
 from clintune.modalities.signal_encoders import Kind, SignalEncoder
 from clintune.modalities.signals import read_signal, write_npz
 from clintune.modalities.usual import Totals
@@ -112,6 +114,10 @@ class Wearable(Modality):
             fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
             said.append(f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}")
         return said
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the recording, of a WFDB header with all files that it names."""
+        return record_files(path)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder for the channels of the statistics."""

@@ -1,7 +1,7 @@
 """From samples to batches: look up their items, keep the newest pieces within budget, gather them, lay them flat."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,44 +92,26 @@ class Batches(Dataset[Batch]):
         return np.array([int(torch.randint(views, (), generator=chance)) for chance in chances], np.int64)
 
     def _pieces(self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw) -> PieceBatch | None:
-        """Return the samples' pieces, oldest item first, of the newest items that fit the budget."""
-        source = self.sources[name]
-        seen = source.select(seen)
+        """Return the samples' pieces, of the newest items that fit the budget."""
+        seen = self.sources[name].select(seen)
         view = self._view(name, rows, draw)[seen.owner]
-        lengths = source.lengths(seen.number, view)
-        assert (lengths >= 0).all(), f"{name}: a sample's item was never prepared"
-        kept = within_budget(lengths, seen.owner, self.budgets[name])
-        chosen = np.flatnonzero(kept)
-        if not len(chosen):
-            return None
-        seen = seen.take(chosen)
-        found = source.gather(seen, view[chosen], kept[chosen])
-        owner = torch.from_numpy(seen.owner[found.item])
-        return PieceBatch(tensors=found.tensors, hours=found.hours, owner=owner)
+        return self.sources[name].read(seen, view, self.budgets[name])
 
     def _filled(self, name: str, pieces: PieceBatch | None, num_samples: int) -> PieceBatch:
         """Return the pieces with one of zeros, at the prediction time, for each sample that has none."""
-        present = torch.zeros(0, dtype=torch.int64) if pieces is None else pieces.owner
-        absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present.numpy()))
-        blank = PieceBatch(tensors=self.sources[name].blank(len(absent)), hours=torch.zeros(len(absent)), owner=absent)
+        present = np.empty(0, np.int64) if pieces is None else pieces.owner.numpy()
+        absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present))
+        blank = replace(self.sources[name].blank(len(absent)), owner=absent)
         if pieces is None:
             return blank
+        parts = (pieces.encoded, blank.encoded)
+        encoded = [part for part in parts if part is not None]
         return PieceBatch(
             tensors={key: torch.cat([value, blank.tensors[key]]) for key, value in pieces.tensors.items()},
             hours=torch.cat([pieces.hours, blank.hours]),
             owner=torch.cat([pieces.owner, blank.owner]),
+            encoded=torch.cat(encoded) if encoded else None,
         )
-
-
-def within_budget(lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """Return how many of the pieces of each item [I] fit their sample's budget, spent on the newest items first.
-
-    Items stand by `owner`, oldest first.
-    """
-    total = np.cumsum(lengths)
-    newer = total[np.searchsorted(owner, owner, "right") - 1] - total
-    kept: NDArray[np.int64] = np.clip(budget - newer, 0, lengths)
-    return kept
 
 
 def num_tokens(
@@ -146,5 +128,5 @@ def num_tokens(
             seen = sources[name].select(samples.seen(name, rows))
             lengths = sources[name].lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
             pieces = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
-            tokens[rows] += np.minimum(pieces, modality.max_pieces) * modality.tokens_per_piece
+            tokens[rows] += modality.num_tokens(pieces)
     return tokens

@@ -15,6 +15,7 @@ from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality
 from clintune.model.adapters import adapt_backbone, adapt_encoder
 from clintune.model.backbone import Backbone, load_backbone
+from clintune.model.columnar import TrainingRows
 from clintune.model.fusion import Fusion
 from clintune.model.statistics import Statistics as Statistics
 from clintune.model.statistics import remembered_statistics
@@ -37,10 +38,11 @@ def fit_statistics(
         if not samples.num_items(name)[rows].any():
             why = _why_unseen(modality, samples.num_rows(name), seen=bool(samples.num_items(name).any()))
             raise DataError(f"modalities.{name}: no training sample has an item of it: {why}, or drop the modality")
-    return {
-        name: remembered_statistics(name, modality, samples.items(name, rows), cache)
-        for name, modality in modalities.items()
-    }
+    statistics = {}
+    for name, modality in modalities.items():
+        items = samples.items(name, rows) if modality.rows is None else TrainingRows(samples, name, rows)
+        statistics[name] = remembered_statistics(name, modality, items, cache)
+    return statistics
 
 
 def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:

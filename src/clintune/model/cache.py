@@ -28,7 +28,7 @@ from clintune.model.item_keys import item_keys, listed, stamped_media, view_key
 from clintune.model.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
 from clintune.model.sealed import damaged, drop, is_intact, save_sealed
 
-_FORMAT = 6
+_FORMAT = 7
 """Raise it whenever files are read otherwise than before: what is cached would stay as it was."""
 _CPU = torch.device("cpu")
 
@@ -162,7 +162,7 @@ class PieceCache:
             "extents": [list(part.extent) for part in pieces],
             "left_out": [part.left_out for part in pieces],
         }
-        save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces), about)
+        save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces).to_tensors(), about)
 
     def _write_table(
         self,

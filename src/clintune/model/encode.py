@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from clintune.cohort.samples import Items, Samples
@@ -17,7 +16,7 @@ from clintune.core.errors import DataError
 from clintune.core.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces
 from clintune.model.cuts import Cuts
-from clintune.model.pieces import HeldPieces, Known
+from clintune.model.pieces import Block, HeldPieces, Known
 
 READ_AHEAD = 64
 """Items prepared before they are sorted by size and encoded."""
@@ -102,8 +101,8 @@ def make_pieces(
 ) -> Iterator[tuple[dict[_Key, Pieces], dict[_Key, DataError]]]:
     """Yield prepared items by key, `TOGETHER` at a time, and what is wrong with those that could not be read.
 
-    A frozen encoder's pieces hold one tensor `tokens` [P, K, W] float32, computed in `precision` on `device`, which is
-    where the modality is; any other's hold what `prepare` returns.
+    A frozen encoder's pieces are `encoded` [P, K, W] float32, computed in `precision` on `device`, which is where the
+    modality is; any other's hold what `prepare` returns.
     """
     waiting = zip(keys, prepared, strict=True)
     made: dict[_Key, Pieces] = {}
@@ -159,9 +158,11 @@ def hold_pieces(
     return HeldPieces(np.array([*keys, cuts.first + len(cuts)]), np.array([*place, none]), blocks, cuts), errors
 
 
-def laid_flat(pieces: list[Pieces]) -> dict[str, Tensor]:
-    """Return the tensors of several items, and their `hours`, along P."""
-    return collate_pieces(pieces) | {"hours": torch.cat([part.hours for part in pieces])}
+def laid_flat(pieces: list[Pieces]) -> Block:
+    """Return the pieces of several items along P."""
+    encoded = [part.encoded for part in pieces if part.encoded is not None]
+    hours = torch.cat([part.hours for part in pieces])
+    return Block(collate_pieces(pieces), hours, torch.cat(encoded) if encoded else None)
 
 
 def encoding(modality: Modality, statistics: Mapping[str, Any], precision: str) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def _encode(
             tokens = modality.encode(tensors).float().cpu()
         lengths = [len(done[key]) for key in group]
         for key, part in zip(group, torch.split(tokens, lengths), strict=True):
-            encoded[key] = replace(done[key], tensors={"tokens": part})
+            encoded[key] = replace(done[key], tensors={}, encoded=part)
     return encoded
 
 

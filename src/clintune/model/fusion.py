@@ -77,37 +77,33 @@ class Fusion(nn.Module):
         tokens: list[Tokens] = []
         pooled: dict[str, Tensor] = {}
         for name in self.modalities:
-            if name in batch.pieces:
-                modality_tokens, embeddings = self._tokens(name, batch.pieces[name])
-                tokens.append(modality_tokens)
-                if name in self.projectors:
-                    part = self.encoders[name]
-                    pooled[name] = skip_features(part, batch.pieces[name], embeddings, len(batch), self.probe)
+            if name not in batch.pieces:
+                continue
+            pieces = batch.pieces[name]
+            encoded = self._encode(name, pieces, len(batch))
+            tokens.append(self._project(name, encoded))
+            if name in self.projectors:
+                pooled[name] = skip_features(self.encoders[name], pieces, encoded, len(batch), self.probe)
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
         return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
 
-    def _tokens(self, name: str, pieces: PieceBatch) -> tuple[Tokens, Tensor]:
-        """Return the modality's tokens in backbone width, and their embeddings [P, K, W] before projection."""
+    def _encode(self, name: str, pieces: PieceBatch, num_samples: int) -> Tokens:
+        """Return the modality's tokens in its encoder's width; of native ones, in the backbone's."""
         modality = self.encoders[name]
         if modality.native:
-            embeddings = self.backbone.embed(pieces.tensors["ids"])[:, None]
-            projected = embeddings.float()
-        elif "tokens" in pieces.tensors:
-            embeddings = pieces.tensors["tokens"]
-            projected = self.projectors[name](embeddings)
-        else:
-            embeddings = modality.encode(pieces.tensors)
-            projected = self.projectors[name](embeddings)
+            return Tokens.of_pieces(self.backbone.embed(modality.token_ids(pieces.tensors))[:, None].float(), pieces)
+        if pieces.encoded is not None:
+            return Tokens.of_pieces(pieces.encoded, pieces)
+        tokens: Tokens = modality(pieces, num_samples)
+        return tokens
 
-        projected = projected + self.kinds[name] + self.clock(pieces.hours)[:, None]
-        num = projected.shape[1]
-        tokens = Tokens(
-            embeddings=projected.flatten(0, 1),
-            owner=pieces.owner.repeat_interleave(num),
-            hours=pieces.hours.repeat_interleave(num),
-        )
-        return tokens, embeddings
+    def _project(self, name: str, tokens: Tokens) -> Tokens:
+        """Return tokens in the backbone's width, with the embeddings of their modality and their time."""
+        native = name not in self.projectors
+        projected = tokens.embeddings if native else self.projectors[name](tokens.embeddings)
+        projected = projected + self.kinds[name] + self.clock(tokens.hours)
+        return Tokens(embeddings=projected, owner=tokens.owner, hours=tokens.hours)
 
     def _run(self, tokens: list[Tokens], num_samples: int) -> Tensor:
         """Return the hidden states [N, Q, D] of the query tokens."""
@@ -235,24 +231,26 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
     return chosen
 
 
-def skip_features(modality: Modality, pieces: PieceBatch, embeddings: Tensor, num_samples: int, probe: bool) -> Tensor:
-    """Return what the skip path reads of a modality [N, W]: pooled embeddings, or for a probe its facts [N, F]."""
-    if not (probe and modality.num_facts):
-        return pool(embeddings, pieces.owner, num_samples, modality.scaled)
-    facts = modality.facts(pieces.tensors) / math.sqrt(modality.num_facts)
-    return facts.new_zeros(num_samples, facts.shape[1]).index_add(0, pieces.owner, facts)
+def skip_features(
+    modality: Modality, pieces: PieceBatch, tokens: Tokens | None, num_samples: int, probe: bool
+) -> Tensor:
+    """Return what the skip path reads of a modality [N, W]: pooled tokens, or for a probe its facts [N, F]."""
+    if probe and modality.num_facts:
+        return modality.facts(pieces, num_samples)
+    assert tokens is not None, "a modality without facts has tokens"
+    return pool(tokens, num_samples, modality.scaled)
 
 
-def pool(embeddings: Tensor, owner: Tensor, num_samples: int, scaled: bool) -> Tensor:
-    """Average embeddings [P, K, W] over each sample to [N, W], of length about one; zero where a sample has none.
+def pool(tokens: Tokens, num_samples: int, scaled: bool) -> Tensor:
+    """Average tokens [M, W] over each sample to [N, W], of length about one; zero where a sample has none.
 
     Unless their scale means something, rows are layer-normalised first.
     """
-    width = embeddings.shape[-1]
-    rows = embeddings.float() if scaled else nn.functional.layer_norm(embeddings.float(), (width,))
-    rows = rows.mean(1) / math.sqrt(width)
-    sums = rows.new_zeros(num_samples, width).index_add(0, owner, rows)
-    counts = torch.bincount(owner, minlength=num_samples).clamp(min=1)
+    width = tokens.embeddings.shape[-1]
+    rows = tokens.embeddings.float()
+    rows = (rows if scaled else nn.functional.layer_norm(rows, (width,))) / math.sqrt(width)
+    sums = rows.new_zeros(num_samples, width).index_add(0, tokens.owner, rows)
+    counts = torch.bincount(tokens.owner, minlength=num_samples).clamp(min=1)
     return sums / counts[:, None]
 
 

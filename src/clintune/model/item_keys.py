@@ -16,7 +16,9 @@ Stamped = tuple[SampleIndex, dict[Path, Stamp]]
 
 def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
     """Return the stamps of the items' media files by cohort; nothing for a modality that reads no files."""
-    return [(index, stamps(paths)) for index, paths in items.paths()] if modality.media_column else []
+    if modality.media_column is None:
+        return []
+    return [(index, stamps(paths, modality.files)) for index, paths in items.paths()]
 
 
 def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from torch import Tensor
-
 from clintune.cohort.samples import Items
 from clintune.core.cache_folder import in_use
 from clintune.core.console import console
 from clintune.model.cache import PieceCache
 from clintune.model.inventory import Scanned, scan
 from clintune.model.item_keys import item_keys, stamped_media, view_key
-from clintune.model.pieces import Known, read_block
+from clintune.model.pieces import Block, Known, read_block
 from clintune.model.sealed import damaged
 
 
@@ -25,7 +23,7 @@ class KnownPieces:
         self._folder = cached.folder
         self._memory = memory
         self._found = Scanned([], {}, [])
-        self._blocks: dict[int, dict[str, Tensor]] = {}
+        self._blocks: dict[int, Block] = {}
         if cached.folder.is_dir():
             in_use(cached.folder)
             self._found = scan(cached.folder)

@@ -1,12 +1,11 @@
 """Which media files have changed: stamps for every start, content hashes computed once and remembered."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from clintune.cohort.mirror import fetch_media
-from clintune.cohort.records import record_files
 from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
 from clintune.core.locks import only_one
 
@@ -16,12 +15,12 @@ Stamp = tuple[tuple[str, int, int], ...]
 _THREADS = 16
 
 
-def stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
-    """Return the stamp of each path; a WFDB header stands for all files that it names."""
+def stamps(paths: Iterable[Path], files: Callable[[Path], list[Path]]) -> dict[Path, Stamp]:
+    """Return the stamp of each path; `files` says which files it stands for."""
     listed = list(dict.fromkeys(paths))
     fetch_media(listed)  # those of a remote cohort
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(listed, pool.map(lambda path: _stamp(record_files(path)), listed), strict=True))
+        return dict(zip(listed, pool.map(lambda path: _stamp(files(path)), listed), strict=True))
 
 
 def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str]:

@@ -1,8 +1,7 @@
-"""Where batches take pieces from, by the numbers of items: shards on disk, memory, or the rows of the index."""
+"""Where batches take pieces from, by the numbers of items: shards on disk, or memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,21 +12,29 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.index import Seen
-from clintune.cohort.samples import Samples
-from clintune.cohort.shards import CODE, NUMBER
-from clintune.contracts import Extent
+from clintune.contracts import Extent, PieceBatch
 from clintune.core.arrays import spans
-from clintune.modalities.base import Table
 from clintune.model.cuts import Beyond, Cuts
 from clintune.model.sealed import read_about
 
 
-class Gathered(NamedTuple):
-    """Pieces laid flat: `tensors` each [P, ...], `hours` [P], and which of the items asked for each is of [P]."""
+class Block(NamedTuple):
+    """Pieces laid flat: `tensors` each [P, ...] or what a frozen encoder `encoded` of them, and `hours` [P]."""
 
     tensors: dict[str, Tensor]
     hours: Tensor
-    item: NDArray[np.int64]
+    encoded: Tensor | None = None
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return all of it by names for a file, in which no name of a modality's own can be in the way."""
+        own = {f"{_OWN}{name}": tensor for name, tensor in self.tensors.items()}
+        return own | {"hours": self.hours} | ({} if self.encoded is None else {"encoded": self.encoded})
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> "Block":
+        """Return what `to_tensors` named."""
+        own = {name.removeprefix(_OWN): tensor for name, tensor in tensors.items() if name.startswith(_OWN)}
+        return cls(own, tensors["hours"], tensors.get("encoded"))
 
 
 class Known(NamedTuple):
@@ -37,7 +44,7 @@ class Known(NamedTuple):
     """
 
     places: Mapping[tuple[int, int], tuple[int, int, int]] = {}
-    blocks: Sequence[dict[str, Tensor]] = ()
+    blocks: Sequence[Block] = ()
     extents: Mapping[int, Extent] = {}
 
 
@@ -53,6 +60,7 @@ PLACES = ("shard", "start", "length")
 CUTS = ("cut_number", "cut_hours", "begin", "end")
 LEFT_OUT = "left_out"
 """What a table of addresses holds."""
+_OWN = "tensors/"
 _BITS = 40
 """Of the start of pieces in a block."""
 
@@ -66,11 +74,14 @@ class PieceSource(Protocol):
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared."""
 
-    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
-        """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
+    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+        """Return the pieces of what `select` returned, of the newest items that fit each sample's budget.
 
-    def blank(self, number: int) -> dict[str, Tensor]:
-        """Return so many pieces of zeros, each tensor [P, ...]."""
+        `view` [I] is that of each item. None where there is nothing.
+        """
+
+    def blank(self, number: int) -> PieceBatch:
+        """Return a piece of zeros, at the prediction time, for each of so many samples."""
 
 
 class _Blocks(ABC):
@@ -83,8 +94,8 @@ class _Blocks(ABC):
         """Return block, start and length [I] of items; the length of one never prepared is -1."""
 
     @abstractmethod
-    def _tensors(self, block: int) -> dict[str, Tensor]:
-        """Return the tensors of a block."""
+    def _block(self, number: int) -> Block:
+        """Return a block."""
 
     @property
     @abstractmethod
@@ -99,29 +110,45 @@ class _Blocks(ABC):
         """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
         return self._places(number, view).length
 
-    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
-        """Return the `kept` [I] newest pieces of each item in order; of pieces of one time the first ones."""
+    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+        """Return the pieces of each sample, oldest item first; of pieces of one time the first ones."""
+        lengths = self.lengths(seen.number, view)
+        assert (lengths >= 0).all(), "a sample's item was never prepared"
+        kept = within_budget(lengths, seen.owner, budget)
+        chosen = np.flatnonzero(kept)
+        return self._gather(seen.take(chosen), view[chosen], kept[chosen]) if len(chosen) else None
+
+    def _gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> PieceBatch:
+        """Return the `kept` [I] newest pieces of each item in order."""
         place = self._places(seen.number, view)
         piece, item = spans(place.start, place.length)
         block = place.block[item]
         parts = {number: np.flatnonzero(block == number) for number in np.unique(block).tolist()}
-        hours = self._take("hours", parts, piece) + torch.from_numpy(seen.hours.astype(np.float32)[item])
+        hours = self._take(lambda part: part.hours, parts, piece)
+        hours = hours + torch.from_numpy(seen.hours.astype(np.float32)[item])
         hours.clamp_(min=0)  # below 0 by rounding alone, in a file that goes on after its row
         if (kept < place.length).any():
             chosen = _newest(hours.numpy(), item, kept)
             piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
             parts = {number: np.flatnonzero(block[chosen] == number) for number in parts}
-        names = [name for name in self._tensors(next(iter(parts))) if name != "hours"]
-        return Gathered({name: self._take(name, parts, piece) for name in names}, hours, item)
 
-    def blank(self, number: int) -> dict[str, Tensor]:
-        """Return so many pieces of zeros, each tensor [P, ...]."""
-        known = self._tensors(self._last_block)
-        return {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in known.items() if name != "hours"}
+        first = self._block(next(iter(parts)))
+        tensors = {name: self._take(_named(name), parts, piece) for name in first.tensors}
+        encoded = None if first.encoded is None else self._take(_encoded, parts, piece)
+        return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(seen.owner[item]), encoded=encoded)
 
-    def _take(self, name: str, parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]) -> Tensor:
+    def blank(self, number: int) -> PieceBatch:
+        """Return a piece of zeros, at the prediction time, for each of so many samples."""
+        known = self._block(self._last_block)
+        tensors = {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in known.tensors.items()}
+        encoded = None if known.encoded is None else known.encoded.new_zeros(number, *known.encoded.shape[1:])
+        return PieceBatch(tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number), encoded=encoded)
+
+    def _take(
+        self, read: Callable[[Block], Tensor], parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]
+    ) -> Tensor:
         """Return a tensor's pieces [P, ...] of several blocks; ragged trailing axes are padded with zeros."""
-        sources = {number: self._tensors(number)[name] for number in parts}
+        sources = {number: read(self._block(number)) for number in parts}
         if len(sources) == 1:
             (only,) = sources.values()
             return only[torch.from_numpy(piece)]
@@ -150,7 +177,7 @@ class StoredPieces(_Blocks):
         self.cuts = Cuts(*(arrays[name] for name in CUTS))
         self._table = Places(*(arrays[name] for name in PLACES))
         self._left_out = arrays[LEFT_OUT]
-        self._open: dict[int, dict[str, Tensor]] = {}
+        self._open: dict[int, Block] = {}
 
     def __reduce__(self) -> tuple[Callable[[Path], "StoredPieces"], tuple[Path]]:
         return StoredPieces, (self.table,)
@@ -176,10 +203,10 @@ class StoredPieces(_Blocks):
     def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
         return Places(*(column[number, view].astype(np.int64) for column in self._table))
 
-    def _tensors(self, block: int) -> dict[str, Tensor]:
-        if block not in self._open:
-            self._open[block] = read_block(self.shards[block])
-        return self._open[block]
+    def _block(self, number: int) -> Block:
+        if number not in self._open:
+            self._open[number] = read_block(self.shards[number])
+        return self._open[number]
 
     @property
     def _last_block(self) -> int:
@@ -193,7 +220,7 @@ class HeldPieces(_Blocks):
     """
 
     def __init__(
-        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[dict[str, Tensor]], cuts: Cuts
+        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[Block], cuts: Cuts
     ) -> None:
         self.cuts = cuts
         self._numbers = numbers
@@ -203,67 +230,37 @@ class HeldPieces(_Blocks):
     def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
         return Places(*self._place[np.searchsorted(self._numbers, number), view].T)
 
-    def _tensors(self, block: int) -> dict[str, Tensor]:
-        return self._held[block]
+    def _block(self, number: int) -> Block:
+        return self._held[number]
 
     @property
     def _last_block(self) -> int:
         return len(self._held) - 1
 
 
-class TabledPieces:
-    """Pieces that the rows of the index give by arithmetic, one a row; a sample reads the newest row of each code."""
-
-    def __init__(self, samples: Samples, modality: str, table: Table) -> None:
-        self.samples = samples
-        self.modality = modality
-        self.table = table
-
-    def select(self, seen: Seen) -> Seen:
-        """Return the newest item of each code of a sample, in order."""
-        code = self.samples.column(self.modality, CODE, seen.number)
-        pair = seen.owner * self._num_codes + code
-        newest = len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1]
-        newest.sort()
-        return seen.take(newest)
-
-    def beyond(self, seen: Seen) -> Beyond:
-        """Return no hours: a row is no file."""
-        none = np.zeros(len(seen.number))
-        return Beyond(none, none, none)
-
-    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return 1 for every item."""
-        return np.ones(len(number), np.int64)
-
-    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return 0 for every item."""
-        return np.zeros(len(number), np.int64)
-
-    def gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> Gathered:
-        """Return the piece of each item."""
-        code = self.samples.column(self.modality, CODE, seen.number)
-        value = self.samples.column(self.modality, NUMBER, seen.number)
-        tensors = self.table(code, value, seen.hours)
-        return Gathered(tensors, torch.from_numpy(seen.hours.astype(np.float32)), np.arange(len(code)))
-
-    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return -1 for every item: a fact is no document of one subject's own."""
-        return np.full(len(number), -1)
-
-    def blank(self, number: int) -> dict[str, Tensor]:
-        """Return so many pieces of zeros, each tensor [P, ...]."""
-        tensors = self.table(np.zeros(number, np.int32), np.zeros(number), np.zeros(number))
-        return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-
-    @cached_property
-    def _num_codes(self) -> int:
-        return len(self.samples.codes())
+def read_block(shard: Path) -> Block:
+    """Return a shard of the cache, memory-mapped."""
+    return Block.of_tensors(load_file(shard))
 
 
-def read_block(shard: Path) -> dict[str, Tensor]:
-    """Return the tensors of a shard of the cache, memory-mapped."""
-    return load_file(shard)
+def within_budget(lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+    """Return how many of the pieces of each item [I] fit their sample's budget, spent on the newest items first.
+
+    Items stand by `owner`, oldest first.
+    """
+    total = np.cumsum(lengths)
+    newer = total[np.searchsorted(owner, owner, "right") - 1] - total
+    kept: NDArray[np.int64] = np.clip(budget - newer, 0, lengths)
+    return kept
+
+
+def _named(name: str) -> Callable[[Block], Tensor]:
+    return lambda block: block.tensors[name]
+
+
+def _encoded(block: Block) -> Tensor:
+    assert block.encoded is not None, "blocks of one modality are encoded all or none"
+    return block.encoded
 
 
 def _newest(hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:

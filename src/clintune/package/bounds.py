@@ -16,9 +16,11 @@ COMPOSED = ("modalities", "tasks", "backbone", "adapter", "model")
 """The sections of a recipe that make a model."""
 MOST = {
     "alpha": 2**16,
+    "bin_hours": 24 * 366,
     "chunk_tokens": 2**17,
     "days": 366,
     "depth": 128,
+    "max_bins": 2**12,
     "max_pieces": 2**16,
     "max_tokens": 2**20,
     "overlap_tokens": 2**17,
@@ -34,9 +36,11 @@ MOST = {
 }
 """The greatest value of a key of a modality, backbone or adapter."""
 LEAST = {
+    "bin_hours": 1 / 3600,
     "chunk_tokens": 1,
     "days": 1,
     "depth": 0,
+    "max_bins": 1,
     "max_pieces": 1,
     "overlap_tokens": 0,
     "patch": 1,

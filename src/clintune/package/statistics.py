@@ -8,6 +8,8 @@ from clintune.core.errors import PackageError
 from clintune.core.numbers import is_finite
 from clintune.core.text import in_short
 from clintune.modalities.base import Modality
+from clintune.modalities.event_statistics import MOST_KNOTS
+from clintune.modalities.events import Events
 from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
@@ -15,6 +17,7 @@ from clintune.modalities.wearable import Wearable
 
 _OWN = "clintune."
 _KEYS: dict[type[Modality], tuple[str, ...]] = {
+    Events: ("codes", "prefixes"),
     Static: ("codes",),
     Wearable: ("channels", "mean", "std", *SHARES, *NAMES, ABSENT, APART, RATES, HOURS),
 }
@@ -37,6 +40,8 @@ def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str
     yield from _of_doubts(statistics)
     if isinstance(modality, Static):
         yield from _of_codes(statistics.get("codes"))
+    elif isinstance(modality, Events):
+        yield from _of_events(statistics.get("codes"), statistics.get("prefixes"))
     elif isinstance(modality, Wearable):
         features = sum(modality.widths.values()) if isinstance(modality, Rhythm) else 1
         yield from _of_channels(statistics, features)
@@ -90,6 +95,31 @@ def _of_codes(codes: Any) -> Iterator[str]:
             yield "hold a code without mean and std"
         elif not (known["mean"] is None and known["std"] is None) and not _usable(known["mean"], known["std"]):
             yield "hold a mean or std that is no finite number, or a std of 0"
+
+
+def _of_events(codes: Any, prefixes: Any) -> Iterator[str]:
+    if not isinstance(codes, dict) or not all(isinstance(code, str) for code in codes):
+        yield "have no codes"
+        return
+    named = isinstance(prefixes, list) and all(isinstance(prefix, str) for prefix in prefixes)
+    if not named or len({*prefixes, *codes}) < len(prefixes) + len(codes):
+        yield "lack a list of prefixes, each once and none of them a code"
+    for known in codes.values():
+        if not isinstance(known, dict) or known.keys() != {"knots", "count"}:
+            yield "hold a code without knots and count"
+            return
+        knots, count = known["knots"], known["count"]
+        if not (isinstance(count, list) and len(count) == 2 and _usable(*count)):
+            yield "hold a count that is not a mean and a deviation above 0"
+        if not (isinstance(knots, list) and _are_knots(knots)):
+            yield "hold knots that are not ascending numbers, or too many of them"
+
+
+def _are_knots(knots: list[Any]) -> bool:
+    """Return whether these are no knots, or numbers that ascend and of which two differ."""
+    if not all(is_finite(knot) and abs(knot) <= _MOST for knot in knots) or len(knots) > MOST_KNOTS:
+        return False
+    return not knots or (knots == sorted(knots) and knots[0] < knots[-1])
 
 
 def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:

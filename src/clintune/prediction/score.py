@@ -15,9 +15,10 @@ from clintune.core.files import value_sha256
 from clintune.evaluation.predict import Predicted, predict_alone
 from clintune.modalities.base import Strange
 from clintune.model.cache import PieceCache
+from clintune.model.columnar import columnar
 from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
 from clintune.model.known import KnownPieces
-from clintune.model.pieces import PieceSource, TabledPieces
+from clintune.model.pieces import PieceSource
 from clintune.package.contents import Package
 from clintune.prediction.folder import UNREADABLE
 from clintune.prediction.job import Job
@@ -115,9 +116,9 @@ class Scorer:
         found: dict[str, Strange] = {}
         for name, source in self._tabled[0].items():
             seen = source.select(self.samples.seen(name, rows))
-            one = np.ones_like(seen.number)
-            tensors = source.gather(seen, np.zeros_like(one), one).tensors
-            found |= self.predictor.members[0].model.encoders[name].strange(tensors)
+            modality = self.predictor.members[0].model.encoders[name]
+            pieces = source.read(seen, np.zeros_like(seen.number), modality.max_pieces)
+            found |= {} if pieces is None else modality.strange(pieces.tensors)
         return found
 
     def _sources(
@@ -241,6 +242,5 @@ def never_finite(task: str) -> PackageError:
 
 def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
     """Return the sources of the modalities that need no preparing."""
-    codes = samples.codes().to_list()
-    tables = {name: modality.tabulate(codes) for name, modality in member.model.encoders.items()}
-    return {name: TabledPieces(samples, name, table) for name, table in tables.items() if table is not None}
+    found = {name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()}
+    return {name: source for name, source in found.items() if source is not None}

@@ -7,7 +7,7 @@ def test_contract(check):
     check()
 """
 
-from clintune.testing.modalities import Check, check_modality
+from clintune.testing.modalities import check_modality
 from clintune.testing.tasks import check_task
 
-__all__ = ["Check", "check_modality", "check_task"]
+__all__ = ["check_modality", "check_task"]

@@ -1,7 +1,8 @@
-"""The contract of a modality, as checks that anybody's class can be held to."""
+"""The contract of modalities as named checks."""
 
 import json
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import polars as pl
 import torch
 from meds.schema import DataSchema
-from torch import Tensor
 
-from clintune.contracts import Item, Pieces
+from clintune.contracts import Item, PieceBatch, Pieces, Tokens
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality, collate_pieces
+from clintune.modalities.rows import to_columns
 
 Check = tuple[str, Callable[[], None]]
 
@@ -33,6 +34,8 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     yield "prepare_repeats_itself", checks.prepare
     yield "hours_follow_the_item", checks.hours
     yield "a_broken_item_is_named_and_nothing_else", checks.broken
+    if checks.columnar:
+        yield "a_reader_travels_without_its_encoder", checks.travels
     if not checks.native:
         yield "tokens_have_the_promised_shape_and_are_finite", checks.tokens
         yield "neighbours_do_not_change_tokens", checks.neighbours
@@ -45,6 +48,7 @@ class _ModalityChecks:
         self.make = make
         self.folder = folder
         self.native = make().native
+        self.columnar = make().rows is not None
         self.built = cache(lambda: self._build(0))
         self.items = cache(lambda: type(make()).fake(folder, 5, 0))
 
@@ -91,6 +95,8 @@ class _ModalityChecks:
             now, later = modality.prepare(item), modality.prepare(replace(item, hours=item.hours + 8))
             assert now.hours.dtype == torch.float32
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
+            if modality.native and modality.rows is not None:  # a text may tell the hours, and be longer
+                now, later = (replace(part, tensors={}, hours=part.hours[:1]) for part in (now, later))
             torch.testing.assert_close(later.hours, now.hours + 8)
 
     def broken(self) -> None:
@@ -116,29 +122,48 @@ class _ModalityChecks:
             else:
                 raise AssertionError("a broken item was read; raise DataError naming item.where")
 
+    def travels(self) -> None:
+        modality = self.built()
+        items = self.items()
+        codes = sorted({item.code for item in items})
+        assert modality.rows is not None
+        reader = modality.rows.numbered(codes)
+        rows = to_columns(items, codes, range(len(items)))
+        first, second = (part.preprocess_rows(rows) for part in (reader, pickle.loads(pickle.dumps(reader))))
+        for name, tensor in first.tensors.items():
+            assert torch.equal(tensor, second.tensors[name])
+
     def tokens(self) -> None:
         modality = self.built()
-        pieces = [modality.prepare(item) for item in self.items()]
-        tokens = _encode(modality, pieces)
-        assert list(tokens.shape) == [sum(map(len, pieces)), modality.tokens_per_piece, modality.width]
-        assert tokens.isfinite().all()
-        assert not torch.equal(tokens[0], tokens[-1]), "different items give the same tokens"
+        samples = [[item] for item in self.items()]
+        pieces = _pieces(modality, samples)
+        tokens = _encode(modality, pieces, len(samples))
+        assert tokens.embeddings.shape[1] == modality.width
+        assert tokens.embeddings.isfinite().all()
+        assert tokens.hours.isfinite().all()
+        if modality.piecewise:
+            assert len(tokens.embeddings) == len(pieces.hours) * modality.tokens_per_piece
+        assert not torch.equal(tokens.embeddings[0], tokens.embeddings[-1]), "different items give the same tokens"
 
     def neighbours(self) -> None:
         modality = self.built()
-        pieces = [modality.prepare(item) for item in self.items()]
-        alone = [_encode(modality, [part]) for part in pieces]
-        for order in (range(len(pieces)), range(len(pieces))[::-1], [2, 0]):
-            together = _encode(modality, [pieces[number] for number in order])
-            expected = torch.cat([alone[number] for number in order])
-            torch.testing.assert_close(together, expected, atol=_TOLERANCE, rtol=_TOLERANCE)
+        items = sorted(self.items(), key=lambda item: -item.hours)
+        samples = [items[:1], items[1:3], items[3:]] if self.columnar else [[item] for item in self.items()]
+        alone = [_encode(modality, _pieces(modality, [sample]), 1) for sample in samples]
+        for order in (range(len(samples)), range(len(samples))[::-1], [2, 0]):
+            together = _encode(modality, _pieces(modality, [samples[number] for number in order]), len(order))
+            for owner, number in enumerate(order):
+                mine = together.embeddings[together.owner == owner]
+                expected = alone[number].embeddings
+                torch.testing.assert_close(mine, expected, atol=_TOLERANCE, rtol=_TOLERANCE)
 
     def saved(self) -> None:
         modality, other = self.built(), self._build(1)
         other.load_state_dict(modality.state_dict(), strict=True)
-        pieces = [modality.prepare(item) for item in self.items()]
-        _assert_same(pieces[0], other.prepare(self.items()[0]))
-        assert torch.equal(_encode(modality, pieces), _encode(other, pieces))
+        _assert_same(modality.prepare(self.items()[0]), other.prepare(self.items()[0]))
+        samples = [[item] for item in self.items()]
+        first, second = (_encode(part, _pieces(part, samples), len(samples)) for part in (modality, other))
+        assert torch.equal(first.embeddings, second.embeddings)
 
     def modes(self) -> None:
         modality = self._build(2)
@@ -146,7 +171,7 @@ class _ModalityChecks:
         assert any(trained) == (modality.mode == "full"), f"mode {modality.mode}: {sum(trained)} tensors train"
         modality.train()
         assert modality.mode != "frozen" or not any(module.training for module in modality.modules())
-        assert modality.cacheable == (modality.mode == "frozen")
+        assert modality.cacheable == (modality.mode == "frozen" and modality.piecewise and modality.rows is None)
         json.dumps([modality.settings(), modality.source], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:
@@ -157,9 +182,22 @@ class _ModalityChecks:
         return modality.eval()
 
 
-def _encode(modality: Modality, pieces: list[Pieces]) -> Tensor:
+def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch:
+    """Return the pieces of samples, each some items with the oldest first."""
+    items = [item for sample in samples for item in sample]
+    owner = [number for number, sample in enumerate(samples) for _ in sample]
+    if modality.rows is not None:
+        codes = sorted({item.code for item in items})
+        return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+    pieces = [modality.prepare(item) for item in items]
+    owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
+    return PieceBatch(tensors=collate_pieces(pieces), hours=torch.cat([part.hours for part in pieces]), owner=owners)
+
+
+def _encode(modality: Modality, pieces: PieceBatch, num_samples: int) -> Tokens:
     with torch.no_grad():
-        return modality.encode(collate_pieces(pieces))
+        tokens: Tokens = modality(pieces, num_samples)
+    return tokens
 
 
 def _assert_same(first: Pieces, second: Pieces) -> None:

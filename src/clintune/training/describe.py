@@ -177,7 +177,8 @@ def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
 
 
 def _budget(workspace: Workspace) -> str:
-    budget = sum(m.max_pieces * m.tokens_per_piece for m in workspace.modalities.values()) + len(workspace.tasks)
+    endless = np.array([2**32])
+    budget = sum(int(part.num_tokens(endless)[0]) for part in workspace.modalities.values()) + len(workspace.tasks)
     limit = workspace.config.backbone.max_tokens
     return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
 

@@ -49,6 +49,8 @@ class Part:
     """What the samples read of one modality: `budget` pieces each; counts of samples, items and pieces."""
 
     budget: int
+    sums_up: bool = False
+    """Whether what is beyond the budget is summed up."""
     samples: int = 0
     lacking: int = 0
     samples_with_older: int = 0
@@ -96,8 +98,9 @@ class Limits:
                     f"which are not read (the newest alone is): {percent(part.older, part.items)} of all rows"
                 )
             if part.samples_cut:
+                fate = "read their oldest pieces as one token" if part.sums_up else "lose their oldest pieces"
                 said.append(
-                    f"{name}: {in_percent(part.samples_cut, part.samples)} {of} lose their oldest pieces "
+                    f"{name}: {in_percent(part.samples_cut, part.samples)} {of} {fate} "
                     f"(max_pieces {part.budget}): {percent(part.pieces_cut, part.pieces)} of all pieces"
                 )
             if part.samples_going_on:
@@ -129,7 +132,10 @@ def measure(
     max_tokens: int,
 ) -> Limits:
     """Count what the samples `rows` have and what of it they read, in the plain view of each item."""
-    parts = {name: Part(modality.max_pieces) for name, modality in modalities.items()}
+    parts = {
+        name: Part(modality.max_pieces, sums_up=modality.rows is not None and modality.rows.sums_up)
+        for name, modality in modalities.items()
+    }
     limits = Limits(parts, max_tokens)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -137,7 +143,7 @@ def measure(
         anything = np.zeros(len(chunk), np.bool_)
         for name, part in parts.items():
             pieces = _count(part, samples, name, sources[name], chunk)
-            tokens += np.minimum(pieces, part.budget) * modalities[name].tokens_per_piece
+            tokens += modalities[name].num_tokens(pieces)
             anything |= pieces > 0
 
         over = np.maximum(tokens - max_tokens, 0)

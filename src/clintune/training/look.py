@@ -15,9 +15,9 @@ from clintune.core.errors import DataError
 from clintune.core.remote import is_remote
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality
+from clintune.model.columnar import columnar
 from clintune.model.cuts import Beyond, hours_beyond
 from clintune.model.encode import Preparer, View
-from clintune.model.pieces import TabledPieces
 from clintune.training.limits import Counted, Limits, measure
 from clintune.training.prepare import UNREADABLE, check_readable, reason_alone
 from clintune.training.workspace import Workspace
@@ -92,14 +92,13 @@ def look(
     samples, modalities = workspace.samples, workspace.modalities
     random = np.random.default_rng(derive_seed(workspace.config.seed, "look"))
     drawn = np.sort(random.permutation(rows)[:NUM_SAMPLES])
-    codes = samples.codes().to_list()
 
     sources: dict[str, Counted] = {}
     warnings: list[str] = []
     for name, modality in modalities.items():
-        table = modality.tabulate(codes)
-        if table is not None:
-            sources[name] = TabledPieces(samples, name, table)
+        rows_of = columnar(samples, name, modality)
+        if rows_of is not None:
+            sources[name] = rows_of
             continue
         sources[name], errors, said = _read(samples, name, modality, drawn, missing.get(name, {}))
         _check(workspace, name, errors, len(samples.items(name, rows)))

@@ -24,7 +24,8 @@ from clintune.core.text import visible
 from clintune.modalities.base import Modality
 from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
 from clintune.model.cache import PieceCache
-from clintune.model.pieces import StoredPieces, TabledPieces
+from clintune.model.columnar import ColumnarPieces, columnar
+from clintune.model.pieces import StoredPieces
 from clintune.tasks.base import Task
 from clintune.training.cohorts_apart import between_cohorts
 from clintune.training.label_leaks import check_answers, find_leaks
@@ -58,7 +59,7 @@ class Prepared:
     tasks: dict[str, Task]
     modalities: dict[str, Modality]
     statistics: Statistics
-    pieces: dict[str, StoredPieces | TabledPieces]
+    pieces: dict[str, StoredPieces | ColumnarPieces]
     unreadable: list[Unreadable]
     limits: Limits
 
@@ -146,7 +147,7 @@ def suspicions(
     `by_unit` holds the rows of each unit by split, `sources` the pieces of each modality.
     """
     rows = by_unit[0]
-    tabled = [name for name, source in sources.items() if isinstance(source, TabledPieces)]
+    tabled = [name for name, source in sources.items() if isinstance(source, ColumnarPieces)]
     return [
         *find_leaks(samples, rows["train"], tasks, list(modalities), sources),
         *between_cohorts(samples, tabled),
@@ -186,7 +187,7 @@ def fill_caches(
     rows: NDArray[np.int64],
     device: torch.device,
     run: Path | None = None,
-) -> tuple[dict[str, StoredPieces | TabledPieces], list[Unreadable]]:
+) -> tuple[dict[str, StoredPieces | ColumnarPieces], list[Unreadable]]:
     """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
 
     Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
@@ -196,14 +197,13 @@ def fill_caches(
     """
     config, samples, cache = workspace.config, workspace.samples, workspace.cache
     workers = num_workers(config.trainer.workers, device)
-    sources: dict[str, StoredPieces | TabledPieces] = {}
+    sources: dict[str, StoredPieces | ColumnarPieces] = {}
     bad: list[Unreadable] = []
-    codes = samples.codes().to_list()
     for name, modality in modalities.items():
         modality.to(device).eval()
-        table = modality.tabulate(codes)
-        if table is not None:
-            sources[name] = TabledPieces(samples, name, table)
+        rows_of = columnar(samples, name, modality)
+        if rows_of is not None:
+            sources[name] = rows_of
             continue
 
         items = samples.items(name, rows)

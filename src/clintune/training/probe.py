@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clintune.cohort.samples import Samples
 from clintune.cohort.splits import deal
+from clintune.contracts import Tokens
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
 from clintune.modalities.base import Modality
@@ -80,7 +81,7 @@ def pooled_embeddings(
         for name, modality in modalities.items():
             if name in batch.pieces:
                 part = batch.pieces[name]
-                tokens = part.tensors.get("tokens", part.hours)
+                tokens = None if part.encoded is None else Tokens.of_pieces(part.encoded, part)
                 pooled[name].append(skip_features(modality, part, tokens, len(batch), probe=True))
             else:
                 pooled[name].append(torch.zeros(len(batch), modality.probe_width))

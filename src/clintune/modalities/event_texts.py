@@ -1,0 +1,147 @@
+"""Events as text for a text backbone: `3.5 h before: LAB//GLUCOSE 8.1`, in token ids of its own vocabulary."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from clintune.contracts import Item, PieceBatch, RowColumns
+from clintune.core.arrays import spans
+from clintune.modalities.base import Mode, RowModality
+from clintune.modalities.event_reader import timed_rows
+from clintune.modalities.events import Events
+from clintune.modalities.notes import load_tokenizer
+from clintune.modalities.rows import RowReader
+from clintune.weights import resolve
+
+_HOURS_IN_TENTHS = 48
+"""Hours that are told to a tenth; what is longer ago is told in days."""
+_TYPICAL = 12
+"""Tokens of an event, about."""
+
+
+class EventTexts(RowModality):
+    """Events as token ids of the backbone's own vocabulary, each id one piece of the budget, the newest events kept.
+
+    `source` is the backbone's, for its tokenizer. Nothing is learnt from training events: a code says what its letters
+    say. Pieces: `ids` [P].
+    """
+
+    rows: "EventTextReader"
+    native = True
+    piecewise = False
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        revision: str | None = None,
+        codes: list[str] | None = None,
+        mode: Mode = "frozen",
+        max_pieces: int = 448,
+    ) -> None:
+        super().__init__(EventTextReader(codes=codes, max_pieces=max_pieces), mode=mode)
+        self.tokenizer_source = source
+        self.revision = revision
+
+    def build(self, statistics: Mapping[str, Any]) -> None:
+        """Load the tokenizer; the encoder is the backbone."""
+        weights = resolve(self.tokenizer_source, revision=self.revision)
+        self.rows.tokenizer = load_tokenizer(weights)
+        self.source = weights.record()
+
+    def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the ids [P]."""
+        return tensors["ids"]
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return measurements and drugs."""
+        return Events.fake(folder, n, seed)
+
+
+class _Ragged(NamedTuple):
+    """Token ids of several texts: `ids` one text behind the other, and where each begins and how long it is [T]."""
+
+    ids: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
+class EventTextReader(RowReader):
+    """Puts the ids of time, code and value side by side, each text tokenized once a batch, a code once for all."""
+
+    tokenizer: PreTrainedTokenizerBase
+    pieces_per_row: ClassVar[int] = _TYPICAL
+
+    def row_filter(self) -> pl.Expr:
+        """Take rows with a time and without text, the birth left out, of the listed codes where there is a list."""
+        return timed_rows(self.codes)
+
+    def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
+        """Learn nothing."""
+        return {}
+
+    def open(self, statistics: Mapping[str, Any]) -> None:
+        """Take nothing."""
+
+    def look_up(self, codes: Sequence[str]) -> None:
+        """Tokenize the codes."""
+        self.texts = self._tokenize([f"{code} " for code in codes])
+
+    def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
+        """Return the ids of the newest rows that fit each sample's budget whole."""
+        when, when_of = np.unique(_moments(rows.hours), return_inverse=True)
+        value, value_of = np.unique(rows.value, return_inverse=True)
+        tables = [
+            self._tokenize([_when(moment) for moment in when.tolist()]),
+            self.texts,
+            self._tokenize([f"{number:.4g};" if np.isfinite(number) else ";" for number in value.tolist()]),
+        ]
+        which = np.stack([when_of, rows.code, value_of])
+        lengths = np.stack([table.length[numbers] for table, numbers in zip(tables, which, strict=True)], axis=1)
+        kept = np.flatnonzero(_fits(lengths.sum(1), rows.owner, self.max_pieces))
+
+        # The three tables one behind the other, and in that one the begin of each part of a row.
+        offsets = np.cumsum([0, *(len(table.ids) for table in tables[:-1])])
+        parts = zip(tables, which, offsets, strict=True)
+        starts = np.stack([table.start[numbers] + first for table, numbers, first in parts], axis=1)
+        places, part = spans(starts[kept].ravel(), lengths[kept].ravel())
+
+        ids = np.concatenate([table.ids for table in tables])[places]
+        row = kept[part // len(tables)]
+        hours = torch.from_numpy(rows.hours[row].astype(np.float32))
+        return PieceBatch(tensors={"ids": torch.from_numpy(ids)}, hours=hours, owner=torch.from_numpy(rows.owner[row]))
+
+    def _tokenize(self, texts: Sequence[str]) -> _Ragged:
+        if not texts:
+            nothing = np.empty(0, np.int64)
+            return _Ragged(nothing, nothing, nothing)
+        found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        length = np.array([len(ids) for ids in found], np.int64)
+        return _Ragged(np.concatenate([np.array(ids, np.int64) for ids in found]), np.cumsum(length) - length, length)
+
+
+def _moments(hours: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return tenths of hours up to two days, and days, counted from there on."""
+    days = 10 * _HOURS_IN_TENTHS + np.rint(hours / 24)
+    return np.where(hours < _HOURS_IN_TENTHS, np.rint(hours * 10), days).astype(np.int64)
+
+
+def _when(moment: int) -> str:
+    """Return how long before the prediction a moment was, in words."""
+    most = 10 * _HOURS_IN_TENTHS
+    return f"{moment / 10:g} h before: " if moment <= most else f"{moment - most} d before: "
+
+
+def _fits(length: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.bool_]:
+    """Mark the rows [R] that fit their owner's budget together with all newer ones."""
+    total = np.cumsum(length)
+    since: NDArray[np.int64] = total[np.searchsorted(owner, owner, "right") - 1] - total + length
+    return since <= budget

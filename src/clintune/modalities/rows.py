@@ -1,0 +1,106 @@
+"""Readers of rows as columns: what they take, what they learn, how rows become pieces without a loop over them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clintune.contracts import Item, PieceBatch, RowColumns
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.errors import ConfigError
+
+
+class RowReader(ABC):
+    """How rows become pieces, at once for all rows of a batch, without a loop over them.
+
+    Plain and picklable: it runs in processes that hold no weights. `max_pieces` is the budget of pieces a sample,
+    `codes` those that a recipe lists, `min_subjects` how many training subjects must have what is named or measured.
+    Its life: `fit` on training rows returns statistics, `open` takes them, `numbered` gives a reader of rows whose
+    codes are numbers of a list; that one may `preprocess_rows`.
+    """
+
+    keep: ClassVar[Literal["all", "newest_of_code"]] = "all"
+    """Which rows of a sample are read: all, or the newest row of each code."""
+
+    sums_up: ClassVar[bool] = False
+    """Whether what a sample's budget leaves out is summed up for it, rather than not read."""
+
+    pieces_per_row: ClassVar[int] = 1
+    """How many pieces a row gives, or about how many, for the figures of what a budget leaves out."""
+
+    def __init__(
+        self, *, max_pieces: int, codes: Sequence[str] | None = None, min_subjects: int = SMALLEST_SHOWN
+    ) -> None:
+        self.max_pieces = max_pieces
+        self.codes = codes
+        self.min_subjects = checked_floor(min_subjects)
+
+    @abstractmethod
+    def row_filter(self) -> pl.Expr:
+        """Return a boolean expression over MEDS columns that is true for the rows this modality reads."""
+
+    @abstractmethod
+    def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
+        """Return JSON-able statistics of the training rows, which come in chunks; a subject's are all in one.
+
+        A row's owner is its subject; `codes` are what the numbers of the codes stand for. Statistics leave the house
+        with a package: name or measure nothing that fewer than `min_subjects` subjects have.
+        """
+
+    @abstractmethod
+    def open(self, statistics: Mapping[str, Any]) -> None:
+        """Take what `fit` returned, now or when the package was written."""
+
+    @abstractmethod
+    def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
+        """Return the pieces of all rows of some samples, within each sample's budget; of an opened, numbered reader."""
+
+    @abstractmethod
+    def look_up(self, codes: Sequence[str]) -> None:
+        """Remember, in arrays, what is known of each of these codes."""
+
+    def numbered(self, codes: Sequence[str]) -> Self:
+        """Return an opened reader of rows whose codes are numbers of `codes`."""
+        reader = copy(self)
+        reader.look_up(codes)
+        return reader
+
+
+def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]) -> RowColumns:
+    """Return items in their order as columns; `codes` gives the number of each code, `owner` [R] whose each is."""
+    number = {code: place for place, code in enumerate(codes)}
+    values = np.array([np.nan if item.value is None else item.value for item in items], np.float64)
+    with np.errstate(over="ignore"):  # what is too large for float32 is no measurement
+        value = values.astype(np.float32)
+    return RowColumns(
+        code=np.array([number[item.code] for item in items], np.int32),
+        value=value,
+        hours=np.array([item.hours for item in items], np.float64),
+        owner=np.array(owner, np.int64),
+    )
+
+
+def newest_rows(rows: RowColumns, budget: int) -> NDArray[np.bool_]:
+    """Mark the rows [R] that are among the `budget` last of their owner."""
+    after = np.searchsorted(rows.owner, rows.owner, "right")
+    marks: NDArray[np.bool_] = after - np.arange(len(rows)) <= budget
+    return marks
+
+
+def num_subjects(group: NDArray[np.integer[Any]], subject: NDArray[np.int64], num_groups: int) -> NDArray[np.int64]:
+    """Return how many distinct subjects have a row [R] of each group [G]."""
+    if not len(group):
+        return np.zeros(num_groups, np.int64)
+    pairs = pl.DataFrame({"group": group, "subject": subject}).unique()
+    return np.bincount(pairs["group"].to_numpy(), minlength=num_groups)
+
+
+def checked_floor(min_subjects: int) -> int:
+    """Return the number of training subjects that must have what statistics name; raise ConfigError below 1."""
+    if min_subjects < 1:
+        raise ConfigError(f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release")
+    return min_subjects
