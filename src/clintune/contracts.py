@@ -53,18 +53,6 @@ class Item:
         return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """A subject at a prediction time: the items known by then, oldest first, and the targets.
-
-    `key` identifies the sample in errors without naming the subject. `targets[task]` is float32 [T], NaN = unknown.
-    """
-
-    key: str
-    items: Mapping[str, list[Item]]
-    targets: Mapping[str, "NDArray[np.float32]"]
-
-
 class Extent(NamedTuple):
     """When something begins and ends, in hours after the time of its row."""
 
