@@ -13,6 +13,7 @@ FLOORS = [
     {"tasks"},
     {"package", "testing"},
     {"training"},
+    {"inference"},
     {"evaluation"},
     {"prediction"},
     {"publishing"},

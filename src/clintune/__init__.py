@@ -12,7 +12,7 @@ __all__ = ["load", "load_several"]
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is asked for: `clintune --help` must not wait for it."""
     if name in __all__:
-        from clintune.prediction import load
+        from clintune.inference import load
 
         return getattr(load, name)
     raise AttributeError(f"module 'clintune' has no attribute '{name}'")

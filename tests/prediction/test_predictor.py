@@ -12,9 +12,9 @@ import clintune
 from clintune.cohort.samples import Samples
 from clintune.config.compose import load_config
 from clintune.core.errors import ConfigError, PackageError
+from clintune.inference.load import Predictor, load_several
 from clintune.model.batching import Batches, Draw
 from clintune.package.calibrations import write_calibrations
-from clintune.prediction.load import Predictor, load_several
 from clintune.tasks.calibration import Calibration
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
