@@ -18,7 +18,11 @@ from clintune.cohort.shards import ROW, typed
 from clintune.core.errors import DataError
 
 ROWS = st.lists(
-    st.tuples(st.integers(1, 4), st.none() | st.integers(-200, 200), st.sampled_from(["a//x", "a//y", "b//x"])),
+    st.tuples(
+        st.integers(1, 4),
+        st.none() | st.integers(-200, 200),
+        st.sampled_from(["a//x", "a//y", "b//x"]),
+    ),
     min_size=1,
     max_size=30,
 )
@@ -115,7 +119,10 @@ def test_media_stand_below_the_root_or_anywhere(tmp_path):
     with pytest.raises(DataError, match="events: row 1: column image_path leaves the cohort's folder"):
         hold(events, [(1, 5)], readers, **options)
     anywhere = hold(events, [(1, 5)], readers, media_anywhere=True, **options)
-    assert [item.path for item in items_of(anywhere, 0, "i")] == [tmp_path / "x.png", Path("/away/y.png")]
+    assert [item.path for item in items_of(anywhere, 0, "i")] == [
+        tmp_path / "x.png",
+        Path("/away/y.png"),
+    ]
 
 
 def test_without_the_media_column_nobody_has_it():

@@ -13,7 +13,17 @@ from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, Cut, claimed_ro
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.row_writer import plain_columns, text_table
 from clintune.cohort.rows import HeldRows
-from clintune.cohort.shards import CODE, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME, check_paths, read_codes
+from clintune.cohort.shards import (
+    CODE,
+    MOMENT,
+    NUMBER,
+    ROW,
+    SUBJECT,
+    TEXT,
+    TIME,
+    check_paths,
+    read_codes,
+)
 from clintune.core.errors import DataError
 
 _NOTHING = pl.DataFrame(
@@ -44,14 +54,18 @@ class InMemory(RowSource):
         media: list[str],
         lookback_hours: float | None = None,
         media_anywhere: bool = False,
+        contents: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Take rows as `cohort.shards.typed` returns them, and samples: subject_id and prediction_time, each pair once.
+        """Take rows as `cohort.shards.typed` returns them, and samples.
 
-        `name` is what errors call the rows; `media` are the media columns among theirs, whose paths are relative to
-        `root`, and may lead out of it only if they may stand `media_anywhere`. Raises DataError as `cohort.build` does
+        `samples` has subject_id and prediction_time, each pair once; `name` is what errors call the
+        rows. `media` are the media columns of the rows, whose paths are relative to `root` and may
+        lead out of it only if they may stand `media_anywhere`; `contents` holds media that are no
+        files, by what stands in the place of their paths. Raises DataError as `cohort.build` does
         for rows that break the contract, and for samples of subjects that have no row.
         """
         self.name, self.root, self.has_zone = name, root, has_zone
+        self._contents = contents or {}
         self.fingerprint = ""  # no cache may know these rows again
         self.widths = {}
         self.codes = read_codes(events, name).to_list()
@@ -89,7 +103,10 @@ class InMemory(RowSource):
         self._cut.ranges[modality] = self._cut.look(np.arange(len(self._cut.subjects)), rows)
         texts = text_table(rows.with_columns(pl.lit(0, pl.Int32).alias("shard")))
         known = (self.root, self.codes, [self.name], self.has_zone)
-        self.rows = {**self.rows, modality: HeldRows(plain_columns(rows, self.codes), texts, *known)}
+        self.rows = {
+            **self.rows,
+            modality: HeldRows(plain_columns(rows, self.codes), texts, self._contents, *known),
+        }
 
     @cached_property
     def subject_ids(self) -> NDArray[np.int64]:

@@ -52,6 +52,10 @@ class ModalityRows(ABC):
     def _listed_paths(self) -> pa.ChunkedArray:
         """Return the media path of every row."""
 
+    def _content(self, path: str | None) -> bytes | None:
+        """Return what a media path stands for, where it names no file."""
+        return None
+
     def read(
         self,
         numbers: NDArray[np.int64],
@@ -95,7 +99,8 @@ class ModalityRows(ABC):
                 where=f"{self._shards[shard]}: row {row}",
                 value=None if isnan(value) else value,
                 text=text,
-                path=None if path is None else self._root / path,
+                path=None if path is None or self._content(path) is not None else self._root / path,
+                content=self._content(path),
             )
 
 
@@ -129,12 +134,18 @@ class StoredRows(ModalityRows):
 
 
 class HeldRows(ModalityRows):
-    """The rows of a modality in memory: plain `columns` and a table of `texts`, as `cohort.row_writer` makes both."""
+    """The rows of a modality in memory: plain `columns` and a table of `texts`, as `cohort.row_writer` makes both.
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]], texts: pa.Table, *known: Any) -> None:
+    `contents` holds media that are no files, by what stands in the place of their paths.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, NDArray[Any]], texts: pa.Table, contents: Mapping[str, bytes], *known: Any
+    ) -> None:
         super().__init__(*known)
         self._columns = columns
         self._held = texts
+        self._contents = contents
 
     def column(self, name: str) -> NDArray[Any]:
         """Return one of `COLUMNS` of all rows."""
@@ -142,6 +153,9 @@ class HeldRows(ModalityRows):
 
     def _texts(self, start: int, length: int) -> pa.Table:
         return self._held.slice(start, length)
+
+    def _content(self, path: str | None) -> bytes | None:
+        return None if path is None else self._contents.get(path)
 
     def _listed_paths(self) -> pa.ChunkedArray:
         return self._held["path"]

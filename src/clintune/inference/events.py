@@ -28,6 +28,10 @@ class Reader(Protocol):
     def media_column(self) -> str | None:
         """Name the media column of the items, if they are files."""
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Return whether that column may hold the bytes of the files."""
+
     def claims(self) -> pl.Expr:
         """Return an expression that is true for the modality's rows."""
 
@@ -44,6 +48,7 @@ def hold_events(
     claims = claims_of(modalities)
     media = [claim.media for claim in claims.values() if claim.media is not None and claim.media in table.columns]
 
+    table, contents = _take_bytes(table, modalities)
     scan = typed(table.lazy().with_row_index(ROW), EVENTS, media)
     if table.is_empty():
         raise DataError(f"{EVENTS}: have no row; give the rows of the subjects to predict for")
@@ -63,6 +68,7 @@ def hold_events(
         media=media,
         lookback_hours=lookback_hours,
         media_anywhere=True,
+        contents=contents,
     )
     if not any(len(rows) for rows in held.rows.values()):
         raise DataError(_nothing_to_read(held, modalities))
@@ -89,6 +95,26 @@ def to_polars(table: Any, what: str) -> pl.DataFrame:
         why = type(error).__name__
         raise DataError(f"{what}: a column has values of several types ({why}); give each column one type") from error
     raise ConfigError(f"{what}: is a {type(table).__name__}; give a DataFrame of polars or pandas")
+
+
+def _take_bytes(table: pl.DataFrame, modalities: Mapping[str, Reader]) -> tuple[pl.DataFrame, dict[str, bytes]]:
+    """Return the rows with a name for each media file that they bring as bytes, and these bytes by name.
+
+    Raises ConfigError for bytes of a modality that reads files only.
+    """
+    contents: dict[str, bytes] = {}
+    for name, modality in modalities.items():
+        column = modality.media_column
+        if column is None or table.schema.get(column) != pl.Binary:
+            continue
+        if not modality.takes_bytes:
+            raise ConfigError(f"{EVENTS}: column {column} holds bytes, and {name} reads files alone; give their paths")
+
+        found = {f"{column} of row {row}": data for row, data in enumerate(table[column]) if data is not None}
+        names = [f"{column} of row {row}" if data is not None else None for row, data in enumerate(table[column])]
+        table = table.with_columns(pl.Series(column, names, dtype=pl.String))
+        contents |= found
+    return table, contents
 
 
 def _samples(at: Any, table: pl.DataFrame, scan: pl.LazyFrame, clock: tuple[str, bool] | None) -> pl.DataFrame:

@@ -43,7 +43,10 @@ def load(
 
 
 def load_several(
-    named: Mapping[str, str | os.PathLike[str]], *, device: str | torch.device = "cpu", trusted: Sequence[str] = ()
+    named: Mapping[str, str | os.PathLike[str]],
+    *,
+    device: str | torch.device = "cpu",
+    trusted: Sequence[str] = (),
 ) -> dict[str, Predictor]:
     """Load packages whose LoRA adapters sit on one base, which is loaded once; each of them is used as if alone.
 

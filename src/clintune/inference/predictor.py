@@ -108,7 +108,10 @@ class Predictor:
         return pl.concat(tables)
 
     def _shards(
-        self, cohort: str | os.PathLike[str], times: str | os.PathLike[str] | None, lookback_hours: float | None
+        self,
+        cohort: str | os.PathLike[str],
+        times: str | os.PathLike[str] | None,
+        lookback_hours: float | None,
     ) -> Iterator[InMemory]:
         """Yield the samples of each shard of a cohort that has some, its rows in memory."""
         if is_remote(os.fspath(cohort)):

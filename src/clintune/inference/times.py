@@ -54,7 +54,10 @@ def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Map
             )
         return tasks
     table = _last_events(root) if times == "last" else _table_of_times(root, Path(times))
-    return {_MOMENTS: _Moments(table), **{name: _LabelsAt(task, table) for name, task in tasks.items()}}
+    return {
+        _MOMENTS: _Moments(table),
+        **{name: _LabelsAt(task, table) for name, task in tasks.items()},
+    }
 
 
 def _table_of_times(root: Path, path: Path) -> pl.DataFrame:
