@@ -1,4 +1,4 @@
-"""Training and evaluation from Python, as the command line does them; `clintune` exports what is here by name.
+"""Training and evaluation from Python, as the command line does them; `clintune` exports them.
 
 Nothing here imports torch before a recipe, or a run, was found right.
 """
@@ -54,11 +54,12 @@ class Run:
         ablations: bool = True,
         against: str | os.PathLike[str] | None = None,
     ) -> dict[str, Any]:
-        """Score the run on its held-out subjects, print the metrics, and return those of `metrics.json`.
+        """Score the run on its held-out subjects; print and return what `metrics.json` holds.
 
-        `bootstrap` is the number of resamples of the intervals, `against` another evaluated run to compare with.
-        Predictions, metrics and the report stand in the run folder. Raises ConfigError and PackageError where data or
-        models are missing, DataError where nobody is held out.
+        `bootstrap` is the number of resamples of the intervals, `against` another evaluated run to
+        compare with. Predictions, metrics and the report stand in the run folder. Raises
+        ConfigError and PackageError where data or models are missing, DataError where nobody is
+        held out.
         """
         other = None if against is None else run_folder(os.fspath(against))
         config = run_config(self.folder)
@@ -69,16 +70,22 @@ class Run:
             with collector_paused():
                 from clintune.evaluation.evaluate import evaluate_run
 
-            evaluate_run(self.folder, replicates=bootstrap, ablate_modalities=ablations, against=other)
+            evaluate_run(
+                self.folder,
+                replicates=bootstrap,
+                ablate_modalities=ablations,
+                against=other,
+            )
         return self.metrics
 
 
 def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
     """Fine-tune the model of a recipe, a name or a path of your own; return the run.
 
-    `overrides` are those of the command line: `train("quickstart", trainer={"max_steps": 20})`, or with dots,
-    `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or value that no recipe takes and
-    for what this machine lacks, DataError for data that break the contract, StoppedError after a signal.
+    `overrides` are those of the command line: `train("quickstart", trainer={"max_steps": 20})`, or
+    with dots, `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or
+    value that no recipe takes and for what this machine lacks, DataError for data that break the
+    contract, StoppedError after a signal.
     """
     config = compose_recipe(find_recipe(os.fspath(recipe)), list(override_words(overrides)))
     check_beforehand(config, "train")
@@ -89,7 +96,7 @@ def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
 
 
 def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield overrides as the command line takes them, KEY=VALUE, of a mapping whose values may be mappings."""
+    """Yield overrides as the command line takes them, of a mapping whose values may be mappings."""
     for key, value in overrides.items():
         if isinstance(value, Mapping):
             yield from override_words(value, f"{prefix}{key}.")
@@ -109,4 +116,5 @@ def _text(value: Any) -> str:
         return quoted(os.fspath(value))
     if isinstance(value, Sequence):
         return f"[{','.join(map(_text, value))}]"
-    raise ConfigError(f"a {type(value).__name__} is no value of a recipe; give numbers, texts, lists and mappings")
+    kind = type(value).__name__
+    raise ConfigError(f"a {kind} is no value of a recipe; give numbers, texts, lists and mappings")

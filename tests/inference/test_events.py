@@ -1,6 +1,7 @@
 """Rows and times as people have them; what does not fit is refused in one line that says what to do."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 import clintune
-from clintune.core.errors import ClintuneError, ConfigError, DataError
+from clintune.core.errors import ClintuneError, ConfigError, DataError, PackageError
+from clintune.tasks.calibration import Calibration
 
 T0 = datetime(2026, 3, 1, 8)
 RISK = "outcome/predicted_boolean_probability"
@@ -168,7 +170,7 @@ WRONG = {
     "a zone": (
         lambda: (rows(),),
         {"at": T0.replace(tzinfo=UTC)},
-        "at: the prediction times have a time zone",
+        "at: has a time zone, column time of events has none",
     ),
     "a day": (lambda: (rows(),), {"at": {1: T0.date()}}, "at: column prediction_time is Date"),
     "no column": (lambda: (rows(),), {"at": "when"}, "at: 'when' is no column of events"),
@@ -196,7 +198,7 @@ WRONG = {
     "bytes": (
         lambda: (rows(waveform_path=pl.lit(b"x")),),
         {},
-        "events: column waveform_path holds bytes, and wearable reads files alone",
+        "events: column waveform_path holds bytes; wearable reads files alone",
     ),
 }
 
@@ -216,3 +218,21 @@ def test_a_column_of_several_types_is_refused(model):
     mixed = pd.DataFrame({"subject_id": [1, "x"], "time": [T0, T0], "code": ["AGE", "AGE"]})
     with pytest.raises(DataError, match="events: a column has values of several types"):
         model.predict(mixed)
+
+
+def test_a_model_without_any_finite_answer_is_refused(model):
+    broken = Calibration(
+        exclusive=False,
+        slope=(float("nan"),),
+        intercept=(0.0,),
+        floors=((0.0, 0.0),),
+        reasons=(None,),
+    )
+    with pytest.raises(PackageError, match=r"tasks\.outcome: the model answers with a finite number for no"):
+        replace(model, calibrations={"outcome": broken}).predict(rows())
+
+
+def test_a_model_trained_for_comparison_only_is_refused(shared_run):
+    model = clintune.load(shared_run("model.zero_fill=true", "trainer.max_steps=1"))
+    with pytest.raises(ConfigError, match=r"trained with model\.zero_fill; it cannot score"):
+        model.predict(rows())

@@ -1,4 +1,4 @@
-"""Rows in memory as a source of samples: they pass the door of `cohort.row_source`, and none is written to disk."""
+"""Rows in memory as a source of samples: they pass the same door, and none is written to disk."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -70,7 +70,8 @@ class InMemory(RowSource):
         self.widths = {}
         self.codes = read_codes(events, name).to_list()
 
-        samples = samples.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT)).sort(SUBJECT, PREDICTION_TIME)
+        samples = samples.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT))
+        samples = samples.sort(SUBJECT, PREDICTION_TIME)
         self._cut = Cut(
             subjects=samples[SUBJECT].to_numpy(),
             times=samples[PREDICTION_TIME].to_physical().to_numpy(),
@@ -94,8 +95,8 @@ class InMemory(RowSource):
         wanted = pl.Series(SUBJECT, np.unique(self._cut.subjects))
         if number := int((~wanted.is_in(known.implode())).sum()):
             raise DataError(
-                f"{self.name}: hold no row of {number} of the {len(wanted)} subjects to predict for; "
-                "add their rows, or leave them out"
+                f"{self.name}: hold no row of {number} of the {len(wanted)} subjects to predict "
+                "for; add their rows, or leave them out"
             )
 
     def _add(self, modality: str, rows: pl.DataFrame) -> None:

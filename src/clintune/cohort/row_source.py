@@ -1,7 +1,8 @@
-"""The only door to a cohort's data, which cuts each sample at its prediction time, wherever the rows are.
+"""The only door to a cohort's data, which cuts samples at prediction times, wherever the rows are.
 
-`cohort.index` has a source on disk, `cohort.in_memory` one of rows in memory. Both look up ranges of rows as
-`cohort.build` cuts them; what a sample sees of these ranges is decided here and nowhere else.
+`cohort.index` has a source on disk, `cohort.in_memory` one of rows in memory. Both look up ranges
+of rows as `cohort.build` cuts them; what a sample sees of these ranges is decided here and nowhere
+else.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ _HOUR = 3_600_000_000
 
 
 class Seen(NamedTuple):
-    """Items of some samples, each three numbers [I]: its row of the modality, its hours, whose item it is."""
+    """Items of some samples, each three numbers [I]: its row, its hours, whose item it is."""
 
     number: NDArray[np.int64]
     hours: NDArray[np.float64]
@@ -33,7 +34,7 @@ class Seen(NamedTuple):
 
 
 class RowSource(ABC):
-    """The samples of one cohort, in (subject, prediction time) order, and the rows that they may see."""
+    """The samples of one cohort, in (subject, prediction time) order, and the rows they may see."""
 
     name: str
     root: Path
@@ -42,7 +43,7 @@ class RowSource(ABC):
     codes: list[str]
     """The distinct codes of the cohort's rows, in the order of their numbers."""
     has_zone: bool
-    """Whether the cohort's times had a time zone and stand here in UTC; else they are of one local clock."""
+    """Whether times had a time zone and stand here in UTC; else they are of one local clock."""
     widths: dict[str, int]
     """Width T of each task's target; 0 where the cohort has no labels for the task."""
     rows: Mapping[str, ModalityRows]
@@ -61,11 +62,11 @@ class RowSource(ABC):
     @cached_property
     @abstractmethod
     def _ranges(self) -> Mapping[str, NDArray[np.int64]]:
-        """Return which rows of each modality each sample sees [4, N], in the order of `cohort.build.RANGE`."""
+        """Return which rows of each modality each sample sees [4, N], as `cohort.build.RANGE`."""
 
     @abstractmethod
     def targets(self, task: str) -> NDArray[np.float32]:
-        """Return a task's targets [N, T], NaN where unknown; [N, 0] where the cohort has no labels for the task."""
+        """Return a task's targets [N, T], NaN where unknown; [N, 0] without labels for the task."""
 
     @property
     def modalities(self) -> list[str]:
@@ -82,7 +83,7 @@ class RowSource(ABC):
         return seen
 
     def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
-        """Return what each of the samples `rows` sees, in their order, static items first, then oldest first."""
+        """Return what the samples `rows` see, in their order, static items first, then oldest."""
         static, static_stop, start, stop = self._ranges[modality][:, rows]
         return self._expand(modality, rows, static, static_stop, start, stop)
 

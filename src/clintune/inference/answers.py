@@ -1,4 +1,4 @@
-"""What the members of a model answer to samples: each item is read once, held in memory, and forgotten afterwards.
+"""What the members of a model answer to samples: each item is read once, held in memory, forgotten.
 
 Axes beside those of `contracts`: G questions of a task, at least one column.
 """
@@ -30,7 +30,7 @@ _EVERYTHING = "everything"
 
 
 class Problem(NamedTuple):
-    """Why the answer to a sample, by its place in what was asked, is withheld; of which item, where it is of one."""
+    """Why the answer to a sample, by its place in what was asked, is withheld; of which item."""
 
     sample: int
     modality: str | None
@@ -40,10 +40,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Answers to N samples by task: probabilities as the model gives them and calibrated, and where it abstains.
+    """Answers to N samples by task: as the model gives them, calibrated, and where it abstains.
 
-    `raw` and `calibrated` are [N, P], NaN where not finite; of a task without questions both are alike. `abstained` is
-    [N, G], `not_finite` [N]. `lacks` is which samples have nothing of a modality [N].
+    `raw` and `calibrated` are [N, P], NaN where not finite; of a task without questions both are
+    alike. `abstained` is [N, G], `not_finite` [N]. `lacks` is which samples have nothing of a
+    modality [N].
     """
 
     raw: Predicted
@@ -85,7 +86,7 @@ class _Reader(NamedTuple):
 
 
 class Answerer:
-    """Answers samples with the members of a model, whose predictions are averaged and then calibrated by task."""
+    """Answers samples with the members of a model, averaged and then calibrated by task."""
 
     def __init__(
         self,
@@ -107,9 +108,10 @@ class Answerer:
     def answer(self, rows: NDArray[np.int64]) -> Answers:
         """Answer the samples `rows`.
 
-        One of which an item cannot be read, or that has none, is answered from what there is, and abstained from, as is
-        one whose answer is not finite. Raises DataError where more than `max_bad_fraction` of a modality's items cannot
-        be read, PackageError where none of many answers is finite.
+        One of which an item cannot be read, or that has none, is answered from what there is, and
+        abstained from, as is one whose answer is not finite. Raises DataError where more than
+        `max_bad_fraction` of a modality's items cannot be read, PackageError where none of many
+        answers is finite.
         """
         held: dict[str, PieceSource] = {}
         bad: dict[str, dict[int, DataError]] = {}
@@ -145,10 +147,21 @@ class Answerer:
             problems=problems,
         )
 
-    def _predict(self, member: Package, sources: Mapping[str, PieceSource], rows: NDArray[np.int64]) -> Predicted:
-        everything = {_EVERYTHING: frozenset(member.model.modalities)}
-        size, computed = self.settings.batch_size, self._precision(member)
-        found = predict_member(member, sources, self.samples, rows, everything, batch_size=size, precision=computed)
+    def _predict(
+        self,
+        member: Package,
+        sources: Mapping[str, PieceSource],
+        rows: NDArray[np.int64],
+    ) -> Predicted:
+        found = predict_member(
+            member,
+            sources,
+            self.samples,
+            rows,
+            {_EVERYTHING: frozenset(member.model.modalities)},
+            batch_size=self.settings.batch_size,
+            precision=self._precision(member),
+        )
         return found[_EVERYTHING]
 
     def _precision(self, member: Package) -> str:
@@ -163,45 +176,66 @@ class Answerer:
         held: dict[str, PieceSource],
         bad: dict[str, dict[int, DataError]],
     ) -> dict[str, PieceSource]:
-        """Return where the pieces of each modality are; what members have in common is made once and kept in `held`."""
+        """Return where the pieces of each modality are.
+
+        What members have in common is made once and kept in `held`.
+        """
         sources: dict[str, PieceSource] = {}
         for name, modality in member.model.encoders.items():
             if name in tabled:
                 sources[name] = tabled[name]
                 continue
 
-            key = value_sha256([name, encoding(modality, member.statistics[name], self._precision(member))])
+            learned, computed = member.statistics[name], self._precision(member)
+            key = value_sha256([name, encoding(modality, learned, computed)])
             if key not in held:
                 held[key], bad[name] = self._hold(key, member, name, self.samples.items(name, rows))
             sources[name] = held[key]
         return sources
 
-    def _hold(self, key: str, member: Package, name: str, items: Items) -> tuple[PieceSource, dict[int, DataError]]:
-        """Return the pieces of items in memory, and what is wrong with those that cannot be read."""
+    def _hold(
+        self,
+        key: str,
+        member: Package,
+        name: str,
+        items: Items,
+    ) -> tuple[PieceSource, dict[int, DataError]]:
+        """Return the pieces of items in memory, and what is wrong with unreadable ones."""
         modality, computed = member.model.encoders[name], self._precision(member)
         if key not in self._readers:
             workers = min(self.settings.workers, len(items) // WORTH_A_WORKER)
-            known = self._find(name, modality, member.statistics[name], computed)
-            self._readers[key] = _Reader(Preparer(self.samples, name, modality, workers), known)
+            find = self._find(name, modality, member.statistics[name], computed)
+            self._readers[key] = _Reader(Preparer(self.samples, name, modality, workers), find)
         reader = self._readers[key]
 
         views = modality.views if member.config.model.average_views else 1
         device = member.model.queries.device
-        pieces, errors = hold_pieces(
-            reader.prepare, items, modality, views, computed, device, reader.known(items, views)
-        )
+        known = reader.known(items, views)
+        settings = (modality, views, computed, device, known)
+        pieces, errors = hold_pieces(reader.prepare, items, *settings)
 
         where = self._where(name, errors)
         unreadable = [_unreadable(name, where[number], error) for number, error in errors.items()]
-        settings = self.settings
-        check_readable(unreadable, len(items), settings.max_bad_fraction, settings.listed, settings.together)
+        check_readable(
+            unreadable,
+            len(items),
+            self.settings.max_bad_fraction,
+            self.settings.listed,
+            self.settings.together,
+        )
         return pieces, errors
 
     def _where(self, name: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return the row of each item of a modality, by the item's number."""
-        return {number: Items(self.samples, name, np.array([number]), np.zeros(1))[0].where for number in numbers}
+        found = np.array(list(numbers), np.int64)
+        items = Items(self.samples, name, found, np.zeros(len(found)))
+        return {number: items[place].where for place, number in enumerate(found.tolist())}
 
-    def _num_pieces(self, rows: NDArray[np.int64], sources: Mapping[str, PieceSource]) -> dict[str, NDArray[np.int64]]:
+    def _num_pieces(
+        self,
+        rows: NDArray[np.int64],
+        sources: Mapping[str, PieceSource],
+    ) -> dict[str, NDArray[np.int64]]:
         """Return how many pieces of each modality each sample has [N]."""
         counts = {}
         for name, source in sources.items():
@@ -218,7 +252,7 @@ class Answerer:
         num_pieces: Mapping[str, NDArray[np.int64]],
         not_finite: Mapping[str, NDArray[np.bool_]],
     ) -> list[Problem]:
-        """Return what is wrong with samples: an unreadable item, nothing to read at all, an answer not finite."""
+        """Return what is wrong with samples: an item, nothing to read at all, an answer."""
         found: list[Problem] = []
         for name, errors in bad.items():
             where = self._where(name, errors)
@@ -228,17 +262,23 @@ class Answerer:
                 found.append(Problem(owner, name, where[number], reason_alone(errors[number])))
 
         nothing = np.sum(list(num_pieces.values()), axis=0) == 0
-        found += [Problem(owner, None, None, _NOTHING) for owner in np.flatnonzero(nothing).tolist()]
+        owners = np.flatnonzero(nothing).tolist()
+        found += [Problem(owner, None, None, _NOTHING) for owner in owners]
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"
-            found += [Problem(owner, None, None, reason) for owner in np.flatnonzero(samples).tolist()]
+            owners = np.flatnonzero(samples).tolist()
+            found += [Problem(owner, None, None, reason) for owner in owners]
         return sorted(found, key=lambda problem: problem.sample)
 
 
-def only_finite(predicted: NDArray[np.float32], together: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def only_finite(
+    predicted: NDArray[np.float32],
+    together: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return predictions [N, P] with NaN for what is not finite, and in which samples that is [N].
 
-    Columns that belong `together`, as classes that exclude each other do, are known together or not at all.
+    Columns that belong `together`, as classes that exclude each other do, are known together or not
+    at all.
     """
     finite = np.isfinite(predicted)
     if together:
@@ -251,19 +291,28 @@ def only_finite(predicted: NDArray[np.float32], together: bool) -> tuple[NDArray
 def never_finite(task: str) -> PackageError:
     """Return the error of a model that answers a task with a finite number for no sample."""
     return PackageError(
-        f"tasks.{task}: the model answers with a finite number for no sample; its weights, its calibration or the "
-        "data are broken: load the package anew, and check the values of the cohort"
+        f"tasks.{task}: the model answers with a finite number for no sample; its weights, its "
+        "calibration or the data are broken: load the package anew, and check the values of the "
+        "cohort"
     )
 
 
 def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
     """Return the sources of the modalities that need no preparing."""
     codes = samples.codes().to_list()
-    tables = {name: modality.tabulate(codes) for name, modality in member.model.encoders.items()}
-    return {name: TabledPieces(samples, name, table) for name, table in tables.items() if table is not None}
+    sources: dict[str, PieceSource] = {}
+    for name, modality in member.model.encoders.items():
+        if (table := modality.tabulate(codes)) is not None:
+            sources[name] = TabledPieces(samples, name, table)
+    return sources
 
 
-def _find_nothing(name: str, modality: Modality, statistics: Mapping[str, object], precision: str) -> FindPieces:
+def _find_nothing(
+    name: str,
+    modality: Modality,
+    statistics: Mapping[str, object],
+    precision: str,
+) -> FindPieces:
     return lambda items, views: Known()
 
 

@@ -1,4 +1,4 @@
-"""Rows and prediction times as people have them, in tables of polars, pandas or Arrow, turned into samples."""
+"""Rows and prediction times as people have them, in any kind of table, turned into samples."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,14 +39,16 @@ class Reader(Protocol):
 def hold_events(
     events: Any, at: Any, modalities: Mapping[str, Reader], root: Path, lookback_hours: float | None
 ) -> tuple[InMemory, pl.DataFrame]:
-    """Return rows in memory as a source of samples, and the samples in the order in which they were asked for.
+    """Return rows in memory as a source of samples, and the samples as they were asked for.
 
-    Raises ConfigError for what is no table, DataError for one that breaks the contract of the data, for times of
-    another clock, for subjects without a row, and where no row is one that the model reads.
+    Raises ConfigError for what is no table, DataError for one that breaks the contract of the data,
+    for times of another clock, for subjects without a row, and where no row is one that the model
+    reads.
     """
     table = to_polars(events, EVENTS)
     claims = claims_of(modalities)
-    media = [claim.media for claim in claims.values() if claim.media is not None and claim.media in table.columns]
+    named = [claim.media for claim in claims.values() if claim.media is not None]
+    media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, modalities)
     scan = typed(table.lazy().with_row_index(ROW), EVENTS, media)
@@ -77,7 +79,10 @@ def hold_events(
 
 def claims_of(modalities: Mapping[str, Reader]) -> dict[str, Claim]:
     """Return which rows each modality reads."""
-    return {name: Claim(modality.claims(), modality.media_column) for name, modality in modalities.items()}
+    claims = {}
+    for name, modality in modalities.items():
+        claims[name] = Claim(modality.claims(), modality.media_column)
+    return claims
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:
@@ -93,12 +98,16 @@ def to_polars(table: Any, what: str) -> pl.DataFrame:
             return pl.DataFrame(table)
     except Exception as error:  # of Arrow, for columns of mixed types
         why = type(error).__name__
-        raise DataError(f"{what}: a column has values of several types ({why}); give each column one type") from error
+        problem = f"a column has values of several types ({why}); give each column one type"
+        raise DataError(f"{what}: {problem}") from error
     raise ConfigError(f"{what}: is a {type(table).__name__}; give a DataFrame of polars or pandas")
 
 
-def _take_bytes(table: pl.DataFrame, modalities: Mapping[str, Reader]) -> tuple[pl.DataFrame, dict[str, bytes]]:
-    """Return the rows with a name for each media file that they bring as bytes, and these bytes by name.
+def _take_bytes(
+    table: pl.DataFrame,
+    modalities: Mapping[str, Reader],
+) -> tuple[pl.DataFrame, dict[str, bytes]]:
+    """Return the rows with a name for each media file that they bring as bytes, and these by name.
 
     Raises ConfigError for bytes of a modality that reads files only.
     """
@@ -108,21 +117,30 @@ def _take_bytes(table: pl.DataFrame, modalities: Mapping[str, Reader]) -> tuple[
         if column is None or table.schema.get(column) != pl.Binary:
             continue
         if not modality.takes_bytes:
-            raise ConfigError(f"{EVENTS}: column {column} holds bytes, and {name} reads files alone; give their paths")
+            remedy = f"{name} reads files alone: give their paths"
+            raise ConfigError(f"{EVENTS}: column {column} holds bytes; {remedy}")
 
-        found = {f"{column} of row {row}": data for row, data in enumerate(table[column]) if data is not None}
-        names = [f"{column} of row {row}" if data is not None else None for row, data in enumerate(table[column])]
+        names: list[str | None] = [None] * len(table)
+        for row, data in enumerate(table[column]):
+            if data is not None:
+                names[row] = f"{column} of row {row}"
+                contents[f"{column} of row {row}"] = data
         table = table.with_columns(pl.Series(column, names, dtype=pl.String))
-        contents |= found
     return table, contents
 
 
-def _samples(at: Any, table: pl.DataFrame, scan: pl.LazyFrame, clock: tuple[str, bool] | None) -> pl.DataFrame:
+def _samples(
+    at: Any,
+    table: pl.DataFrame,
+    scan: pl.LazyFrame,
+    clock: tuple[str, bool] | None,
+) -> pl.DataFrame:
     """Return subject_id and prediction_time of the samples that `at` asks for, in its order."""
     if at is None:
         found = last_events(scan)
         if found.is_empty():
-            raise DataError(f"{EVENTS}: no row has a time, so none is the last; say in `{AT}` when to predict")
+            remedy = f"say in `{AT}` when to predict"
+            raise DataError(f"{EVENTS}: no row has a time, so none is the last; {remedy}")
         return found
 
     subjects = table.get_column(SUBJECT)
@@ -132,13 +150,14 @@ def _samples(at: Any, table: pl.DataFrame, scan: pl.LazyFrame, clock: tuple[str,
         )
     elif isinstance(at, str):
         if at not in table.columns:
-            raise ConfigError(f"{AT}: '{at}' is no column of {EVENTS}; give a datetime, a column or a DataFrame")
+            remedy = "give a datetime, a column or a DataFrame"
+            raise ConfigError(f"{AT}: '{at}' is no column of {EVENTS}; {remedy}")
         asked = _pairs(subjects, table.get_column(at))
     elif isinstance(at, pl.Series):
         if len(at) != len(table):
             raise ConfigError(
-                f"{AT}: has {len(at)} values for {len(table)} rows of {EVENTS}; give one a row, or a DataFrame with "
-                f"{' and '.join(SAMPLE)}"
+                f"{AT}: has {len(at)} values for {len(table)} rows of {EVENTS}; give one a row, "
+                f"or a DataFrame with {' and '.join(SAMPLE)}"
             )
         asked = _pairs(subjects, at)
     elif _is_pandas(at, "Series"):
@@ -149,11 +168,18 @@ def _samples(at: Any, table: pl.DataFrame, scan: pl.LazyFrame, clock: tuple[str,
         asked = to_polars(at, AT)
 
     _check_columns(asked)
-    kind = asked.schema[SAMPLE[1]]
-    if clock is not None and isinstance(kind, pl.Datetime) and (kind.time_zone is not None) != clock[1]:
-        mine, theirs = ("a time zone", "none") if kind.time_zone is not None else ("no time zone", "one")
-        raise DataError(f"{AT}: the prediction times have {mine}, the times of {EVENTS} have {theirs}; {_CLOCKS}")
+    _check_zone(asked.schema[SAMPLE[1]], clock)
     return checked_keys(asked, AT, clock).select(SAMPLE)
+
+
+def _check_zone(kind: pl.DataType, clock: tuple[str, bool] | None) -> None:
+    """Raise DataError where prediction times have a time zone and rows have none, or reversed."""
+    if clock is None or not isinstance(kind, pl.Datetime):
+        return
+    zoned = kind.time_zone is not None
+    if zoned != clock[1]:
+        mine, theirs = ("a time zone", "none") if zoned else ("no time zone", "one")
+        raise DataError(f"{AT}: has {mine}, column {TIME} of {EVENTS} has {theirs}; {_CLOCKS}")
 
 
 def _pairs(subjects: pl.Series, times: pl.Series) -> pl.DataFrame:
@@ -165,7 +191,8 @@ def _pairs(subjects: pl.Series, times: pl.Series) -> pl.DataFrame:
 def _check_columns(asked: pl.DataFrame) -> None:
     """Raise DataError for a table of samples that lacks a column, or has no row."""
     if lacking := [name for name in SAMPLE if name not in asked.columns]:
-        raise DataError(f"{AT}: lacks column {lacking[0]}; give a table with {' and '.join(SAMPLE)}")
+        both = " and ".join(SAMPLE)
+        raise DataError(f"{AT}: lacks column {lacking[0]}; give a table with {both}")
     if asked.is_empty():
         raise DataError(f"{AT}: has no row; give a {' and a '.join(SAMPLE)} for each answer")
 
@@ -176,8 +203,8 @@ def _nothing_to_read(held: InMemory, modalities: Mapping[str, Any]) -> str:
     listed = sorted({code for modality in modalities.values() for code in _listed_codes(modality)})
     codes = f" (codes as {first_few(listed)})" if listed else ""
     return (
-        f"{EVENTS}: no row is one that the model reads, which is {reads}{codes}; look whether column {CODE} has other "
-        "codes, and which columns hold texts, values and media"
+        f"{EVENTS}: no row is one that the model reads, which is {reads}{codes}; look whether "
+        f"column {CODE} has other codes, and which columns hold texts, values and media"
     )
 
 

@@ -1,6 +1,7 @@
-"""The predictions of one member for some samples, with any subset of the modalities: the loop over batches and views.
+"""The predictions of one member for samples, with any modalities: the loop over batches and views.
 
-Evaluation, scoring, publishing and benchmarks call it, so the same sample gets the same answer from each.
+Evaluation, scoring, publishing and benchmarks call it, so the same sample gets the same answer from
+each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,10 +36,11 @@ def predict_member(
     views: int | None = None,
     processes: Accelerator | None = None,
 ) -> dict[str, Predicted]:
-    """Return the predictions for `rows` under each variant, which names the modalities that are kept.
+    """Return the predictions for `rows` under each variant, which names the modalities it keeps.
 
-    They are averaged over `views`: as many as the recipe says, without a number here. The `processes` share the
-    batches, and each returns all of them; without, this one does all, whatever others do.
+    They are averaged over `views`: as many as the recipe says, without a number here. The
+    `processes` share the batches, and each returns all of them; without, this one does all,
+    whatever others do.
     """
     shared_by = 1 if processes is None else processes.num_processes
     first = 0 if processes is None else processes.process_index
@@ -56,15 +58,19 @@ def predict_member(
 
 def num_views(package: Package) -> int:
     """Return how many views of each item the recipe averages over."""
-    return max(part.views for part in package.model.encoders.values()) if package.config.model.average_views else 1
+    if not package.config.model.average_views:
+        return 1
+    return max(modality.views for modality in package.model.encoders.values())
 
 
 def average(several: Sequence[dict[str, Predicted]]) -> dict[str, Predicted]:
     """Average predictions of the same variants and tasks, as of views or of members."""
-    return {
-        variant: {task: np.mean([part[variant][task] for part in several], axis=0) for task in by_task}
-        for variant, by_task in several[0].items()
-    }
+    means: dict[str, Predicted] = {}
+    for variant, by_task in several[0].items():
+        means[variant] = {}
+        for task in by_task:
+            means[variant][task] = np.mean([part[variant][task] for part in several], axis=0)
+    return means
 
 
 def _predict_draws(
@@ -75,13 +81,18 @@ def _predict_draws(
     variants: Mapping[str, frozenset[str]],
 ) -> list[dict[str, Predicted]]:
     """Return the predictions of each batch under every variant."""
-    filled = Batches(samples, package.model.encoders, sources, zero_fill=package.config.model.zero_fill)
+    zero_fill = package.config.model.zero_fill
+    filled = Batches(samples, package.model.encoders, sources, zero_fill=zero_fill)
     batches = DataLoader(filled, sampler=draws, batch_size=None)
     device = package.model.queries.device
     return [_predict_batch(package, batch.to(device), variants) for batch in batches]
 
 
-def _predict_batch(package: Package, batch: Batch, variants: Mapping[str, frozenset[str]]) -> dict[str, Predicted]:
+def _predict_batch(
+    package: Package,
+    batch: Batch,
+    variants: Mapping[str, frozenset[str]],
+) -> dict[str, Predicted]:
     """Return the predictions of one batch under every variant."""
     everything = set(package.model.modalities)
     results: dict[str, Predicted] = {}
@@ -94,7 +105,9 @@ def _predict_batch(package: Package, batch: Batch, variants: Mapping[str, frozen
 def _in_order(by_process: list[list[dict[str, Predicted]]], num_draws: int) -> dict[str, Predicted]:
     """Join the batches again, of which process p of P had every P-th."""
     batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
-    return {
-        variant: {task: np.concatenate([batch[variant][task] for batch in batches]) for task in by_task}
-        for variant, by_task in batches[0].items()
-    }
+    joined: dict[str, Predicted] = {}
+    for variant, by_task in batches[0].items():
+        joined[variant] = {}
+        for task in by_task:
+            joined[variant][task] = np.concatenate([batch[variant][task] for batch in batches])
+    return joined

@@ -35,9 +35,10 @@ def load(
 ) -> Predictor:
     """Load a package or run from a folder, the Hugging Face Hub (`org/name`), an MLflow registry or a URL.
 
-    `trusted` names modules outside clintune whose classes it may use, `sources` where the base weights of `backbone` or
-    of a modality are on this machine. Fetched packages are kept below the folder CLINTUNE_CACHE. Raises PackageError as
-    `load_package` does, and where there is no package.
+    `trusted` names modules outside clintune whose classes it may use, `sources` where the base
+    weights of `backbone` or of a modality are on this machine. Fetched packages are kept below the
+    folder CLINTUNE_CACHE. Raises PackageError as `load_package` does, and where there is no
+    package.
     """
     return _load(fetch(source, revision), device, trusted, sources, None)
 
@@ -50,8 +51,9 @@ def load_several(
 ) -> dict[str, Predictor]:
     """Load packages whose LoRA adapters sit on one base, which is loaded once; each of them is used as if alone.
 
-    A call of one of them switches the base to its adapter, so calls must not run at the same time. Raises ConfigError
-    for what is no mapping, or an empty one, PackageError where the bases differ, or a package has no adapter.
+    A call of one of them switches the base to its adapter, so calls must not run at the same time.
+    Raises ConfigError for what is no mapping, or an empty one, PackageError where the bases differ,
+    or a package has no adapter.
     """
     if not isinstance(named, Mapping) or not named:
         raise ConfigError('load_several: give a mapping of names to addresses, as {"ward": "org/name"}')

@@ -18,23 +18,29 @@ Float32s = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 
-def answer_table(samples: pl.DataFrame, answers: Answers, tasks: Mapping[str, Task]) -> pl.DataFrame:
+def answer_table(
+    samples: pl.DataFrame,
+    answers: Answers,
+    tasks: Mapping[str, Task],
+) -> pl.DataFrame:
     """Return the answers to `samples`, a row each.
 
-    The columns of a task begin with its name and `/`, those of one phenotype of many with the phenotype's name and `/`
-    after that; then they are called as in its prediction file. `_raw` ends the name of a probability that is not
-    calibrated, `abstained` says where the decision is withheld. `lacks` names the modalities that a sample has nothing
-    of, `unreadable` the items that could not be read, and why.
+    The columns of a task begin with its name and `/`, those of one phenotype of many with the
+    phenotype's name and `/` after that; then they are called as in its prediction file. `_raw` ends
+    the name of a probability that is not calibrated, `abstained` says where the decision is
+    withheld. `lacks` names the modalities that a sample has nothing of, `unreadable` the items that
+    could not be read, and why.
     """
     columns: dict[str, pl.Series] = {name: samples[name] for name in SAMPLE}
     for name, task in tasks.items():
         parts = (answers.raw[name], answers.calibrated[name], answers.abstained[name])
         for prefix, part, raw, calibrated, abstained in _parts(name, task, *parts):
-            columns |= {f"{prefix}/{key}": values for key, values in _columns(part, raw, calibrated, abstained)}
+            for key, values in _columns(part, raw, calibrated, abstained):
+                columns[f"{prefix}/{key}"] = values
 
-    lacks = [[name for name, absent in answers.lacks.items() if absent[i]] for i in range(len(samples))]
-    columns[LACKS] = pl.Series(lacks, dtype=pl.List(pl.String))
-    columns[UNREADABLE] = pl.Series(_unreadable(answers.problems, len(samples)), dtype=pl.List(pl.String))
+    texts = pl.List(pl.String)
+    columns[LACKS] = pl.Series(_lacks(answers, len(samples)), dtype=texts)
+    columns[UNREADABLE] = pl.Series(_unreadable(answers.problems, len(samples)), dtype=texts)
     return pl.DataFrame(columns)
 
 
@@ -50,8 +56,13 @@ def _parts(
         yield f"{name}/{part_name}", part, raw[:, column], calibrated[:, column], abstained[:, i]
 
 
-def _columns(task: Task, raw: Float32s, calibrated: Float32s, abstained: Bools) -> Iterator[tuple[str, pl.Series]]:
-    """Yield the columns of a task: those of its prediction file, what is not calibrated, and where it abstains."""
+def _columns(
+    task: Task,
+    raw: Float32s,
+    calibrated: Float32s,
+    abstained: Bools,
+) -> Iterator[tuple[str, pl.Series]]:
+    """Yield the columns of a task: of its prediction file, not calibrated, where it abstains."""
     for name, values in task.prediction_table(calibrated).items():
         column = pl.Series(name, values)
         if name == task.decision_column:
@@ -67,6 +78,15 @@ def _columns(task: Task, raw: Float32s, calibrated: Float32s, abstained: Bools) 
 def _without_nan(column: pl.Series) -> pl.Series:
     """Return a column with null for what is no finite number."""
     return column.fill_nan(None) if column.dtype.is_float() else column
+
+
+def _lacks(answers: Answers, num_samples: int) -> list[list[str]]:
+    """Return, of each sample, the modalities that it has nothing of."""
+    listed: list[list[str]] = [[] for _ in range(num_samples)]
+    for name, absent in answers.lacks.items():
+        for sample in np.flatnonzero(absent).tolist():
+            listed[sample].append(name)
+    return listed
 
 
 def _unreadable(problems: Sequence[Problem], num_samples: int) -> list[list[str]]:

@@ -42,8 +42,8 @@ class _LabelsAt:
 def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Mapping[str, Labelled]:
     """Return what gives a sample index its samples and labels: `tasks` themselves where `times` is null.
 
-    Raises DataError as `read_label_files` does for a table of times, for data that cannot be read, and where there is
-    neither label nor time.
+    Raises DataError as `read_label_files` does for a table of times, for data that cannot be read,
+    and where there is neither label nor time.
     """
     if times is None:
         if not any(label_files(root, task.label) for task in tasks.values()):
