@@ -1,18 +1,29 @@
 """Fine-tune multimodal foundation models on clinical data."""
 
 import os
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("USE_HUB_KERNELS", "NO")  # else transformers fetches native code where `kernels` is installed
 
+_EXPORTS = {
+    "Run": "clintune.api",
+    "load": "clintune.inference.load",
+    "load_several": "clintune.inference.load",
+    "train": "clintune.api",
+}
+"""What can be imported from here, and where it stands."""
+
 __version__ = "0.1.0"
-__all__ = ["load", "load_several"]
+__all__ = ["Run", "load", "load_several", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is asked for: `clintune --help` must not wait for it."""
-    if name in __all__:
-        from clintune.prediction import load
-
-        return getattr(load, name)
+    """Import what is asked for when it is: `clintune --help` must not wait for torch."""
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'clintune' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -30,10 +30,11 @@ class Item:
     """One row of a cohort that a modality claims.
 
     `hours` counts back from the prediction time (never negative, 0 for static rows); `time` is the row's own, in UTC
-    where the cohort's times have a zone, else of its local clock, None for static rows; `path` is the absolute path of
-    a media file; `where` names file and row for error messages; `number` is its own among all items of a modality;
-    `subject` is a running number of whose it is, never an id, and tells apart those that training reads. `whole` asks
-    for all of a file that goes on after the prediction time: of use to later samples alone.
+    where the cohort's times have a zone, else of its local clock, None for static rows; `path` is the absolute path
+    of a media file, or `content` what would stand in it; `where` names file and row for error messages; `number` is
+    its own among all items of a modality; `subject` is a running number of whose it is, never an id, and tells apart
+    those that training reads. `whole` asks for all of a file that goes on after the prediction time: of use to later
+    samples alone.
     """
 
     hours: float
@@ -43,6 +44,7 @@ class Item:
     value: float | None = None
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)
     number: int = 0
     subject: int = 0
     whole: bool = False
@@ -51,18 +53,6 @@ class Item:
     def until(self) -> datetime | None:
         """Return the prediction time, after which nothing may be read; None for static rows and `whole` items."""
         return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """A subject at a prediction time: the items known by then, oldest first, and the targets.
-
-    `key` identifies the sample in errors without naming the subject. `targets[task]` is float32 [T], NaN = unknown.
-    """
-
-    key: str
-    items: Mapping[str, list[Item]]
-    targets: Mapping[str, "NDArray[np.float32]"]
 
 
 class Extent(NamedTuple):

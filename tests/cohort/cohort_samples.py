@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from clintune.cohort.index import SampleIndex
@@ -61,6 +62,11 @@ def write_shard(path, rows, **columns):
 def declare_media(root, *columns):
     (root / "metadata").mkdir(parents=True, exist_ok=True)
     (root / "metadata/dataset.json").write_text(json.dumps({"additional_value_modality_columns": columns}))
+
+
+def items_of(index, row, modality="codes"):
+    """Return what a sample sees of a modality."""
+    return list(index.rows[modality].read(*index.seen(modality, np.array([row]))[:2]))
 
 
 def open_index(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from cohort_samples import T0, Reader, at, declare_media, labels, open_index, write_shard
+from cohort_samples import T0, Reader, at, declare_media, items_of, labels, open_index, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -53,19 +53,19 @@ def test_a_sample_sees_static_rows_and_what_lies_between_look_back_and_predictio
         assert list(zip(index.subject_ids, index.prediction_times.tolist(), strict=True)) == [
             (subject, at(minute)) for subject, minute in sorted(keys)
         ]
-        for sample, (subject, minute) in zip(map(index.__getitem__, range(len(index))), sorted(keys), strict=True):
+        for sample, (subject, minute) in enumerate(sorted(keys)):
             for name, reader in readers.items():
                 expected = visible(rows, subject, minute, reader.prefix, lookback)
-                found = [(item.code, item.value, item.hours) for item in sample.items[name]]
+                found = [(item.code, item.value, item.hours) for item in items_of(index, sample, name)]
                 assert found == [(code, number, pytest.approx(hours)) for code, number, hours in expected]
-                assert index.num_items(name)[int(sample.key.split("#")[1])] == len(expected)
+                assert index.num_items(name)[sample] == len(expected)
         for name in readers:
-            every = [item.value for row in range(len(index)) for item in index[row].items[name]]
+            every = [item.value for row in range(len(index)) for item in items_of(index, row, name)]
             samples = Samples([index])
             items = list(samples.items(name, np.arange(len(index))[::-1]))
             assert sorted(item.value for item in items) == sorted(set(every))
             for item in items:
-                owner = next(row for row in range(len(index)) if replace(item, subject=0) in index[row].items[name])
+                owner = next(row for row in range(len(index)) if replace(item, subject=0) in items_of(index, row, name))
                 assert item.subject == samples.subject[owner]
 
 
@@ -80,7 +80,7 @@ def test_an_item_one_microsecond_late_is_not_seen(tmp_path):
     (tmp_path / "data").mkdir()
     table.write_parquet(tmp_path / "data/0.parquet")
     index = open_index(tmp_path, {"task": labels((1, 0, [1.0]))})
-    assert [item.code for item in index[0].items["codes"]] == ["now"]
+    assert [item.code for item in items_of(index, 0)] == ["now"]
 
 
 def test_samples_are_the_union_of_the_tasks_and_missing_labels_are_nan(tmp_path):
@@ -91,7 +91,7 @@ def test_samples_are_the_union_of_the_tasks_and_missing_labels_are_nan(tmp_path)
     np.testing.assert_array_equal(index.targets("one"), np.array([[1], [np.nan], [np.nan]], np.float32))
     np.testing.assert_array_equal(index.targets("two"), np.array([[0, 1], [1, 0], [np.nan] * 2], np.float32))
     assert index.targets("absent").shape == (3, 0)
-    np.testing.assert_array_equal(index[1].targets["two"], np.array([1, 0], np.float32))
+    np.testing.assert_array_equal(index.targets("two")[1], np.array([1, 0], np.float32))
 
 
 def test_an_item_names_its_row_its_file_and_its_media(tmp_path):
@@ -99,11 +99,11 @@ def test_an_item_names_its_row_its_file_and_its_media(tmp_path):
     rows = [(1, 3, "IMAGE", None), (1, 2, "NOTE", math.nan)]
     write_shard(tmp_path / "data/part/0.parquet", rows, text_value=[None, "ill"], image_path=["images/x.png", None])
     readers = {"notes": Reader("NOTE"), "imaging": Reader("IMAGE", "image_path")}
-    sample = open_index(tmp_path, {"task": labels((1, 3, [1.0]))}, readers)[0]
-    (note,), (image,) = sample.items["notes"], sample.items["imaging"]
+    index = open_index(tmp_path, {"task": labels((1, 3, [1.0]))}, readers)
+    (note,), (image,) = (items_of(index, 0, name) for name in readers)
     assert (note.text, note.value, note.path, note.where) == ("ill", None, None, "data/part/0.parquet: row 1")
     assert image.path == tmp_path / "images/x.png"
-    assert sample.key == "made_up#0"
+    assert Samples([index]).keys(np.array([0])) == ["made_up#0"]
     assert "ill" not in repr(note)
 
 
@@ -140,17 +140,15 @@ def test_a_pickled_index_reads_the_same(tmp_path):
     write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (1, None, "b", None)])
     index = open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
     copy = pickle.loads(pickle.dumps(index))
-    assert copy[0].items == index[0].items
-    with pytest.raises(IndexError):
-        copy[1]
+    assert items_of(copy, 0) == items_of(index, 0)
 
 
 def test_workers_of_a_data_loader_read_the_same(tmp_path):
     write_shard(tmp_path / "data/0.parquet", [(subject, 0, "a", float(subject)) for subject in range(20)])
     index = open_index(tmp_path, {"task": labels(*((subject, 5, [1.0]) for subject in range(20)))})
-    loader = DataLoader(index, batch_size=4, num_workers=2, collate_fn=list)
-    found = [sample.items["codes"][0].value for batch in loader for sample in batch]
-    assert found == [float(subject) for subject in range(20)]
+    items = Samples([index]).items("codes", np.arange(20))
+    loader = DataLoader(items, batch_size=4, num_workers=2, collate_fn=list)
+    assert [item.value for batch in loader for item in batch] == [float(subject) for subject in range(20)]
 
 
 def test_openers_at_the_same_time_wait_for_one_build(tmp_path):
@@ -159,7 +157,7 @@ def test_openers_at_the_same_time_wait_for_one_build(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         indexes = list(pool.map(lambda _: open_index(tmp_path, tasks), range(4)))
     assert len({index.folder for index in indexes}) == 1
-    assert all(index[0].items == indexes[0][0].items for index in indexes)
+    assert all(items_of(index, 0) == items_of(indexes[0], 0) for index in indexes)
     assert [path.name for path in (tmp_path / "cache/index").iterdir() if path.is_dir()] == [indexes[0].folder.name]
 
 
@@ -174,8 +172,8 @@ def test_times_of_other_units_and_zones_are_cut_alike(tmp_path):
         root = tmp_path / str(number)
         (root / "data").mkdir(parents=True)
         pl.DataFrame({"subject_id": [1, 1], "time": times, "code": ["a", "b"]}).write_parquet(root / "data/0.parquet")
-        sample = open_index(root, {"task": labels((1, 60, [1.0]))})[0]
-        assert [(item.code, item.hours) for item in sample.items["codes"]] == [("a", 1.0)]
+        index = open_index(root, {"task": labels((1, 60, [1.0]))})
+        assert [(item.code, item.hours) for item in items_of(index, 0)] == [("a", 1.0)]
 
 
 def test_a_subject_in_two_shards_is_refused_naming_both(tmp_path):
@@ -260,7 +258,7 @@ def test_labels_of_subjects_without_data_are_left_out_where_the_user_says_so(tmp
     assert "made_up: 3 subjects labelled for task without a row in data/ left out" in capsys.readouterr().err
     assert index.subject_ids.tolist() == [1, 3]
     assert index.targets("task").tolist() == [[1.0], [0.0]]
-    assert [[item.code for item in index[row].items["codes"]] for row in range(2)] == [["a"], ["b"]]
+    assert [[item.code for item in items_of(index, row)] for row in range(2)] == [["a"], ["b"]]
     with pytest.raises(DataError, match="1 subject labelled for task without a row in data/; add their data"):
         open_index(tmp_path, {"task": labels((2, 5, [1.0]))}, unknown_subjects="drop")
 

@@ -6,7 +6,7 @@ import time
 
 import polars as pl
 import pytest
-from cohort_samples import Reader, labels, open_index, write_shard
+from cohort_samples import Reader, items_of, labels, open_index, write_shard
 
 from clintune.cohort import seal
 from clintune.cohort.seal import damage, table_hashes
@@ -26,7 +26,7 @@ def opened(root):
 
 
 def content(index):
-    return [index[row].items["codes"] for row in range(len(index))], index.targets("task").tolist()
+    return [items_of(index, row) for row in range(len(index))], index.targets("task").tolist()
 
 
 def flip(path):

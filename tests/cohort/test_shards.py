@@ -1,6 +1,6 @@
 import polars as pl
 import pytest
-from cohort_samples import T0, Reader, labels, open_index
+from cohort_samples import T0, Reader, items_of, labels, open_index
 
 from clintune.core.errors import DataError
 
@@ -41,7 +41,7 @@ def test_a_null_where_a_value_must_stand_is_named_with_its_row(tmp_path, column)
 
 def test_narrow_and_categorical_types_are_read(tmp_path):
     table = GOOD.with_columns(pl.col("subject_id").cast(pl.Int32), pl.col("code").cast(pl.Categorical))
-    assert [item.code for item in open_with(tmp_path, table)[0].items["codes"]] == ["b", "a"]
+    assert [item.code for item in items_of(open_with(tmp_path, table), 0)] == ["b", "a"]
 
 
 @pytest.mark.parametrize(("late", "seen"), [(0, True), (1, False), (999, False)])
@@ -54,7 +54,7 @@ def test_what_comes_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late
         pl.col("prediction_time").dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     )
     index = open_index(tmp_path, {"task": at_it}, {"codes": Reader()})
-    assert bool(index[0].items["codes"]) is seen
+    assert bool(items_of(index, 0)) is seen
 
 
 def test_a_column_that_a_modality_reads_and_the_data_lack_is_named(tmp_path):
@@ -64,7 +64,7 @@ def test_a_column_that_a_modality_reads_and_the_data_lack_is_named(tmp_path):
 
 def test_a_modality_may_read_extension_columns(tmp_path):
     index = open_with(tmp_path, GOOD.with_columns(unit=pl.Series(["mg", "kg"])), NeedsUnit())
-    assert [item.code for item in index[0].items["codes"]] == ["a"]
+    assert [item.code for item in items_of(index, 0)] == ["a"]
 
 
 def test_a_damaged_file_is_named(tmp_path):

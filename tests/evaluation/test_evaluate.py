@@ -38,7 +38,7 @@ def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones
     evaluate(run)
     task = Binary(label="deterioration")
     tuning, held_out = (
-        read_predictions(run / "predictions" / name, "outcome", task) for name in ("tuning", "held_out")
+        read_predictions(run / "predictions_raw" / name, "outcome", task) for name in ("tuning", "held_out")
     )
     fitted = read_calibrations(run / "calibration.json")["outcome"]
     assert fitted == fit_calibration(tuning, task)

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from hub_server import TOKEN, HubServer
 from mlflow_server import mlflow_server
-from safetensors.torch import load_file, save_file
 
 import clintune
-from clintune.package.sample import SAMPLE, read_sample
 from clintune.publishing.release import make_release
 from conftest import evaluate, run_python, train, write_recipe
 
@@ -21,24 +19,21 @@ from pathlib import Path
 from clintune.hub.base import open_hub
 print(json.dumps([open_hub(address).send(Path(sys.argv[1])) for address in sys.argv[2:]]))
 """
+COLUMN = "outcome/predicted_boolean_probability"
 STRANGER = """
 import json, os, sys
-from safetensors.torch import load_file
 import clintune
 from clintune.core.errors import ClintuneError
-from clintune.package.sample import read_sample
-batch, cache, *addresses = sys.argv[1:]
+cohort, cache, *addresses = sys.argv[1:]
 answers = []
 for number, address in enumerate(addresses):
     os.environ["CLINTUNE_CACHE"] = f"{cache}/{number}"  # what one hub sent must not answer for the next
     try:
-        model = clintune.load(address)
-        answer = model(read_sample(load_file(batch), model.members[0].model.encoders))
-        answers.append({task: values.tolist() for task, values in answer.items()})
+        answers.append(clintune.load(address).predict(cohort=cohort)["COLUMN"].to_list())
     except ClintuneError as error:
         answers.append(f"refused: {error}")
 print(json.dumps(answers))
-"""
+""".replace("COLUMN", COLUMN)
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +46,6 @@ def run(quickstart, cache, tmp_path_factory):
     (run / "calibration.json").write_text(json.dumps({"outcome": fitted}))
     make_release(run, draft=True)
     return run
-
-
-@pytest.fixture(scope="module")
-def batch(run, tmp_path_factory):
-    """Return the file of another sample than the one that loading repeats."""
-    tensors = load_file(run / "release" / "member-0" / SAMPLE)
-    moved = {name: value + 3 if name.endswith("/hours") else value for name, value in tensors.items()}
-    path = tmp_path_factory.mktemp("batch") / "batch.safetensors"
-    save_file(moved, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +65,7 @@ def in_new_process(code, *words, cwd):
 
 
 @pytest.fixture(scope="module")
-def answers(run, batch, flipped, tmp_path_factory):
+def answers(run, quickstart, flipped, tmp_path_factory):
     """Return what a new process answers: with what another one sent to each kind of hub, and with `flipped`."""
     folder = tmp_path_factory.mktemp("hubs")
     hubs = {
@@ -103,20 +88,19 @@ def answers(run, batch, flipped, tmp_path_factory):
             environment.setenv(name, value)
         sent = dict(zip(hubs, in_new_process(SEND, run / "release", *hubs.values(), cwd=folder), strict=True))
         sent["hub"] = "me/model"  # as people type it
-        found = in_new_process(STRANGER, batch, folder / "cache", *sent.values(), flipped, cwd=folder)
+        found = in_new_process(STRANGER, quickstart, folder / "cache", *sent.values(), flipped, cwd=folder)
     return dict(zip([*hubs, "flipped"], found, strict=True))
 
 
 @pytest.fixture(scope="module")
-def expected(run, batch):
+def expected(run, quickstart):
     """Return what the run itself answers."""
-    model = clintune.load(run)
-    return model(read_sample(load_file(batch), model.members[0].model.encoders))["outcome"]
+    return clintune.load(run).predict(cohort=quickstart)[COLUMN].to_list()
 
 
 @pytest.mark.parametrize("kind", ["folder", "url", "hub", "registry"])
 def test_what_was_published_answers_in_a_new_process_as_it_did(answers, expected, kind):
-    np.testing.assert_allclose(answers[kind]["outcome"], expected, atol=1e-5)
+    np.testing.assert_allclose(answers[kind], expected, atol=1e-5)
 
 
 def test_a_byte_that_flipped_is_refused_in_one_line(answers):

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -54,7 +55,16 @@ def parts(quickstart, tmp_path_factory):
 
 def sample_of(samples, row):
     cohort = int(row >= len(samples.indexes[0]))
-    return samples.indexes[cohort][int(row - samples.first[cohort])]
+    index, local = samples.indexes[cohort], int(row - samples.first[cohort])
+    return SimpleNamespace(
+        key=f"{index.name}#{local}",
+        items={name: items_of(index, local, name) for name in index.modalities},
+        targets={task: index.targets(task)[local] for task in index.widths},
+    )
+
+
+def items_of(index, row, name):
+    return list(index.rows[name].read(*index.seen(name, np.array([row]))[:2]))
 
 
 def expected_pieces(modality, name, items, view):

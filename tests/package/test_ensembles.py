@@ -10,8 +10,8 @@ from broken import describe
 
 from clintune.core.errors import ClintuneError, PackageError
 from clintune.hub.manifest import write_manifest
+from clintune.inference.load import load
 from clintune.package.calibrations import write_calibrations
-from clintune.prediction.load import load
 from clintune.tasks.calibration import Calibration
 
 FITTED = Calibration(exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,))

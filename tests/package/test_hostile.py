@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from clintune.core.errors import PackageError
+from clintune.inference.load import load
 from clintune.package import plain
 from clintune.package.load import load_package
-from clintune.prediction.load import load
 from clintune.weights import resolve
 
 PARTS, ADAPTER, ABOUT = "parts.safetensors", "adapter_model.safetensors", "clintune.yaml"

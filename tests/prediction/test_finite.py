@@ -15,10 +15,11 @@ from scored import read
 
 from clintune.config.compose import compose_scoring
 from clintune.core.errors import PackageError
+from clintune.inference.answers import only_finite
 from clintune.prediction.finish import finish
 from clintune.prediction.folder import make_job
 from clintune.prediction.job import open_job
-from clintune.prediction.score import Scorer, only_finite
+from clintune.prediction.score import Scorer
 from clintune.prediction.work import _score
 from clintune.tasks.calibration import Calibration
 

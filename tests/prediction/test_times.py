@@ -5,7 +5,7 @@ import pytest
 from scored import read, score
 
 from clintune.core.errors import DataError
-from clintune.prediction.times import labelled_at
+from clintune.inference.times import labelled_at
 from clintune.tasks.binary import Binary
 
 TASKS = {"outcome": Binary(label="deterioration")}

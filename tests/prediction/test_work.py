@@ -70,7 +70,7 @@ def test_each_sample_stands_exactly_once_and_nothing_else_is_left(unbroken, quic
     names = [f"{number:06d}" for number in range(6)]
     assert files(unbroken) == {
         "job.yaml", "summary.json", "status.json", "logs/messages.log",
-        *(f"predictions/outcome/{name}.parquet" for name in names),
+        *(f"{folder}/outcome/{name}.parquet" for folder in ("predictions", "predictions_raw") for name in names),
         *(f"shards/{name}.json" for name in names),
         *(f"shards/{name}" for name in ("origin.json", "origin.json.lock", "summary.json.lock")),
     }  # fmt: skip

@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from accelerate import Accelerator
 
 from clintune.config.compose import load_config
-from clintune.evaluation.predict import predict_member
+from clintune.inference.forward import predict_member
 from clintune.package.load import load_package
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import open_workspace
@@ -27,7 +26,7 @@ def predictions(run):
     encoders = package.model.encoders
     caches, _ = fill_caches(workspace, encoders, package.statistics, rows, torch.device("cpu"))
     everything = {"all": frozenset(encoders)}
-    settings = {"batch_size": 8, "accelerator": Accelerator(cpu=True)}
+    settings = {"batch_size": 8, "precision": "fp32"}
     return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"]["outcome"]
 
 

@@ -172,6 +172,10 @@ def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared
     with pytest.raises(PackageError, match=r"not evaluated; run `clintune evaluate"):
         make_release(run, draft=True)
     shutil.move(run / "kept.json", run / "metrics.json")
+    shutil.move(run / "predictions_raw", run / "kept")
+    with pytest.raises(PackageError, match="evaluated by an earlier version, without predictions_raw"):
+        make_release(run, draft=True)
+    shutil.move(run / "kept", run / "predictions_raw")
     other = shared_run("trainer.max_steps=2")
     shutil.rmtree(run / "package")
     shutil.copytree(other / "package", run / "package")

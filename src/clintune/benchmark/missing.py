@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.cohort.index import SampleIndex, Seen
+from clintune.cohort.row_source import RowSource, Seen
 from clintune.cohort.samples import Samples
 from clintune.core.seeding import derive_seed
 
@@ -17,7 +17,7 @@ class Thinned(Samples):
     Who loses it at a smaller share loses it at a larger one of the same seed.
     """
 
-    def __init__(self, indexes: Sequence[SampleIndex], share: float, seed: int) -> None:
+    def __init__(self, indexes: Sequence[RowSource], share: float, seed: int) -> None:
         super().__init__(indexes)
         self.share = share
         self.seed = seed

@@ -93,7 +93,7 @@ def write_index(
     """
     folder.mkdir()
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
-    has_zone = _has_zone(root, names)
+    has_zone = cohort_has_zone(root, names)
     samples = _samples(root, labels)
 
     cut = Cut(
@@ -144,7 +144,9 @@ def _write_rows(
             mine = cut.of_subjects(owners[-1])
             cut.covered[mine] = True
             for name, claim in claims.items():
-                rows = _claimed(scan, where, claim, media)
+                rows = claimed_rows(scan, where, claim, media)
+                if claim.media is not None and len(rows):
+                    shards.check_paths(rows, claim.media, where)
                 if len(rows):
                     doubts.add_claimed(name, rows)
                     cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
@@ -165,7 +167,7 @@ def _bisect(
     return low
 
 
-def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> pl.DataFrame:
+def claimed_rows(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> pl.DataFrame:
     """Return a shard's rows that a modality claims, in (subject, time) order, static rows first."""
     columns = scan.collect_schema().names()
     if claim.media is not None:
@@ -183,8 +185,6 @@ def _claimed(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> 
     with shards.readable(where):
         wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
         rows = wanted.collect(engine="streaming")
-    if claim.media is not None:
-        shards.check_paths(rows, claim.media, where)
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
 
 
@@ -195,7 +195,7 @@ def _in_order(rows: pl.DataFrame) -> bool:
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
 
 
-def _has_zone(root: Path, names: Sequence[str]) -> bool:
+def cohort_has_zone(root: Path, names: Sequence[str]) -> bool:
     """Return whether the times of a cohort have a zone; DataError where those of some shards alone have one."""
     clock = shards.clock_of(root)
     for where in names:

@@ -1,11 +1,11 @@
-"""The sample index of a cohort: the only door to its data, which cuts each sample at its prediction time."""
+"""The sample index of a cohort on disk: built once, then opened by any number of processes."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
 from clintune.cohort.mirror import local_root
-from clintune.cohort.rows import Rows
+from clintune.cohort.row_source import RowSource
+from clintune.cohort.row_source import Seen as Seen
+from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
-from clintune.cohort.shards import SUBJECT, TIME, check_clock, clock_of, find_shards
-from clintune.contracts import Sample
-from clintune.core.arrays import spans
+from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
 from clintune.core.cache_folder import in_use
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
@@ -31,7 +31,6 @@ from clintune.core.locks import only_one
 _FORMAT = 7
 _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
 """Packages that clintune's own modalities read a kind of media file with, and that not everybody installs."""
-_HOUR = 3_600_000_000
 
 
 class Claimant(Protocol):
@@ -60,19 +59,7 @@ class CohortConfig(Protocol):
     unknown_subjects: str
 
 
-class Seen(NamedTuple):
-    """Items of some samples, each three numbers [I]: its row in the modality's files, its hours, whose item it is."""
-
-    number: NDArray[np.int64]
-    hours: NDArray[np.float64]
-    owner: NDArray[np.int64]
-
-    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "Seen":
-        """Return some of the items."""
-        return Seen(self.number[which], self.hours[which], self.owner[which])
-
-
-class SampleIndex:
+class SampleIndex(RowSource):
     """The samples of one cohort, in (subject, prediction time) order.
 
     Files are memory-mapped and opened on first use; pickling keeps the folder's path only, so an index travels to
@@ -82,22 +69,17 @@ class SampleIndex:
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         self.folder = folder
-        self.name: str = about["name"]
+        self.name = about["name"]
         self.root = Path(about["root"])
-        self.fingerprint: str = about["fingerprint"]
-        self.modalities: list[str] = about["modalities"]
-        self.codes: list[str] = about["codes"]
-        """The distinct codes of the cohort's rows, in the order of their numbers."""
-        self.has_zone: bool = about["has_zone"]
-        """Whether the cohort's times had a time zone and stand here in UTC; else they are of one local clock."""
+        self.fingerprint = about["fingerprint"]
+        self.codes = about["codes"]
+        self.has_zone = about["has_zone"]
         self.remarks: list[str] = about["remarks"]
         """What is doubtful about the cohort, for people."""
-        self.widths: dict[str, int] = about["tasks"]
-        """Width T of each task's target; 0 where the cohort has no labels for the task."""
+        self.widths = about["tasks"]
 
         known = (self.root, self.codes, about["shards"], self.has_zone)
-        self.rows = {name: Rows(folder, name, *known) for name in self.modalities}
-        """The rows that each modality claims, seen by a sample or not."""
+        self.rows = {name: StoredRows(folder, name, *known) for name in about["modalities"]}
         in_use(folder)
 
     @classmethod
@@ -152,19 +134,6 @@ class SampleIndex:
     def __reduce__(self) -> tuple[Callable[[Path], "SampleIndex"], tuple[Path]]:
         return SampleIndex, (self.folder,)
 
-    def __len__(self) -> int:
-        return len(self.subject_ids)
-
-    def __getitem__(self, row: int) -> Sample:
-        if not 0 <= row < len(self):
-            raise IndexError(f"sample {row} of {len(self)}")
-        seen = {name: self.seen(name, np.array([row])) for name in self.modalities}
-        return Sample(
-            key=f"{self.name}#{row}",
-            items={name: list(self.rows[name].read(*items[:2])) for name, items in seen.items()},
-            targets={task: self.targets(task)[row] for task in self.widths},
-        )
-
     @cached_property
     def subject_ids(self) -> NDArray[np.int64]:
         """Subject of each sample [N]."""
@@ -178,38 +147,6 @@ class SampleIndex:
     def targets(self, task: str) -> NDArray[np.float32]:
         """Return a task's targets [N, T], NaN where unknown; [N, 0] where the cohort has no labels for the task."""
         return self._targets[task]
-
-    def num_items(self, modality: str) -> NDArray[np.int64]:
-        """Return how many items of a modality each sample sees [N]."""
-        static, static_stop, start, stop = self._ranges[modality]
-        seen: NDArray[np.int64] = static_stop - static + stop - start
-        return seen
-
-    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
-        """Return what each of the samples `rows` sees, one after the other, static items first, then oldest first."""
-        static, static_stop, start, stop = self._ranges[modality][:, rows]
-        return self._expand(modality, rows, static, static_stop, start, stop)
-
-    def first_seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
-        """Return what the samples `rows` see, each item once, at the first sample to see it; `owner` counts those.
-
-        Samples are taken in their order, whatever that of `rows`.
-        """
-        rows = np.unique(rows)
-        static, static_stop, start, stop = self._ranges[modality][:, rows]
-        again = np.flatnonzero(self.subject_ids[rows[1:]] == self.subject_ids[rows[:-1]]) + 1
-        static[again] = static_stop[again]
-        start[again] = np.maximum(start[again], np.minimum(stop[again - 1], stop[again]))
-        return self._expand(modality, rows, static, static_stop, start, stop)
-
-    def _expand(self, modality: str, rows: NDArray[np.int64], *bounds: NDArray[np.int64]) -> Seen:
-        static, static_stop, start, stop = bounds
-        starts = np.stack([static, start], axis=1).ravel()
-        numbers, which = spans(starts, np.stack([static_stop, stop], axis=1).ravel() - starts)
-        owner = which // 2
-        passed = self.prediction_times[rows][owner] - self.rows[modality].column(TIME)[numbers]
-        hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR)
-        return Seen(number=numbers, hours=hours, owner=owner)
 
     def _check_readers(self, modality: str) -> None:
         """Raise ConfigError where samples see media files whose reader is not installed; by the files' names alone."""

@@ -111,7 +111,14 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
         table = pl.read_parquet(path, glob=False, hive_partitioning=False)
     except UNREADABLE as error:
         raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
+    return checked_keys(table, str(path), clock)
 
+
+def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None) -> pl.DataFrame:
+    """Return a table whose subjects and prediction times are checked as `read_label_files` does, times in UTC.
+
+    `path` names the table in errors, `clock` is what `cohort.shards.clock_of` says of the events.
+    """
     missing = [name for name in SAMPLE if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
@@ -126,7 +133,7 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
             raise DataError(f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row")
 
     assert isinstance(moment, pl.Datetime)
-    check_clock(str(path), SAMPLE[1], moment.time_zone is not None, clock)
+    check_clock(path, SAMPLE[1], moment.time_zone is not None, clock)
     try:
         table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
     except UNREADABLE as error:

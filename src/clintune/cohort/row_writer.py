@@ -1,13 +1,15 @@
 """The files of a modality in a sample index: its rows, appended shard by shard."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
 
@@ -25,6 +27,21 @@ _ROWS = pa.schema(
 _BATCH = 16_384
 STATIC = np.iinfo(np.int64).min
 """The time of a row without one."""
+
+
+def plain_columns(rows: pl.DataFrame, codes: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return each of `COLUMNS` of claimed rows, whose codes are numbered by `codes`."""
+    plain = {
+        TIME: rows[TIME].to_physical().fill_null(STATIC),
+        CODE: rows[CODE].cast(pl.Enum(codes)).to_physical(),
+        NUMBER: rows[NUMBER].fill_null(float("nan")),
+    }
+    return {name: plain[name].to_numpy().astype(kind) for name, kind in COLUMNS.items()}
+
+
+def text_table(rows: pl.DataFrame) -> pa.Table:
+    """Return text, media path, number of the shard and row number of claimed rows."""
+    return rows.select(_ROWS.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
 
 
 class RowWriter:
@@ -46,16 +63,9 @@ class RowWriter:
     def append(self, rows: pl.DataFrame) -> None:
         """Append rows in (subject, time) order, with their media's `path` and the number of their `shard`."""
         for part in rows.select(_ROWS.names).iter_slices(_BATCH):
-            table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
-            self._stream.write_table(table.combine_chunks())
-
-        plain = {
-            TIME: rows[TIME].to_physical().fill_null(STATIC),
-            CODE: rows[CODE].cast(pl.Enum(list(self._codes))).to_physical(),
-            NUMBER: rows[NUMBER].fill_null(float("nan")),
-        }
-        for name, kind in COLUMNS.items():
-            self._columns[name].write(plain[name].to_numpy().astype(kind).tobytes())  # `tofile` hides a full disk
+            self._stream.write_table(text_table(part).combine_chunks())
+        for name, column in plain_columns(rows, list(self._codes)).items():
+            self._columns[name].write(column.tobytes())  # `tofile` hides a full disk
 
         self.num_rows += len(rows)
 

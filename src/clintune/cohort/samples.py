@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.index import SampleIndex, Seen
+from clintune.cohort.row_source import RowSource, Seen
 from clintune.cohort.row_writer import COLUMNS
 from clintune.cohort.shards import CODE
 from clintune.contracts import Item
@@ -23,7 +23,7 @@ class Samples:
     modality are numbered over all cohorts too. Pickling keeps the folders of the indexes only.
     """
 
-    def __init__(self, indexes: Sequence[SampleIndex]) -> None:
+    def __init__(self, indexes: Sequence[RowSource]) -> None:
         self.indexes = list(indexes)
         self.first = np.cumsum([0, *(len(index) for index in indexes)])
         self.cohort: NDArray[np.str_] = np.repeat([index.name for index in indexes], np.diff(self.first))
@@ -36,7 +36,7 @@ class Samples:
             name: np.cumsum([0, *(len(index.rows[name]) for index in indexes)]) for name in indexes[0].modalities
         }
 
-    def __reduce__(self) -> tuple[Callable[[list[SampleIndex]], "Samples"], tuple[list[SampleIndex]]]:
+    def __reduce__(self) -> tuple[Callable[[list[RowSource]], "Samples"], tuple[list[RowSource]]]:
         return Samples, (self.indexes,)
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ class Items(Sequence[Item]):
             parts = (self.numbers[mine] - first, self.hours[mine], first, self.subjects[mine])
             yield from index.rows[self.modality].read(*parts)
 
-    def paths(self) -> list[tuple[SampleIndex, list[Path]]]:
+    def paths(self) -> list[tuple[RowSource, list[Path]]]:
         """Return the media files of the items by cohort."""
         return [
             (index, index.rows[self.modality].paths(self.numbers[mine] - first)) for index, mine, first in self._parts()
@@ -201,7 +201,7 @@ class Items(Sequence[Item]):
             digest.update(part)
         return digest.hexdigest()
 
-    def _parts(self) -> Iterator[tuple[SampleIndex, NDArray[np.bool_], int]]:
+    def _parts(self) -> Iterator[tuple[RowSource, NDArray[np.bool_], int]]:
         """Yield each cohort with which of the items are its own, and the number of its first item."""
         firsts = self.samples._first_item[self.modality]
         for index, first, after in zip(self.samples.indexes, firsts, firsts[1:], strict=False):

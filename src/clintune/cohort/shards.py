@@ -65,16 +65,20 @@ def media_columns(root: Path) -> list[str]:
 
 
 def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
-    """Return a shard's rows lazily: the five MEDS columns, the declared media columns it has, and its row number.
-
-    Times with a zone become UTC, those in nanoseconds are rounded up to the microsecond, optional columns that are
-    absent become null, NaN values become null, which column `NAN` marks. Raises DataError, naming the file by `where`,
-    for a column that is missing or of a type that cannot stand for MEDS's.
-    """
+    """Return a shard's rows lazily, as `typed` does; a shard is named by `where` in errors."""
     with readable(where):
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
-        schema = scan.collect_schema()
+        return typed(scan, where, media)
 
+
+def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
+    """Return numbered rows with the five MEDS columns, the declared media columns that they have, and their number.
+
+    Times with a zone become UTC, those in nanoseconds are rounded up to the microsecond, optional columns that are
+    absent become null, NaN values become null, which column `NAN` marks. Raises DataError, naming the rows' place by
+    `where`, for a column that is missing or of a type that cannot stand for MEDS's.
+    """
+    schema = scan.collect_schema()
     columns: list[pl.Expr] = []
     for name, (accepted, target, meds_type) in _TYPES.items():
         if name not in schema:

@@ -14,10 +14,12 @@ from clintune.contracts import Predictions
 from clintune.core.errors import DataError, PackageError
 from clintune.core.text import visible
 from clintune.evaluation.ablations import WHOLE
-from clintune.evaluation.predict import Predicted, average, concatenate, predict_member, to_predictions
+from clintune.evaluation.predict import concatenate, to_predictions
+from clintune.inference.forward import Predicted, average, predict_member
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.training.partition import Unit, read_splits, rows_by_split, units
+from clintune.training.precision import precision
 from clintune.training.prepare import fill_caches, write_unreadable
 from clintune.training.workspace import Workspace
 
@@ -98,15 +100,19 @@ def _predict_unit(
         if accelerator.is_main_process:
             write_unreadable(run / "unreadable.csv", unreadable)
 
-        size = config.trainer.micro_batch_size
-        members.append(
-            {
-                split: predict_member(
-                    package, caches, samples, rows[split], kept, batch_size=size, accelerator=accelerator
-                )
-                for split, kept in wanted.items()
-            }
-        )
+        answers = {}
+        for split, kept in wanted.items():
+            answers[split] = predict_member(
+                package,
+                caches,
+                samples,
+                rows[split],
+                kept,
+                batch_size=config.trainer.micro_batch_size,
+                precision=precision(config),
+                processes=accelerator,
+            )
+        members.append(answers)
 
     together = {split: average([member[split] for member in members]) for split in wanted}
     if len(members) > 1 and HELD_OUT in together:

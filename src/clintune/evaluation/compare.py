@@ -8,7 +8,7 @@ from meds.schema import held_out_split
 
 from clintune.core.errors import ConfigError
 from clintune.evaluation.intervals import paired_differences, to_json
-from clintune.evaluation.predictions import read_predictions
+from clintune.evaluation.predictions import RAW, read_predictions
 from clintune.evaluation.scored import Scored, of_tasks
 from clintune.tasks.base import Task
 
@@ -18,9 +18,9 @@ def compare_runs(run: Path, other: Path, tasks: Mapping[str, Task], replicates: 
 
     Raises ConfigError when the other run has no predictions, DataError when they are of other samples.
     """
-    if not (other / "predictions" / held_out_split).is_dir():
-        raise ConfigError(f"--against {other}: no predictions there; run `clintune evaluate {other}` first")
-    mine, theirs = (_read(folder / "predictions" / held_out_split, tasks) for folder in (run, other))
+    if not (other / RAW / held_out_split).is_dir():
+        raise ConfigError(f"--against {other}: no {RAW} there; run `clintune evaluate {other}` first")
+    mine, theirs = (_read(folder / RAW / held_out_split, tasks) for folder in (run, other))
     return to_json(paired_differences(theirs, mine, replicates=replicates))
 
 

@@ -18,7 +18,7 @@ from clintune.evaluation.ablations import WHOLE, ablate, variants
 from clintune.evaluation.collect import MEMBER, ByTask, check_held_out, predict_run
 from clintune.evaluation.compare import compare_runs
 from clintune.evaluation.intervals import fold_values, intervals, plain_values, to_json
-from clintune.evaluation.predictions import write_predictions
+from clintune.evaluation.predictions import write_both
 from clintune.evaluation.report import write_report
 from clintune.evaluation.report_content import ReportContent
 from clintune.evaluation.scored import Scored, of_tasks
@@ -60,17 +60,22 @@ def evaluate_run(
     predicted = predict_run(run, workspace, chosen, accelerator)
     if not accelerator.is_main_process:
         return
-    for split, parts in predicted.items():
-        for name, predictions in parts.get(WHOLE, {}).items():
-            write_predictions(run / "predictions" / split, name, predictions, tasks[name])
 
     scored = {split: of_tasks(parts[WHOLE], tasks) for split, parts in predicted.items() if parts}
     metrics: dict[str, Any] = {
         split: to_json(intervals(parts, replicates=replicates)) for split, parts in scored.items()
     }
     metrics |= _details(workspace, predicted[HELD_OUT], scored, chosen, replicates)
+    fitted = _fit_calibrations(run, workspace, scored)
     if TUNING in scored:
-        metrics["calibration"] = _calibrate(run, workspace, scored)
+        metrics["calibration"] = {
+            name: score_calibration(part.predictions, [by_task[name] for by_task in fitted], tasks[name])
+            for name, part in scored[HELD_OUT].items()
+            if tasks[name].questions
+        }
+    for split, parts in scored.items():
+        for name, part in parts.items():
+            write_both(run, split, name, part.predictions, [by_task[name] for by_task in fitted], tasks[name])
 
     metrics["packages"] = {
         member.relative_to(run).as_posix(): file_sha256(member / MANIFEST)
@@ -115,21 +120,24 @@ def _details(
     return details
 
 
-def _calibrate(
+def _fit_calibrations(
     run: Path, workspace: Workspace, scored: Mapping[str, Mapping[str, Scored]]
-) -> dict[str, dict[str, Any]]:
-    """Fit each unit's calibration on its tuning samples and write it there; return how it does on the held-out ones."""
+) -> list[dict[str, Calibration]]:
+    """Return the calibration of each task by unit, fitted on the unit's tuning samples and written there.
+
+    Without tuning samples predictions stay as they are, and nothing is written.
+    """
+    tasks = workspace.tasks
     fitted: list[dict[str, Calibration]] = []
     for number, unit in enumerate(units(workspace.config, run, workspace.samples)):
+        if TUNING not in scored:
+            fitted.append({name: Calibration.identity(task.questions) for name, task in tasks.items()})
+            continue
         parts = {name: part.predictions for name, part in scored[TUNING].items()}
         parts = {name: take(part, part.fold == number) for name, part in parts.items()}
-        fitted.append({name: fit_calibration(part, workspace.tasks[name]) for name, part in parts.items()})
+        fitted.append({name: fit_calibration(part, tasks[name]) for name, part in parts.items()})
         write_calibrations(unit.folder / CALIBRATION, fitted[-1])
-    return {
-        name: score_calibration(part.predictions, [by_task[name] for by_task in fitted], workspace.tasks[name])
-        for name, part in scored[HELD_OUT].items()
-        if workspace.tasks[name].questions
-    }
+    return fitted
 
 
 def _report(

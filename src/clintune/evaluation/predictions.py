@@ -9,6 +9,8 @@ where no label is known at all, every row is kept and the label column is absent
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,35 @@ from clintune.core.paths import inside
 from clintune.evaluation.subjects import one_output, take
 from clintune.tasks.base import Task
 from clintune.tasks.binary import Binary
+from clintune.tasks.calibration import Calibration, calibrate
 
+CALIBRATED, RAW = "predictions", "predictions_raw"
+"""The folders of a run, or of a job that scores: what the model says calibrated, and as it says it.
+
+Both have the same files and columns. A probability in the first is what `clintune.load(...).predict` calls by the same
+name, one in the second what ends in `_raw` there; decisions stand in the first alone, null where the model abstains.
+"""
 RUNS = "clintune.runs"
 KEYS = ["cohort", "fold", *SAMPLE]
 
 
-def write_predictions(folder: Path, name: str, predictions: Predictions, task: Task) -> Path:
-    """Write the predictions of task `name` below `folder`; return the file or, of a task with parts, the folder."""
+def write_both(
+    run: Path, split: str, name: str, predictions: Predictions, fitted: Sequence[Calibration], task: Task
+) -> None:
+    """Write the predictions of task `name` for a split of a run, as they are and calibrated; `fitted` by fold."""
+    after, withheld = calibrate(predictions, fitted)
+    undecided = np.ones_like(withheld) if task.questions else None
+    write_predictions(run / RAW / split, name, predictions, task, undecided)
+    write_predictions(run / CALIBRATED / split, name, replace(predictions, predicted=after), task, withheld)
+
+
+def write_predictions(
+    folder: Path, name: str, predictions: Predictions, task: Task, withheld: NDArray[np.bool_] | None = None
+) -> Path:
+    """Write the predictions of task `name` below `folder`; return the file or, of a task with parts, the folder.
+
+    The decision is null where it is `withheld` [N, G].
+    """
     place = inside(folder, name, "task", DataError)
     if not task.parts:
         if task.binary_views and not task.questions:
@@ -39,11 +63,13 @@ def write_predictions(folder: Path, name: str, predictions: Predictions, task: T
                 for view in task.binary_views:
                     as_binary = Binary(label=view.name)
                     _write(_file(partial, view.name, "view"), view.of(predictions), as_binary)
-        return _write(_file(folder, name, "task"), predictions, task)
+        first = None if withheld is None else withheld[:, 0]
+        return _write(_file(folder, name, "task"), predictions, task, first)
 
     with atomic_path(place) as partial:
         for i, (part_name, part) in enumerate(task.parts.items()):
-            _write(_file(partial, part_name, "phenotype"), one_output(predictions, i), part)
+            own = None if withheld is None else withheld[:, i]
+            _write(_file(partial, part_name, "phenotype"), one_output(predictions, i), part, own)
     return place
 
 
@@ -99,13 +125,14 @@ def _file(folder: Path, name: str, what: str) -> Path:
     return place.with_name(f"{place.name}.parquet")
 
 
-def _write(path: Path, predictions: Predictions, task: Task) -> Path:
+def _write(path: Path, predictions: Predictions, task: Task, withheld: NDArray[np.bool_] | None = None) -> Path:
     known: NDArray[np.bool_] = np.asarray(~np.isnan(predictions.targets).any(axis=1))
     labels: dict[str, Any] = {}
     if known.any():
         predictions = take(predictions, known)
+        withheld = None if withheld is None else withheld[known]
         labels = task.label_table(predictions.targets)
-    return _save(path, predictions, task, labels)
+    return _save(path, predictions, task, labels, withheld)
 
 
 def _save(

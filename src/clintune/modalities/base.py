@@ -51,6 +51,9 @@ class Modality(nn.Module, ABC):
     media_column: ClassVar[str | None] = None
     """The media column of the cohort's tables that names the file of an item, if the modality reads files."""
 
+    takes_bytes: ClassVar[bool] = False
+    """Whether an item may bring the bytes of its file, `Item.content`, in place of a path."""
+
     scaled: ClassVar[bool] = False
     """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
     layer-normalised before they are projected or pooled."""

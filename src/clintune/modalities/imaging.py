@@ -36,6 +36,7 @@ class Imaging(Modality):
     """
 
     media_column: ClassVar[str | None] = "image_path"
+    takes_bytes = True
 
     def __init__(
         self,
@@ -80,9 +81,9 @@ class Imaging(Modality):
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Read one image, make it square, augment it for views above 0, and normalise it as the encoder wants."""
-        data = read_bytes(item.path, item.where)
-        assert item.path is not None
-        square = _square(read_image(data, item.path.suffix.lower(), item.where), self.square)
+        data = read_bytes(item.path, item.where) if item.content is None else item.content
+        suffix = "" if item.path is None else item.path.suffix.lower()
+        square = _square(read_image(data, suffix, item.where), self.square)
         resample = InterpolationMode(self.preprocessing.interpolation)
         size = [self.preprocessing.size] * 2
         if view == 0:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clintune.cohort.index import SampleIndex
+from clintune.cohort.row_source import RowSource
 from clintune.cohort.samples import Items
 from clintune.contracts import Item
 from clintune.core.files import value_sha256
 from clintune.modalities.base import Modality
 from clintune.model.media import Stamp, remembered_sha256, stamps
 
-Stamped = tuple[SampleIndex, dict[Path, Stamp]]
+Stamped = tuple[RowSource, dict[Path, Stamp]]
 """A cohort, and the stamps of media files by their path."""
 
 

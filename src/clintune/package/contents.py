@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from clintune.config.parts import make_parts
+from clintune.contracts import Batch
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
 from clintune.package.bounds import COMPOSED
@@ -28,6 +30,15 @@ class Package:
     model: Fusion
     tasks: Mapping[str, Task]
     statistics: Statistics
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the predictions of each task for the samples of a batch [N, P], on the model's device.
+
+        They are the model's own, not calibrated; `inference` has the loop over batches, views and members.
+        """
+        outputs = self.model(batch.to(self.model.queries.device))
+        return {name: task.predict(outputs[name]) for name, task in self.tasks.items()}
 
 
 def make_tasks(config: DictConfig) -> dict[str, Task]:

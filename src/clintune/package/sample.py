@@ -85,9 +85,6 @@ def _of_one(tensors: dict[str, Tensor], hours: Tensor) -> PieceBatch:
     return PieceBatch(tensors=tensors, hours=hours, owner=torch.zeros(len(hours), dtype=torch.int64))
 
 
-@torch.inference_mode()
 def _answers(package: Package, batch: Batch) -> dict[str, Tensor]:
-    """Return the probabilities [1, O] of each task, computed in float32."""
-    device = package.model.queries.device
-    outputs = package.model(batch.to(device))
-    return {name: task.predict(outputs[name]).float().cpu() for name, task in package.tasks.items()}
+    """Return the predictions [1, P] of each task, computed in float32."""
+    return {name: values.float().cpu() for name, values in package.predict(batch).items()}

@@ -11,8 +11,9 @@ from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, percent
 from clintune.core.files import atomic_path, read_json, sweep_leftovers, write_json
 from clintune.core.locks import lock_of, only_one
+from clintune.evaluation.predictions import CALIBRATED, RAW
+from clintune.inference.answers import never_finite
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
-from clintune.prediction.score import never_finite
 
 
 def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> None:
@@ -26,7 +27,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
         shutil.rmtree(out / WORK, ignore_errors=True)
         if (out / SUMMARY).exists():
             return
-        for folder in ("predictions", "shards"):
+        for folder in (CALIBRATED, RAW, "shards"):
             sweep_leftovers(out / folder)
 
         records = [shard.read_record() for shard in shards]

@@ -18,10 +18,11 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import file_sha256, read_json, value_sha256, write_json
 from clintune.core.locks import only_one
 from clintune.hub.manifest import MANIFEST
+from clintune.inference.load import fetch, load, package_folder
+from clintune.inference.predictor import Predictor
+from clintune.inference.times import labelled_at
 from clintune.package.members import members_found
 from clintune.prediction.folder import ORIGIN, WORK, Shard, cut, read_job
-from clintune.prediction.load import Predictor, fetch, load, package_folder
-from clintune.prediction.times import labelled_at
 from clintune.training.limits import read_limits
 from clintune.training.strategy import local_device
 
@@ -61,8 +62,6 @@ def open_job(out: Path) -> Job:
     first = predictor.members[0]
     if first.config.model.zero_fill:
         raise ConfigError(f"{config.package}: was trained with model.zero_fill, for comparison only; it cannot score")
-    for member in predictor.members:
-        member.config.trainer.precision = config.precision or member.config.trainer.precision
 
     ((name, cohort),) = config.cohorts.items()
     root = open_root(name, cohort, cache)

@@ -16,11 +16,12 @@ from clintune.core.memory import peak_memory_mb
 from clintune.core.progress_bar import progress_bar
 from clintune.core.text import first_few
 from clintune.evaluation.predict import to_predictions
-from clintune.evaluation.predictions import write_shard
+from clintune.evaluation.predictions import CALIBRATED, RAW, write_shard
+from clintune.inference.answers import Answers
 from clintune.prediction.finish import finish
 from clintune.prediction.folder import Shard, done_shards
 from clintune.prediction.job import Job, open_job
-from clintune.prediction.score import Scored, Scorer
+from clintune.prediction.score import Scorer
 from clintune.training.processes import is_main
 from clintune.training.status import Report, reported, resumable
 from clintune.training.stop import listen
@@ -88,16 +89,16 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     start = time.monotonic()
     rows = np.arange(shard.start, shard.stop)
     scored = scorer.score(rows)
-    for name in scored.predicted:
-        _write(job, shard, name, scored)
+    for name in scored.answers.calibrated:
+        _write(job, shard, name, scored.answers)
     if len(scored.unreadable):
         with atomic_path(shard.unreadable) as partial:
             scored.unreadable.write_parquet(partial)
 
     record = {
         "samples": len(rows),
-        "abstained": dict(_counts(job, scored)),
-        "not_finite": dict(scored.not_finite),
+        "abstained": dict(_counts(job, scored.answers)),
+        "not_finite": {name: int(broken.sum()) for name, broken in scored.answers.not_finite.items()},
         "unreadable": len(scored.unreadable),
         "strange": dict(scored.strange),
         "seconds": time.monotonic() - start,
@@ -106,23 +107,26 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     write_json(shard.record, record)
 
 
-def _write(job: Job, shard: Shard, name: str, scored: Scored) -> None:
-    rows, withheld, labelled = np.arange(shard.start, shard.stop), scored.withheld[name], job.labelled[name]
-    predictions = to_predictions(job.samples, rows, name, scored.predicted[name], 0, False)
-    task = job.predictor.members[0].tasks[name]
+def _write(job: Job, shard: Shard, name: str, answers: Answers) -> None:
+    """Write the answers to a task, calibrated with decisions, and as the members give them."""
+    rows, task = np.arange(shard.start, shard.stop), job.predictor.tasks[name]
+    abstained, labelled = answers.abstained[name], job.labelled[name]
+    predictions = to_predictions(job.samples, rows, name, answers.calibrated[name], 0, False)
     if not predictions.targets.shape[1]:  # the cohort has no labels for the task
-        predictions = replace(predictions, targets=np.full(withheld.shape, np.nan, np.float32))
-        labelled = np.zeros(withheld.shape[1], np.bool_)
-    folder = shard.out / "predictions"
-    write_shard(folder, name, shard.name, predictions, task, withheld=withheld, labelled=labelled)
+        predictions = replace(predictions, targets=np.full(abstained.shape, np.nan, np.float32))
+        labelled = np.zeros(abstained.shape[1], np.bool_)
+
+    undecided = np.ones_like(abstained) if task.questions else abstained
+    raw = replace(predictions, predicted=answers.raw[name])
+    for folder, part, withheld in ((CALIBRATED, predictions, abstained), (RAW, raw, undecided)):
+        write_shard(shard.out / folder, name, shard.name, part, task, withheld=withheld, labelled=labelled)
 
 
-def _counts(job: Job, scored: Scored) -> Iterator[tuple[str, int]]:
+def _counts(job: Job, answers: Answers) -> Iterator[tuple[str, int]]:
     """Yield each task, or each part of one, with the number of samples on which the model abstains."""
-    for name, withheld in scored.withheld.items():
-        task = job.predictor.members[0].tasks[name]
-        names = [f"{name}/{part}" for part in task.parts] or [name]
-        yield from zip(names, withheld.sum(axis=0).tolist(), strict=True)
+    for name, abstained in answers.abstained.items():
+        names = [f"{name}/{part}" for part in job.predictor.tasks[name].parts] or [name]
+        yield from zip(names, abstained.sum(axis=0).tolist(), strict=True)
 
 
 @contextmanager

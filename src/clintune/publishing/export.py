@@ -14,11 +14,11 @@ from clintune.core.console import console
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.files import atomic_path
 from clintune.core.seeding import generator
+from clintune.inference.load import fetch, package_folder
 from clintune.model.adapters import is_peft
 from clintune.package.contents import Package
 from clintune.package.load import load_package
 from clintune.package.members import members_found
-from clintune.prediction.load import fetch, package_folder
 from clintune.weights import load_transformer, resolve
 
 FOLDER = "backbone"

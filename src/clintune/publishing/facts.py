@@ -14,7 +14,7 @@ from clintune.contracts import Predictions
 from clintune.core.files import read_json, value_sha256
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import Interval, intervals
-from clintune.evaluation.predictions import read_predictions
+from clintune.evaluation.predictions import RAW, read_predictions
 from clintune.evaluation.scored import of_task, of_tasks
 from clintune.evaluation.subgroups import by_group
 from clintune.evaluation.subjects import count_labels, take
@@ -82,7 +82,7 @@ def read_facts(
     config, tasks, samples = workspace.config, workspace.tasks, workspace.samples
     split = read_splits(unit.folder / "splits.parquet", samples)
     rows = rows_by_split(split)
-    plain = {name: _read(run / "predictions" / name, workspace, number) for name in (TUNING, HELD_OUT)}
+    plain = {name: _read(run / RAW / name, workspace, number) for name in (TUNING, HELD_OUT)}
 
     path = unit.folder / CALIBRATION
     calibrations = read_calibrations(path) if path.exists() else {}

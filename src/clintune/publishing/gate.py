@@ -9,6 +9,7 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256, read_json
+from clintune.evaluation.predictions import RAW
 from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.package.calibrations import read_calibrations
 from clintune.package.contents import Package
@@ -21,6 +22,8 @@ def check_evaluated(run: Path, members: Sequence[Path]) -> None:
     path = run / "metrics.json"
     if not path.is_file():
         raise PackageError(f"{run}: not evaluated; {again}")
+    if not (run / RAW).is_dir():
+        raise PackageError(f"{run}: evaluated by an earlier version, without {RAW}; {again}")
     evaluated = read_json(path).get("packages", {})
     for member in members:
         local_manifest(member)

@@ -5,7 +5,6 @@ the model treats both alike, and grows as it remembers.
 """
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 from clintune.cohort.samples import Samples
 from clintune.evaluation.ablations import WHOLE, variants
 from clintune.evaluation.intervals import Interval, intervals
-from clintune.evaluation.predict import Predicted, average, predict_member, to_predictions
+from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.scored import Scored
+from clintune.inference.forward import Predicted, average, predict_member
 from clintune.metrics.classification import auroc
 from clintune.package.contents import Package
 from clintune.tasks.base import Task
+from clintune.training.precision import precision
 from clintune.training.prepare import fill_caches
 from clintune.training.workspace import Workspace
 
@@ -64,12 +65,18 @@ def mean_losses(samples: Samples, tasks: Mapping[str, Task], rows: NDArray[np.in
 def _predict(
     workspace: Workspace, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
 ) -> dict[str, Predicted]:
-    package = replace(package, config=deepcopy(package.config))
-    package.config.model.average_views = False
     caches, _ = fill_caches(workspace, package.model.encoders, package.statistics, rows, accelerator.device)
-    whole = {WHOLE: variants(workspace.modalities)[WHOLE]}
-    size = workspace.config.trainer.micro_batch_size
-    return predict_member(package, caches, workspace.samples, rows, whole, batch_size=size, accelerator=accelerator)
+    return predict_member(
+        package,
+        caches,
+        workspace.samples,
+        rows,
+        {WHOLE: variants(workspace.modalities)[WHOLE]},
+        batch_size=workspace.config.trainer.micro_batch_size,
+        precision=precision(workspace.config),
+        views=1,
+        processes=accelerator,
+    )
 
 
 def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:

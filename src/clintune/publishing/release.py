@@ -12,11 +12,11 @@ from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
 from clintune.hub.manifest import write_manifest
+from clintune.inference.load import load
 from clintune.package.calibrations import CALIBRATION
 from clintune.package.contents import ABOUT, Package
 from clintune.package.members import trained_members
 from clintune.package.sample import write_sample
-from clintune.prediction.load import load
 from clintune.publishing.about import read_about
 from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card

@@ -151,17 +151,26 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     return replace(scaled, floors=tuple(floors))
 
 
+def calibrate(predictions: Predictions, fitted: Sequence[Calibration]) -> tuple[Float32s, NDArray[np.bool_]]:
+    """Return the calibrated predictions [N, P] of a task, and where the model abstains [N, G].
+
+    `fitted` holds the calibration of each fold.
+    """
+    after = predictions.predicted.copy()
+    withheld = np.zeros((len(predictions), max(1, len(fitted[0].reasons))), np.bool_)
+    for fold, calibration in enumerate(fitted):
+        rows = predictions.fold == fold
+        after[rows] = calibration.apply(predictions.predicted[rows])
+        withheld[rows] = calibration.abstains(after[rows])
+    return after, withheld
+
+
 def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task: Task) -> dict[str, Any]:
     """Return the metrics of calibration before and after, the share abstained and the errors among the rest.
 
     `fitted` holds the calibration of each fold. What is undefined is None.
     """
-    after = held_out.predicted.copy()
-    withheld = np.zeros(held_out.targets.shape, np.bool_)
-    for fold, calibration in enumerate(fitted):
-        rows = held_out.fold == fold
-        after[rows] = calibration.apply(held_out.predicted[rows])
-        withheld[rows] = calibration.abstains(after[rows])
+    after, withheld = calibrate(held_out, fitted)
     known = ~np.isnan(held_out.targets)
     wrong = _answers(after, fitted[0].exclusive).argmax(axis=-1) != held_out.targets
     return {

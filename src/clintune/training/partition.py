@@ -10,7 +10,7 @@ from meds.schema import held_out_split, train_split, tuning_split
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from clintune.cohort.index import SampleIndex
+from clintune.cohort.row_source import RowSource
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import UNREADABLE
 from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
@@ -125,7 +125,7 @@ def _num_folds(config: DictConfig, samples: Samples) -> int:
     return len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
 
 
-def _folds(config: DictConfig, cohort: Any, index: SampleIndex, repeat: int) -> NDArray[np.int64]:
+def _folds(config: DictConfig, cohort: Any, index: RowSource, repeat: int) -> NDArray[np.int64]:
     """Return the fold of each sample of a cohort, from 0; a file of folds is used in its first repeat only."""
     path = config.cv if isinstance(config.cv, str) else cohort.folds
     if path is None:
@@ -138,14 +138,14 @@ def _folds(config: DictConfig, cohort: Any, index: SampleIndex, repeat: int) -> 
     return fold
 
 
-def _held_out(cohort: Any, index: SampleIndex) -> NDArray[np.int64]:
+def _held_out(cohort: Any, index: RowSource) -> NDArray[np.int64]:
     """Return 1 for each sample of a cohort that is held out by its group, else 0."""
     if cohort.groups is None:
         raise ConfigError(f"cohorts.{index.name}.splits.group names a column of cohorts.{index.name}.groups; set that")
     return group_folds(index, Path(cohort.groups), cohort.splits.group, cohort.splits.held_out_groups)
 
 
-def _balance(cohort: Any, index: SampleIndex) -> NDArray[np.float32] | None:
+def _balance(cohort: Any, index: RowSource) -> NDArray[np.float32] | None:
     task = cohort.splits.stratify
     if task is None:
         return None

@@ -15,7 +15,11 @@ def precision(config: DictConfig) -> str:
     `auto` is settled where training begins and kept in the run's recipe, for resuming and evaluation anywhere. A run
     that trained in fp16 on a GPU is evaluated in fp32 where there is none.
     """
-    asked: str = config.trainer.precision
+    return settled(config.trainer.precision)
+
+
+def settled(asked: str) -> str:
+    """Return the precision that stands for the one `asked` on this machine."""
     if asked == "auto":
         return "bf16" if has_bf16() else "fp32"
     return "fp32" if asked == "fp16" and not torch.cuda.is_available() else asked

@@ -217,20 +217,23 @@ def fill_caches(
 
 
 def check_readable(
-    bad: Sequence[Unreadable], num_items: int, max_bad_fraction: float, listed: Path, what: str = "items"
+    bad: Sequence[Unreadable], num_items: int, max_bad_fraction: float, listed: Path | None, what: str = "items"
 ) -> None:
     """Raise DataError, with the first of the unreadable items of a modality, where they are too many of its items.
 
-    All of them are then listed in the CSV file `listed`, in place of an older list.
+    All of them are then listed in the CSV file `listed`, if there is to be one, in place of an older list.
     """
     if len(bad) <= max_bad_fraction * num_items:
         return
-    with atomic_path(listed) as partial:
-        pl.DataFrame(bad).write_csv(partial)
+
+    key, told = "max_bad_fraction", ""
+    if listed is not None:
+        with atomic_path(listed) as partial:
+            pl.DataFrame(bad).write_csv(partial)
+        key, told = "data.max_bad_fraction", f"; they are listed in {listed}"
     raise DataError(
         f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, more than "
-        f"data.max_bad_fraction={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}; they are "
-        f"listed in {listed}"
+        f"{key}={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}{told}"
     )
 
 

@@ -35,6 +35,20 @@ def listen_no_more() -> None:
             signal.signal(number, lambda number, frame: None)
 
 
+@contextmanager
+def listening() -> Iterator[None]:
+    """Give the signals back after the block: a notebook goes on, and its next run was not asked to stop."""
+    global _asked
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _asked = 0
+
+
 def heeded() -> list[signal.Signals]:
     """Return the signals that were not set to be ignored, as nohup does SIGHUP, and a shell SIGINT in background."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

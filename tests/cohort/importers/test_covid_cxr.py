@@ -2,6 +2,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -55,18 +56,19 @@ def test_each_row_is_a_sample_of_its_own_with_its_own_items(tmp_path):
     index = SampleIndex.open("covid", cohort, {"every": Every()}, tasks, tmp_path / "cache")
     # The second row of patient 97 has no known label. Ids run in the order of the patients' names: 178, 311a, 97.
     assert index.subject_ids.tolist() == [1, 2, 3]
-    pneumonia, severe, mild = index[0], index[1], index[2]
-    assert [item.code for item in mild.items["every"]] == [
+    severe, mild = (list(index.rows["every"].read(*index.seen("every", np.array([row]))[:2])) for row in (1, 2))
+    targets = {task: index.targets(task)[:, 0].tolist() for task in tasks}
+    assert [item.code for item in mild] == [
         "IMAGE//CXR", "NOTE//CLINICAL", "AGE", "TEMPERATURE", "SEX//M", "VIEW//PA",
     ]  # fmt: skip
-    assert mild.items["every"][1].text == "Fever, café."
-    assert {item.hours for item in mild.items["every"]} == {0.0}
-    assert [item.code for item in severe.items["every"]] == ["IMAGE//CXR", "NOTE//CLINICAL", "SPO2"]
-    assert {task: float(target[0]) for task, target in severe.targets.items()} == dict.fromkeys(tasks, 1.0)
-    assert {task: float(target[0]) for task, target in mild.targets.items()} == {
+    assert mild[1].text == "Fever, café."
+    assert {item.hours for item in mild} == {0.0}
+    assert [item.code for item in severe] == ["IMAGE//CXR", "NOTE//CLINICAL", "SPO2"]
+    assert [values[1] for values in targets.values()] == [1.0] * 4
+    assert {task: values[2] for task, values in targets.items()} == {
         "went_icu": 0, "survival": 0, "intubated": 0, "finding": 1,
     }  # fmt: skip
-    assert pneumonia.targets["finding"][0] == 0
+    assert targets["finding"][0] == 0
 
 
 def test_rows_of_one_day_get_moments_of_their_own(tmp_path):

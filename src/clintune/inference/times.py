@@ -42,8 +42,8 @@ class _LabelsAt:
 def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Mapping[str, Labelled]:
     """Return what gives a sample index its samples and labels: `tasks` themselves where `times` is null.
 
-    Raises DataError as `read_label_files` does for a table of times, for data that cannot be read, and where there is
-    neither label nor time.
+    Raises DataError as `read_label_files` does for a table of times, for data that cannot be read,
+    and where there is neither label nor time.
     """
     if times is None:
         if not any(label_files(root, task.label) for task in tasks.values()):
@@ -54,7 +54,10 @@ def labelled_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> Map
             )
         return tasks
     table = _last_events(root) if times == "last" else _table_of_times(root, Path(times))
-    return {_MOMENTS: _Moments(table), **{name: _LabelsAt(task, table) for name, task in tasks.items()}}
+    return {
+        _MOMENTS: _Moments(table),
+        **{name: _LabelsAt(task, table) for name, task in tasks.items()},
+    }
 
 
 def _table_of_times(root: Path, path: Path) -> pl.DataFrame:
@@ -78,14 +81,32 @@ def _has_some(root: Path, shard: Path, subjects: pl.Series) -> bool:
 
 
 def _last_events(root: Path) -> pl.DataFrame:
-    """Return each subject at the time of its last event; who has no event with a time is counted and left out."""
+    """Return each subject at the time of its last event, as `last_events` does, of all shards."""
     parts = []
     for path in find_shards(root):
         where = path.relative_to(root).as_posix()
         with readable(where):
-            last = scan_shard(path, where, []).group_by(SUBJECT).agg(pl.col(TIME).max())
-            parts.append(last.collect(engine="streaming"))
-    table = pl.concat(parts)
-    if static := table[TIME].null_count():
+            parts.append(
+                scan_shard(path, where, []).group_by(SUBJECT).agg(pl.col(TIME).max()).collect(engine="streaming")
+            )
+    return _timed(pl.concat(parts))
+
+
+def last_events(events: pl.LazyFrame) -> pl.DataFrame:
+    """Return each subject of some rows at the time of its last event.
+
+    Who has no event with a time is counted and left out.
+    """
+    return _timed(events.group_by(SUBJECT).agg(pl.col(TIME).max()).collect())
+
+
+def moments_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> pl.DataFrame:
+    """Return the samples, subject_id and prediction_time, that `labelled_at` stands for."""
+    tables = [part.read(root) for part in labelled_at(times, tasks, root).values()]
+    return pl.concat([table.select(SAMPLE) for table in tables if table is not None]).unique().sort(SAMPLE)
+
+
+def _timed(last: pl.DataFrame) -> pl.DataFrame:
+    if static := last[TIME].null_count():
         console.print(f"{static} subjects have no event with a time and are not scored")
-    return table.drop_nulls(TIME).select(pl.col(SUBJECT).alias(SAMPLE[0]), pl.col(TIME).alias(SAMPLE[1])).sort(SAMPLE)
+    return last.drop_nulls(TIME).select(pl.col(SUBJECT).alias(SAMPLE[0]), pl.col(TIME).alias(SAMPLE[1])).sort(SAMPLE)

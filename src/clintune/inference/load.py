@@ -3,18 +3,15 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from clintune.contracts import Batch
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.text import visible
 from clintune.hub.base import open_hub, source_of
 from clintune.hub.manifest import MANIFEST, local_manifest
+from clintune.inference.predictor import Predictor
 from clintune.model.backbone import Backbone
 from clintune.package.calibrations import CALIBRATION, read_calibrations
 from clintune.package.contents import Package
@@ -28,40 +25,8 @@ RECIPE = "recipe.yaml"
 """The file that tells a run from a package."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Predictor:
-    """The members of an ensemble, often one, whose predictions are averaged, then calibrated by task."""
-
-    members: Sequence[Package]
-    calibrations: Mapping[str, Calibration]
-
-    def __repr__(self) -> str:
-        first = self.members[0].config
-        reads, answers = ", ".join(first.modalities), ", ".join(self.calibrations)
-        return f"Predictor({first.name}: {answers} from {reads}; members: {len(self.members)})"
-
-    @torch.inference_mode()
-    def __call__(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Return the calibrated predictions [N, P] of each task.
-
-        Raises ConfigError for what is no batch, PackageError where an answer is not finite.
-        """
-        if not isinstance(batch, Batch):
-            raise ConfigError(f"a model takes a Batch, not {type(batch).__name__}; docs/publish.md shows how")
-        answers: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.calibrations}
-        for member in self.members:
-            outputs = member.model(batch.to(member.model.queries.device))
-            for name, task in member.tasks.items():
-                answers[name].append(task.predict(outputs[name]).cpu().numpy())
-        means = {name: np.mean(several, axis=0) for name, several in answers.items()}
-        for name, mean in means.items():
-            if num := int((~np.isfinite(mean)).any(axis=1).sum()):
-                raise PackageError(f"task {name}: {num} of {len(mean)} answers are not finite; use none of the package")
-        return {name: self.calibrations[name].apply(mean) for name, mean in means.items()}
-
-
 def load(
-    source: str | Path,
+    source: str | os.PathLike[str],
     *,
     revision: str | None = None,
     device: str | torch.device = "cpu",
@@ -70,20 +35,25 @@ def load(
 ) -> Predictor:
     """Load a package or run from a folder, the Hugging Face Hub (`org/name`), an MLflow registry or a URL.
 
-    `trusted` names modules outside clintune whose classes it may use, `sources` where the base weights of `backbone` or
-    of a modality are on this machine. Fetched packages are kept below the folder CLINTUNE_CACHE. Raises PackageError as
-    `load_package` does, and where there is no package.
+    `trusted` names modules outside clintune whose classes it may use, `sources` where the base
+    weights of `backbone` or of a modality are on this machine. Fetched packages are kept below the
+    folder CLINTUNE_CACHE. Raises PackageError as `load_package` does, and where there is no
+    package.
     """
     return _load(fetch(source, revision), device, trusted, sources, None)
 
 
 def load_several(
-    named: Mapping[str, str | Path], *, device: str | torch.device = "cpu", trusted: Sequence[str] = ()
+    named: Mapping[str, str | os.PathLike[str]],
+    *,
+    device: str | torch.device = "cpu",
+    trusted: Sequence[str] = (),
 ) -> dict[str, Predictor]:
     """Load packages whose LoRA adapters sit on one base, which is loaded once; each of them is used as if alone.
 
-    A call of one of them switches the base to its adapter, so calls must not run at the same time. Raises ConfigError
-    for what is no mapping, or an empty one, PackageError where the bases differ, or a package has no adapter.
+    A call of one of them switches the base to its adapter, so calls must not run at the same time.
+    Raises ConfigError for what is no mapping, or an empty one, PackageError where the bases differ,
+    or a package has no adapter.
     """
     if not isinstance(named, Mapping) or not named:
         raise ConfigError('load_several: give a mapping of names to addresses, as {"ward": "org/name"}')
@@ -95,10 +65,10 @@ def load_several(
     return predictors
 
 
-def fetch(source: str | Path, revision: str | None = None) -> Path:
+def fetch(source: str | os.PathLike[str], revision: str | None = None) -> Path:
     """Return the local folder of a package or run, fetched from where it lives."""
     cache = Path(os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")).expanduser()
-    return open_hub(source_of(str(source)), revision=revision).fetch(cache)
+    return open_hub(source_of(os.fspath(source)), revision=revision).fetch(cache)
 
 
 def package_folder(folder: Path) -> Path:

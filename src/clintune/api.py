@@ -1,0 +1,120 @@
+"""Training and evaluation from Python, as the command line does them; `clintune` exports them.
+
+Nothing here imports torch before a recipe, or a run, was found right.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clintune.config.compose import compose_recipe
+from clintune.config.overrides import quoted
+from clintune.config.recipes import find_recipe
+from clintune.core.errors import ConfigError
+from clintune.core.files import read_json
+from clintune.core.garbage import collector_paused
+from clintune.training.resume import held, run_config
+from clintune.training.start import start
+from clintune.training.status import read_status
+from clintune.training.stop import listening
+from clintune.verbs.arguments import run_folder
+from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
+
+
+class Run:
+    """A run: its folder, and what can be done with it. `clintune.load(run)` gives the model."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Take the folder that training printed; ConfigError for one that holds no run."""
+        self.folder: Path = run_folder(os.fspath(folder))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        status = read_status(self.folder)
+        words = ["not trained" if status is None else status.state]
+        words += ["evaluated"] if (self.folder / "metrics.json").is_file() else []
+        return f"Run({self.folder}: {', '.join(words)})"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Return what `evaluate` found; ConfigError where the run was not evaluated."""
+        path = self.folder / "metrics.json"
+        if not path.is_file():
+            raise ConfigError(f"{self.folder}: not evaluated; call evaluate() first")
+        found: dict[str, Any] = read_json(path)
+        return found
+
+    def evaluate(
+        self,
+        *,
+        bootstrap: int = 1000,
+        ablations: bool = True,
+        against: str | os.PathLike[str] | None = None,
+    ) -> dict[str, Any]:
+        """Score the run on its held-out subjects; print and return what `metrics.json` holds.
+
+        `bootstrap` is the number of resamples of the intervals, `against` another evaluated run to
+        compare with. Predictions, metrics and the report stand in the run folder. Raises
+        ConfigError and PackageError where data or models are missing, DataError where nobody is
+        held out.
+        """
+        other = None if against is None else run_folder(os.fspath(against))
+        config = run_config(self.folder)
+        check_folders(config, "evaluate")
+
+        with held(self.folder, "evaluated"):
+            check_packages(self.folder, config)
+            with collector_paused():
+                from clintune.evaluation.evaluate import evaluate_run
+
+            evaluate_run(
+                self.folder,
+                replicates=bootstrap,
+                ablate_modalities=ablations,
+                against=other,
+            )
+        return self.metrics
+
+
+def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
+    """Fine-tune the model of a recipe, a name or a path of your own; return the run.
+
+    `overrides` are those of the command line: `train("quickstart", trainer={"max_steps": 20})`, or
+    with dots, `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or
+    value that no recipe takes and for what this machine lacks, DataError for data that break the
+    contract, StoppedError after a signal.
+    """
+    config = compose_recipe(find_recipe(os.fspath(recipe)), list(override_words(overrides)))
+    check_beforehand(config, "train")
+    check_runs(config.runs, make=True)
+    with listening():
+        (folder,) = start([config], None, wait=config.cluster.kind == "slurm")
+    return Run(folder)
+
+
+def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield overrides as the command line takes them, of a mapping whose values may be mappings."""
+    for key, value in overrides.items():
+        if isinstance(value, Mapping):
+            yield from override_words(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    """Return a value in the grammar of overrides; ConfigError for one that has no place there."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | os.PathLike):
+        return quoted(os.fspath(value))
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(_text, value))}]"
+    kind = type(value).__name__
+    raise ConfigError(f"a {kind} is no value of a recipe; give numbers, texts, lists and mappings")

@@ -1,0 +1,1 @@
+"""From rows to answers: the only loop, outside training, that runs a model on batches."""

@@ -1,0 +1,218 @@
+"""Rows and prediction times as people have them, in any kind of table, turned into samples."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from clintune.cohort.build import Claim
+from clintune.cohort.in_memory import InMemory
+from clintune.cohort.labels import SAMPLE, checked_keys
+from clintune.cohort.shards import CODE, ROW, SUBJECT, TIME, read_subjects, typed
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.text import first_few
+from clintune.inference.times import last_events
+
+EVENTS, AT = "events", "at"
+"""What errors call the two tables."""
+_CLOCKS = "give both with a time zone, or both of one local clock without"
+
+
+class Reader(Protocol):
+    """What is needed of a modality."""
+
+    @property
+    def media_column(self) -> str | None:
+        """Name the media column of the items, if they are files."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Return whether that column may hold the bytes of the files."""
+
+    def claims(self) -> pl.Expr:
+        """Return an expression that is true for the modality's rows."""
+
+
+def hold_events(
+    events: Any, at: Any, modalities: Mapping[str, Reader], root: Path, lookback_hours: float | None
+) -> tuple[InMemory, pl.DataFrame]:
+    """Return rows in memory as a source of samples, and the samples as they were asked for.
+
+    Raises ConfigError for what is no table, DataError for one that breaks the contract of the data,
+    for times of another clock, for subjects without a row, and where no row is one that the model
+    reads.
+    """
+    table = to_polars(events, EVENTS)
+    claims = claims_of(modalities)
+    named = [claim.media for claim in claims.values() if claim.media is not None]
+    media = [name for name in named if name in table.columns]
+
+    table, contents = _take_bytes(table, modalities)
+    scan = typed(table.lazy().with_row_index(ROW), EVENTS, media)
+    if table.is_empty():
+        raise DataError(f"{EVENTS}: have no row; give the rows of the subjects to predict for")
+    scan = scan.collect().lazy()  # once, for all modalities
+    read_subjects(scan, EVENTS)
+
+    kind = table.schema[TIME]
+    clock = (EVENTS, kind.time_zone is not None) if isinstance(kind, pl.Datetime) else None
+    samples = _samples(at, table, scan, clock)
+    held = InMemory(
+        EVENTS,
+        scan,
+        samples,
+        claims,
+        root=root,
+        has_zone=clock is not None and clock[1],
+        media=media,
+        lookback_hours=lookback_hours,
+        media_anywhere=True,
+        contents=contents,
+    )
+    if not any(len(rows) for rows in held.rows.values()):
+        raise DataError(_nothing_to_read(held, modalities))
+    return held, samples
+
+
+def claims_of(modalities: Mapping[str, Reader]) -> dict[str, Claim]:
+    """Return which rows each modality reads."""
+    claims = {}
+    for name, modality in modalities.items():
+        claims[name] = Claim(modality.claims(), modality.media_column)
+    return claims
+
+
+def to_polars(table: Any, what: str) -> pl.DataFrame:
+    """Return a table of polars, pandas or Arrow as one of polars; ConfigError for anything else."""
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
+    if isinstance(table, pl.DataFrame):
+        return table
+    try:
+        if _is_pandas(table, "DataFrame"):
+            return pl.from_pandas(table)
+        if hasattr(table, "__arrow_c_stream__"):
+            return pl.DataFrame(table)
+    except Exception as error:  # of Arrow, for columns of mixed types
+        why = type(error).__name__
+        problem = f"a column has values of several types ({why}); give each column one type"
+        raise DataError(f"{what}: {problem}") from error
+    raise ConfigError(f"{what}: is a {type(table).__name__}; give a DataFrame of polars or pandas")
+
+
+def _take_bytes(
+    table: pl.DataFrame,
+    modalities: Mapping[str, Reader],
+) -> tuple[pl.DataFrame, dict[str, bytes]]:
+    """Return the rows with a name for each media file that they bring as bytes, and these by name.
+
+    Raises ConfigError for bytes of a modality that reads files only.
+    """
+    contents: dict[str, bytes] = {}
+    for name, modality in modalities.items():
+        column = modality.media_column
+        if column is None or table.schema.get(column) != pl.Binary:
+            continue
+        if not modality.takes_bytes:
+            remedy = f"{name} reads files alone: give their paths"
+            raise ConfigError(f"{EVENTS}: column {column} holds bytes; {remedy}")
+
+        names: list[str | None] = [None] * len(table)
+        for row, data in enumerate(table[column]):
+            if data is not None:
+                names[row] = f"{column} of row {row}"
+                contents[f"{column} of row {row}"] = data
+        table = table.with_columns(pl.Series(column, names, dtype=pl.String))
+    return table, contents
+
+
+def _samples(
+    at: Any,
+    table: pl.DataFrame,
+    scan: pl.LazyFrame,
+    clock: tuple[str, bool] | None,
+) -> pl.DataFrame:
+    """Return subject_id and prediction_time of the samples that `at` asks for, in its order."""
+    if at is None:
+        found = last_events(scan)
+        if found.is_empty():
+            remedy = f"say in `{AT}` when to predict"
+            raise DataError(f"{EVENTS}: no row has a time, so none is the last; {remedy}")
+        return found
+
+    subjects = table.get_column(SUBJECT)
+    if isinstance(at, datetime):
+        asked = pl.DataFrame({SAMPLE[0]: subjects.unique(maintain_order=True)}).with_columns(
+            pl.lit(at).alias(SAMPLE[1])
+        )
+    elif isinstance(at, str):
+        if at not in table.columns:
+            remedy = "give a datetime, a column or a DataFrame"
+            raise ConfigError(f"{AT}: '{at}' is no column of {EVENTS}; {remedy}")
+        asked = _pairs(subjects, table.get_column(at))
+    elif isinstance(at, pl.Series):
+        if len(at) != len(table):
+            raise ConfigError(
+                f"{AT}: has {len(at)} values for {len(table)} rows of {EVENTS}; give one a row, "
+                f"or a DataFrame with {' and '.join(SAMPLE)}"
+            )
+        asked = _pairs(subjects, at)
+    elif _is_pandas(at, "Series"):
+        asked = to_polars(at.rename(SAMPLE[1]).rename_axis(SAMPLE[0]).reset_index(), AT)
+    elif isinstance(at, Mapping):
+        asked = pl.DataFrame({SAMPLE[0]: list(at), SAMPLE[1]: list(at.values())}, strict=False)
+    else:
+        asked = to_polars(at, AT)
+
+    _check_columns(asked)
+    _check_zone(asked.schema[SAMPLE[1]], clock)
+    return checked_keys(asked, AT, clock).select(SAMPLE)
+
+
+def _check_zone(kind: pl.DataType, clock: tuple[str, bool] | None) -> None:
+    """Raise DataError where prediction times have a time zone and rows have none, or reversed."""
+    if clock is None or not isinstance(kind, pl.Datetime):
+        return
+    zoned = kind.time_zone is not None
+    if zoned != clock[1]:
+        mine, theirs = ("a time zone", "none") if zoned else ("no time zone", "one")
+        raise DataError(f"{AT}: has {mine}, column {TIME} of {EVENTS} has {theirs}; {_CLOCKS}")
+
+
+def _pairs(subjects: pl.Series, times: pl.Series) -> pl.DataFrame:
+    """Return each subject with each of its prediction times, once."""
+    table = pl.DataFrame({SAMPLE[0]: subjects, SAMPLE[1]: times})
+    return table.drop_nulls().unique(maintain_order=True)
+
+
+def _check_columns(asked: pl.DataFrame) -> None:
+    """Raise DataError for a table of samples that lacks a column, or has no row."""
+    if lacking := [name for name in SAMPLE if name not in asked.columns]:
+        both = " and ".join(SAMPLE)
+        raise DataError(f"{AT}: lacks column {lacking[0]}; give a table with {both}")
+    if asked.is_empty():
+        raise DataError(f"{AT}: has no row; give a {' and a '.join(SAMPLE)} for each answer")
+
+
+def _nothing_to_read(held: InMemory, modalities: Mapping[str, Any]) -> str:
+    """Say what the model reads, where that is none of the rows."""
+    reads = ", ".join(modalities)
+    listed = sorted({code for modality in modalities.values() for code in _listed_codes(modality)})
+    codes = f" (codes as {first_few(listed)})" if listed else ""
+    return (
+        f"{EVENTS}: no row is one that the model reads, which is {reads}{codes}; look whether "
+        f"column {CODE} has other codes, and which columns hold texts, values and media"
+    )
+
+
+def _listed_codes(modality: Any) -> Sequence[str]:
+    return getattr(modality, "codes", None) or []
+
+
+def _is_pandas(value: Any, name: str) -> bool:
+    """Return whether a value is of a class of pandas, which is not imported for that."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, getattr(pandas, name))

@@ -1,0 +1,113 @@
+"""The predictions of one member for samples, with any modalities: the loop over batches and views.
+
+Evaluation, scoring, publishing and benchmarks call it, so the same sample gets the same answer from
+each.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from clintune.cohort.samples import Samples
+from clintune.contracts import Batch
+from clintune.core.precision import computing_in
+from clintune.model.batching import Batches, Draw
+from clintune.model.pieces import PieceSource
+from clintune.package.contents import Package
+from clintune.training.order import inference_draws
+
+Predicted = dict[str, NDArray[np.float32]]
+"""Task to predictions [N, P]."""
+
+
+def predict_member(
+    package: Package,
+    sources: Mapping[str, PieceSource],
+    samples: Samples,
+    rows: NDArray[np.int64],
+    variants: Mapping[str, frozenset[str]],
+    *,
+    batch_size: int,
+    precision: str,
+    views: int | None = None,
+    processes: Accelerator | None = None,
+) -> dict[str, Predicted]:
+    """Return the predictions for `rows` under each variant, which names the modalities it keeps.
+
+    They are averaged over `views`: as many as the recipe says, without a number here. The
+    `processes` share the batches, and each returns all of them; without, this one does all,
+    whatever others do.
+    """
+    shared_by = 1 if processes is None else processes.num_processes
+    first = 0 if processes is None else processes.process_index
+    by_view = []
+
+    for view in range(views or num_views(package)):
+        draws = inference_draws(rows, batch_size, view)
+        with computing_in(precision, package.model.queries.device):
+            done = _predict_draws(package, sources, samples, draws[first::shared_by], variants)
+        by_process = [done] if processes is None else gather_object([done])
+        by_view.append(_in_order(by_process, len(draws)))
+
+    return average(by_view)
+
+
+def num_views(package: Package) -> int:
+    """Return how many views of each item the recipe averages over."""
+    if not package.config.model.average_views:
+        return 1
+    return max(modality.views for modality in package.model.encoders.values())
+
+
+def average(several: Sequence[dict[str, Predicted]]) -> dict[str, Predicted]:
+    """Average predictions of the same variants and tasks, as of views or of members."""
+    means: dict[str, Predicted] = {}
+    for variant, by_task in several[0].items():
+        means[variant] = {}
+        for task in by_task:
+            means[variant][task] = np.mean([part[variant][task] for part in several], axis=0)
+    return means
+
+
+def _predict_draws(
+    package: Package,
+    sources: Mapping[str, PieceSource],
+    samples: Samples,
+    draws: Sequence[Draw],
+    variants: Mapping[str, frozenset[str]],
+) -> list[dict[str, Predicted]]:
+    """Return the predictions of each batch under every variant."""
+    zero_fill = package.config.model.zero_fill
+    filled = Batches(samples, package.model.encoders, sources, zero_fill=zero_fill)
+    batches = DataLoader(filled, sampler=draws, batch_size=None)
+    device = package.model.queries.device
+    return [_predict_batch(package, batch.to(device), variants) for batch in batches]
+
+
+def _predict_batch(
+    package: Package,
+    batch: Batch,
+    variants: Mapping[str, frozenset[str]],
+) -> dict[str, Predicted]:
+    """Return the predictions of one batch under every variant."""
+    everything = set(package.model.modalities)
+    results: dict[str, Predicted] = {}
+    for variant, kept in variants.items():
+        predicted = package.predict(batch.without(everything - kept))
+        results[variant] = {name: values.cpu().numpy() for name, values in predicted.items()}
+    return results
+
+
+def _in_order(by_process: list[list[dict[str, Predicted]]], num_draws: int) -> dict[str, Predicted]:
+    """Join the batches again, of which process p of P had every P-th."""
+    batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
+    joined: dict[str, Predicted] = {}
+    for variant, by_task in batches[0].items():
+        joined[variant] = {}
+        for task in by_task:
+            joined[variant][task] = np.concatenate([batch[variant][task] for batch in batches])
+    return joined
