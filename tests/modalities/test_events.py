@@ -63,7 +63,7 @@ def test_values_are_normal_scores_and_wild_ones_are_clipped():
     assert facts[:, 1].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
 
 
-def test_rare_and_unknown_codes_are_their_longest_known_beginning():
+def test_rare_codes_are_their_longest_known_beginning():
     events = build(min_subjects=11)
     assert events.rows.names == ["DRUG//A", "LAB//K", "LAB//NA", "DRUG", "LAB"]
     codes = ["DRUG//RARE//X", "DRUG//NEW", "LAB//NEW//mg", "ELSE//X", "LAB//NA"]
@@ -132,14 +132,14 @@ def test_a_samples_tokens_and_columns_depend_on_it_alone(samples, course, bin_ho
 
 @settings(deadline=None, max_examples=50)
 @given(SAMPLES)
-def test_summary_columns_are_the_same_within_and_beyond_the_budget(samples):
+def test_summary_columns_do_not_depend_on_the_budget(samples):
     samples = [[item(*row) for row in sample] for sample in samples]
     small, large = build(max_pieces=2), build(max_pieces=100)
     few, all_of = (events.facts(pieces_of(events, *samples), len(samples)) for events in (small, large))
     torch.testing.assert_close(few, all_of, atol=1e-5, rtol=1e-4)
 
 
-def test_summary_columns_tell_first_last_least_greatest_mean_and_count():
+def test_summary_columns_tell_what_they_are_named_for():
     events = build()
     rows = [item("LAB//NA", value, hours) for value, hours in ((145, 9.0), (135, 6.0), (150, 4.0), (140, 1.0))]
     found = events.facts(pieces_of(events, rows), 1) * events.num_facts**0.5
@@ -236,7 +236,7 @@ def texts_of(*samples, **settings):
     return pieces, [modality.rows.tokenizer.decode(part) for part in ids]
 
 
-def test_events_as_text_tell_time_code_and_value_the_oldest_first():
+def test_events_as_text_tell_time_code_and_value():
     rows = [item("LAB//GLUCOSE", 8.125, 3.52), item("DRUG//A", None, 0.0), item("LAB//NA", 1e-9, 240.0)]
     pieces, said = texts_of(rows, rows[:1])
     plain = [text.replace(" ", "") for text in said]
@@ -259,7 +259,7 @@ def test_events_as_text_keep_the_newest_whole_within_budget(samples, budget):
         assert kept.count(";") >= 1
 
 
-def test_with_code_text_an_unknown_code_is_like_the_one_that_says_the_same():
+def test_code_text_puts_codes_that_say_the_same_together():
     events = build(code_text=True)
     codes = ["LAB//SODIUM", "LABORATORY//SODIUM_BLOOD", "DRUG//HEPARIN"]
     text = pieces_of(events, *([item(code)] for code in codes)).tensors["text"]

@@ -48,7 +48,7 @@ def test_statistics_of_columns_are_remembered(samples):
     assert fit_statistics({"events": Events(min_subjects=2)}, opened, rows, folder / "cache") != first
 
 
-def test_a_sample_without_events_gets_one_blank_where_absence_is_filled(samples):
+def test_a_sample_without_events_is_filled_with_one_blank(samples):
     opened, modalities, folder = samples
     for name, found in fit_statistics(modalities, opened, np.arange(30), folder / "cache").items():
         modalities[name].build(found)
