@@ -225,7 +225,7 @@ def test_order_trend_and_number_are_learnt(question, course, tmp_path):
     run = train(recipe)
     assert main(["evaluate", str(run), "--bootstrap", "10", "--no-ablations"]) == 0
     found = read_predictions(run / "predictions/held_out", "outcome", Binary(label="outcome"))
-    assert roc_auc_score(found.targets[:, 0], found.probabilities[:, 0]) >= 0.95
+    assert roc_auc_score(found.targets[:, 0], found.predicted[:, 0]) >= 0.95
 
 
 def texts_of(*samples, **settings):
