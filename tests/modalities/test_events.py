@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
@@ -116,6 +116,7 @@ SAMPLES = st.lists(
 
 
 @settings(deadline=None, max_examples=30)
+@example([[("LAB//NA", None, 15)]] * 2, "none", 3.0)  # all of both beyond the last bin
 @given(SAMPLES, st.sampled_from(["none", "gru", "transformer"]), st.sampled_from([None, 3.0]))
 def test_a_samples_tokens_and_columns_depend_on_it_alone(samples, course, bin_hours):
     events = build(course=course, bin_hours=bin_hours, max_bins=4, max_pieces=4, width=8)

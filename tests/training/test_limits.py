@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.cohort.index import Seen
@@ -46,6 +46,7 @@ class Source:
         return hours_beyond(np.zeros(len(ends)), ends, seen.hours)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_counts_are_those_of_a_plain_reckoning(data):
     lengths = data.draw(st.lists(st.integers(-1, 9), min_size=1, max_size=20))

@@ -96,12 +96,12 @@ class EventEncoder(nn.Module):
         """Say which pieces make a token together: those of a bin, those beyond the budget, else each its own."""
         older, owner, hours = pieces.tensors["older"], pieces.owner, pieces.hours
         if self.bin_hours is None:
-            number = torch.arange(1, len(owner) + 1, device=owner.device)
+            number, most = torch.arange(1, len(owner) + 1, device=owner.device), len(owner)
         else:
             bins = (hours / self.bin_hours).long()
             older = older | (bins >= self.max_bins)
-            number = self.max_bins - bins
-        key = owner * (int(number.max()) + 1) + torch.where(older, 0, number)  # ascends with the owner, then in time
+            number, most = self.max_bins - bins, self.max_bins
+        key = owner * (most + 1) + torch.where(older, 0, number)  # ascends with the owner, then in time
 
         _, token = torch.unique(key, return_inverse=True)
         num = int(token.max()) + 1
