@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from polars import selectors
 
 from clintune.cohort.build import cohort_has_zone
 from clintune.cohort.in_memory import InMemory
@@ -109,7 +108,7 @@ class Predictor:
     def _checked(self, answers: pl.DataFrame) -> pl.DataFrame:
         """Return answers; PackageError where a task has none, not a finite one, for any sample."""
         for name in self.tasks:
-            columns = answers.select(selectors.starts_with(f"{name}/") & selectors.float())
+            columns = answers.select(pl.selectors.starts_with(f"{name}/") & pl.selectors.float())
             if any(column.null_count() == len(column) for column in columns):
                 raise never_finite(name)
         return answers
