@@ -13,6 +13,7 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.metrics.survival import kaplan_meier
 from clintune.tasks.survival import Survival
 from clintune.tasks.survival_answer import Answer
+from clintune.tasks.survival_hazards import Hazards
 from clintune.testing import check_task
 
 EDGES = [10.0, 20.0, 40.0]
@@ -100,9 +101,9 @@ def test_what_is_learnt_is_rounded():
     task = Survival(label="x")
     task.fit(drawn(100))
     state = task.state()
-    for day in [*state["edges"], *(day for days in state["answer"].values() for day in days)]:
+    for day in [*state["hazards"]["edges"], *(day for days in state["answer"].values() for day in days)]:
         assert day == float(f"{day:.1e}")
-    assert state["edges"] == sorted(set(state["edges"]))
+    assert state["hazards"]["edges"] == sorted(set(state["hazards"]["edges"]))
 
 
 def test_views_ask_whether_the_event_came_and_know_when_nobody_can_tell():
@@ -183,14 +184,28 @@ def test_a_training_split_without_events_is_refused():
         Survival(label="x").fit(known([1, 2, 3], [0, 0, 1]))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"edges": [2.0, 1.0]}, {"base": [[0.0]]}, {"base": 1}, {"answer": {}}, {"more": 1}],
-)
+@pytest.mark.parametrize("change", [{"answer": {}}, {"hazards": {}}, {"more": 1}])
 def test_a_state_that_is_none_is_refused(change):
-    task = Survival(label="x", edges=EDGES)
+    state = asked(Survival(label="x")).state()
     with pytest.raises(ValueError, match="hold"):
-        Survival(label="x").load_state(task.state() | change)
+        Survival(label="x").load_state(state | change)
+
+
+@pytest.mark.parametrize("change", [{"edges": [2.0, 1.0]}, {"base": [[0.0]]}, {"base": 1}, {"more": 1}])
+def test_hazards_that_are_none_are_refused(change):
+    hazards = Hazards.flat(EDGES, 1).to_json()
+    with pytest.raises(ValueError, match="hold"):
+        Hazards.from_json(hazards | change, 1)
+
+
+def test_no_interval_is_of_fewer_than_eleven_events():
+    targets = drawn(100)
+    task = Survival(label="x", num_intervals=50)
+    task.fit(targets)
+    times = targets[targets[:, 1] == 1, 0]
+    edges = task.state()["hazards"]["edges"]
+    assert len(edges) == len(times) // 11
+    assert np.histogram(times, [0, *edges[:-1], times.max()])[0].min() >= 8  # the ends are rounded
 
 
 @pytest.mark.parametrize("change", [{"window": [5.0, 1.0]}, {"window": [1.0]}, {"days": []}, {"horizons": [0.0]}])

@@ -7,7 +7,6 @@ from typing import Any
 
 from clintune.config.suggest import nearest
 from clintune.core.remote import is_remote, redact
-from clintune.metrics import known_names
 
 _MOST_FOLDS = 1000
 
@@ -124,7 +123,12 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
 def _metric(config: dict[str, Any]) -> Iterator[str]:
     """Yield a tuning metric that does not exist; a task of the user's own may have others than clintune's."""
     metric = config["trainer"]["metric"]
-    known = {"loss", *known_names()}
     own = all(task["_target_"].startswith("clintune.") for task in config["tasks"].values())
-    if own and metric is not None and metric not in known:
+    if metric is None or not own:
+        return
+
+    from clintune.metrics import known_names  # here: it needs NumPy, and few recipes name a metric
+
+    known = {"loss", *known_names()}
+    if metric not in known:
         yield f"'trainer.metric': '{metric}' is a metric of no task{nearest(metric, known)}"

@@ -42,14 +42,16 @@ class Task(ABC):
     (`metrics`); all else has a default.
     """
 
-    label_columns: ClassVar[tuple[str, ...]] = (LabelSchema.float_value_name,)
-    """Columns of the label file that `read` turns into columns of the targets, in this order."""
-
     def __init__(self, *, label: str, weight: float = 1.0) -> None:
         self.label = label
         self.weight = weight
 
     # ---- labels ----------------------------------------------------------------------------------------------------
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of the label file that `read` turns into columns of the targets, in this order."""
+        return (LabelSchema.float_value_name,)
 
     def read(self, root: Path) -> pl.DataFrame | None:
         """Read a cohort's labels: subject_id, prediction_time, target (list of T float32, NaN where unknown).

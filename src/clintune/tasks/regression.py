@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from meds.schema import LabelSchema
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,7 +33,6 @@ class Regression(Task):
     shown beside values. Raises ConfigError for an interval that is no share, or another loss.
     """
 
-    label_columns = (LabelSchema.float_value_name,)
     decision_column = "predicted_float_value"
 
     def __init__(
@@ -104,11 +102,6 @@ class Regression(Task):
     def predicted_names(self) -> list[str]:
         """Return value, low and high end."""
         return ["value", "low", "high"]
-
-    @property
-    def predicted_columns(self) -> list[str]:
-        """Return the columns of the prediction file beside the value decided on."""
-        return ["predicted_value", "predicted_low", "predicted_high"]
 
     def decisions(self, predicted: Float32s) -> Float32s:
         """Return the value."""

@@ -3,7 +3,7 @@
 Axes beside those of `contracts`: K kinds of event, J intervals of time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from clintune.cohort.labels import SAMPLE, read_labels
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.numbers import is_finite
 from clintune.metrics import Metric
-from clintune.metrics.survival import incidence_at, survival_metrics
+from clintune.metrics.survival import survival_metrics
 from clintune.tasks.base import TYPES, Float32s, Task, known_only
 from clintune.tasks.figure import Figure
 from clintune.tasks.questions import BinaryView
-from clintune.tasks.survival_answer import LAST, Answer, are_rising, rising
+from clintune.tasks.survival_answer import Answer, are_rising
 from clintune.tasks.survival_figure import survival_figure
+from clintune.tasks.survival_hazards import NUM_TIMES, Hazards
 
 DAYS, EVENT, KIND = (
     LabelSchema.float_value_name,
@@ -31,17 +31,14 @@ DAYS, EVENT, KIND = (
     LabelSchema.categorical_value_name,
 )
 
-_NUM_TIMES = 4
-"""Times about which an effect may differ from that at all times."""
-
 
 class Survival(Task):
     """Predict the time to an event by hazards of J intervals (Gensheimer and Narasimhan, 2019).
 
     `float_value` holds days from the prediction time to the event or the end of follow-up. `boolean_value` tells
     whether the event was seen; or, with the names of several `events`, `categorical_value` tells which one, and null
-    that none was. Intervals end at `edges` in days, or at quantiles of the times of training events, `num_intervals`
-    of them. A follow-up that ends within an interval counts by the share of it.
+    that none was. Intervals end at `edges` in days, or at quantiles of the times of training events: `num_intervals`
+    of them, or as many as have 11 events each. A follow-up that ends within an interval counts by the share of it.
 
     Outputs move the logits of the training hazards: the first alike in all intervals, as proportional hazards do, the
     others about one time each, so that an effect may change as time goes on. Several kinds of event share each interval
@@ -50,8 +47,6 @@ class Survival(Task):
     that is scored are set by the labels of the first cohort that is read, as the names of classes are. Raises
     ConfigError for edges or horizons that do not rise, and fewer than two intervals.
     """
-
-    decision_column = None
 
     def __init__(
         self,
@@ -77,8 +72,7 @@ class Survival(Task):
             None if days is None else [float(day) for day in days] for days in (edges, horizons)
         )
         self._answer: Answer | None = None
-        self._edges = self._given_edges or [float(day) for day in range(1, num_intervals + 1)]
-        self._base = [[0.0] * len(self._edges) for _ in range(self.num_kinds)]
+        self._hazards = Hazards.flat(self._given_edges or [1.0], self.num_kinds)
 
     @property
     def num_kinds(self) -> int:
@@ -86,7 +80,7 @@ class Survival(Task):
         return max(1, len(self.events))
 
     @property
-    def label_columns(self) -> tuple[str, ...]:  # type: ignore[override]
+    def label_columns(self) -> tuple[str, ...]:
         """Return days, and what tells the event."""
         return (DAYS, KIND if self.events else EVENT)
 
@@ -103,9 +97,9 @@ class Survival(Task):
             return None
         table = table.with_row_index("row")
         where = f"labels/{self.label} of {root}"
-        _refuse(
-            table.filter(pl.col(DAYS) <= 0), where, f"column {DAYS} is not above 0: write days to event or censoring"
-        )
+        wrong = table.filter(pl.col(DAYS) <= 0)
+        _refuse(wrong, where, f"column {DAYS} is not above 0: write days to event or censoring")
+
         if self.events:
             foreign = table.filter(~pl.col(KIND).is_in(self.events))
             _refuse(foreign, where, f"column {KIND} is none of the task's events; name it in `events`, or correct it")
@@ -116,9 +110,11 @@ class Survival(Task):
             silent = table.filter(pl.col(DAYS).is_not_null() & pl.col(EVENT).is_null())
             _refuse(silent, where, f"column {EVENT} is null beside days: write whether the event was seen")
             event = pl.col(EVENT).cast(pl.Float32)
+
         days = pl.col(DAYS).cast(pl.Float32)
         known = [pl.when(days.is_not_null()).then(part).fill_null(float("nan")) for part in (days, event)]
         table = table.select(*SAMPLE, days=known[0], event=known[1])
+
         if self._answer is None:
             self._answer = self._find_answer(table.select("days", "event").to_numpy())
         return table.select(*SAMPLE, target=pl.concat_list("days", "event"))
@@ -134,80 +130,49 @@ class Survival(Task):
         if len(np.unique(times)) < 2 or self._answer is None:
             raise DataError(f"labels/{self.label}: the training split has fewer than two times of events")
 
-        inner = np.quantile(times, np.arange(1, self.num_intervals) / self.num_intervals)
-        self._edges = self._given_edges or rising([*inner, np.quantile(known[:, 0], LAST)])
-        self._base = self._base_logits(known)
+        self._hazards = Hazards.of(known, self.num_kinds, self.num_intervals, self._given_edges)
 
     def _find_answer(self, targets: Float32s) -> Answer | None:
         return Answer.of(targets, self._given_horizons, self._given_edges)
 
-    def _base_logits(self, known: NDArray[np.float64]) -> list[list[float]]:
-        """Return the logit of each kind's hazard against none, by interval [K, J], to a tenth."""
-        days, event = (torch.from_numpy(column) for column in known.T)
-        place, had_event, lived = self._seen(days, event)
-        counts = [
-            torch.bincount(place[had_event & (event == kind)], minlength=len(self._edges))
-            for kind in range(1, self.num_kinds + 1)
-        ]
-        hazards = (torch.stack(counts) + 0.5) / (lived.sum(dim=0) + 0.5)
-        logits: list[list[float]] = np.round(hazards.log().numpy(), 1).tolist()
-        return logits
-
     def state(self) -> dict[str, Any]:
         """Return where curves are told and scored, and what `fit` learnt."""
-        return {"answer": self._answer_or_any.to_json(), "edges": list(self._edges), "base": self._base}
+        return {"answer": self._answer_or_any.to_json(), "hazards": self._hazards.to_json()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned; ValueError for anything else."""
-        if state.keys() != {"answer", "edges", "base"}:
-            raise ValueError("does not hold answer, edges and base alone")
-        edges, base = state["edges"], state["base"]
-        if not are_rising(edges):
-            raise ValueError("holds edges that are no days above 0, or do not rise")
-        if not isinstance(base, list) or not all(isinstance(row, list) for row in base):
-            raise ValueError("holds a base that is no list of lists")
-        numbers = [number for row in base for number in row]
-        if [len(row) for row in base] != [len(edges)] * self.num_kinds or not all(map(is_finite, numbers)):
-            raise ValueError("does not hold a number of base for each interval and kind of event")
-
+        if state.keys() != {"answer", "hazards"}:
+            raise ValueError("does not hold answer and hazards alone")
         self._answer = Answer.from_json(state["answer"])
-        self._edges = [float(day) for day in edges]
-        self._base = [list(map(float, row)) for row in base]
+        self._hazards = Hazards.from_json(state["hazards"], self.num_kinds)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
     @property
     def output_names(self) -> list[str]:
         """Return the effect on the hazard of each kind of event, at all times and about some."""
-        effects = ["hazard", *(f"hazard about time {number}" for number in range(1, _NUM_TIMES + 1))]
+        effects = ["hazard", *(f"hazard about time {number}" for number in range(1, NUM_TIMES + 1))]
         return [f"{kind}{effect}" for kind in self._kinds("") for effect in effects]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of negative log-likelihoods of what was seen, and the number of known labels."""
         known, filled, truth = known_only(outputs, targets)
         days, event = truth[:, 0], truth[:, 1].long()
-        logs = self._log_hazards(filled)  # [N, 1 + K, J], none first
+        logs = self._hazards.logs(filled)  # [N, 1 + K, J], none first
 
         # Whole intervals and the share of the last one were lived without an event; an event ends its own.
-        place, had_event, lived = self._seen(days, event)
-        losses = -(lived * logs[:, 0]).sum(dim=1)
+        seen = self._hazards.seen(days, event)
+        losses = -(seen.lived * logs[:, 0]).sum(dim=1)
         rows = torch.arange(len(days), device=days.device)
-        losses = losses - torch.where(had_event, logs[rows, event, place], 0.0)
+        losses = losses - torch.where(seen.had_event, logs[rows, event, seen.place], 0.0)
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Return the cumulative incidence of each kind of event at each day that is told [N, P], kinds outermost."""
-        hazards = self._log_hazards(outputs.to(torch.promote_types(outputs.dtype, torch.float32))).exp()
-        survival = hazards[:, 0].cumprod(dim=1)
-        before = torch.cat([torch.ones_like(survival[:, :1]), survival[:, :-1]], dim=1)
-        incidence = (before[:, None] * hazards[:, 1:]).cumsum(dim=2)
-        # Within an interval an event comes at any time alike: the curve is straight there.
-        at_edges = torch.eye(len(self._edges), dtype=torch.float64).numpy()
-        between = torch.from_numpy(incidence_at(at_edges, self._edges, self._answer_or_any.days))
-        told = incidence @ between.to(incidence)
-        return told.flatten(start_dim=1).clamp(0, 1).float()
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return self._hazards.incidence(outputs, self._answer_or_any.days).flatten(start_dim=1).float()
 
     @property
     def predicted_names(self) -> list[str]:
@@ -229,9 +194,9 @@ class Survival(Task):
         had: NDArray[np.int64] = (targets[:, 1] > 0).astype(np.int64)
         return had
 
-    def released_names(self, targets: Float32s) -> list[tuple[str, NDArray[np.bool_]]]:  # type: ignore[override]
-        """Return the kinds of event."""
-        return [(name, targets[:, 1] == number) for number, name in enumerate(self.events, 1)]
+    def released_names(self, targets: Float32s) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Yield the kinds of event."""
+        yield from ((name, targets[:, 1] == number) for number, name in enumerate(self.events, 1))
 
     # ---- scores ----------------------------------------------------------------------------------------------------
 
@@ -260,8 +225,10 @@ class Survival(Task):
     def label_table(self, targets: Float32s) -> dict[str, Any]:
         """Return days and event."""
         events = targets[:, 1].astype(np.int64)
+        if not self.events:
+            return {DAYS: targets[:, 0], EVENT: events > 0}
         names = [None, *self.events]
-        return {DAYS: targets[:, 0], **({KIND: [names[i] for i in events]} if self.events else {EVENT: events > 0})}
+        return {DAYS: targets[:, 0], KIND: [names[number] for number in events]}
 
     def prediction_table(self, predicted: Float32s) -> dict[str, Any]:
         """Return the incidences, and the risk by each horizon."""
@@ -276,32 +243,6 @@ class Survival(Task):
             table = table.with_columns(kind)
         return super().targets_from(table)
 
-    # ---- intervals -------------------------------------------------------------------------------------------------
-
-    def _seen(self, days: Tensor, event: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the interval in which each follow-up ended [N], whether an event ended it, and what was lived [N, J].
-
-        That is the share of each interval without an event: 0 of the one that an event ended. Who was followed for
-        longer than all intervals lived all of them, whatever came later.
-        """
-        edges = torch.tensor([0.0, *self._edges], dtype=days.dtype, device=days.device)
-        place = torch.searchsorted(edges[1:], days.contiguous()).clamp(max=len(self._edges) - 1)
-        had_event = (event > 0) & (days <= edges[-1])
-        lived = ((days[:, None] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
-        return place, had_event, torch.where(had_event[:, None], lived.scatter(1, place[:, None], 0.0), lived)
-
-    def _log_hazards(self, outputs: Tensor) -> Tensor:
-        """Return the log of the chance of no event, and of each kind, in each interval [N, 1 + K, J]."""
-        base = torch.tensor(self._base, dtype=outputs.dtype, device=outputs.device)
-        effects = outputs.reshape(len(outputs), self.num_kinds, 1 + _NUM_TIMES)
-        moved = base + effects[..., :1] + effects[..., 1:] @ self._times().to(outputs)
-        return torch.cat([torch.zeros_like(moved[:, :1]), moved], dim=1).log_softmax(dim=1)
-
-    def _times(self) -> Tensor:
-        """Return how much of each interval belongs to each of the times [B, J]: hats over evenly spaced knots."""
-        place = torch.linspace(0, _NUM_TIMES - 1, len(self._edges), dtype=torch.float64)
-        return (1 - (place - torch.arange(_NUM_TIMES)[:, None]).abs()).clamp(min=0)
-
     def _kinds(self, only: str) -> list[str]:
         """Return how the name of an answer begins for each kind of event, `only` for the only one."""
         return [f"{name} " for name in self.events] or [only]
@@ -311,7 +252,8 @@ class Survival(Task):
         """Return where curves are told; before labels are known, days that stand for them."""
         if self._answer is not None:
             return self._answer
-        return Answer(days=list(self._edges), horizons=self._edges[:1], window=(0.0, self._edges[-1]))
+        edges = self._hazards.edges
+        return Answer(days=edges, horizons=edges[:1], window=(0.0, edges[-1]))
 
 
 def _refuse(rows: pl.DataFrame, where: str, why: str) -> None:
