@@ -15,7 +15,7 @@ from scored import read
 
 from clintune.config.compose import compose_scoring
 from clintune.core.errors import PackageError
-from clintune.inference.answers import only_finite
+from clintune.inference.answerer import only_finite
 from clintune.prediction.finish import finish
 from clintune.prediction.folder import make_job
 from clintune.prediction.job import open_job

@@ -37,10 +37,12 @@ def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) 
     samples = workspace.samples
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
     fit_seconds = predict_seconds = 0.0
+
     for number, ready, rows in held_out_units(workspace):
         began = time.perf_counter()
         fitted = FittedUnit(workspace, ready, method)
         done = time.perf_counter()
+
         for share, by_task in parts.items():
             reduced = thinned(samples, share, config.seed)
             for task, chances in fitted.predict(reduced, rows).items():
@@ -48,6 +50,7 @@ def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) 
                 by_task.setdefault(task, []).append(part)
         fit_seconds += done - began
         predict_seconds += time.perf_counter() - done
+
     return Outcome(
         predictions=joined(parts),
         tasks=workspace.tasks,

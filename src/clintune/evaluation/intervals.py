@@ -134,13 +134,17 @@ def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed
     subjects, strata = _number_subjects(tasks)
     largest = max(scored.predictions.predicted.size for scored in tasks.values())
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in tasks}
+
+    # All tasks are scored under the same draws.
     for weights in _weights(strata, replicates, max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)):
         for name, scored in tasks.items():
             parts[name].append(_mean_over_folds(scored, weights[:, subjects[name]]))
+
     table = {
         name: {metric: np.concatenate([part[metric] for part in chunks]) for metric in chunks[0]}
         for name, chunks in parts.items()
     }
+
     if len(table) > 1:
         first, *others = table.values()
         shared = [metric for metric in first if all(metric in other for other in others)]

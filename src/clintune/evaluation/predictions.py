@@ -147,6 +147,7 @@ def _save(
         if (decision := task.decision_column) is not None:
             predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
         predicted = predicted.fill_nan(None)  # no number, rather than one that other tools would reckon with
+
     columns = {
         "cohort": predictions.cohort.astype(str),
         "fold": predictions.fold,
@@ -155,6 +156,8 @@ def _save(
         **labels,
         **predicted.to_dict(),
     }
+
+    # Cohort and fold stand in the file's metadata, as runs of rows: the schema has no place for them.
     table = pl.DataFrame(columns).sort("fold", "cohort", maintain_order=True)
     runs = table.group_by("cohort", "fold", maintain_order=True).len().rows()
     with atomic_path(path) as partial:

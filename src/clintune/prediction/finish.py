@@ -12,7 +12,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN, percent
 from clintune.core.files import atomic_path, read_json, sweep_leftovers, write_json
 from clintune.core.locks import lock_of, only_one
 from clintune.evaluation.predictions import CALIBRATED, RAW
-from clintune.inference.answers import never_finite
+from clintune.inference.answerer import never_finite
 from clintune.prediction.folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
 
 

@@ -8,7 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from clintune.cohort.labels import SAMPLE
-from clintune.inference.answers import Answerer, Answers, FindPieces, Settings
+from clintune.inference.answerer import Answerer, FindPieces
+from clintune.inference.answers import Answers, Settings
 from clintune.modalities.base import Modality, Strange
 from clintune.model.cache import PieceCache
 from clintune.model.known import KnownPieces
@@ -20,7 +21,7 @@ _LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredShard:
     """Answers to the samples of a shard, and what could not be read of which sample.
 
     `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what `Modality.strange` returns,
@@ -54,10 +55,10 @@ class Scorer:
             self._find,
         )
 
-    def score(self, rows: NDArray[np.int64]) -> Scored:
+    def score(self, rows: NDArray[np.int64]) -> ScoredShard:
         """Score the samples `rows`; raises what `Answerer.answer` does."""
         answers = self.answerer.answer(rows)
-        return Scored(answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows))
+        return ScoredShard(answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows))
 
     def _find(self, name: str, modality: Modality, statistics: Mapping[str, object], precision: str) -> FindPieces:
         """Return what finds pieces of a modality in the job's cache.

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from omegaconf import DictConfig
 from torch import Tensor
 
+from clintune.config.schema import Trainer
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.progress_bar import progress_bar
@@ -78,8 +79,7 @@ def fit_member(
 
     order = _order(workspace, member, ready, model.encoders)
     dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
-    steps = trainer.max_steps
-    num_steps: int = math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
+    num_steps = _num_steps(trainer, order)
     if num_steps == 0:
         for head in model.task_heads.values():
             head.keep_probe()
@@ -124,6 +124,11 @@ def fit_member(
     if accelerator.is_main_process:
         console.print(f"{member.label}: {progress}")
     return package, tensors
+
+
+def _num_steps(trainer: Trainer, order: Order) -> int:
+    """Return how many steps are asked for, or how many the epochs take."""
+    return math.ceil(trainer.epochs * order.steps_per_epoch) if trainer.max_steps is None else int(trainer.max_steps)
 
 
 @contextmanager

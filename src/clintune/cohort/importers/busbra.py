@@ -77,14 +77,17 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
         worst = numbers(rows["BIRADS"], path).cast(pl.Float32).to_numpy()[:, None]
         draws = np.random.default_rng(0).random(patient.max() + 1)
         folds = pl.Series(deal(patient, draws, _NUM_FOLDS, worst))
+
     by_patient = pl.DataFrame({SUBJECT: cases, "fold": folds, "device": rows["Device"]})
     by_patient = by_patient.group_by(SUBJECT, maintain_order=True).agg(
         pl.col("fold").first(), pl.col("fold").n_unique().alias("num_folds"), pl.col("device").first()
     )
     if (parted := by_patient["num_folds"] > 1).any():
         raise DataError(f"{path}: column fold puts {parted.sum()} patients into several folds; give each one")
+
     few = pl.len().over("device") < _FEWEST_OF_DEVICE
     by_patient = by_patient.with_columns(pl.when(few).then(pl.lit("other")).otherwise("device").alias("device"))
+
     write_subject_table(root / FOLDS_FILE, "fold", dict(by_patient.select(SUBJECT, "fold").iter_rows()))
     write_subject_table(
         root / "metadata/groups.parquet", "device", dict(by_patient.select(SUBJECT, "device").iter_rows())

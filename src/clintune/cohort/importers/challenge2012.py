@@ -82,9 +82,11 @@ def _read_stays(folder: Path) -> pl.DataFrame:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise DataError(f"{folder}: holds no .txt file; download the data set from {_HOME}")
+
     table = pl.scan_csv(files, infer_schema=False, glob=False, include_file_paths="file").collect()
     if missing := [column for column in ("Time", "Parameter", "Value") if column not in table.columns]:
         raise DataError(f"{files[0]}: lacks column {missing[0]}; download the data set again from {_HOME}")
+
     clock = pl.col("Time").str.extract_groups(r"^(\d+):(\d\d)$").struct.unnest().cast(pl.Int64, strict=False)
     table = table.filter(pl.col("Parameter") != _ID).with_columns(clock)
     found = table.select(
@@ -93,6 +95,7 @@ def _read_stays(folder: Path) -> pl.DataFrame:
         pl.col("Parameter").fill_null("").alias(_NAME),
         pl.col("Value").cast(pl.Float32, strict=False).alias(_VALUE),
     )
+
     for column, written in ((_ID, "file name"), (_MINUTE, "column Time"), (_VALUE, "column Value")):
         if (wrong := found[column].is_null()).any():
             file = Path(table["file"][wrong.arg_true()[0]])
@@ -142,6 +145,7 @@ def _read_outcomes(raw: Path) -> pl.DataFrame:
     else:
         paths = {name: raw / f"Outcomes-{name}.txt" for name in _SPLIT_OF_SET}
         tables = [(path, read_raw(path, columns, _HOME).with_columns(set=pl.lit(name))) for name, path in paths.items()]
+
     parts = []
     for path, table in tables:
         days = numbers(table["Length_of_stay"], path)

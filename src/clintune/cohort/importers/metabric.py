@@ -4,6 +4,7 @@ The copy has filled gaps: a number with more than two decimals is a column's mea
 have one and the same row of features; they are linked. What the numbered classes of a column mean is not told.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -52,8 +53,8 @@ def import_metabric(root: Path, raw: Path) -> None:
     """
     path = raw / _FEATURES
     # The header repeats the name of a column for each of its classes; the reader numbers the repeated ones.
-    places = {name: [name, *(f"{name}_duplicated_{at}" for at in range(num - 1))] for name, num in _CLASSES.items()}
-    table = read_raw(path, [*_NUMBERS, *(column for columns in places.values() for column in columns)], _HOME)
+    places = {name: _repeated(name, number) for name, number in _CLASSES.items()}
+    table = read_raw(path, [*_NUMBERS, *chain.from_iterable(places.values())], _HOME)
     outcomes = read_raw(raw / "label.csv", ["event_time", "label"], _HOME)
     if len(table) != len(outcomes):
         raise DataError(f"{raw / 'label.csv'}: has {len(outcomes)} rows, {path.name} {len(table)}; take both anew")
@@ -74,6 +75,11 @@ def import_metabric(root: Path, raw: Path) -> None:
 def _measured(values: pl.Series) -> pl.Series:
     """Return a column without the means that stand for gaps: nothing is measured to more than two decimals."""
     return pl.select(pl.when((values - values.round(2)).abs() < 1e-9).then(values)).to_series()
+
+
+def _repeated(name: str, number: int) -> list[str]:
+    """Return how the reader calls the columns of one name."""
+    return [name, *(f"{name}_duplicated_{place}" for place in range(number - 1))]
 
 
 def _class(columns: pl.DataFrame, path: Path) -> pl.Series:

@@ -59,13 +59,20 @@ def _read(path: Path) -> list[NDArray[Any]]:
         raise DataError(f"{path}: is missing; download the data set from {_HOME}, or correct `raw`")
     if not is_installed("h5py"):
         raise DataError(f"{path}: is an HDF5 file, which h5py reads; {how_to_install('h5py')}")
+
     try:
         with import_module("h5py").File(path, "r") as file:
-            parts = [[file[part][name][:] for name in ("x", "t", "e")] for part in _PARTS]
-        features, days, seen = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            features, days, seen = (_joined(file, name) for name in ("x", "t", "e"))
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}); download it again from {_HOME}") from error
+
     shapes = [features.shape, days.shape, seen.shape]
     if shapes != [(len(days), _NUM_FEATURES), (len(days),), (len(days),)] or not np.isfinite(features).all():
         raise DataError(f"{path}: does not hold {_NUM_FEATURES} features, a time and an end a row; download it again")
     return [features, days, seen]
+
+
+def _joined(file: Any, name: str) -> NDArray[Any]:
+    """Return an array of both parts as one."""
+    joined: NDArray[Any] = np.concatenate([file[part][name][:] for part in _PARTS])
+    return joined

@@ -1,0 +1,270 @@
+"""The members of a model answer samples: each item is read once, held in memory, forgotten."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.samples import Items, Samples
+from clintune.core.errors import DataError, PackageError
+from clintune.core.files import value_sha256
+from clintune.inference.answers import Answers, Problem, Settings
+from clintune.inference.forward import Predicted, predict_member
+from clintune.modalities.base import Modality
+from clintune.model.columnar import columnar
+from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
+from clintune.model.pieces import Known, PieceSource
+from clintune.package.contents import Package
+from clintune.tasks.calibration import Calibration
+from clintune.training.precision import precision, settled
+from clintune.training.prepare import Unreadable, check_readable, reason_alone
+
+_MANY = 100
+"""Samples of which none has a finite answer that are enough to stop in the midst."""
+_NOTHING = "there is nothing of this sample to read"
+_EVERYTHING = "everything"
+
+
+FindPieces = Callable[[Items, int], Known]
+"""Finds pieces, of the first views of some items, that somebody computed before."""
+Finder = Callable[[str, Modality, Mapping[str, object], str], FindPieces]
+"""Returns that for a modality under statistics, computed in a precision."""
+
+
+class _Reader(NamedTuple):
+    """What prepares the items of a modality, and what is known of them."""
+
+    prepare: Preparer
+    known: FindPieces
+
+
+class Answerer:
+    """Answers samples with the members of a model, averaged and then calibrated by task."""
+
+    def __init__(
+        self,
+        members: Sequence[Package],
+        calibrations: Mapping[str, Calibration],
+        samples: Samples,
+        settings: Settings,
+        find: Finder | None = None,
+    ) -> None:
+        self.members = members
+        self.calibrations = calibrations
+        self.samples = samples
+        self.settings = settings
+        self.tabled = [_tabled(member, samples) for member in members]
+        """Of each member, the sources of the modalities that need no preparing."""
+        self._find = find or _find_nothing
+        self._readers: dict[str, _Reader] = {}
+
+    def answer(self, rows: NDArray[np.int64]) -> Answers:
+        """Answer the samples `rows`.
+
+        One of which an item cannot be read, or that has none, is answered from what there is, and
+        abstained from, as is one whose answer is not finite. Raises DataError where more than
+        `max_bad_fraction` of a modality's items cannot be read, PackageError where none of many
+        answers is finite.
+        """
+        held: dict[str, PieceSource] = {}
+        bad: dict[str, dict[int, DataError]] = {}
+        predicted: list[Predicted] = []
+
+        for member, tabled in zip(self.members, self.tabled, strict=True):
+            sources = self._sources(member, tabled, rows, held, bad)
+            predicted.append(self._predict(member, sources, rows))
+
+        raw, calibrated, abstained, not_finite = {}, {}, {}, {}
+        for name, calibration in self.calibrations.items():
+            together = not self.members[0].tasks[name].parts
+            mean = np.mean([part[name] for part in predicted], axis=0)
+            with np.errstate(all="ignore"):  # of numbers that are not finite
+                applied = calibration.apply(mean)
+
+            raw[name], _ = only_finite(mean, together)
+            calibrated[name], not_finite[name] = only_finite(applied, together)
+            abstained[name] = calibration.abstains(calibrated[name])
+            if len(rows) >= _MANY and not_finite[name].all():
+                raise never_finite(name)
+
+        num_pieces = self._num_pieces(rows, sources)
+        problems = self._problems(rows, sources, bad, num_pieces, not_finite)
+        doubtful = np.zeros(len(rows), np.bool_)
+        doubtful[[problem.sample for problem in problems]] = True
+        return Answers(
+            raw=raw,
+            calibrated=calibrated,
+            abstained={name: part | doubtful[:, None] for name, part in abstained.items()},
+            not_finite=not_finite,
+            lacks={name: number == 0 for name, number in num_pieces.items()},
+            problems=problems,
+        )
+
+    def _predict(
+        self,
+        member: Package,
+        sources: Mapping[str, PieceSource],
+        rows: NDArray[np.int64],
+    ) -> Predicted:
+        found = predict_member(
+            member,
+            sources,
+            self.samples,
+            rows,
+            {_EVERYTHING: frozenset(member.model.modalities)},
+            batch_size=self.settings.batch_size,
+            precision=self._precision(member),
+        )
+        return found[_EVERYTHING]
+
+    def _precision(self, member: Package) -> str:
+        asked = self.settings.precision
+        return precision(member.config) if asked is None else settled(asked)
+
+    def _sources(
+        self,
+        member: Package,
+        tabled: Mapping[str, PieceSource],
+        rows: NDArray[np.int64],
+        held: dict[str, PieceSource],
+        bad: dict[str, dict[int, DataError]],
+    ) -> dict[str, PieceSource]:
+        """Return where the pieces of each modality are.
+
+        What members have in common is made once and kept in `held`.
+        """
+        sources: dict[str, PieceSource] = {}
+        for name, modality in member.model.encoders.items():
+            if name in tabled:
+                sources[name] = tabled[name]
+                continue
+
+            learned, computed = member.statistics[name], self._precision(member)
+            key = value_sha256([name, encoding(modality, learned, computed)])
+            if key not in held:
+                held[key], bad[name] = self._hold(key, member, name, self.samples.items(name, rows))
+            sources[name] = held[key]
+        return sources
+
+    def _hold(
+        self,
+        key: str,
+        member: Package,
+        name: str,
+        items: Items,
+    ) -> tuple[PieceSource, dict[int, DataError]]:
+        """Return the pieces of items in memory, and what is wrong with unreadable ones."""
+        modality, computed = member.model.encoders[name], self._precision(member)
+        if key not in self._readers:
+            workers = min(self.settings.workers, len(items) // WORTH_A_WORKER)
+            find = self._find(name, modality, member.statistics[name], computed)
+            self._readers[key] = _Reader(Preparer(self.samples, name, modality, workers), find)
+        reader = self._readers[key]
+
+        views = modality.views if member.config.model.average_views else 1
+        device = member.model.queries.device
+        known = reader.known(items, views)
+        settings = (modality, views, computed, device, known)
+        pieces, errors = hold_pieces(reader.prepare, items, *settings)
+
+        where = self._where(name, errors)
+        unreadable = [_unreadable(name, where[number], error) for number, error in errors.items()]
+        check_readable(
+            unreadable,
+            len(items),
+            self.settings.max_bad_fraction,
+            self.settings.listed,
+            self.settings.together,
+        )
+        return pieces, errors
+
+    def _where(self, name: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Return the row of each item of a modality, by the item's number."""
+        found = np.array(list(numbers), np.int64)
+        items = Items(self.samples, name, found, np.zeros(len(found)))
+        return {number: items[place].where for place, number in enumerate(found.tolist())}
+
+    def _num_pieces(
+        self,
+        rows: NDArray[np.int64],
+        sources: Mapping[str, PieceSource],
+    ) -> dict[str, NDArray[np.int64]]:
+        """Return how many pieces of each modality each sample has [N]."""
+        counts = {}
+        for name, source in sources.items():
+            seen = source.select(self.samples.seen(name, rows))
+            lengths = source.lengths(seen.number, np.zeros_like(seen.number))
+            counts[name] = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
+        return counts
+
+    def _problems(
+        self,
+        rows: NDArray[np.int64],
+        sources: Mapping[str, PieceSource],
+        bad: Mapping[str, Mapping[int, DataError]],
+        num_pieces: Mapping[str, NDArray[np.int64]],
+        not_finite: Mapping[str, NDArray[np.bool_]],
+    ) -> list[Problem]:
+        """Return what is wrong with samples: an item, nothing to read at all, an answer."""
+        found: list[Problem] = []
+        for name, errors in bad.items():
+            where = self._where(name, errors)
+            seen = sources[name].select(self.samples.seen(name, rows))
+            hit = seen.take(np.isin(seen.number, list(errors)))
+            for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
+                found.append(Problem(owner, name, where[number], reason_alone(errors[number])))
+
+        nothing = np.sum(list(num_pieces.values()), axis=0) == 0
+        owners = np.flatnonzero(nothing).tolist()
+        found += [Problem(owner, None, None, _NOTHING) for owner in owners]
+        for name, samples in not_finite.items():
+            reason = f"the answer for {name} is not a finite number"
+            owners = np.flatnonzero(samples).tolist()
+            found += [Problem(owner, None, None, reason) for owner in owners]
+        return sorted(found, key=lambda problem: problem.sample)
+
+
+def only_finite(
+    predicted: NDArray[np.float32],
+    together: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return predictions [N, P] with NaN for what is not finite, and in which samples that is [N].
+
+    Columns that belong `together`, as classes that exclude each other do, are known together or not
+    at all.
+    """
+    finite = np.isfinite(predicted)
+    if together:
+        finite[:] = finite.all(axis=1, keepdims=True)
+    kept: NDArray[np.float32] = np.where(finite, predicted, np.float32(np.nan))
+    broken: NDArray[np.bool_] = np.any(~finite, axis=1)
+    return kept, broken
+
+
+def never_finite(task: str) -> PackageError:
+    """Return the error of a model that answers a task with a finite number for no sample."""
+    return PackageError(
+        f"tasks.{task}: the model answers with a finite number for no sample; its weights, its "
+        "calibration or the data are broken: load the package anew, and check the values of the "
+        "cohort"
+    )
+
+
+def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
+    """Return the sources of the modalities that need no preparing."""
+    found = {name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()}
+    return {name: source for name, source in found.items() if source is not None}
+
+
+def _find_nothing(
+    name: str,
+    modality: Modality,
+    statistics: Mapping[str, object],
+    precision: str,
+) -> FindPieces:
+    return lambda items, views: Known()
+
+
+def _unreadable(modality: str, row: str, error: DataError) -> Unreadable:
+    return {"modality": modality, "row": row, "reason": reason_alone(error)}
