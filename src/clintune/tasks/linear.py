@@ -128,34 +128,45 @@ class ByLoss:
     task_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(repr=False)
 
     def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Fit each from the one before by L-BFGS in the row space of the features, where solutions lie."""
+        """Fit each from the one before by L-BFGS in the row space of the features, where solutions lie.
+
+        Directions are scaled by about the curvature of the penalised loss, so that steps of one length suit all.
+        """
         rows, basis = _row_space(features)
-        scale = rows.pow(2).mean(dim=0).sqrt().clamp(min=1e-12)  # steps of one length suit all directions
-        rows = rows / scale
-        solution = torch.zeros(self.num_outputs, rows.shape[1] + 1, dtype=features.dtype, requires_grad=True)
+        rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
+        penalty = torch.ones(rows.shape[1], dtype=features.dtype)
+        penalty[-1] = 0.0  # the biases are free
+        solution = torch.zeros(self.num_outputs, rows.shape[1], dtype=features.dtype)
         path = []
 
         for inverse in PENALTIES:
+            scale = (inverse * rows.pow(2).sum(dim=0) / 4 + penalty).rsqrt()
+            searched = (solution / scale).requires_grad_()
             search = torch.optim.LBFGS(
-                [solution],
+                [searched],
                 max_iter=_BY_LOSS_STEPS,
-                tolerance_grad=1e-6,
-                tolerance_change=1e-7,  # of the mean loss: below it a search turns in rounding errors
+                tolerance_grad=1e-7,
+                tolerance_change=1e-9,
                 history_size=20,
                 line_search_fn="strong_wolfe",
             )
 
-            def objective(search: torch.optim.LBFGS = search, inverse: float = inverse) -> Tensor:
+            def objective(
+                search: torch.optim.LBFGS = search,
+                searched: Tensor = searched,
+                scale: Tensor = scale,
+                inverse: float = inverse,
+            ) -> Tensor:
                 search.zero_grad()
-                weights, bias = solution[:, :-1], solution[:, -1]
-                loss = self.loss(rows @ weights.T + bias, targets, weight)
-                total = (inverse * loss + (weights / scale).pow(2).sum() / 2) / len(rows)
+                weights = searched * scale
+                loss = inverse * self.loss(rows @ weights.T, targets, weight)
+                total = (loss + (penalty * weights.pow(2)).sum() / 2) / (inverse * len(rows))
                 total.backward()  # type: ignore[no-untyped-call]
                 return total
 
             search.step(objective)  # type: ignore[no-untyped-call]
-            found = solution.detach()
-            path.append(((found[:, :-1] / scale) @ basis.T, found[:, -1].clone()))
+            solution = searched.detach() * scale
+            path.append((solution[:, :-1] @ basis.T, solution[:, -1].clone()))
 
         return path
 
