@@ -56,8 +56,8 @@ def render_report(content: ReportContent) -> str:
 def _directions(content: ReportContent) -> dict[str, list[str]]:
     """Return the titles of the metrics of which more is better, and of those of which less is."""
     metrics = {metric.name: metric for task in content.tasks.values() for metric in task.metrics}.values()
-    named = {"higher": [m.title for m in metrics if m.higher_is_better]}
-    return named | {"lower": [m.title for m in metrics if not m.higher_is_better]}
+    named = {"higher": [m.title for m in metrics if m.higher_is_better is True]}
+    return named | {"lower": [m.title for m in metrics if m.higher_is_better is False]}
 
 
 def _summaries(content: ReportContent) -> list[dict[str, Any]]:

@@ -30,7 +30,8 @@ class Metric:
     meaning: str
     """What the glossary says, in one or two sentences; estimator, ties and truncation are named."""
     compute: Compute
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
+    """None where neither is: such a metric chooses nothing."""
     chance: float | None = None
     """The value of a model that has learnt nothing, where there is one for all data."""
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -60,7 +61,7 @@ class Metric:
 
     def signed(self, value: float) -> float:
         """Return a value of this metric such that higher is better."""
-        return value if self.higher_is_better else -value
+        return -value if self.higher_is_better is False else value
 
 
 def divide(numerator: Floats, denominator: Floats) -> Floats:

@@ -82,7 +82,7 @@ r2 = Metric(
 def coverage(level: float) -> Metric:
     """Make the share of true values within the interval, which should hold `level` of them.
 
-    Neither a higher nor a lower one is better as such: choose by `coverage_gap`, not by this.
+    Neither a higher nor a lower one is better as such: `coverage_gap` has a direction.
     """
     return Metric(
         name="coverage",
@@ -92,6 +92,7 @@ def coverage(level: float) -> Metric:
             f"{level:.0%}: with less, the intervals are too narrow; with more, too wide."
         ),
         compute=_coverage,
+        higher_is_better=None,
     )
 
 

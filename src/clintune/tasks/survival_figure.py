@@ -63,7 +63,10 @@ def _draw(
 
     above.set(ylim=(-0.02, 1.02), ylabel="with the event" if competing else "without the event")
     above.legend(loc="best", fontsize=8)
-    below.set(ylim=(0.4 - len(_GROUPS), 0.6), yticks=[], xlabel="days", ylabel="followed")
+    margin = 0.04 * days[-1]  # for the counts at both ends
+    below.set(
+        xlim=(-margin, days[-1] + margin), ylim=(0.4 - len(_GROUPS), 0.6), yticks=[], xlabel="days", ylabel="followed"
+    )
     below.grid(visible=False)
 
 

@@ -1,6 +1,6 @@
 """What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,14 @@ def open_workspace(config: DictConfig) -> Workspace:
     return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
 
 
+def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
+    """Yield the names of the metrics of which either more or less is better."""
+    for task in tasks.values():
+        yield from (metric.name for metric in task.metrics if metric.higher_is_better is not None)
+
+
 def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
-    known = {"loss", *(part.name for task in tasks.values() for part in task.metrics)}
+    known = {"loss", *_choosing(tasks)}
     if metric is not None and metric not in known:
         raise ConfigError(f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}")
 
