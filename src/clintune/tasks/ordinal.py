@@ -42,7 +42,7 @@ class Ordinal(Multiclass):
     def __init__(self, *, label: str, classes: list[str], weight: float = 1.0) -> None:
         super().__init__(label=label, weight=weight, classes=classes)
         if len(set(classes)) < max(2, len(classes)):
-            raise ConfigError(f"tasks: classes of '{label}' are two or more, each named once, from lowest to highest")
+            raise ConfigError(f"classes of '{label}' are two or more, each named once, from lowest to highest")
         self._base = [0.0] * (len(classes) - 1)
 
     def fit(self, targets: Float32s) -> None:

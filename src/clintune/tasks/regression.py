@@ -46,9 +46,9 @@ class Regression(Task):
     ) -> None:
         super().__init__(label=label, weight=weight)
         if not 0 < interval < 1:
-            raise ConfigError(f"tasks: interval {interval} is no share of values; give one between 0 and 1, as 0.9")
+            raise ConfigError(f"interval {interval} is no share of values; give one between 0 and 1, as 0.9")
         if loss not in ("gaussian", "quantile"):
-            raise ConfigError(f"tasks: loss '{loss}' is neither gaussian nor quantile")
+            raise ConfigError(f"loss '{loss}' is neither gaussian nor quantile")
         self.kind = loss
         self.interval = interval
         self.unit = unit

@@ -61,12 +61,12 @@ class Survival(Task):
         super().__init__(label=label, weight=weight)
         self.events = list(events or [])
         if len(self.events) == 1 or len(set(self.events)) < len(self.events):
-            raise ConfigError(f"tasks: events of '{label}' are two or more, each named once; leave them out for one")
+            raise ConfigError(f"events of '{label}' are two or more, each named once; leave them out for one")
         if num_intervals < 2:
-            raise ConfigError(f"tasks: num_intervals of '{label}' is {num_intervals}; give 2 or more")
+            raise ConfigError(f"num_intervals of '{label}' is {num_intervals}; give 2 or more")
         for name, days in (("edges", edges), ("horizons", horizons)):
             if days is not None and not are_rising(list(days)):
-                raise ConfigError(f"tasks: {name} of '{label}' are not days above 0 that rise: {list(days)}")
+                raise ConfigError(f"{name} of '{label}' are {list(days)}; give days above 0 that rise")
         self.num_intervals = num_intervals
         self._given_edges, self._given_horizons = (
             None if days is None else [float(day) for day in days] for days in (edges, horizons)
