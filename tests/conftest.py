@@ -90,19 +90,27 @@ def recipe(quickstart: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def shared_run(quickstart: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def shared_run(
+    quickstart: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
     """Return a function that trains with some overrides, the same only once; tests that change a run copy it first."""
 
     @functools.cache
     def run(*overrides: str, extra: str = "") -> Path:
-        return train(write_recipe(tmp_path_factory.mktemp("shared"), quickstart, cache, extra), *overrides)
+        return train(
+            write_recipe(tmp_path_factory.mktemp("shared"), quickstart, cache, extra), *overrides
+        )
 
     return run
 
 
 def write_recipe(folder: Path, root: Path, cache: Path, extra: str = "") -> Path:
     """Write a recipe over the cohort at `root`, whose runs stand below `folder`; return its path."""
-    text = RECIPE.replace("ROOT", str(root)).replace("CACHE", str(cache)).replace("RUNS", str(folder / "runs"))
+    text = (
+        RECIPE.replace("ROOT", str(root))
+        .replace("CACHE", str(cache))
+        .replace("RUNS", str(folder / "runs"))
+    )
     (folder / "recipe.yaml").write_text(text + extra)
     return folder / "recipe.yaml"
 
@@ -127,14 +135,24 @@ def evaluate(run: Path, *words: str) -> None:
 def weights(run: Path) -> list[bytes]:
     """Return the bytes of the package's tensors, and of the last step's, which may not be the best one."""
     last = sorted((run / "checkpoints").glob("step-*"))[-1]
-    return [path.read_bytes() for path in [*(run / "package" / name for name in WEIGHTS), *sorted(last.iterdir())]]
+    return [
+        path.read_bytes()
+        for path in [*(run / "package" / name for name in WEIGHTS), *sorted(last.iterdir())]
+    ]
 
 
-def run_python(*words: str, cwd: Path | None = None, first: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def run_python(
+    *words: str, cwd: Path | None = None, first: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run Python with clintune's source on its path, after the folder `first`; never raises."""
     source = str(Path(__file__).parents[1] / "src")
-    environment = {**os.environ, "PYTHONPATH": source if first is None else f"{first}{os.pathsep}{source}"}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": source if first is None else f"{first}{os.pathsep}{source}",
+    }
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment
+    )
 
 
 def plant(root: Path, seconds: float, *kinds: str) -> None:
@@ -148,19 +166,33 @@ def plant(root: Path, seconds: float, *kinds: str) -> None:
     (root / "planted").mkdir(exist_ok=True)
     Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(root / "planted" / "image.png")
     counts = np.full((1, 1440), 900.0, np.float32)
-    np.savez(root / "planted" / "signal.npz", signal=counts, rate_hz=1 / 60, channels=np.array(["activity"]))
+    np.savez(
+        root / "planted" / "signal.npz",
+        signal=counts,
+        rate_hz=1 / 60,
+        channels=np.array(["activity"]),
+    )
     items = {
-        "notes": {"code": "NOTE//PROGRESS", "text_value": "Sudden collapse and shock; transferred at once."},
+        "notes": {
+            "code": "NOTE//PROGRESS",
+            "text_value": "Sudden collapse and shock; transferred at once.",
+        },
         "imaging": {"code": "IMAGE//CXR", "image_path": "planted/image.png"},
         "wearable": {"code": "ACTIGRAPHY", "waveform_path": "planted/signal.npz"},
         "static": {"code": "AGE", "numeric_value": 18.0},
     }
-    labels = pl.read_parquet(root / "labels" / "deterioration.parquet").select("subject_id", "prediction_time")
+    labels = pl.read_parquet(root / "labels" / "deterioration.parquet").select(
+        "subject_id", "prediction_time"
+    )
     moments = dict(labels.iter_rows())
     for shard in sorted((root / "data").glob("*.parquet")):
         table = pl.read_parquet(shard)
         new = [
-            {"subject_id": subject, "time": moments[subject] + timedelta(seconds=seconds), **items[kind]}
+            {
+                "subject_id": subject,
+                "time": moments[subject] + timedelta(seconds=seconds),
+                **items[kind],
+            }
             for subject in table["subject_id"].unique().sort()
             for kind in kinds
         ]

@@ -36,7 +36,11 @@ class Alive(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.handlers += [name for name, _ in attributes if name.startswith("on")]
-        self.links += [value for name, value in attributes if name in ("href", "src") and not value.startswith("#")]
+        self.links += [
+            value
+            for name, value in attributes
+            if name in ("href", "src") and not value.startswith("#")
+        ]
 
     def handle_data(self, data):
         self.texts.append(data)
@@ -45,5 +49,8 @@ class Alive(HTMLParser):
 def hidden(text: str) -> set[str]:
     """Return the control and direction characters of a text, but for line ends and tabs."""
     return {
-        c for c in text if (ord(c) < 32 and c not in "\n\t") or c in "\x7f\u202a\u202b\u202c\u202d\u202e\u2066\u2067"
+        c
+        for c in text
+        if (ord(c) < 32 and c not in "\n\t")
+        or c in "\x7f\u202a\u202b\u202c\u202d\u202e\u2066\u2067"
     }

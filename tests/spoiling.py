@@ -2,7 +2,11 @@
 
 import polars as pl
 
-LABELS, SPLITS, SHARD = "labels/deterioration.parquet", "metadata/subject_splits.parquet", "data/0.parquet"
+LABELS, SPLITS, SHARD = (
+    "labels/deterioration.parquet",
+    "metadata/subject_splits.parquet",
+    "data/0.parquet",
+)
 
 LINKED = "metadata/linked_subjects.parquet"
 

@@ -55,7 +55,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 
 def test_overrides_are_those_of_the_command_line(recipe, tmp_path):
-    given = {"trainer": {"max_steps": 2, "lr": 1e-3}, "cv": None, "runs": tmp_path / "a b", "model.average_views": True}
+    given = {
+        "trainer": {"max_steps": 2, "lr": 1e-3},
+        "cv": None,
+        "runs": tmp_path / "a b",
+        "model.average_views": True,
+    }
     assert list(override_words({**given, "modality": ["notes", "static"]})) == [
         "trainer.max_steps=2",
         "trainer.lr=0.001",

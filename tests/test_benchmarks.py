@@ -53,7 +53,9 @@ def test_both_sides_see_the_same(plain, clintune):
     assert plain["samples"] == clintune["samples"] == SUBJECTS * EPOCHS
     assert plain["steps"] == clintune["steps"] == SUBJECTS * EPOCHS // BATCH
     assert plain["tokens"] == clintune["tokens"]
-    assert plain["trainable_parameters"] == pytest.approx(clintune["trainable_parameters"], rel=0.03)
+    assert plain["trainable_parameters"] == pytest.approx(
+        clintune["trainable_parameters"], rel=0.03
+    )
 
 
 def test_the_plain_loop_trains(plain):
@@ -71,7 +73,9 @@ def test_padding_is_what_the_lengths_imply(settings):
     for line in (Path(settings.folder) / "samples.jsonl").read_text().splitlines():
         sample = json.loads(line)
         words = [len(tokenizer.tokenize(text)) for _, text in sample["notes"]]
-        chunks = [1 + max(0, -(-(num - 14) // 10)) for num in words]  # 14 tokens, then 10 new ones a chunk
+        chunks = [
+            1 + max(0, -(-(num - 14) // 10)) for num in words
+        ]  # 14 tokens, then 10 new ones a chunk
         lengths.append(min(sum(chunks), 6) + min(len(sample["images"]), 4) + 1)
     assert len(lengths) == SUBJECTS
     assert results["tokens"] == sum(lengths)
@@ -96,7 +100,12 @@ def test_operations_are_those_that_torch_counts():
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig, AutoModel
 
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    shape = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+    }
     config = AutoConfig.for_model("bert", vocab_size=8, attn_implementation="eager", **shape)
     model = AutoModel.from_config(config)
     model.pooler = None
@@ -105,17 +114,23 @@ def test_operations_are_those_that_torch_counts():
     embeddings = torch.randn(1, length, 64, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         backbone(inputs_embeds=embeddings).last_hidden_state.sum().backward()
-    assert training_flops(backbone, torch.tensor([length])) == pytest.approx(counter.get_total_flops(), rel=1e-3)
+    assert training_flops(backbone, torch.tensor([length])) == pytest.approx(
+        counter.get_total_flops(), rel=1e-3
+    )
 
 
-@pytest.mark.parametrize(("name", "billions"), [("qwen3-0.6b-sized", 0.44), ("qwen3-4b-sized", 3.6)])
+@pytest.mark.parametrize(
+    ("name", "billions"), [("qwen3-0.6b-sized", 0.44), ("qwen3-4b-sized", 3.6)]
+)
 def test_large_backbones_have_the_size_of_their_models(name, billions):
     """Parameters beside the embeddings, as on the cards of Qwen3-0.6B and Qwen3-4B."""
     from settings import BACKBONES
     from transformers import AutoConfig, AutoModel
 
     with torch.device("meta"):
-        model = AutoModel.from_config(AutoConfig.for_model("qwen3", vocab_size=1024, **BACKBONES[name]))
+        model = AutoModel.from_config(
+            AutoConfig.for_model("qwen3", vocab_size=1024, **BACKBONES[name])
+        )
     size = sum(parameter.numel() for parameter in model.layers.parameters())
     assert size / 1e9 == pytest.approx(billions, rel=0.02)
 
@@ -147,7 +162,9 @@ def test_the_script_writes_table_and_json(tmp_path):
     ]
     assert len({frozenset(row) for row in result["runs"]}) == 1
     assert len({row["samples"] for row in result["runs"][:4]}) == 1
-    for ratio, (ours, theirs) in zip(result["ratios"], zip(*[iter(result["runs"])] * 2, strict=True), strict=True):
+    for ratio, (ours, theirs) in zip(
+        result["ratios"], zip(*[iter(result["runs"])] * 2, strict=True), strict=True
+    ):
         assert set(ratio) == {field.name for field in fields(Ratio)}
         assert ratio["ratio"] == ours[ratio["figure"]] / theirs[ratio["figure"]]
     assert set(result["settings"]) == {field.name for field in fields(Settings)}
@@ -176,12 +193,27 @@ def test_time_in_collectives_is_counted_once_and_within_the_profiled_steps():
 
 @pytest.mark.slow
 def test_scaling_writes_every_figure(tmp_path):
-    words = ["--no-size", "--processes", "2", "--steps", "2", "--subjects", "16", "--image-size", "32"]
-    done = run_python(str(SPEED / "scale.py"), *words, "--batch-size", "4", "--json", str(tmp_path / "scale.json"))
+    words = [
+        "--no-size",
+        "--processes",
+        "2",
+        "--steps",
+        "2",
+        "--subjects",
+        "16",
+        "--image-size",
+        "32",
+    ]
+    done = run_python(
+        str(SPEED / "scale.py"), *words, "--batch-size", "4", "--json", str(tmp_path / "scale.json")
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "scale.json").read_text())
     one, *several = result["runs"]
-    assert [(row["scaling"], row["strategy"], row["processes"], row["batch_size"]) for row in result["runs"]] == [
+    assert [
+        (row["scaling"], row["strategy"], row["processes"], row["batch_size"])
+        for row in result["runs"]
+    ] == [
         ("one process", "-", 1, 4),
         ("strong", "ddp", 2, 4),
         ("weak", "ddp", 2, 8),

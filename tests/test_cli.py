@@ -22,7 +22,9 @@ sys.exit(f"imported {heavy}" if heavy else code)
 
 def clintune(*words, cwd=None):
     """Run clintune in a process where importing torch fails."""
-    return subprocess.run([sys.executable, "-c", BLOCKER, *words], capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER, *words], capture_output=True, text=True, cwd=cwd
+    )
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_the_cache_is_listed_without_torch(tmp_path):
 def test_a_folder_without_runs_is_said_to_have_none(tmp_path):
     done = clintune("runs", str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "")
-    assert "no run is there; give the folder that runs are written to" in " ".join(done.stderr.split())
+    assert "no run is there; give the folder that runs are written to" in " ".join(
+        done.stderr.split()
+    )
 
 
 def test_recipes_are_listed_with_one_line_each():
@@ -88,7 +92,9 @@ def test_show_prints_the_composed_config(recipe):
         ("trainer.max_steps=many", "trainer.max_steps"),
     ],
 )
-def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(recipe, override, suggestion):
+def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(
+    recipe, override, suggestion
+):
     assert suggestion in error_of("train", recipe(""), override)
 
 
@@ -100,11 +106,19 @@ def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(recipe, o
         ("treiner: {epochs: 3}\n", "did you mean 'trainer'"),
         ("modalities: {notes: {max_piece: 3}}\n", "did you mean 'max_pieces'"),
         ("cohorts: {quickstart: {lookback: 3}}\n", "did you mean 'lookback_hours'"),
-        ("modalities: {imaging: {max_pieces: 3}}\n", "'modalities.imaging' is tuned but not chosen"),
-        ("tasks: {y: {_target_: clintune.tasks.binary.Binery, label: y}}\n", "did you mean 'Binary'"),
+        (
+            "modalities: {imaging: {max_pieces: 3}}\n",
+            "'modalities.imaging' is tuned but not chosen",
+        ),
+        (
+            "tasks: {y: {_target_: clintune.tasks.binary.Binery, label: y}}\n",
+            "did you mean 'Binary'",
+        ),
     ],
 )
-def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(recipe, text, suggestion):
+def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(
+    recipe, text, suggestion
+):
     path = Path(recipe(""))
     whole = path.read_text()
     if text.startswith("tasks:"):
@@ -117,7 +131,11 @@ def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(
 
 def test_every_key_that_must_be_given_is_named_at_once(recipe):
     path = Path(recipe(""))
-    path.write_text(path.read_text().replace("[quickstart]", "[meds]").replace("{y: {label: deterioration}}", "{}"))
+    path.write_text(
+        path.read_text()
+        .replace("[quickstart]", "[meds]")
+        .replace("{y: {label: deterioration}}", "{}")
+    )
     error = error_of("train", str(path))
     assert "'cohorts.meds.root' must be given" in error
     assert "'tasks.y.label' must be given" in error
@@ -152,7 +170,9 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(tmp_path, unbuffered):
+def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(
+    tmp_path, unbuffered
+):
     run = "from clintune.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     (tmp_path / "recipe.yaml").touch()
@@ -164,14 +184,20 @@ def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(t
         read, write = os.pipe()
         os.close(read)
         command = [sys.executable, "-c", run, *words]
-        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
+        done = subprocess.run(
+            command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment
+        )
         os.close(write)
         assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, ""), words
 
         with Path("/dev/full").open("w") as full:
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+            done = subprocess.run(
+                command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+            )
         assert done.returncode == 1
-        assert re.fullmatch(r"clintune: the disk is full; free some of it, .*\n", done.stderr), words
+        assert re.fullmatch(r"clintune: the disk is full; free some of it, .*\n", done.stderr), (
+            words
+        )
 
 
 def test_a_standard_output_that_is_closed_changes_nothing(tmp_path):

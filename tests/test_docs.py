@@ -32,7 +32,10 @@ def commands():
     for page in PAGES:
         for line in page.read_text().splitlines():
             if re.match(r"    clintune \w", line):
-                yield pytest.param(shlex.split(line.partition("#")[0]), id=f"{page.name}: {line.split('#')[0].strip()}")
+                yield pytest.param(
+                    shlex.split(line.partition("#")[0]),
+                    id=f"{page.name}: {line.split('#')[0].strip()}",
+                )
 
 
 def test_the_modality_of_the_page_keeps_the_contract(tmp_path):

@@ -15,7 +15,10 @@ def environment(tmp_path_factory):
     """Make an environment with the wheel of this checkout, beside the dependencies that are installed here."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT], check=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT],
+        check=True,
+    )
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     python = folder / "env" / "bin" / "python"
     (wheel,) = folder.glob("clintune-*.whl")
@@ -31,7 +34,9 @@ def environment(tmp_path_factory):
 
 
 def run(environment, *words, cwd):
-    return subprocess.run([environment / "clintune", *words], capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [environment / "clintune", *words], capture_output=True, text=True, cwd=cwd
+    )
 
 
 def test_the_wheel_lists_the_recipes_of_the_checkout(environment, tmp_path):

@@ -56,7 +56,13 @@ CONFIGS = {
     },
     "qwen2": {"model_type": "qwen2", "use_sliding_window": True, **DECODER, **SLIDING},
     "qwen3": {"model_type": "qwen3", "head_dim": 8, **DECODER},
-    "qwen3 sliding": {"model_type": "qwen3", "head_dim": 8, "use_sliding_window": True, **DECODER, **SLIDING},
+    "qwen3 sliding": {
+        "model_type": "qwen3",
+        "head_dim": 8,
+        "use_sliding_window": True,
+        **DECODER,
+        **SLIDING,
+    },
 }
 LENGTHS = torch.tensor([2, 17, 9, 1, 9])
 BINS = Layout(LENGTHS, bin_width=19)
@@ -65,7 +71,9 @@ MASK = torch.arange(17) < LENGTHS[:, None]
 
 def make(name, implementation="eager"):
     torch.manual_seed(0)
-    model = AutoModel.from_config(AutoConfig.for_model(**CONFIGS[name]), attn_implementation=implementation)
+    model = AutoModel.from_config(
+        AutoConfig.for_model(**CONFIGS[name]), attn_implementation=implementation
+    )
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     return model.train()
@@ -73,7 +81,9 @@ def make(name, implementation="eager"):
 
 def with_lora(model):
     torch.manual_seed(1)
-    model = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="FEATURE_EXTRACTION"))
+    model = get_peft_model(
+        model, LoraConfig(r=2, target_modules="all-linear", task_type="FEATURE_EXTRACTION")
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.3)
@@ -92,9 +102,14 @@ def random_tokens(width=16):
 
 
 def run_padded(model, **tokens):
-    block = {k: v.new_zeros(*MASK.shape, *v.shape[1:]).masked_scatter(_wide(v), v) for k, v in tokens.items()}
+    block = {
+        k: v.new_zeros(*MASK.shape, *v.shape[1:]).masked_scatter(_wide(v), v)
+        for k, v in tokens.items()
+    }
     positions = torch.arange(MASK.shape[1]).expand_as(MASK)
-    return model(**block, attention_mask=MASK.long(), position_ids=positions).last_hidden_state[MASK]
+    return model(**block, attention_mask=MASK.long(), position_ids=positions).last_hidden_state[
+        MASK
+    ]
 
 
 def _wide(values):
@@ -106,7 +121,9 @@ def gradients(model, run, tokens):
     tokens = tokens.clone().requires_grad_()
     model.zero_grad()
     hidden = run(model, inputs_embeds=tokens)
-    (hidden * torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
+    (
+        hidden * torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))
+    ).sum().backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return hidden.detach(), {"tokens": tokens.grad, **found}
 
@@ -120,7 +137,9 @@ def assert_same(found, expected):
     assert found[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
         scale = max(1.0, float(gradient.abs().max()))
-        torch.testing.assert_close(found[1][name] / scale, gradient / scale, rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(
+            found[1][name] / scale, gradient / scale, rtol=1e-5, atol=1e-5, msg=name
+        )
 
 
 def test_every_family_is_tested():
@@ -168,10 +187,15 @@ def test_a_model_called_with_padding_answers_as_before(name):
     plain, bare = pair(name)
     tokens = random_tokens()
     torch.testing.assert_close(
-        run_padded(bare, inputs_embeds=tokens), run_padded(plain, inputs_embeds=tokens), rtol=1e-5, atol=1e-5
+        run_padded(bare, inputs_embeds=tokens),
+        run_padded(plain, inputs_embeds=tokens),
+        rtol=1e-5,
+        atol=1e-5,
     )
     ids = torch.randint(1, 64, (2, 9), generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(bare(ids).last_hidden_state, plain(ids).last_hidden_state, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        bare(ids).last_hidden_state, plain(ids).last_hidden_state, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -192,7 +216,10 @@ def test_under_bf16_autocast_it_is_as_near_to_fp32_as_with_padding(name):
     tokens = random_tokens()
     exact = run_padded(plain, inputs_embeds=tokens)
     with torch.autocast("cpu", torch.bfloat16):
-        padded, found = run_padded(plain, inputs_embeds=tokens), without_padding(bare, inputs_embeds=tokens)
+        padded, found = (
+            run_padded(plain, inputs_embeds=tokens),
+            without_padding(bare, inputs_embeds=tokens),
+        )
     assert found.dtype == padded.dtype
     assert (found - exact).abs().mean() <= 1.5 * (padded - exact).abs().mean()
 
@@ -243,7 +270,10 @@ class Attention(nn.Module):
 def qkv(device="cpu", dtype=torch.float32, width=8):
     generator = torch.Generator().manual_seed(0)
     total = int(LENGTHS.sum())
-    return [torch.randn(1, heads, total, width, generator=generator).to(device, dtype) for heads in (4, 2, 2)]
+    return [
+        torch.randn(1, heads, total, width, generator=generator).to(device, dtype)
+        for heads in (4, 2, 2)
+    ]
 
 
 @pytest.mark.parametrize("window", [None, 1, 4])
@@ -253,10 +283,20 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     expected = reference(query, key, value, causal, window, 0.3)
     for layout in (Layout(LENGTHS), BINS):
         found, _ = attention.packed_attention(
-            Attention(causal, 2), query, key, value, None, scaling=0.3, sliding_window=window, layout=layout
+            Attention(causal, 2),
+            query,
+            key,
+            value,
+            None,
+            scaling=0.3,
+            sliding_window=window,
+            layout=layout,
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    wide = [query.requires_grad_(), *(part.repeat_interleave(2, 1).requires_grad_() for part in (key, value))]
+    wide = [
+        query.requires_grad_(),
+        *(part.repeat_interleave(2, 1).requires_grad_() for part in (key, value)),
+    ]
     grads = []
     block = Layout(LENGTHS)
     for blocks in ([block], block.blocks(1), block.blocks(8), None):
@@ -307,7 +347,9 @@ def test_the_kernel_for_sequences_attends_alike(causal, window):
 def test_rows_are_filled_to_a_multiple_of_sixteen(lengths):
     _, model = pair("bert")
     widths = []
-    model.encoder.register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape[1]))
+    model.encoder.register_forward_pre_hook(
+        lambda _, arguments: widths.append(arguments[0].shape[1])
+    )
     total = sum(lengths)
     hidden = run_packed(model, torch.tensor(lengths), inputs_embeds=random_tokens()[:total])
     assert widths == [-(-total // 16) * 16]
@@ -343,10 +385,15 @@ def test_neighbours_of_like_length_stand_in_one_block():
     exact = layout.blocks(1)
     assert [block.lengths for block in exact] == [[2], [7], [9, 9, 9], [3]]
     parts = tokens.split([block.total for block in exact])
-    assert all(torch.equal(b.unpad(b.pad(part)), part) and b.mask.all() for b, part in zip(exact, parts, strict=True))
+    assert all(
+        torch.equal(b.unpad(b.pad(part)), part) and b.mask.all()
+        for b, part in zip(exact, parts, strict=True)
+    )
 
 
-@pytest.mark.parametrize("config", [{"model_type": "roberta", **BERT}, CONFIGS["llama"] | {"is_causal": False}])
+@pytest.mark.parametrize(
+    "config", [{"model_type": "roberta", **BERT}, CONFIGS["llama"] | {"is_causal": False}]
+)
 def test_other_families_stay_as_they_are(config):
     model = AutoModel.from_config(AutoConfig.for_model(**config))
     pack_model(model)

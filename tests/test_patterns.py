@@ -21,8 +21,15 @@ def readers(tree):
     """Yield each use of a reader of polars, with the call that it stands in, if it does."""
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        is_of_polars = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in ("pl", "polars")
-        if is_of_polars and node.attr.startswith(("read_", "scan_")) and node.attr not in NEVER_A_PATTERN:
+        is_of_polars = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in (
+            "pl",
+            "polars",
+        )
+        if (
+            is_of_polars
+            and node.attr.startswith(("read_", "scan_"))
+            and node.attr not in NEVER_A_PATTERN
+        ):
             yield node, calls.get(id(node))
 
 
@@ -35,9 +42,15 @@ def takes_patterns(call):
 
 def test_every_reader_of_polars_is_told_that_its_path_is_no_pattern():
     trees = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
-    found = {(path, node.lineno): call for path, tree in trees.items() for node, call in readers(tree)}
+    found = {
+        (path, node.lineno): call for path, tree in trees.items() for node, call in readers(tree)
+    }
     assert len(found) > 5, "this test no longer finds the readers"
-    assert [f"{path.relative_to(SOURCE)}:{line}" for (path, line), call in found.items() if takes_patterns(call)] == []
+    assert [
+        f"{path.relative_to(SOURCE)}:{line}"
+        for (path, line), call in found.items()
+        if takes_patterns(call)
+    ] == []
 
 
 def test_polars_is_imported_whole():
@@ -57,7 +70,11 @@ def shadowed(quickstart, tmp_path):
     """Return a cohort whose folder is a pattern that fits the cohort beside it, of other subjects."""
     root = shutil.copytree(quickstart, tmp_path / "hospital [v2]" / "site[1]?*")
     other = shutil.copytree(quickstart, tmp_path / "hospital [v2]" / "site1xx")
-    for table in [*other.glob("data/*.parquet"), *other.glob("labels/*"), *other.glob("metadata/*.parquet")]:
+    for table in [
+        *other.glob("data/*.parquet"),
+        *other.glob("labels/*"),
+        *other.glob("metadata/*.parquet"),
+    ]:
         rows = pl.read_parquet(table, glob=False)
         if "subject_id" in rows.columns:
             rows.with_columns(pl.col("subject_id") + 1000).write_parquet(table)
@@ -69,7 +86,9 @@ def shadowed(quickstart, tmp_path):
 def test_brackets_in_every_name_lead_to_just_that_file(shadowed, recipe, tmp_path):
     task = "{_target_: clintune.tasks.binary.Binary, label: 'out[24h]'}"
     text = recipe("'" + str(shadowed) + "'").read_text()
-    lines = [line for line in text.splitlines() if not line.startswith(("tasks:", "  - task@", "runs:"))]
+    lines = [
+        line for line in text.splitlines() if not line.startswith(("tasks:", "  - task@", "runs:"))
+    ]
     folder = tmp_path / "study [v2]"
     folder.mkdir()
     extra = f"tasks: {{'out[24h]': {task}}}\nruns: '{folder}/runs*'\n"
@@ -83,12 +102,19 @@ def test_brackets_in_every_name_lead_to_just_that_file(shadowed, recipe, tmp_pat
     written = pl.read_parquet(run / "predictions/held_out/out[24h].parquet", glob=False)
     assert set(written["subject_id"]) <= subjects
     task = Binary(label="out[24h]")
-    assert len(read_predictions(run / "predictions/held_out", "out[24h]", task).subject_id) == len(written)
+    assert len(read_predictions(run / "predictions/held_out", "out[24h]", task).subject_id) == len(
+        written
+    )
 
     out = tmp_path / "scores [a]?"
     times = tmp_path / "when[ever].parquet"
     pl.read_parquet(shadowed / "labels/out2.parquet", glob=False).write_parquet(times)
-    words = [f"cohort={shadowed}", f"out='{out}'", f"times='{times}'", f"data.cache='{tmp_path}/cache [c]'"]
+    words = [
+        f"cohort={shadowed}",
+        f"out='{out}'",
+        f"times='{times}'",
+        f"data.cache='{tmp_path}/cache [c]'",
+    ]
     assert main(["predict", str(run), *words]) == 0
     (shard,) = (out / "predictions/out[24h]").iterdir()
     assert set(pl.read_parquet(shard, glob=False)["subject_id"]) == subjects

@@ -19,7 +19,12 @@ from clintune.testing import check_modality, check_task
 class Good(Imaging):
     def __init__(self, *, mode="full"):
         super().__init__(
-            source="random", config={"architecture": "cnn", "widths": [4]}, size=16, mode=mode, views=2, flip=True
+            source="random",
+            config={"architecture": "cnn", "widths": [4]},
+            size=16,
+            mode=mode,
+            views=2,
+            flip=True,
         )
 
 
@@ -42,7 +47,9 @@ class Optimist(Good):
         try:
             return super().prepare(item, view)
         except DataError:
-            return Pieces(tensors={"pixels": torch.zeros(1, 3, 16, 16)}, hours=torch.tensor([item.hours]))
+            return Pieces(
+                tensors={"pixels": torch.zeros(1, 3, 16, 16)}, hours=torch.tensor([item.hours])
+            )
 
 
 class Restless(Good):
@@ -99,7 +106,11 @@ def failing(checks):
         (Optimist, ["a_broken_item_is_named_and_nothing_else"]),
         (
             Restless,
-            ["prepare_repeats_itself", "neighbours_do_not_change_tokens", "a_saved_encoder_gives_the_same_tokens"],
+            [
+                "prepare_repeats_itself",
+                "neighbours_do_not_change_tokens",
+                "a_saved_encoder_gives_the_same_tokens",
+            ],
         ),
         (Prophetic, ["hours_follow_the_item"]),
         (Forgetful, ["a_saved_encoder_gives_the_same_tokens"]),
@@ -108,16 +119,31 @@ def failing(checks):
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )
-def test_a_modality_that_breaks_the_contract_is_caught_by_the_check_of_that_name(kind, caught, tmp_path):
+def test_a_modality_that_breaks_the_contract_is_caught_by_the_check_of_that_name(
+    kind, caught, tmp_path
+):
     assert failing(check_modality(kind, tmp_path)) == caught
 
 
 TARGETS = {
-    "binary": (lambda: Binary(label="x", class_weight="balanced"), np.array([[0], [1], [1], [0], [1]])),
-    "multiclass": (lambda: Multiclass(label="x", classes=["a", "b", "c"]), np.array([[0], [1], [2], [0], [1]])),
-    "multilabel": (lambda: Multilabel(label="x", phenotypes=["a", "b"]), np.array([[0, 1], [1, 1], [1, 0], [0, 0]])),
+    "binary": (
+        lambda: Binary(label="x", class_weight="balanced"),
+        np.array([[0], [1], [1], [0], [1]]),
+    ),
+    "multiclass": (
+        lambda: Multiclass(label="x", classes=["a", "b", "c"]),
+        np.array([[0], [1], [2], [0], [1]]),
+    ),
+    "multilabel": (
+        lambda: Multilabel(label="x", phenotypes=["a", "b"]),
+        np.array([[0, 1], [1, 1], [1, 0], [0, 0]]),
+    ),
 }
-CASES = [(kind, name) for kind, (make, targets) in TARGETS.items() for name, _ in check_task(make, targets)]
+CASES = [
+    (kind, name)
+    for kind, (make, targets) in TARGETS.items()
+    for name, _ in check_task(make, targets)
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

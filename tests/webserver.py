@@ -25,9 +25,13 @@ class WebServer:
         self.pages: dict[str, str] = {}
         self.half_sent = threading.Event()
         self.closed = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder), web=self))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(_Handler, directory=str(folder), web=self)
+        )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
 
     @contextmanager
     def running(self) -> Iterator["WebServer"]:

@@ -11,7 +11,19 @@ from clintune.cohort.shards import CODE, MOMENT, NUMBER, SUBJECT, TEXT, TIME
 from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, write_labels, write_tables
 
 _FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
-_WORDS = ["patient", "stable", "fever", "cough", "denies", "pain", "reviewed", "improving", "oxygen", "weaned", "clear"]
+_WORDS = [
+    "patient",
+    "stable",
+    "fever",
+    "cough",
+    "denies",
+    "pain",
+    "reviewed",
+    "improving",
+    "oxygen",
+    "weaned",
+    "clear",
+]
 _SUBJECTS_A_FILE = 20_000
 
 
@@ -32,7 +44,9 @@ def write_cohort(root: Path, subjects: int, *, labelled: bool) -> None:
     if labelled:
         outcome = value + rng.normal(size=subjects) > 0
         write_labels(
-            root, "outcome", pl.DataFrame({SUBJECT: who, PREDICTION_TIME: _moments(start + 360), BOOLEAN: outcome})
+            root,
+            "outcome",
+            pl.DataFrame({SUBJECT: who, PREDICTION_TIME: _moments(start + 360), BOOLEAN: outcome}),
         )
 
 
@@ -45,13 +59,22 @@ def _rows(
     text: list[str] | None = None,
 ) -> pl.DataFrame:
     times = pl.lit(None, MOMENT).alias(TIME) if minutes is None else _moments(minutes).alias(TIME)
-    numbers = pl.lit(None, pl.Float32).alias(NUMBER) if number is None else pl.Series(NUMBER, number, pl.Float32)
+    numbers = (
+        pl.lit(None, pl.Float32).alias(NUMBER)
+        if number is None
+        else pl.Series(NUMBER, number, pl.Float32)
+    )
     texts = pl.lit(None, pl.String).alias(TEXT) if text is None else pl.Series(TEXT, text)
-    return pl.DataFrame({SUBJECT: who}).select(SUBJECT, times, pl.lit(code).alias(CODE), numbers, texts)
+    return pl.DataFrame({SUBJECT: who}).select(
+        SUBJECT, times, pl.lit(code).alias(CODE), numbers, texts
+    )
 
 
 def _moments(minutes: NDArray[np.int64]) -> pl.Series:
-    return pl.Series(PREDICTION_TIME, np.datetime64(_FIRST, "us") + minutes * np.timedelta64(timedelta(minutes=1)))
+    return pl.Series(
+        PREDICTION_TIME,
+        np.datetime64(_FIRST, "us") + minutes * np.timedelta64(timedelta(minutes=1)),
+    )
 
 
 def _notes(rng: np.random.Generator, num: int) -> list[str]:

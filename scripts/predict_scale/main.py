@@ -47,10 +47,16 @@ _LOOK_SECONDS = 0.1
 def main() -> int:
     """Measure and compare; return the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark_predict", description=__doc__)
-    parser.add_argument("--samples", type=int, default=200_000, help="of the cohort, one a subject (default 200000)")
-    parser.add_argument("--shard-size", type=int, default=2000, help="samples a shard (default 2000)")
+    parser.add_argument(
+        "--samples", type=int, default=200_000, help="of the cohort, one a subject (default 200000)"
+    )
+    parser.add_argument(
+        "--shard-size", type=int, default=2000, help="samples a shard (default 2000)"
+    )
     parser.add_argument("--batch-size", type=int, default=64, help="samples a batch (default 64)")
-    parser.add_argument("--folder", type=Path, help="where to work and what to keep (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", type=Path, help="where to work and what to keep (default: a temporary folder)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="clintune-predict-") as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
@@ -62,14 +68,19 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
     """Write cohort and package, score twice, print what was found; return the exit code."""
     samples, num_shards = arguments.samples, -(-arguments.samples // arguments.shard_size)
     os.environ["CLINTUNE_CACHE"] = str(folder / "cache")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # so small a model has no work for several threads
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # so small a model has no work for several threads
     start = time.monotonic()
     write_cohort(folder / "small", 400, labelled=True)
     write_cohort(folder / "large", samples, labelled=False)
     print(f"wrote {samples} subjects in {time.monotonic() - start:.0f} s", flush=True)
     (folder / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
     run = clintune(
-        "train", str(folder / "tiny.yaml"), f"cohorts.meds.root={folder / 'small'}", f"runs={folder / 'runs'}"
+        "train",
+        str(folder / "tiny.yaml"),
+        f"cohorts.meds.root={folder / 'small'}",
+        f"runs={folder / 'runs'}",
     )
     job = ["predict", run, f"cohort={folder / 'large'}", "times=last"]
     job += [f"shard_size={arguments.shard_size}", f"batch_size={arguments.batch_size}"]
@@ -81,15 +92,24 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
     watch(["predict", "--resume", str(broken)], broken, num_shards)
 
     summary = json.loads((whole / "summary.json").read_text(encoding="utf-8"))
-    print(f"{summary['samples_per_second']:.0f} samples/s, {summary['seconds']:.0f} s, all by one process")
+    print(
+        f"{summary['samples_per_second']:.0f} samples/s, {summary['seconds']:.0f} s, all by one process"
+    )
     # The most before each share, since the one before: what the start took does not hide what comes later. At its end
     # a process reads pages of libraries once more to unload them.
-    memory = {to: max(mb for share, mb in seen if since <= share < to) for since, to in pairwise((0.0, *SHARES))}
-    print("most memory in MB: " + ", ".join(f"{mb:.0f} up to {share:.0%}" for share, mb in memory.items()))
+    memory = {
+        to: max(mb for share, mb in seen if since <= share < to)
+        for since, to in pairwise((0.0, *SHARES))
+    }
+    print(
+        "most memory in MB: "
+        + ", ".join(f"{mb:.0f} up to {share:.0%}" for share, mb in memory.items())
+    )
     checks = {
         f"memory grows by less than {FLAT - 1:.0%} from a tenth of the samples to all": memory[1.0]
         < FLAT * memory[0.1],
-        "each sample stands exactly once": stands_once(broken, samples) and stands_once(whole, samples),
+        "each sample stands exactly once": stands_once(broken, samples)
+        and stands_once(whole, samples),
         "what was killed twice equals what was not": predictions(broken).equals(predictions(whole)),
         "both folders hold the same files": files(broken) == files(whole),
     }
@@ -100,16 +120,22 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
 
 def clintune(*words: str) -> str:
     """Run clintune and return the last line that it prints; exits where it fails."""
-    done = subprocess.run([sys.executable, "-m", "clintune.cli", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "clintune.cli", *words], capture_output=True, text=True
+    )
     if done.returncode:
         sys.exit(done.stderr)
     return done.stdout.splitlines()[-1]
 
 
-def watch(words: list[str], out: Path, num_shards: int, kill_at: float = 1.0) -> list[tuple[float, float]]:
+def watch(
+    words: list[str], out: Path, num_shards: int, kill_at: float = 1.0
+) -> list[tuple[float, float]]:
     """Run a job until such a share of its shards is done, then kill it; return share and memory in MB as it went."""
     seen = []
-    with psutil.Popen([sys.executable, "-m", "clintune.cli", *words], stdout=subprocess.DEVNULL) as job:
+    with psutil.Popen(
+        [sys.executable, "-m", "clintune.cli", *words], stdout=subprocess.DEVNULL
+    ) as job:
         while job.poll() is None:
             share = len(list(out.glob("shards/[0-9]*.json"))) / num_shards
             seen.append((share, job.memory_info().rss / 1e6))

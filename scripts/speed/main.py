@@ -32,11 +32,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="clintune-speed-") as name:
         bench = Bench(Path(name), facts["precision"])
         settings = bench.prepare(arguments)
-        rows = [row for kind in arguments.scenario for row in scenario(bench, kind, settings, arguments)]
+        rows = [
+            row for kind in arguments.scenario for row in scenario(bench, kind, settings, arguments)
+        ]
     ratios = [ratio for row in rows if (ratio := Ratio.of(row, rows)) is not None]
     print_report(facts, rows, ratios)
     if arguments.json:
-        result = {"machine": facts, "settings": asdict(settings), "runs": rows, "ratios": [asdict(r) for r in ratios]}
+        result = {
+            "machine": facts,
+            "settings": asdict(settings),
+            "runs": rows,
+            "ratios": [asdict(r) for r in ratios],
+        }
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
@@ -48,24 +55,42 @@ def parse() -> argparse.Namespace:
         help="frozen: frozen encoders, cold cache built inside the timing; trained: LoRA in the encoders as well, so "
         "that they run at each step of both, two epochs; floor: a warm cache against the bare step on one batch",
     )  # fmt: skip
-    parser.add_argument("--epochs", nargs="+", type=int, default=[5, 20], help="of scenario frozen (default 5 20)")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each, interleaved; medians count")
-    parser.add_argument("--subjects", type=int, default=160, help="of the generated cohort (default 160)")
-    parser.add_argument("--cohort", type=Path, help="a MEDS cohort of your own with notes and images instead")
+    parser.add_argument(
+        "--epochs", nargs="+", type=int, default=[5, 20], help="of scenario frozen (default 5 20)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="runs of each, interleaved; medians count"
+    )
+    parser.add_argument(
+        "--subjects", type=int, default=160, help="of the generated cohort (default 160)"
+    )
+    parser.add_argument(
+        "--cohort", type=Path, help="a MEDS cohort of your own with notes and images instead"
+    )
     parser.add_argument("--label", default="deterioration", help="label of that cohort")
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
-    parser.add_argument("--batch-size", type=int, help="default 32, as in the recipes; 48 for the large backbones")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), help="default bf16 where the machine computes in it")
+    parser.add_argument(
+        "--batch-size", type=int, help="default 32, as in the recipes; 48 for the large backbones"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp32"),
+        help="default bf16 where the machine computes in it",
+    )
     parser.add_argument("--backbone", choices=tuple(BACKBONES), default="minilm")
     parser.add_argument("--quantize", choices=("4bit",), help="backbone in 4 bit (QLoRA)")
-    parser.add_argument("--json", type=Path, help="write machine, settings, runs and ratios to this file")
+    parser.add_argument(
+        "--json", type=Path, help="write machine, settings, runs and ratios to this file"
+    )
     return parser.parse_args()
 
 
 def refuse_without_gpu(arguments: argparse.Namespace, facts: dict[str, Any]) -> None:
     """Exit where the arguments ask for what only a GPU can do, and there is none."""
     if arguments.backbone != "minilm" and not facts["gpu"]:
-        sys.exit(f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; use --backbone minilm")
+        sys.exit(
+            f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; use --backbone minilm"
+        )
     if arguments.quantize and not facts["gpu"]:
         sys.exit("--quantize 4bit needs a CUDA GPU, and there is none; leave it out")
 
@@ -82,9 +107,13 @@ class Bench:
         names = ("backbone", "label", "subjects", "image_size")
         given = {name: getattr(arguments, name) for name in names}
         cohort = arguments.cohort and str(arguments.cohort.resolve())
-        settings = Settings(**self.run("prepare", {**given, "cohort": cohort, "folder": str(self.folder)}))
+        settings = Settings(
+            **self.run("prepare", {**given, "cohort": cohort, "folder": str(self.folder)})
+        )
         settings = settings.change(quantize=arguments.quantize, precision=self.precision)
-        return settings.change(batch_size=arguments.batch_size) if arguments.batch_size else settings
+        return (
+            settings.change(batch_size=arguments.batch_size) if arguments.batch_size else settings
+        )
 
     def empty_cache(self) -> None:
         """Make clintune start from nothing."""
@@ -95,7 +124,9 @@ class Bench:
         values, peak = self.call([str(HERE / "variant.py"), variant], settings, *more)
         return values if variant == "prepare" else {**values, "tree_memory_mb": peak}
 
-    def call(self, program: list[str], settings: dict[str, Any], *more: str) -> tuple[dict[str, Any], float]:
+    def call(
+        self, program: list[str], settings: dict[str, Any], *more: str
+    ) -> tuple[dict[str, Any], float]:
         """Run `python PROGRAM SETTINGS RESULT MORE`; return its result and its peak memory in MB, children included."""
         given, result = self.folder / "given.json", self.folder / "result.json"
         given.write_text(json.dumps(settings), encoding="utf-8")
@@ -119,22 +150,38 @@ def tree_memory(pid: int) -> float:
     """Return the memory in MB of a process and its children, shared pages counted once; 0 where /proc does not tell."""
     total = 0.0
     with contextlib.suppress(OSError):
-        total = int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M).group(1)) / 1e3
+        total = (
+            int(
+                re.search(
+                    r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M
+                ).group(1)
+            )
+            / 1e3
+        )
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         total += sum(tree_memory(int(child)) for child in children)
     return total
 
 
-def scenario(bench: Bench, kind: str, settings: Settings, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def scenario(
+    bench: Bench, kind: str, settings: Settings, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Run a scenario's two variants in turn, as often as asked; return the median run of each, labelled."""
     if kind == "frozen":
         return [
             row
             for epochs in arguments.epochs
-            for row in compare(bench, f"frozen, {epochs} epochs", settings.change(epochs=epochs), arguments.repeats)
+            for row in compare(
+                bench, f"frozen, {epochs} epochs", settings.change(epochs=epochs), arguments.repeats
+            )
         ]
     if kind == "trained":
-        return compare(bench, "trained, 2 epochs", settings.change(epochs=2, encoders="lora"), arguments.repeats)
+        return compare(
+            bench,
+            "trained, 2 epochs",
+            settings.change(epochs=2, encoders="lora"),
+            arguments.repeats,
+        )
     return compare_with_floor(bench, settings.change(epochs=FLOOR_EPOCHS), arguments.repeats)
 
 
@@ -145,7 +192,9 @@ def compare(bench: Bench, label: str, settings: Settings, repeats: int) -> list[
         for variant, done in runs.items():
             bench.empty_cache()
             done.append(bench.run(variant, asdict(settings)))
-    return [{"scenario": label, "variant": variant, **median(done)} for variant, done in runs.items()]
+    return [
+        {"scenario": label, "variant": variant, **median(done)} for variant, done in runs.items()
+    ]
 
 
 def compare_with_floor(bench: Bench, settings: Settings, repeats: int) -> list[dict[str, Any]]:
@@ -154,15 +203,21 @@ def compare_with_floor(bench: Bench, settings: Settings, repeats: int) -> list[d
     bench.empty_cache()
     bench.run("clintune", asdict(settings), "trainer.max_steps=1")
     for _ in range(repeats):
-        runs["clintune, warm"].append(bench.run("clintune", asdict(settings), "trainer.checkpoint_every=1000000"))
+        runs["clintune, warm"].append(
+            bench.run("clintune", asdict(settings), "trainer.checkpoint_every=1000000")
+        )
         runs["floor"].append(bench.run("floor", asdict(settings)))
-    return [{"scenario": "floor", "variant": variant, **median(done)} for variant, done in runs.items()]
+    return [
+        {"scenario": "floor", "variant": variant, **median(done)} for variant, done in runs.items()
+    ]
 
 
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the median of each figure, and of losses the last run's."""
     return {
-        key: statistics.median(run[key] for run in runs) if isinstance(value, int | float) else value
+        key: statistics.median(run[key] for run in runs)
+        if isinstance(value, int | float)
+        else value
         for key, value in runs[-1].items()
     }
 

@@ -29,7 +29,11 @@ class Meter:
     """
 
     def __init__(
-        self, kind: type[nn.Module], backbone: str, lengths: Callable[[nn.Module, Any], Tensor], keep: int = 0
+        self,
+        kind: type[nn.Module],
+        backbone: str,
+        lengths: Callable[[nn.Module, Any], Tensor],
+        keep: int = 0,
     ) -> None:
         self.kind = kind
         self.backbone = backbone
@@ -77,7 +81,9 @@ class Meter:
         self.stop()
         lengths = torch.cat(self.lengths).cpu()
         samples, tokens = len(lengths), int(lengths.sum())
-        trained = [parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad]
+        trained = [
+            parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad
+        ]
         return {
             "seconds": seconds,
             "seconds_to_first_step": self.steps[0] - self.start,
@@ -95,7 +101,12 @@ class Meter:
 
     def steady(self) -> dict[str, float | None]:
         """Return samples and tokens a second, and MFU on a known GPU, between the first steps and the last."""
-        names = ("steady_samples_per_second", "steady_tokens_per_second", "median_step_seconds", "mfu")
+        names = (
+            "steady_samples_per_second",
+            "steady_tokens_per_second",
+            "median_step_seconds",
+            "mfu",
+        )
         skipped = min(WARM_UP, len(self.steps) // 2)
         if skipped < 1:
             return dict.fromkeys(names)
@@ -134,10 +145,14 @@ def training_flops(backbone: nn.Module, lengths: Tensor) -> float:
     """
     base = sum(layer.weight.quant_state.shape.numel() if hasattr(layer.weight, "quant_state") else layer.weight.numel()
                for layer in linears(backbone).values())  # fmt: skip
-    adapter = sum(weight.numel() for name, weight in backbone.named_parameters() if ".lora_" in name)
+    adapter = sum(
+        weight.numel() for name, weight in backbone.named_parameters() if ".lora_" in name
+    )
     config: Any = next(module.config for module in backbone.modules() if hasattr(module, "config"))
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    pairs = float(lengths.double().square().sum()) * (0.5 if config.model_type.startswith("qwen") else 1)
+    pairs = float(lengths.double().square().sum()) * (
+        0.5 if config.model_type.startswith("qwen") else 1
+    )
     attention = 12 * config.num_hidden_layers * config.num_attention_heads * head * pairs
     return float(lengths.sum()) * (4 * base + 6 * adapter) + attention
 
@@ -154,4 +169,7 @@ def memory() -> dict[str, float]:
     """Return the peak memory of this process in MB, and what torch allocated on a GPU."""
     unit = 1e6 if sys.platform == "darwin" else 1e3
     gpu = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
-    return {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, "gpu_memory_mb": gpu}
+    return {
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
+        "gpu_memory_mb": gpu,
+    }

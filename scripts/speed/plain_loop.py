@@ -21,7 +21,12 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_l
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
-from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig, get_cosine_schedule_with_warmup
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    get_cosine_schedule_with_warmup,
+)
 
 IMAGE_MODEL = "tf_efficientnet_lite0"
 
@@ -32,7 +37,10 @@ class Samples(Dataset[dict[str, Any]]):
     def __init__(self, path: Path, settings: Settings) -> None:
         self.samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         self.max_images = settings.max_images
-        mean, std = timm.get_pretrained_cfg(IMAGE_MODEL).mean, timm.get_pretrained_cfg(IMAGE_MODEL).std
+        mean, std = (
+            timm.get_pretrained_cfg(IMAGE_MODEL).mean,
+            timm.get_pretrained_cfg(IMAGE_MODEL).std,
+        )
         self.transform = v2.Compose(
             [
                 v2.Resize([settings.image_size] * 2, v2.InterpolationMode.BICUBIC),
@@ -65,14 +73,24 @@ class Collate:
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return the batch of these samples."""
-        chunks = [(owner, *chunk) for owner, sample in enumerate(samples) for chunk in self.chunks(sample["notes"])]
-        images = [(owner, *image) for owner, sample in enumerate(samples) for image in sample["images"]]
-        padded = self.tokenizer.pad({"input_ids": [ids for _, _, ids in chunks]}, return_tensors="pt")
+        chunks = [
+            (owner, *chunk)
+            for owner, sample in enumerate(samples)
+            for chunk in self.chunks(sample["notes"])
+        ]
+        images = [
+            (owner, *image) for owner, sample in enumerate(samples) for image in sample["images"]
+        ]
+        padded = self.tokenizer.pad(
+            {"input_ids": [ids for _, _, ids in chunks]}, return_tensors="pt"
+        )
         size = self.settings.image_size
         return {
             "ids": padded["input_ids"],
             "mask": padded["attention_mask"],
-            "pixels": torch.stack([pixels for *_, pixels in images]) if images else torch.zeros(0, 3, size, size),
+            "pixels": torch.stack([pixels for *_, pixels in images])
+            if images
+            else torch.zeros(0, 3, size, size),
             "owner": torch.tensor([owner for owner, *_ in chunks + images]),
             "hours": torch.tensor([hours for _, hours, _ in chunks + images]),
             "labels": torch.tensor([sample["label"] for sample in samples]),
@@ -126,17 +144,29 @@ class Model(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return a logit for each sample [N]."""
         with torch.set_grad_enabled(self.trains_encoders):
-            notes, images = self.encode_notes(batch["ids"], batch["mask"]), self.encode_images(batch["pixels"])
+            notes, images = (
+                self.encode_notes(batch["ids"], batch["mask"]),
+                self.encode_images(batch["pixels"]),
+            )
         tokens = torch.cat([self.note_projector(notes), self.image_projector(images).flatten(0, 1)])
-        repeats = torch.tensor([1] * len(notes) + [images.shape[1]] * len(images), device=tokens.device)
-        owner, hours = batch["owner"].repeat_interleave(repeats), batch["hours"].repeat_interleave(repeats)
+        repeats = torch.tensor(
+            [1] * len(notes) + [images.shape[1]] * len(images), device=tokens.device
+        )
+        owner, hours = (
+            batch["owner"].repeat_interleave(repeats),
+            batch["hours"].repeat_interleave(repeats),
+        )
         order = torch.argsort(hours, descending=True, stable=True)
         order = order[torch.argsort(owner[order], stable=True)]
         lengths = torch.bincount(owner, minlength=len(batch["labels"]))
         parts = torch.split(tokens[order], lengths.tolist())
-        embeddings = pad_sequence([torch.cat([part, self.query]) for part in parts], batch_first=True)
+        embeddings = pad_sequence(
+            [torch.cat([part, self.query]) for part in parts], batch_first=True
+        )
         mask = torch.arange(embeddings.shape[1], device=lengths.device) <= lengths[:, None]
-        hidden = self.backbone(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state
+        hidden = self.backbone(
+            inputs_embeds=embeddings, attention_mask=mask.long()
+        ).last_hidden_state
         return self.head(hidden[torch.arange(len(lengths)), lengths])[:, 0]
 
     def encode_notes(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -150,7 +180,9 @@ class Model(nn.Module):
         pooled = self.image.forward_head(features, pre_logits=True)[:, None]
         if not self.regions:
             return pooled
-        return torch.cat([pooled, adaptive_avg_pool2d(features, self.regions).flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat(
+            [pooled, adaptive_avg_pool2d(features, self.regions).flatten(2).transpose(1, 2)], dim=1
+        )
 
 
 def load_backbone(settings: Settings) -> nn.Module:
@@ -203,10 +235,16 @@ def train(settings: Settings) -> list[float]:
         pin_memory=on_gpu,
     )
     model = Model(settings)
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimizer = torch.optim.AdamW(trained.values(), lr=settings.lr, weight_decay=settings.weight_decay)
+    trained = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+    optimizer = torch.optim.AdamW(
+        trained.values(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
     num_steps = settings.epochs * len(loader)
-    scheduler = get_cosine_schedule_with_warmup(optimizer, round(settings.warmup * num_steps), num_steps)
+    scheduler = get_cosine_schedule_with_warmup(
+        optimizer, round(settings.warmup * num_steps), num_steps
+    )
     model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
     losses = []
     model.train()

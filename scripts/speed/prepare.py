@@ -39,7 +39,9 @@ def prepare(
     link_cohort(cohort, folder / "cohort")
     (folder / "speed.yaml").write_text(RECIPE, encoding="utf-8")
     text = str(resolve("bundled:minilm").path)
-    settings = Settings(folder=str(folder), text_model=text, backbone=text, label=label, image_size=image_size)
+    settings = Settings(
+        folder=str(folder), text_model=text, backbone=text, label=label, image_size=image_size
+    )
     if backbone != "minilm":
         path = folder / backbone
         write_random_backbone(path, BACKBONES[backbone])
@@ -108,7 +110,9 @@ def overrides(settings: Settings) -> list[str]:
 
 def write_samples(folder: Path, settings: Settings) -> None:
     """Write the labelled samples as JSON lines, for the plain loop: it may see what clintune sees, and no more."""
-    config = compose_recipe(folder / "speed.yaml", [*overrides(settings), f"data.cache={folder / 'listing'}"])
+    config = compose_recipe(
+        folder / "speed.yaml", [*overrides(settings), f"data.cache={folder / 'listing'}"]
+    )
     workspace = open_workspace(config)
     samples = workspace.samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as file:
@@ -118,7 +122,9 @@ def write_samples(folder: Path, settings: Settings) -> None:
 
 def write_random_backbone(folder: Path, shape: dict[str, Any]) -> None:
     """Write a Qwen3 of this shape, random and bf16; the vocabulary is small, since tokens come as embeddings."""
-    config = AutoConfig.for_model("qwen3", vocab_size=1024, max_position_embeddings=4096, use_cache=False, **shape)
+    config = AutoConfig.for_model(
+        "qwen3", vocab_size=1024, max_position_embeddings=4096, use_cache=False, **shape
+    )
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = AutoModel.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder)

@@ -67,8 +67,12 @@ class Watched:
 def shares(events: Iterable[Any]) -> dict[str, float]:
     """Return which shares of the profiled steps' time collectives were under way, and were while nothing computed."""
     events = list(events)
-    start, end = next(_span(e) for e in events if e.name == _WINDOW and e.device_type == DeviceType.CPU)
-    inside = [event for event in events if event.time_range.start < end and event.time_range.end > start]
+    start, end = next(
+        _span(e) for e in events if e.name == _WINDOW and e.device_type == DeviceType.CPU
+    )
+    inside = [
+        event for event in events if event.time_range.start < end and event.time_range.end > start
+    ]
     has_gpu = any(event.device_type == DeviceType.CUDA for event in inside)
     computing = [_span(event) for event in inside if _computes(event, has_gpu)]
     collectives = [_span(event) for event in inside if _communicates(event)]

@@ -49,7 +49,9 @@ class Ratio:
         """Return the ratio of a clintune run to the other run of its scenario; None for the others."""
         if not row["variant"].startswith("clintune"):
             return None
-        other = next(other for other in rows if other["scenario"] == row["scenario"] and other is not row)
+        other = next(
+            other for other in rows if other["scenario"] == row["scenario"] and other is not row
+        )
         figure = "steady_samples_per_second" if row["scenario"] == "floor" else "samples_per_second"
         return cls(row["scenario"], other["variant"], figure, row[figure] / other[figure])
 
@@ -58,12 +60,16 @@ def machine(precision: str | None) -> dict[str, Any]:
     """Return the facts of this machine, with the precision to use: bf16 where the hardware computes in it."""
     from clintune.core.precision import has_bf16  # imports torch, which `--help` need not
 
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    info = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     model = re.search(r"model name\s*: (.*)", info)
     gpu = _ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").partition("\n")[0] or None
     return {
         "cpu": model.group(1) if model else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "gpu": gpu,
         "precision": precision or ("bf16" if has_bf16() else "fp32"),
@@ -79,20 +85,28 @@ def print_report(facts: dict[str, Any], rows: list[dict[str, Any]], ratios: list
     console = Console(highlight=False)
     console.width = max(console.width, 140)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
-    shown = {title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)}
+    shown = {
+        title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)
+    }
     table = Table("scenario", "variant", *shown)
     for row in rows:
-        cells = ("-" if row[key] is None else format(row[key], form) for key, form in shown.values())
+        cells = (
+            "-" if row[key] is None else format(row[key], form) for key, form in shown.values()
+        )
         table.add_row(row["scenario"], row["variant"], *cells)
     console.print(table)
     for ratio in ratios:
-        console.print(f"{ratio.scenario}: clintune / {ratio.against} = {ratio.ratio:.2f} ({ratio.figure})")
+        console.print(
+            f"{ratio.scenario}: clintune / {ratio.against} = {ratio.ratio:.2f} ({ratio.figure})"
+        )
     console.print(NOTES, style="dim")
 
 
 def _ask(*words: str) -> str:
     """Return what a command prints, nothing where it cannot run."""
     try:
-        return subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent, check=True).stdout
+        return subprocess.run(
+            words, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -54,7 +54,9 @@ def main() -> None:
     facts = machine(arguments.precision)
     refuse_without_gpu(arguments, facts)
     places = torch.cuda.device_count() or facts["cores"]
-    processes = sorted({1, *(arguments.processes or [number for number in (2, 4, 8) if number <= places])})
+    processes = sorted(
+        {1, *(arguments.processes or [number for number in (2, 4, 8) if number <= places])}
+    )
     facts["threads"] = os.environ["OMP_NUM_THREADS"] = str(max(1, facts["cores"] // processes[-1]))
     facts["gpus"] = torch.cuda.device_count()
     arguments.subjects = max(arguments.subjects, arguments.batch_size * processes[-1])
@@ -64,7 +66,12 @@ def main() -> None:
         bench.run("clintune", asdict(settings), "trainer.max_steps=1")  # fills the cache
         rows = compare(measure(bench, settings, processes, arguments))
     print_report(facts, rows)
-    result = {"machine": facts, "settings": asdict(settings), "runs": rows, "size": size_series(arguments.size)}
+    result = {
+        "machine": facts,
+        "settings": asdict(settings),
+        "runs": rows,
+        "size": size_series(arguments.size),
+    }
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
@@ -78,17 +85,37 @@ def parse() -> argparse.Namespace:
         help=f"numbers of processes, {listed}; one is always measured (default 1,2,4,8, up to the GPUs or else cores)",
     )  # fmt: skip
     parser.add_argument(
-        "--strategy", type=lambda text: text.split(","), default=["ddp", "fsdp2"], help=f"{listed} (default ddp,fsdp2)"
+        "--strategy",
+        type=lambda text: text.split(","),
+        default=["ddp", "fsdp2"],
+        help=f"{listed} (default ddp,fsdp2)",
     )
-    parser.add_argument("--steps", type=int, default=12, help="measured, after the first ones (default 12)")
+    parser.add_argument(
+        "--steps", type=int, default=12, help="measured, after the first ones (default 12)"
+    )
     parser.add_argument("--repeats", type=int, default=1, help="runs of each; medians count")
-    parser.add_argument("--batch-size", type=int, default=Settings.batch_size, help="of one process (default 32)")
-    parser.add_argument("--subjects", type=int, default=120, help="of the cohort, at least those of the largest batch")
+    parser.add_argument(
+        "--batch-size", type=int, default=Settings.batch_size, help="of one process (default 32)"
+    )
+    parser.add_argument(
+        "--subjects",
+        type=int,
+        default=120,
+        help="of the cohort, at least those of the largest batch",
+    )
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), help="default bf16 where the machine computes in it")
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "fp32"),
+        help="default bf16 where the machine computes in it",
+    )
     parser.add_argument("--backbone", choices=tuple(BACKBONES), default="minilm")
-    parser.add_argument("--no-size", dest="size", action="store_false", help="leave out scripts/benchmark_size")
-    parser.add_argument("--json", type=Path, help="write machine, settings, runs and sizes to this file")
+    parser.add_argument(
+        "--no-size", dest="size", action="store_false", help="leave out scripts/benchmark_size"
+    )
+    parser.add_argument(
+        "--json", type=Path, help="write machine, settings, runs and sizes to this file"
+    )
     parser.set_defaults(cohort=None, label="deterioration", quantize=None)
     return parser.parse_args()
 
@@ -101,7 +128,11 @@ def measure(
     plan = [("one process", "-", 1, batch)]
     for strategy in arguments.strategy:
         for scaling in ("strong", "weak"):
-            plan += [(scaling, strategy, n, batch * n if scaling == "weak" else batch) for n in processes if n > 1]
+            plan += [
+                (scaling, strategy, n, batch * n if scaling == "weak" else batch)
+                for n in processes
+                if n > 1
+            ]
     rows = []
     for scaling, strategy, number, size in plan:
         words = [
@@ -143,10 +174,16 @@ def print_report(facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 140)
     console.print(", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
-    shown = {title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)}
+    shown = {
+        title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)
+    }
     table = Table("scaling", "strategy", *shown)
     for row in rows:
-        table.add_row(row["scaling"], row["strategy"], *(format(row[key], form) for key, form in shown.values()))
+        table.add_row(
+            row["scaling"],
+            row["strategy"],
+            *(format(row[key], form) for key, form in shown.values()),
+        )
     console.print(table)
     console.print(NOTES, style="dim")
 
@@ -157,7 +194,9 @@ def size_series(wanted: bool) -> dict[str, Any] | None:
         return None
     with tempfile.TemporaryDirectory(prefix="clintune-size-") as folder:
         out = Path(folder) / "size.json"
-        subprocess.run([sys.executable, str(HERE.parent / "benchmark_size"), "--out", str(out)], check=True)
+        subprocess.run(
+            [sys.executable, str(HERE.parent / "benchmark_size"), "--out", str(out)], check=True
+        )
         figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
         return figures
 

@@ -49,17 +49,25 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
     """Time the bare step of clintune's model on the batch of median size among those of a short training."""
-    found, _ = clintune(settings, "trainer.max_steps=16", "trainer.checkpoint_every=1000000", keep=16)
+    found, _ = clintune(
+        settings, "trainer.max_steps=16", "trainer.checkpoint_every=1000000", keep=16
+    )
     model: Any = found.model
-    middle = sorted(range(len(found.positions)), key=found.positions.__getitem__)[len(found.positions) // 2]
+    middle = sorted(range(len(found.positions)), key=found.positions.__getitem__)[
+        len(found.positions) // 2
+    ]
     batch = found.batches[middle]
-    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-5)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-5
+    )
     model.train()
     again = Meter(type(model), "backbone", fusion_lengths)
     losses = []
     for _ in range(num_steps):
         logits = model(batch)["outcome"].float()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.targets["outcome"].to(logits.device))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, batch.targets["outcome"].to(logits.device)
+        )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -80,7 +88,10 @@ def _plain_lengths(model: Any, batch: Any) -> Tensor:
     """Return each sample's tokens [N]: those of its chunks and images, and one query."""
     num_chunks, num_samples = len(batch["ids"]), len(batch["labels"])
     owner = batch["owner"].cpu()
-    chunks, images = (torch.bincount(part, minlength=num_samples) for part in (owner[:num_chunks], owner[num_chunks:]))
+    chunks, images = (
+        torch.bincount(part, minlength=num_samples)
+        for part in (owner[:num_chunks], owner[num_chunks:])
+    )
     return chunks + images * (1 + model.regions**2) + 1
 
 
@@ -93,7 +104,9 @@ def main() -> None:
         from prepare import prepare
 
         cohort = values.pop("cohort")
-        results = asdict(prepare(Path(values.pop("folder")), cohort=cohort and Path(cohort), **values))
+        results = asdict(
+            prepare(Path(values.pop("folder")), cohort=cohort and Path(cohort), **values)
+        )
     elif name == "clintune":
         results = clintune(Settings(**values), *sys.argv[4:])[1]
     else:

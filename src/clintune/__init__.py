@@ -4,7 +4,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-os.environ.setdefault("USE_HUB_KERNELS", "NO")  # else transformers fetches native code where `kernels` is installed
+os.environ.setdefault(
+    "USE_HUB_KERNELS", "NO"
+)  # else transformers fetches native code where `kernels` is installed
 
 _EXPORTS = {
     "Run": "clintune.api",

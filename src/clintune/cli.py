@@ -15,7 +15,13 @@ from contextlib import nullcontext, suppress
 from clintune import __version__
 from clintune.config.suggest import nearest
 from clintune.core.console import show_any_text
-from clintune.core.errors import ClintuneError, ConfigError, StoppedError, StorageError, TrainingError
+from clintune.core.errors import (
+    ClintuneError,
+    ConfigError,
+    StoppedError,
+    StorageError,
+    TrainingError,
+)
 from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
 from clintune.core.private import private_files
 from clintune.core.text import visible
@@ -23,13 +29,31 @@ from clintune.training.processes import lost_another, tell_launcher
 from clintune.training.stop import listen, listen_no_more
 
 VERBS = {
-    "train": ("clintune.verbs.run:train", "Fine-tune the model of a recipe; prints the run folder."),
-    "evaluate": ("clintune.verbs.run:evaluate", "Score a run on its held-out subjects; writes metrics and report."),
-    "publish": ("clintune.verbs.publish:publish", "Check the package of a run and send it to a hub."),
+    "train": (
+        "clintune.verbs.run:train",
+        "Fine-tune the model of a recipe; prints the run folder.",
+    ),
+    "evaluate": (
+        "clintune.verbs.run:evaluate",
+        "Score a run on its held-out subjects; writes metrics and report.",
+    ),
+    "publish": (
+        "clintune.verbs.publish:publish",
+        "Check the package of a run and send it to a hub.",
+    ),
     "predict": ("clintune.verbs.predict:predict", "Score a cohort with a package, in shards."),
-    "export": ("clintune.verbs.export:export", "Merge a package's adapter into its backbone; also as ONNX."),
-    "benchmark": ("clintune.verbs.benchmark:benchmark", "Compare methods on the same folds and seeds."),
-    "runs": ("clintune.verbs.look:runs", "List runs: state, step, best tuning score, duration, host."),
+    "export": (
+        "clintune.verbs.export:export",
+        "Merge a package's adapter into its backbone; also as ONNX.",
+    ),
+    "benchmark": (
+        "clintune.verbs.benchmark:benchmark",
+        "Compare methods on the same folds and seeds.",
+    ),
+    "runs": (
+        "clintune.verbs.look:runs",
+        "List runs: state, step, best tuning score, duration, host.",
+    ),
     "logs": ("clintune.verbs.look:logs", "Print what a run wrote while it ran."),
     "recipes": ("clintune.verbs.look:recipes", "List the recipes that come with clintune."),
     "show": ("clintune.verbs.look:show", "Print the composed config of a recipe."),
@@ -53,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except SystemExit:
         raise
-    except BaseException as error:  # also what no Exception is: a signal, Ctrl-C, a panic of a library in Rust
+    except (
+        BaseException
+    ) as error:  # also what no Exception is: a signal, Ctrl-C, a panic of a library in Rust
         listen_no_more()  # it ends already, and says why
         return _explain(error)
     finally:
@@ -112,8 +138,12 @@ def _run(verb: str = "--help", *arguments: str) -> int:
         return 0
     if verb not in VERBS:
         raise ConfigError(f"verb '{verb}' does not exist{nearest(verb, VERBS)}")
-    if verb not in _LIGHT and tight_memory():  # before libraries that may end the process without a word
-        say(f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; torch and polars may need more of it")
+    if (
+        verb not in _LIGHT and tight_memory()
+    ):  # before libraries that may end the process without a word
+        say(
+            f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; torch and polars may need more of it"
+        )
     module, _, function = VERBS[verb][0].partition(":")
     with nullcontext() if verb in _FOR_OTHERS else private_files():
         getattr(importlib.import_module(module), function)(list(arguments))

@@ -108,7 +108,10 @@ class RowColumns:
     def take(self, which: "NDArray[np.int64] | NDArray[np.bool_]") -> "RowColumns":
         """Return some of the rows."""
         return RowColumns(
-            code=self.code[which], value=self.value[which], hours=self.hours[which], owner=self.owner[which]
+            code=self.code[which],
+            value=self.value[which],
+            hours=self.hours[which],
+            owner=self.owner[which],
         )
 
 
@@ -126,7 +129,9 @@ class PieceBatch:
 
     def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
-        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        tensors = {
+            name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()
+        }
         hours, owner = (tensor.to(device, non_blocking=True) for tensor in (self.hours, self.owner))
         encoded = None if self.encoded is None else self.encoded.to(device, non_blocking=True)
         return PieceBatch(tensors=tensors, hours=hours, owner=owner, encoded=encoded)
@@ -136,7 +141,10 @@ class PieceBatch:
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         encoded = None if self.encoded is None else self.encoded.pin_memory()
         return PieceBatch(
-            tensors=tensors, hours=self.hours.pin_memory(), owner=self.owner.pin_memory(), encoded=encoded
+            tensors=tensors,
+            hours=self.hours.pin_memory(),
+            owner=self.owner.pin_memory(),
+            encoded=encoded,
         )
 
 
@@ -160,7 +168,9 @@ class Batch:
         return replace(
             self,
             pieces={name: pieces.to(device) for name, pieces in self.pieces.items()},
-            targets={name: target.to(device, non_blocking=True) for name, target in self.targets.items()},
+            targets={
+                name: target.to(device, non_blocking=True) for name, target in self.targets.items()
+            },
         )
 
     def pin_memory(self) -> "Batch":
@@ -173,7 +183,10 @@ class Batch:
 
     def without(self, modalities: set[str]) -> "Batch":
         """Return the batch as if nobody had these modalities."""
-        return replace(self, pieces={name: pieces for name, pieces in self.pieces.items() if name not in modalities})
+        return replace(
+            self,
+            pieces={name: pieces for name, pieces in self.pieces.items() if name not in modalities},
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +206,9 @@ class Tokens:
 
     def __post_init__(self) -> None:
         assert self.embeddings.ndim == 2, f"tokens are [M, D], not {tuple(self.embeddings.shape)}"
-        assert len(self.embeddings) == len(self.owner) == len(self.hours), "tokens disagree on their number"
+        assert len(self.embeddings) == len(self.owner) == len(self.hours), (
+            "tokens disagree on their number"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,18 +26,26 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
     found = predict_baseline(config, "boosting/static", [0.0]).predictions[0.0]["outcome"]
 
     samples = open_workspace(config).samples
-    rows = pl.concat([pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))])
-    ages = dict(rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows())
+    rows = pl.concat(
+        [pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))]
+    )
+    ages = dict(
+        rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows()
+    )
     codes = sorted(rows.filter(pl.col("time").is_null())["code"].unique().to_list())
     has = {code: set(rows.filter(pl.col("code") == code)["subject_id"].to_list()) for code in codes}
-    table = np.array([[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float)
+    table = np.array(
+        [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
+    )
     targets = samples.targets("outcome")[:, 0]
     for unit in units(config, Path(), samples):
         split = split_of(config, samples, unit)
         train, test = split == "train", found.fold == unit.fold
         model = HistGradientBoostingClassifier(random_state=0).fit(table[train], targets[train])
         expected = model.predict_proba(table[split == "held_out"])[:, 1]
-        np.testing.assert_array_equal(found.subject_id[test], samples.subject_id[split == "held_out"])
+        np.testing.assert_array_equal(
+            found.subject_id[test], samples.subject_id[split == "held_out"]
+        )
         np.testing.assert_allclose(found.predicted[test, 0], expected, atol=1e-6)
 
 
@@ -47,7 +55,9 @@ def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
     before = predict_baseline(config, "tfidf", [0.0])
     samples = open_workspace(config).samples
     held_out = set(
-        samples.subject_id[split_of(config, samples, units(config, Path(), samples)[0]) == "held_out"].tolist()
+        samples.subject_id[
+            split_of(config, samples, units(config, Path(), samples)[0]) == "held_out"
+        ].tolist()
     )
     for shard in sorted((cohort / "data").glob("*.parquet")):
         mine = pl.col("subject_id").is_in(held_out) & pl.col("text_value").is_not_null()

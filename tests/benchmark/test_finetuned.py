@@ -18,7 +18,9 @@ def test_predictions_are_those_of_an_evaluation_where_nothing_is_missing(recipe,
     outcome = predict_finetuned(config, run, [0.0, 0.7])
     evaluate(run)
     whole, thin = (outcome.predictions[share]["outcome"] for share in (0.0, 0.7))
-    expected = read_predictions(run / "predictions_raw" / "held_out", "outcome", outcome.tasks["outcome"])
+    expected = read_predictions(
+        run / "predictions_raw" / "held_out", "outcome", outcome.tasks["outcome"]
+    )
     np.testing.assert_allclose(whole.predicted, expected.predicted, atol=1e-6)
     np.testing.assert_array_equal(whole.subject_id, thin.subject_id)
     assert np.abs(whole.predicted - thin.predicted).max() > 0

@@ -31,19 +31,28 @@ def examples():
     answers = (first[:, 0] + second[:, 0] + rng.standard_normal(N) > 0).astype(np.int64)
     second[::3] = np.nan
     return Examples(
-        inputs={"first": first, "second": second}, answers=answers, subject=np.arange(N) // 2, by_subject=False
+        inputs={"first": first, "second": second},
+        answers=answers,
+        subject=np.arange(N) // 2,
+        by_subject=False,
     )
 
 
-@pytest.mark.parametrize(("fit", "fill"), [(fit_logistic, lambda _: 0), (fit_logistic_mean, np.nanmean)])
-def test_logistic_regression_reads_zeros_or_means_and_a_mark_for_what_is_missing(examples, fit, fill):
+@pytest.mark.parametrize(
+    ("fit", "fill"), [(fit_logistic, lambda _: 0), (fit_logistic_mean, np.nanmean)]
+)
+def test_logistic_regression_reads_zeros_or_means_and_a_mark_for_what_is_missing(
+    examples, fit, fill
+):
     design = np.concatenate([*examples.inputs.values()], axis=1)
     present = ~np.isnan(design[:, 3])
     filled = np.stack([np.nan_to_num(column, nan=fill(column)) for column in design.T], axis=1)
     design = StandardScaler().fit_transform(np.c_[filled, np.ones(N), present])
     found = fit(examples, 2, 0)
     chances = found.predict(examples.inputs)
-    candidates = [LogisticRegression(C=C, max_iter=2000).fit(design, examples.answers) for C in PENALTIES]
+    candidates = [
+        LogisticRegression(C=C, max_iter=2000).fit(design, examples.answers) for C in PENALTIES
+    ]
     gaps = [np.abs(model.predict_proba(design) - chances).max() for model in candidates]
     assert min(gaps) < 1e-3
     assert found.parameters == 3 + 5 + 2 + 1
@@ -57,16 +66,24 @@ def test_the_penalty_depends_on_the_training_subjects_alone(examples):
 
 def test_boosting_is_that_of_scikit_learn_with_gaps_kept(examples):
     design = np.concatenate([*examples.inputs.values()], axis=1)
-    expected = HistGradientBoostingClassifier(random_state=3).fit(design, examples.answers).predict_proba(design)
+    expected = (
+        HistGradientBoostingClassifier(random_state=3)
+        .fit(design, examples.answers)
+        .predict_proba(design)
+    )
     np.testing.assert_allclose(fit_boosting(examples, 2, 3).predict(examples.inputs), expected)
 
 
 def test_late_fusion_averages_the_modalities_that_a_sample_has(examples):
     found = late_fusion(fit_logistic)(examples, 2, 0)
     whole = np.ones(N, bool)
-    first = fit_logistic(examples.take(whole, "first"), 2, 0).predict({"first": examples.inputs["first"]})
+    first = fit_logistic(examples.take(whole, "first"), 2, 0).predict(
+        {"first": examples.inputs["first"]}
+    )
     present = np.arange(N) % 3 > 0
-    second = fit_logistic(examples.take(present, "second"), 2, 0).predict({"second": examples.inputs["second"]})
+    second = fit_logistic(examples.take(present, "second"), 2, 0).predict(
+        {"second": examples.inputs["second"]}
+    )
     chances = found.predict(examples.inputs)
     np.testing.assert_allclose(chances[present], (first + second)[present] / 2)
     np.testing.assert_allclose(chances[~present], first[~present])
@@ -100,7 +117,9 @@ def test_one_answer_alone_is_answered_to_everyone(examples, fit):
 
 
 def test_words_tell_and_no_words_are_refused(examples):
-    texts = np.array([["fever and cough" if answer else "no complaints"] for answer in examples.answers], object)
+    texts = np.array(
+        [["fever and cough" if answer else "no complaints"] for answer in examples.answers], object
+    )
     spoken = replace(examples, inputs={"text": texts})
     chances = fit_tfidf(spoken, 2, 0).predict(spoken.inputs)
     assert ((chances[:, 1] > 0.5) == examples.answers).all()

@@ -17,13 +17,18 @@ def page(tmp_path):
     finished = dict(
         [
             *(written(tmp_path, "logistic", seed, 0.3) for seed in (0, 1)),
-            *(written(tmp_path, "lora", seed, 0.2, run=f"runs/e/all/lora/{seed}") for seed in (0, 1)),
+            *(
+                written(tmp_path, "lora", seed, 0.2, run=f"runs/e/all/lora/{seed}")
+                for seed in (0, 1)
+            ),
             written(tmp_path, "full", 0, 0.25, run="runs/e/all/full/0"),
         ]
     )
     rows = make_rows(find_entries(finished), replicates=20)
     failed = {"e full seed 1": "out of <memory>"}
-    return render_page(Suite(experiments={"e": Experiment(recipe="quickstart")}), path, rows, failed)
+    return render_page(
+        Suite(experiments={"e": Experiment(recipe="quickstart")}), path, rows, failed
+    )
 
 
 def test_the_page_needs_nothing_else(page):

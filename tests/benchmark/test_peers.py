@@ -91,7 +91,9 @@ def exported(seen):
 
 
 def events(quickstart):
-    return pl.concat([pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))])
+    return pl.concat(
+        [pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))]
+    )
 
 
 def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstart, install, seen):
@@ -102,10 +104,14 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
 
     samples = open_workspace(config).samples
     rows = events(quickstart)
-    ages = dict(rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows())
+    ages = dict(
+        rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows()
+    )
     codes = sorted(code for code in rows["code"].unique() if code.startswith("SEX//"))
     has = {code: set(rows.filter(pl.col("code") == code)["subject_id"].to_list()) for code in codes}
-    table = np.array([[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float)
+    table = np.array(
+        [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
+    )
     targets = samples.targets("outcome")[:, 0]
     for unit in units(config, Path(), samples):
         split = split_of(config, samples, unit)
@@ -113,8 +119,14 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
         trained = table[split == "train", 0]
         design = np.c_[(table[:, 0] - trained.mean()) / trained.std(), table[:, 1:]]
         learnt = np.isin(split, ["train", "tuning"])
-        expected = LogisticRegression().fit(design[learnt], targets[learnt]).predict_proba(design[split == "held_out"])
-        np.testing.assert_array_equal(found.subject_id[test], samples.subject_id[split == "held_out"])
+        expected = (
+            LogisticRegression()
+            .fit(design[learnt], targets[learnt])
+            .predict_proba(design[split == "held_out"])
+        )
+        np.testing.assert_array_equal(
+            found.subject_id[test], samples.subject_id[split == "held_out"]
+        )
         np.testing.assert_array_equal(found.targets[test, 0], targets[split == "held_out"])
         np.testing.assert_allclose(found.predicted[test, 0], expected[:, 1], atol=1e-4)
     assert outcome.parameters == 1 + len(codes) + 1
@@ -123,7 +135,9 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
     assert settings == {"seed": 0, "seconds": 60.0, "text_model": None, "image_model": None}
 
 
-def test_rows_hold_what_a_sample_sees_and_no_label_that_is_held_out(recipe, quickstart, install, seen):
+def test_rows_hold_what_a_sample_sees_and_no_label_that_is_held_out(
+    recipe, quickstart, install, seen
+):
     install("autogluon", LOGISTIC)
     config = composed(recipe)
     outcome = predict_peer(config, "autogluon", [0.0, 0.9], 60.0)
@@ -138,7 +152,9 @@ def test_rows_hold_what_a_sample_sees_and_no_label_that_is_held_out(recipe, quic
     place = np.flatnonzero(split_of(config, samples, unit) == "held_out")
     whole, thin = held_out.head(len(place)), held_out.tail(len(place))
     assert len(held_out) == 2 * len(place)
-    np.testing.assert_array_equal(outcome.predictions[0.9]["outcome"].subject_id, samples.subject_id[place])
+    np.testing.assert_array_equal(
+        outcome.predictions[0.9]["outcome"].subject_id, samples.subject_id[place]
+    )
     known = events(quickstart).sort("time", maintain_order=True)
     for row, text, image in zip(place.tolist(), whole["text"], whole["real"], strict=True):
         subject, moment = samples.subject_id[row], samples.prediction_time[row]
@@ -158,9 +174,14 @@ def test_rows_have_no_text_where_the_recipe_has_no_notes(recipe, install, seen):
     assert "text" not in exported(seen)[0].columns
 
 
-def test_nobody_else_can_read_the_folder_and_nothing_of_it_stays(recipe, install, seen, tmp_path, monkeypatch):
+def test_nobody_else_can_read_the_folder_and_nothing_of_it_stays(
+    recipe, install, seen, tmp_path, monkeypatch
+):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    install("autogluon", LOGISTIC.replace("kept.mkdir()", "kept.mkdir(mode=os.stat(Path.cwd().parent).st_mode)"))
+    install(
+        "autogluon",
+        LOGISTIC.replace("kept.mkdir()", "kept.mkdir(mode=os.stat(Path.cwd().parent).st_mode)"),
+    )
     predict_peer(composed(recipe), "autogluon", [0.0], 60.0)
     (kept,) = seen.iterdir()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
@@ -169,7 +190,9 @@ def test_nobody_else_can_read_the_folder_and_nothing_of_it_stays(recipe, install
     assert not folder.exists()
 
 
-def test_a_peer_that_fails_is_told_in_a_line_without_patient_text(recipe, install, tmp_path, monkeypatch, capfd):
+def test_a_peer_that_fails_is_told_in_a_line_without_patient_text(
+    recipe, install, tmp_path, monkeypatch, capfd
+):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("CLINTUNE_DEBUG", raising=False)
     install("autogluon", FAILING)
@@ -200,9 +223,13 @@ def test_other_questions_than_yes_or_no_are_refused(recipe, cohort, install):
     install("autogluon", FAILING)
     labels = cohort / "labels" / "deterioration.parquet"
     words = pl.when("boolean_value").then(pl.lit("worse")).otherwise(pl.lit("same"))
-    pl.read_parquet(labels).select("subject_id", "prediction_time", categorical_value=words).write_parquet(labels)
+    pl.read_parquet(labels).select(
+        "subject_id", "prediction_time", categorical_value=words
+    ).write_parquet(labels)
     path = recipe(cohort)
-    path.write_text(path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass"))
+    path.write_text(
+        path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass")
+    )
     with pytest.raises(ConfigError, match="peers answer yes-or-no questions only"):
         predict_peer(compose_recipe(path), "autogluon", [0.0], 60.0)
 
@@ -216,7 +243,9 @@ def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, s
         "predict_peer(compose_recipe(Path(sys.argv[1])), 'autogluon', [0.0], 60.0)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    cell = subprocess.Popen([sys.executable, "-c", code, recipe()], env=environment, stderr=subprocess.DEVNULL)
+    cell = subprocess.Popen(
+        [sys.executable, "-c", code, recipe()], env=environment, stderr=subprocess.DEVNULL
+    )
     while not (seen / "begun").exists():
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert cell.wait(0.05) is None
@@ -234,20 +263,31 @@ def test_a_peer_that_is_named_must_be_installed(recipe, install, tmp_path, capfd
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"experiments: {{tiny: {{recipe: {recipe()}, baselines: [pyhealth]}}}}")
     assert main(["benchmark", str(suite), f"out={tmp_path / 'out'}", "methods=[pyhealth]"]) == 2
-    assert capfd.readouterr().err == "clintune: pyhealth: not installed; run scripts/peers/venv pyhealth\n"
+    assert (
+        capfd.readouterr().err
+        == "clintune: pyhealth: not installed; run scripts/peers/venv pyhealth\n"
+    )
 
 
 def test_the_time_limit_is_part_of_what_a_peer_s_cell_is_and_of_no_other(tmp_path):
     path = tmp_path / "suite.yaml"
-    path.write_text("experiments: {a: {recipe: quickstart, baselines: [logistic, autogluon]}}\nclintune: {lora: []}")
+    path.write_text(
+        "experiments: {a: {recipe: quickstart, baselines: [logistic, autogluon]}}\nclintune: {lora: []}"
+    )
 
     def keys(*words):
-        return {cell.method: cell.key("data") for cell in plan(read_suite(path, ["seeds=[0]", *words]), [])}
+        return {
+            cell.method: cell.key("data")
+            for cell in plan(read_suite(path, ["seeds=[0]", *words]), [])
+        }
 
     plain, limited = keys(), keys("peer_seconds=5")
     assert plain == keys("peer_seconds=300")
     assert {method for method, key in plain.items() if limited[method] != key} == {"autogluon"}
-    for words, message in (("peer_seconds=0", "'peer_seconds' is 0"), ("peer_seconds=soon", "peer_seconds")):
+    for words, message in (
+        ("peer_seconds=0", "'peer_seconds' is 0"),
+        ("peer_seconds=soon", "peer_seconds"),
+    ):
         with pytest.raises(ConfigError, match=message):
             keys(words)
 
@@ -260,7 +300,9 @@ def test_images_are_given_as_files_that_every_library_reads(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     files = ImageFiles(folder)
-    written, linked = (files.path(Item(hours=0.0, code="CXR", where="row 1", path=path)) for path in (deep, plain))
+    written, linked = (
+        files.path(Item(hours=0.0, code="CXR", where="row 1", path=path)) for path in (deep, plain)
+    )
     with Image.open(written) as image:
         np.testing.assert_allclose(np.asarray(image.convert("L")), ramp / 257, atol=1)
     assert linked.resolve() == plain.resolve()
@@ -272,8 +314,12 @@ def test_the_image_weights_are_those_that_timm_loads(tmp_path):
     imaging.build({})
     folder = image_model({"imaging": imaging}, tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    model = timm.create_model(config["architecture"], num_classes=0, checkpoint_path=f"{folder}/pytorch_model.bin")
+    model = timm.create_model(
+        config["architecture"], num_classes=0, checkpoint_path=f"{folder}/pytorch_model.bin"
+    )
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(model.eval()(pixels), imaging.encoder(pixels)[0], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            model.eval()(pixels), imaging.encoder(pixels)[0], rtol=1e-3, atol=1e-3
+        )
     assert config["num_features"] == imaging.width

@@ -34,7 +34,9 @@ def words(suite, out):
 
 
 def finished(out):
-    return {path.parent: path.stat().st_mtime_ns for path in (out / "cells").glob(f"tiny/*/*/*/{ABOUT}")}
+    return {
+        path.parent: path.stat().st_mtime_ns for path in (out / "cells").glob(f"tiny/*/*/*/{ABOUT}")
+    }
 
 
 @pytest.fixture
@@ -46,10 +48,17 @@ def suite(recipe, tmp_path):
 
 def test_data_that_are_missing_are_said_once_before_anything_is_made(tmp_path, capsys):
     out = tmp_path / "out"
-    words = [f"data.raw={tmp_path}", f"data.cache={tmp_path / 'cache'}", "methods=[logistic]", "seeds=[0]"]
+    words = [
+        f"data.raw={tmp_path}",
+        f"data.cache={tmp_path / 'cache'}",
+        "methods=[logistic]",
+        "seeds=[0]",
+    ]
     assert main(["benchmark", "real", f"out={out}", *words]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"clintune: benchmark: cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is missing; set")
+    assert said.startswith(
+        f"clintune: benchmark: cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is missing; set"
+    )
     assert f"cohorts.depresjon.source.raw: {tmp_path}/depresjon is missing" in said
     assert said.count("\n") == 1
     assert not out.exists()
@@ -65,17 +74,23 @@ def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_f
         "baselines:", "overrides: [cohorts.tiny.root=/nowhere]\n    baselines:"
     )
     suite.write_text(text.replace("clintune:", f"{lost}clintune:"))
-    assert main([*words(suite, tmp_path / "out"), "methods=[logistic/static,logistic/imaging]"]) == 1
+    assert (
+        main([*words(suite, tmp_path / "out"), "methods=[logistic/static,logistic/imaging]"]) == 1
+    )
     said = capfd.readouterr().err
     reason = "cohorts.tiny.root: /nowhere is not a folder; correct the path or name a `source`"
     assert f"\nlost: {reason}" in said
     assert f"\nlost logistic/static seed 0 and 1 more: {reason}" in said
     assert said.count(reason) == 2
-    assert said.splitlines()[-1] == "clintune: 3 of 10 cells failed; the same command tries them again"
+    assert (
+        said.splitlines()[-1] == "clintune: 3 of 10 cells failed; the same command tries them again"
+    )
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(suite, tmp_path, monkeypatch, capfd):
+def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(
+    suite, tmp_path, monkeypatch, capfd
+):
     out = tmp_path / "out"
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     monkeypatch.setenv("CLINTUNE_PEERS", str(tmp_path / "peers"))
@@ -95,7 +110,9 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(su
     stand_in(tmp_path, "autogluon", PEER)
     assert main(words(suite, out)) == 1
     printed, said = capfd.readouterr()
-    assert said.splitlines()[-1] == "clintune: 1 of 5 cells failed; the same command tries them again"
+    assert (
+        said.splitlines()[-1] == "clintune: 1 of 5 cells failed; the same command tries them again"
+    )
     assert "tiny logistic/imaging seed 0: this baseline reads a frozen encoder" in said
     assert said.count("left out: pyhealth: not installed; run scripts/peers/venv pyhealth") == 1
     assert printed.splitlines()[-1] == str(out)
@@ -103,7 +120,9 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(su
     assert kept in done.items()
     assert {folder.parent.name for folder in done} == {"logistic.static", "autogluon", "lora"}
 
-    (run,) = (json.loads((folder / ABOUT).read_text())["run"] for folder in done if "lora" in folder.parts)
+    (run,) = (
+        json.loads((folder / ABOUT).read_text())["run"] for folder in done if "lora" in folder.parts
+    )
     assert (out / run / "provenance.json").is_file()
     assert not list((out / run).rglob("checkpoints"))
     page = (out / "index.html").read_text()

@@ -22,11 +22,18 @@ def test_shipped_suites_compose_with_three_seeds(name):
     assert {cell.seed for cell in cells} == {0, 1, 2}
     assert {cell.method for cell in cells} >= set(suite.clintune)
     assert all(cell.config.seed == cell.seed for cell in cells)
-    assert {cohort.splits.seed for cell in cells for cohort in cell.config.cohorts.values()} == {0, 1, 2}
+    assert {cohort.splits.seed for cell in cells for cohort in cell.config.cohorts.values()} == {
+        0,
+        1,
+        2,
+    }
 
 
 def test_overrides_of_the_suite_and_of_its_recipes_reach_them(tmp_path):
-    path = written(tmp_path, "experiments: {a: {recipe: quickstart, overrides: [ensemble=2]}}\nclintune: {lora: []}")
+    path = written(
+        tmp_path,
+        "experiments: {a: {recipe: quickstart, overrides: [ensemble=2]}}\nclintune: {lora: []}",
+    )
     suite = read_suite(path, ["seeds=[5]"])
     (cell,) = plan(suite, ["trainer.max_steps=3"])
     assert (cell.seed, cell.config.ensemble, cell.config.trainer.max_steps) == (5, 2, 3)
@@ -41,21 +48,57 @@ def test_a_seed_that_would_be_overwritten_is_refused():
     ("text", "message"),
     [
         ("experimants: {}", "key 'experimants' does not exist; did you mean 'experiments'"),
-        ("experiments: {a: {recip: quickstart}}", "key 'experiments.a.recip' does not exist; did you mean 'recipe'"),
+        (
+            "experiments: {a: {recip: quickstart}}",
+            "key 'experiments.a.recip' does not exist; did you mean 'recipe'",
+        ),
         ("seeds: [0]", "give at least one"),
-        ("experiments: {a: {recipe: quickstart, baselines: [logistics]}}", "did you mean 'logistic'"),
-        ("experiments: {a: {recipe: quickstart}}\nclintune: {boosting: []}", "is the name of a baseline"),
-        ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: []}\nmethods: [lorra]", "did you mean 'lora'"),
+        (
+            "experiments: {a: {recipe: quickstart, baselines: [logistics]}}",
+            "did you mean 'logistic'",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nclintune: {boosting: []}",
+            "is the name of a baseline",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nclintune: {lora: []}\nmethods: [lorra]",
+            "did you mean 'lora'",
+        ),
         ("experiments: {a: {recipe: quickstart}}\nmissing: [1.0]", "shares from 0 to below 1"),
         ("experiments: {a: {recipe: quickstart}}\nseeds: [x]", r"'seeds\[0\]' does not fit"),
-        ("experiments: {a: {recipe: quickstart}}\nseeds: 0", r"'seeds' does not fit; give .*, as \[0,1\]"),
-        ("experiments: {a: {recipe: quickstart}}\nseeds: [1, 0, 1]", "'seeds' names 1 twice; give each once"),
-        ("experiments: {a: {recipe: quickstart}}\nmethods: []", "'methods' is empty; name one, or give null for all"),
-        ("experiments: {a: {recipe: quickstart}}\nmethods: lora", r"'methods' does not fit; give a list, as \[lora"),
-        ("experiments: {a: {recipe: quickstart}}\nclintune: {lora: adapter.r=4}", r"as \{lora: \[adapter.r=4\]\}"),
-        ("experiments: {a: {recipe: quickstart, baselines: lora}}", r"baselines' does not fit; give a list, as"),
-        ("experiments: {a: {recipe: quickstart, baselines: [tfidf/notes]}}", "not of one modality; write tfidf"),
-        ("experiments: {a: {recipe: quickstart, axis: subjects, levels: {few: []}}}", "levels that are no numbers"),
+        (
+            "experiments: {a: {recipe: quickstart}}\nseeds: 0",
+            r"'seeds' does not fit; give .*, as \[0,1\]",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nseeds: [1, 0, 1]",
+            "'seeds' names 1 twice; give each once",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nmethods: []",
+            "'methods' is empty; name one, or give null for all",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nmethods: lora",
+            r"'methods' does not fit; give a list, as \[lora",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart}}\nclintune: {lora: adapter.r=4}",
+            r"as \{lora: \[adapter.r=4\]\}",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart, baselines: lora}}",
+            r"baselines' does not fit; give a list, as",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart, baselines: [tfidf/notes]}}",
+            "not of one modality; write tfidf",
+        ),
+        (
+            "experiments: {a: {recipe: quickstart, axis: subjects, levels: {few: []}}}",
+            "levels that are no numbers",
+        ),
     ],
 )
 def test_a_suite_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, message):
@@ -65,14 +108,20 @@ def test_a_suite_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, mess
 
 
 def test_a_baseline_of_a_modality_that_the_recipe_lacks_is_refused_at_once(tmp_path):
-    suite = read_suite(written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic/note]}}"))
-    with pytest.raises(ConfigError, match="modality 'note', which the recipe lacks; did you mean 'notes'"):
+    suite = read_suite(
+        written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic/note]}}")
+    )
+    with pytest.raises(
+        ConfigError, match="modality 'note', which the recipe lacks; did you mean 'notes'"
+    ):
         plan(suite, [])
 
 
 def test_a_folder_that_holds_other_things_takes_no_benchmark(tmp_path, monkeypatch, capsys):
     suite = written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [prevalence]}}")
-    monkeypatch.setattr("clintune.verbs.benchmark.run_cells", lambda *parts: pytest.fail("it began"))
+    monkeypatch.setattr(
+        "clintune.verbs.benchmark.run_cells", lambda *parts: pytest.fail("it began")
+    )
     assert main(["benchmark", str(suite), f"out={tmp_path}"]) == 2
     assert f"out: {tmp_path} holds other files; name another folder" in capsys.readouterr().err
     for begun in ("cells", "cells.lock"):
@@ -90,7 +139,8 @@ def test_a_suite_that_does_not_exist_is_refused_with_the_nearest_name():
 
 def test_a_cell_is_known_by_what_determines_its_result_and_nothing_else(tmp_path):
     path = written(
-        tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\nclintune: {lora: []}\nseeds: [0, 1]"
+        tmp_path,
+        "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\nclintune: {lora: []}\nseeds: [0, 1]",
     )
 
     def keys(*overrides, data="data", suite=()):
@@ -98,6 +148,9 @@ def test_a_cell_is_known_by_what_determines_its_result_and_nothing_else(tmp_path
 
     plain = keys()
     assert len(set(plain)) == 4
-    assert keys("data.cache=/elsewhere", "runs=/elsewhere", "cohorts.quickstart.root=/elsewhere") == plain
+    assert (
+        keys("data.cache=/elsewhere", "runs=/elsewhere", "cohorts.quickstart.root=/elsewhere")
+        == plain
+    )
     for changed in (keys("trainer.lr=0.1"), keys(data="other"), keys(suite=["missing=[0.5]"])):
         assert not set(changed) & set(plain)

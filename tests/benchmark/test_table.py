@@ -25,7 +25,10 @@ ABOUT = {
     "peak_mb": 100.0,
     "parameters": 3,
     "tasks": {
-        name: {"config": {"_target_": "clintune.tasks.binary.Binary", "label": name}, "state": task.state()}
+        name: {
+            "config": {"_target_": "clintune.tasks.binary.Binary", "label": name},
+            "state": task.state(),
+        }
         for name, task in TASKS.items()
     },
 }
@@ -43,7 +46,9 @@ def predict(seed, noise, shuffled=False):
             prediction_time=[datetime(2020, 1, 1 + i % 2) for i in range(N)],
             fold=fold[np.arange(N) // 2],
             targets=target,
-            predicted=np.clip(0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1).astype(np.float32),
+            predicted=np.clip(
+                0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1
+            ).astype(np.float32),
         )
         for (name, target) in zip(TASKS, targets, strict=True)
     }
@@ -84,7 +89,9 @@ def test_the_score_of_several_seeds_is_their_mean(shuffled):
 def test_more_seeds_do_not_pass_for_more_subjects():
     """Seeds that agree leave the interval as wide as one does; draws of their own would halve that of four."""
     one = score_seeds({0: scored(predict(0, 0.3))}, 500)["icu"]["auroc"].std()
-    same = score_seeds({seed: scored(predict(0, 0.3)) for seed in range(4)}, 500)["icu"]["auroc"].std()
+    same = score_seeds({seed: scored(predict(0, 0.3)) for seed in range(4)}, 500)["icu"][
+        "auroc"
+    ].std()
     assert same == pytest.approx(one)
     fixed = predict(0, 0.3)
     apart = {}
@@ -107,14 +114,18 @@ def test_rows_compare_with_the_best_baseline_over_the_seeds_that_both_have(tmp_p
     assert rows["logistic"].differences is None
     assert rows["lora"].main == MEAN
     expected = paired_differences(scored(predict(1, 0.3)), scored(predict(1, 0.2)), replicates=0)
-    assert rows["lora"].differences[MEAN]["auroc"].value == pytest.approx(expected[MEAN]["auroc"].value)
+    assert rows["lora"].differences[MEAN]["auroc"].value == pytest.approx(
+        expected[MEAN]["auroc"].value
+    )
 
     write_table(tmp_path / "results.parquet", list(rows.values()))
     table = pl.read_parquet(tmp_path / "results.parquet").filter(task=MEAN, metric="auroc")
     assert table["num_seeds"].to_list() == [2, 2, 2]
     assert table["parameters"].to_list() == [3, 3, 7]
     assert table["num_subjects"].to_list() == [30, 30, 30]
-    assert table.filter(method="lora")["difference"].item() == pytest.approx(expected[MEAN]["auroc"].value)
+    assert table.filter(method="lora")["difference"].item() == pytest.approx(
+        expected[MEAN]["auroc"].value
+    )
 
 
 def test_a_method_without_a_seed_in_common_is_not_compared(tmp_path):

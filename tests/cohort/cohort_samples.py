@@ -13,8 +13,17 @@ from clintune.cohort.index import SampleIndex
 from clintune.config.schema import Cohort
 
 T0 = datetime(2020, 1, 1, 8)
-EVENTS = {"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String, "numeric_value": pl.Float32}
-LABELS = {"subject_id": pl.Int64, "prediction_time": pl.Datetime("us"), "target": pl.List(pl.Float32)}
+EVENTS = {
+    "subject_id": pl.Int64,
+    "time": pl.Datetime("us"),
+    "code": pl.String,
+    "numeric_value": pl.Float32,
+}
+LABELS = {
+    "subject_id": pl.Int64,
+    "prediction_time": pl.Datetime("us"),
+    "target": pl.List(pl.Float32),
+}
 
 
 @dataclass
@@ -51,17 +60,23 @@ def labels(*rows):
 
 def write_shard(path, rows, **columns):
     """Write (subject, minute, code, value) rows; `columns` are further columns."""
-    subjects, minutes, codes, values = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
-    table = pl.DataFrame([subjects, [at(minute) for minute in minutes], codes, values], schema=EVENTS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.with_columns(**{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()}).write_parquet(
-        path
+    subjects, minutes, codes, values = (
+        map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
     )
+    table = pl.DataFrame(
+        [subjects, [at(minute) for minute in minutes], codes, values], schema=EVENTS
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.with_columns(
+        **{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()}
+    ).write_parquet(path)
 
 
 def declare_media(root, *columns):
     (root / "metadata").mkdir(parents=True, exist_ok=True)
-    (root / "metadata/dataset.json").write_text(json.dumps({"additional_value_modality_columns": columns}))
+    (root / "metadata/dataset.json").write_text(
+        json.dumps({"additional_value_modality_columns": columns})
+    )
 
 
 def items_of(index, row, modality="codes"):
@@ -76,6 +91,10 @@ def open_index(
     lookback_hours: float | None = None,
     unknown_subjects: str = "error",
 ) -> SampleIndex:
-    cohort = Cohort(root=str(root), lookback_hours=lookback_hours, unknown_subjects=unknown_subjects)
+    cohort = Cohort(
+        root=str(root), lookback_hours=lookback_hours, unknown_subjects=unknown_subjects
+    )
     readers = {name: Labels(table) for name, table in tasks.items()}
-    return SampleIndex.open("made_up", cohort, modalities or {"codes": Reader()}, readers, root / "cache")
+    return SampleIndex.open(
+        "made_up", cohort, modalities or {"codes": Reader()}, readers, root / "cache"
+    )

@@ -10,8 +10,14 @@ from clintune.config.schema import Cohort
 from conftest import run_python
 
 PROBLEMS = {
-    "root": (["cohorts.tiny.root=/nowhere"], "cohorts.tiny.root: /nowhere is not a folder; correct the path"),
-    "label": (["tasks.outcome.label=deteriorations"], "tasks.outcome.label: no cohort has the label 'deteriorations'"),
+    "root": (
+        ["cohorts.tiny.root=/nowhere"],
+        "cohorts.tiny.root: /nowhere is not a folder; correct the path",
+    ),
+    "label": (
+        ["tasks.outcome.label=deteriorations"],
+        "tasks.outcome.label: no cohort has the label 'deteriorations'",
+    ),
     "near": (["tasks.outcome.label=deteriorations"], "did you mean 'deterioration'?"),
     "places": (
         ["tasks.outcome.label=a/b"],
@@ -47,10 +53,15 @@ def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     with open_dict(config.cohorts):
         config.cohorts["other"] = Cohort(root=str(cohort))
     problem, _ = folder_problems(config)
-    assert problem == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
+    assert (
+        problem
+        == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
+    )
 
 
-def test_two_cohorts_of_the_same_people_are_refused_whatever_their_tables_are_called(recipe, cohort):
+def test_two_cohorts_of_the_same_people_are_refused_whatever_their_tables_are_called(
+    recipe, cohort
+):
     config = compose_recipe(recipe())
     with open_dict(config.cohorts):
         config.cohorts["other"] = Cohort(root=str(cohort))

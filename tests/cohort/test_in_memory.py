@@ -32,8 +32,12 @@ READERS = {"a": Reader("a//"), "b": Reader("b//"), "none": Reader("z")}
 
 def table(rows, **columns):
     subjects, minutes, codes, values = map(list, zip(*rows, strict=True))
-    events = pl.DataFrame([subjects, [at(minute) for minute in minutes], codes, values], schema=EVENTS)
-    return events.with_columns(**{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()})
+    events = pl.DataFrame(
+        [subjects, [at(minute) for minute in minutes], codes, values], schema=EVENTS
+    )
+    return events.with_columns(
+        **{name: pl.Series(cells, dtype=pl.String) for name, cells in columns.items()}
+    )
 
 
 def hold(events, keys, readers=READERS, **options):
@@ -59,14 +63,18 @@ def test_memory_and_disk_show_each_sample_the_same(rows, keys, lookback):
     held = hold(table(numbered), keys, lookback_hours=lookback)
     with tempfile.TemporaryDirectory() as folder:
         write_shard(Path(folder) / "data/0.parquet", numbered)
-        stored = open_index(Path(folder), {"task": labels(*((*key, [1.0]) for key in keys))}, READERS, lookback)
+        stored = open_index(
+            Path(folder), {"task": labels(*((*key, [1.0]) for key in keys))}, READERS, lookback
+        )
 
         assert held.subject_ids.tolist() == stored.subject_ids.tolist()
         assert held.prediction_times.tolist() == stored.prediction_times.tolist()
         for name in READERS:
             for row in range(len(keys)):
                 assert plain(held, row, name) == plain(stored, row, name)
-            for one, other in zip(*(s.first_seen(name, np.arange(len(keys))) for s in (held, stored)), strict=True):
+            for one, other in zip(
+                *(s.first_seen(name, np.arange(len(keys))) for s in (held, stored)), strict=True
+            ):
                 assert np.array_equal(one, other)
 
 
@@ -83,7 +91,9 @@ def test_no_later_row_reaches_a_sample(rows, keys, seed):
             known = sorted(
                 -math.inf if when is None else when
                 for owner, when, code in rows
-                if owner == subject and code.startswith(reader.prefix) and (when is None or when <= minute)
+                if owner == subject
+                and code.startswith(reader.prefix)
+                and (when is None or when <= minute)
             )
             found = items_of(held, sample, name)
             assert len(found) == len(known)
@@ -109,14 +119,18 @@ def test_a_pickled_source_reads_the_same():
 
 
 def test_subjects_without_a_row_are_counted():
-    with pytest.raises(DataError, match="events: hold no row of 2 of the 3 subjects to predict for"):
+    with pytest.raises(
+        DataError, match="events: hold no row of 2 of the 3 subjects to predict for"
+    ):
         hold(table([(1, 0, "a//x", 1.0)]), [(1, 0), (2, 0), (3, 0)])
 
 
 def test_media_stand_below_the_root_or_anywhere(tmp_path):
     events = table([(1, 0, "I", None), (1, 1, "I", None)], image_path=["x.png", "/away/y.png"])
     readers, options = {"i": Reader("I", "image_path")}, {"media": ["image_path"], "root": tmp_path}
-    with pytest.raises(DataError, match="events: row 1: column image_path leaves the cohort's folder"):
+    with pytest.raises(
+        DataError, match="events: row 1: column image_path leaves the cohort's folder"
+    ):
         hold(events, [(1, 5)], readers, **options)
     anywhere = hold(events, [(1, 5)], readers, media_anywhere=True, **options)
     assert [item.path for item in items_of(anywhere, 0, "i")] == [

@@ -17,12 +17,16 @@ from clintune.tasks.multilabel import Multilabel
 def write(path, values=(True, False), column="boolean_value", zone=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     times = pl.Series([T0] * len(values)).dt.cast_time_unit("us").dt.replace_time_zone(zone)
-    table = pl.DataFrame({"subject_id": range(len(values)), "prediction_time": times, column: values})
+    table = pl.DataFrame(
+        {"subject_id": range(len(values)), "prediction_time": times, column: values}
+    )
     table.write_parquet(path)
 
 
 @pytest.mark.parametrize("folder", ["labels", "task_labels"])
-@pytest.mark.parametrize("label", ["icu", "mortality/icu", "mortality/in_icu/first_24h", "out[24h]", "a*", "v1.5"])
+@pytest.mark.parametrize(
+    "label", ["icu", "mortality/icu", "mortality/in_icu/first_24h", "out[24h]", "a*", "v1.5"]
+)
 def test_labels_are_found_under_any_name_in_both_folders(tmp_path, folder, label):
     write(tmp_path / folder / f"{label}.parquet")
     write(tmp_path / folder / "out2.parquet", [True] * 3)
@@ -37,14 +41,19 @@ def test_labels_are_found_under_any_name_in_both_folders(tmp_path, folder, label
 def test_a_label_in_both_folders_is_refused(tmp_path):
     write(tmp_path / "labels/icu.parquet")
     write(tmp_path / "task_labels/icu/0.parquet")
-    with pytest.raises(DataError, match=r"icu stands in labels/icu\.parquet and in task_labels/icu/0\.parquet; keep"):
+    with pytest.raises(
+        DataError,
+        match=r"icu stands in labels/icu\.parquet and in task_labels/icu/0\.parquet; keep",
+    ):
         label_files(tmp_path, "icu")
 
 
 def test_a_label_that_is_a_file_and_a_folder_is_refused(tmp_path):
     write(tmp_path / "labels/icu.parquet")
     write(tmp_path / "labels/icu/0.parquet", [True] * 100)
-    with pytest.raises(DataError, match=r"icu stands in labels/icu\.parquet and in labels/icu/0\.parquet; keep one"):
+    with pytest.raises(
+        DataError, match=r"icu stands in labels/icu\.parquet and in labels/icu/0\.parquet; keep one"
+    ):
         label_files(tmp_path, "icu")
 
 
@@ -53,11 +62,16 @@ def test_a_label_that_is_a_file_and_a_folder_is_refused(tmp_path):
 def test_a_table_that_would_be_passed_over_is_named(tmp_path, folder, name):
     write(tmp_path / folder / "0.parquet")
     write(tmp_path / folder / name)
-    with pytest.raises(DataError, match=rf"{folder}/{name}: is not read, as its name does not end in \.parquet; write"):
+    with pytest.raises(
+        DataError,
+        match=rf"{folder}/{name}: is not read, as its name does not end in \.parquet; write",
+    ):
         label_files(tmp_path, "icu") if folder != "data" else data_files(tmp_path)
 
 
-@pytest.mark.parametrize("label", ["../out", "/etc/passwd", "a/../../out", "a//b", "", " ", "a\x1b[0m", "..", "a\\b"])
+@pytest.mark.parametrize(
+    "label", ["../out", "/etc/passwd", "a/../../out", "a//b", "", " ", "a\x1b[0m", "..", "a\\b"]
+)
 def test_a_label_that_leaves_the_cohort_is_refused(tmp_path, label):
     write(tmp_path / "out.parquet")
     for task in (Binary(label=label), Multilabel(label=label)):
@@ -83,7 +97,11 @@ def test_many_phenotypes_need_a_folder_in_either_place(tmp_path):
 
 @pytest.mark.parametrize("values", [pl.Categorical, pl.Enum(["a", "b"]), pl.String])
 def test_classes_may_be_stored_as_categories(tmp_path, values):
-    write(tmp_path / "labels/ward.parquet", pl.Series(["b", "a", None]).cast(values), "categorical_value")
+    write(
+        tmp_path / "labels/ward.parquet",
+        pl.Series(["b", "a", None]).cast(values),
+        "categorical_value",
+    )
     task = Multiclass(label="ward")
     assert task.read(tmp_path)["target"].to_list()[:2] == [[1.0], [0.0]]
     assert task.output_names == ["a", "b"]
@@ -92,13 +110,17 @@ def test_classes_may_be_stored_as_categories(tmp_path, values):
 @pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_class_is_refused(tmp_path, text):
     write(tmp_path / "labels/ward.parquet", ["a", text], "categorical_value")
-    with pytest.raises(DataError, match=r"row 1: column categorical_value is empty text; write null for an unknown"):
+    with pytest.raises(
+        DataError, match=r"row 1: column categorical_value is empty text; write null for an unknown"
+    ):
         Multiclass(label="ward").read(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Null])
 def test_classes_that_are_all_unknown_leave_the_classes_to_another_cohort(tmp_path, kind):
-    write(tmp_path / "labels/ward.parquet", pl.Series([None, None], dtype=kind), "categorical_value")
+    write(
+        tmp_path / "labels/ward.parquet", pl.Series([None, None], dtype=kind), "categorical_value"
+    )
     write(tmp_path / "other/labels/ward.parquet", ["a", "b"], "categorical_value")
     task = Multiclass(label="ward")
     assert task.read(tmp_path)["target"].list.first().is_nan().all()
@@ -128,14 +150,18 @@ def test_labels_and_events_are_of_one_kind_of_clock(tmp_path, events, labels, wo
     for name in ("y.parquet", "pheno/a.parquet"):
         write(tmp_path / "labels" / name, [True], zone=labels)
     for task in (Binary(label="y"), Multilabel(label="pheno")):
-        with pytest.raises(DataError, match=rf"labels/.*parquet: column prediction_time {words}; write all times"):
+        with pytest.raises(
+            DataError, match=rf"labels/.*parquet: column prediction_time {words}; write all times"
+        ):
             task.read(tmp_path)
 
 
 def test_two_zones_are_compared_in_utc(tmp_path):
     zoned_data(tmp_path, "Europe/Berlin")
     write(tmp_path / "labels/y.parquet", [True], zone="America/New_York")
-    assert Binary(label="y").read(tmp_path)["prediction_time"].to_list() == [datetime(2020, 1, 1, 13)]
+    assert Binary(label="y").read(tmp_path)["prediction_time"].to_list() == [
+        datetime(2020, 1, 1, 13)
+    ]
 
 
 def test_a_file_that_makes_polars_give_up_is_one_line(tmp_path):

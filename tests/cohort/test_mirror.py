@@ -16,7 +16,13 @@ from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.core.locks import lock_of
 from webserver import WebServer
 
-TABLES = ["data/0.parquet", "data/sub/1.parquet", "metadata/dataset.json", "labels/x.parquet", "folds.csv"]
+TABLES = [
+    "data/0.parquet",
+    "data/sub/1.parquet",
+    "metadata/dataset.json",
+    "labels/x.parquet",
+    "folds.csv",
+]
 MEDIA = ["images/a b.png", "images/c.png", "data/d.png", "waves/w.hea", "waves/w.dat"]
 OPEN = """
 import sys
@@ -48,7 +54,9 @@ def fetched(web, tmp_path):
 
     def opened():
         web.gets.clear()
-        folder = open_mirror("cohorts.far.root", web.url, {}, tmp_path / "cache", ["folds.csv", "../x", "none.csv"])
+        folder = open_mirror(
+            "cohorts.far.root", web.url, {}, tmp_path / "cache", ["folds.csv", "../x", "none.csv"]
+        )
         return folder, sorted(web.files().elements())
 
     return opened
@@ -64,7 +72,11 @@ def paths(names):
 
 
 def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (mirror._ABOUT, ".used"))
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (mirror._ABOUT, ".used")
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -81,7 +93,8 @@ def test_tables_are_fetched_once_and_again_only_where_they_changed(fetched, far)
     (folder / "data" / "0.parquet").unlink()
     assert fetched() == (folder, ["/data/0.parquet"])
     assert contents(folder) == {
-        name: (far / name).read_bytes() for name in ("data/0.parquet", "metadata/dataset.json", "labels/x.parquet")
+        name: (far / name).read_bytes()
+        for name in ("data/0.parquet", "metadata/dataset.json", "labels/x.parquet")
     }
 
 
@@ -92,7 +105,9 @@ def test_media_are_fetched_when_they_are_read_and_once(fetched, web, far):
         assert read(folder, names) == {name: (far / name).read_bytes() for name in names[:3]}
     assert (folder / "waves" / "w.dat").read_bytes() == (far / "waves" / "w.dat").read_bytes()
     assert not (folder / "images" / "c.png").exists()
-    assert {path: web.gets[path] for path in paths(MEDIA)} == {path: path != "/images/c.png" for path in paths(MEDIA)}
+    assert {path: web.gets[path] for path in paths(MEDIA)} == {
+        path: path != "/images/c.png" for path in paths(MEDIA)
+    }
     assert fetched() == (folder, [])
     assert (folder / "data" / "d.png").exists()
     read(folder, names)
@@ -107,7 +122,9 @@ def test_a_header_brings_the_files_that_it_and_its_segments_name(fetched, far, t
     (waves / "second.hea").write_text("second 1 1 2\nother.bin 16\n../../secret 16\n")
     for name in ("signal.bin", "other.bin"):
         (waves / name).write_bytes(name.encode())
-    folder = fetched()[0] if is_web else open_mirror("far", far.as_uri(), {}, tmp_path / "cache", [])
+    folder = (
+        fetched()[0] if is_web else open_mirror("far", far.as_uri(), {}, tmp_path / "cache", [])
+    )
     fetch_media([folder / "waves" / "long.hea"])
     here = {path.name for path in (folder / "waves").iterdir()}
     assert here == {"long.hea", "first.hea", "second.hea", "signal.bin", "other.bin"}
@@ -120,13 +137,17 @@ def test_media_that_change_or_vanish_do_so_here(fetched, web, far):
     (far / "images" / "a b.png").write_bytes(b"another picture")
     (far / "images" / "c.png").unlink()
     fetched()
-    assert read(folder, names) == {name: (far / name).read_bytes() for name in ("images/a b.png", "waves/w.hea")}
+    assert read(folder, names) == {
+        name: (far / name).read_bytes() for name in ("images/a b.png", "waves/w.hea")
+    }
     assert web.files() == {"/images/a b.png": 1}
 
 
 def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tmp_path):
     folder = open_mirror("cohorts.far.root", far.as_uri(), {}, tmp_path / "cache", [])
-    assert read(folder, [*MEDIA, "none/at/all.png"]) == {name: (far / name).read_bytes() for name in MEDIA}
+    assert read(folder, [*MEDIA, "none/at/all.png"]) == {
+        name: (far / name).read_bytes() for name in MEDIA
+    }
     (far / "images" / "c.png").write_bytes(b"another picture")
     (folder / "images" / "a b.png").write_bytes(b"what nobody fetched")
     open_mirror("cohorts.far.root", far.as_uri(), {}, tmp_path / "cache", [])
@@ -136,7 +157,9 @@ def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tm
 def test_an_error_while_media_are_read_stops_the_run_and_names_no_file(fetched, web):
     folder, _ = fetched()
     web.status["/images/c.png"] = 503
-    with pytest.raises(DataError, match=r"^cohorts\.far\.root: http://[0-9.:]+: cannot be read") as caught:
+    with pytest.raises(
+        DataError, match=r"^cohorts\.far\.root: http://[0-9.:]+: cannot be read"
+    ) as caught:
         read(folder, ["images/c.png"])
     assert "c.png" not in str(caught.value)
 
@@ -161,32 +184,56 @@ def test_a_kill_while_fetching_leaves_no_half_file(web, far, tmp_path):
     web.stalled.clear()
     open_mirror("cohorts.far.root", web.url, {}, tmp_path / "cache", ["folds.csv"])
     assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
-    assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, lock_of(folder).name])
+    assert sorted(path.name for path in folder.parent.iterdir()) == sorted(
+        [folder.name, lock_of(folder).name]
+    )
 
 
 def test_a_url_with_no_tables_is_refused_and_what_was_fetched_stays(fetched, far, tmp_path):
     folder, _ = fetched()
     (far / "data").rename(far / "moved")
-    with pytest.raises(DataError, match=r"cohorts\.far\.root: http.*no data/\*\*/\*\.parquet is listed there"):
+    with pytest.raises(
+        DataError, match=r"cohorts\.far\.root: http.*no data/\*\*/\*\.parquet is listed there"
+    ):
         fetched()
     assert sorted(contents(folder)) == sorted(TABLES)
 
 
 def test_a_source_cannot_write_to_a_url(tmp_path):
     cohort = Cohort(root="s3://bucket/cohort", source={"_target_": "x.y"})
-    with pytest.raises(ConfigError, match=r"cohorts\.far\.root: a `source` cannot write to s3://bucket/cohort"):
+    with pytest.raises(
+        ConfigError, match=r"cohorts\.far\.root: a `source` cannot write to s3://bucket/cohort"
+    ):
         open_root("far", cohort, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("cohorts.tiny.root='https://me:hunter2@host/cohort'", r"cohorts\.tiny\.root' holds a password or a query"),
-        ("cohorts.tiny.root='https://host/cohort?sig=hunter2'", r"cohorts\.tiny\.root' holds a password or a query"),
-        ("cohorts.tiny.storage={secret: hunter2}", r"cohorts\.tiny\.storage\.secret' looks like a secret"),
-        ("cohorts.tiny.storage={client_kwargs: {aws_access_key_id: hunter2}}", r"client_kwargs\.aws_access_key_id'"),
-        ("cohorts.tiny.storage={endpoint_url: 'http://me:hunter2@host'}", r"storage\.endpoint_url' looks like"),
-        ("cohorts.tiny.storage=environment", r"cohorts\.tiny\.storage' is 'environment'; give a mapping"),
+        (
+            "cohorts.tiny.root='https://me:hunter2@host/cohort'",
+            r"cohorts\.tiny\.root' holds a password or a query",
+        ),
+        (
+            "cohorts.tiny.root='https://host/cohort?sig=hunter2'",
+            r"cohorts\.tiny\.root' holds a password or a query",
+        ),
+        (
+            "cohorts.tiny.storage={secret: hunter2}",
+            r"cohorts\.tiny\.storage\.secret' looks like a secret",
+        ),
+        (
+            "cohorts.tiny.storage={client_kwargs: {aws_access_key_id: hunter2}}",
+            r"client_kwargs\.aws_access_key_id'",
+        ),
+        (
+            "cohorts.tiny.storage={endpoint_url: 'http://me:hunter2@host'}",
+            r"storage\.endpoint_url' looks like",
+        ),
+        (
+            "cohorts.tiny.storage=environment",
+            r"cohorts\.tiny\.storage' is 'environment'; give a mapping",
+        ),
     ],
 )
 def test_secrets_in_a_recipe_are_refused_and_not_repeated(recipe, override, key):
@@ -206,7 +253,9 @@ def test_storage_reaches_the_protocol(recipe, far, tmp_path):
         assert web.headers["X-Site"] == "ward"
 
 
-def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_they_are(far, tmp_path):
+def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_they_are(
+    far, tmp_path
+):
     root = far.rename(tmp_path / "far [1]*")
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk/2.parquet").write_bytes(b"linked")
@@ -215,7 +264,9 @@ def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_
     (root / "task_labels/mortality").mkdir(parents=True)
     (root / "task_labels/mortality/icu[1].parquet").write_bytes(b"labels")
     (tmp_path / "far 1x/data").mkdir(parents=True)
-    folder = open_mirror("cohorts.far.root", f"file://{root}", {}, tmp_path / "cache", ["folds.csv"])
+    folder = open_mirror(
+        "cohorts.far.root", f"file://{root}", {}, tmp_path / "cache", ["folds.csv"]
+    )
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     found -= {"remote.json", ".used"}
     assert found == {*TABLES, "data/b/2.parquet", "task_labels/mortality/icu[1].parquet"}

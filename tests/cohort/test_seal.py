@@ -12,17 +12,29 @@ from clintune.cohort import seal
 from clintune.cohort.seal import damage, table_hashes
 from clintune.core.files import file_sha256
 
-FILES = ["samples.arrow", "codes.arrow", "codes.time", "codes.code", "codes.numeric_value", "index.json"]
+FILES = [
+    "samples.arrow",
+    "codes.arrow",
+    "codes.time",
+    "codes.code",
+    "codes.numeric_value",
+    "index.json",
+]
 
 
 @pytest.fixture
 def root(tmp_path):
-    write_shard(tmp_path / "data/0.parquet", [(s, m, "a", float(s + m)) for s in range(50) for m in range(4)])
+    write_shard(
+        tmp_path / "data/0.parquet",
+        [(s, m, "a", float(s + m)) for s in range(50) for m in range(4)],
+    )
     return tmp_path
 
 
 def opened(root):
-    return open_index(root, {"task": labels(*((s, 2, [s % 2]) for s in range(50)))}, {"codes": Reader()})
+    return open_index(
+        root, {"task": labels(*((s, 2, [s % 2]) for s in range(50)))}, {"codes": Reader()}
+    )
 
 
 def content(index):
@@ -87,7 +99,9 @@ def test_a_table_rewritten_with_other_values_at_the_same_size_and_time_is_notice
     assert opened(root).fingerprint == second.fingerprint, "the same content is the same table"
 
 
-def test_hashes_of_tables_at_rest_are_remembered_and_a_damaged_memory_is_not_believed(tmp_path, monkeypatch):
+def test_hashes_of_tables_at_rest_are_remembered_and_a_damaged_memory_is_not_believed(
+    tmp_path, monkeypatch
+):
     (tmp_path / "a").write_bytes(bytes(100))
     monkeypatch.setattr(seal, "_RESTLESS_NS", -(10**12))
     right = {"a": file_sha256(tmp_path / "a")}
@@ -104,4 +118,6 @@ def test_a_table_that_was_just_written_is_read_again(tmp_path):
     for byte in (b"a", b"b"):
         (tmp_path / "t").write_bytes(byte * 100)
         os.utime(tmp_path / "t", (time.time() - 60,) * 2)
-        assert table_hashes(tmp_path, [tmp_path / "t"], tmp_path)["t"] == file_sha256(tmp_path / "t")
+        assert table_hashes(tmp_path, [tmp_path / "t"], tmp_path)["t"] == file_sha256(
+            tmp_path / "t"
+        )

@@ -25,7 +25,8 @@ def test_a_missing_column_is_named_with_its_file(tmp_path, column):
 
 
 @pytest.mark.parametrize(
-    ("column", "kind"), [("subject_id", pl.String), ("time", pl.Date), ("time", pl.String), ("code", pl.Binary)]
+    ("column", "kind"),
+    [("subject_id", pl.String), ("time", pl.Date), ("time", pl.String), ("code", pl.Binary)],
 )
 def test_a_type_that_cannot_stand_for_the_standards_is_refused(tmp_path, column, kind):
     with pytest.raises(DataError, match=rf"data/0\.parquet: column {column} is .*cast it"):
@@ -34,24 +35,33 @@ def test_a_type_that_cannot_stand_for_the_standards_is_refused(tmp_path, column,
 
 @pytest.mark.parametrize("column", ["subject_id", "code"])
 def test_a_null_where_a_value_must_stand_is_named_with_its_row(tmp_path, column):
-    table = GOOD.with_columns(pl.when(pl.int_range(pl.len()) != 1).then(pl.col(column)).alias(column))
+    table = GOOD.with_columns(
+        pl.when(pl.int_range(pl.len()) != 1).then(pl.col(column)).alias(column)
+    )
     with pytest.raises(DataError, match=rf"data/0\.parquet: row 1: column {column} is null"):
         open_with(tmp_path, table)
 
 
 def test_narrow_and_categorical_types_are_read(tmp_path):
-    table = GOOD.with_columns(pl.col("subject_id").cast(pl.Int32), pl.col("code").cast(pl.Categorical))
+    table = GOOD.with_columns(
+        pl.col("subject_id").cast(pl.Int32), pl.col("code").cast(pl.Categorical)
+    )
     assert [item.code for item in items_of(open_with(tmp_path, table), 0)] == ["b", "a"]
 
 
 @pytest.mark.parametrize(("late", "seen"), [(0, True), (1, False), (999, False)])
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_what_comes_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late, seen, zone):
-    hours = pl.col("time").dt.cast_time_unit("ns").dt.offset_by(f"{late}ns").dt.replace_time_zone(zone)
+    hours = (
+        pl.col("time").dt.cast_time_unit("ns").dt.offset_by(f"{late}ns").dt.replace_time_zone(zone)
+    )
     (tmp_path / "data").mkdir()
     GOOD.head(1).with_columns(hours).write_parquet(tmp_path / "data/0.parquet")
     at_it = labels((1, 0, [1.0])).with_columns(
-        pl.col("prediction_time").dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        pl.col("prediction_time")
+        .dt.replace_time_zone(zone)
+        .dt.convert_time_zone("UTC")
+        .dt.replace_time_zone(None)
     )
     index = open_index(tmp_path, {"task": at_it}, {"codes": Reader()})
     assert bool(items_of(index, 0)) is seen
@@ -87,7 +97,10 @@ def test_a_cohort_without_data_and_one_that_is_not_there_are_told_apart(tmp_path
         ("{", "not a JSON object"),
         ("[1]", "not a JSON object"),
         ("[" * 100_000, "not a JSON object"),
-        ('{"additional_value_modality_columns": 5}', "additional_value_modality_columns is no list of columns"),
+        (
+            '{"additional_value_modality_columns": 5}',
+            "additional_value_modality_columns is no list of columns",
+        ),
     ],
 )
 def test_dataset_metadata_that_cannot_be_meant_is_named(tmp_path, content, says):

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.cohort.splits import EXACT, assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
+from clintune.cohort.splits import (
+    EXACT,
+    assign_folds,
+    fold_splits,
+    group_folds,
+    read_folds,
+    subject_splits,
+    thin_out,
+)
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 
@@ -35,7 +43,9 @@ def labels_of(index, number=2):
 
 def parts_of(index, part):
     """Return the set of parts that each subject's samples are in."""
-    return [set(part[index.subject_ids == subject].tolist()) for subject in np.unique(index.subject_ids)]
+    return [
+        set(part[index.subject_ids == subject].tolist()) for subject in np.unique(index.subject_ids)
+    ]
 
 
 @given(IDS, FRACTIONS, st.integers(0, 5), st.booleans())
@@ -50,15 +60,24 @@ def test_no_subject_is_in_two_splits_and_draws_repeat(ids, fractions, seed, stra
 @settings(max_examples=20)
 @given(st.integers(1, 10**6), IDS, FRACTIONS)
 def test_new_subjects_move_no_old_one_of_a_large_cohort(first, new, fractions):
-    splits, ids = Splits(tuning=fractions[0], held_out=fractions[1]), list(range(first, first + EXACT + 1))
+    splits, ids = (
+        Splits(tuning=fractions[0], held_out=fractions[1]),
+        list(range(first, first + EXACT + 1)),
+    )
     before, after = index_of(ids), index_of(ids + new)
-    where = dict(zip(after.subject_ids.tolist(), subject_splits(after, splits).tolist(), strict=True))
-    assert [where[subject] for subject in before.subject_ids.tolist()] == subject_splits(before, splits).tolist()
+    where = dict(
+        zip(after.subject_ids.tolist(), subject_splits(after, splits).tolist(), strict=True)
+    )
+    assert [where[subject] for subject in before.subject_ids.tolist()] == subject_splits(
+        before, splits
+    ).tolist()
 
 
 @given(st.sets(st.integers(1, 10**9), min_size=1, max_size=150), FRACTIONS)
 def test_small_cohorts_are_split_in_exact_sizes(ids, fractions):
-    drawn = subject_splits(index_of(sorted(ids)), Splits(tuning=fractions[0], held_out=fractions[1]))
+    drawn = subject_splits(
+        index_of(sorted(ids)), Splits(tuning=fractions[0], held_out=fractions[1])
+    )
     assert abs(np.sum(drawn == "held_out") - fractions[1] * len(ids)) <= 0.5 + 1e-6
     assert abs(np.sum(drawn == "train") - (1 - sum(fractions)) * len(ids)) <= 0.5 + 1e-6
 
@@ -74,7 +93,9 @@ def test_fractions_and_seeds_do_what_they_say():
     assert np.mean(drawn == "tuning") == pytest.approx(0.1, abs=0.01)
     assert np.mean(drawn == "held_out") == pytest.approx(0.25, abs=0.01)
     other = subject_splits(index, Splits(tuning=0.1, held_out=0.25, seed=1))
-    assert np.mean((drawn == "held_out") & (other == "held_out")) == pytest.approx(0.25**2, abs=0.01)
+    assert np.mean((drawn == "held_out") & (other == "held_out")) == pytest.approx(
+        0.25**2, abs=0.01
+    )
 
 
 @given(IDS, FRACTIONS, st.integers(1, 4))
@@ -88,7 +109,9 @@ def test_each_stratum_has_its_share_of_each_split(ids, fractions, strata):
         assert abs(np.sum(of_stratum == "tuning") - len(of_stratum) * fractions[0]) <= 2
 
 
-@given(IDS.filter(lambda ids: len(set(ids)) >= 5), st.integers(2, 5), st.integers(0, 3), st.booleans())
+@given(
+    IDS.filter(lambda ids: len(set(ids)) >= 5), st.integers(2, 5), st.integers(0, 3), st.booleans()
+)
 def test_folds_hold_whole_subjects_in_equal_numbers(ids, folds, repeat, stratified):
     index = index_of(ids)
     labels = labels_of(index, 3) if stratified else None
@@ -136,7 +159,9 @@ def test_linked_subjects_never_part():
     with tempfile.TemporaryDirectory() as folder:
         index = index_of(range(100), Path(folder))
         (index.root / "metadata").mkdir()
-        pairs = pl.DataFrame({"subject_id": range(50), "unit": [number - number % 2 for number in range(50)]})
+        pairs = pl.DataFrame(
+            {"subject_id": range(50), "unit": [number - number % 2 for number in range(50)]}
+        )
         pairs.write_parquet(index.root / "metadata/linked_subjects.parquet")
         for drawn in (
             subject_splits(index, Splits(tuning=0.3, held_out=0.3)),
@@ -152,7 +177,9 @@ def test_linked_subjects_never_part():
 def test_units_that_are_no_whole_numbers_are_refused(tmp_path, units):
     index = index_of([1, 2], tmp_path)
     write_table(tmp_path / "metadata/linked_subjects.parquet", subject_id=[1, 2], unit=units)
-    with pytest.raises(DataError, match=r"column unit is (Float64|String); number the units: cast it to int64"):
+    with pytest.raises(
+        DataError, match=r"column unit is (Float64|String); number the units: cast it to int64"
+    ):
         subject_splits(index, Splits())
 
 
@@ -160,7 +187,9 @@ def test_units_that_are_no_whole_numbers_are_refused(tmp_path, units):
 def test_a_table_of_another_format_is_not_passed_over(tmp_path, name):
     index = index_of([1, 2], tmp_path)
     (tmp_path / "metadata").mkdir()
-    (tmp_path / f"metadata/{name}.csv").write_text("subject_id,unit,split\n1,7,train\n2,7,held_out\n")
+    (tmp_path / f"metadata/{name}.csv").write_text(
+        "subject_id,unit,split\n1,7,train\n2,7,held_out\n"
+    )
     with pytest.raises(DataError, match=rf"{name}\.csv: is not read; write it as {name}\.parquet"):
         subject_splits(index, Splits())
 
@@ -173,8 +202,18 @@ def write_table(path, **columns):
 @pytest.mark.parametrize(
     ("column", "values", "read", "words"),
     [
-        ("split", ["train", "tuning", "train"], lambda i: subject_splits(i, Splits()), "splits, as train and tuning"),
-        ("fold", [0, 3, 1], lambda i: read_folds(Path("metadata/t.parquet"), i), "folds, as 0 and 3"),
+        (
+            "split",
+            ["train", "tuning", "train"],
+            lambda i: subject_splits(i, Splits()),
+            "splits, as train and tuning",
+        ),
+        (
+            "fold",
+            [0, 3, 1],
+            lambda i: read_folds(Path("metadata/t.parquet"), i),
+            "folds, as 0 and 3",
+        ),
         (
             "site",
             ["north", "south", "south"],
@@ -187,14 +226,18 @@ def test_a_file_that_parts_linked_subjects_is_refused(tmp_path, column, values, 
     index = index_of([4001, 4002, 4003], tmp_path)
     name = "subject_splits" if column == "split" else "t"
     write_table(tmp_path / "metadata/linked_subjects.parquet", subject_id=[4001, 4002], unit=[7, 7])
-    write_table(tmp_path / f"metadata/{name}.parquet", subject_id=[4001, 4002, 4003], **{column: values})
+    write_table(
+        tmp_path / f"metadata/{name}.parquet", subject_id=[4001, 4002, 4003], **{column: values}
+    )
     with pytest.raises(
         DataError, match=rf"{name}\.parquet: parts linked subjects: 1 unit of .* in several {words}"
     ) as e:
         read(index)
     assert "400" not in str(e.value).replace(str(tmp_path), "")
     write_table(
-        tmp_path / f"metadata/{name}.parquet", subject_id=[4001, 4002, 4003], **{column: values[:1] * 2 + values[1:2]}
+        tmp_path / f"metadata/{name}.parquet",
+        subject_id=[4001, 4002, 4003],
+        **{column: values[:1] * 2 + values[1:2]},
     )
     assert len(read(index)) == 3
 
@@ -262,7 +305,9 @@ def test_settings_that_leave_nothing_to_train_on_are_refused():
 def test_fewer_training_subjects_are_a_part_of_more_and_nobody_else_moves(ids, shares, seed):
     index = index_of(ids)
     split = subject_splits(index, Splits(tuning=0.1, held_out=0.2))
-    fewer, more = (thin_out(index, split, share, seed, labels_of(index)) for share in sorted(shares))
+    fewer, more = (
+        thin_out(index, split, share, seed, labels_of(index)) for share in sorted(shares)
+    )
     train = split == "train"
     assert all(len(parts) == 1 for parts in parts_of(index, fewer))
     np.testing.assert_array_equal(fewer[~train], split[~train])

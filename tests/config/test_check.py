@@ -37,7 +37,9 @@ def test_a_signature_read_from_source_is_that_of_the_class(target):
 
 
 def test_a_type_that_only_an_import_would_tell_takes_anything():
-    assert parameters("clintune.cohort.importers.depresjon.import_depresjon")["raw"].annotation is Any
+    assert (
+        parameters("clintune.cohort.importers.depresjon.import_depresjon")["raw"].annotation is Any
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,11 +65,31 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
             "modalities.wearable.rest=10",
             "'modalities.wearable.rest' is 10; give a list of numbers",
         ),
-        ("quickstart", "tasks.deterioration.weight=heavy", "'tasks.deterioration.weight' is 'heavy'; give a number"),
-        ("quickstart", "tasks.deterioration.label=null", "'tasks.deterioration.label' is null; give text"),
-        ("icu_admission", "modalities.imaging.flip=0", "'modalities.imaging.flip' is 0; give true or false"),
-        ("quickstart", "adapter.mode=lore", "'adapter.mode' lore does not exist; use lora, frozen or full"),
-        ("quickstart", "model.skip=prob", "'model.skip' prob does not exist; use trained, probe or null"),
+        (
+            "quickstart",
+            "tasks.deterioration.weight=heavy",
+            "'tasks.deterioration.weight' is 'heavy'; give a number",
+        ),
+        (
+            "quickstart",
+            "tasks.deterioration.label=null",
+            "'tasks.deterioration.label' is null; give text",
+        ),
+        (
+            "icu_admission",
+            "modalities.imaging.flip=0",
+            "'modalities.imaging.flip' is 0; give true or false",
+        ),
+        (
+            "quickstart",
+            "adapter.mode=lore",
+            "'adapter.mode' lore does not exist; use lora, frozen or full",
+        ),
+        (
+            "quickstart",
+            "model.skip=prob",
+            "'model.skip' prob does not exist; use trained, probe or null",
+        ),
         (
             "quickstart",
             "trainer.schedule=cosin",
@@ -207,7 +229,9 @@ def test_what_can_be_meant_is_accepted(tmp_path, words):
     compose_recipe(tmp_path / "mine.yaml", words)
 
 
-@pytest.mark.parametrize("name", ["/abs/x", "../x", "a/b", "a\x1b[31mb", "a.b", "training", "mean", " "])
+@pytest.mark.parametrize(
+    "name", ["/abs/x", "../x", "a/b", "a\x1b[31mb", "a.b", "training", "mean", " "]
+)
 @pytest.mark.parametrize("section", ["tasks", "modalities", "cohorts"])
 def test_a_name_that_is_no_part_of_a_path_is_refused(tmp_path, section, name):
     config = OmegaConf.to_container(OmegaConf.create(RECIPE))

@@ -112,7 +112,10 @@ def test_what_is_wrong_with_an_override_is_said_in_one_line(recipe, word, says):
         ("keep=maybe", "'keep' is maybe; give true or false"),
         ("trusted=x", "'trusted' is text; give a list, as [a,b]"),
         ("max_steps=3", "key 'max_steps' does not exist; known: "),
-        ("cohorts.quickstart.source=x.py", "'cohorts.quickstart.source' is 'x.py'; give a mapping with _target_"),
+        (
+            "cohorts.quickstart.source=x.py",
+            "'cohorts.quickstart.source' is 'x.py'; give a mapping with _target_",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_word_of_a_scoring_job_is_said_alike(word, says):
@@ -123,7 +126,9 @@ def test_what_is_wrong_with_a_word_of_a_scoring_job_is_said_alike(word, says):
 
 def test_what_may_be_added_is(recipe):
     words = ["+modality=notes", "+task@tasks.z=binary", "tasks.z.label=z", "+cohort=quickstart"]
-    config = compose_recipe(recipe, [*words, "+cohorts.meds.storage.endpoint_url=http://x", "~tasks.y"])
+    config = compose_recipe(
+        recipe, [*words, "+cohorts.meds.storage.endpoint_url=http://x", "~tasks.y"]
+    )
     assert list(config.modalities) == ["static", "notes"]
     assert list(config.tasks) == ["z"]
     assert list(config.cohorts) == ["meds", "quickstart"]

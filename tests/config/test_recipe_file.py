@@ -18,7 +18,9 @@ def compose(path, content):
     return compose_recipe(path)
 
 
-@pytest.mark.parametrize("name", ["mine.yaml", "mine.yml", "base.yaml", "schema.yaml", "a=b, c.yaml", "größe (2).yaml"])
+@pytest.mark.parametrize(
+    "name", ["mine.yaml", "mine.yml", "base.yaml", "schema.yaml", "a=b, c.yaml", "größe (2).yaml"]
+)
 def test_a_recipe_composes_whatever_its_file_is_called(tmp_path, name):
     config = compose(tmp_path / name, RECIPE + EXTRA)
     assert config.name == (tmp_path / name).stem
@@ -93,16 +95,25 @@ def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says
 
 
 @pytest.mark.parametrize(
-    "word", ["modality=[wearable, wearable_gru]", "+modality=imaging_cnn", "modality='wearable,wearable_cnn'"]
+    "word",
+    [
+        "modality=[wearable, wearable_gru]",
+        "+modality=imaging_cnn",
+        "modality='wearable,wearable_cnn'",
+    ],
 )
 def test_choices_that_exclude_each_other_are_refused_from_the_command_line_too(word):
-    with pytest.raises(ConfigError, match=r"quickstart\.yaml: `[a-z]+` and `[a-z_]+` both fill modalities"):
+    with pytest.raises(
+        ConfigError, match=r"quickstart\.yaml: `[a-z]+` and `[a-z_]+` both fill modalities"
+    ):
         compose_recipe(find_recipe("quickstart"), [word])
 
 
 def test_the_recipe_of_a_run_is_no_recipe_to_train(tmp_path):
     whole = to_yaml(compose(tmp_path / "mine.yaml", RECIPE))
-    with pytest.raises(ConfigError, match=r"is the recipe of a run as it was resolved; go on with the run"):
+    with pytest.raises(
+        ConfigError, match=r"is the recipe of a run as it was resolved; go on with the run"
+    ):
         compose(tmp_path / "recipe.yaml", whole)
 
 
@@ -118,12 +129,15 @@ def test_a_class_whose_bases_no_text_tells_may_be_a_task(tmp_path, monkeypatch):
 
 def test_two_encoders_of_one_kind_may_have_places_of_their_own(tmp_path):
     config = compose(
-        tmp_path / "m.yaml", RECIPE.replace("[static]", "[imaging]\n  - modality@modalities.small: imaging_cnn")
+        tmp_path / "m.yaml",
+        RECIPE.replace("[static]", "[imaging]\n  - modality@modalities.small: imaging_cnn"),
     )
     assert set(config.modalities) == {"imaging", "small"}
 
 
-def test_a_module_beside_the_recipe_is_found_in_composing_and_whenever_the_config_is_read_again(tmp_path):
+def test_a_module_beside_the_recipe_is_found_in_composing_and_whenever_the_config_is_read_again(
+    tmp_path,
+):
     (tmp_path / "tasks_of_my_own.py").write_text(
         "from clintune.tasks.binary import Binary\n\n\nclass Mine(Binary):\n    pass\n"
     )

@@ -16,7 +16,9 @@ def test_a_recipe_composes_and_survives_the_run_folder(name, tmp_path):
     assert config.name == name
     (tmp_path / "recipe.yaml").write_text(to_yaml(config))
     loaded = load_config(tmp_path / "recipe.yaml")
-    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(config, resolve=True)
+    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(
+        config, resolve=True
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -30,5 +32,8 @@ def test_a_recipe_is_short_and_headed_by_what_why_and_how_to_run(name):
 
 
 def test_a_sweep_is_the_product_that_hydra_makes():
-    assert sweep(["a=1,2", "b=x", "c=[1,2]"]) == [["a=1", "b=x", "c=[1,2]"], ["a=2", "b=x", "c=[1,2]"]]
+    assert sweep(["a=1,2", "b=x", "c=[1,2]"]) == [
+        ["a=1", "b=x", "c=[1,2]"],
+        ["a=2", "b=x", "c=[1,2]"],
+    ]
     assert len(sweep(["a=1,2", "b=range(0,3)"])) == 6

@@ -12,7 +12,11 @@ from clintune.core.absent import why_absent
     [
         ("scans/A.png", "scans/a.PNG", "name differs in case"),
         ("Scans/a.png", "scans/a.png", "name differs in case"),
-        (normalize("NFD", "scans/Jörg.png"), normalize("NFC", "scans/Jörg.png"), "name differs in case or accents"),
+        (
+            normalize("NFD", "scans/Jörg.png"),
+            normalize("NFC", "scans/Jörg.png"),
+            "name differs in case or accents",
+        ),
         ("scans/a.png", "scans\\a.png", "write it with /"),
         ("scans/a.png", "scans", "is a folder; name the file in it"),
         ("scans/a.png", "scans/b.png", "missing; restore it or drop the row"),

@@ -22,7 +22,9 @@ DAY = 86_400
 @pytest.fixture
 def cache(tmp_path):
     """Return a cache with folders of 1 MB last used 1, 2, 3 and 4 days ago, and statistics."""
-    for days, name in enumerate(("index/ward-1", "pieces/b", "index/clinic-2", "pieces/d"), start=1):
+    for days, name in enumerate(
+        ("index/ward-1", "pieces/b", "index/clinic-2", "pieces/d"), start=1
+    ):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         (folder / "data").write_bytes(bytes(1_000_000))
@@ -44,7 +46,10 @@ def start(code, cache):
     """Start a process that runs `code` and then waits; return it once it says that it is ready."""
     code = "import sys\nfrom pathlib import Path\ncache = Path(sys.argv[1])\n" + code
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(cache)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(cache)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -61,9 +66,7 @@ def test_beyond_the_limit_the_longest_unused_go_first(cache, capsys):
 
 
 def test_what_this_or_another_process_uses_stays(cache):
-    code = (
-        "from clintune.core.cache_folder import in_use\nin_use(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
-    )
+    code = "from clintune.core.cache_folder import in_use\nin_use(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
     in_use(cache / "index/clinic-2")
     for path in ("pieces/b", "index/clinic-2"):
         os.utime(cache / path / ".used", (0, 0))
@@ -73,7 +76,9 @@ def test_what_this_or_another_process_uses_stays(cache):
     assert names(cache) == {"pieces/b", "index/clinic-2", "statistics/static-0.json"}
     gone, left = clear(cache, 0)
     assert [entry.owner for entry in gone] == ["static"]
-    assert {(entry.path.name, why) for entry, why in left} == {(n, "a process uses it") for n in ("b", "clinic-2")}
+    assert {(entry.path.name, why) for entry, why in left} == {
+        (n, "a process uses it") for n in ("b", "clinic-2")
+    }
     other.send_signal(signal.SIGKILL)
     other.communicate()
     make_room(cache, 0)
@@ -124,7 +129,8 @@ def test_what_is_no_cache_is_never_cleared_and_other_things_make_no_cache(tmp_pa
     assert main(["cache", str(tmp_path), "--clear"]) == 2
     assert "no cache of clintune (it has no CACHEDIR.TAG)" in capsys.readouterr().err
     with pytest.raises(
-        ConfigError, match=r"data\.cache: .* holds thesis\.docx, which is not clintune's; name an empty"
+        ConfigError,
+        match=r"data\.cache: .* holds thesis\.docx, which is not clintune's; name an empty",
     ):
         open_cache(str(tmp_path), shared=False)
     assert (tmp_path / "pieces/p/mine.txt").exists()
@@ -136,13 +142,18 @@ def test_what_is_no_cache_is_never_cleared_and_other_things_make_no_cache(tmp_pa
         ("index/ward-1/index.json", b"{half"),
         ("index/ward-1/index.json", b"[1, 2]"),
         ("pieces/b/about.json", b"\xff\xfe"),
-        ("pieces/b/about.json", b'{"name": "\\u001b]0;title\\u0007 [bold]", "source": "[/nothing]"}'),
+        (
+            "pieces/b/about.json",
+            b'{"name": "\\u001b]0;title\\u0007 [bold]", "source": "[/nothing]"}',
+        ),
         ("packages/p/README.md", "# [/nothing] \x1b]0;title\x07 :smile: \u202e\n".encode()),
         ("packages/p/README.md", b"# \xff"),
         ("packages/a file", b"no package"),
     ],
 )
-def test_nothing_that_stands_in_the_cache_ends_the_verb_or_reaches_the_terminal(cache, capsys, path, content):
+def test_nothing_that_stands_in_the_cache_ends_the_verb_or_reaches_the_terminal(
+    cache, capsys, path, content
+):
     (cache / path).parent.mkdir(parents=True, exist_ok=True)
     (cache / path).write_bytes(content)
     assert main(["cache", str(cache)]) == 0
@@ -163,7 +174,12 @@ def test_cohorts_and_copies_count_and_go_but_never_a_folder_of_the_users(cache, 
     assert main(["cache", str(cache)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     listed = {(words[0], words[1]) for words in lines}
-    assert listed >= {("cohorts", "0.002"), ("remote", "0.002"), ("other", "0.002"), ("all", "0.012")}
+    assert listed >= {
+        ("cohorts", "0.002"),
+        ("remote", "0.002"),
+        ("other", "0.002"),
+        ("all", "0.012"),
+    }
 
     make_room(cache, 0.0065)
     assert not (cache / "cohorts/written").exists()
@@ -217,8 +233,12 @@ def modes(folder):
     return {oct(path.stat().st_mode & 0o7777) for path in (folder, *folder.rglob("*"))}
 
 
-@pytest.mark.parametrize(("shared", "expected"), [(False, {"0o700", "0o600"}), (True, {"0o2770", "0o660"})])
-def test_only_the_owner_reads_the_cache_or_its_group_where_it_is_shared(tmp_path, capsys, shared, expected):
+@pytest.mark.parametrize(
+    ("shared", "expected"), [(False, {"0o700", "0o600"}), (True, {"0o2770", "0o660"})]
+)
+def test_only_the_owner_reads_the_cache_or_its_group_where_it_is_shared(
+    tmp_path, capsys, shared, expected
+):
     before = os.umask(0o022)
     try:
         with private_files():
@@ -246,7 +266,9 @@ def test_a_caller_of_the_library_keeps_its_umask_and_gets_a_private_folder(tmp_p
     assert modes(cache) == {"0o700", "0o644"}  # of the mark that it is a cache
 
 
-def test_a_cache_that_others_can_read_is_said_once_with_the_command_that_closes_it(tmp_path, capsys):
+def test_a_cache_that_others_can_read_is_said_once_with_the_command_that_closes_it(
+    tmp_path, capsys
+):
     cache = tmp_path / "old cache"
     (cache / "index").mkdir(parents=True)
     for folder in (cache, cache / "index"):

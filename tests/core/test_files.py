@@ -30,7 +30,11 @@ with atomic_path(pathlib.Path(sys.argv[1])) as partial:
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError), atomic_path(path) as partial, partial.open("w", encoding="ascii") as file:
+    with (
+        pytest.raises(UnicodeEncodeError),
+        atomic_path(path) as partial,
+        partial.open("w", encoding="ascii") as file,
+    ):
         file.write("half é")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -56,7 +60,12 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
 
 def test_what_killed_processes_were_writing_is_swept_and_nothing_else(tmp_path):
     run = tmp_path / "run [v2]"
-    kept = [run / "package" / "a", tmp_path / ".other.partial" / "a", run / ".hidden.folder" / "a", run / ".a.partial"]
+    kept = [
+        run / "package" / "a",
+        tmp_path / ".other.partial" / "a",
+        run / ".hidden.folder" / "a",
+        run / ".a.partial",
+    ]
     for path in kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -74,7 +83,11 @@ def test_json_refuses_what_json_has_not(tmp_path):
 
 
 def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp_path):
-    assert value_sha256({"a": 1, "b": 2}) == value_sha256({"b": 2, "a": 1}) != value_sha256({"a": 2, "b": 1})
+    assert (
+        value_sha256({"a": 1, "b": 2})
+        == value_sha256({"b": 2, "a": 1})
+        != value_sha256({"a": 2, "b": 1})
+    )
     (tmp_path / "a").write_text("1")
     before = stamp([tmp_path / "a"])
     (tmp_path / "a").write_text("22")
@@ -111,7 +124,9 @@ def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, re
         "    print(error)\n"
     )
     folder = "." if relative else str(tmp_path)
-    done = subprocess.run([sys.executable, "-c", code, folder, write], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder, write], capture_output=True, text=True, cwd=tmp_path
+    )
     out = "out" if relative else str(tmp_path / "out")
     assert done.stdout.startswith(f"{out}: the file is too large for the disk"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
@@ -123,15 +138,25 @@ def test_a_file_that_cannot_be_read_is_no_failing_disk(tmp_path):
 
 
 def test_of_a_copy_the_disk_that_is_written_to_is_named(tmp_path):
-    with pytest.raises(StorageError, match=r"out: the disk is full"), atomic_path(tmp_path / "out") as partial:
-        raise OSError(errno.ENOSPC, "no space", "/elsewhere/release/parts", None, str(partial / "parts"))
+    with (
+        pytest.raises(StorageError, match=r"out: the disk is full"),
+        atomic_path(tmp_path / "out") as partial,
+    ):
+        raise OSError(
+            errno.ENOSPC, "no space", "/elsewhere/release/parts", None, str(partial / "parts")
+        )
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/a", None, "/elsewhere/b")
 
 
 def test_files_below_a_folder_are_found_through_links_and_loops(tmp_path):
     disk, data = tmp_path / "disk", tmp_path / "data"
-    for name in (disk / "deep/2.parquet", data / "0.parquet", data / "notes.txt", data / "folder.parquet/1.parquet"):
+    for name in (
+        disk / "deep/2.parquet",
+        data / "0.parquet",
+        data / "notes.txt",
+        data / "folder.parquet/1.parquet",
+    ):
         name.parent.mkdir(parents=True, exist_ok=True)
         name.touch()
     (data / "linked").symlink_to(disk)
@@ -139,11 +164,18 @@ def test_files_below_a_folder_are_found_through_links_and_loops(tmp_path):
     (data / "itself").symlink_to(".")
     (data / "other.parquet").symlink_to(disk / "deep/2.parquet")
     found = [path.relative_to(data).as_posix() for path in files_below(data, ".parquet")]
-    assert found == ["0.parquet", "folder.parquet/1.parquet", "linked/deep/2.parquet", "other.parquet"]
+    assert found == [
+        "0.parquet",
+        "folder.parquet/1.parquet",
+        "linked/deep/2.parquet",
+        "other.parquet",
+    ]
     assert files_below(tmp_path / "nowhere") == []
 
 
 def test_a_link_that_leads_nowhere_is_refused(tmp_path):
     (tmp_path / "lost").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(DataError, match="lost: is a link that leads nowhere; mount its disk, or remove the link"):
+    with pytest.raises(
+        DataError, match="lost: is a link that leads nowhere; mount its disk, or remove the link"
+    ):
         files_below(tmp_path)

@@ -21,7 +21,9 @@ def test_work_is_done_by_one_at_a_time_and_whoever_waited_knows(tmp_path, capsys
         done = list(pool.map(work, range(8)))
     assert max(most) == 1
     assert sum(first for first, _ in done) == 1
-    assert capsys.readouterr().err.count("which prepares the thing") == sum(waited for _, waited in done)
+    assert capsys.readouterr().err.count("which prepares the thing") == sum(
+        waited for _, waited in done
+    )
 
 
 def test_a_lock_is_free_again_after_an_error(tmp_path):

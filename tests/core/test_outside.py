@@ -75,7 +75,9 @@ def test_a_panic_of_a_library_in_rust_is_told():
     assert "John" not in outside_reason(raised(failing(panic("row of John Doe"))))
 
 
-@pytest.mark.parametrize("name", ["scans/john_doe.png", "recordings/john_doe.csv", "john_doe/john_doe.dcm", "john_doe"])
+@pytest.mark.parametrize(
+    "name", ["scans/john_doe.png", "recordings/john_doe.csv", "john_doe/john_doe.dcm", "john_doe"]
+)
 def test_the_name_of_a_file_that_may_be_a_patients_is_not_told(name):
     for number in (errno.ENOENT, errno.EISDIR, errno.EACCES, errno.ENOSPC, errno.ETIMEDOUT):
         assert "john_doe" not in outside_reason(raised(system(number, f"/cohort/{name}")))
@@ -86,7 +88,9 @@ def test_the_text_of_a_file_is_not_told():
     assert "ller" not in outside_reason(raised(lambda: b"M\xfcller".decode()))
 
 
-@pytest.mark.parametrize("error", [KeyError("John Doe"), ValueError("John Doe"), ImportError, ZeroDivisionError()])
+@pytest.mark.parametrize(
+    "error", [KeyError("John Doe"), ValueError("John Doe"), ImportError, ZeroDivisionError()]
+)
 def test_a_fault_of_ours_is_none_of_it(error):
     if error is ImportError:
         error = ModuleNotFoundError("x", name="clintune.nothing")

@@ -12,7 +12,22 @@ from clintune.core.paths import check_name, inside
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", ".", "..", "/etc/x", "a/../b", "a//b", "a/", "./a", "a\\b", "a\x00b", "a\nb", "a\u202eb", "x" * 201],
+    [
+        "",
+        " ",
+        ".",
+        "..",
+        "/etc/x",
+        "a/../b",
+        "a//b",
+        "a/",
+        "./a",
+        "a\\b",
+        "a\x00b",
+        "a\nb",
+        "a\u202eb",
+        "x" * 201,
+    ],
 )
 def test_a_name_that_leaves_its_folder_or_hides_is_refused(name):
     with pytest.raises(PackageError, match=r"^task .*use another name$"):

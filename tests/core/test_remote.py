@@ -12,7 +12,13 @@ from clintune.core.files import file_sha256
 from clintune.core.remote import Remote, has_secret, redact
 from webserver import WebServer
 
-NAMES = ["data/0.parquet", "data/more/deep/1.parquet", "data/a b.parquet", "data/100%25 #1.parquet", "top.csv"]
+NAMES = [
+    "data/0.parquet",
+    "data/more/deep/1.parquet",
+    "data/a b.parquet",
+    "data/100%25 #1.parquet",
+    "top.csv",
+]
 
 
 @pytest.fixture
@@ -35,7 +41,11 @@ def url(request, folder, web):
     """Return the folder's URL in one protocol."""
     memory = fsspec.filesystem("memory")
     memory.put(f"{folder}/", "/bucket/cohort", recursive=True)
-    yield {"file": folder.as_uri(), "memory": "memory://bucket/cohort", "http": f"{web.url}/cohort"}[request.param]
+    yield {
+        "file": folder.as_uri(),
+        "memory": "memory://bucket/cohort",
+        "http": f"{web.url}/cohort",
+    }[request.param]
     memory.rm("/bucket", recursive=True)
 
 
@@ -61,7 +71,9 @@ def test_every_file_is_listed_and_fetched_as_it_is(url, folder, tmp_path):
 
 
 @everywhere
-def test_a_change_of_equal_size_is_another_version_and_an_untouched_file_is_not(url, folder, tmp_path):
+def test_a_change_of_equal_size_is_another_version_and_an_untouched_file_is_not(
+    url, folder, tmp_path
+):
     before = {name: remote(url).version(name) for name in NAMES}
     (folder / "top.csv").write_bytes(b"x" * before["top.csv"].size)
     os.utime(folder / "top.csv", (1e9, 1e9))
@@ -100,7 +112,9 @@ def test_links_that_leave_the_folder_and_links_that_sort_are_no_files(web):
 
 def test_what_cannot_be_listed_is_not_taken_for_empty(web):
     web.status |= {"/cohort/data/more": 500, "/cohort/data/more/": 500}
-    with pytest.raises(DataError, match=r"cohorts\.far\.root: http://127.* cannot be read \(ClientResponseError\)"):
+    with pytest.raises(
+        DataError, match=r"cohorts\.far\.root: http://127.* cannot be read \(ClientResponseError\)"
+    ):
         remote(f"{web.url}/cohort").tree("data")
 
 
@@ -145,7 +159,9 @@ def test_each_failure_says_what_to_do(web):
         assert "check URL, settings and network" in refusal(closed)
     for status in (401, 403):
         web.status |= {"/cohort/data": status}
-        assert "access is denied; set credentials where http looks for them" in refusal(f"{web.url}/cohort")
+        assert "access is denied; set credentials where http looks for them" in refusal(
+            f"{web.url}/cohort"
+        )
     assert "'sss' is no protocol that fsspec knows" in refusal("sss://bucket/cohort")
 
 
@@ -162,6 +178,10 @@ def test_passwords_and_signatures_are_seen_and_left_out():
     }.items():
         assert has_secret(secret)
         assert redact(secret) == plain
-    for plain in ("s3://bucket/a", "abfs://box@account.dfs.core.windows.net/a", "hf://datasets/me/name@main/a"):
+    for plain in (
+        "s3://bucket/a",
+        "abfs://box@account.dfs.core.windows.net/a",
+        "hf://datasets/me/name@main/a",
+    ):
         assert not has_secret(plain)
         assert redact(plain) == plain

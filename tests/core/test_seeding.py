@@ -12,7 +12,9 @@ PARTS = st.lists(st.one_of(st.integers(), st.text(max_size=5)), min_size=1, max_
 @given(PARTS, PARTS)
 def test_seeds_depend_on_every_part(a, b):
     assert 0 <= derive_seed(*a) < 2**63
-    if [str(part) for part in a] != [str(part) for part in b] and not any("\x1f" in str(p) for p in a + b):
+    if [str(part) for part in a] != [str(part) for part in b] and not any(
+        "\x1f" in str(p) for p in a + b
+    ):
         assert derive_seed(*a) != derive_seed(*b)
 
 

@@ -42,4 +42,6 @@ def test_a_line_that_nobody_reads_loses_its_middle_and_keeps_place_and_remedy():
     assert line.startswith("place: x\\x1b")
     assert line.endswith(" is wrong; take another")
     name = "n" * 255
-    assert in_short(f"/data/{name}: is missing; restore it") == f"/data/{name}: is missing; restore it"
+    assert (
+        in_short(f"/data/{name}: is missing; restore it") == f"/data/{name}: is missing; restore it"
+    )

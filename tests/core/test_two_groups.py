@@ -26,7 +26,10 @@ def test_groups_are_those_of_a_plain_reckoning(exponents, fewest):
     gaps = [
         distinct[place] - distinct[place - 1]
         for place in range(fewest, len(distinct) - fewest + 1)
-        if min(sum(e < distinct[place] for e in exponents), sum(e >= distinct[place] for e in exponents))
+        if min(
+            sum(e < distinct[place] for e in exponents),
+            sum(e >= distinct[place] for e in exponents),
+        )
         >= 0.05 * len(exponents)
     ]
     found = two_groups(powers(exponents), fewest=fewest)
@@ -55,4 +58,6 @@ def test_few_and_impossible_values_are_no_group():
     assert two_groups(np.array([])) is None
     assert two_groups(np.concatenate([values, [1e5, 2e5]])) is None
     assert two_groups(np.concatenate([values, [0, -1, np.nan, np.inf, -np.inf]])) is None
-    assert two_groups(np.concatenate([np.tile(values, 2), [1e5, 2e5, 3e5]])) is None, "less than a twentieth"
+    assert two_groups(np.concatenate([np.tile(values, 2), [1e5, 2e5, 3e5]])) is None, (
+        "less than a twentieth"
+    )

@@ -25,13 +25,21 @@ def test_variants_name_what_is_kept(modalities, names):
     assert list(result) == names
     assert len(set(result.values())) == len(names)
     assert all(result[f"only {m}"] == {m} for m in modalities if f"only {m}" in result)
-    assert all(result[f"without {m}"] == set(modalities) - {m} for m in modalities if f"without {m}" in result)
+    assert all(
+        result[f"without {m}"] == set(modalities) - {m}
+        for m in modalities
+        if f"without {m}" in result
+    )
 
 
 def test_a_modality_that_carries_the_signal_is_missed_and_an_idle_one_is_not():
     rng = np.random.default_rng(0)
     targets = (np.arange(200) % 2).astype(np.float32)[:, None]
-    signal = {"image": targets + rng.normal(size=(200, 1)), "note": targets + rng.normal(size=(200, 1)), "idle": 0}
+    signal = {
+        "image": targets + rng.normal(size=(200, 1)),
+        "note": targets + rng.normal(size=(200, 1)),
+        "idle": 0,
+    }
 
     def predict(kept):
         logits = sum((signal[name] for name in sorted(kept)), np.zeros((200, 1)))

@@ -30,9 +30,15 @@ def test_large_classes_are_counted_as_scikit_learn_does():
     given = np.where(draw.random(600) < 0.5, true, draw.integers(0, 3, 600))
     found = confusion(predict(true, given, 3), one_of(["a", "b", "c"])[0])
     assert found.names == ["a", "b", "c"]
-    assert [[int(cell) for cell in row] for row in found.cells] == confusion_matrix(true, given).tolist()
-    assert found.sensitivity == [f"{share:.0%}" for share in recall_score(true, given, average=None)]
-    assert found.precision == [f"{share:.0%}" for share in precision_score(true, given, average=None)]
+    assert [[int(cell) for cell in row] for row in found.cells] == confusion_matrix(
+        true, given
+    ).tolist()
+    assert found.sensitivity == [
+        f"{share:.0%}" for share in recall_score(true, given, average=None)
+    ]
+    assert found.precision == [
+        f"{share:.0%}" for share in precision_score(true, given, average=None)
+    ]
 
 
 def test_patients_count_not_predictions_and_unknown_classes_are_left_out():
@@ -58,4 +64,6 @@ def test_no_small_count_follows_from_the_table(pairs):
         assert (name in found.names) == (sizes[i] >= 11)
         if name in found.names:
             right = int(((true == i) & (given == i)).sum())
-            assert found.sensitivity[found.names.index(name)].endswith("%") == (11 <= right <= sizes[i] - 11)
+            assert found.sensitivity[found.names.index(name)].endswith("%") == (
+                11 <= right <= sizes[i] - 11
+            )

@@ -28,4 +28,6 @@ def test_a_single_hidden_count_cannot_be_found_by_subtraction(values):
     texts = shown_together(values)
     hidden = [value for value, text in zip(values, texts, strict=True) if not text.isdigit()]
     assert len(hidden) != 1
-    assert all(int(text) == value for value, text in zip(values, texts, strict=True) if text.isdigit())
+    assert all(
+        int(text) == value for value, text in zip(values, texts, strict=True) if text.isdigit()
+    )

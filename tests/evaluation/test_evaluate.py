@@ -38,7 +38,8 @@ def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones
     evaluate(run)
     task = Binary(label="deterioration")
     tuning, held_out = (
-        read_predictions(run / "predictions_raw" / name, "outcome", task) for name in ("tuning", "held_out")
+        read_predictions(run / "predictions_raw" / name, "outcome", task)
+        for name in ("tuning", "held_out")
     )
     fitted = read_calibrations(run / "calibration.json")["outcome"]
     assert fitted == fit_calibration(tuning, task)
@@ -53,7 +54,10 @@ def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones
 def test_folds_are_calibrated_each_by_itself(recipe, large):
     run = train(recipe(large), "cv=2", "cohorts.tiny.splits.tuning=0.7", "trainer.max_steps=1")
     evaluate(run)
-    folds = [read_calibrations(run / "folds" / name / "calibration.json")["outcome"] for name in ("0-0", "0-1")]
+    folds = [
+        read_calibrations(run / "folds" / name / "calibration.json")["outcome"]
+        for name in ("0-0", "0-1")
+    ]
     assert folds[0] != folds[1]
     assert {fold.reasons for fold in folds} == {(None,)}
     assert not (run / "calibration.json").exists()
@@ -63,12 +67,16 @@ def test_the_metrics_name_the_packages_they_are_of(recipe):
     run = train(recipe(), "ensemble=2", "trainer.max_steps=1")
     evaluate(run)
     assert json.loads((run / "metrics.json").read_text())["packages"] == {
-        f"package/member-{member}": file_sha256(run / "package" / f"member-{member}" / "MANIFEST.json")
+        f"package/member-{member}": file_sha256(
+            run / "package" / f"member-{member}" / "MANIFEST.json"
+        )
         for member in range(2)
     }
 
 
-def test_a_run_is_evaluated_and_published_where_its_cohort_stands_now(recipe, cohort, tmp_path, capsys):
+def test_a_run_is_evaluated_and_published_where_its_cohort_stands_now(
+    recipe, cohort, tmp_path, capsys
+):
     run = train(recipe(cohort), "trainer.max_steps=1")
     was = (run / "recipe.yaml").read_bytes()
     moved = cohort.rename(tmp_path / "moved [now]")
@@ -90,7 +98,10 @@ def test_a_run_is_evaluated_and_published_where_its_cohort_stands_now(recipe, co
     ("word", "says"),
     [
         ("cohorts.tiny.rot=/x", "did you mean 'cohorts.tiny.root'?"),
-        ("trainer.lr=1", "key 'trainer.lr' cannot be changed after training, only where data stand"),
+        (
+            "trainer.lr=1",
+            "key 'trainer.lr' cannot be changed after training, only where data stand",
+        ),
         ("data.cache", "'data.cache' is no KEY=VALUE"),
     ],
 )
@@ -129,5 +140,7 @@ def test_an_answer_that_is_no_number_is_an_error_of_the_package(tmp_path):
     unit = Unit(folder=tmp_path)
     check_finite(unit, "icu", np.full((3, 2), 0.5, np.float32))
     for wrong in (np.nan, np.inf):
-        with pytest.raises(PackageError, match="the answers for icu are not finite in 1 of 3 samples"):
+        with pytest.raises(
+            PackageError, match="the answers for icu are not finite in 1 of 3 samples"
+        ):
             check_finite(unit, "icu", np.array([[0.5], [wrong], [0.1]], np.float32))

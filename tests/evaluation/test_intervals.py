@@ -11,7 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
-from clintune.evaluation.intervals import MEAN, bootstrap, fold_values, intervals, paired_differences
+from clintune.evaluation.intervals import (
+    MEAN,
+    bootstrap,
+    fold_values,
+    intervals,
+    paired_differences,
+)
 from clintune.evaluation.scored import of_task
 from clintune.metrics import classification as metrics
 from clintune.tasks.binary import Binary
@@ -53,7 +59,9 @@ def test_the_interval_of_a_brier_score_covers_its_expectation_in_about_95_of_100
     covered = 0
     for study in range(200):
         targets = (rng.random(120) < 0.5).astype(float)
-        interval = intervals(scored(make(targets, np.full(120, 0.3))), replicates=400, seed=study)["x"]["brier"]
+        interval = intervals(scored(make(targets, np.full(120, 0.3))), replicates=400, seed=study)[
+            "x"
+        ]["brier"]
         covered += interval.low <= 0.5 * 0.49 + 0.5 * 0.09 <= interval.high
     assert 183 <= covered <= 198
 
@@ -62,13 +70,17 @@ def test_the_spread_of_the_bootstrap_agrees_with_resampling_rows_by_hand():
     rng = np.random.default_rng(1)
     predictions = draw(rng, 80, subjects=np.repeat(np.arange(40), 2))
     ours = bootstrap(scored(predictions), replicates=2000)["x"]["auroc"]
-    assert ours[0] == pytest.approx(roc_auc_score(predictions.targets[:, 0], predictions.predicted[:, 0]))
+    assert ours[0] == pytest.approx(
+        roc_auc_score(predictions.targets[:, 0], predictions.predicted[:, 0])
+    )
     by_hand = []
     for _ in range(2000):
         rows = (rng.integers(0, 40, 40)[:, None] * 2 + [0, 1]).ravel()
         by_hand.append(metrics.auroc(predictions.targets[rows], predictions.predicted[rows]))
     levels = [0.025, 0.5, 0.975]
-    np.testing.assert_allclose(np.quantile(ours[1:], levels), np.quantile(by_hand, levels), atol=0.02)
+    np.testing.assert_allclose(
+        np.quantile(ours[1:], levels), np.quantile(by_hand, levels), atol=0.02
+    )
 
 
 def test_copies_of_a_subjects_samples_do_not_narrow_its_interval():
@@ -79,7 +91,9 @@ def test_copies_of_a_subjects_samples_do_not_narrow_its_interval():
         subjects=np.repeat(predictions.subject_id, 5),
     )
     once, five = (intervals(scored(p))["x"]["auroc"] for p in (predictions, copies))
-    assert (five.low, five.high, five.n_subjects, five.n_samples) == pytest.approx((once.low, once.high, 60, 300))
+    assert (five.low, five.high, five.n_subjects, five.n_samples) == pytest.approx(
+        (once.low, once.high, 60, 300)
+    )
 
 
 def test_the_same_number_in_two_cohorts_is_two_subjects():
@@ -95,7 +109,9 @@ def test_with_folds_the_score_is_the_mean_over_folds():
     rows = [fold == f for f in range(3)]
     parts = [roc_auc_score(predictions.targets[r, 0], predictions.predicted[r, 0]) for r in rows]
     assert intervals(scored(predictions))["x"]["auroc"].value == pytest.approx(np.mean(parts))
-    assert [values["x"]["auroc"] for values in fold_values(scored(predictions))] == pytest.approx(parts)
+    assert [values["x"]["auroc"] for values in fold_values(scored(predictions))] == pytest.approx(
+        parts
+    )
 
 
 def test_repeating_the_folds_does_not_narrow_the_interval_or_count_twice():
@@ -110,7 +126,9 @@ def test_repeating_the_folds_does_not_narrow_the_interval_or_count_twice():
         }
     )
     for metric, interval in intervals(scored(both))["x"].items():
-        assert astuple(interval) == pytest.approx(astuple(intervals(scored(predictions))["x"][metric])), metric
+        assert astuple(interval) == pytest.approx(
+            astuple(intervals(scored(predictions))["x"][metric])
+        ), metric
 
 
 def test_the_mean_over_tasks_is_drawn_jointly():
@@ -126,7 +144,9 @@ def test_the_mean_over_tasks_is_drawn_jointly():
 
 
 def test_counts_are_of_known_labels():
-    result = intervals(scored(make([1, 0, np.nan, 1], [0.9, 0.1, 0.5, 0.4], subjects=[1, 1, 2, 3])))["x"]["brier"]
+    result = intervals(
+        scored(make([1, 0, np.nan, 1], [0.9, 0.1, 0.5, 0.4], subjects=[1, 1, 2, 3]))
+    )["x"]["brier"]
     assert (result.n_subjects, result.n_samples, result.n_positive) == (2, 3, 2)
     labels = make([[1, np.nan], [np.nan, np.nan], [1, 1]], np.full((3, 2), 0.5))
     result = intervals(scored(labels, Multilabel(label="x", phenotypes=["a", "b"])))["x"]["brier"]
@@ -138,8 +158,20 @@ def test_counts_are_of_known_labels():
 
 def test_what_is_undefined_becomes_none_in_json():
     result = intervals(scored(make([0, 0, 0], [0.1, 0.2, 0.3])))["x"]["auroc"].to_json()
-    assert result == {"value": None, "low": None, "high": None, "n_subjects": 3, "n_samples": 3, "n_positive": 0}
-    assert intervals(scored(make(np.zeros((0, 1)), np.zeros((0, 1)))), replicates=10)["x"]["auroc"].n_samples == 0
+    assert result == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "n_subjects": 3,
+        "n_samples": 3,
+        "n_positive": 0,
+    }
+    assert (
+        intervals(scored(make(np.zeros((0, 1)), np.zeros((0, 1)))), replicates=10)["x"][
+            "auroc"
+        ].n_samples
+        == 0
+    )
 
 
 def test_the_difference_of_equal_predictions_is_exactly_zero():
@@ -163,13 +195,19 @@ def test_a_paired_difference_is_surer_than_two_intervals_and_has_the_sign_of_sec
 
 def test_differences_need_the_same_samples():
     predictions = draw(np.random.default_rng(9), 20)
-    with pytest.raises(DataError, match="task x: the two sets of predictions are of different samples"):
-        paired_differences(scored(predictions), scored(replace(predictions, targets=1 - predictions.targets)))
+    with pytest.raises(
+        DataError, match="task x: the two sets of predictions are of different samples"
+    ):
+        paired_differences(
+            scored(predictions), scored(replace(predictions, targets=1 - predictions.targets))
+        )
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     predictions = draw(np.random.default_rng(10), 40)
-    first, again, other = (intervals(scored(predictions), seed=seed)["x"]["auroc"] for seed in (0, 0, 1))
+    first, again, other = (
+        intervals(scored(predictions), seed=seed)["x"]["auroc"] for seed in (0, 0, 1)
+    )
     assert first == again != other
 
 
@@ -177,5 +215,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 @settings(max_examples=20, deadline=None)
 def test_every_interval_holds_its_score_even_where_resampling_inflates_it(seed):
     rng = np.random.default_rng(seed)
-    for score in intervals(scored(draw(rng, 90, fold=np.arange(90) % 3)), replicates=100)["x"].values():
+    for score in intervals(scored(draw(rng, 90, fold=np.arange(90) % 3)), replicates=100)[
+        "x"
+    ].values():
         assert 0 <= score.low <= score.value <= score.high <= 1

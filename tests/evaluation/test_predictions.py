@@ -30,7 +30,10 @@ def make(kind, n=60):
     if kind == "multiclass":
         targets, probabilities = rng.integers(0, 3, (n, 1)), rng.dirichlet(np.ones(3), n)
     else:
-        targets, probabilities = rng.integers(0, 2, (n, task.num_outputs)), rng.random((n, task.num_outputs))
+        targets, probabilities = (
+            rng.integers(0, 2, (n, task.num_outputs)),
+            rng.random((n, task.num_outputs)),
+        )
     return Predictions(
         cohort=np.repeat(["here", "there"], n // 2),
         subject_id=np.tile(np.arange(n // 2), 2),
@@ -43,7 +46,12 @@ def make(kind, n=60):
 
 def rows(predictions):
     """Return what stands in each row, in an order of its own."""
-    keys = zip(predictions.fold.tolist(), predictions.cohort.tolist(), predictions.subject_id.tolist(), strict=True)
+    keys = zip(
+        predictions.fold.tolist(),
+        predictions.cohort.tolist(),
+        predictions.subject_id.tolist(),
+        strict=True,
+    )
     values = np.hstack([predictions.targets, predictions.predicted]).tolist()
     return sorted(zip(keys, predictions.prediction_time, map(str, values), strict=True))
 
@@ -75,8 +83,12 @@ def test_predictions_without_any_label_keep_every_row(tmp_path, kind):
     assert rows(read_predictions(tmp_path, "x", TASKS[kind])) == rows(predictions)
 
 
-@pytest.mark.parametrize(("kind", "file", "column"), [("binary", "x.parquet", 0), ("multilabel", "x/aki.parquet", 1)])
-def test_files_hold_the_prediction_schema_and_its_own_tool_scores_them_alike(tmp_path, kind, file, column):
+@pytest.mark.parametrize(
+    ("kind", "file", "column"), [("binary", "x.parquet", 0), ("multilabel", "x/aki.parquet", 1)]
+)
+def test_files_hold_the_prediction_schema_and_its_own_tool_scores_them_alike(
+    tmp_path, kind, file, column
+):
     predictions = make(kind)
     write_predictions(tmp_path, "x", predictions, TASKS[kind])
     table = pl.read_parquet(tmp_path / file)
@@ -116,7 +128,9 @@ def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is
     predictions, task = replace(make(kind), fold=np.zeros(60, np.int64)), TASKS[kind]
     questions = predictions.targets.shape[1]
     withheld = np.random.default_rng(1).random((60, questions)) < 0.3
-    labelled = np.arange(questions) == 0  # of the second phenotype a label of another shard is unknown
+    labelled = (
+        np.arange(questions) == 0
+    )  # of the second phenotype a label of another shard is unknown
     write_shard(tmp_path, "x", "000001", predictions, task, withheld=withheld, labelled=labelled)
     write_predictions(tmp_path / "whole", "x", predictions, task)
     names = task.output_names if kind == "multilabel" else [""]
@@ -124,7 +138,11 @@ def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is
         table = pl.read_parquet(tmp_path / "x" / name / "000001.parquet")
         whole = pl.read_parquet(tmp_path / "whole" / (f"x/{name}.parquet" if name else "x.parquet"))
         value = "categorical_value" if kind == "multiclass" else "boolean_value"
-        decision = pl.when(~pl.Series(withheld[:, i])).then(f"predicted_{value}").alias(f"predicted_{value}")
+        decision = (
+            pl.when(~pl.Series(withheld[:, i]))
+            .then(f"predicted_{value}")
+            .alias(f"predicted_{value}")
+        )
         assert table.equals(whole.with_columns(decision).drop([] if labelled[i] else value))
         if kind != "multiclass":
             PredictionSchema.validate(table.to_arrow())
@@ -145,7 +163,9 @@ def test_no_name_of_a_task_or_phenotype_leads_out_of_the_folder(tmp_path, kind, 
         calls += [
             lambda: write_predictions(folder, "x", predictions, foreign),
             lambda: write_shard(folder, "x", "000000", predictions, foreign, **known),
-            lambda: read_predictions(folder, "x", Multilabel(label="x", phenotypes=[name, "sepsis"])),
+            lambda: read_predictions(
+                folder, "x", Multilabel(label="x", phenotypes=[name, "sepsis"])
+            ),
         ]
     for call in calls:
         with pytest.raises(DataError, match=r"(task|phenotype) '.*; use another name"):

@@ -45,14 +45,18 @@ def predict(num_positive_rare=7, folds=1):
     widths = {"icu": 1, "rare": 1, "pheno": 2, "kind": 3}
     result = {}
     for name, target in targets.items():
-        risks = rng.random((n, widths[name])) + 0.5 * (target if name != "kind" else np.eye(3)[kind])
+        risks = rng.random((n, widths[name])) + 0.5 * (
+            target if name != "kind" else np.eye(3)[kind]
+        )
         result[name] = Predictions(
             cohort=np.full(n, "here"),
             subject_id=FIRST_ID + np.arange(n),
             prediction_time=[datetime(2031, 7, 5, 3, 1)] * n,
             fold=np.arange(n) % folds,
             targets=target.astype(np.float32),
-            predicted=(risks / (risks.sum(1, keepdims=True) if name == "kind" else 2)).astype(np.float32),
+            predicted=(risks / (risks.sum(1, keepdims=True) if name == "kind" else 2)).astype(
+                np.float32
+            ),
         )
     return result
 
@@ -62,7 +66,10 @@ def make(**other):
     scored = {name: of_task(part, TASKS[name]) for name, part in predictions.items()}
     table = to_json(intervals(scored, replicates=30))
     sites = pl.DataFrame(
-        {"subject_id": FIRST_ID + np.arange(150), "site": ["large"] * 83 + ["mid"] * 63 + ["tiny"] * 4}
+        {
+            "subject_id": FIRST_ID + np.arange(150),
+            "site": ["large"] * 83 + ["mid"] * 63 + ["tiny"] * 4,
+        }
     )
     groups = by_group(scored, {"here": sites}, replicates=30)
     ablations = ablate(lambda kept: predictions, ["image", "notes", "labs"], TASKS, replicates=30)
@@ -88,9 +95,18 @@ def make(**other):
             for step in (1, 2, 3)
         ],
         ablations={name: ablation.to_json() for name, ablation in ablations.items()},
-        groups={column: {group: to_json(s) for group, s in by_name.items()} for column, by_name in groups.items()},
-        outputs={name: to_json(by_view(predictions[name], TASKS[name], replicates=30)) for name in ("pheno", "kind")},
-        provenance={"clintune": "0.1.0", "cohorts": {"here": {"files": {"data/0.parquet": "ab" * 32}}}},
+        groups={
+            column: {group: to_json(s) for group, s in by_name.items()}
+            for column, by_name in groups.items()
+        },
+        outputs={
+            name: to_json(by_view(predictions[name], TASKS[name], replicates=30))
+            for name in ("pheno", "kind")
+        },
+        provenance={
+            "clintune": "0.1.0",
+            "cohorts": {"here": {"files": {"data/0.parquet": "ab" * 32}}},
+        },
         notes=["Some items could not be read."],
     )
 
@@ -176,7 +192,9 @@ def test_no_count_under_eleven_is_shown(page):
 
 
 def test_a_hidden_group_cannot_be_found_by_subtraction(page):
-    rows = re.findall(r'<th scope="row">(large|mid|tiny|group.*?)</th><td class="count">(.*?)</td>', page)
+    rows = re.findall(
+        r'<th scope="row">(large|mid|tiny|group.*?)</th><td class="count">(.*?)</td>', page
+    )
     assert rows == [("large", "83"), ("mid", "11 or more"), ("group with fewer than 11", "&lt;11")]
     tiny = page[page.index('<th scope="row">group with fewer than 11</th>') :].split("</tr>")[0]
     assert tiny.count("too few") == len(TASKS)
@@ -196,11 +214,15 @@ def test_the_summary_gives_each_tasks_score_with_its_interval(content, page):
     summary = visible(page.split('id="scores"')[0])
     for metrics in content.metrics["held_out"].values():
         score = metrics["auroc"]
-        assert re.search(rf"{score['value']:.2f}\s+{score['low']:.2f} to {score['high']:.2f}", summary)
+        assert re.search(
+            rf"{score['value']:.2f}\s+{score['low']:.2f} to {score['high']:.2f}", summary
+        )
 
 
 def test_every_figure_has_a_title_for_those_who_cannot_see_it(page):
-    figures = re.findall(r'<svg role="img" aria-labelledby="([^"]+)".*?><title id="\1">(.+?)</title>', page)
+    figures = re.findall(
+        r'<svg role="img" aria-labelledby="([^"]+)".*?><title id="\1">(.+?)</title>', page
+    )
     assert len(figures) == 5  # three tasks with curves, ablations, history
 
 
@@ -237,7 +259,9 @@ def test_a_run_with_one_undefined_task_and_nothing_else_still_has_a_report():
 def test_only_what_was_tuned_speaks_of_tuning(content, page):
     untuned = {split: scores for split, scores in content.metrics.items() if split != "tuning"}
     assert "tuning patients take no part in learning" in visible(page)
-    assert "tuning patients take no part" not in visible(render_report(replace(content, metrics=untuned)))
+    assert "tuning patients take no part" not in visible(
+        render_report(replace(content, metrics=untuned))
+    )
 
 
 def renamed(content, name):
@@ -247,7 +271,9 @@ def renamed(content, name):
     def of_tasks(scores):
         return {tasks.get(task, task): values for task, values in scores.items()}
 
-    metrics = content.metrics | {split: of_tasks(content.metrics[split]) for split in ("held_out", "tuning")}
+    metrics = content.metrics | {
+        split: of_tasks(content.metrics[split]) for split in ("held_out", "tuning")
+    }
     return replace(
         content,
         name=name,
@@ -260,13 +286,20 @@ def renamed(content, name):
             tasks["kind"]: Multiclass(label=name, classes=[f"{name} {i}" for i in range(3)]),
         },
         history=[
-            {key.replace("icu", tasks["icu"]): value for key, value in record.items()} for record in content.history
+            {key.replace("icu", tasks["icu"]): value for key, value in record.items()}
+            for record in content.history
         ],
         ablations={
-            variant.replace("notes", name): {part: of_tasks(scores) for part, scores in ablation.items()}
+            variant.replace("notes", name): {
+                part: of_tasks(scores) for part, scores in ablation.items()
+            }
             for variant, ablation in content.ablations.items()
         },
-        groups={name: {f"{name} {i}": of_tasks(s) for i, s in enumerate(content.groups["site"].values())}},
+        groups={
+            name: {
+                f"{name} {i}": of_tasks(s) for i, s in enumerate(content.groups["site"].values())
+            }
+        },
         outputs={
             tasks[task]: {f"{name} {i}": s for i, s in enumerate(scores.values())}
             for task, scores in content.outputs.items()
@@ -276,7 +309,9 @@ def renamed(content, name):
     )
 
 
-@pytest.mark.parametrize("name", [" ".join(NAMES), "\n".join(reversed(NAMES))], ids=["one_line", "lines"])
+@pytest.mark.parametrize(
+    "name", [" ".join(NAMES), "\n".join(reversed(NAMES))], ids=["one_line", "lines"]
+)
 def test_no_name_comes_alive_on_the_page(content, page, name):
     html = render_report(renamed(content, name))
     plain, found = Alive(page), Alive(html)
@@ -292,7 +327,9 @@ def test_no_name_comes_alive_on_the_page(content, page, name):
 
 def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many_it_is(content):
     kind = content.predictions["kind"]
-    targets = np.where(np.arange(150)[:, None] < 8, 2, np.minimum(kind.targets, 1)).astype(np.float32)
+    targets = np.where(np.arange(150)[:, None] < 8, 2, np.minimum(kind.targets, 1)).astype(
+        np.float32
+    )
     task = Multiclass(label="kind", classes=["viral", "bacterial", "quartermain", "absent"])
     probabilities = np.column_stack([kind.predicted, np.zeros(150, np.float32)])
     kind = replace(kind, targets=targets, predicted=probabilities)
@@ -305,7 +342,10 @@ def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many
         )
     )
     text = " ".join(visible(html).split())
-    assert "The average over 3 of 4 classes, each told from all others. The others cannot be scored" in text
+    assert (
+        "The average over 3 of 4 classes, each told from all others. The others cannot be scored"
+        in text
+    )
     assert "1 of them has fewer than 11 patients" in text
     assert "quartermain" not in html
     assert "2 classes of fewer than 11 patients are not shown" in text
@@ -314,9 +354,18 @@ def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many
 
 def test_the_interval_of_fewer_than_eleven_patients_is_left_out(content):
     few = {task: take(part, np.arange(150) < 10) for task, part in content.predictions.items()}
-    table = to_json(intervals({n: of_task(part, TASKS[n]) for n, part in few.items()}, replicates=20))
+    table = to_json(
+        intervals({n: of_task(part, TASKS[n]) for n, part in few.items()}, replicates=20)
+    )
     assert table["kind"]["accuracy"]["value"] is not None
-    assert {score[end] for scores in table.values() for score in scores.values() for end in ("low", "high")} == {None}
-    text = visible(render_report(replace(content, metrics={"held_out": table}, predictions=few, groups={})))
+    assert {
+        score[end]
+        for scores in table.values()
+        for score in scores.values()
+        for end in ("low", "high")
+    } == {None}
+    text = visible(
+        render_report(replace(content, metrics={"held_out": table}, predictions=few, groups={}))
+    )
     assert "Fewer than 11 patients were tested" in text
     assert "no interval" in text

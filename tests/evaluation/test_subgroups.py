@@ -33,14 +33,17 @@ def predictions():
 
 
 def test_groups_are_those_of_the_cohorts_own_table_and_the_unlisted_are_unknown(predictions):
-    one = replace(predictions, targets=predictions.targets[:, :1], predicted=predictions.predicted[:, :1])
+    one = replace(
+        predictions, targets=predictions.targets[:, :1], predicted=predictions.predicted[:, :1]
+    )
     groups = {
         "here": pl.DataFrame({"subject_id": range(60), "site": ["a", "b"] * 30}),
         "there": pl.DataFrame({"subject_id": range(20), "site": ["a"] * 20}),
     }
     result = by_group({"x": of_task(one, TASK), "y": of_task(one, TASK)}, groups, replicates=20)
     rows = {
-        "a": (one.cohort == "here") & (one.subject_id % 2 == 0) | (one.cohort == "there") & (one.subject_id < 20),
+        "a": (one.cohort == "here") & (one.subject_id % 2 == 0)
+        | (one.cohort == "there") & (one.subject_id < 20),
         "b": (one.cohort == "here") & (one.subject_id % 2 == 1),
         UNKNOWN: (one.cohort == "there") & (one.subject_id >= 20),
     }
@@ -48,7 +51,9 @@ def test_groups_are_those_of_the_cohorts_own_table_and_the_unlisted_are_unknown(
     assert set(result["site"]) == set(rows)
     for group, chosen in rows.items():
         score = result["site"][group]["x"]["auroc"]
-        assert score.value == pytest.approx(metrics.auroc(one.targets[chosen], one.predicted[chosen]))
+        assert score.value == pytest.approx(
+            metrics.auroc(one.targets[chosen], one.predicted[chosen])
+        )
         assert score.n_subjects == chosen.sum()
         assert result["site"][group][MEAN]["auroc"].value == pytest.approx(score.value)
 

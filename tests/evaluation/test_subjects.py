@@ -23,7 +23,11 @@ def make(targets):
 
 def test_probabilities_are_averaged_within_cohort_and_subject():
     result = per_subject(make([1, np.nan, 0, np.nan]))
-    assert list(zip(result.cohort, result.subject_id, strict=True)) == [("a", 7), ("a", 8), ("b", 7)]
+    assert list(zip(result.cohort, result.subject_id, strict=True)) == [
+        ("a", 7),
+        ("a", 8),
+        ("b", 7),
+    ]
     np.testing.assert_allclose(result.predicted[:, 0], [0.4, 0.9, 0.1])
     np.testing.assert_array_equal(result.targets[:, 0], [0, np.nan, 1])
     assert [time.day for time in result.prediction_time] == [3, 4, 1]

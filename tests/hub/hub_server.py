@@ -63,9 +63,13 @@ class HubServer:
         self.stored = threading.Event()
         self.closed = threading.Event()
         self.parts: dict[str, dict[int, bytes]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self})
+        )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
+        )
 
     @contextmanager
     def running(self):
@@ -141,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _repository(self, name):
         """Return a repository; 401 for what is private or none without a token, as the Hub answers."""
         repository = self.hub.repositories.get(name)
-        if not self._knows_token() and (repository is None or repository.private or self.command in ("POST", "PUT")):
+        if not self._knows_token() and (
+            repository is None or repository.private or self.command in ("POST", "PUT")
+        ):
             raise _Error(401, "" if repository and not repository.private else "RepoNotFound")
         if repository is None:
             raise _Error(404, "RepoNotFound")
@@ -166,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def validate_yaml(self):
         content = json.loads(self._body())["content"]
-        self._json({"errors": [{"message": "wrong"}]}, 400) if "license: none-such" in content else self._json({})
+        self._json(
+            {"errors": [{"message": "wrong"}]}, 400
+        ) if "license: none-such" in content else self._json({})
 
     def info(self, name, revision="main"):
         repository, commit = self._commit_of(name, revision or "main")
@@ -175,7 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
     def refs(self, name):
         repository = self._repository(name)
         branches, tags = (
-            [{"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit} for name, commit in there.items()]
+            [
+                {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
+                for name, commit in there.items()
+            ]
             for kind, there in (("heads", repository.branches), ("tags", repository.tags))
         )
         self._json({"branches": branches, "tags": tags, "converts": []})
@@ -217,7 +228,13 @@ class _Handler(BaseHTTPRequestHandler):
         files = []
         for asked in json.loads(self._body())["files"]:
             path, content = asked["path"], there.get(asked["path"])
-            oid = None if content is None else _sha256(content) if _is_large(path) else _git_sha1(content)
+            oid = (
+                None
+                if content is None
+                else _sha256(content)
+                if _is_large(path)
+                else _git_sha1(content)
+            )
             mode = "lfs" if _is_large(path) else "regular"
             files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         self._json({"files": files})

@@ -18,7 +18,9 @@ def write_package(folder: Path, **changed: bytes) -> Path:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / "MANIFEST.json").write_text(json.dumps({name: digest(content) for name, content in files.items()}))
+    (folder / "MANIFEST.json").write_text(
+        json.dumps({name: digest(content) for name, content in files.items()})
+    )
     return folder
 
 

@@ -52,7 +52,11 @@ def test_an_option_that_a_hub_has_not_is_refused(address, options, message):
 
 @pytest.mark.parametrize(
     ("address", "meant"),
-    [("hf:/org/name", "hf://org/name"), ("hf:org/name", "hf://org/name"), ("s3:/bucket/x", "s3://bucket/x")],
+    [
+        ("hf:/org/name", "hf://org/name"),
+        ("hf:org/name", "hf://org/name"),
+        ("s3:/bucket/x", "s3://bucket/x"),
+    ],
 )
 def test_an_address_with_too_few_slashes_is_no_folder(address, meant):
     with pytest.raises(ConfigError, match=f"write {meant}, or ./{address} for a folder"):

@@ -23,9 +23,11 @@ def package(tmp_path):
 def place(request, tmp_path):
     """Return an address of each kind at which nothing stands yet."""
     kind = request.param
-    yield {"folder": str(tmp_path / "share/m/v1"), "file": f"file://{tmp_path}/share/m/v1", "memory": "memory://box/m"}[
-        kind
-    ]
+    yield {
+        "folder": str(tmp_path / "share/m/v1"),
+        "file": f"file://{tmp_path}/share/m/v1",
+        "memory": "memory://box/m",
+    }[kind]
     if kind == "memory":
         fsspec.filesystem("memory").rm("/", recursive=True)
 
@@ -40,7 +42,9 @@ def there(address):
 
 
 @everywhere
-def test_a_package_comes_back_as_it_was_from_the_address_that_was_returned(place, package, tmp_path):
+def test_a_package_comes_back_as_it_was_from_the_address_that_was_returned(
+    place, package, tmp_path
+):
     address = open_hub(place).send(package)
     assert address == place
     fetched = open_hub(address).fetch(tmp_path / "cache")
@@ -52,7 +56,9 @@ def test_a_package_comes_back_as_it_was_from_the_address_that_was_returned(place
 def test_the_same_package_may_be_sent_again_and_another_may_not(place, package, tmp_path):
     open_hub(place).send(package)
     assert open_hub(place).send(package) == place
-    with pytest.raises(PackageError, match="something else stands there; publish to a path of its own"):
+    with pytest.raises(
+        PackageError, match="something else stands there; publish to a path of its own"
+    ):
         open_hub(place).send(write_package(tmp_path / "new", README_md=b"# Another card\n"))
     assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
 
@@ -77,13 +83,17 @@ def test_a_package_that_is_not_whole_is_not_sent(place, package):
 
 
 @urls
-def test_a_send_that_was_stopped_is_no_package_and_going_on_sends_what_is_missing(place, package, tmp_path):
+def test_a_send_that_was_stopped_is_no_package_and_going_on_sends_what_is_missing(
+    place, package, tmp_path
+):
     files, path = there(place)
     files.makedirs(f"{path}/member-0")
     files.makedirs(f"{path}/member-1")
     files.pipe(f"{path}/member-0/parts.safetensors", FILES["member-0/parts.safetensors"])
     files.pipe(f"{path}/{PARTS}", FILES[PARTS][:1000])
-    with pytest.raises(PackageError, match=r"no MANIFEST\.json; no package was published there to the end"):
+    with pytest.raises(
+        PackageError, match=r"no MANIFEST\.json; no package was published there to the end"
+    ):
         open_hub(place).fetch(tmp_path / "cache")
     untouched = files.modified(f"{path}/member-0/parts.safetensors")
     open_hub(place).send(package)
@@ -110,7 +120,9 @@ def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
     assert list((tmp_path / "share").iterdir()) == []
     place = f"file://{tmp_path}/far/m"
     done = run_python("-c", f"{limited}; {send}", place, str(package))
-    assert done.stderr.splitlines()[-1].startswith(f"clintune.core.errors.PackageError: hub: {place}: cannot be read")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"clintune.core.errors.PackageError: hub: {place}: cannot be read"
+    )
     far = tmp_path / "far" / "m"
     assert (far / "member-0" / "parts.safetensors").exists()
     assert not (far / "MANIFEST.json").exists()
@@ -133,7 +145,9 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(place, package, t
 
 
 @urls
-def test_a_changed_byte_a_foreign_file_and_a_hostile_manifest_are_refused_and_leave_nothing(place, package, tmp_path):
+def test_a_changed_byte_a_foreign_file_and_a_hostile_manifest_are_refused_and_leave_nothing(
+    place, package, tmp_path
+):
     files, path = there(open_hub(place).send(package))
 
     def refused(message):
@@ -155,7 +169,9 @@ def test_a_changed_byte_a_foreign_file_and_a_hostile_manifest_are_refused_and_le
 
 def test_a_folder_is_loaded_where_it_stands_and_must_be_there(package, tmp_path):
     assert open_hub(str(package)).fetch(tmp_path / "cache") == package
-    with pytest.raises(PackageError, match="none: no such folder; give a folder, org/name, models:/name or a URL"):
+    with pytest.raises(
+        PackageError, match="none: no such folder; give a folder, org/name, models:/name or a URL"
+    ):
         open_hub(str(tmp_path / "none")).fetch(tmp_path / "cache")
 
 
@@ -166,5 +182,7 @@ def test_a_package_behind_a_web_server_is_fetched_and_none_is_sent_there(package
         with pytest.raises(PackageError, match="web servers take no packages"):
             open_hub(url).send(package)
         web.status["/package/MANIFEST.json"] = 403
-        with pytest.raises(PackageError, match=r"hub: http://.*: access is denied; set credentials"):
+        with pytest.raises(
+            PackageError, match=r"hub: http://.*: access is denied; set credentials"
+        ):
             open_hub(url).fetch(tmp_path / "other")

@@ -44,7 +44,13 @@ def package(tmp_path):
 
 def steps(*words):
     """Return the arguments of a process that does (verb, address, folder, options) one after the other."""
-    return "-c", CLIENT, json.dumps([(verb, address, str(place), options) for verb, address, place, options in words])
+    return (
+        "-c",
+        CLIENT,
+        json.dumps(
+            [(verb, address, str(place), options) for verb, address, place, options in words]
+        ),
+    )
 
 
 def client(*words):
@@ -64,9 +70,9 @@ def fetch(address, cache, **options):
 
 def published(hub, folder):
     """Return whether the repository's main branch holds the package of a folder and nothing else."""
-    return {path: it for path, it in hub.repositories["me/m"].head().items() if path != ".gitattributes"} == content(
-        folder
-    )
+    return {
+        path: it for path, it in hub.repositories["me/m"].head().items() if path != ".gitattributes"
+    } == content(folder)
 
 
 def test_a_package_is_one_private_commit_and_comes_back_as_it_was(hub, package, tmp_path):
@@ -77,7 +83,9 @@ def test_a_package_is_one_private_commit_and_comes_back_as_it_was(hub, package, 
     assert len(repository.commits) == 2
     assert address == f"hf://me/m@{repository.branches['main']}"
 
-    fetched, again = client(fetch(address, tmp_path / "cache"), fetch("hf://me/m", tmp_path / "cache"))
+    fetched, again = client(
+        fetch(address, tmp_path / "cache"), fetch("hf://me/m", tmp_path / "cache")
+    )
     assert content(Path(fetched)) == content(package)
     assert again == fetched
     assert not any(path.is_symlink() for path in Path(fetched).rglob("*"))
@@ -99,7 +107,9 @@ def test_a_repository_is_public_only_where_that_is_asked_and_stays_as_it_is(hub,
     assert "the repository is private, not public as asked" in answers[3]
 
 
-def test_the_same_content_makes_no_commit_and_another_replaces_all_that_was_there(hub, package, tmp_path):
+def test_the_same_content_makes_no_commit_and_another_replaces_all_that_was_there(
+    hub, package, tmp_path
+):
     hub.add("me/m", {"pytorch_model.bin": b"pickle", "old/parts.safetensors": b"old"}, private=True)
     repository = hub.repositories["me/m"]
     first, again = client(send("hf://me/m", package), send("hf://me/m", package))
@@ -139,7 +149,9 @@ def test_a_tag_does_not_move_and_nothing_is_sent_for_one_that_would(hub, package
     client(send("hf://me/m", package, tag="v1"))
     before = dict(hub.repositories["me/m"].branches)
     new = write_package(tmp_path / "new", README_md=b"# Another card\n")
-    answers = client(send("hf://me/m", new, tag="v1"), send("hf://me/m", package, tag="v1", revision="next"))
+    answers = client(
+        send("hf://me/m", new, tag="v1"), send("hf://me/m", package, tag="v1", revision="next")
+    )
     assert [answer.partition(": ")[2] for answer in answers] == [
         "hf://me/m: tag v1 stands on another commit; choose a new tag",
         "hf://me/m@next: tag v1 stands on another commit; choose a new tag",
@@ -147,7 +159,9 @@ def test_a_tag_does_not_move_and_nothing_is_sent_for_one_that_would(hub, package
     assert hub.repositories["me/m"].branches == before
 
 
-def test_an_upload_that_is_refused_publishes_nothing_and_going_on_sends_what_is_missing(hub, package):
+def test_an_upload_that_is_refused_publishes_nothing_and_going_on_sends_what_is_missing(
+    hub, package
+):
     hub.refuse.add(SECOND)
     [answer] = client(send("hf://me/m", package, revision="next"))
     assert answer.startswith("refused: hf://me/m@next: the Hub refuses it (HTTP 400)")
@@ -162,7 +176,9 @@ def test_an_upload_that_is_refused_publishes_nothing_and_going_on_sends_what_is_
     assert content(package).items() <= repository.head("next").items()
 
 
-def test_a_process_that_is_killed_publishes_nothing_and_going_on_sends_what_is_missing(hub, package):
+def test_a_process_that_is_killed_publishes_nothing_and_going_on_sends_what_is_missing(
+    hub, package
+):
     hub.hold.add(SECOND)
     source = str(Path(__file__).parents[2] / "src")
     process = subprocess.Popen(
@@ -181,7 +197,9 @@ def test_a_process_that_is_killed_publishes_nothing_and_going_on_sends_what_is_m
     hub.sent.clear()
     client(send("hf://me/m", package))
     assert FIRST not in [name for name, _ in hub.sent]
-    assert sum(size for name, size in hub.sent if name == SECOND) == len(FILES["member-1/parts.safetensors"])
+    assert sum(size for name, size in hub.sent if name == SECOND) == len(
+        FILES["member-1/parts.safetensors"]
+    )
     assert published(hub, package)
 
 
@@ -189,7 +207,9 @@ def test_a_connection_that_breaks_costs_one_more_try(hub, package):
     hub.broken.add(FIRST)
     client(send("hf://me/m", package))
     assert published(hub, package)
-    assert [size for name, size in hub.sent if name == FIRST] == [len(FILES["member-0/parts.safetensors"])]
+    assert [size for name, size in hub.sent if name == FIRST] == [
+        len(FILES["member-0/parts.safetensors"])
+    ]
 
 
 def test_a_download_that_breaks_goes_on_where_it_was(hub, tmp_path):
@@ -205,12 +225,16 @@ def test_a_download_that_breaks_goes_on_where_it_was(hub, tmp_path):
     assert size < len(large)
 
 
-def test_a_fetch_that_was_stopped_leaves_no_package_and_fetches_only_the_rest(hub, package, tmp_path):
+def test_a_fetch_that_was_stopped_leaves_no_package_and_fetches_only_the_rest(
+    hub, package, tmp_path
+):
     hub.add("me/m", content(package))
     hub.refuse.add(SECOND)
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
     assert "access is denied" in answer
-    assert [path.suffix for path in (tmp_path / "cache" / "packages").iterdir() if path.is_dir()] == [".partial"]
+    assert [
+        path.suffix for path in (tmp_path / "cache" / "packages").iterdir() if path.is_dir()
+    ] == [".partial"]
     before = {path for path, *_ in hub.fetched}
 
     hub.refuse.clear()
@@ -228,7 +252,9 @@ def test_a_fetch_that_was_stopped_leaves_no_package_and_fetches_only_the_rest(hu
         ("../evil.json", "'../evil.json' is no path inside a package"),
     ],
 )
-def test_a_listing_with_anything_else_is_refused_before_a_file_is_fetched(hub, package, tmp_path, path, message):
+def test_a_listing_with_anything_else_is_refused_before_a_file_is_fetched(
+    hub, package, tmp_path, path, message
+):
     hub.add("me/m", content(package) | {path: b"{}"})
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
     assert answer.startswith(f"refused: hf://me/m: {message}")
@@ -241,7 +267,9 @@ def test_without_a_network_what_was_fetched_is_still_there(hub, package, tmp_pat
     [fetched] = client(fetch("hf://me/m", tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     answers = client(
-        fetch("hf://me/m", tmp_path / "cache"), fetch("hf://me/other", tmp_path / "cache"), send("hf://me/m", package)
+        fetch("hf://me/m", tmp_path / "cache"),
+        fetch("hf://me/other", tmp_path / "cache"),
+        send("hf://me/m", package),
     )
     assert answers[0] == fetched
     assert answers[1].startswith("refused: hf://me/other: HF_HUB_OFFLINE is set; unset it")
@@ -258,7 +286,10 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
         fetch("hf://me/empty", cache),
         fetch("hf://me/gated", cache),
         send("hf://me/a--b", package),
-        send("hf://me/m", write_package(tmp_path / "card", README_md=b"---\nlicense: none-such\n---\n")),
+        send(
+            "hf://me/m",
+            write_package(tmp_path / "card", README_md=b"---\nlicense: none-such\n---\n"),
+        ),
     )
     for answer, reason in zip(
         answers,
@@ -275,14 +306,23 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
         assert answer.startswith(f"refused: hf://{reason}")
 
 
-def test_without_a_token_nothing_is_sent_and_private_packages_are_not_found(hub, package, tmp_path, monkeypatch):
+def test_without_a_token_nothing_is_sent_and_private_packages_are_not_found(
+    hub, package, tmp_path, monkeypatch
+):
     hub.add("me/m", content(package), private=True)
     hub.add("me/open", content(package))
     monkeypatch.delenv("HF_TOKEN")
     cache = tmp_path / "cache"
-    answers = client(send("hf://me/n", package), fetch("hf://me/m", cache), fetch("hf://me/open", cache))
-    assert answers[0] == "refused: hf://me/n: no token of the Hugging Face Hub; set HF_TOKEN or run `hf auth login`"
-    assert answers[1].startswith("refused: hf://me/m: no such repository, or one that you may not see")
+    answers = client(
+        send("hf://me/n", package), fetch("hf://me/m", cache), fetch("hf://me/open", cache)
+    )
+    assert (
+        answers[0]
+        == "refused: hf://me/n: no token of the Hugging Face Hub; set HF_TOKEN or run `hf auth login`"
+    )
+    assert answers[1].startswith(
+        "refused: hf://me/m: no such repository, or one that you may not see"
+    )
     assert content(Path(answers[2])) == content(package)
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     [answer] = client(send("hf://me/open", package, public=True, tag="v1"))

@@ -10,13 +10,23 @@ from made_up import digest, write_package
 from clintune.core.errors import PackageError
 from clintune.hub.manifest import check_paths, local_manifest, read_manifest
 
-HOSTILE = ["/etc/x.json", "../x.json", "a/../../x.json", "a\\x.json", "C:x.json", "C:/x.json", "//host/x.json"]
+HOSTILE = [
+    "/etc/x.json",
+    "../x.json",
+    "a/../../x.json",
+    "a\\x.json",
+    "C:x.json",
+    "C:/x.json",
+    "//host/x.json",
+]
 ODD = ["", ".", "./x.json", "a//x.json", "a/", "x\n.json", "x\0.json"]
 
 
 @pytest.mark.parametrize("path", HOSTILE + ODD)
 def test_a_path_that_could_leave_the_package_is_refused_in_one_line(path):
-    with pytest.raises(PackageError, match=r"there: .* is no path inside a package; do not use it") as caught:
+    with pytest.raises(
+        PackageError, match=r"there: .* is no path inside a package; do not use it"
+    ) as caught:
         check_paths("there", ["README.md", path])
     assert "\n" not in str(caught.value)
     with pytest.raises(PackageError, match="is no path inside a package"):
@@ -35,12 +45,18 @@ def test_a_path_that_is_taken_stays_in_its_folder(tmp_path_factory, path):
 
 
 def test_ordinary_paths_are_taken():
-    check_paths("there", ["README.md", "member-0/parts.safetensors", ".gitattributes", "a b/ü..json"])
+    check_paths(
+        "there", ["README.md", "member-0/parts.safetensors", ".gitattributes", "a b/ü..json"]
+    )
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"[]", b'{"a.json": "12"}', b'{"a.json": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[" * 100_000, b"[]", b'{"a.json": "12"}', b'{"a.json": 1}']
+)
 def test_what_is_no_manifest_is_refused(content):
-    with pytest.raises(PackageError, match=r"there: MANIFEST\.json (is not JSON|does not list files)"):
+    with pytest.raises(
+        PackageError, match=r"there: MANIFEST\.json (is not JSON|does not list files)"
+    ):
         read_manifest("there", content)
 
 

@@ -42,7 +42,13 @@ def run(quickstart, cache, tmp_path_factory):
     recipe = write_recipe(tmp_path_factory.mktemp("round_trip"), quickstart, cache)
     run = train(recipe, "backbone=minilm", "ensemble=2", "trainer.max_steps=2", "trainer.lr=0.05")
     evaluate(run)
-    fitted = {"exclusive": False, "slope": [0.7], "intercept": [0.2], "floors": [[0.1, 0.1]], "reasons": [None]}
+    fitted = {
+        "exclusive": False,
+        "slope": [0.7],
+        "intercept": [0.2],
+        "floors": [[0.1, 0.1]],
+        "reasons": [None],
+    }
     (run / "calibration.json").write_text(json.dumps({"outcome": fitted}))
     make_release(run, draft=True)
     return run
@@ -86,9 +92,15 @@ def answers(run, quickstart, flipped, tmp_path_factory):
             "MLFLOW_TRACKING_URI": tracking,
         }.items():
             environment.setenv(name, value)
-        sent = dict(zip(hubs, in_new_process(SEND, run / "release", *hubs.values(), cwd=folder), strict=True))
+        sent = dict(
+            zip(
+                hubs, in_new_process(SEND, run / "release", *hubs.values(), cwd=folder), strict=True
+            )
+        )
         sent["hub"] = "me/model"  # as people type it
-        found = in_new_process(STRANGER, quickstart, folder / "cache", *sent.values(), flipped, cwd=folder)
+        found = in_new_process(
+            STRANGER, quickstart, folder / "cache", *sent.values(), flipped, cwd=folder
+        )
     return dict(zip([*hubs, "flipped"], found, strict=True))
 
 

@@ -75,7 +75,11 @@ def read(place, prefix):
     found = {}
     for name, path in files:
         table = pl.read_parquet(path)
-        found |= {f"{name}/{column}": table[column] for column in table.columns if column.startswith("predicted_")}
+        found |= {
+            f"{name}/{column}": table[column]
+            for column in table.columns
+            if column.startswith("predicted_")
+        }
     return found
 
 
@@ -92,7 +96,9 @@ def test_the_table_says_what_the_files_say(tmp_path, name):
         predicted=raw,
     )
     write_both(tmp_path, "held_out", "out", predictions, [calibration], TASKS[name])
-    calibrated, plain = (read(tmp_path / folder / "held_out" / "out", "out") for folder in (CALIBRATED, RAW))
+    calibrated, plain = (
+        read(tmp_path / folder / "held_out" / "out", "out") for folder in (CALIBRATED, RAW)
+    )
     for column, values in calibrated.items():
         assert values.equals(table[column], null_equal=True), column
 
@@ -110,7 +116,9 @@ def test_decisions_are_null_where_the_model_abstains(name):
     for column in table.columns:
         if column.endswith("/abstained"):
             prefix = column.removesuffix("abstained")
-            (decision,) = [c for c in table.columns if c.startswith(prefix) and c.endswith("_value")]
+            (decision,) = [
+                c for c in table.columns if c.startswith(prefix) and c.endswith("_value")
+            ]
             assert table[decision].is_null().equals(table[column].rename(decision))
             assert 0 < table[column].sum() < N
 

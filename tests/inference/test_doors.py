@@ -69,7 +69,10 @@ def read(folder):
     raw = raw.select(*KEYS, pl.col(PROBABILITY).alias(f"{PROBABILITY}_raw"))
     assert calibrated.columns.count(PROBABILITY) == 1
     return calibrated.join(raw, on=KEYS).rename(
-        {name: f"outcome/{name}" for name in (PROBABILITY, f"{PROBABILITY}_raw", "predicted_boolean_value")}
+        {
+            name: f"outcome/{name}"
+            for name in (PROBABILITY, f"{PROBABILITY}_raw", "predicted_boolean_value")
+        }
     )
 
 
@@ -94,7 +97,9 @@ def test_every_door_gives_a_sample_the_same_answer(run, large, tmp_path):
     assert np.abs(rows[f"outcome/{PROBABILITY}"] - rows[f"outcome/{PROBABILITY}_raw"]).max() > 1e-3
 
     check_alike(model.predict(cohort=large), rows, tolerance)
-    check_alike(model.predict(events.to_pandas(), at=labels.to_pandas(), root=large), rows, tolerance)
+    check_alike(
+        model.predict(events.to_pandas(), at=labels.to_pandas(), root=large), rows, tolerance
+    )
     check_alike(model.predict(events, at=labels, root=large, batch_size=7), rows, tolerance)
     check_alike(
         read(run).filter(pl.col("subject_id").is_in(labels["subject_id"].implode())),
@@ -163,9 +168,13 @@ def test_no_row_of_a_patient_is_written(shared_run, quickstart, tmp_path, monkey
 def test_times_of_a_cohort_are_those_of_the_command(shared_run, quickstart, tmp_path):
     model, labels = clintune.load(shared_run()), labels_of(quickstart)
     last = model.predict(cohort=quickstart, times="last")
-    timed = events_of(quickstart).group_by("subject_id").agg(pl.col("time").max()).sort("subject_id")
+    timed = (
+        events_of(quickstart).group_by("subject_id").agg(pl.col("time").max()).sort("subject_id")
+    )
     assert last["prediction_time"].to_list() == timed["time"].to_list()
-    assert model.predict(events_of(quickstart), root=quickstart).select(KEYS).equals(last.select(KEYS))
+    assert (
+        model.predict(events_of(quickstart), root=quickstart).select(KEYS).equals(last.select(KEYS))
+    )
 
     labels.head(3).write_parquet(tmp_path / "times.parquet")
     found = model.predict(cohort=quickstart, times=tmp_path / "times.parquet")
@@ -175,5 +184,7 @@ def test_times_of_a_cohort_are_those_of_the_command(shared_run, quickstart, tmp_
 def test_a_package_without_its_run_answers_alike(shared_run, quickstart, tmp_path):
     run = shared_run()
     package = shutil.copytree(run / "package", tmp_path / "package")
-    one, other = (clintune.load(os.fspath(folder)).predict(cohort=quickstart) for folder in (run, package))
+    one, other = (
+        clintune.load(os.fspath(folder)).predict(cohort=quickstart) for folder in (run, package)
+    )
     assert one.equals(other, null_equal=True)

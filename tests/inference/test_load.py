@@ -26,9 +26,13 @@ def test_a_run_is_calibrated_where_that_was_fitted(shared_run, quickstart, tmp_p
     before = risks(clintune.load(run / "package"), quickstart)
     assert np.array_equal(risks(clintune.load(run), quickstart), before)
 
-    fitted = Calibration(exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,))
+    fitted = Calibration(
+        exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,)
+    )
     write_calibrations(run / "calibration.json", {"outcome": fitted})
-    assert np.array_equal(risks(clintune.load(run), quickstart), fitted.apply(before[:, None])[:, 0])
+    assert np.array_equal(
+        risks(clintune.load(run), quickstart), fitted.apply(before[:, None])[:, 0]
+    )
     assert np.array_equal(risks(clintune.load(run), quickstart, f"{PROBABILITY}_raw"), before)
     assert np.array_equal(risks(clintune.load(run / "package"), quickstart), before)
 
@@ -36,7 +40,10 @@ def test_a_run_is_calibrated_where_that_was_fitted(shared_run, quickstart, tmp_p
 def test_members_on_one_base_answer_with_their_mean(shared_run, quickstart):
     run = shared_run(*PRETRAINED, "ensemble=2")
     whole = clintune.load(run)
-    answers = [risks(clintune.load(run / "package" / f"member-{number}"), quickstart) for number in range(2)]
+    answers = [
+        risks(clintune.load(run / "package" / f"member-{number}"), quickstart)
+        for number in range(2)
+    ]
     assert not np.allclose(*answers, atol=1e-4)
     np.testing.assert_allclose(risks(whole, quickstart), np.mean(answers, axis=0), atol=1e-6)
     one, two = (dict(member.model.backbone.model.named_parameters()) for member in whole.members)
@@ -53,7 +60,9 @@ def test_packages_on_one_base_answer_as_if_alone(shared_run, quickstart):
 
 
 def test_what_is_no_package_is_refused_in_one_line(tmp_path):
-    with pytest.raises(PackageError, match="no package there; give a package, or a run that was trained to its end"):
+    with pytest.raises(
+        PackageError, match="no package there; give a package, or a run that was trained to its end"
+    ):
         clintune.load(tmp_path)
 
 
@@ -65,4 +74,6 @@ def test_several_packages_are_given_by_name(named):
 
 def test_a_model_says_in_one_line_what_it_is(shared_run):
     said = repr(clintune.load(shared_run(*PRETRAINED)))
-    assert re.fullmatch(r"Predictor\(recipe: outcome from notes, imaging, wearable, static; members: 1\)", said)
+    assert re.fullmatch(
+        r"Predictor\(recipe: outcome from notes, imaging, wearable, static; members: 1\)", said
+    )

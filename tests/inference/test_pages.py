@@ -44,7 +44,9 @@ def test_the_readme_answers_for_one_patient(run_block, shards, tmp_path):
     events = pl.read_parquet(shards[0])
     patient = events.filter(pl.col("subject_id") == events["subject_id"][0])
     patient.write_parquet(tmp_path / "patient.parquet")
-    names = run_block("README.md", "patient.parquet", **{"patient.parquet": tmp_path / "patient.parquet"})
+    names = run_block(
+        "README.md", "patient.parquet", **{"patient.parquet": tmp_path / "patient.parquet"}
+    )
     assert names["answers"].select("subject_id", RISK).null_count().row(0) == (0, 0)
     assert len(names["answers"]) == 1
 
@@ -56,12 +58,16 @@ def test_the_readme_shows_the_first_answer_in_three_lines():
 
 def test_the_page_on_scoring_answers_rows_and_a_folder(run_block, shards):
     names = run_block("docs/predict.md", "root=", **{"/data/cohort/data/0.parquet": shards[0]})
-    assert names["answers"]["subject_id"].to_list() == sorted(set(pl.read_parquet(shards[0])["subject_id"]))
+    assert names["answers"]["subject_id"].to_list() == sorted(
+        set(pl.read_parquet(shards[0])["subject_id"])
+    )
     assert len(names["ward"]) == 40
 
 
 def test_the_page_on_adapters_answers_with_each(run_block, shared_run, quickstart):
-    ward, icu = (shared_run("backbone=minilm", "trainer.max_steps=2", f"seed={seed}") for seed in (0, 1))
+    ward, icu = (
+        shared_run("backbone=minilm", "trainer.max_steps=2", f"seed={seed}") for seed in (0, 1)
+    )
     code = block("docs/publish.md", "load_several")
     assert len(code.partition("import clintune")[2].strip().splitlines()) == 2
     places = {"org/deterioration": ward, "org/icu_admission": icu}
@@ -71,7 +77,10 @@ def test_the_page_on_adapters_answers_with_each(run_block, shared_run, quickstar
 
 
 def test_the_page_on_publishing_answers(run_block, shared_run):
-    assert len(run_block("docs/publish.md", "hf://", **{"hf://org/name@v1": shared_run()})["answers"]) == 40
+    assert (
+        len(run_block("docs/publish.md", "hf://", **{"hf://org/name@v1": shared_run()})["answers"])
+        == 40
+    )
 
 
 def test_the_readme_trains_from_python(recipe, monkeypatch):

@@ -72,7 +72,9 @@ def test_times_are_given_in_every_usual_form(model):
         "series": asked["prediction_time"],
         "arrow": table.to_arrow(),
     }
-    assert {name: risks(model, events, at=at) for name, at in forms.items()} == dict.fromkeys(forms, expected)
+    assert {name: risks(model, events, at=at) for name, at in forms.items()} == dict.fromkeys(
+        forms, expected
+    )
     assert risks(model, asked, at="prediction_time") == expected
     assert risks(model, events.to_pandas(), at={1: one, 2: two}) == expected
     assert risks(model, events.lazy(), at=one)[0] == pytest.approx(expected[0], abs=1e-6)
@@ -109,7 +111,9 @@ def test_an_image_may_come_as_bytes(model, tmp_path):
     image = {"subject_id": [1], "time": [T0], "code": ["IMAGE//CXR"]}
     found = []
     for cell in ("x.png", str(tmp_path / "x.png"), file.getvalue()):
-        events = pl.concat([rows((1,)), pl.DataFrame({**image, "image_path": [cell]})], how="diagonal")
+        events = pl.concat(
+            [rows((1,)), pl.DataFrame({**image, "image_path": [cell]})], how="diagonal"
+        )
         found.append(model.predict(events, root=tmp_path))
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
@@ -119,9 +123,13 @@ def test_an_image_may_come_as_bytes(model, tmp_path):
 
 
 def test_an_unreadable_item_is_named_and_abstained_from(model, tmp_path):
-    file = pl.DataFrame({"subject_id": [1], "time": [T0], "code": ["IMAGE//CXR"], "image_path": ["gone.png"]})
+    file = pl.DataFrame(
+        {"subject_id": [1], "time": [T0], "code": ["IMAGE//CXR"], "image_path": ["gone.png"]}
+    )
     events = pl.concat([rows(), file], how="diagonal")
-    with pytest.raises(DataError, match=r"modalities\.imaging: 1 of 1 items are unreadable.*events: row 6"):
+    with pytest.raises(
+        DataError, match=r"modalities\.imaging: 1 of 1 items are unreadable.*events: row 6"
+    ):
         model.predict(events, root=tmp_path)
     answers = model.predict(events, root=tmp_path, max_bad_fraction=1.0)
     assert answers["outcome/abstained"].to_list() == [True, False]
@@ -228,7 +236,9 @@ def test_a_model_without_any_finite_answer_is_refused(model):
         floors=((0.0, 0.0),),
         reasons=(None,),
     )
-    with pytest.raises(PackageError, match=r"tasks\.outcome: the model answers with a finite number for no"):
+    with pytest.raises(
+        PackageError, match=r"tasks\.outcome: the model answers with a finite number for no"
+    ):
         replace(model, calibrations={"outcome": broken}).predict(rows())
 
 

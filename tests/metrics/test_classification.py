@@ -19,7 +19,9 @@ def binary(draw, both=True):
     n = draw(st.integers(2, 40))
     targets = draw(npst.arrays(np.float64, n, elements=st.sampled_from([0.0, 1.0])))
     steps = draw(st.sampled_from([3, 10, 1000]))
-    probabilities = draw(npst.arrays(np.float64, n, elements=st.integers(0, steps).map(lambda k: k / steps)))
+    probabilities = draw(
+        npst.arrays(np.float64, n, elements=st.integers(0, steps).map(lambda k: k / steps))
+    )
     weights = draw(npst.arrays(np.float64, n, elements=st.integers(0, 4).map(float)))
     if both:
         targets[:2], weights[:2] = (0, 1), 1
@@ -40,7 +42,9 @@ REFERENCES = {
 def test_binary_metrics_agree_with_sklearn_weighted_or_not(metric, data):
     targets, probabilities, weights = data
     reference = REFERENCES[metric]
-    assert metric(targets, probabilities) == pytest.approx(reference(targets, probabilities, None), abs=1e-12)
+    assert metric(targets, probabilities) == pytest.approx(
+        reference(targets, probabilities, None), abs=1e-12
+    )
     weighted = metric(targets, probabilities, weights[None])
     assert weighted.shape == (1,)
     assert weighted[0] == pytest.approx(reference(targets, probabilities, weights), abs=1e-12)
@@ -101,7 +105,10 @@ def multilabel():
 def test_macro_and_micro_averages_leave_unknown_labels_out(multilabel, macro, micro, reference):
     targets, probabilities, weights = multilabel
     known = ~np.isnan(targets)
-    columns = [reference(targets[k, i], probabilities[k, i], sample_weight=weights[k]) for i, k in enumerate(known.T)]
+    columns = [
+        reference(targets[k, i], probabilities[k, i], sample_weight=weights[k])
+        for i, k in enumerate(known.T)
+    ]
     assert macro(targets, probabilities, weights[None])[0] == pytest.approx(np.mean(columns))
     pairs = np.broadcast_to(weights[:, None], targets.shape)[known]
     expected = reference(targets[known], probabilities[known], sample_weight=pairs)
@@ -111,7 +118,9 @@ def test_macro_and_micro_averages_leave_unknown_labels_out(multilabel, macro, mi
 def test_macro_averages_the_labels_that_are_defined(multilabel):
     targets, probabilities, _ = multilabel
     targets[:, 2] = 0
-    assert metrics.macro_auroc(targets, probabilities) == metrics.macro_auroc(targets[:, :2], probabilities[:, :2])
+    assert metrics.macro_auroc(targets, probabilities) == metrics.macro_auroc(
+        targets[:, :2], probabilities[:, :2]
+    )
     targets[:] = np.nan
     assert np.isnan(metrics.macro_auroc(targets, probabilities))
     assert np.isnan(metrics.micro_auroc(targets, probabilities))
@@ -131,11 +140,19 @@ def test_multiclass_metrics_agree_with_sklearn(seed):
     )
     one_hot = np.eye(4)[classes.astype(int)]
     references = {
-        metrics.multiclass_auroc: sk.roc_auc_score(one_hot, probabilities, sample_weight=weights, average="macro"),
-        metrics.multiclass_auprc: sk.average_precision_score(one_hot, probabilities, sample_weight=weights),
-        metrics.multiclass_brier: sk.brier_score_loss(classes, probabilities, sample_weight=weights, labels=range(4)),
+        metrics.multiclass_auroc: sk.roc_auc_score(
+            one_hot, probabilities, sample_weight=weights, average="macro"
+        ),
+        metrics.multiclass_auprc: sk.average_precision_score(
+            one_hot, probabilities, sample_weight=weights
+        ),
+        metrics.multiclass_brier: sk.brier_score_loss(
+            classes, probabilities, sample_weight=weights, labels=range(4)
+        ),
         metrics.multiclass_log_loss: sk.log_loss(classes, probabilities, sample_weight=weights),
-        metrics.accuracy: sk.accuracy_score(classes, probabilities.argmax(1), sample_weight=weights),
+        metrics.accuracy: sk.accuracy_score(
+            classes, probabilities.argmax(1), sample_weight=weights
+        ),
     }
     for metric, expected in references.items():
         assert metric(*unknown)[0] == pytest.approx(expected, abs=1e-12), metric
@@ -150,8 +167,12 @@ def test_curves_agree_with_sklearn(data):
     false, true, _ = sk.roc_curve(targets, probabilities, drop_intermediate=False)
     np.testing.assert_allclose(metrics.roc_curve(targets, probabilities), (false, true))
     precision, recall, _ = sk.precision_recall_curve(targets, probabilities)
-    np.testing.assert_allclose(metrics.pr_curve(targets, probabilities), (recall[-2::-1], precision[-2::-1]))
-    observed, predicted = sk_calibration_curve(targets, probabilities, n_bins=5, strategy="quantile")
+    np.testing.assert_allclose(
+        metrics.pr_curve(targets, probabilities), (recall[-2::-1], precision[-2::-1])
+    )
+    observed, predicted = sk_calibration_curve(
+        targets, probabilities, n_bins=5, strategy="quantile"
+    )
     ours = metrics.calibration_curve(targets, probabilities, bins=5)
     assert ours.counts.sum() == len(targets)
     if len(ours.predicted) == len(predicted):  # where the two round a tied edge alike
@@ -162,14 +183,18 @@ def test_curves_agree_with_sklearn(data):
 def test_calibration_bins_hold_equally_many_samples():
     rng = np.random.default_rng(1)
     probabilities = rng.random(200)
-    curve = metrics.calibration_curve((rng.random(200) < probabilities).astype(float), probabilities, bins=4)
+    curve = metrics.calibration_curve(
+        (rng.random(200) < probabilities).astype(float), probabilities, bins=4
+    )
     assert curve.counts.tolist() == [50, 50, 50, 50]
     assert np.all(np.diff(curve.predicted) > 0)
 
 
 def test_curves_without_labels_are_empty():
     nothing = np.array([np.nan]), np.array([0.5])
-    assert len(metrics.calibration_curve(*nothing).counts) == len(metrics.pr_curve(*nothing)[0]) == 0
+    assert (
+        len(metrics.calibration_curve(*nothing).counts) == len(metrics.pr_curve(*nothing)[0]) == 0
+    )
     assert np.isnan(metrics.roc_curve(*nothing)).all()
 
 
@@ -184,7 +209,9 @@ def test_a_thousand_replicates_cost_little_more_than_one_sort():
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", REFERENCES)
-def test_a_probability_that_is_no_number_leaves_a_metric_undefined_unless_its_label_is_unknown(metric, wrong):
+def test_a_probability_that_is_no_number_leaves_a_metric_undefined_unless_its_label_is_unknown(
+    metric, wrong
+):
     targets, probabilities = np.array([0.0, 1, 1, 0]), np.array([0.1, 0.7, 0.4, wrong])
     assert np.isnan(metric(targets, probabilities))
     targets[3] = np.nan

@@ -26,7 +26,10 @@ def graded(draw):
 
 def plain_median(probabilities):
     """The first class at which the sum reaches one half."""
-    reached = [[sum(row[: number + 1]) >= 0.5 - 1e-9 for number in range(len(row))] for row in probabilities]
+    reached = [
+        [sum(row[: number + 1]) >= 0.5 - 1e-9 for number in range(len(row))]
+        for row in probabilities
+    ]
     return np.array([row.index(True) for row in reached])
 
 
@@ -36,7 +39,9 @@ def test_agrees_with_sklearn_weighted_or_not(data):
     targets, probabilities, weights = data
     predicted = plain_median(probabilities)
     for row in (None, *weights):
-        kappa = sk.cohen_kappa_score(targets, predicted, weights="quadratic", sample_weight=row, labels=range(4))
+        kappa = sk.cohen_kappa_score(
+            targets, predicted, weights="quadratic", sample_weight=row, labels=range(4)
+        )
         error = sk.mean_absolute_error(targets, predicted, sample_weight=row)
         for metric, value in zip(METRICS, (kappa, error), strict=True):
             found = metric(targets, probabilities, None if row is None else row[None])
@@ -48,7 +53,11 @@ def test_agrees_with_sklearn_weighted_or_not(data):
 def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read(data):
     targets, probabilities, weights = data
     no_row = np.full((1, 4), np.nan)
-    unknown = np.append(targets, np.nan)[:, None], np.vstack([probabilities, no_row]), np.c_[weights, [7, 7]]
+    unknown = (
+        np.append(targets, np.nan)[:, None],
+        np.vstack([probabilities, no_row]),
+        np.c_[weights, [7, 7]],
+    )
     for metric in METRICS:
         repeated = [np.repeat(np.arange(len(targets)), row.astype(int)) for row in weights]
         plain = [metric(targets[rows], probabilities[rows]) for rows in repeated]
@@ -58,7 +67,9 @@ def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read
 def test_the_median_class_is_that_at_which_the_cumulative_probability_reaches_one_half():
     rows = [[0.5, 0.5, 0], [0.49, 0.02, 0.49], [0.4, 0.05, 0.55], [0, 0, 1], [1, 0, 0]]
     assert ordinal.median_class(np.array(rows)).tolist() == [0, 1, 2, 2, 0]
-    single = np.array([[0.45, 0.05, 0.5], [0.3, 0.1, 0.6]], np.float32)  # 0.45 + 0.05 is a hair less than 0.5
+    single = np.array(
+        [[0.45, 0.05, 0.5], [0.3, 0.1, 0.6]], np.float32
+    )  # 0.45 + 0.05 is a hair less than 0.5
     assert ordinal.median_class(single).tolist() == [1, 2]
 
 

@@ -42,7 +42,9 @@ def amounts(draw):
 def test_agrees_with_sklearn_weighted_or_not(metric, data):
     targets, predicted, weights = data
     reference = REFERENCES[metric]
-    assert metric(targets, predicted) == pytest.approx(reference(targets, predicted[:, 0]), rel=1e-9, abs=1e-9)
+    assert metric(targets, predicted) == pytest.approx(
+        reference(targets, predicted[:, 0]), rel=1e-9, abs=1e-9
+    )
     scores = metric(targets, predicted, weights)
     expected = [reference(targets, predicted[:, 0], sample_weight=row) for row in weights]
     assert scores == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -52,7 +54,11 @@ def test_agrees_with_sklearn_weighted_or_not(metric, data):
 @settings(max_examples=60, deadline=None)
 def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read(data):
     targets, predicted, weights = data
-    unknown = np.append(targets, np.nan)[:, None], np.vstack([predicted, [np.nan] * 3]), np.c_[weights, [7, 7]]
+    unknown = (
+        np.append(targets, np.nan)[:, None],
+        np.vstack([predicted, [np.nan] * 3]),
+        np.c_[weights, [7, 7]],
+    )
     for metric in METRICS:
         repeated = [np.repeat(np.arange(len(targets)), row.astype(int)) for row in weights]
         plain = [metric(targets[rows], predicted[rows]) for rows in repeated]
@@ -61,7 +67,9 @@ def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read
 
 def test_coverage_counts_the_ends_of_an_interval_and_its_gap_has_no_direction():
     targets = np.array([1.0, 2, 3, 4])
-    predicted = np.array([[0, 1.0, 2], [0, 1, 2], [0, 3.5, 9], [0, 9, 1]])  # the last one is upside down
+    predicted = np.array(
+        [[0, 1.0, 2], [0, 1, 2], [0, 3.5, 9], [0, 9, 1]]
+    )  # the last one is upside down
     assert regression.coverage(0.9)(targets, predicted) == 0.5
     assert regression.coverage_gap(0.9)(targets, predicted) == pytest.approx(0.4)
     assert regression.coverage_gap(0.1)(targets, predicted) == pytest.approx(0.4)
@@ -77,7 +85,12 @@ def test_predicting_the_mean_has_an_r2_of_0_and_the_truth_one_of_1():
 def test_r2_is_undefined_where_all_targets_are_the_same_under_the_weights():
     targets, predicted = np.array([0.1, 0.1, 0.7, 0.3]), np.full((4, 3), 0.5)
     weights = np.array([[1, 1, 0, 0], [0, 0, 0.3, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
-    assert np.isnan(regression.r2(targets, predicted, weights)).tolist() == [True, True, True, False]
+    assert np.isnan(regression.r2(targets, predicted, weights)).tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert np.isnan(regression.r2(targets[:2], predicted[:2]))
 
 

@@ -75,7 +75,9 @@ def test_agrees_with_scikit_survival_under_ties_and_heavy_censoring(case):
     for name, value in {**scores, "auroc": np.mean(areas)}.items():
         assert found[name] == pytest.approx(value, abs=1e-12)
     for day, area in zip(horizons, areas, strict=True):
-        assert values(survival_metrics(TIMES, window, [day]), *data)["auroc"] == pytest.approx(area, abs=1e-12)
+        assert values(survival_metrics(TIMES, window, [day]), *data)["auroc"] == pytest.approx(
+            area, abs=1e-12
+        )
     on_a_day = survival_metrics(TIMES, (horizons[1], horizons[1]), horizons)
     assert values(on_a_day, *data)["ibs"] == pytest.approx(brier, abs=1e-8)
 
@@ -90,7 +92,9 @@ def test_agrees_with_scikit_survival_on_rows_that_are_repeated_instead_of_weight
     assert found["auroc"][0] == pytest.approx(0.652001461149557, abs=1e-12)
 
 
-@pytest.mark.parametrize(("until", "value"), [(1000, 0.7152686762778506), (70.7, 0.716487415456259)])
+@pytest.mark.parametrize(
+    ("until", "value"), [(1000, 0.7152686762778506), (70.7, 0.716487415456259)]
+)
 def test_antolini_agrees_with_pycox(until, value):
     # pycox 0.3.0, evaluation/concordance.py (with numba alone, it needs no torch):
     #   concordance_td(days, events, survival at the distinct days, index of each day, "antolini")
@@ -106,7 +110,13 @@ def test_kaplan_meier_and_numbers_at_risk_agree_with_lifelines():
     at, free = survival.kaplan_meier(days, events)
     assert len(at) == 72
     asked = [5, 20, 45, 70, 90]
-    reference = [0.9023855168984231, 0.7281783182718753, 0.5440748801979138, 0.42811111457319817, 0.3216566990297736]
+    reference = [
+        0.9023855168984231,
+        0.7281783182718753,
+        0.5440748801979138,
+        0.42811111457319817,
+        0.3216566990297736,
+    ]
     assert free[np.searchsorted(at, asked, side="right") - 1] == pytest.approx(reference, abs=1e-12)
     assert survival.numbers_at_risk(days, asked).tolist() == [173, 102, 56, 30, 16]
 
@@ -122,9 +132,14 @@ AALEN_JOHANSEN = {
 
 
 @pytest.mark.parametrize(("library", "kind"), AALEN_JOHANSEN)
-def test_aalen_johansen_agrees_with_lifelines_and_where_days_are_tied_with_scikit_survival(library, kind):
+def test_aalen_johansen_agrees_with_lifelines_and_where_days_are_tied_with_scikit_survival(
+    library, kind
+):
     rng = np.random.default_rng(4)
-    days, events = np.round(rng.exponential(50, 120) + 0.01, 6), rng.integers(0, 3, 120).astype(float)
+    days, events = (
+        np.round(rng.exponential(50, 120) + 0.01, 6),
+        rng.integers(0, 3, 120).astype(float),
+    )
     days = days if library == "lifelines" else np.ceil(days / 5) * 5
     at, had = survival.aalen_johansen(days, events, kind)
     found = had[np.searchsorted(at, [10, 40, 90], side="right") - 1]
@@ -153,7 +168,9 @@ class Loops:
     def _uncensored(self, day):
         """The product over censorings before `day`; events of a day leave before its censorings do."""
         left = 1.0
-        for u in sorted({self.days[i] for i in self.rows if self.ends[i] == 0 and self.days[i] < day}):
+        for u in sorted(
+            {self.days[i] for i in self.rows if self.ends[i] == 0 and self.days[i] < day}
+        ):
             at_risk = sum(self.free(i, u) for i in self.rows)
             left *= 1 - sum(self.days[i] == u and self.ends[i] == 0 for i in self.rows) / at_risk
         return left
@@ -165,7 +182,9 @@ class Loops:
             for j in self.rows:
                 other = self.ends[j] not in (0, kind) and self.days[j] <= self.days[i]
                 if self.free(j, self.days[i]) or other:
-                    weight = 1 / share[self.days[i]] / share[self.days[j] if other else self.days[i]]
+                    weight = (
+                        1 / share[self.days[i]] / share[self.days[j] if other else self.days[i]]
+                    )
                     mine, theirs = risk(i, self.days[i]), risk(j, self.days[i])
                     won += weight * (0.5 if mine == theirs else mine > theirs)
                     total += weight
@@ -193,7 +212,9 @@ class Loops:
         for group in range(groups):
             of = np.flatnonzero((groups * ranks / len(ranks)).astype(int) == group)
             last = max((self.days[i], self.ends[i] == 0) for i in of) if len(of) else (0.0, True)
-            if last >= (day, True) or not last[1]:  # else nobody tells what became of the group by the day
+            if (
+                last >= (day, True) or not last[1]
+            ):  # else nobody tells what became of the group by the day
                 at, had = survival.aalen_johansen(self.days[of], self.ends[of], kind)
                 observed = had[np.searchsorted(at, day, side="right") - 1]
                 gaps.append(len(of) * abs(risks[of].mean() - observed))
@@ -209,15 +230,21 @@ def test_metrics_of_rival_events_agree_with_plain_loops(seed):
     def mean(of):
         return np.mean([of(1), of(2)])
 
-    antolini = mean(lambda k: loops.concordance(k, 40, lambda i, day: loops.risk(i, k, day), weighted=False))
+    antolini = mean(
+        lambda k: loops.concordance(k, 40, lambda i, day: loops.risk(i, k, day), weighted=False)
+    )
     uno = mean(lambda k: loops.concordance(k, 40, lambda i, _: loops.risk(i, k, 35), weighted=True))
     assert found["antolini_c"] == pytest.approx(antolini, abs=1e-12)
     assert found["uno_c"] == pytest.approx(uno, abs=1e-12)
-    assert found["auroc"] == pytest.approx(mean(lambda k: (loops.auroc(k, 20) + loops.auroc(k, 35)) / 2), abs=1e-12)
+    assert found["auroc"] == pytest.approx(
+        mean(lambda k: (loops.auroc(k, 20) + loops.auroc(k, 35)) / 2), abs=1e-12
+    )
     gap = mean(lambda k: (loops.calibration(k, 20) + loops.calibration(k, 35)) / 2)
     assert found["calibration"] == pytest.approx(gap, abs=1e-12)
     daily = [mean(lambda k, day=day: loops.brier(k, day)) for day in np.linspace(10, 40, 101)]
-    assert found["ibs"] == pytest.approx(np.mean([(a + b) / 2 for a, b in pairwise(daily)]), abs=1e-12)
+    assert found["ibs"] == pytest.approx(
+        np.mean([(a + b) / 2 for a, b in pairwise(daily)]), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])

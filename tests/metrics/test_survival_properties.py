@@ -46,7 +46,10 @@ def test_a_whole_weight_is_a_repetition_in_each_of_many_weightings(data):
         assert scores.shape == (3,)
         for score, row in zip(scores, weights.astype(int), strict=True):
             repeated = np.repeat(np.arange(len(targets)), row)
-            assert same(score, metric.compute(targets[repeated], predicted[repeated], np.ones((1, row.sum())))[0])
+            assert same(
+                score,
+                metric.compute(targets[repeated], predicted[repeated], np.ones((1, row.sum())))[0],
+            )
 
 
 @given(data=either, seed=st.integers(0, 99))
@@ -54,7 +57,10 @@ def test_a_whole_weight_is_a_repetition_in_each_of_many_weightings(data):
 def test_neither_order_nor_unknown_rows_nor_the_scale_of_weights_matter(data, seed):
     metrics, (targets, predicted, weights) = data
     order = np.random.default_rng(seed).permutation(len(targets))
-    unknown = np.vstack([targets, [np.nan, np.nan]]), np.vstack([predicted, np.full(predicted.shape[1], np.nan)])
+    unknown = (
+        np.vstack([targets, [np.nan, np.nan]]),
+        np.vstack([predicted, np.full(predicted.shape[1], np.nan)]),
+    )
     for metric in metrics:
         scores = metric(targets, predicted, weights)
         assert same(metric(targets[order], predicted[order], weights[:, order]), scores)
@@ -95,18 +101,28 @@ def test_perfect_predictions_have_a_concordance_of_1_and_reversed_ones_of_0(data
 @settings(max_examples=30, deadline=None)
 def test_the_unit_of_time_does_not_matter(data, scale):
     targets, predicted, weights = data
-    scaled = survival_metrics([day * scale for day in TIMES], (scale, 10 * scale), (4 * scale, 8 * scale))
+    scaled = survival_metrics(
+        [day * scale for day in TIMES], (scale, 10 * scale), (4 * scale, 8 * scale)
+    )
     for metric, other in zip(ONE, scaled, strict=True):
-        assert same(other(targets * [scale, 1], predicted, weights), metric(targets, predicted, weights))
+        assert same(
+            other(targets * [scale, 1], predicted, weights), metric(targets, predicted, weights)
+        )
 
 
 @given(data=followed(), day=st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
-def test_weights_for_censoring_add_up_so_that_a_risk_of_0_has_the_kaplan_meier_risk_as_brier_score(data, day):
+def test_weights_for_censoring_add_up_so_that_a_risk_of_0_has_the_kaplan_meier_risk_as_brier_score(
+    data, day
+):
     targets, predicted, _ = data
-    brier = {m.name: m for m in survival_metrics(TIMES, (day, day), (4,))}["ibs"](targets, predicted * 0)
+    brier = {m.name: m for m in survival_metrics(TIMES, (day, day), (4,))}["ibs"](
+        targets, predicted * 0
+    )
     at, free = survival.kaplan_meier(*targets.T)
-    assert np.isnan(brier) or brier == pytest.approx(1 - free[np.searchsorted(at, day, side="right") - 1], abs=1e-12)
+    assert np.isnan(brier) or brier == pytest.approx(
+        1 - free[np.searchsorted(at, day, side="right") - 1], abs=1e-12
+    )
 
 
 @given(data=followed(kinds=2))
@@ -140,9 +156,14 @@ def scores_of(targets, predicted=None, metrics=ONE):
 def test_nobody_or_nobody_known_or_nobody_weighted_is_nan():
     for targets in ([], [[np.nan, np.nan]], [[np.nan, 1]], [[3, np.nan]]):
         assert np.isnan(list(scores_of(targets).values())).all()
-    weightless = [metric(np.array([[3.0, 1], [5, 0]]), np.full((2, 4), 0.1), np.zeros((1, 2))) for metric in ONE]
+    weightless = [
+        metric(np.array([[3.0, 1], [5, 0]]), np.full((2, 4), 0.1), np.zeros((1, 2)))
+        for metric in ONE
+    ]
     assert np.isnan(weightless).all()
-    assert all(m.compute(np.ones((3, 2)), np.ones((3, 4)), np.zeros((0, 3))).shape == (0,) for m in ONE)
+    assert all(
+        m.compute(np.ones((3, 2)), np.ones((3, 4)), np.zeros((0, 3))).shape == (0,) for m in ONE
+    )
 
 
 def test_discrimination_without_events_or_pairs_is_nan_but_error_is_defined():
@@ -151,7 +172,9 @@ def test_discrimination_without_events_or_pairs_is_nan_but_error_is_defined():
     assert followed_all["calibration"] == pytest.approx(0.5 * (0.1 + 0.1))
     assert followed_all["ibs"] > 0
     assert np.isnan([scores_of([[3, 1], [3, 1]])[name] for name in CONCORDANCES]).all()
-    late = scores_of([[10.5, 1], [12, 0], [11, 0]])  # events after the window's end are not asked for
+    late = scores_of(
+        [[10.5, 1], [12, 0], [11, 0]]
+    )  # events after the window's end are not asked for
     assert np.isnan([late[name] for name in (*CONCORDANCES, "auroc")]).all()
 
 
@@ -176,7 +199,9 @@ def test_the_auroc_of_rival_events_is_nan_once_nobody_is_followed_any_more():
 
 def test_weights_that_add_up_with_rounding_do_not_leave_a_trace_of_followed_patients():
     targets, predicted = np.array([[2.0, 1], *[[5, 0]] * 6]), np.full((7, 4), 0.1)
-    weights = np.array([[4, 6, 7, 1, 7, 4, 5.0]])  # tenths of the last six add up to more from behind
+    weights = np.array(
+        [[4, 6, 7, 1, 7, 4, 5.0]]
+    )  # tenths of the last six add up to more from behind
     for metric in ONE:
         assert same(metric(targets, predicted, weights * 0.1), metric(targets, predicted, weights))
 
@@ -212,7 +237,10 @@ def test_single_precision_predictions_score_as_the_same_numbers_in_double():
 
 
 def test_without_horizons_risks_are_asked_at_the_end_of_the_window():
-    data = np.array([[3.0, 1], [5, 0], [9, 1], [11, 0]]), np.sort(np.random.default_rng(1).random((4, 4)))
+    data = (
+        np.array([[3.0, 1], [5, 0], [9, 1], [11, 0]]),
+        np.sort(np.random.default_rng(1).random((4, 4))),
+    )
     without, with_end = (survival_metrics(TIMES, (1, 10), horizons) for horizons in ((), (10,)))
     assert [m(*data) for m in without] == [m(*data) for m in with_end]
 
@@ -226,7 +254,13 @@ def test_curves_of_nobody_start_and_stay_where_they_are():
 
 @pytest.mark.parametrize("metrics", [ONE, TWO])
 def test_all_that_a_page_says_is_there(metrics):
-    assert [metric.name for metric in metrics] == ["antolini_c", "uno_c", "ibs", "auroc", "calibration"]
+    assert [metric.name for metric in metrics] == [
+        "antolini_c",
+        "uno_c",
+        "ibs",
+        "auroc",
+        "calibration",
+    ]
     assert [metric.higher_is_better for metric in metrics] == [True, True, False, True, False]
     assert all(metric.title and metric.meaning.endswith(".") for metric in metrics)
     assert all(("2 kinds" in metric.meaning) == (metrics is TWO) for metric in metrics)

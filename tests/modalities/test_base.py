@@ -32,7 +32,12 @@ def test_ragged_pieces_are_padded_with_zeros():
         Pieces(tensors={"ids": torch.full((n, length), n)}, hours=torch.zeros(n))
         for n, length in [(1, 4), (2, 2), (1, 3)]
     ]
-    assert collate_pieces(parts)["ids"].tolist() == [[1, 1, 1, 1], [2, 2, 0, 0], [2, 2, 0, 0], [1, 1, 1, 0]]
+    assert collate_pieces(parts)["ids"].tolist() == [
+        [1, 1, 1, 1],
+        [2, 2, 0, 0],
+        [2, 2, 0, 0],
+        [1, 1, 1, 0],
+    ]
 
 
 @pytest.mark.parametrize(("mode", "trains"), [("frozen", False), ("lora", True), ("full", True)])
@@ -46,7 +51,11 @@ def test_train_leaves_frozen_encoders_and_batch_norms_as_they_are(mode, trains):
 
 
 @pytest.mark.parametrize(
-    "make", [partial(Notes, source="bundled:minilm"), partial(Imaging, source="bundled:efficientnet_lite0", size=64)]
+    "make",
+    [
+        partial(Notes, source="bundled:minilm"),
+        partial(Imaging, source="bundled:efficientnet_lite0", size=64),
+    ],
 )
 def test_members_share_a_frozen_encoder_but_never_one_that_trains(make):
     def build(mode):

@@ -12,10 +12,18 @@ from clintune.testing import check_modality
 
 CONFIGS = config_root() / "configs" / "modality"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-SMALL_DINO = {"model_type": "dinov2", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL_DINO = {
+    "model_type": "dinov2",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 CHANGES = {
     "imaging": {"views": 2, "regions": 2},
-    "imaging_vit": {"source": "random", "config": {**SMALL_DINO, "image_size": 56, "patch_size": 14}},
+    "imaging_vit": {
+        "source": "random",
+        "config": {**SMALL_DINO, "image_size": 56, "patch_size": 14},
+    },
     "events_native": {"source": "bundled:minilm", "revision": None},
     "notes_native": {"source": "bundled:minilm", "revision": None},
     "wearable": {"tokens": 4},
@@ -27,7 +35,9 @@ def modality(name):
     return instantiate(OmegaConf.merge(config, CHANGES.get(name, {})), _convert_="all")
 
 
-CASES = [(name, what) for name in NAMES for what, _ in check_modality(partial(modality, name), Path())]
+CASES = [
+    (name, what) for name in NAMES for what, _ in check_modality(partial(modality, name), Path())
+]
 
 
 @pytest.fixture(scope="module")

@@ -82,8 +82,15 @@ def table(entries, first=0, bits=16, kind="uint16"):
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_a_dicom_window_gives_what_pydicom_gives(function):
     pixels = np.arange(0, 2400, 25, dtype=np.int16).reshape(8, 12)
-    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": [400, 1], "WindowWidth": [1500, 2]}
-    data, dataset = dicom(pixels, BitsStored=12, HighBit=11, PixelRepresentation=0, VOILUTFunction=function, **tags)
+    tags = {
+        "RescaleSlope": 2,
+        "RescaleIntercept": -1000,
+        "WindowCenter": [400, 1],
+        "WindowWidth": [1500, 2],
+    }
+    data, dataset = dicom(
+        pixels, BitsStored=12, HighBit=11, PixelRepresentation=0, VOILUTFunction=function, **tags
+    )
     windowed = apply_windowing(apply_modality_lut(pixels, dataset), dataset)
     low, high = -1000, 4095 * 2 - 1000
     expected = torch.from_numpy((windowed - low) / (high - low)).float()
@@ -115,7 +122,9 @@ def jpeg(adobe=None, *, jfif=True, subsampling=0):
     Image.fromarray(SMOOTH).save(data, "JPEG", quality=97, subsampling=subsampling)
     stream = data.getvalue()
     rest = stream[2:] if jfif else stream[4 + int.from_bytes(stream[4:6], "big") :]
-    marker = b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([adobe])
+    marker = (
+        b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + bytes([adobe])
+    )
     return b"\xff\xd8" + marker + rest
 
 
@@ -126,7 +135,11 @@ def jpeg2000(*, mixed):
 
 
 def colours(kind, stream, syntax):
-    return read(dicom(SMOOTH, PhotometricInterpretation=kind, PixelData=encapsulate([stream]), syntax=syntax)[0])
+    return read(
+        dicom(
+            SMOOTH, PhotometricInterpretation=kind, PixelData=encapsulate([stream]), syntax=syntax
+        )[0]
+    )
 
 
 def assert_smooth(found, within):
@@ -139,16 +152,24 @@ def test_colours_in_any_order_and_depth_are_read():
     expected = torch.from_numpy(COLOUR / 255).float().permute(2, 0, 1)
     torch.testing.assert_close(read(dicom(COLOUR)[0]), expected)
     planes = COLOUR.transpose(2, 0, 1).tobytes()
-    torch.testing.assert_close(read(dicom(COLOUR, PixelData=planes, PlanarConfiguration=1)[0]), expected)
+    torch.testing.assert_close(
+        read(dicom(COLOUR, PixelData=planes, PlanarConfiguration=1)[0]), expected
+    )
     deep = COLOUR.astype(np.uint16) * 257 >> 4  # 12 bits
-    torch.testing.assert_close(read(dicom(deep, BitsStored=12, HighBit=11)[0]), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        read(dicom(deep, BitsStored=12, HighBit=11)[0]), expected, atol=1e-3, rtol=0
+    )
 
 
 def test_ybr_is_converted_once_whether_its_colours_are_halved_or_not():
     assert_smooth(read(dicom(ycbcr(SMOOTH), PhotometricInterpretation="YBR_FULL")[0]), 0.01)
     halved = ycbcr(np.repeat(SMOOTH[:, ::2], 2, axis=1))
-    pairs = np.stack([halved[:, ::2, 0], halved[:, 1::2, 0], halved[:, ::2, 1], halved[:, ::2, 2]], axis=-1)
-    found = read(dicom(SMOOTH, PhotometricInterpretation="YBR_FULL_422", PixelData=pairs.tobytes())[0])
+    pairs = np.stack(
+        [halved[:, ::2, 0], halved[:, 1::2, 0], halved[:, ::2, 1], halved[:, ::2, 2]], axis=-1
+    )
+    found = read(
+        dicom(SMOOTH, PhotometricInterpretation="YBR_FULL_422", PixelData=pairs.tobytes())[0]
+    )
     assert_smooth(found, 0.05)
 
 
@@ -176,7 +197,9 @@ def test_a_jpeg_2000_that_mixes_nothing_is_what_its_file_says():
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
     indexes = large(np.array([[0, 3, 4], [5, 6, 200]], np.uint8))
-    colours = np.array([[0, 0, 255], [255, 0, 0], [0, 255, 0]], np.uint8)  # of the numbers 4, 5 and 6
+    colours = np.array(
+        [[0, 0, 255], [255, 0, 0], [0, 255, 0]], np.uint8
+    )  # of the numbers 4, 5 and 6
     tags = {}
     for name, column in zip(("Red", "Green", "Blue"), colours.T, strict=True):
         entries = column if bits == 8 else column.astype(np.uint16) * 257
@@ -188,7 +211,9 @@ def test_a_palette_gives_its_colours_and_its_ends_to_numbers_beyond_it(bits):
     found = read(dicom(indexes, PhotometricInterpretation="PALETTE COLOR", **tags)[0])
     last = colours[2] if bits == 16 else np.zeros(3)
     expected = [*(colours[0],) * 3, colours[1], colours[2], last]
-    torch.testing.assert_close(found[:, ::8, ::8].flatten(1).T, torch.from_numpy(np.array(expected) / 255).float())
+    torch.testing.assert_close(
+        found[:, ::8, ::8].flatten(1).T, torch.from_numpy(np.array(expected) / 255).float()
+    )
 
 
 DRAW = np.random.default_rng(1)
@@ -198,7 +223,9 @@ def palette(pixels, table, *, first=0, bits=16, order="<", **tags):
     """Return a file of pixels that are numbers of the rows of the table [N, 3], and its dataset."""
     for name, column in zip(("Red", "Green", "Blue"), table.T, strict=True):
         raw = column.tobytes()
-        words = np.frombuffer(raw + b"\0" * (len(raw) % 2), "<u2").astype(f"{order}u2")  # the lower byte is the first
+        words = np.frombuffer(raw + b"\0" * (len(raw) % 2), "<u2").astype(
+            f"{order}u2"
+        )  # the lower byte is the first
         tags[f"{name}PaletteColorLookupTableDescriptor"] = [len(table), first, bits]
         tags[f"{name}PaletteColorLookupTableData"] = words.tobytes()
     return dicom(pixels, PhotometricInterpretation="PALETTE COLOR", **tags)
@@ -219,7 +246,9 @@ def test_a_palette_in_big_endian_has_the_same_colours(kind):
 
 @pytest.mark.parametrize("number", [255, 4096])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_a_palette_of_bytes_may_be_odd_or_longer_than_a_byte_counts_and_stand_in_words(number, kind):
+def test_a_palette_of_bytes_may_be_odd_or_longer_than_a_byte_counts_and_stand_in_words(
+    number, kind
+):
     table = DRAW.integers(0, 255, (number, 3), endpoint=True)
     pixels = np.linspace(0, number - 1, 108).astype(np.uint16).reshape(9, 12)
     assert_colours(read(palette(pixels, table.astype(kind), bits=8)[0]), table[pixels], 255)
@@ -236,7 +265,9 @@ def test_the_first_number_of_a_palette_is_signed_as_its_pixels_are():
     data, dataset = palette(signed, table, first=-128)
     assert_colours(read(data), table[signed + 128], 65535)
     colours = ("Red", "Green", "Blue")
-    descriptors = {f"{colour}PaletteColorLookupTableDescriptor": [256, 65408, 16] for colour in colours}
+    descriptors = {
+        f"{colour}PaletteColorLookupTableDescriptor": [256, 65408, 16] for colour in colours
+    }
     assert_colours(read(as_unsigned(dataset, **descriptors)), table[signed + 128], 65535)
     great = large(np.array([[65408, 65500]], np.uint16))
     assert_colours(read(palette(great, table, first=65408)[0]), table[great - 65408], 65535)
@@ -300,7 +331,11 @@ def test_a_table_of_bytes_may_be_longer_than_a_byte_counts_and_stand_in_words(ki
 def test_a_table_of_negative_values_begins_where_it_says():
     hounsfield = large(np.array([[-1024, -500], [0, 1000]], np.int16))
     curve = np.arange(2048, dtype=np.uint16)
-    found = grey(hounsfield + 1024, RescaleIntercept=-1024, VOILUTSequence=table(curve, first=2**16 - 1024, bits=11))
+    found = grey(
+        hounsfield + 1024,
+        RescaleIntercept=-1024,
+        VOILUTSequence=table(curve, first=2**16 - 1024, bits=11),
+    )
     torch.testing.assert_close(found, torch.from_numpy((hounsfield + 1024) / 2047).float())
 
 
@@ -327,7 +362,9 @@ def test_a_modality_lut_comes_before_the_window_and_stands_alone():
     curve = np.arange(256, dtype=np.uint16)[::-1] * 16  # 12 bits, inverted
     tags = {"ModalityLUTSequence": table(curve, bits=12)}
     torch.testing.assert_close(grey(GREY, **tags), torch.from_numpy(1 - GREY / 255).float())
-    windowed = grey(GREY, **tags, WindowCenter=2040, WindowWidth=2040, VOILUTFunction="LINEAR_EXACT")
+    windowed = grey(
+        GREY, **tags, WindowCenter=2040, WindowWidth=2040, VOILUTFunction="LINEAR_EXACT"
+    )
     expected = ((curve[GREY] - 2040.0) / 2040 + 0.5).clip(0, 1)
     torch.testing.assert_close(windowed, torch.from_numpy(expected).float())
 
@@ -360,13 +397,16 @@ def test_an_image_of_bytes_keeps_its_range_whatever_its_slope(slope):
 @pytest.mark.parametrize("stored", [0, 9, 17])
 def test_a_number_of_stored_bits_that_cannot_be_is_refused(stored):
     with pytest.raises(
-        DataError, match=r"^images\.parquet row 4: the image is of a number of stored bits that cannot be"
+        DataError,
+        match=r"^images\.parquet row 4: the image is of a number of stored bits that cannot be",
     ):
         grey(GREY, BitsStored=stored)
 
 
 def test_a_slope_beyond_floating_point_is_refused():
-    with pytest.raises(DataError, match=r"^images\.parquet row 4: the image is of values that are not finite; save"):
+    with pytest.raises(
+        DataError, match=r"^images\.parquet row 4: the image is of values that are not finite; save"
+    ):
         grey(RAMP, RescaleSlope="1e308")
 
 
@@ -384,8 +424,14 @@ def padded(kind, *values):
         (padded(np.uint16, 65535), {"PixelPaddingValue": 65535}),
         (padded(np.uint16, 0), {"PixelPaddingValue": 0}),
         (padded(np.int16, -32768), {"PixelPaddingValue": -32768}),
-        (padded(np.uint16, 60000, 62000, 65535), {"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 60000}),
-        (padded(np.int16, -2000, -1500, 0), {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": 0}),
+        (
+            padded(np.uint16, 60000, 62000, 65535),
+            {"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 60000},
+        ),
+        (
+            padded(np.int16, -2000, -1500, 0),
+            {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": 0},
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
@@ -403,7 +449,9 @@ def test_padding_is_black_and_no_part_of_the_range(pixels, tags, kind, slope):
 def test_padding_written_with_the_other_sign_is_padding():
     signed = padded(np.int16, -2000)
     written, dataset = dicom(signed, PixelPaddingValue=-2000)
-    torch.testing.assert_close(read(as_unsigned(dataset, PixelPaddingValue=2**16 - 2000)), read(written))
+    torch.testing.assert_close(
+        read(as_unsigned(dataset, PixelPaddingValue=2**16 - 2000)), read(written)
+    )
     assert float(read(written)[0, 1:].amax()) == 1
 
 
@@ -447,7 +495,9 @@ def test_bits_beyond_those_stored_do_not_count():
 )
 def test_a_tag_without_a_value_says_as_much_as_no_tag(empty):
     stored = {"BitsStored": 12, "HighBit": 11}
-    torch.testing.assert_close(grey(RAMP, **stored, **empty), grey(RAMP, **stored), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        grey(RAMP, **stored, **empty), grey(RAMP, **stored), atol=1e-6, rtol=0
+    )
 
 
 def test_of_several_windows_the_first_whole_one_shows_the_image():
@@ -462,7 +512,10 @@ def test_an_enhanced_file_of_one_frame_keeps_its_window_and_rescale_in_groups():
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1000
     window.WindowCenter, window.WindowWidth = 500, 2000
     shared.PixelValueTransformationSequence, frame.FrameVOILUTSequence = [rescale], [window]
-    groups = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [frame]}
+    groups = {
+        "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": [frame],
+    }
     plain = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 500, "WindowWidth": 2000}
     torch.testing.assert_close(grey(RAMP, **groups, NumberOfFrames=1), grey(RAMP, **plain))
 
@@ -498,8 +551,21 @@ def _without_header(data):
 
 
 def test_what_pydicom_ships_is_shown_or_refused_in_one_line():
-    shown = ["CT_small.dcm", "MR_small_RLE.dcm", "examples_palette.dcm", "examples_jpeg2k.dcm", "rtdose_1frame.dcm"]
-    refused = ["MR_truncated.dcm", "rtdose.dcm", "rtplan.dcm", "test-SR.dcm", "badVR.dcm", "examples_ybr_color.dcm"]
+    shown = [
+        "CT_small.dcm",
+        "MR_small_RLE.dcm",
+        "examples_palette.dcm",
+        "examples_jpeg2k.dcm",
+        "rtdose_1frame.dcm",
+    ]
+    refused = [
+        "MR_truncated.dcm",
+        "rtdose.dcm",
+        "rtplan.dcm",
+        "test-SR.dcm",
+        "badVR.dcm",
+        "examples_ybr_color.dcm",
+    ]
     for name in shown:
         found = read(_shipped(name))
         assert found.amin() < 0.25, name

@@ -45,7 +45,11 @@ def test_nothing_that_few_subjects_have_is_named_or_measured(rows):
         subjects = {row[0] for row in rows if CODES[row[1]].startswith(f"{prefix}//")}
         assert (prefix in found["prefixes"]) == (len(subjects) >= 11)
     for code, known in found["codes"].items():
-        finite = [r for r in rows if CODES[r[1]] == code and r[2] is not None and np.isfinite(np.float32(r[2]))]
+        finite = [
+            r
+            for r in rows
+            if CODES[r[1]] == code and r[2] is not None and np.isfinite(np.float32(r[2]))
+        ]
         assert not known["knots"] or len({row[0] for row in finite}) >= 11 * len(known["knots"])
 
 
@@ -54,7 +58,10 @@ def test_nothing_that_few_subjects_have_is_named_or_measured(rows):
 def test_statistics_do_not_depend_on_the_chunks(rows, cut):
     whole = columns(rows)
     parts = [whole.take(whole.owner < cut), whole.take(whole.owner >= cut)]
-    one, two = fit_events([whole], CODES, 2), fit_events([part for part in parts if len(part)], CODES, 2)
+    one, two = (
+        fit_events([whole], CODES, 2),
+        fit_events([part for part in parts if len(part)], CODES, 2),
+    )
     assert one["prefixes"] == two["prefixes"]
     assert one["codes"].keys() == two["codes"].keys()
     for code, known in one["codes"].items():

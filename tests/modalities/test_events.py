@@ -50,14 +50,29 @@ def pieces_of(events, *samples):
 
 
 def test_rows_with_a_time_and_without_text_are_claimed():
-    rows = [(None, "A", None), (1, "A", None), (1, "MEDS_BIRTH", None), (1, "NOTE", "text"), (1, "LAB//X", None)]
+    rows = [
+        (None, "A", None),
+        (1, "A", None),
+        (1, "MEDS_BIRTH", None),
+        (1, "NOTE", "text"),
+        (1, "LAB//X", None),
+    ]
     table = pl.DataFrame(rows, schema=["time", "code", "text_value"], orient="row")
-    assert table.select(Events().claims()).to_series().to_list() == [False, True, False, False, True]
+    assert table.select(Events().claims()).to_series().to_list() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert table.select(Events(codes=["LAB//"]).claims()).to_series().sum() == 1
 
 
 def test_values_are_normal_scores_and_wild_ones_are_clipped():
-    rows = [item("LAB//NA", value) for value in (140.0, 145.0, 135.0, 1e9, -1e9, float("nan"), float("inf"), None)]
+    rows = [
+        item("LAB//NA", value)
+        for value in (140.0, 145.0, 135.0, 1e9, -1e9, float("nan"), float("inf"), None)
+    ]
     facts = pieces_of(build(), rows).tensors["facts"]
     assert facts[:5, 0].tolist() == pytest.approx([0, 1, -1, 4, -4], abs=0.05)
     assert facts[:, 1].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
@@ -68,7 +83,9 @@ def test_rare_codes_are_their_longest_known_beginning():
     assert events.rows.names == ["DRUG//A", "LAB//K", "LAB//NA", "DRUG", "LAB"]
     codes = ["DRUG//RARE//X", "DRUG//NEW", "LAB//NEW//mg", "ELSE//X", "LAB//NA"]
     found = pieces_of(events, *([item(code, 7.0)] for code in codes)).tensors
-    named = [0 if number == 0 else events.rows.names[number - 1] for number in found["code"].tolist()]
+    named = [
+        0 if number == 0 else events.rows.names[number - 1] for number in found["code"].tolist()
+    ]
     assert named == ["DRUG", "DRUG", "LAB", 0, "LAB//NA"]
     assert found["facts"][:, 1].tolist() == [0, 0, 0, 0, 1]
     assert events.remarks(events.fit(TRAINING)) == [
@@ -106,7 +123,9 @@ def test_bins_put_events_of_a_stretch_of_time_together():
 
 SAMPLES = st.lists(
     st.lists(
-        st.tuples(st.sampled_from([*CODES, "NEW"]), st.none() | st.floats(100, 180), st.integers(0, 40)),
+        st.tuples(
+            st.sampled_from([*CODES, "NEW"]), st.none() | st.floats(100, 180), st.integers(0, 40)
+        ),
         min_size=1,
         max_size=9,
     ),
@@ -128,7 +147,9 @@ def test_a_samples_tokens_and_columns_depend_on_it_alone(samples, course, bin_ho
             alone = pieces_of(events, sample)
             mine = together.embeddings[together.owner == owner]
             torch.testing.assert_close(mine, events(alone, 1).embeddings, atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(columns[owner], events.facts(alone, 1)[0], atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(
+                columns[owner], events.facts(alone, 1)[0], atol=1e-6, rtol=1e-4
+            )
 
 
 @settings(deadline=None, max_examples=50)
@@ -136,16 +157,31 @@ def test_a_samples_tokens_and_columns_depend_on_it_alone(samples, course, bin_ho
 def test_summary_columns_do_not_depend_on_the_budget(samples):
     samples = [[item(*row) for row in sample] for sample in samples]
     small, large = build(max_pieces=2), build(max_pieces=100)
-    few, all_of = (events.facts(pieces_of(events, *samples), len(samples)) for events in (small, large))
+    few, all_of = (
+        events.facts(pieces_of(events, *samples), len(samples)) for events in (small, large)
+    )
     torch.testing.assert_close(few, all_of, atol=1e-5, rtol=1e-4)
 
 
 def test_summary_columns_tell_what_they_are_named_for():
     events = build()
-    rows = [item("LAB//NA", value, hours) for value, hours in ((145, 9.0), (135, 6.0), (150, 4.0), (140, 1.0))]
+    rows = [
+        item("LAB//NA", value, hours)
+        for value, hours in ((145, 9.0), (135, 6.0), (150, 4.0), (140, 1.0))
+    ]
     found = events.facts(pieces_of(events, rows), 1) * events.num_facts**0.5
-    columns = found.view(len(events.rows.known), len(PER_CODE))[list(events.rows.known).index("LAB//NA")]
-    expected = {"first": 1, "last": 0, "least": -1, "greatest": 2, "mean": 0.5, "measured": 1, "present": 1}
+    columns = found.view(len(events.rows.known), len(PER_CODE))[
+        list(events.rows.known).index("LAB//NA")
+    ]
+    expected = {
+        "first": 1,
+        "last": 0,
+        "least": -1,
+        "greatest": 2,
+        "mean": 0.5,
+        "measured": 1,
+        "present": 1,
+    }
     told = dict(zip(PER_CODE, columns.tolist(), strict=True))
     assert {name: told[name] for name in expected} == pytest.approx(expected, abs=0.1)
     assert events.probe_width == events.num_facts == len(PER_CODE) * 3
@@ -215,7 +251,9 @@ runs: {folder}/runs
 """
 
 
-@pytest.mark.parametrize(("question", "course"), [("order", "gru"), ("trend", "none"), ("number", "transformer")])
+@pytest.mark.parametrize(
+    ("question", "course"), [("order", "gru"), ("trend", "none"), ("number", "transformer")]
+)
 def test_order_trend_and_number_are_learnt(question, course, tmp_path):
     from clintune.cli import main
     from clintune.cohort.generators.events import write_events
@@ -238,20 +276,28 @@ def texts_of(*samples, **settings):
 
 
 def test_events_as_text_tell_time_code_and_value():
-    rows = [item("LAB//GLUCOSE", 8.125, 3.52), item("DRUG//A", None, 0.0), item("LAB//NA", 1e-9, 240.0)]
+    rows = [
+        item("LAB//GLUCOSE", 8.125, 3.52),
+        item("DRUG//A", None, 0.0),
+        item("LAB//NA", 1e-9, 240.0),
+    ]
     pieces, said = texts_of(rows, rows[:1])
     plain = [text.replace(" ", "") for text in said]
     assert plain == [
         "10dbefore:lab//na1e-09;3.5hbefore:lab//glucose8.125;0hbefore:drug//a;",
         "3.5hbefore:lab//glucose8.125;",
     ]
-    assert pieces.hours[pieces.owner == 1].tolist() == pytest.approx([3.52] * int((pieces.owner == 1).sum()))
+    assert pieces.hours[pieces.owner == 1].tolist() == pytest.approx(
+        [3.52] * int((pieces.owner == 1).sum())
+    )
 
 
 @settings(deadline=None, max_examples=30)
 @given(SAMPLES, st.integers(20, 60))
 def test_events_as_text_keep_the_newest_whole_within_budget(samples, budget):
-    samples = [sorted((item(*row) for row in sample), key=lambda one: -one.hours) for sample in samples]
+    samples = [
+        sorted((item(*row) for row in sample), key=lambda one: -one.hours) for sample in samples
+    ]
     pieces, said = texts_of(*samples, max_pieces=budget)
     counts = torch.bincount(pieces.owner, minlength=len(samples))
     assert counts.max() <= budget
@@ -266,5 +312,7 @@ def test_code_text_puts_codes_that_say_the_same_together():
     text = pieces_of(events, *([item(code)] for code in codes)).tensors["text"]
     likeness = torch.nn.functional.cosine_similarity(text[0], text[1:])
     assert likeness[0] > 0.5 > likeness[1]
-    tokens = events(pieces_of(events, *([item(code)] for code in ("ELSE//SODIUM", "ELSE//HEPARIN"))), 2).embeddings
+    tokens = events(
+        pieces_of(events, *([item(code)] for code in ("ELSE//SODIUM", "ELSE//HEPARIN"))), 2
+    ).embeddings
     assert not torch.allclose(tokens[0], tokens[1])

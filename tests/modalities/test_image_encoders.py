@@ -25,7 +25,12 @@ from clintune.modalities.image_encoders import (
 from clintune.modalities.imaging import Imaging
 from clintune.weights import resolve
 
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 FLAT = {**TINY, "image_size": 32, "patch_size": 8}
 FAMILIES = {
     "vit": FLAT,
@@ -34,7 +39,13 @@ FAMILIES = {
     "siglip_vision_model": FLAT,
     "clip_vision_model": FLAT,
     "beit": FLAT,
-    "swin": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "image_size": 32, "window_size": 4},
+    "swin": {
+        "embed_dim": 16,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+        "image_size": 32,
+        "window_size": 4,
+    },
     "convnext": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2, "image_size": 32},
     "resnet": {
         "embedding_size": 16,
@@ -49,7 +60,12 @@ TIMM = {
     "test_vit": {"patch_size": 8},
     "test_convnext": {},
     "test_efficientnet": {},
-    "swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 1), "window_size": 4},
+    "swin_tiny_patch4_window7_224": {
+        "embed_dim": 24,
+        "depths": (1, 1),
+        "num_heads": (1, 1),
+        "window_size": 4,
+    },
     "vit_small_patch14_reg4_dinov2": {"patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
 }
 
@@ -64,16 +80,22 @@ def run(encoder, pixels):
 
 
 @pytest.mark.parametrize(("photo", "classes"), [("chelsea", range(281, 286)), ("coffee", [967])])
-def test_the_bundled_network_calls_a_cat_a_cat_and_an_espresso_an_espresso(tmp_path, photo, classes):
+def test_the_bundled_network_calls_a_cat_a_cat_and_an_espresso_an_espresso(
+    tmp_path, photo, classes
+):
     Image.fromarray(getattr(data, photo)()).save(tmp_path / "photo.png")
     imaging = Imaging(source="bundled:efficientnet_lite0")
     imaging.build({})
     whole = load_efficientnet_lite0(resolve("bundled:efficientnet_lite0").path).eval()
-    pixels = imaging.prepare(Item(hours=0, code="", where="", path=tmp_path / "photo.png")).tensors["pixels"]
+    pixels = imaging.prepare(Item(hours=0, code="", where="", path=tmp_path / "photo.png")).tensors[
+        "pixels"
+    ]
     with torch.no_grad():
         assert whole(pixels).argmax().item() in classes
         pooled = imaging.eval().encode({"pixels": pixels})[:, 0]
-        torch.testing.assert_close(whole.get_classifier()(pooled), whole(pixels), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            whole.get_classifier()(pooled), whole(pixels), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
@@ -96,7 +118,9 @@ def test_every_hugging_face_family_gives_pooled_and_map(family):
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("family", ["vit", "dinov2", "siglip_vision_model", "clip_vision_model", "beit", "swin"])
+@pytest.mark.parametrize(
+    "family", ["vit", "dinov2", "siglip_vision_model", "clip_vision_model", "beit", "swin"]
+)
 def test_another_size_than_the_model_s_own_is_interpolated(family):
     encoder = make_image_encoder({"model_type": family, **FAMILIES[family]}, 64)
     assert encoder.preprocessing.size == 64
@@ -115,7 +139,12 @@ def test_a_hugging_face_folder_gives_the_model_s_own_output_and_normalisation(tm
     ).save_pretrained(tmp_path)
     encoder = make_image_encoder(resolve(str(tmp_path)), None)
     own = encoder.preprocessing
-    assert (own.size, own.mean, own.std, own.interpolation) == (32, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear")
+    assert (own.size, own.mean, own.std, own.interpolation) == (
+        32,
+        (0.1, 0.2, 0.3),
+        (0.4, 0.5, 0.6),
+        "bilinear",
+    )
     pooled, regions = run(encoder, images(32))
     with torch.no_grad():
         output = model(pixel_values=images(32))
@@ -138,7 +167,9 @@ def test_without_pooler_weights_the_class_token_is_pooled(tmp_path):
 
 def test_of_an_image_text_model_the_vision_half_is_taken(tmp_path):
     text = {**TINY, "vocab_size": 50, "max_position_embeddings": 16}
-    model = AutoModel.from_config(AutoConfig.for_model("siglip", vision_config=FLAT, text_config=text)).eval()
+    model = AutoModel.from_config(
+        AutoConfig.for_model("siglip", vision_config=FLAT, text_config=text)
+    ).eval()
     model.save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     encoder = make_image_encoder(resolve(str(tmp_path)), None)
@@ -160,7 +191,9 @@ def test_any_timm_model_gives_pooled_and_map(name):
 
 
 def test_a_timm_folder_gives_the_same_as_the_model_it_was_saved_from(tmp_path):
-    model = timm.create_model("test_vit", num_classes=3, pretrained_cfg_overlay={"mean": (0.1, 0.2, 0.3)}).eval()
+    model = timm.create_model(
+        "test_vit", num_classes=3, pretrained_cfg_overlay={"mean": (0.1, 0.2, 0.3)}
+    ).eval()
     timm.models.save_for_hf(model, tmp_path, safe_serialization=True)
     encoder = make_image_encoder(resolve(str(tmp_path)), None)
     assert isinstance(encoder, TimmEncoder)
@@ -220,7 +253,9 @@ def test_folded_batch_norms_give_the_same_embeddings(name):
     if name == "efficientnet_lite0":
         encoder = make_image_encoder(resolve("bundled:efficientnet_lite0"), 64).eval()
     elif name == "resnet":
-        encoder = with_statistics(make_image_encoder({"model_type": "resnet", **FAMILIES["resnet"]}, None))
+        encoder = with_statistics(
+            make_image_encoder({"model_type": "resnet", **FAMILIES["resnet"]}, None)
+        )
     else:
         encoder = with_statistics(make_image_encoder({"architecture": name}, 32))
     folded = fold_norms(encoder)

@@ -47,7 +47,9 @@ def test_grey_images_fill_three_channels_and_colours_keep_theirs():
 
 def test_sixteen_bits_are_scaled_by_their_range():
     deep = GREY.astype(np.uint16) * 257
-    torch.testing.assert_close(read(encode(Image.fromarray(deep))), read(encode(Image.fromarray(GREY))))
+    torch.testing.assert_close(
+        read(encode(Image.fromarray(deep))), read(encode(Image.fromarray(GREY)))
+    )
     data = BytesIO()
     np.save(data, deep)
     torch.testing.assert_close(read(data.getvalue(), ".npy"), read(encode(Image.fromarray(GREY))))
@@ -78,9 +80,17 @@ def test_a_photo_is_turned_upright():
         (b"gar\0bage", ".jpg", "is of none of the formats that are read"),
         (b"gar\0bage", ".dcm", "no DICOM file"),
         (b"gar\0bage", ".npy", "no array of plain numbers"),
-        (encode(Image.fromarray(GREY), format="ICO"), ".ico", "is of none of the formats that are read"),
+        (
+            encode(Image.fromarray(GREY), format="ICO"),
+            ".ico",
+            "is of none of the formats that are read",
+        ),
         *(
-            (encode(Image.fromarray(large(COLOUR)), format=kind)[:-40], ".img", "is damaged, or ends early")
+            (
+                encode(Image.fromarray(large(COLOUR)), format=kind)[:-40],
+                ".img",
+                "is damaged, or ends early",
+            )
             for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
         ),
         (encode(Image.fromarray(GREY))[:20], ".png", "is damaged, or ends early"),
@@ -88,7 +98,12 @@ def test_a_photo_is_turned_upright():
         (encode(Image.fromarray(GREY.astype(np.int32)), format="TIFF"), ".tif", "32 bit values"),
         (encode(Image.fromarray(GREY.astype(np.float32)), format="TIFF"), ".tif", "32 bit values"),
         (
-            encode(Image.fromarray(COLOUR), format="GIF", save_all=True, append_images=[Image.new("L", (12, 9))]),
+            encode(
+                Image.fromarray(COLOUR),
+                format="GIF",
+                save_all=True,
+                append_images=[Image.new("L", (12, 9))],
+            ),
             ".gif",
             "stack",
         ),
@@ -99,7 +114,9 @@ def test_what_cannot_be_read_for_certain_is_refused_by_its_row(data, suffix, sai
         read(data, suffix)
 
 
-@pytest.mark.parametrize("array", [GREY.astype(np.float32), GREY.astype(np.int64), np.zeros((2, 3, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "array", [GREY.astype(np.float32), GREY.astype(np.int64), np.zeros((2, 3, 4, 3), np.uint8)]
+)
 def test_arrays_of_unknown_range_or_shape_are_refused(array):
     data = BytesIO()
     np.save(data, array)
@@ -126,7 +143,12 @@ def png(pixels):
     """Return words [H, W, C] as a PNG of 16 bits: grey with alpha, RGB or RGBA."""
 
     def chunk(kind, content):
-        return len(content).to_bytes(4, "big") + kind + content + crc32(kind + content).to_bytes(4, "big")
+        return (
+            len(content).to_bytes(4, "big")
+            + kind
+            + content
+            + crc32(kind + content).to_bytes(4, "big")
+        )
 
     height, width, channels = pixels.shape
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
@@ -159,7 +181,11 @@ def test_several_deep_channels_are_read_where_they_fill_their_range(write):
 
 def jpeg2000(channels):
     """Return a JPEG 2000 whose header says that its components have 12 bits."""
-    data = encode(Image.fromarray(np.repeat(GREY[..., None], channels, axis=-1)), format="JPEG2000", no_jp2=True)
+    data = encode(
+        Image.fromarray(np.repeat(GREY[..., None], channels, axis=-1)),
+        format="JPEG2000",
+        no_jp2=True,
+    )
     place = data.index(b"\xff\x51") + 40
     return data[:place] + b"\x0b\x01\x01" * channels + data[place + 3 * channels :]
 
@@ -172,14 +198,18 @@ def jpeg2000(channels):
         (png((DEEP >> 4)[..., :2]), "fill less than a quarter"),
         (contiguous(DEEP >> 4), "fill less than a quarter"),
         (ppm(DEEP >> 4), "fill less than a quarter"),
-        (tiff(DEEP.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate"), "in planes"),
+        (
+            tiff(DEEP.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate"),
+            "in planes",
+        ),
         (jpeg2000(2), "as JPEG 2000"),
         (jpeg2000(3), "as JPEG 2000"),
     ],
 )
 def test_several_deep_channels_that_would_be_shown_dark_or_wrong_are_refused(data, said):
     with pytest.raises(
-        DataError, match=rf"row 4: the image is of several channels of more than 8 bits.*{said}.*; save"
+        DataError,
+        match=rf"row 4: the image is of several channels of more than 8 bits.*{said}.*; save",
     ):
         read(data)
 
@@ -191,7 +221,9 @@ def test_planes_of_bytes_are_read():
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.uint32, np.float32])
 def test_a_tiff_of_signed_or_wide_values_is_refused(kind):
-    with pytest.raises(DataError, match="row 4: the image is of signed, floating point or 32 bit values"):
+    with pytest.raises(
+        DataError, match="row 4: the image is of signed, floating point or 32 bit values"
+    ):
         read(tiff(GREY.astype(kind)))
 
 
@@ -215,15 +247,22 @@ def test_pickled_arrays_are_refused():
 @pytest.mark.parametrize("shape", [(1, 1), (7, 40), (40, 7)])
 def test_an_image_of_a_few_pixels_is_refused_in_any_format(kind, shape):
     small, enough = np.zeros(shape, np.uint8), np.zeros((8, 8), np.uint8)
-    data, fits = (array(p) if kind == "npy" else encode(Image.fromarray(p), format=kind) for p in (small, enough))
+    data, fits = (
+        array(p) if kind == "npy" else encode(Image.fromarray(p), format=kind)
+        for p in (small, enough)
+    )
     suffix = ".npy" if kind == "npy" else ".img"
-    with pytest.raises(DataError, match=rf"row 4: the image is only {shape[1]} by {shape[0]} pixels; save it"):
+    with pytest.raises(
+        DataError, match=rf"row 4: the image is only {shape[1]} by {shape[0]} pixels; save it"
+    ):
         read(data, suffix)
     assert read(fits, suffix).shape == (3, 8, 8)
 
 
 def test_an_empty_file_is_said_to_be_empty():
-    with pytest.raises(DataError, match=r"row 4: the media file is empty; restore it or drop the row$"):
+    with pytest.raises(
+        DataError, match=r"row 4: the media file is empty; restore it or drop the row$"
+    ):
         read(b"")
 
 
@@ -242,7 +281,9 @@ def test_a_missing_file_is_named_by_its_row_alone(tmp_path):
 def test_a_photo_with_a_preview_behind_it_is_its_first_picture():
     photo, preview = Image.fromarray(COLOUR).resize((64, 48)), Image.new("RGB", (8, 6))
     phone = encode(photo, format="MPO", save_all=True, append_images=[preview], quality=95)
-    torch.testing.assert_close(read(phone, ".jpg"), read(encode(photo, format="JPEG", quality=95), ".jpg"))
+    torch.testing.assert_close(
+        read(phone, ".jpg"), read(encode(photo, format="JPEG", quality=95), ".jpg")
+    )
 
 
 def test_a_scan_with_smaller_copies_behind_it_is_read_and_pages_are_refused():
@@ -270,7 +311,9 @@ def test_a_deep_image_of_fewer_bits_than_its_file_is_shown_from_its_lowest_to_it
 
 
 def test_a_deep_image_of_one_value_keeps_it():
-    torch.testing.assert_close(read(array(np.full((8, 8), 13107, np.uint16)), ".npy"), torch.full((3, 8, 8), 0.2))
+    torch.testing.assert_close(
+        read(array(np.full((8, 8), 13107, np.uint16)), ".npy"), torch.full((3, 8, 8), 0.2)
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0, 3), (1, 20_000)])
@@ -299,7 +342,12 @@ def test_what_is_no_file_is_missing(tmp_path):
             read_bytes(path, "t row 1")
 
 
-@given(cut=st.integers(0, 400), place=st.integers(0, 400), byte=st.integers(0, 255), kind=st.sampled_from(FORMATS))
+@given(
+    cut=st.integers(0, 400),
+    place=st.integers(0, 400),
+    byte=st.integers(0, 255),
+    kind=st.sampled_from(FORMATS),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_broken_file_is_read_or_refused_by_its_row(cut, place, byte, kind):
     data = bytearray(encode(Image.fromarray(COLOUR), format=kind))

@@ -11,7 +11,12 @@ from clintune.modalities import base
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.static import Static
 
-CNN = {"source": "random", "config": {"architecture": "cnn", "widths": [8]}, "size": 32, "mode": "full"}
+CNN = {
+    "source": "random",
+    "config": {"architecture": "cnn", "widths": [8]},
+    "size": 32,
+    "mode": "full",
+}
 
 
 def build(**settings):
@@ -54,7 +59,9 @@ def test_padding_keeps_proportions_squashing_fills_and_cropping_takes_the_middle
     wide = np.zeros((20, 40), np.uint8)
     wide[:, 10:30] = 255
     item = Item(hours=0, code="", where="", path=save(tmp_path / "wide.png", wide))
-    white = {fit: pixels(build(fit=fit, size=40), item)[0, 0] > 0 for fit in ("pad", "squash", "crop")}
+    white = {
+        fit: pixels(build(fit=fit, size=40), item)[0, 0] > 0 for fit in ("pad", "squash", "crop")
+    }
     middle = torch.zeros(40, 40, dtype=torch.bool)
     middle[:, 10:30] = True
     assert torch.equal(white["squash"], middle)
@@ -64,11 +71,15 @@ def test_padding_keeps_proportions_squashing_fills_and_cropping_takes_the_middle
 
 
 def test_pixels_are_normalised_by_the_encoder_s_own_mean_and_deviation(tmp_path):
-    item = Item(hours=0, code="", where="", path=save(tmp_path / "grey.png", np.full((8, 8), 51, np.uint8)))
+    item = Item(
+        hours=0, code="", where="", path=save(tmp_path / "grey.png", np.full((8, 8), 51, np.uint8))
+    )
     torch.testing.assert_close(pixels(build(), item), torch.full((1, 3, 32, 32), (0.2 - 0.5) / 0.5))
     resnet = build(config={"architecture": "test_resnet"}, size=None)
     own = resnet.preprocessing
-    expected = torch.tensor([(0.2 - mean) / std for mean, std in zip(own.mean, own.std, strict=True)])
+    expected = torch.tensor(
+        [(0.2 - mean) / std for mean, std in zip(own.mean, own.std, strict=True)]
+    )
     torch.testing.assert_close(pixels(resnet, item)[0, :, 5, 5], expected)
     assert resnet.settings()["mean"] == list(own.mean)
 
@@ -81,7 +92,9 @@ def test_views_are_fixed_differ_and_follow_the_content_not_the_place(item, tmp_p
         assert all(not torch.allclose(views[view], other) for other in views[view + 1 :])
     moved = tmp_path / "elsewhere.png"
     moved.write_bytes(item.path.read_bytes())
-    assert torch.equal(pixels(imaging, replace(item, path=moved, where="other", hours=9.0), 2), views[2])
+    assert torch.equal(
+        pixels(imaging, replace(item, path=moved, where="other", hours=9.0), 2), views[2]
+    )
     assert torch.equal(pixels(build(), item), views[0])
 
 
@@ -141,7 +154,9 @@ def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
     used = Imaging(source="bundled:efficientnet_lite0")
     used.build({})
     devices = []
-    used.encoder.to("meta").register_forward_pre_hook(lambda _, given: devices.append(given[0].device.type))
+    used.encoder.to("meta").register_forward_pre_hook(
+        lambda _, given: devices.append(given[0].device.type)
+    )
     try:
         again = Imaging(source="bundled:efficientnet_lite0")
         again.build({})
@@ -154,13 +169,18 @@ def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 40), (60, 40), (41, 40), (300, 40), (300, 299)])
-def test_an_image_of_nearly_one_shade_is_blank_however_it_is_made_square(tmp_path, fit, size, shape):
+def test_an_image_of_nearly_one_shade_is_blank_however_it_is_made_square(
+    tmp_path, fit, size, shape
+):
     def is_blank(array):
         item = Item(hours=0, code="", where="", path=save(tmp_path / "image.png", array))
         return imaging.is_blank(imaging.prepare(item))
 
     imaging = build(fit=fit, size=size)
-    grey, noise = np.full(shape, 90, np.uint8), np.random.default_rng(0).integers(0, 2, shape, np.uint8)
+    grey, noise = (
+        np.full(shape, 90, np.uint8),
+        np.random.default_rng(0).integers(0, 2, shape, np.uint8),
+    )
     assert is_blank(grey)
     assert is_blank(grey + noise)
     assert is_blank(np.zeros(shape, np.uint8))

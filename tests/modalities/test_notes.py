@@ -28,10 +28,28 @@ ROBERTA = {
     "vocab_size": 30522,
     "max_position_embeddings": 40,
 }
-T5 = {"model_type": "t5", "d_model": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32, "vocab_size": 30522}
-MODERN = {**ROBERTA, "model_type": "modernbert", "pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102}
-SENTENCE = st.lists(st.sampled_from(["fever", "cough", "pain", "dyspnoea", "since", "3"]), min_size=1)
-TEXT = st.lists(SENTENCE.map(lambda words: " ".join(words) + "."), min_size=1, max_size=12).map(" ".join)
+T5 = {
+    "model_type": "t5",
+    "d_model": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "d_kv": 8,
+    "d_ff": 32,
+    "vocab_size": 30522,
+}
+MODERN = {
+    **ROBERTA,
+    "model_type": "modernbert",
+    "pad_token_id": 0,
+    "cls_token_id": 101,
+    "sep_token_id": 102,
+}
+SENTENCE = st.lists(
+    st.sampled_from(["fever", "cough", "pain", "dyspnoea", "since", "3"]), min_size=1
+)
+TEXT = st.lists(SENTENCE.map(lambda words: " ".join(words) + "."), min_size=1, max_size=12).map(
+    " ".join
+)
 
 
 def build(**settings):
@@ -47,7 +65,9 @@ def minilm():
 
 def embed(notes, *texts):
     with torch.no_grad():
-        return notes.encode(collate_pieces([notes.prepare(replace(ITEM, text=text)) for text in texts]))[:, 0]
+        return notes.encode(
+            collate_pieces([notes.prepare(replace(ITEM, text=text)) for text in texts])
+        )[:, 0]
 
 
 def body(notes, text):
@@ -61,16 +81,26 @@ def body(notes, text):
 
 def test_tokens_are_the_mean_embeddings_that_transformers_gives(minilm):
     folder = resolve("bundled:minilm").path
-    texts = ["Fever and cough since Monday.", "Chest radiograph is clear, no effusion, no pneumothorax."]
+    texts = [
+        "Fever and cough since Monday.",
+        "Chest radiograph is clear, no effusion, no pneumothorax.",
+    ]
     batch = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         hidden = AutoModel.from_pretrained(folder).eval()(**batch).last_hidden_state
-    means = [row[mask.bool()].mean(0) for row, mask in zip(hidden, batch["attention_mask"], strict=True)]
+    means = [
+        row[mask.bool()].mean(0) for row, mask in zip(hidden, batch["attention_mask"], strict=True)
+    ]
     torch.testing.assert_close(embed(minilm, *texts), torch.stack(means), atol=1e-5, rtol=1e-5)
 
 
 def test_sentences_of_like_meaning_are_near_each_other(minilm):
-    found = embed(minilm, "The patient has a fever.", "He is running a high temperature.", "The invoice was paid.")
+    found = embed(
+        minilm,
+        "The patient has a fever.",
+        "He is running a high temperature.",
+        "The invoice was paid.",
+    )
     near, far = torch.cosine_similarity(found[0], found[1:])
     assert near > far + 0.3
 
@@ -89,13 +119,21 @@ def test_cls_pooling_takes_the_first_token(minilm):
 def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pooling):
     torch.manual_seed(0)
     notes = build(
-        source="random", config=MODERN, tokenizer="bundled:minilm", mode=mode, pooling=pooling, chunk_tokens=24
+        source="random",
+        config=MODERN,
+        tokenizer="bundled:minilm",
+        mode=mode,
+        pooling=pooling,
+        chunk_tokens=24,
     )
     adapt_encoder(notes.encoder, mode, Adapter(r=2), "mode")
     for name, parameter in notes.encoder.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
-    pieces = [notes.prepare(replace(ITEM, text=text)) for text in ("Fever.", "No cough. " * 9, "Pain since Monday.")]
+    pieces = [
+        notes.prepare(replace(ITEM, text=text))
+        for text in ("Fever.", "No cough. " * 9, "Pain since Monday.")
+    ]
 
     def run():
         notes.zero_grad()
@@ -112,7 +150,13 @@ def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pool
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, length=st.integers(8, 40), overlap=st.integers(0, 5))
 def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text, length, overlap):
-    notes = Notes(source="bundled:minilm", chunk="tokens", chunk_tokens=length, overlap_tokens=overlap, max_pieces=1000)
+    notes = Notes(
+        source="bundled:minilm",
+        chunk="tokens",
+        chunk_tokens=length,
+        overlap_tokens=overlap,
+        max_pieces=1000,
+    )
     notes.tokenizer = minilm.tokenizer
     whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
     chunks = body(notes, text)
@@ -137,9 +181,13 @@ def test_chunks_of_sentences_lose_nothing_and_cut_only_what_does_not_fit(minilm,
     rest_of_cut = False
     for chunk, following in pairwise(chunks):
         if chunk[-1] != stop:
-            assert len(chunk) == length - 2, "a sentence was cut although it was not longer than a chunk"
+            assert len(chunk) == length - 2, (
+                "a sentence was cut although it was not longer than a chunk"
+            )
         elif stop in following and not rest_of_cut:
-            assert len(chunk) + following.index(stop) + 1 > length - 2, "the next sentence would have fitted"
+            assert len(chunk) + following.index(stop) + 1 > length - 2, (
+                "the next sentence would have fitted"
+            )
         rest_of_cut = chunk[-1] != stop
 
 
@@ -148,18 +196,30 @@ def test_lines_are_sentences_and_a_long_one_is_cut_with_overlap(minilm):
     notes.tokenizer = minilm.tokenizer
     long = body(notes, "one two three four five six seven eight nine ten eleven twelve thirteen")
     assert long[0][-2:] == long[1][:2]
-    assert len(body(notes, "Findings:\nno change of the heart size at all\nno effusion of the pleura either")) == 2
+    assert (
+        len(
+            body(
+                notes,
+                "Findings:\nno change of the heart size at all\nno effusion of the pleura either",
+            )
+        )
+        == 2
+    )
 
 
 def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
-    pieces = minilm.prepare(replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5))
+    pieces = minilm.prepare(
+        replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5)
+    )
     assert len(pieces) > 4
     assert pieces.hours.tolist() == [7.5] * len(pieces)
 
 
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, chunk=st.sampled_from(["sentences", "tokens"]), budget=st.integers(1, 12))
-def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(minilm, text, chunk, budget):
+def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(
+    minilm, text, chunk, budget
+):
     notes = Notes(source="x", chunk=chunk, chunk_tokens=8, overlap_tokens=2, max_pieces=10_000)
     notes.tokenizer = minilm.tokenizer
     whole = notes.prepare(replace(ITEM, text=text))
@@ -167,16 +227,22 @@ def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(minil
     cut = notes.prepare(replace(ITEM, text=text))
     assert len(cut) == min(budget, len(whole))
     assert len(cut) + cut.left_out == len(whole)
-    assert torch.equal(cut.tensors["attention_mask"].sum(1), whole.tensors["attention_mask"].sum(1)[: len(cut)])
+    assert torch.equal(
+        cut.tensors["attention_mask"].sum(1), whole.tensors["attention_mask"].sum(1)[: len(cut)]
+    )
     ids = cut.tensors["input_ids"]
     assert torch.equal(ids, whole.tensors["input_ids"][: len(cut), : ids.shape[1]])
 
 
 @pytest.mark.parametrize("config", [ROBERTA, T5, MODERN], ids=lambda config: config["model_type"])
 def test_any_family_of_encoders_serves_and_padding_changes_nothing(config):
-    notes = build(source="random", config=config, tokenizer="bundled:minilm", chunk_tokens=32, mode="full")
+    notes = build(
+        source="random", config=config, tokenizer="bundled:minilm", chunk_tokens=32, mode="full"
+    )
     short, long = "Fever.", "Fever and a dry cough since Monday, no chest pain."
-    torch.testing.assert_close(embed(notes, short, long)[:1], embed(notes, short), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        embed(notes, short, long)[:1], embed(notes, short), atol=1e-5, rtol=1e-5
+    )
     assert notes.width == 16
     tokens = notes.encode(notes.prepare(replace(ITEM, text=long)).tensors)
     tokens.square().sum().backward()
@@ -187,7 +253,10 @@ def test_any_family_of_encoders_serves_and_padding_changes_nothing(config):
     ("settings", "said"),
     [
         ({"chunk_tokens": 600}, "chunk_tokens 600 is more than the encoder's 512"),
-        ({"chunk_tokens": 10, "overlap_tokens": 8}, "overlap_tokens 8 leaves nothing new in a chunk of 8"),
+        (
+            {"chunk_tokens": 10, "overlap_tokens": 8},
+            "overlap_tokens 8 leaves nothing new in a chunk of 8",
+        ),
         ({"source": "random", "config": ROBERTA}, "tokenizer"),
         ({"source": "random"}, "config"),
     ],
@@ -198,8 +267,15 @@ def test_settings_that_cannot_work_are_refused(settings, said):
 
 
 def test_blank_notes_are_not_claimed_nor_read(minilm):
-    table = pl.DataFrame({"code": ["NOTE//A", "NOTE//B", "X", "X"], "text_value": ["fine", " \n", None, "yes"]})
-    assert table.select(Notes(source="x").claims()).to_series().to_list() == [True, False, False, True]
+    table = pl.DataFrame(
+        {"code": ["NOTE//A", "NOTE//B", "X", "X"], "text_value": ["fine", " \n", None, "yes"]}
+    )
+    assert table.select(Notes(source="x").claims()).to_series().to_list() == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert table.select(Notes(source="x", codes=["NOTE//"]).claims()).to_series().to_list() == [
         True,
         False,
@@ -248,15 +324,21 @@ def test_the_same_notes_are_claimed_and_read(minilm, text, says):
 
 
 def test_half_of_a_character_is_an_unreadable_note(minilm):
-    with pytest.raises(DataError, match=r"^notes\.parquet row 1: the note holds half of a character"):
+    with pytest.raises(
+        DataError, match=r"^notes\.parquet row 1: the note holds half of a character"
+    ):
         minilm.prepare(replace(ITEM, text="fever \ud83e"))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.sampled_from("ab.!? \n\t\r\x0b\x85\u00a0\u2028"), max_size=40))
 def test_sentences_end_behind_the_spaces_of_a_stop_or_a_line_end(text):
-    ends = {match.end() for match in re.finditer(r"(?<=[.!?])\s+|\s*\n\s*", text)}  # slow, and plain
-    assert split_sentences(text) == [text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))]
+    ends = {
+        match.end() for match in re.finditer(r"(?<=[.!?])\s+|\s*\n\s*", text)
+    }  # slow, and plain
+    assert split_sentences(text) == [
+        text[start:stop] for start, stop in pairwise(sorted({0, *ends, len(text)}))
+    ]
 
 
 @pytest.mark.parametrize("space", [" ", "\t", ". ", "\n", " \n"])
@@ -281,4 +363,6 @@ def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():
 
 def test_fake_notes_depend_on_the_seed(tmp_path: Path):
     assert Notes.fake(tmp_path, 3, 1) == Notes.fake(tmp_path, 3, 1)
-    assert [item.text for item in Notes.fake(tmp_path, 3, 1)] != [item.text for item in Notes.fake(tmp_path, 3, 2)]
+    assert [item.text for item in Notes.fake(tmp_path, 3, 1)] != [
+        item.text for item in Notes.fake(tmp_path, 3, 2)
+    ]

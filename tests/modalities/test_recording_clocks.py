@@ -22,25 +22,36 @@ MINUTE = 1 / 60
 
 
 def archive(path, values, start=START, rate_hz=MINUTE):
-    write_npz(path, Signal(values=np.array([values], np.float32), rate_hz=rate_hz, channels=["hr"], start=start))
+    write_npz(
+        path,
+        Signal(
+            values=np.array([values], np.float32), rate_hz=rate_hz, channels=["hr"], start=start
+        ),
+    )
     return path
 
 
 def table(path, values, start=START, form="%Y-%m-%d %H:%M:%S"):
     moments = [start + timedelta(minutes=place) for place in range(len(values))]
-    pl.DataFrame({"time": [moment.strftime(form) for moment in moments], "hr": values}).write_csv(path)
+    pl.DataFrame({"time": [moment.strftime(form) for moment in moments], "hr": values}).write_csv(
+        path
+    )
     return path
 
 
 @settings(deadline=None)
 @given(number=st.integers(2, 40), seconds=st.integers(-90, 60 * 45))
-def test_samples_up_to_the_prediction_time_are_read_one_at_that_very_moment_included(tmp_path_factory, number, seconds):
+def test_samples_up_to_the_prediction_time_are_read_one_at_that_very_moment_included(
+    tmp_path_factory, number, seconds
+):
     folder = tmp_path_factory.mktemp("r")
     until = START + timedelta(seconds=seconds)
     known = sum(START + timedelta(minutes=place) <= until for place in range(number))
     for path in (archive(folder / "a.npz", range(number)), table(folder / "a.csv", range(number))):
         found = read_signal(path, WHERE, until)
-        expected = known if path.suffix == ".npz" or known > 1 else 0  # a table of one time has no rate
+        expected = (
+            known if path.suffix == ".npz" or known > 1 else 0
+        )  # a table of one time has no rate
         np.testing.assert_array_equal(found.values, [np.arange(expected)])
         assert found.cut == (known < number)
 
@@ -60,9 +71,12 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
     modality.build(modality.fit([item]))
 
     for path in (short, long):
-        assert modality.fit([Item(hours=hours, code="W", where=WHERE, time=START, path=path)]) == modality.fit([item])
+        assert modality.fit(
+            [Item(hours=hours, code="W", where=WHERE, time=START, path=path)]
+        ) == modality.fit([item])
     mine, cut = (
-        modality.prepare(Item(hours=hours, code="W", where=WHERE, time=START, path=path)) for path in (short, long)
+        modality.prepare(Item(hours=hours, code="W", where=WHERE, time=START, path=path))
+        for path in (short, long)
     )
     assert mine.tensors.keys() == cut.tensors.keys()
     assert all(torch.equal(mine.tensors[name], cut.tensors[name]) for name in mine.tensors)

@@ -26,7 +26,9 @@ def save(tmp_path):
     def save(name, rate_hz=1 / 3600, **channels):
         path = tmp_path / f"{name}.npz"
         values = np.array(list(channels.values()), dtype=np.float32)
-        write_npz(path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=START))
+        write_npz(
+            path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=START)
+        )
         end = START + timedelta(hours=values.shape[1] / (3600 * rate_hz))
         return Item(hours=10.0, code="WEARABLE", where=f"row {name}", time=end, path=path)
 
@@ -36,14 +38,21 @@ def save(tmp_path):
 def twelve(save, what, **channels):
     """Return a recording of each of twelve subjects; a channel is a function of the subject's number."""
     rows = [{name: make(number) for name, make in channels.items()} for number in range(12)]
-    return [replace(save(f"{what} {number}", **row), subject=number) for number, row in enumerate(rows)]
+    return [
+        replace(save(f"{what} {number}", **row), subject=number) for number, row in enumerate(rows)
+    ]
 
 
 @pytest.mark.parametrize("kind", [Wearable, Rhythm])
 def test_what_is_doubtful_of_recordings_is_told(save, kind):
     gaps = twelve(save, "gaps", x=lambda n: [*np.full(36, np.nan), *np.arange(12) + n])
     flat = twelve(save, "flat", x=lambda n: np.full(48, n), y=lambda n: np.full(48, 7))
-    marks = twelve(save, "marks", hr=lambda n: [-999, *range(60, 107)], z=lambda n: [-999, *range(-2000, -1953)])
+    marks = twelve(
+        save,
+        "marks",
+        hr=lambda n: [-999, *range(60, 107)],
+        z=lambda n: [-999, *range(-2000, -1953)],
+    )
 
     def said(items):
         modality = Wearable(**HOURLY) if kind is Wearable else Rhythm(rate_hz=1 / 3600, days=1)
@@ -52,7 +61,9 @@ def test_what_is_doubtful_of_recordings_is_told(save, kind):
     assert said(gaps) == [
         "(nearly) all training subjects have a recording of which more than half are gaps; look whether all was read"
     ]
-    assert said(flat)[0].startswith("(nearly) all training subjects have a recording in which no value differs")
+    assert said(flat)[0].startswith(
+        "(nearly) all training subjects have a recording in which no value differs"
+    )
     assert said(marks) == [
         "channel hr has values as -1, -999 or 9999, far from all others; leave a gap where one is missing"
     ]
@@ -101,7 +112,9 @@ def recordings(save, number=40, rate_hz=lambda n: 1 / 3600, **channels):
     """Return a recording of each of some subjects; a channel is a function of its number, null where it lacks it."""
     made = [{name: make(n) for name, make in channels.items()} for n in range(number)]
     held = [{name: values for name, values in row.items() if values is not None} for row in made]
-    return [replace(save(f"s{n}", rate_hz=rate_hz(n), **row), subject=n) for n, row in enumerate(held)]
+    return [
+        replace(save(f"s{n}", rate_hz=rate_hz(n), **row), subject=n) for n, row in enumerate(held)
+    ]
 
 
 def test_clean_recordings_of_many_kinds_say_nothing(save):
@@ -115,12 +128,18 @@ def test_clean_recordings_of_many_kinds_say_nothing(save):
 
 
 @pytest.mark.parametrize("channels", [None, ["hr", "x"]])
-def test_names_that_differ_in_case_or_spaces_alone_are_told_where_enough_subjects_have_both(save, channels):
+def test_names_that_differ_in_case_or_spaces_alone_are_told_where_enough_subjects_have_both(
+    save, channels
+):
     def made(few):
         upper = lambda n: varied(n) if n < few else None  # noqa: E731
-        return recordings(save, 40, x=varied, hr=lambda n: None if n < few else varied(n), **{"H R": upper})
+        return recordings(
+            save, 40, x=varied, hr=lambda n: None if n < few else varied(n), **{"H R": upper}
+        )
 
-    sentence = "channels H R and hr differ in case or spaces alone; give them one name, if they are one"
+    sentence = (
+        "channels H R and hr differ in case or spaces alone; give them one name, if they are one"
+    )
     assert sentence in said(made(20), channels=channels)
     assert not any("H R" in part for part in said(made(10), channels=channels))
 
@@ -129,16 +148,23 @@ def test_channels_that_many_subjects_lack_are_told_the_worst_first(save):
     def lacking(share):
         return lambda n: None if n < share * 40 else varied(n)
 
-    found = said(recordings(save, hr=varied, a=lacking(0.05), b=lacking(0.3), c=lacking(0.6), d=lacking(0.7)))
+    found = said(
+        recordings(save, hr=varied, a=lacking(0.05), b=lacking(0.3), c=lacking(0.6), d=lacking(0.7))
+    )
     assert found == [
         "channel d: 70 % of the training subjects have no value of it",
         "channel c: 60 % of the training subjects have no value of it",
         "channel b: 30 % of the training subjects have no value of it",
     ]
     more = said(recordings(save, hr=varied, **{name: lacking(0.5) for name in "abcde"}))
-    assert more[-1] == "2 more channels: more than a tenth of the training subjects have no value of each"
+    assert (
+        more[-1]
+        == "2 more channels: more than a tenth of the training subjects have no value of each"
+    )
     assert len(more) == 4
-    assert said(recordings(save, 20, hr=varied, a=lacking(0.2))) == [], "fewer than 11 of 20 lack it"
+    assert said(recordings(save, 20, hr=varied, a=lacking(0.2))) == [], (
+        "fewer than 11 of 20 lack it"
+    )
 
 
 @pytest.mark.parametrize(("number", "other"), [(40, 20), (40, 3)])
@@ -174,9 +200,13 @@ def test_rates_that_differ_much_are_told_by_those_that_enough_subjects_have(save
     assert said(made(20)) == [
         "recordings have from 0.00028 to 0.0028 samples a second; look whether each rate is right"
     ]
-    assert said(made(5)) == ["the rates of recordings differ by a factor of 5 or more; look whether each rate is right"]
+    assert said(made(5)) == [
+        "the rates of recordings differ by a factor of 5 or more; look whether each rate is right"
+    ]
     assert said(recordings(save, 40, lambda n: (1 + 3 * (n % 2)) / 3600, hr=varied)) == []
-    assert said(recordings(save, 40, lambda n: 1.1**n / 3600, hr=varied), window_hours=4) == [], "rates of all kinds"
+    assert said(recordings(save, 40, lambda n: 1.1**n / 3600, hr=varied), window_hours=4) == [], (
+        "rates of all kinds"
+    )
 
 
 def test_recordings_much_shorter_than_a_window_are_told(save):
@@ -186,19 +216,25 @@ def test_recordings_much_shorter_than_a_window_are_told(save):
     ]
     assert said(items, rate_hz=1.0, window_hours=3) == []
     rhythm = Rhythm(rate_hz=1.0, days=2)
-    assert rhythm.remarks(rhythm.fit(items))[-1].endswith("while days is 2; look whether their rate is right")
+    assert rhythm.remarks(rhythm.fit(items))[-1].endswith(
+        "while days is 2; look whether their rate is right"
+    )
 
 
 def test_gaps_are_told_by_the_subjects_who_have_a_recording_of_them(save):
     def made(few):
         mostly = lambda n: np.where(np.arange(600) < (400 if n < few else 200), np.nan, varied(n))  # noqa: E731
-        return recordings(save, 40, hr=mostly, other=lambda n: varied(n) if n % 2 else np.full(600, np.nan))
+        return recordings(
+            save, 40, hr=mostly, other=lambda n: varied(n) if n % 2 else np.full(600, np.nan)
+        )
 
     assert said(made(20), channels=["hr"]) == [
         "50 % of the training subjects have a recording of which more than half are gaps; look whether all was read"
     ]
     assert said(made(10), channels=["hr"]) == []
-    assert not any("gaps" in part for part in said(made(0))), "a channel without any value is no gap"
+    assert not any("gaps" in part for part in said(made(0))), (
+        "a channel without any value is no gap"
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,5 +259,7 @@ def test_doubts_that_clintune_does_not_write_make_no_package(wrong):
     wearable = Wearable(**HOURLY)
     right = {"channels": ["hr"], "mean": [0.0], "std": [1.0], "min_subjects": 11, "num_rare": 0}
     check_statistics(Path(), {"watch": wearable}, {"watch": right})
-    with pytest.raises(PackageError, match=rf"statistics\.watch hold (an? )?{next(iter(wrong))} (that|with)"):
+    with pytest.raises(
+        PackageError, match=rf"statistics\.watch hold (an? )?{next(iter(wrong))} (that|with)"
+    ):
         check_statistics(Path(), {"watch": wearable}, {"watch": right | wrong})

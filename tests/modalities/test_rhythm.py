@@ -53,7 +53,9 @@ def test_a_sine_of_a_day_has_known_features():
     assert intradaily_variability(SINE) == pytest.approx(2 * (1 - np.cos(np.pi / 12)), rel=0.01)
     l5, m10 = extreme_hours(daily_profile(SINE, 0))
     assert l5 == pytest.approx(1 - np.cos(2 * np.pi * np.arange(-2, 3) / 24).mean())
-    assert m10 == pytest.approx(1 + np.cos(2 * np.pi * (np.arange(10) - 4.5 + 0.5) / 24).mean(), rel=0.02)
+    assert m10 == pytest.approx(
+        1 + np.cos(2 * np.pi * (np.arange(10) - 4.5 + 0.5) / 24).mean(), rel=0.02
+    )
     assert m10 == pytest.approx(
         max(np.mean(1 - np.cos(2 * np.pi * (start + np.arange(10)) / 24)) for start in range(24))
     )
@@ -79,7 +81,9 @@ def test_missing_hours_are_left_out_and_the_start_turns_the_profile():
     assert interdaily_stability(holes, 0) == pytest.approx(1, rel=0.02)
     assert intradaily_variability(holes) == pytest.approx(intradaily_variability(SINE), rel=0.05)
     np.testing.assert_allclose(daily_profile(SINE, 6), np.roll(SINE[:24], 6))
-    assert extreme_hours(daily_profile(SINE, 6)) == pytest.approx(extreme_hours(daily_profile(SINE, 0)))
+    assert extreme_hours(daily_profile(SINE, 6)) == pytest.approx(
+        extreme_hours(daily_profile(SINE, 0))
+    )
     night = SINE.copy()
     night[HOUR % 24 < 6] = np.nan
     assert np.isnan(daily_profile(night, 0)[:6]).all()
@@ -88,18 +92,22 @@ def test_missing_hours_are_left_out_and_the_start_turns_the_profile():
 
 def test_hours_are_those_of_the_clock_and_need_half_of_their_samples():
     start = datetime(2020, 1, 1, 9, 45)
-    minutes = Signal(values=np.arange(180.0, dtype=np.float32)[None], rate_hz=1 / 60, channels=["x"], start=start)
+    minutes = Signal(
+        values=np.arange(180.0, dtype=np.float32)[None], rate_hz=1 / 60, channels=["x"], start=start
+    )
     means, first = hourly_means(minutes)
     assert first == 9
     np.testing.assert_allclose(
-        means[0], [np.nan, np.arange(15, 75).mean(), np.arange(75, 135).mean(), np.arange(135, 180).mean()]
+        means[0],
+        [np.nan, np.arange(15, 75).mean(), np.arange(75, 135).mean(), np.arange(135, 180).mean()],
     )
 
 
 def recording(tmp_path, name, values, start=datetime(2020, 1, 1, 12), **more):
     values = np.array([values, *more.values()], dtype=np.float32)
     write_npz(
-        tmp_path / f"{name}.npz", Signal(values=values, rate_hz=1 / 60, channels=["activity", *more], start=start)
+        tmp_path / f"{name}.npz",
+        Signal(values=values, rate_hz=1 / 60, channels=["activity", *more], start=start),
     )
     end = start and start + timedelta(minutes=values.shape[1])
     return Item(hours=1.0, code="W", where=f"row {name}", time=end, path=tmp_path / f"{name}.npz")
@@ -109,7 +117,8 @@ def recording(tmp_path, name, values, start=datetime(2020, 1, 1, 12), **more):
 def items(tmp_path):
     draw = np.random.default_rng(0)
     return [
-        recording(tmp_path, str(n), draw.poisson(np.repeat(100 * SINE * draw.uniform(0.5, 2), 60))) for n in range(6)
+        recording(tmp_path, str(n), draw.poisson(np.repeat(100 * SINE * draw.uniform(0.5, 2), 60)))
+        for n in range(6)
     ]
 
 
@@ -122,10 +131,14 @@ def test_features_are_standardised_by_training_and_unknown_ones_flagged(items, t
     assert rhythm.cacheable
     torch.testing.assert_close(tokens[:, :width].mean(0), torch.zeros(width), atol=1e-3, rtol=0)
     assert tokens[:, width:].all()
-    unknown = rhythm.encode(rhythm.prepare(recording(tmp_path, "n", np.ones(3000), start=None)).tensors)[0, 0]
+    unknown = rhythm.encode(
+        rhythm.prepare(recording(tmp_path, "n", np.ones(3000), start=None)).tensors
+    )[0, 0]
     known = dict(zip(FEATURES, unknown[width:].tolist(), strict=True))
     assert not any(known[f"hour_{hour:02d}"] for hour in range(24))
-    assert [known[name] for name in ("interdaily_stability", "intradaily_variability", "l5", "mean")] == [0, 0, 1, 1]
+    assert [
+        known[name] for name in ("interdaily_stability", "intradaily_variability", "l5", "mean")
+    ] == [0, 0, 1, 1]
     assert unknown.isfinite().all()
     assert unknown.abs().max() <= 5
 
@@ -147,7 +160,9 @@ def test_raw_features_are_those_of_the_hourly_means(items):
     assert found["mean"] == pytest.approx(np.log1p(minutes).mean(), rel=1e-4)
     assert found["deviation"] == pytest.approx(np.log1p(minutes).std(), rel=1e-4)
     assert found["share_of_zeros"] == pytest.approx((minutes == 0).mean(), rel=1e-4)
-    assert found["hour_12"] == pytest.approx(np.log1p(minutes).reshape(-1, 24, 60)[:, 0].mean(), rel=1e-4)
+    assert found["hour_12"] == pytest.approx(
+        np.log1p(minutes).reshape(-1, 24, 60)[:, 0].mean(), rel=1e-4
+    )
 
 
 def test_only_the_newest_days_count(items, tmp_path):
@@ -157,12 +172,17 @@ def test_only_the_newest_days_count(items, tmp_path):
         minutes = file["signal"][0]
     newest = recording(tmp_path, "newest", minutes[-2880:])
     pieces = rhythm.prepare(items[0])
-    torch.testing.assert_close(pieces.tensors["features"], rhythm.prepare(newest).tensors["features"])
+    torch.testing.assert_close(
+        pieces.tensors["features"], rhythm.prepare(newest).tensors["features"]
+    )
     assert pieces.left_out == len(minutes) // 2880 - 1 + (len(minutes) % 2880 > 0)
 
 
 def test_each_channel_has_features_of_its_own(tmp_path):
-    items = [recording(tmp_path, str(n), np.arange(3000) % (7 + n), light=np.arange(3000) % (5 + n)) for n in range(3)]
+    items = [
+        recording(tmp_path, str(n), np.arange(3000) % (7 + n), light=np.arange(3000) % (5 + n))
+        for n in range(3)
+    ]
     rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
     features = rhythm.prepare(items[0]).tensors["features"]
@@ -192,13 +212,21 @@ def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
     holed = values.copy()
     holed[100:120] = np.nan
     pairs = np.isfinite(holed[:-5]) & np.isfinite(holed[5:])
-    assert autocorrelation(holed, 5) == pytest.approx(np.corrcoef(values[:-5][pairs], values[5:][pairs])[0, 1])
+    assert autocorrelation(holed, 5) == pytest.approx(
+        np.corrcoef(values[:-5][pairs], values[5:][pairs])[0, 1]
+    )
     assert np.isnan(autocorrelation(np.ones(50), 5))
 
 
 def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
     items = Rhythm.fake(tmp_path, 3, 0)
-    part = Rhythm(min_subjects=1, days=2, transform="none", features=["rhythm", "fragmentation", "memory"], rest=[10])
+    part = Rhythm(
+        min_subjects=1,
+        days=2,
+        transform="none",
+        features=["rhythm", "fragmentation", "memory"],
+        rest=[10],
+    )
     part.build(part.fit(items))
     assert part.width == 2 * 11
     assert part.encode(part.prepare(items[0]).tensors).isfinite().all()
@@ -209,7 +237,12 @@ def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
 def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
     draw = np.random.default_rng(1)
     items = [
-        recording(tmp_path, str(n), draw.poisson(20 * np.repeat(SINE, 60)), light=draw.poisson(9, len(SINE) * 60))
+        recording(
+            tmp_path,
+            str(n),
+            draw.poisson(20 * np.repeat(SINE, 60)),
+            light=draw.poisson(9, len(SINE) * 60),
+        )
         for n in range(3)
     ]
 
@@ -241,7 +274,10 @@ def test_a_feature_that_fewer_than_eleven_subjects_have_is_not_standardised(tmp_
     draw = np.random.default_rng(3)
     levels = draw.uniform(0.5, 2, 12)
     items = [
-        replace(recording(tmp_path, str(n), draw.poisson(np.repeat(100 * SINE * levels[n], 60))), subject=n)
+        replace(
+            recording(tmp_path, str(n), draw.poisson(np.repeat(100 * SINE * levels[n], 60))),
+            subject=n,
+        )
         for n in range(12)
     ]
     for item in items[10:]:
@@ -262,8 +298,20 @@ def test_a_wild_recording_moves_the_statistics_of_no_feature(tmp_path):
     def item(place, values):
         start = datetime(2020, 1, 1)
         path = tmp_path / f"{place}.npz"
-        write_npz(path, Signal(values=np.array([values], np.float32), rate_hz=1 / 3600, channels=["x"], start=start))
-        return Item(hours=0.0, code="W", where=f"row {place}", time=start + timedelta(days=9), path=path, subject=place)
+        write_npz(
+            path,
+            Signal(
+                values=np.array([values], np.float32), rate_hz=1 / 3600, channels=["x"], start=start
+            ),
+        )
+        return Item(
+            hours=0.0,
+            code="W",
+            where=f"row {place}",
+            time=start + timedelta(days=9),
+            path=path,
+            subject=place,
+        )
 
     draw = np.random.default_rng(0)
     rows = [draw.gamma(1.0, 100.0, 72) for _ in range(20)]

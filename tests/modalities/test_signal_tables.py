@@ -97,14 +97,20 @@ def test_times_that_could_mean_several_things_are_refused(times, said):
 
 def test_a_time_of_day_needs_a_date_beside_it(tmp_path):
     found = table(tmp_path, "Date,time,hr\n2024-03-01,23:59:00,60\n2024-03-02,00:00:00,61\n")
-    assert found.micros.tolist() == [micros(datetime(2024, 3, 1, 23, 59)), micros(datetime(2024, 3, 2))]
+    assert found.micros.tolist() == [
+        micros(datetime(2024, 3, 1, 23, 59)),
+        micros(datetime(2024, 3, 2)),
+    ]
     with pytest.raises(DataError, match="times are times of day; add a column date"):
         table(tmp_path, "time,hr\n23:59:00,60\n")
 
 
 def test_cells_without_a_value_are_gaps_and_a_column_of_words_is_no_channel(tmp_path):
     gaps = ["NA", "n/a", "", "null", "-", "NaN", "?"]
-    rows = [f"2024-03-01 10:{place:02d},{60 if cell == 'x' else cell},lying" for place, cell in enumerate([*gaps, "x"])]
+    rows = [
+        f"2024-03-01 10:{place:02d},{60 if cell == 'x' else cell},lying"
+        for place, cell in enumerate([*gaps, "x"])
+    ]
     found = table(tmp_path, "time,hr,posture\n" + "\n".join(rows) + "\n")
     assert (found.channels, found.without_numbers) == (["hr"], ("posture",))
     np.testing.assert_array_equal(found.values, [[np.nan] * len(gaps) + [60]])
@@ -126,19 +132,25 @@ def test_one_cell_that_does_not_fit_is_named_by_its_row_and_not_by_its_words(tmp
 
 def test_epoch_seconds_give_the_rate_that_they_have(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("timestamp,hr\n" + "".join(f"{1704096000 + 60 * i},{i % 30}\n" for i in range(1440)))
+    path.write_text(
+        "timestamp,hr\n" + "".join(f"{1704096000 + 60 * i},{i % 30}\n" for i in range(1440))
+    )
     found = read_signal(path, WHERE)
     assert found.rate_hz == pytest.approx(1 / 60)
     assert found.start == datetime(2024, 1, 1, 8, tzinfo=UTC)
     assert found.num_samples == 1440
 
 
-@pytest.mark.parametrize("day", [datetime(2024, 7, 1), datetime(2024, 3, 30), datetime(2024, 10, 26)])
+@pytest.mark.parametrize(
+    "day", [datetime(2024, 7, 1), datetime(2024, 3, 30), datetime(2024, 10, 26)]
+)
 def test_a_zone_tells_the_local_hours_of_rest_in_summer_and_where_the_clock_is_set(tmp_path, day):
     first = pl.Series([day]).dt.replace_time_zone("Europe/Berlin")[0]
     moments = pl.datetime_range(first, first + timedelta(days=3), "1m", closed="left", eager=True)
     rest = (moments.dt.hour() < 6).cast(pl.Float64)
-    pl.DataFrame({"time": moments, "activity": 100 * (1 - rest)}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"time": moments, "activity": 100 * (1 - rest)}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     found = read_signal(tmp_path / "a.parquet", WHERE)
     hours, start = hourly_means(found)
     profile = daily_profile(hours[0], start)
@@ -147,7 +159,9 @@ def test_a_zone_tells_the_local_hours_of_rest_in_summer_and_where_the_clock_is_s
 
 
 def test_rows_up_to_a_moment_are_the_same_in_every_zone(tmp_path):
-    found = table(tmp_path, "time,hr\n" + "".join(f"2024-03-01T10:{i:02d}:00+01:00,{i}\n" for i in range(60)))
+    found = table(
+        tmp_path, "time,hr\n" + "".join(f"2024-03-01T10:{i:02d}:00+01:00,{i}\n" for i in range(60))
+    )
     for zone in (UTC, timezone(timedelta(hours=-5))):
         cut = found.up_to(datetime(2024, 3, 1, 9, 30, tzinfo=UTC).astimezone(zone))
         np.testing.assert_array_equal(cut.values, [np.arange(31)])
@@ -155,13 +169,16 @@ def test_rows_up_to_a_moment_are_the_same_in_every_zone(tmp_path):
 
 def zoned(path, zone):
     """Write a minute of times that a Parquet file tells in a zone that pandas need not know."""
-    moments = pa.array([micros(MOMENT) + 1_000_000 * second for second in range(60)], pa.timestamp("us", zone))
+    moments = pa.array(
+        [micros(MOMENT) + 1_000_000 * second for second in range(60)], pa.timestamp("us", zone)
+    )
     pq.write_table(pa.table({" time": moments, "hr": np.arange(60.0)}), path)
     return path
 
 
 @pytest.mark.parametrize(
-    ("zone", "minutes"), [("+05:30", 330), ("-03:30", -210), ("+05:45", 345), ("+01:00", 60), ("Z", 0), ("UTC", 0)]
+    ("zone", "minutes"),
+    [("+05:30", 330), ("-03:30", -210), ("+05:45", 345), ("+01:00", 60), ("Z", 0), ("UTC", 0)],
 )
 def test_an_offset_of_parquet_times_gives_the_moment_and_the_local_clock(tmp_path, zone, minutes):
     found = read_signal(zoned(tmp_path / "a.parquet", zone), WHERE)
@@ -177,7 +194,9 @@ def test_an_offset_of_parquet_times_gives_the_moment_and_the_local_clock(tmp_pat
 
 @pytest.mark.parametrize("zone", ["GMT+5", "+25:00", "Mars/Olympus", "../secret"])
 def test_an_unknown_zone_of_parquet_times_is_one_line_and_no_panic(tmp_path, zone, capfd):
-    with pytest.raises(DataError, match=r"^signals\.parquet row 2: .* unknown time zone; write a name") as caught:
+    with pytest.raises(
+        DataError, match=r"^signals\.parquet row 2: .* unknown time zone; write a name"
+    ) as caught:
         read_signal(zoned(tmp_path / "a.parquet", zone), WHERE)
     assert "secret" not in str(caught.value)
     assert "panicked" not in capfd.readouterr().err
@@ -186,9 +205,12 @@ def test_an_unknown_zone_of_parquet_times_is_one_line_and_no_panic(tmp_path, zon
 def test_a_panic_of_polars_is_an_unreadable_recording(tmp_path):
     inner = pa.array([{"at": 1}], pa.struct([("at", pa.timestamp("us", "+05:30"))]))
     pq.write_table(
-        pa.table({"time": pa.array([1], pa.timestamp("us")), "hr": [1.0], "more": inner}), tmp_path / "a.parquet"
+        pa.table({"time": pa.array([1], pa.timestamp("us")), "hr": [1.0], "more": inner}),
+        tmp_path / "a.parquet",
     )
-    with pytest.raises(DataError, match=r"^signals\.parquet row 2: the recording cannot be read \(PanicException\)"):
+    with pytest.raises(
+        DataError, match=r"^signals\.parquet row 2: the recording cannot be read \(PanicException\)"
+    ):
         read_signal(tmp_path / "a.parquet", WHERE)
 
 
@@ -201,7 +223,11 @@ def stamped(path, moments, values):
 
 @pytest.mark.parametrize(
     ("rate_hz", "rounded"),
-    [*product([32, 64, 100, 128, 130, 256, 333, 360, 400], [np.rint, np.floor]), (512, np.rint), (600, np.rint)],
+    [
+        *product([32, 64, 100, 128, 130, 256, 333, 360, 400], [np.rint, np.floor]),
+        (512, np.rint),
+        (600, np.rint),
+    ],
 )
 def test_rounded_times_keep_their_rate_and_every_sample(tmp_path, rate_hz, rounded):
     number = 20 * rate_hz
@@ -226,7 +252,10 @@ def test_lost_samples_of_rounded_times_are_gaps_at_their_places(tmp_path, rate_h
 
 def test_a_clock_that_trembles_has_the_rate_of_its_mean_step(tmp_path):
     draw = np.random.default_rng(2)
-    moments = np.rint(np.arange(5000) * 40 + draw.uniform(-9, 9, 5000)).astype(np.int64) + 1_704_096_000_000
+    moments = (
+        np.rint(np.arange(5000) * 40 + draw.uniform(-9, 9, 5000)).astype(np.int64)
+        + 1_704_096_000_000
+    )
     found = read_signal(stamped(tmp_path / "a.csv", moments, np.arange(5000)), WHERE)
     assert found.rate_hz == pytest.approx(25, rel=1e-3)
     np.testing.assert_array_equal(found.values, [np.arange(5000)])
@@ -240,14 +269,20 @@ def test_rows_between_regular_ones_leave_the_step_as_it_is():
 
 def test_tables_whose_rate_cannot_be_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("time,hr\n1990-01-01 10:00,1\n2170-01-01 10:00,2\n")
-    with pytest.raises(DataError, match="rate is no number of samples a second between 1e-07 and 1e"):
+    with pytest.raises(
+        DataError, match="rate is no number of samples a second between 1e-07 and 1e"
+    ):
         read_signal(tmp_path / "a.csv", WHERE)
 
 
-@pytest.mark.parametrize("name", ["timestamp", "Date", "DATETIME", "Unnamed: 0", "__index_level_0__", "index"])
+@pytest.mark.parametrize(
+    "name", ["timestamp", "Date", "DATETIME", "Unnamed: 0", "__index_level_0__", "index"]
+)
 def test_numbers_that_tell_time_or_count_rows_are_no_channel(tmp_path, name):
     rows = [f"2024-03-01 10:0{place},{place},{60 + place}" for place in range(5)]
-    with pytest.raises(DataError, match=rf"column {name} tells a time or counts rows, .*; take it out"):
+    with pytest.raises(
+        DataError, match=rf"column {name} tells a time or counts rows, .*; take it out"
+    ):
         table(tmp_path, f"time,{name},hr\n" + "\n".join(rows) + "\n")
 
 
@@ -269,14 +304,18 @@ def test_times_of_a_type_that_cannot_hold_them_are_refused(kind):
 
 
 def test_decimal_times_keep_their_fraction():
-    found, zone = read_times(pl.Series(["1704096000.25", "1704096001.5"]).cast(pl.Decimal(20, 6)), WHERE)
+    found, zone = read_times(
+        pl.Series(["1704096000.25", "1704096001.5"]).cast(pl.Decimal(20, 6)), WHERE
+    )
     assert (found.to_list(), zone) == ([1704096000_250_000, 1704096001_500_000], UTC)
 
 
 def test_a_row_without_a_time_and_with_nan_is_left_out_of_parquet_as_of_csv(tmp_path):
     (tmp_path / "a.csv").write_text("time,hr\n2024-03-01 10:00,60\n,NaN\n2024-03-01 10:01,61\n")
     moments = [MOMENT, None, MOMENT + timedelta(minutes=1)]
-    pl.DataFrame({"time": moments, "hr": [60.0, np.nan, 61.0]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"time": moments, "hr": [60.0, np.nan, 61.0]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     for path in (tmp_path / "a.csv", tmp_path / "a.parquet"):
         np.testing.assert_array_equal(read_signal(path, WHERE).values, [[60, 61]])
 
@@ -285,7 +324,9 @@ def test_names_of_columns_lose_the_spaces_around_them_and_must_be_text(tmp_path)
     assert table(tmp_path, " Time , hr \n2024-03-01 10:00,60\n").channels == ["hr"]
     with pytest.raises(DataError, match="without a name of its own"):
         table(tmp_path, "time,hr, hr\n2024-03-01 10:00,60,61\n")
-    (tmp_path / "a.csv").write_bytes("time,pouls café\n2024-03-01 10:00,6\n2024-03-01 10:01,6\n".encode("latin-1"))
+    (tmp_path / "a.csv").write_bytes(
+        "time,pouls café\n2024-03-01 10:00,6\n2024-03-01 10:01,6\n".encode("latin-1")
+    )
     with pytest.raises(DataError, match="channel without a name, or one that is not UTF-8"):
         read_signal(tmp_path / "a.csv", WHERE)
 
@@ -302,9 +343,18 @@ def test_semicolons_and_tabs_part_columns_too(tmp_path, separator):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"time,x\n2020-01-01 00:00,1\n2020-01-01 00:01,2,3\n", r"more cells in row 1 than the 2 columns"),
-        (b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2\n", r"column x has a comma in the number of row 0"),
-        (b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2,5\n", r"column x has a comma in the number of row 0"),
+        (
+            b"time,x\n2020-01-01 00:00,1\n2020-01-01 00:01,2,3\n",
+            r"more cells in row 1 than the 2 columns",
+        ),
+        (
+            b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2\n",
+            r"column x has a comma in the number of row 0",
+        ),
+        (
+            b"time;x\n2020-01-01 00:00;1,5\n2020-01-01 00:01;2,5\n",
+            r"column x has a comma in the number of row 0",
+        ),
         ("time,x\n2020-01-01 00:00,1\n".encode("utf-16"), "is not UTF-8, but UTF-16 as it seems"),
         (
             "time,x,wörter\n2020-01-01 00:00,1,ä\n".encode("latin-1"),
@@ -314,9 +364,15 @@ def test_semicolons_and_tabs_part_columns_too(tmp_path, separator):
             b"Device: x\ntime,hr\n2020-01-01 00:00,1\n2020-01-01 00:01,2\n",
             "first line must hold the names of the columns",
         ),
-        (gzip.compress(b"time,x\n2020-01-01 00:00,1\n", mtime=0), "is compressed, as by gzip or zip, .*; unpack it"),
+        (
+            gzip.compress(b"time,x\n2020-01-01 00:00,1\n", mtime=0),
+            "is compressed, as by gzip or zip, .*; unpack it",
+        ),
         (b"PK\x03\x04\x14\0\0\0", "is compressed, as by gzip or zip, .*; unpack it"),
-        ("time,x\n2020-01-01 00:00,1\n".encode("utf-16-be"), "is not UTF-8, but UTF-16 as it seems"),
+        (
+            "time,x\n2020-01-01 00:00,1\n".encode("utf-16-be"),
+            "is not UTF-8, but UTF-16 as it seems",
+        ),
         (b"time,x\0\n2020-01-01 00:00,1\n", "is not UTF-8, but no text; save it as CSV in UTF-8"),
         (b"", "first line is empty"),
         (b"\n\n", "first line is empty"),
@@ -331,15 +387,24 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, content, said):
 @pytest.mark.parametrize(
     "rows",
     [
-        [f"2020-01-01 00:{minute:02d},{name},{minute}" for minute in range(9) for name in ("hr", "spo2")],
-        [f"2020-01-01 00:{minute:02d},{name},{minute}" for name in ("hr", "spo2") for minute in range(9)],
+        [
+            f"2020-01-01 00:{minute:02d},{name},{minute}"
+            for minute in range(9)
+            for name in ("hr", "spo2")
+        ],
+        [
+            f"2020-01-01 00:{minute:02d},{name},{minute}"
+            for name in ("hr", "spo2")
+            for minute in range(9)
+        ],
         [f"2020-01-01 00:00:{sample // 250:02d},ecg,{sample}" for sample in range(1000)],
     ],
 )
 def test_rows_that_share_their_times_are_not_averaged_in_silence(tmp_path, rows):
     text = "time,variable,value\n" + "\n".join(rows) + "\n"
     with pytest.raises(
-        DataError, match=rf"^{WHERE}: in most places several rows of the recording share a time; .* of its own"
+        DataError,
+        match=rf"^{WHERE}: in most places several rows of the recording share a time; .* of its own",
     ):
         table(tmp_path, text)
 

@@ -22,7 +22,9 @@ WHOLE = {"signal": np.ones((1, 9)), "rate_hz": 1.0, "channels": ["x"]}
 
 def signal(*rows, rate_hz=1.0, start=START):
     values = np.array(rows, dtype=np.float32)
-    return Signal(values=values, rate_hz=rate_hz, channels=[f"c{n}" for n in range(len(rows))], start=start)
+    return Signal(
+        values=values, rate_hz=rate_hz, channels=[f"c{n}" for n in range(len(rows))], start=start
+    )
 
 
 def read(path):
@@ -31,7 +33,11 @@ def read(path):
 
 def same(first, second):
     np.testing.assert_allclose(first.values, second.values, rtol=1e-6)
-    return (first.channels, first.rate_hz, first.start) == (second.channels, second.rate_hz, second.start)
+    return (first.channels, first.rate_hz, first.start) == (
+        second.channels,
+        second.rate_hz,
+        second.start,
+    )
 
 
 def test_npz_keeps_everything(tmp_path):
@@ -101,23 +107,47 @@ def test_tables_that_are_no_recording_are_refused_by_their_row(tmp_path, text, s
 def test_wfdb_records_are_read_in_physical_units(tmp_path):
     physical = np.round(np.sin(np.arange(500) / 10)[:, None] * [1.0, 80.0], 2)
     physical[100:120, 1] = np.nan
-    units = {"units": ["mV", "mmHg"], "adc_gain": [1000.0, 100.0], "baseline": [0, 0], "fmt": ["16", "16"]}
+    units = {
+        "units": ["mV", "mmHg"],
+        "adc_gain": [1000.0, 100.0],
+        "baseline": [0, 0],
+        "fmt": ["16", "16"],
+    }
     when = {"base_time": START.time(), "base_date": START.date()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # wfdb writes by way of pandas that changes
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # wfdb writes by way of pandas that changes
         import wfdb
 
-        wfdb.wrsamp("rec", 250, sig_name=["II", "ABP"], p_signal=physical, write_dir=str(tmp_path), **units, **when)
+        wfdb.wrsamp(
+            "rec",
+            250,
+            sig_name=["II", "ABP"],
+            p_signal=physical,
+            write_dir=str(tmp_path),
+            **units,
+            **when,
+        )
     found = read(tmp_path / "rec.hea")
     assert (found.channels, found.rate_hz, found.start) == (["II", "ABP"], 250.0, START)
     np.testing.assert_allclose(found.values, physical.T, atol=0.006)
 
 
-@pytest.mark.parametrize("change", [{"channels": ["a", "a"]}, {"rate_hz": -1.0}, {"rate_hz": float("nan")}])
+@pytest.mark.parametrize(
+    "change", [{"channels": ["a", "a"]}, {"rate_hz": -1.0}, {"rate_hz": float("nan")}]
+)
 def test_impossible_recordings_are_refused(tmp_path, change):
     write_npz(
         tmp_path / "s.npz",
-        Signal(**{"values": np.ones((2, 3), np.float32), "rate_hz": 1.0, "channels": ["a", "b"], **change}),
+        Signal(
+            **{
+                "values": np.ones((2, 3), np.float32),
+                "rate_hz": 1.0,
+                "channels": ["a", "b"],
+                **change,
+            }
+        ),
     )
     with pytest.raises(DataError, match=r"signals\.parquet row 2: the recording"):
         read(tmp_path / "s.npz")
@@ -127,11 +157,26 @@ def test_impossible_recordings_are_refused(tmp_path, change):
     ("arrays", "said"),
     [
         ({"signal": np.ones((1, 9)), "channels": ["x"]}, "lacks the array rate_hz"),
-        ({"signal": np.ones((9, 2)), "rate_hz": 1.0, "channels": ["x", "y"]}, r"2 channels and .* shape \[9, 2\]"),
-        ({**WHOLE, "start_time": "2020-01-01T22:30"}, "array start_time, .*; call the time of the first sample start$"),
-        ({**WHOLE, "Time\x1b": np.arange(9)}, r"array Time\\x1b, .*; call the time of the first sample start$"),
-        ({**WHOLE, "channels": np.array(["x"], object)}, "array that holds Python objects; write text or numbers$"),
-        ({**WHOLE, "start": np.array(START, object)}, "array that holds Python objects; write text or numbers$"),
+        (
+            {"signal": np.ones((9, 2)), "rate_hz": 1.0, "channels": ["x", "y"]},
+            r"2 channels and .* shape \[9, 2\]",
+        ),
+        (
+            {**WHOLE, "start_time": "2020-01-01T22:30"},
+            "array start_time, .*; call the time of the first sample start$",
+        ),
+        (
+            {**WHOLE, "Time\x1b": np.arange(9)},
+            r"array Time\\x1b, .*; call the time of the first sample start$",
+        ),
+        (
+            {**WHOLE, "channels": np.array(["x"], object)},
+            "array that holds Python objects; write text or numbers$",
+        ),
+        (
+            {**WHOLE, "start": np.array(START, object)},
+            "array that holds Python objects; write text or numbers$",
+        ),
     ],
 )
 def test_archives_of_another_form_are_refused_with_what_is_amiss(tmp_path, arrays, said):
@@ -151,7 +196,9 @@ def test_the_start_of_an_archive_may_be_of_any_unit(tmp_path, unit, shape):
 @pytest.mark.parametrize("start", ["2020-01-01T22:30", b"2020-01-01T22:30", ["2020-01-01T22:30"]])
 @pytest.mark.parametrize("channels", [["II", "V1"], [b"II", b"V1"], [" II", "V1 "]])
 def test_text_of_an_archive_may_be_bytes_or_in_a_list(tmp_path, start, channels):
-    np.savez(tmp_path / "s.npz", signal=np.ones((2, 9)), rate_hz=1.0, channels=channels, start=start)
+    np.savez(
+        tmp_path / "s.npz", signal=np.ones((2, 9)), rate_hz=1.0, channels=channels, start=start
+    )
     found = read(tmp_path / "s.npz")
     assert (found.channels, found.start) == (["II", "V1"], START)
 
@@ -166,13 +213,19 @@ def test_text_of_an_archive_may_be_bytes_or_in_a_list(tmp_path, start, channels)
         ({"start": np.float32(1704096000)}, "times are of type Float32"),
         ({"start": ["2020-01-01", "2020-01-02"]}, "start holds 2 times"),
         ({"signal": np.ones((1, 9), [("secret", "f4")])}, "array signal is of type void"),
-        ({"signal": np.ones((1, 9), complex)}, "array signal is of type complex128; write real numbers"),
+        (
+            {"signal": np.ones((1, 9), complex)},
+            "array signal is of type complex128; write real numbers",
+        ),
         ({"rate_hz": 1e-9}, "rate"),
         ({"rate_hz": 1e300}, "rate"),
     ],
 )
 def test_archives_that_cannot_be_meant_are_refused(tmp_path, change, said):
-    np.savez(tmp_path / "s.npz", **{"signal": np.ones((1, 9)), "rate_hz": 1.0, "channels": ["x"], **change})
+    np.savez(
+        tmp_path / "s.npz",
+        **{"signal": np.ones((1, 9)), "rate_hz": 1.0, "channels": ["x"], **change},
+    )
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
         read(tmp_path / "s.npz")
     assert "secret" not in str(caught.value)
@@ -198,7 +251,11 @@ def test_a_lower_rate_is_the_mean_of_what_was_observed(values, factor):
     for step, value in enumerate(found):
         seen = values[step * factor : (step + 1) * factor]
         seen = seen[np.isfinite(seen)]
-        assert np.isnan(value) if len(seen) == 0 else value == pytest.approx(seen.mean(), rel=1e-5, abs=1e-6)
+        assert (
+            np.isnan(value)
+            if len(seen) == 0
+            else value == pytest.approx(seen.mean(), rel=1e-5, abs=1e-6)
+        )
 
 
 @settings(deadline=None)
@@ -221,7 +278,9 @@ def test_a_quarter_of_an_hour_at_250_hz_comes_down_to_one_a_second():
 
 
 def test_the_clock_tells_local_hours_of_the_day():
-    np.testing.assert_allclose(signal(np.zeros(4), rate_hz=1 / 3600).clock(), [22.5, 23.5, 0.5, 1.5])
+    np.testing.assert_allclose(
+        signal(np.zeros(4), rate_hz=1 / 3600).clock(), [22.5, 23.5, 0.5, 1.5]
+    )
     assert np.isnan(signal([1, 2], start=None).clock()).all()
     later = signal(np.zeros(8), rate_hz=1 / 3600).part(3, 5)
     assert (later.start, later.num_samples) == (datetime(2020, 1, 2, 1, 30), 2)
@@ -232,8 +291,14 @@ def test_the_clock_tells_local_hours_of_the_day():
 def test_windows_are_those_that_observe_something_side_by_side(values, length):
     spans = signal(values).windows(length)
     assert spans == sorted(spans)
-    assert all(stop - start == length and (len(values) - stop) % length == 0 for start, stop in spans)
-    seen = {stop for stop in range(len(values), 0, -length) if np.isfinite(values[max(0, stop - length) : stop]).any()}
+    assert all(
+        stop - start == length and (len(values) - stop) % length == 0 for start, stop in spans
+    )
+    seen = {
+        stop
+        for stop in range(len(values), 0, -length)
+        if np.isfinite(values[max(0, stop - length) : stop]).any()
+    }
     assert {stop for _, stop in spans} == seen
 
 
@@ -243,5 +308,11 @@ def test_a_channel_that_a_recording_lacks_is_a_gap():
 
 
 def test_other_arrays_of_an_archive_that_tells_its_start_change_nothing(tmp_path):
-    np.savez(tmp_path / "s.npz", **WHOLE, start="2020-01-01T22:30", time_unit="s", notes=np.array(["x"], object))
+    np.savez(
+        tmp_path / "s.npz",
+        **WHOLE,
+        start="2020-01-01T22:30",
+        time_unit="s",
+        notes=np.array(["x"], object),
+    )
     assert read(tmp_path / "s.npz").start == START

@@ -25,18 +25,28 @@ def build(items, min_subjects=1, **settings):
 
 
 def prepared(static, *items):
-    return {name: tensor.tolist() for name, tensor in collate_pieces([static.prepare(each) for each in items]).items()}
+    return {
+        name: tensor.tolist()
+        for name, tensor in collate_pieces([static.prepare(each) for each in items]).items()
+    }
 
 
 def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
-    table = pl.DataFrame({"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]})
+    table = pl.DataFrame(
+        {"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]}
+    )
     claims = [
-        table.select(Static(codes=codes).claims()).to_series().to_list() for codes in (None, ["LAB//"], ["LAB//HR"])
+        table.select(Static(codes=codes).claims()).to_series().to_list()
+        for codes in (None, ["LAB//"], ["LAB//HR"])
     ]
-    assert claims == [[True, True, *more, False] for more in ([False, False], [True, True], [True, False])]
+    assert claims == [
+        [True, True, *more, False] for more in ([False, False], [True, True], [True, False])
+    ]
 
 
-@given(st.lists(st.integers(-500, 500), min_size=1, max_size=30))  # of which none is far from the others
+@given(
+    st.lists(st.integers(-500, 500), min_size=1, max_size=30)
+)  # of which none is far from the others
 def test_statistics_are_mean_and_deviation_by_code(values):
     items = [*(item("A", value) for value in values), item("B"), item("A", float("nan"))]
     found = Static(min_subjects=1).fit(items)["codes"]
@@ -50,7 +60,9 @@ def test_statistics_are_mean_and_deviation_by_code(values):
 
 def test_values_that_are_all_alike_leave_nothing_to_learn():
     flags = build([item("FLAG", 1.0), item("FLAG", 1.0), item("OTHER")])
-    assert not [name for name, _ in flags.encoder.named_parameters() if "slope" in name or "present" in name]
+    assert not [
+        name for name, _ in flags.encoder.named_parameters() if "slope" in name or "present" in name
+    ]
     assert prepared(flags, item("FLAG", 1.0)) == {"code": [1], "value": [0.0], "has_value": [0.0]}
 
 
@@ -67,7 +79,9 @@ def test_the_birth_is_the_age_at_the_prediction_time():
 def test_values_are_standardised_clipped_and_absent_when_not_finite():
     static = build([item("A", 1.0), item("A", 3.0), item("B")])
     found = prepared(
-        static, *(item("A", value) for value in (2.5, 1e9, -1e9, float("nan"), float("inf"), None)), item("B", 4.0)
+        static,
+        *(item("A", value) for value in (2.5, 1e9, -1e9, float("nan"), float("inf"), None)),
+        item("B", 4.0),
     )
     assert found["value"] == [0.5, 5.0, -5.0, 0.0, 0.0, 0.0, 0.0]
     assert found["has_value"] == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
@@ -76,7 +90,14 @@ def test_values_are_standardised_clipped_and_absent_when_not_finite():
 
 def test_columns_give_many_rows_what_prepare_gives_each():
     codes = ["A", "B", "MEDS_BIRTH", "NEW"]
-    static = build([item("A", 1.0), item("A", 3.0), item("B"), *(item("MEDS_BIRTH", hours=h * YEAR) for h in (1, 9))])
+    static = build(
+        [
+            item("A", 1.0),
+            item("A", 3.0),
+            item("B"),
+            *(item("MEDS_BIRTH", hours=h * YEAR) for h in (1, 9)),
+        ]
+    )
     rows = [item(codes[n % 4], None if n % 3 == 0 else n / 7, 1000.0 * n) for n in range(24)]
     pieces = static.rows.numbered(codes).preprocess_rows(to_columns(rows, codes, range(24)))
     together = {name: part.tolist() for name, part in pieces.tensors.items()}
@@ -85,7 +106,11 @@ def test_columns_give_many_rows_what_prepare_gives_each():
 
 def test_a_code_never_seen_in_training_says_exactly_nothing():
     static = build([item("A", 1.0), item("A", 3.0)])
-    pieces = [static.prepare(item("NEW", 2.0)), static.prepare(item("A", 2.0)), static.prepare(item("A"))]
+    pieces = [
+        static.prepare(item("NEW", 2.0)),
+        static.prepare(item("A", 2.0)),
+        static.prepare(item("A")),
+    ]
     with torch.no_grad():
         unknown, present, absent = static.encode(collate_pieces(pieces))[:, 0]
     assert not unknown.any()
@@ -96,14 +121,23 @@ def test_a_code_never_seen_in_training_says_exactly_nothing():
 def test_every_part_trains(values):
     static = build([item("A", value) for value in values])
     static.encode(static.prepare(item("A", 2.5)).tensors).square().sum().backward()
-    assert [name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()] == []
+    assert [
+        name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()
+    ] == []
 
 
-@given(st.lists(st.tuples(st.sampled_from("ABCDE"), st.integers(0, 15), st.none() | st.floats(-9, 9)), max_size=200))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ABCDE"), st.integers(0, 15), st.none() | st.floats(-9, 9)),
+        max_size=200,
+    )
+)
 def test_nothing_that_fewer_than_eleven_subjects_have_is_named_or_measured(rows):
     found = Static().fit([item(code, value, subject=subject) for code, subject, value in rows])
     having = {code: {subject for name, subject, _ in rows if name == code} for code in "ABCDE"}
-    measured = {c: {s for name, s, value in rows if name == c and value is not None} for c in "ABCDE"}
+    measured = {
+        c: {s for name, s, value in rows if name == c and value is not None} for c in "ABCDE"
+    }
     assert set(found["codes"]) == {code for code, subjects in having.items() if len(subjects) >= 11}
     assert found["num_rare"] == sum(0 < len(subjects) < 11 for subjects in having.values())
     assert found["min_subjects"] == 11
@@ -118,7 +152,10 @@ def common_and_rare(*rare):
 
 
 def test_common_codes_are_encoded_as_if_rare_ones_were_not_there():
-    pure, mixed = (build(common_and_rare(*rare), 11) for rare in ((), (item("X", 4711.625), item("Y", subject=1))))
+    pure, mixed = (
+        build(common_and_rare(*rare), 11)
+        for rare in ((), (item("X", 4711.625), item("Y", subject=1)))
+    )
     assert mixed.rows.statistics == pure.rows.statistics
     assert prepared(mixed, item("A", 7.0)) == prepared(pure, item("A", 7.0))
 
@@ -127,7 +164,9 @@ def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_rea
     static = build(common_and_rare(item("X", 4711.625), item("Y", 1.0, subject=1)), 11)
     found = prepared(static, item("X", 4711.625), item("Y"), item("NEW", 3.0))
     assert found == {"code": [0, 0, 0], "value": [0.0] * 3, "has_value": [0.0] * 3}
-    tokens = static.encode(collate_pieces([static.prepare(item(code, 9.0)) for code in ("X", "NEW", "A")]))[:, 0]
+    tokens = static.encode(
+        collate_pieces([static.prepare(item(code, 9.0)) for code in ("X", "NEW", "A")])
+    )[:, 0]
     assert torch.equal(tokens[0], tokens[1])
     assert tokens[0].any()
     assert not torch.allclose(tokens[0], tokens[2])
@@ -154,7 +193,9 @@ def test_a_typing_error_moves_the_statistics_of_nobody(wrong):
     assert found["std"] == pytest.approx(np.std(values))
 
 
-@pytest.mark.parametrize("values", [[0.0] * 60 + [1e5, 3e5], [0, 1e9] * 20, np.geomspace(1e-2, 1e2, 50).tolist()])
+@pytest.mark.parametrize(
+    "values", [[0.0] * 60 + [1e5, 3e5], [0, 1e9] * 20, np.geomspace(1e-2, 1e2, 50).tolist()]
+)
 def test_skewed_values_are_all_measured(values):
     found = Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
     assert found == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values))}
@@ -166,7 +207,14 @@ def test_codes_that_training_did_not_have_and_values_far_from_it_are_counted():
         return {what.split(";")[0]: counts for what, counts in found.items()}
 
     static = build([item("A", 1.0), item("A", 3.0), item("B")])
-    rows = [item("A", 2.0), item("A", 70.0), item("A", -70.0), item("A"), item("B", 9.0), item("NEW", 9.0)]
+    rows = [
+        item("A", 2.0),
+        item("A", 70.0),
+        item("A", -70.0),
+        item("A"),
+        item("B", 9.0),
+        item("NEW", 9.0),
+    ]
     assert strange(static, *rows) == {
         "of the facts have codes that the model does not know": (1, 6, 0.1),
         "of the values of facts lie more than 5 deviations from training": (2, 3, 0.1),

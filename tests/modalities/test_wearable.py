@@ -24,7 +24,9 @@ def save(tmp_path):
     def save(name="a", start=START, rate_hz=1 / 3600, **channels):
         path = tmp_path / f"{name}.npz"
         values = np.array(list(channels.values()), dtype=np.float32)
-        write_npz(path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=start))
+        write_npz(
+            path, Signal(values=values, rate_hz=rate_hz, channels=list(channels), start=start)
+        )
         end = start and start + timedelta(hours=values.shape[1] / (3600 * rate_hz))
         return Item(hours=10.0, code="WEARABLE", where=f"row {name}", time=end, path=path)
 
@@ -102,7 +104,9 @@ def test_the_clock_is_that_of_the_window_and_zero_where_unknown(save):
 def test_channels_are_those_of_training_or_those_listed(save):
     train, other = save("a", x=[1.0, 2], y=[1.0, 5]), save("b", y=[1.0, 5], z=[0.0, 1])
     wearable = build([train])
-    with pytest.raises(DataError, match="row b: has a channel that fewer than 1 training subjects have"):
+    with pytest.raises(
+        DataError, match="row b: has a channel that fewer than 1 training subjects have"
+    ):
         wearable.prepare(other)
     assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
     listed = build([train], channels=["y"])
@@ -136,16 +140,24 @@ def test_minutes_at_250_hz_and_weeks_by_the_minute_both_work(save, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_part_of_an_encoder_trains(save, kind):
-    item = save(x=np.random.default_rng(0).normal(size=48), y=np.random.default_rng(1).normal(size=48))
+    item = save(
+        x=np.random.default_rng(0).normal(size=48), y=np.random.default_rng(1).normal(size=48)
+    )
     wearable = build([item], encoder=kind, tokens=2).train()
     wearable.encode(wearable.prepare(item).tensors).square().sum().backward()
-    assert [name for name, part in wearable.named_parameters() if part.grad is None or not part.grad.any()] == []
+    assert [
+        name
+        for name, part in wearable.named_parameters()
+        if part.grad is None or not part.grad.any()
+    ] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokens", [1, 2, 5])
 def test_tokens_are_equal_stretches_and_one_of_gaps_is_zero(kind, tokens):
-    encoder = SignalEncoder(kind, inputs=4, length=95, patch=10, width=32, depth=1, tokens=tokens).eval()
+    encoder = SignalEncoder(
+        kind, inputs=4, length=95, patch=10, width=32, depth=1, tokens=tokens
+    ).eval()
     signal, observed = torch.randn(3, 4, 95), torch.ones(3, 1, 95)
     observed[1, :, :50] = 0
     observed[2] = 0
@@ -175,30 +187,40 @@ def test_hours_are_those_of_the_row_shifted_by_the_windows(save):
 
 @pytest.mark.parametrize("channels", [None, ["x", "y", "z"]])
 def test_channels_of_fewer_than_eleven_subjects_are_neither_named_nor_measured(save, channels):
-    items = [replace(save("a", x=[1, 2], y=[5, 6], z=[np.nan, np.nan]), subject=s) for s in range(10)]
+    items = [
+        replace(save("a", x=[1, 2], y=[5, 6], z=[np.nan, np.nan]), subject=s) for s in range(10)
+    ]
     items += [replace(save("b", x=[3, 4], y=[np.nan, np.nan]), subject=10)] * 5
     wearable = Wearable(**{**HOURLY, "min_subjects": 11}, channels=channels)
     found = wearable.fit(items)
     assert found["channels"] == (["x"] if channels is None else channels)
     assert (found["min_subjects"], found["num_rare"]) == (11, 2)
-    np.testing.assert_allclose(found["mean"], [np.mean([1, 2] * 10 + [3, 4] * 5), 0, 0][: len(found["mean"])])
+    np.testing.assert_allclose(
+        found["mean"], [np.mean([1, 2] * 10 + [3, 4] * 5), 0, 0][: len(found["mean"])]
+    )
     assert found["std"][1:] == [1, 1][: len(found["std"]) - 1]
-    assert wearable.remarks(found)[-1].startswith("fewer than 11 training subjects have 2 of the channels; ")
+    assert wearable.remarks(found)[-1].startswith(
+        "fewer than 11 training subjects have 2 of the channels; "
+    )
     wearable.build(found)
     if channels is None:
         with pytest.raises(
-            DataError, match=r"^row a: has a channel that fewer than 11 training subjects have; [^yz]*$"
+            DataError,
+            match=r"^row a: has a channel that fewer than 11 training subjects have; [^yz]*$",
         ):
             wearable.prepare(items[0])
 
 
 @pytest.mark.parametrize(("num_subjects", "told"), [(11, "posture"), (10, "of few subjects")])
-def test_columns_without_numbers_are_named_where_enough_subjects_have_them(tmp_path, capsys, num_subjects, told):
+def test_columns_without_numbers_are_named_where_enough_subjects_have_them(
+    tmp_path, capsys, num_subjects, told
+):
     path = tmp_path / "a.csv"
     path.write_text("time,hr,posture\n2020-01-01T00:00,60,lying\n2020-01-01T01:00,61,sitting\n")
     end = datetime(2020, 1, 1, 2)
     items = [
-        Item(hours=0.0, code="W", where="row 1", time=end, path=path, subject=number) for number in range(num_subjects)
+        Item(hours=0.0, code="W", where="row 1", time=end, path=path, subject=number)
+        for number in range(num_subjects)
     ]
     assert Wearable(**HOURLY).fit(items)["channels"] == ["hr"]
     assert f"columns without numbers are not read: {told}" in capsys.readouterr().err
@@ -212,14 +234,17 @@ def test_wild_values_of_one_recording_move_the_statistics_of_nobody(save, wrong)
     wild = [*clean[:-1], save("wild", x=[*rows[-1], *wrong])]
     found = Wearable(**HOURLY).fit(wild)
     everything = np.concatenate(rows).astype(np.float64)
-    np.testing.assert_allclose([found["mean"], found["std"]], [[everything.mean()], [everything.std()]], rtol=1e-6)
+    np.testing.assert_allclose(
+        [found["mean"], found["std"]], [[everything.mean()], [everything.std()]], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
     "values",
     [
         np.random.default_rng(0).poisson(300, 5000) * (np.random.default_rng(1).random(5000) < 0.3),
-        np.random.default_rng(0).poisson(300, 5000) * (np.random.default_rng(1).random(5000) < 0.01),
+        np.random.default_rng(0).poisson(300, 5000)
+        * (np.random.default_rng(1).random(5000) < 0.01),
         np.random.default_rng(0).lognormal(0, 2, 5000),
         np.random.default_rng(0).standard_cauchy(500),
         [0.0] * 99 + [1e6],
@@ -229,12 +254,16 @@ def test_wild_values_of_one_recording_move_the_statistics_of_nobody(save, wrong)
 def test_skewed_channels_and_those_that_mostly_rest_keep_all_of_their_values(save, values):
     found = Wearable(**HOURLY).fit([save("a", x=values)])
     values = np.asarray(values, np.float32).astype(np.float64)
-    np.testing.assert_allclose([found["mean"], found["std"]], [[values.mean()], [values.std() or 1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        [found["mean"], found["std"]], [[values.mean()], [values.std() or 1]], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("transform", ["none", "log1p"])
 def test_an_enormous_value_gives_finite_tokens(save, transform):
-    wearable = build([save("train", x=np.random.default_rng(0).normal(0, 1, 48))], transform=transform)
+    wearable = build(
+        [save("train", x=np.random.default_rng(0).normal(0, 1, 48))], transform=transform
+    )
     pieces = wearable.prepare(save("wild", x=[3e38, -3e38, *range(22)]))
     assert pieces.tensors["signal"].abs().max() <= 100
     assert pieces.tensors["observed"].all()
@@ -250,7 +279,9 @@ def test_what_is_recorded_after_the_prediction_time_names_no_channel(save, kind)
     modality.build(modality.fit([train]))
     later = replace(save("later", other=np.arange(48.0)), time=START, hours=-1.0)
     assert len(modality.prepare(later)) == 0
-    with pytest.raises(DataError, match="no training recording has a sample by its prediction time"):
+    with pytest.raises(
+        DataError, match="no training recording has a sample by its prediction time"
+    ):
         kind(**more).fit([later])
 
 

@@ -30,7 +30,11 @@ def test_signals_of_several_rates_keep_their_values(tmp_path):
 
 def test_signals_without_names_are_called_after_their_places(tmp_path):
     header = "r 3 1 4\nr.dat 16 100/mV 16 0 0 0 0\nr.dat 16 100/mV 16 0 0 0 0 II\nr.dat 16 100/mV 16 0 0 0 0\n"
-    assert read_signal(save(tmp_path, "r", header, r=np.ones((4, 3))), WHERE).channels == ["signal 0", "II", "signal 2"]
+    assert read_signal(save(tmp_path, "r", header, r=np.ones((4, 3))), WHERE).channels == [
+        "signal 0",
+        "II",
+        "signal 2",
+    ]
 
 
 def test_a_signal_file_may_have_any_name(tmp_path):
@@ -41,7 +45,12 @@ def test_a_signal_file_may_have_any_name(tmp_path):
 
 def test_segments_stand_one_after_the_other_with_their_gap(tmp_path):
     for name, values in (("a", [1, 2, 3]), ("b", [7, 8])):
-        save(tmp_path, name, f"{name} 1 1 {len(values)}\n{name}.dat 16 1/mV 16 0 0 0 0 II\n", **{name: values})
+        save(
+            tmp_path,
+            name,
+            f"{name} 1 1 {len(values)}\n{name}.dat 16 1/mV 16 0 0 0 0 II\n",
+            **{name: values},
+        )
     save(tmp_path, "layout", "layout 1 1 0\n~ 0 1/mV 16 0 0 0 0 II\n")
     found = read_signal(save(tmp_path, "r", "r/4 1 1 9\nlayout 0\na 3\n~ 4\nb 2\n"), WHERE)
     np.testing.assert_allclose(found.values, [[1, 2, 3, *[np.nan] * 4, 7, 8]])
@@ -85,7 +94,10 @@ def test_segments_that_do_not_fit_one_after_the_other_are_refused(tmp_path, seco
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("r 1 1 4\nlost.dat 16 1/mV 16 0 0 0 0 II\n", "a file that the recording's header names is missing"),
+        (
+            "r 1 1 4\nlost.dat 16 1/mV 16 0 0 0 0 II\n",
+            "a file that the recording's header names is missing",
+        ),
         ("r/1 1 1 4\nlost 4\n", "a file that the recording's header names is missing"),
         ("r 1 1 4\n../r.dat 16 1/mV 16 0 0 0 0 II\n", "names a file outside its folder"),
         ("r 1 1 4\n/etc/passwd 16 1/mV 16 0 0 0 0 II\n", "names a file outside its folder"),

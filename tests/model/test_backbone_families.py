@@ -28,8 +28,12 @@ BART = {
     "vocab_size": 100,
 }
 SERVED = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "mra"), SMALL),
-    **dict.fromkeys(("deberta-v2", "gpt_neox", "phi", "bert-generation", "roberta-prelayernorm"), SMALL),
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "mra"), SMALL
+    ),
+    **dict.fromkeys(
+        ("deberta-v2", "gpt_neox", "phi", "bert-generation", "roberta-prelayernorm"), SMALL
+    ),
     **dict.fromkeys(("llama", "qwen3", "gemma", "mistral", "granite"), GROUPED),
     **dict.fromkeys(("electra", "albert"), SMALL | {"embedding_size": 32}),
     "longformer": SMALL | {"attention_window": 8},
@@ -49,14 +53,25 @@ REFUSED = {
     "ibert": SMALL,
     "canine": SMALL,
 }
-LATE = {"roberta", "roberta-prelayernorm", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text", "mra"}
+LATE = {
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+    "mra",
+}
 """Families whose positions begin at 2, behind that of padding, as fairseq has it."""
 
 
 def loaded(family, config, **settings):
     torch.manual_seed(0)
     settings = {"max_tokens": 40, **settings}
-    return load_backbone(Backbone(source="random", config={"model_type": family, **config}, **settings)).eval()
+    return load_backbone(
+        Backbone(source="random", config={"model_type": family, **config}, **settings)
+    ).eval()
 
 
 @pytest.mark.parametrize("family", SERVED)
@@ -65,7 +80,10 @@ def test_a_family_reads_embeddings_as_ids(family):
     lengths = [20, 7, 33, 1]
     ids = torch.randint(5, 90, (sum(lengths),))
     with torch.no_grad():
-        alone = [backbone.model(input_ids=part[None]).last_hidden_state[0] for part in torch.split(ids, lengths)]
+        alone = [
+            backbone.model(input_ids=part[None]).last_hidden_state[0]
+            for part in torch.split(ids, lengths)
+        ]
         together = backbone(backbone.embed(ids), torch.tensor(lengths))
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
     assert backbone.first_position == (2 if family in LATE else 0)
@@ -73,7 +91,9 @@ def test_a_family_reads_embeddings_as_ids(family):
 
 @pytest.mark.parametrize("family", REFUSED)
 def test_a_family_that_cannot_is_refused_in_one_line(family):
-    with pytest.raises(ConfigError, match=f"^backbone: {family} does not read embeddings as it reads token ids; "):
+    with pytest.raises(
+        ConfigError, match=f"^backbone: {family} does not read embeddings as it reads token ids; "
+    ):
         loaded(family, REFUSED[family])
 
 

@@ -19,8 +19,20 @@ from clintune.model.batching import Batches, Draw, num_tokens
 from clintune.model.cache import PieceCache
 from clintune.model.columnar import columnar
 
-TEXT = {"source": "random", "tokenizer": "bundled:minilm", "chunk_tokens": 16, "max_pieces": 3, "mode": "full"}
-BERT = {"model_type": "bert", "vocab_size": 30522, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+TEXT = {
+    "source": "random",
+    "tokenizer": "bundled:minilm",
+    "chunk_tokens": 16,
+    "max_pieces": 3,
+    "mode": "full",
+}
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +41,22 @@ def parts(quickstart, tmp_path_factory):
     folder = tmp_path_factory.mktemp("batches")
     second = shutil.copytree(quickstart, folder / "second")
     labels = pl.read_parquet(second / "labels" / "deterioration.parquet")
-    later = [labels.with_columns(pl.col("prediction_time").dt.offset_by(by)) for by in ("0d", "-1d", "300d")]
+    later = [
+        labels.with_columns(pl.col("prediction_time").dt.offset_by(by))
+        for by in ("0d", "-1d", "300d")
+    ]
     pl.concat(later).write_parquet(second / "labels" / "deterioration.parquet")
     for shard in sorted((second / "data").glob("*.parquet")):
         table = pl.read_parquet(shard)
         older = table.filter(pl.col("time").is_not_null(), pl.col("image_path").is_null())
-        again = older.with_columns(pl.col("time").dt.offset_by("-30h"), numeric_value=pl.lit(3.5, pl.Float32))
+        again = older.with_columns(
+            pl.col("time").dt.offset_by("-30h"), numeric_value=pl.lit(3.5, pl.Float32)
+        )
         pl.concat([table, again]).write_parquet(shard)
     modalities = {
-        "notes": Notes(**TEXT, config={**BERT, "intermediate_size": 4, "max_position_embeddings": 64}),
+        "notes": Notes(
+            **TEXT, config={**BERT, "intermediate_size": 4, "max_position_embeddings": 64}
+        ),
         "imaging": small_imaging(views=3, max_pieces=2),
         "static": Static(codes=["AGE", "NOTE//"], max_pieces=3),
     }
@@ -46,7 +65,9 @@ def parts(quickstart, tmp_path_factory):
     modalities["notes"].build({})
     modalities["static"].build(modalities["static"].fit(samples.items("static", rows[:40])))
     sources = {
-        name: PieceCache(name, modalities[name], {}, folder / "cache").fill(samples.items(name, rows))
+        name: PieceCache(name, modalities[name], {}, folder / "cache").fill(
+            samples.items(name, rows)
+        )
         for name in ("notes", "imaging")
     }
     sources["static"] = columnar(samples, "static", modalities["static"])
@@ -70,7 +91,11 @@ def items_of(index, row, name):
 def expected_pieces(modality, name, items, view):
     """Return (hours, tensors) of the pieces that fit the budget, taking the newest items one after the other."""
     if name == "static":
-        items = [item for number, item in enumerate(items) if item.code not in {i.code for i in items[number + 1 :]}]
+        items = [
+            item
+            for number, item in enumerate(items)
+            if item.code not in {i.code for i in items[number + 1 :]}
+        ]
     kept, budget = [], modality.max_pieces
     for item in reversed(items):
         pieces = modality.prepare(replace(item, hours=0.0) if name != "static" else item, view)
@@ -80,7 +105,9 @@ def expected_pieces(modality, name, items, view):
         hours = (pieces.hours + (item.hours if name != "static" else 0)).tolist()
         newest = sorted(sorted(range(len(hours)), key=lambda number: hours[number])[:budget])
         budget -= len(newest)
-        kept.insert(0, [(hours[n], {key: part[n] for key, part in pieces.tensors.items()}) for n in newest])
+        kept.insert(
+            0, [(hours[n], {key: part[n] for key, part in pieces.tensors.items()}) for n in newest]
+        )
     return [piece for part in kept for piece in part]
 
 
@@ -88,8 +115,12 @@ def expected_names(modalities, sample, row, draw, dropout):
     present = [name for name in modalities if sample.items[name]]
     if draw.epoch is None or not dropout:
         return present
-    chances = torch.rand(len(present), generator=generator(draw.seed, "modality_dropout", draw.epoch, int(row)))
-    stay = [name for name, chance in zip(present, chances.tolist(), strict=True) if chance >= dropout]
+    chances = torch.rand(
+        len(present), generator=generator(draw.seed, "modality_dropout", draw.epoch, int(row))
+    )
+    stay = [
+        name for name, chance in zip(present, chances.tolist(), strict=True) if chance >= dropout
+    ]
     return stay or [present[int(chances.argmax())]]
 
 
@@ -136,9 +167,15 @@ def test_a_batch_holds_the_newest_pieces_of_each_sample(parts, draw, dropout):
 def test_the_cases_are_hard_enough(parts):
     samples, modalities, _ = parts
     drawn = [sample_of(samples, row) for row in range(len(samples))]
-    assert any(len(sample.items["static"]) > len({item.code for item in sample.items["static"]}) for sample in drawn)
+    assert any(
+        len(sample.items["static"]) > len({item.code for item in sample.items["static"]})
+        for sample in drawn
+    )
     assert any(not sample.items["imaging"] for sample in drawn)
-    notes = [[len(modalities["notes"].prepare(item)) for item in sample.items["notes"]] for sample in drawn]
+    notes = [
+        [len(modalities["notes"].prepare(item)) for item in sample.items["notes"]]
+        for sample in drawn
+    ]
     assert any(len(each) > 1 and sum(each) > 3 for each in notes)
 
 
@@ -147,7 +184,8 @@ def test_tokens_are_counted_as_batches_bring_them(parts):
     rows = list(range(len(samples)))
     batch = Batches(samples, modalities, sources)[Draw(rows=rows)]
     counted = sum(
-        np.bincount(batch.pieces[name].owner.numpy(), minlength=len(rows)) * modality.tokens_per_piece
+        np.bincount(batch.pieces[name].owner.numpy(), minlength=len(rows))
+        * modality.tokens_per_piece
         for name, modality in modalities.items()
     )
     assert num_tokens(samples, modalities, sources).tolist() == counted.tolist()
@@ -160,15 +198,22 @@ def test_batches_travel_light_and_read_the_same_in_a_worker(parts):
     assert len(pickle.dumps(batches)) < 20_000
     copy = pickle.loads(pickle.dumps(batches))
     loader = DataLoader(batches, sampler=draws, batch_size=None, num_workers=1)
-    for here, there, other in zip(map(batches.__getitem__, draws), loader, map(copy.__getitem__, draws), strict=True):
+    for here, there, other in zip(
+        map(batches.__getitem__, draws), loader, map(copy.__getitem__, draws), strict=True
+    ):
         for found in (there, other):
             assert found.pieces.keys() == here.pieces.keys()
             for name, part in here.pieces.items():
                 assert torch.equal(part.hours, found.pieces[name].hours)
-                assert all(torch.equal(part.tensors[key], found.pieces[name].tensors[key]) for key in part.tensors)
+                assert all(
+                    torch.equal(part.tensors[key], found.pieces[name].tensors[key])
+                    for key in part.tensors
+                )
 
 
-def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_others_as_they_are(parts):
+def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_others_as_they_are(
+    parts,
+):
     samples, modalities, sources = parts
     rows = list(range(len(samples)))
     plain = Batches(samples, modalities, sources)[Draw(rows=rows)]
@@ -182,7 +227,9 @@ def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_ot
         for key, tensor in part.tensors.items():
             torch.testing.assert_close(tensor[:number], before.tensors[key])
             assert not tensor[number:].any()
-    assert any(len(filled.pieces[name].owner) > len(plain.pieces[name].owner) for name in modalities)
+    assert any(
+        len(filled.pieces[name].owner) > len(plain.pieces[name].owner) for name in modalities
+    )
 
 
 def test_a_batch_of_nothing_but_zeros_has_the_shapes_of_others(parts):
@@ -191,7 +238,9 @@ def test_a_batch_of_nothing_but_zeros_has_the_shapes_of_others(parts):
     name = next(name for name in modalities if (seen[name] == 0).any())
     row = int(np.flatnonzero(seen[name] == 0)[0])
     filled = Batches(samples, modalities, sources, zero_fill=True)[Draw(rows=[row])].pieces[name]
-    other = Batches(samples, modalities, sources)[Draw(rows=[int(np.argmax(seen[name]))])].pieces[name]
+    other = Batches(samples, modalities, sources)[Draw(rows=[int(np.argmax(seen[name]))])].pieces[
+        name
+    ]
     assert filled.owner.tolist() == [0]
     assert {key: tensor.shape[2:] for key, tensor in filled.tensors.items()} == {
         key: tensor.shape[2:] for key, tensor in other.tensors.items()

@@ -19,8 +19,14 @@ def refused(cohort, tmp_path):
     def refused(modality, rows=None):
         modalities = {"it": modality}
         samples = open_samples([cohort], modalities, tmp_path / "cache")
-        rows = np.arange(len(samples)) if rows is None else np.flatnonzero(rows(samples.num_items("it")))
-        with pytest.raises(DataError, match=r"^modalities\.it: no training sample has an item of it: ") as caught:
+        rows = (
+            np.arange(len(samples))
+            if rows is None
+            else np.flatnonzero(rows(samples.num_items("it")))
+        )
+        with pytest.raises(
+            DataError, match=r"^modalities\.it: no training sample has an item of it: "
+        ) as caught:
             fit_statistics(modalities, samples, rows, tmp_path / "cache")
         return str(caught.value)
 
@@ -34,8 +40,9 @@ def imaging(**settings):
 def test_a_media_modality_that_claims_no_row_names_its_column(refused, cohort):
     for shard in (cohort / "data").iterdir():
         pl.read_parquet(shard).with_columns(image_path=pl.lit(None, pl.String)).write_parquet(shard)
-    assert "it claims no row of the cohorts; fill the column image_path of their tables, list it in metadata/dat" in (
-        refused(imaging())
+    assert (
+        "it claims no row of the cohorts; fill the column image_path of their tables, list it in metadata/dat"
+        in (refused(imaging()))
     )
 
 
@@ -48,11 +55,19 @@ def test_another_that_claims_no_row_names_its_codes(refused, cohort):
 
 
 def test_rows_that_come_too_late_are_counted(refused, cohort):
-    num_rows = sum(len(pl.read_parquet(shard).drop_nulls("image_path")) for shard in (cohort / "data").iterdir())
+    num_rows = sum(
+        len(pl.read_parquet(shard).drop_nulls("image_path"))
+        for shard in (cohort / "data").iterdir()
+    )
     labels = pl.read_parquet(cohort / LABELS)
-    labels.with_columns(pl.col("prediction_time").dt.offset_by("-9y")).write_parquet(cohort / LABELS)
+    labels.with_columns(pl.col("prediction_time").dt.offset_by("-9y")).write_parquet(
+        cohort / LABELS
+    )
     said = refused(imaging())
-    assert f"it claims {num_rows} rows, and no sample sees any: all come after the prediction times" in said
+    assert (
+        f"it claims {num_rows} rows, and no sample sees any: all come after the prediction times"
+        in said
+    )
 
 
 def test_rows_that_others_see_are_told_from_those(refused):

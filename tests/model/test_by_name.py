@@ -9,7 +9,9 @@ from torch import nn
 
 from clintune.model.by_name import ModulesByName, ParametersByName
 
-TAKEN = sorted({n for kind in (nn.ModuleDict, nn.ParameterDict) for n in dir(kind()) if not n.startswith("__")})
+TAKEN = sorted(
+    {n for kind in (nn.ModuleDict, nn.ParameterDict) for n in dir(kind()) if not n.startswith("__")}
+)
 TAKEN.remove("training")
 
 

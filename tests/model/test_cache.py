@@ -53,7 +53,9 @@ def fill(cohort, tmp_path):
     def fill(modality, root=cohort, cache=tmp_path / "cache", precision="fp32", **settings):
         samples = open_samples([root], {"imaging": modality}, cache)
         items = samples.items("imaging", np.arange(len(samples)))
-        return list(items), PieceCache("imaging", modality, {}, cache, precision).fill(items, **settings)
+        return list(items), PieceCache("imaging", modality, {}, cache, precision).fill(
+            items, **settings
+        )
 
     return fill
 
@@ -83,7 +85,9 @@ def test_cached_tokens_are_the_encoders_own_and_hours_those_of_the_item(modality
     assert_current(modality, pieces, items)
 
 
-def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(modality, fill, cohort, tmp_path):
+def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(
+    modality, fill, cohort, tmp_path
+):
     items, pieces = fill(modality)
     before, first = shards(tmp_path), items[0].path
     tokens = read(pieces, items[0]).encoded
@@ -101,7 +105,9 @@ def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(modal
     assert shards(tmp_path) == before
 
 
-def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(modality, fill, cohort, tmp_path):
+def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(
+    modality, fill, cohort, tmp_path
+):
     fill(modality)
     before = shards(tmp_path)
     copy = shutil.copytree(cohort, tmp_path / "copy")
@@ -121,7 +127,9 @@ def test_a_lost_shard_is_made_again(modality, fill, tmp_path, monkeypatch):
     assert_current(modality, pieces, items)
 
 
-@pytest.mark.parametrize("damage", ["a bit of a token", "a bit of the header", "half of it", "nothing of it"])
+@pytest.mark.parametrize(
+    "damage", ["a bit of a token", "a bit of the header", "half of it", "nothing of it"]
+)
 def test_a_shard_that_rots_is_named_and_made_again(modality, fill, tmp_path, capsys, damage):
     items, pieces = fill(modality)
     (path,) = shards(tmp_path)
@@ -168,7 +176,10 @@ def test_pieces_of_other_tokenizers_or_budgets_are_never_taken_for_each_other(tm
         return PieceCache("notes", modality, {}, tmp_path).folder
 
     folders = [
-        folder(kind, source, max_pieces=budget) for kind in (Notes, NativeNotes) for source in "ab" for budget in (1, 2)
+        folder(kind, source, max_pieces=budget)
+        for kind in (Notes, NativeNotes)
+        for source in "ab"
+        for budget in (1, 2)
     ]
     assert len(set(folders)) == len(folders)
 
@@ -222,9 +233,13 @@ def test_pieces_that_train_are_cached_before_the_encoder(fill):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(modality, fill, cohort, tmp_path, killed):
+def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(
+    modality, fill, cohort, tmp_path, killed
+):
     def start(stop):
-        paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")])
+        paths = os.pathsep.join(
+            [str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")]
+        )
         return subprocess.Popen(
             [sys.executable, "-c", FILL, str(stop), str(cohort), str(tmp_path / "cache")],
             stdin=subprocess.PIPE,

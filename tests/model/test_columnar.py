@@ -45,7 +45,9 @@ def test_statistics_of_columns_are_remembered(samples):
     files = sorted((folder / "cache" / "statistics").glob("*.json"))
     assert fit_statistics(modalities, opened, rows, folder / "cache") == first
     assert sorted((folder / "cache" / "statistics").glob("*.json")) == files
-    assert fit_statistics({"events": Events(min_subjects=2)}, opened, rows, folder / "cache") != first
+    assert (
+        fit_statistics({"events": Events(min_subjects=2)}, opened, rows, folder / "cache") != first
+    )
 
 
 def test_a_sample_without_events_is_filled_with_one_blank(samples):

@@ -32,7 +32,9 @@ def backbone():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo looks at tensors that have none
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # dynamo looks at tensors that have none
 def test_compiled_layers_answer_alike_under_their_old_names():
     plain, compiled = backbone(), backbone()
     compiled.compile_layers()

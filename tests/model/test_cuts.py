@@ -20,7 +20,9 @@ def test_each_pair_of_item_and_moment_that_cuts_it_has_a_part_of_its_own(data):
         number: Extent(*sorted(data.draw(st.tuples(HOURS, HOURS))))
         for number in data.draw(st.sets(st.integers(0, num_items - 1)))
     }
-    pairs = data.draw(st.lists(st.tuples(st.integers(0, num_items - 1), HOURS), min_size=1, max_size=20))
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(0, num_items - 1), HOURS), min_size=1, max_size=20)
+    )
     number, hours = (np.array(column) for column in zip(*sorted(set(pairs)), strict=True))
     moments = SimpleNamespace(number=number.astype(np.int64), hours=hours.astype(np.float64))
     samples = SimpleNamespace(num_rows=lambda modality: num_items)

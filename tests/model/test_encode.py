@@ -28,7 +28,12 @@ def hold(cohort, tmp_path):
         samples = open_samples([cohort], {"imaging": modality}, tmp_path / "cache")
         items = samples.items("imaging", np.arange(len(samples)))
         return items, *hold_pieces(
-            Preparer(samples, "imaging", modality, workers), items, modality, modality.views, "fp32", CPU
+            Preparer(samples, "imaging", modality, workers),
+            items,
+            modality,
+            modality.views,
+            "fp32",
+            CPU,
         )
 
     return hold
@@ -59,7 +64,9 @@ def test_held_pieces_are_those_of_the_cache_bit_for_bit(hold, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(hold, tmp_path, kind):
+def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(
+    hold, tmp_path, kind
+):
     modality = KINDS[kind]()
     items, held, _ = hold(modality)
     cached = PieceCache("imaging", modality, {}, tmp_path / "cache")
@@ -100,6 +107,8 @@ def test_a_worker_prepares_the_same_and_stays_for_the_next_items(hold, cohort, t
     prepare = Preparer(items.samples, "imaging", modality, workers=1)
     for part in (items[:5], items[5:]):
         again, _ = hold_pieces(prepare, part, modality, 1, "fp32", CPU)
-        torch.testing.assert_close(everything(again, part, 0).tensors, everything(held, part, 0).tensors)
+        torch.testing.assert_close(
+            everything(again, part, 0).tensors, everything(held, part, 0).tensors
+        )
     workers = prepare._loader._iterator._workers
     assert [worker.is_alive() for worker in workers] == [True]

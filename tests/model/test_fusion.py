@@ -18,11 +18,33 @@ from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, pack, pool
 from clintune.package.contents import package_tensors
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 64}
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 64,
+}
 FAMILIES = {
-    "bert": {"model_type": "bert", "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, **SMALL},
-    "modernbert": {"model_type": "modernbert", "max_position_embeddings": 64, "pad_token_id": 0, **SMALL},
-    "qwen3": {"model_type": "qwen3", "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64, **SMALL},
+    "bert": {
+        "model_type": "bert",
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        **SMALL,
+    },
+    "modernbert": {
+        "model_type": "modernbert",
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        **SMALL,
+    },
+    "qwen3": {
+        "model_type": "qwen3",
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
+        **SMALL,
+    },
     "gemma3": {
         "model_type": "gemma3_text",
         "num_key_value_heads": 1,
@@ -60,7 +82,9 @@ def backbone(family, mode="lora"):
 def fusion(family="bert", skip="trained", **modalities):
     torch.manual_seed(1)
     parts = modalities or {"a": Fixed(6), "b": Fixed(5)}
-    model = Fusion(parts, backbone(family), {"y": 1, "z": 3}, max_tokens=48, skip=skip, head_dropout=0.0)
+    model = Fusion(
+        parts, backbone(family), {"y": 1, "z": 3}, max_tokens=48, skip=skip, head_dropout=0.0
+    )
     for parameter in model.parameters():
         if parameter.requires_grad and not parameter.any():
             nn.init.normal_(parameter, std=0.1)  # parts that start at zero must show their effect
@@ -74,7 +98,9 @@ def batch(num, **pieces):
 def tokens(seed, owner, width, hours=None):
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(len(owner), 1, width, generator=generator)
-    hours = torch.rand(len(owner), generator=generator) * 100 if hours is None else torch.tensor(hours)
+    hours = (
+        torch.rand(len(owner), generator=generator) * 100 if hours is None else torch.tensor(hours)
+    )
     return PieceBatch(tensors={}, encoded=values, hours=hours, owner=torch.tensor(owner))
 
 
@@ -97,8 +123,12 @@ def test_a_sample_has_the_same_outputs_alone_and_in_any_batch(family):
     alone = model(
         batch(
             1,
-            a=PieceBatch(tensors={}, encoded=a.encoded[2:3], hours=a.hours[2:3], owner=torch.tensor([0])),
-            b=PieceBatch(tensors={}, encoded=b.encoded[:2], hours=b.hours[:2], owner=torch.tensor([0, 0])),
+            a=PieceBatch(
+                tensors={}, encoded=a.encoded[2:3], hours=a.hours[2:3], owner=torch.tensor([0])
+            ),
+            b=PieceBatch(
+                tensors={}, encoded=b.encoded[:2], hours=b.hours[:2], owner=torch.tensor([0, 0])
+            ),
         )
     )
     for task in ("y", "z"):
@@ -108,7 +138,9 @@ def test_a_sample_has_the_same_outputs_alone_and_in_any_batch(family):
 def test_the_order_of_pieces_in_a_batch_does_not_matter():
     model = fusion()
     a = tokens(0, [0, 0, 1, 1], 6)
-    turned = PieceBatch(tensors={}, encoded=a.encoded.flip(0), hours=a.hours.flip(0), owner=a.owner.flip(0))
+    turned = PieceBatch(
+        tensors={}, encoded=a.encoded.flip(0), hours=a.hours.flip(0), owner=a.owner.flip(0)
+    )
     torch.testing.assert_close(model(batch(2, a=a))["y"], model(batch(2, a=turned))["y"])
 
 
@@ -116,7 +148,9 @@ def test_time_and_kind_reach_the_output():
     model = fusion()
     early = tokens(0, [0], 6, hours=[500.0])
     late = tokens(0, [0], 6, hours=[1.0])
-    assert not torch.allclose(model(batch(1, a=early))["y"], model(batch(1, a=late))["y"], atol=1e-5)
+    assert not torch.allclose(
+        model(batch(1, a=early))["y"], model(batch(1, a=late))["y"], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("present", [{"a"}, {"b"}, {"a", "b"}, set()])
@@ -125,9 +159,13 @@ def test_every_trainable_part_is_in_the_graph_whatever_is_missing(present):
     pieces = {"a": tokens(0, [0, 1], 6), "b": tokens(1, [1], 5)}
     outputs = model(batch(2, **{name: pieces[name] for name in present}))
     (outputs["y"].sum() + outputs["z"].square().sum()).backward()
-    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert [
+        name for name, p in model.named_parameters() if p.requires_grad and p.grad is None
+    ] == []
     absent = [
-        p for name, p in model.named_parameters() if p.requires_grad and set(name.split(".")) & ({"a", "b"} - present)
+        p
+        for name, p in model.named_parameters()
+        if p.requires_grad and set(name.split(".")) & ({"a", "b"} - present)
     ]
     assert all(not p.grad.any() for p in absent)
 
@@ -143,8 +181,12 @@ def test_native_tokens_are_the_backbones_own_embeddings():
     for parameter in (model.kinds["notes"], model.clock.linear.weight):
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
-    pieces = PieceBatch(tensors={"ids": ids}, hours=torch.zeros(3), owner=torch.zeros(3, dtype=torch.long))
-    embeddings, lengths = pack([model._project("notes", model._encode("notes", pieces, 1))], model.queries, 1, 48)
+    pieces = PieceBatch(
+        tensors={"ids": ids}, hours=torch.zeros(3), owner=torch.zeros(3, dtype=torch.long)
+    )
+    embeddings, lengths = pack(
+        [model._project("notes", model._encode("notes", pieces, 1))], model.queries, 1, 48
+    )
     torch.testing.assert_close(embeddings[:3], model.backbone.embed(ids))
     assert lengths.tolist() == [3 + 2]
 
@@ -156,10 +198,14 @@ def test_packing_agrees_with_a_plain_reference(rows, max_tokens):
     values = torch.arange(1.0, len(rows) + 1)[:, None]
     owner = torch.tensor([o for o, _ in rows], dtype=torch.long)
     hours = torch.tensor([float(h) for _, h in rows])
-    embeddings, lengths = pack([Tokens(embeddings=values, owner=owner, hours=hours)], queries, 4, max_tokens)
+    embeddings, lengths = pack(
+        [Tokens(embeddings=values, owner=owner, hours=hours)], queries, 4, max_tokens
+    )
     parts = embeddings[:, 0].split(lengths.tolist())
     for sample in range(4):
-        own = sorted((i for i in range(len(rows)) if rows[i][0] == sample), key=lambda i: -rows[i][1])
+        own = sorted(
+            (i for i in range(len(rows)) if rows[i][0] == sample), key=lambda i: -rows[i][1]
+        )
         kept = own[max(0, len(own) - (max_tokens - 2)) :]
         expected = [float(i + 1) for i in kept] + [-1.0, -1.0]
         assert parts[sample].tolist() == expected
@@ -167,7 +213,9 @@ def test_packing_agrees_with_a_plain_reference(rows, max_tokens):
 
 def test_pooling_averages_normalised_rows_and_leaves_absent_samples_at_zero():
     values = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
-    pieces = PieceBatch(tensors={}, encoded=values, hours=torch.zeros(3), owner=torch.tensor([0, 0, 2]))
+    pieces = PieceBatch(
+        tensors={}, encoded=values, hours=torch.zeros(3), owner=torch.tensor([0, 0, 2])
+    )
     pooled = pool(Tokens.of_pieces(values, pieces), 3, scaled=False)
     rows = values.numpy()
     normal = (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + 1e-5)
@@ -195,7 +243,9 @@ def test_a_plain_peft_model_loads_the_adapter_and_gives_the_same_hidden_states(t
     loaded = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     embeddings = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     expected = trained.eval()(embeddings.flatten(0, 1), torch.tensor([5, 5])).view(2, 5, 16)
-    torch.testing.assert_close(loaded(inputs_embeds=embeddings).last_hidden_state, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        loaded(inputs_embeds=embeddings).last_hidden_state, expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_settings_that_do_not_go_together_are_refused_in_one_line():
@@ -205,7 +255,9 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line():
         load_backbone(Backbone(source="random", config=FAMILIES["bert"], max_tokens=99))
     with pytest.raises(ConfigError, match=r"adapter.mode 'lora2' does not exist"):
         adapt_backbone(backbone("bert"), SimpleNamespace(mode="lora2"))
-    half = load_backbone(Backbone(source="random", config=FAMILIES["bert"], dtype="bfloat16", max_tokens=48))
+    half = load_backbone(
+        Backbone(source="random", config=FAMILIES["bert"], dtype="bfloat16", max_tokens=48)
+    )
     with pytest.raises(ConfigError, match=r"dtype=float32"):
         adapt_backbone(half, Adapter(mode="full"))
     with pytest.raises(ConfigError, match=r"adapter.targets"):
@@ -218,9 +270,15 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line():
 @pytest.mark.parametrize("mode", ["frozen", "full"])
 def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
     static = Static(codes=["X"], width=16, mode=mode)
-    static.build({"codes": {"AGE": {"mean": 60.0, "std": 10.0}, "SEX//F": {"mean": None, "std": None}}})
+    static.build(
+        {"codes": {"AGE": {"mean": 60.0, "std": 10.0}, "SEX//F": {"mean": None, "std": None}}}
+    )
     model = fusion(skip="probe", static=static)
-    pieces = {"code": torch.tensor([1, 2]), "value": torch.tensor([2.0, 0.0]), "has_value": torch.tensor([1.0, 0.0])}
+    pieces = {
+        "code": torch.tensor([1, 2]),
+        "value": torch.tensor([2.0, 0.0]),
+        "has_value": torch.tensor([1.0, 0.0]),
+    }
     both = PieceBatch(tensors=pieces, hours=torch.zeros(2), owner=torch.tensor([0, 0]))
     assert static.probe_width == static.num_facts == 4
     with torch.no_grad():

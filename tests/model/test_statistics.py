@@ -47,9 +47,12 @@ def test_the_same_is_fitted_once_and_anything_else_anew(fitted, cohort):
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda text: re.sub(r"\d", "77", text, count=1), lambda text: text[:-9], lambda _: "[]"]
+    "spoil",
+    [lambda text: re.sub(r"\d", "77", text, count=1), lambda text: text[:-9], lambda _: "[]"],
 )
-def test_statistics_that_are_not_as_they_were_written_are_named_and_fitted_again(fitted, tmp_path, capsys, spoil):
+def test_statistics_that_are_not_as_they_were_written_are_named_and_fitted_again(
+    fitted, tmp_path, capsys, spoil
+):
     first, count = fitted()
     for path in (tmp_path / "cache" / "statistics").glob("*.json"):
         path.write_text(spoil(path.read_text()))

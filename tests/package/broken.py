@@ -13,7 +13,9 @@ from clintune.package.load import load_package
 def sign(package):
     """Write the manifest anew, as one who means harm would."""
     files = [path for path in package.iterdir() if path.name != "MANIFEST.json"]
-    (package / "MANIFEST.json").write_text(json.dumps({path.name: file_sha256(path) for path in files}))
+    (package / "MANIFEST.json").write_text(
+        json.dumps({path.name: file_sha256(path) for path in files})
+    )
 
 
 def describe(package, change):

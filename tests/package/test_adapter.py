@@ -11,13 +11,19 @@ from clintune.core.errors import PackageError
 from clintune.package.load import load_package
 from clintune.weights import resolve
 
-NATIVE = ["backbone=minilm", "modalities.notes.source=bundled:minilm", "modalities.notes.config=null"]
+NATIVE = [
+    "backbone=minilm",
+    "modalities.notes.source=bundled:minilm",
+    "modalities.notes.config=null",
+]
 
 
 @pytest.fixture(scope="module")
 def trained(shared_run):
     """Return a function that trains on MiniLM with some overrides and returns the package."""
-    return lambda *overrides: shared_run(*NATIVE, "trainer.max_steps=2", "trainer.lr=0.05", *overrides) / "package"
+    return lambda *overrides: (
+        shared_run(*NATIVE, "trainer.max_steps=2", "trainer.lr=0.05", *overrides) / "package"
+    )
 
 
 def hidden(package, embeddings):
@@ -30,7 +36,9 @@ def hidden(package, embeddings):
 def test_stock_peft_gives_the_hidden_states_of_the_backbone(trained, variant):
     folder = trained(variant)
     embeddings = torch.randn(20, 384, generator=torch.Generator().manual_seed(0))
-    stock = PeftModel.from_pretrained(AutoModel.from_pretrained(resolve("bundled:minilm").path), folder).eval()
+    stock = PeftModel.from_pretrained(
+        AutoModel.from_pretrained(resolve("bundled:minilm").path), folder
+    ).eval()
     with torch.no_grad():
         expected = stock(inputs_embeds=embeddings[None]).last_hidden_state[0]
         with stock.disable_adapter():
@@ -42,7 +50,10 @@ def test_stock_peft_gives_the_hidden_states_of_the_backbone(trained, variant):
 
 def test_the_adapter_names_its_base_and_no_path_of_this_machine(trained):
     folder = trained()
-    assert '"base_model_name_or_path": "bundled:minilm"' in (folder / "adapter_config.json").read_text()
+    assert (
+        '"base_model_name_or_path": "bundled:minilm"'
+        in (folder / "adapter_config.json").read_text()
+    )
     assert str(Path.home()) not in (folder / "adapter_config.json").read_text()
 
 
@@ -52,7 +63,9 @@ def test_packages_that_share_a_base_answer_as_if_alone(trained):
     alone = [hidden(load_package(folder), embeddings) for folder in folders]
     first = load_package(folders[0])
     second = load_package(folders[1], shared=first.model.backbone)
-    base = dict(first.model.backbone.model.named_parameters())["base_model.model.encoder.layer.0.output.dense.weight"]
+    base = dict(first.model.backbone.model.named_parameters())[
+        "base_model.model.encoder.layer.0.output.dense.weight"
+    ]
     assert any(parameter is base for parameter in second.model.parameters())
     for _ in range(2):  # back and forth
         torch.testing.assert_close(hidden(first, embeddings), alone[0], rtol=0, atol=0)

@@ -34,14 +34,21 @@ def own(shared_run, tmp_path_factory):
     base = tmp_path_factory.mktemp("base") / "base"
     shutil.copytree(resolve("bundled:minilm").path, base)
     native = [f"backbone.source={base}", "backbone.config=null", "backbone.sha256=null"]
-    notes = ["modalities.notes.config=null", f"modalities.notes.source={base}", "modalities.notes.tokenizer=null"]
+    notes = [
+        "modalities.notes.config=null",
+        f"modalities.notes.source={base}",
+        "modalities.notes.tokenizer=null",
+    ]
     return shared_run("backbone=minilm", *native, *notes, "trainer.max_steps=2") / "package", base
 
 
 @pytest.fixture(params=["run", "release"])
 def placed(request, own, tmp_path):
     """Return a copy of the package, with a sample or without, and a copy of the base that it names."""
-    package, base = shutil.copytree(own[0], tmp_path / "package"), shutil.copytree(own[1], tmp_path / "base")
+    package, base = (
+        shutil.copytree(own[0], tmp_path / "package"),
+        shutil.copytree(own[1], tmp_path / "base"),
+    )
     sources = {"backbone": str(base), "notes": str(base)}
     if request.param == "release":
         write_sample(package, load_package(package))
@@ -58,7 +65,9 @@ def test_a_package_loads_on_a_copy_of_its_base(placed):
     load_package(package, sources=sources)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "vocab.txt"]
+)
 def test_a_file_of_the_base_that_was_changed_is_named(placed, name):
     package, base, sources = placed
     path = base / name
@@ -96,20 +105,29 @@ def test_code_beside_a_base_is_neither_run_nor_asked_for(tmp_path, monkeypatch, 
     base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
     ran = tmp_path / "ran"
     (base / "evil.py").write_text(CODE.format(str(ran)))
-    classes = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer", "AutoImageProcessor"), "evil.Evil")
+    classes = dict.fromkeys(
+        ("AutoConfig", "AutoModel", "AutoTokenizer", "AutoImageProcessor"), "evil.Evil"
+    )
     edit(base / name, auto_map=classes, model_type="evil" if name == "config.json" else "bert")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
 
     from clintune.modalities.notes import Notes
 
-    for load in (lambda: load_transformer(resolve(str(base))), lambda: Notes(source=str(base)).build({})):
+    for load in (
+        lambda: load_transformer(resolve(str(base))),
+        lambda: Notes(source=str(base)).build({}),
+    ):
         with contextlib.suppress(WeightsError):
             load()
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
-@pytest.mark.parametrize("value", ["org/kernel", "flash_attention_2|org/kernel", "kernels-community/x", 3, {"": "a/b"}])
+@pytest.mark.parametrize(
+    "key", ["attn_implementation", "_attn_implementation", "experts_implementation"]
+)
+@pytest.mark.parametrize(
+    "value", ["org/kernel", "flash_attention_2|org/kernel", "kernels-community/x", 3, {"": "a/b"}]
+)
 def test_an_implementation_that_is_none_of_ours_is_refused_however_deep(tmp_path, key, value):
     base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
     edit(base / "config.json", text_config={"deeper": [{key: value}]})
@@ -124,7 +142,9 @@ def test_a_base_that_is_an_adapter_of_another_is_refused(tmp_path):
         resolve(str(base))
 
 
-@pytest.mark.parametrize("change", [{"hidden_size": 10**6}, {"num_hidden_layers": 10**6}, {"hidden_size": 10**9}])
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 10**6}, {"num_hidden_layers": 10**6}, {"hidden_size": 10**9}]
+)
 def test_a_base_whose_config_asks_for_more_than_its_weights_is_refused(tmp_path, change):
     base = shutil.copytree(resolve("bundled:minilm").path, tmp_path / "base")
     edit(base / "config.json", **change)
@@ -155,12 +175,18 @@ def test_a_base_that_leads_to_a_file_without_a_checksum_is_refused(base, name, c
         resolve(str(base))
 
 
-@pytest.mark.parametrize("target", ["../other.safetensors", "sub/w.safetensors", "w.bin", "/dev/zero", "", 3, ["a"]])
+@pytest.mark.parametrize(
+    "target", ["../other.safetensors", "sub/w.safetensors", "w.bin", "/dev/zero", "", 3, ["a"]]
+)
 def test_an_index_leads_to_hashed_safetensors_of_the_folder_alone(base, target):
     weights = load_file(base / "model.safetensors")
     (base / "model.safetensors").rename(base / "model-00001-of-00001.safetensors")
     (base / "sub").mkdir()
-    for place in (base / "sub" / "w.safetensors", base.parent / "other.safetensors", base / "w.bin"):
+    for place in (
+        base / "sub" / "w.safetensors",
+        base.parent / "other.safetensors",
+        base / "w.bin",
+    ):
         save_file(weights, place, metadata={"format": "pt"})
 
     index = base / "model.safetensors.index.json"
@@ -169,7 +195,12 @@ def test_an_index_leads_to_hashed_safetensors_of_the_folder_alone(base, target):
         resolve(str(base))
 
     index.write_text(
-        json.dumps({"metadata": {}, "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors")})
+        json.dumps(
+            {
+                "metadata": {},
+                "weight_map": dict.fromkeys(weights, "model-00001-of-00001.safetensors"),
+            }
+        )
     )
     load_transformer(resolve(str(base)))
 
@@ -181,7 +212,9 @@ def test_an_index_that_is_none_is_refused(base, text):
         resolve(str(base))
 
 
-@pytest.mark.parametrize("value", [{"quant_method": "mxfp4"}, {"quant_method": "zzz"}, {"load_in_4bit": True}, "x", []])
+@pytest.mark.parametrize(
+    "value", [{"quant_method": "mxfp4"}, {"quant_method": "zzz"}, {"load_in_4bit": True}, "x", []]
+)
 def test_a_base_of_packed_weights_is_refused_however_deep(base, value):
     for change in ({"quantization_config": value}, {"text_config": {"compression_config": value}}):
         edit(base / "config.json", **change)
@@ -192,7 +225,9 @@ def test_a_base_of_packed_weights_is_refused_however_deep(base, value):
     resolve(str(base))
 
 
-@pytest.mark.parametrize("name", ["config.json", "more.safetensors", "tokenizer.json", "spiece.model"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "more.safetensors", "tokenizer.json", "spiece.model"]
+)
 @pytest.mark.parametrize("kind", ["pipe", "device", "nowhere"])
 def test_what_is_no_plain_file_is_never_opened(base, name, kind):
     (base / name).unlink(missing_ok=True)
@@ -238,7 +273,10 @@ def test_no_other_name_of_an_implementation_passes(name):
 
 
 def test_what_is_fetched_of_a_base_is_no_code():
-    assert all(pattern.rpartition(".")[2] in {"safetensors", "json", "txt", "model"} for pattern in _HUB_FILES)
+    assert all(
+        pattern.rpartition(".")[2] in {"safetensors", "json", "txt", "model"}
+        for pattern in _HUB_FILES
+    )
 
 
 def calls():
@@ -246,7 +284,11 @@ def calls():
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
-                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                name = (
+                    node.func.attr
+                    if isinstance(node.func, ast.Attribute)
+                    else getattr(node.func, "id", "")
+                )
                 yield (
                     f"{path.relative_to(SOURCE)}:{node.lineno}",
                     name,

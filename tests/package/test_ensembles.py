@@ -14,7 +14,9 @@ from clintune.inference.load import load
 from clintune.package.calibrations import write_calibrations
 from clintune.tasks.calibration import Calibration
 
-FITTED = Calibration(exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,))
+FITTED = Calibration(
+    exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,)
+)
 
 
 @pytest.fixture
@@ -61,10 +63,22 @@ def test_members_of_one_model_are_averaged(ensemble):
     ("change", "says"),
     [
         (relabelled, "its tasks are not those of member-0"),
-        (setting("composition", "tasks", "outcome", "weight", value=2.0), "its tasks are not those of member-0"),
-        (setting("composition", "modalities", "static", "codes", value=["X"]), "its modalities are not those of"),
-        (setting("composition", "modalities", "notes", "max_pieces", value=3), "its modalities are not those of"),
-        (setting("statistics", "wearable", "channels", value=["other"]), "its codes or channels are not those of"),
+        (
+            setting("composition", "tasks", "outcome", "weight", value=2.0),
+            "its tasks are not those of member-0",
+        ),
+        (
+            setting("composition", "modalities", "static", "codes", value=["X"]),
+            "its modalities are not those of",
+        ),
+        (
+            setting("composition", "modalities", "notes", "max_pieces", value=3),
+            "its modalities are not those of",
+        ),
+        (
+            setting("statistics", "wearable", "channels", value=["other"]),
+            "its codes or channels are not those of",
+        ),
     ],
 )
 def test_members_that_read_or_answer_otherwise_are_refused(ensemble, change, says):
@@ -117,12 +131,19 @@ def test_a_class_beside_the_recipe_of_a_run_is_found_where_it_is_trusted(shared_
     )
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "modules": str(beside)}))
-    target = setting("composition", "tasks", "outcome", "_target_", value="clintune_test_outcome.Outcome")
+    target = setting(
+        "composition", "tasks", "outcome", "_target_", value="clintune_test_outcome.Outcome"
+    )
     describe(run / "package", target)
-    assert type(load(run, trusted=["clintune_test_outcome"]).members[0].tasks["outcome"]).__name__ == "Outcome"
+    assert (
+        type(load(run, trusted=["clintune_test_outcome"]).members[0].tasks["outcome"]).__name__
+        == "Outcome"
+    )
 
 
-@pytest.mark.parametrize("source", ["x" * 5000, "a/" * 3000, "~nobody-of-this-name/x", "\x1b]0;x\x07" * 500])
+@pytest.mark.parametrize(
+    "source", ["x" * 5000, "a/" * 3000, "~nobody-of-this-name/x", "\x1b]0;x\x07" * 500]
+)
 def test_a_text_that_is_no_address_is_refused_in_one_short_line(source):
     with pytest.raises(PackageError) as caught:
         load(source)

@@ -31,12 +31,32 @@ from clintune.tasks.questions import yes_or_no
 
 SECONDS = float(os.environ.get("CLINTUNE_FUZZ_SECONDS", "1200"))
 TENSORS = ("parts.safetensors", "adapter_model.safetensors", SAMPLE)
-TARGETS = ("description", "description bytes", "whole", "adapter", "manifest", "calibration", "headers", "tensors")
+TARGETS = (
+    "description",
+    "description bytes",
+    "whole",
+    "adapter",
+    "manifest",
+    "calibration",
+    "headers",
+    "tensors",
+)
 
 PROBABILITY = np.array([[0.2]], np.float32)
 HOSTILE = st.sampled_from(
     [
-        *("", "../x", "/etc/passwd", "a/b", "~", "random", "bundled:minilm", "timm:resnet18", "${oc.env:HOME}", "???"),
+        *(
+            "",
+            "../x",
+            "/etc/passwd",
+            "a/b",
+            "~",
+            "random",
+            "bundled:minilm",
+            "timm:resnet18",
+            "${oc.env:HOME}",
+            "???",
+        ),
         *(
             "\x1b]0;x\x07",
             "\u202e",
@@ -47,22 +67,70 @@ HOSTILE = st.sampled_from(
             "(.*)*x",
             "bf16",
         ),
-        *("clintune.modalities.rhythm.Rhythm", "clintune.tasks.multiclass.Multiclass", "full", "lora", "gpt2", "vit"),
-        *(0, -1, 1, 2, 7, 129, 5000, 2**16, 2**24, 10**8, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e-320, 1e308),
-        *(float("nan"), float("inf"), None, True, False, [], {}, [[]], [None], {"": {}}, {"_target_": "os.getcwd"}),
+        *(
+            "clintune.modalities.rhythm.Rhythm",
+            "clintune.tasks.multiclass.Multiclass",
+            "full",
+            "lora",
+            "gpt2",
+            "vit",
+        ),
+        *(
+            0,
+            -1,
+            1,
+            2,
+            7,
+            129,
+            5000,
+            2**16,
+            2**24,
+            10**8,
+            2**31,
+            2**63,
+            2**64,
+            10**30,
+            0.5,
+            -0.0,
+            1e-320,
+            1e308,
+        ),
+        *(
+            float("nan"),
+            float("inf"),
+            None,
+            True,
+            False,
+            [],
+            {},
+            [[]],
+            [None],
+            {"": {}},
+            {"_target_": "os.getcwd"},
+        ),
     ]
 )
 VALUES = HOSTILE | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=8), part, max_size=4),
+    lambda part: (
+        st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=8), part, max_size=4)
+    ),
     max_leaves=8,
 )
 EDITS = st.lists(
-    st.tuples(st.integers(0, 10**6), st.sampled_from(["put", "put", "put", "drop", "rename", "swap"]), VALUES),
+    st.tuples(
+        st.integers(0, 10**6),
+        st.sampled_from(["put", "put", "put", "drop", "rename", "swap"]),
+        VALUES,
+    ),
     min_size=1,
     max_size=3,
 )
-CUTS = st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 40), st.binary(max_size=40)), min_size=1, max_size=4)
+CUTS = st.lists(
+    st.tuples(st.integers(0, 10**9), st.integers(0, 40), st.binary(max_size=40)),
+    min_size=1,
+    max_size=4,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,7 +147,9 @@ def whole(shared_run, tmp_path_factory):
     run = shared_run("trainer.max_steps=2")
     package = shutil.copytree(run / "package", tmp_path_factory.mktemp("fuzz") / "package")
     write_sample(package, load_package(package))
-    write_calibrations(package / "calibration.json", {"outcome": Calibration.identity(yes_or_no([""]))})
+    write_calibrations(
+        package / "calibration.json", {"outcome": Calibration.identity(yes_or_no([""]))}
+    )
     write_manifest(package)
     load(package)
     return package
@@ -159,23 +229,31 @@ def case(target, whole, folder):
     adapter = json.loads(content["adapter_config.json"])
 
     def tensors(name, changed):
-        read(lambda: place(name, changed), lambda: (package_headers(folder / name), read_tensors(folder / name)))
+        read(
+            lambda: place(name, changed),
+            lambda: (package_headers(folder / name), read_tensors(folder / name)),
+        )
         read(lambda: None, lambda: load(folder))
         place(name, content[name])
 
     return {
-        "description": (EDITS, lambda edits: read(lambda: description(edits), lambda: read_description(folder))),
+        "description": (
+            EDITS,
+            lambda edits: read(lambda: description(edits), lambda: read_description(folder)),
+        ),
         "description bytes": (
             CUTS,
             lambda cuts: read(
-                lambda: place("clintune.yaml", cut(content["clintune.yaml"], cuts)), lambda: read_description(folder)
+                lambda: place("clintune.yaml", cut(content["clintune.yaml"], cuts)),
+                lambda: read_description(folder),
             ),
         ),
         "whole": (EDITS, lambda edits: read(lambda: description(edits), lambda: load(folder))),
         "adapter": (
             EDITS,
             lambda edits: read(
-                lambda: place("adapter_config.json", json.dumps(edited(adapter, edits)).encode()), lambda: load(folder)
+                lambda: place("adapter_config.json", json.dumps(edited(adapter, edits)).encode()),
+                lambda: load(folder),
             ),
         ),
         "manifest": (
@@ -183,7 +261,10 @@ def case(target, whole, folder):
             lambda made: read(
                 lambda: None,
                 lambda: read_manifest(
-                    "here", made if isinstance(made, bytes) else json.dumps(edited(manifest, made)).encode()
+                    "here",
+                    made
+                    if isinstance(made, bytes)
+                    else json.dumps(edited(manifest, made)).encode(),
                 ),
             ),
         ),
@@ -191,7 +272,10 @@ def case(target, whole, folder):
             EDITS,
             lambda edits: read(
                 lambda: place("calibration.json", json.dumps(edited(fitted, edits)).encode()),
-                lambda: [each.apply(PROBABILITY) for each in read_calibrations(folder / "calibration.json").values()],
+                lambda: [
+                    each.apply(PROBABILITY)
+                    for each in read_calibrations(folder / "calibration.json").values()
+                ],
             ),
         ),
         "headers": (
@@ -209,13 +293,20 @@ def tried(strategy, check, seconds, examples):
     """Try a round of examples, and other rounds until the time is up."""
     end, number = time.monotonic() + seconds, 0
     while number == 0 or time.monotonic() < end:
-        options = settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        options = settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
         seed(number)(options(given(strategy)(check)))()
         number += 1
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("seconds", [0, pytest.param(SECONDS / len(TARGETS), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seconds", [0, pytest.param(SECONDS / len(TARGETS), marks=pytest.mark.slow)]
+)
 def test_nothing_but_a_package_error_comes_of_a_changed_package(whole, tmp_path, target, seconds):
     folder = shutil.copytree(whole, tmp_path / "package")
     strategy, check = case(target, whole, folder)

@@ -68,7 +68,8 @@ INTERPOLATIONS = [
 
 @pytest.mark.parametrize("value", INTERPOLATIONS)
 @pytest.mark.parametrize(
-    "key", ["  name: recipe", "      label: deterioration", "      transform: log1p", "precision: fp32"]
+    "key",
+    ["  name: recipe", "      label: deterioration", "      transform: log1p", "precision: fp32"],
 )
 def test_no_value_of_a_package_reads_a_variable_of_this_machine(package, monkeypatch, key, value):
     monkeypatch.setenv("CLINTUNE_TEST_SECRET", SECRET)
@@ -88,7 +89,9 @@ def test_no_key_of_a_package_is_resolved(package):
     assert "variables of this machine" in refusal(package)
 
 
-NINES = "a0: &a0 x\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(11))
+NINES = "a0: &a0 x\n" + "".join(
+    f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(11)
+)
 
 
 @pytest.mark.parametrize(
@@ -152,25 +155,73 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("composition", "adapter", "r"), 10**9, "adapter.r is out of bounds"),
         (("composition", "adapter", "r"), 9, "is not the rank of"),
         (("composition", "adapter", "r"), "8", "adapter.r is out of bounds"),
-        (("composition", "adapter", "targets"), "(.*)*(.*)*(.*)*x", "neither a list of names nor all-linear"),
+        (
+            ("composition", "adapter", "targets"),
+            "(.*)*(.*)*(.*)*x",
+            "neither a list of names nor all-linear",
+        ),
         (("composition", "adapter", "targets"), [3], "neither a list of names nor all-linear"),
         (("composition", "adapter", "mode"), "all", "none of its choices"),
         (("composition", "tasks", "outcome", "label"), "../../../../etc/x", "leaves its folder"),
         (("composition", "tasks", "outcome", "label"), "/etc/x", "leaves its folder"),
-        (("composition", "tasks", "outcome", "_partial_"), True, "_partial_, which does not belong"),
+        (
+            ("composition", "tasks", "outcome", "_partial_"),
+            True,
+            "_partial_, which does not belong",
+        ),
         (("composition", "tasks", "outcome", "_args_"), [1], "_args_, which does not belong"),
-        (("composition", "tasks", "outcome", "_convert_"), "all", "_convert_, which does not belong"),
-        (("composition", "tasks", "outcome", "_recursive_"), True, "_recursive_, which does not belong"),
-        (("composition", "modalities", "imaging", "config", "_target_"), "os.getcwd", "_target_, which does not"),
-        (("composition", "backbone", "config", "_attn_implementation"), "x/y", "which does not belong"),
-        (("composition", "backbone", "config", "attn_implementation"), "x/kernel", "none of eager, sdpa"),
-        (("composition", "backbone", "config", "auto_map"), {"AutoModel": "a--b.C"}, "no setting of an architecture"),
+        (
+            ("composition", "tasks", "outcome", "_convert_"),
+            "all",
+            "_convert_, which does not belong",
+        ),
+        (
+            ("composition", "tasks", "outcome", "_recursive_"),
+            True,
+            "_recursive_, which does not belong",
+        ),
+        (
+            ("composition", "modalities", "imaging", "config", "_target_"),
+            "os.getcwd",
+            "_target_, which does not",
+        ),
+        (
+            ("composition", "backbone", "config", "_attn_implementation"),
+            "x/y",
+            "which does not belong",
+        ),
+        (
+            ("composition", "backbone", "config", "attn_implementation"),
+            "x/kernel",
+            "none of eager, sdpa",
+        ),
+        (
+            ("composition", "backbone", "config", "auto_map"),
+            {"AutoModel": "a--b.C"},
+            "no setting of an architecture",
+        ),
         (("composition", "backbone", "config", "hidden_size"), 10**8, "out of bounds"),
-        (("composition", "backbone", "config", "hidden_size"), 10**6, "asks for far more than its weights hold"),
-        (("composition", "backbone", "config", "num_hidden_layers"), 4000, "asks for far more than its weights hold"),
-        (("composition", "backbone", "config", "max_position_embeddings"), 10**7, "asks for far more"),
+        (
+            ("composition", "backbone", "config", "hidden_size"),
+            10**6,
+            "asks for far more than its weights hold",
+        ),
+        (
+            ("composition", "backbone", "config", "num_hidden_layers"),
+            4000,
+            "asks for far more than its weights hold",
+        ),
+        (
+            ("composition", "backbone", "config", "max_position_embeddings"),
+            10**7,
+            "asks for far more",
+        ),
         (("composition", "modalities", "static", "width"), 10**8, "width is out of bounds"),
-        (("composition", "modalities", "static", "width"), 16_000, "asks for far more than its weights hold"),
+        (
+            ("composition", "modalities", "static", "width"),
+            16_000,
+            "asks for far more than its weights hold",
+        ),
         (("composition", "modalities", "static", "width"), "8", "width is not a whole number"),
         (("composition", "modalities", "wearable", "depth"), 10**6, "depth is out of bounds"),
         (("composition", "modalities", "wearable", "tokens"), 10**6, "tokens is out of bounds"),
@@ -178,8 +229,16 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("composition", "modalities", "imaging", "size"), 10**5, "size is out of bounds"),
         (("composition", "modalities", "imaging", "regions"), 10**5, "regions is out of bounds"),
         (("composition", "modalities", "imaging", "config", "widths"), [10**9], "out of bounds"),
-        (("composition", "modalities", "imaging", "config", "widths"), [20_000, 20_000], "asks for far more"),
-        (("composition", "modalities", "imaging", "config"), {"architecture": "hf-hub:a/b"}, "timm makes none of"),
+        (
+            ("composition", "modalities", "imaging", "config", "widths"),
+            [20_000, 20_000],
+            "asks for far more",
+        ),
+        (
+            ("composition", "modalities", "imaging", "config"),
+            {"architecture": "hf-hub:a/b"},
+            "timm makes none of",
+        ),
         (
             ("composition", "modalities", "imaging", "config"),
             {"architecture": "resnet18", "checkpoint_path": "/etc/passwd"},
@@ -200,9 +259,21 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("statistics", "notes"), {"a": 1}, "learns none"),
         (("tasks", "outcome", "state"), None, "state is no mapping"),
         (("tasks", "outcome", "state"), {}, "does not hold class_weights alone"),
-        (("tasks", "outcome", "state"), {"class_weights": [1.0, 1.0], "more": 1}, "does not hold class_weights alone"),
-        (("tasks", "outcome", "state"), {"class_weights": ["1", "1"]}, "does not hold class_weights alone"),
-        (("tasks", "outcome", "state"), {"class_weights": [1.0, -1.0]}, "two class_weights above 0"),
+        (
+            ("tasks", "outcome", "state"),
+            {"class_weights": [1.0, 1.0], "more": 1},
+            "does not hold class_weights alone",
+        ),
+        (
+            ("tasks", "outcome", "state"),
+            {"class_weights": ["1", "1"]},
+            "does not hold class_weights alone",
+        ),
+        (
+            ("tasks", "outcome", "state"),
+            {"class_weights": [1.0, -1.0]},
+            "two class_weights above 0",
+        ),
         (("tasks", "outcome", "state"), {"class_weights": [1.0] * 3}, "two class_weights above 0"),
         (("statistics", "static", "more"), 1, "static hold the unknown key more"),
         (("statistics", "wearable", "more"), 1, "wearable hold the unknown key more"),
@@ -215,20 +286,40 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
         (("composition", "modalities", "wearable", "window_hours"), -24, "of less than one"),
         (("composition", "modalities", "wearable", "patch"), 0, "patch is out of bounds"),
         (("composition", "modalities", "wearable", "depth"), -1, "depth is out of bounds"),
-        (("composition", "modalities", "notes", "overlap_tokens"), -1, "overlap_tokens is out of bounds"),
-        (("composition", "modalities", "notes", "chunk_tokens"), -5, "chunk_tokens is out of bounds"),
+        (
+            ("composition", "modalities", "notes", "overlap_tokens"),
+            -1,
+            "overlap_tokens is out of bounds",
+        ),
+        (
+            ("composition", "modalities", "notes", "chunk_tokens"),
+            -5,
+            "chunk_tokens is out of bounds",
+        ),
         (("composition", "modalities", "imaging", "regions"), -1, "regions is out of bounds"),
         (("composition", "modalities", "imaging", "size"), 0, "size is out of bounds"),
         (("composition", "modalities", "imaging", "size"), 4096, "size is out of bounds"),
-        (("composition", "modalities", "imaging", "config", "depth"), 2**24, "depth is out of bounds"),
+        (
+            ("composition", "modalities", "imaging", "config", "depth"),
+            2**24,
+            "depth is out of bounds",
+        ),
         (("composition", "modalities", "imaging", "config", "depths"), [2, 2**24], "out of bounds"),
         (("composition", "backbone", "config", "num_labels"), 2**24, "num_labels is out of bounds"),
-        (("composition", "backbone", "config", "num_hidden_layers"), 2**24, "num_hidden_layers is out of bounds"),
+        (
+            ("composition", "backbone", "config", "num_hidden_layers"),
+            2**24,
+            "num_hidden_layers is out of bounds",
+        ),
         (("tasks", "outcome", "outputs"), ["other"], "other outputs than its state"),
         (("tasks", "outcome", "outputs"), ["a", "a"], "no list of different names"),
         (("weights", "notes", "source"), {"a": 1}, "weights.notes.source is not what"),
         (("weights", "notes", "tokenizer", "files"), {"../x": "0" * 64}, "leaves its folder"),
-        (("weights", "notes", "tokenizer", "files"), {"tokenizer.json": "0" * 64}, "other base weights"),
+        (
+            ("weights", "notes", "tokenizer", "files"),
+            {"tokenizer.json": "0" * 64},
+            "other base weights",
+        ),
         (("weights", "notes", "tokenizer", "sha256"), "0" * 64, "other base weights"),
     ],
     ids=str,
@@ -240,7 +331,9 @@ def test_a_value_that_is_none_of_ours_is_refused_by_its_key(package, path, value
     assert time.monotonic() - start < 60  # as above
 
 
-@pytest.mark.parametrize("name", ["/abs/path", "../up", "a/b", "..", "", "x\x1b[2J", "a\\b", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["/abs/path", "../up", "a/b", "..", "", "x\x1b[2J", "a\\b", "x" * 300]
+)
 def test_a_task_or_modality_named_like_a_path_is_refused(package, name):
     for section in ("tasks", "modalities"):
         broken = shutil.copytree(package, package.parent / section)
@@ -262,7 +355,10 @@ def test_a_phenotype_named_like_a_path_is_refused(package):
         part = about["composition"]["tasks"]["outcome"]
         part["_target_"] = "clintune.tasks.multilabel.Multilabel"
         del part["class_weight"]
-        about["tasks"]["outcome"] = {"state": {"phenotypes": ["../../away"]}, "outputs": ["../../away"]}
+        about["tasks"]["outcome"] = {
+            "state": {"phenotypes": ["../../away"]},
+            "outputs": ["../../away"],
+        }
 
     describe(package, change)
     assert "a phenotype of outcome" in refusal(package)
@@ -326,9 +422,14 @@ def test_a_tensor_of_many_characters_in_a_sample_is_shown_in_one_short_line(pack
     assert len(refusal(package)) < 1500
 
 
-@pytest.mark.parametrize("home", ["clintune.modalities" + ".b" * 900, "clintune.modalities.b" + "b" * 10**6])
+@pytest.mark.parametrize(
+    "home", ["clintune.modalities" + ".b" * 900, "clintune.modalities.b" + "b" * 10**6]
+)
 def test_a_class_of_many_modules_is_never_looked_for(package, home):
-    describe(package, lambda about: set_at("composition", "modalities", "notes", "_target_")(about, f"{home}.C"))
+    describe(
+        package,
+        lambda about: set_at("composition", "modalities", "notes", "_target_")(about, f"{home}.C"),
+    )
     assert "names no class" in refusal(package)
 
 
@@ -337,7 +438,10 @@ def test_what_a_library_in_rust_gives_up_on_is_refused(package, tmp_path):
     whole = json.loads((base / "tokenizer.json").read_text())
     whole["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
     (base / "tokenizer.json").write_text(json.dumps(whole))
-    describe(package, lambda about: set_at("composition", "modalities", "notes", "tokenizer")(about, str(base)))
+    describe(
+        package,
+        lambda about: set_at("composition", "modalities", "notes", "tokenizer")(about, str(base)),
+    )
     assert "do not use it" in refusal(package)
 
 
@@ -353,9 +457,14 @@ def test_a_task_or_modality_named_like_a_part_of_an_adapter_is_loaded(package, n
     def rename_tensors(tensors):
         for old in list(tensors):
             words = old.split(".")
-            if words[0] in ("heads", "modalities", "projectors") and words[1] in ("outcome", "static"):
+            if words[0] in ("heads", "modalities", "projectors") and words[1] in (
+                "outcome",
+                "static",
+            ):
                 words[1] = name
-            tensors[".".join(name if word == "static" else word for word in words)] = tensors.pop(old)
+            tensors[".".join(name if word == "static" else word for word in words)] = tensors.pop(
+                old
+            )
 
     describe(package, rename)
     changed(package, PARTS, rename_tensors)
@@ -367,16 +476,22 @@ def test_a_package_of_before_there_were_formats_says_what_to_do(package):
     assert "publish or train it anew" in refusal(package)
 
 
-@pytest.mark.parametrize("target", ["os.system\n\x1b]0;x\x07clintune: all is well", "a" * 5000, "mine.Task; x", ["a"]])
+@pytest.mark.parametrize(
+    "target", ["os.system\n\x1b]0;x\x07clintune: all is well", "a" * 5000, "mine.Task; x", ["a"]]
+)
 def test_a_class_that_is_no_name_is_shown_on_one_line(package, target):
-    describe(package, lambda about: set_at("composition", "tasks", "outcome", "_target_")(about, target))
+    describe(
+        package, lambda about: set_at("composition", "tasks", "outcome", "_target_")(about, target)
+    )
     assert len(refusal(package)) < 1000
 
 
 def test_the_message_of_an_untrusted_module_says_the_word_to_add_for_each_verb(package):
     rewrite(package, "clintune.tasks.binary.Binary", "mytasks.sub.Outcome")
     line = refusal(package)
-    assert all(words in line for words in ("trusted=[mytasks]", "--trust mytasks", 'trusted=["mytasks"]'))
+    assert all(
+        words in line for words in ("trusted=[mytasks]", "--trust mytasks", 'trusted=["mytasks"]')
+    )
 
 
 def changed(package, file, change):
@@ -395,7 +510,9 @@ def test_a_weight_that_is_not_finite_is_refused(package, file, value):
 
 
 @pytest.mark.parametrize("file", [PARTS, ADAPTER])
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.bool, torch.uint8, torch.float64, torch.float16, torch.bfloat16]
+)
 def test_a_weight_of_another_type_is_refused(package, file, dtype):
     def change(tensors):
         name = sorted(tensors)[0]
@@ -406,7 +523,11 @@ def test_a_weight_of_another_type_is_refused(package, file, dtype):
 
 
 def test_a_tensor_with_a_hostile_name_is_shown_on_one_line(package):
-    changed(package, PARTS, lambda tensors: tensors.update({"\x1b[2J\nclintune: all is well": torch.zeros(1)}))
+    changed(
+        package,
+        PARTS,
+        lambda tensors: tensors.update({"\x1b[2J\nclintune: all is well": torch.zeros(1)}),
+    )
     assert "none of the model's" in refusal(package)
 
 
@@ -525,12 +646,23 @@ def test_a_member_that_is_a_link_is_not_loaded(package, tmp_path):
         {"exclusive": True},
         {"exclusive": 1},
         {"extra": 1},
-        {"slope": [1.0] * 3, "intercept": [0.0] * 3, "floors": [[0.0, 0.0]] * 3, "reasons": [None] * 3},
+        {
+            "slope": [1.0] * 3,
+            "intercept": [0.0] * 3,
+            "floors": [[0.0, 0.0]] * 3,
+            "reasons": [None] * 3,
+        },
     ],
     ids=str,
 )
 def test_a_calibration_that_cannot_be_computed_with_is_refused(package, change):
-    fitted = {"exclusive": False, "slope": [1.0], "intercept": [0.0], "floors": [[0.0, 0.0]], "reasons": [None]}
+    fitted = {
+        "exclusive": False,
+        "slope": [1.0],
+        "intercept": [0.0],
+        "floors": [[0.0, 0.0]],
+        "reasons": [None],
+    }
     (package / "calibration.json").write_text(json.dumps({"outcome": fitted | change}))
     sign(package)
     with pytest.raises(PackageError, match=r"calibration\.json"):
@@ -556,7 +688,12 @@ def test_nothing_of_a_package_reaches_into_the_environment(package, monkeypatch)
     assert SECRET not in str(config)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda part: st.lists(part, max_size=3),
+    )
+)
 @settings(max_examples=50, deadline=None)
 def test_plain_json_comes_back_as_it_is_or_is_refused(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("plain") / "value.json"

@@ -30,7 +30,9 @@ def trained(quickstart, cache, tmp_path_factory):
     recipe = write_recipe(tmp_path_factory.mktemp("package"), quickstart, cache)
     config, kept = compose_recipe(recipe, ["modalities.notes.mode=lora"]), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "write_package", lambda *parts: (kept.append(parts[1]), write_package(*parts)))
+        patch.setattr(
+            runs, "write_package", lambda *parts: (kept.append(parts[1]), write_package(*parts))
+        )
         run = runs.train_run(config)
     return config, kept[0], run / "package"
 
@@ -45,7 +47,9 @@ def outputs(config, package, tmp_path):
     workspace = open_workspace(config)
     rows = np.arange(len(workspace.samples))
     model = package.model.eval()
-    caches, _ = fill_caches(workspace, model.encoders, package.statistics, rows, torch.device("cpu"))
+    caches, _ = fill_caches(
+        workspace, model.encoders, package.statistics, rows, torch.device("cpu")
+    )
     batches = Batches(workspace.samples, model.encoders, caches)
     with torch.no_grad():
         return torch.cat([model(batches[draw])["outcome"] for draw in inference_draws(rows, 16)])
@@ -54,7 +58,9 @@ def outputs(config, package, tmp_path):
 def sign(package):
     """Write the manifest anew, as one who means harm would."""
     files = [path for path in package.iterdir() if path.name != "MANIFEST.json"]
-    (package / "MANIFEST.json").write_text(json.dumps({path.name: file_sha256(path) for path in files}))
+    (package / "MANIFEST.json").write_text(
+        json.dumps({path.name: file_sha256(path) for path in files})
+    )
 
 
 def refusal(package):
@@ -123,7 +129,9 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(package, file, change):
     assert name in refusal(package)
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "pytorch_model.bin", "code.py", "parts.safetensors.pt"])
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "pytorch_model.bin", "code.py", "parts.safetensors.pt"]
+)
 def test_a_file_that_could_run_code_is_refused_though_it_is_listed(package, name):
     (package / name).write_bytes(pickle.dumps({}))
     sign(package)
@@ -138,7 +146,9 @@ def test_a_pickle_under_the_name_of_tensors_is_refused(package):
     assert "parts.safetensors: not a safetensors file" in refusal(package)
 
 
-@pytest.mark.parametrize("name", ["../outside.json", "/etc/outside.json", "member-0/../../outside.json"])
+@pytest.mark.parametrize(
+    "name", ["../outside.json", "/etc/outside.json", "member-0/../../outside.json"]
+)
 def test_a_path_that_leaves_the_folder_is_refused(package, name):
     listed = json.loads((package / "MANIFEST.json").read_text())
     (package / "MANIFEST.json").write_text(json.dumps(listed | {name: "0" * 64}))
@@ -148,7 +158,10 @@ def test_a_path_that_leaves_the_folder_is_refused(package, name):
 def test_a_head_that_is_missing_is_refused_by_name(package):
     tensors = load_file(package / "parts.safetensors")
     heads = [name for name in tensors if name.startswith("heads.outcome.readout")]
-    save_file({name: value for name, value in tensors.items() if name not in heads}, package / "parts.safetensors")
+    save_file(
+        {name: value for name, value in tensors.items() if name not in heads},
+        package / "parts.safetensors",
+    )
     sign(package)
     assert "heads.outcome.readout" in refusal(package)
 
@@ -163,7 +176,9 @@ def test_other_base_weights_than_those_trained_on_are_refused(package):
 
 def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, monkeypatch):
     path = package / "clintune.yaml"
-    path.write_text(path.read_text().replace("clintune.tasks.binary.Binary", "clintune.tasks.base.read_labels"))
+    path.write_text(
+        path.read_text().replace("clintune.tasks.binary.Binary", "clintune.tasks.base.read_labels")
+    )
     sign(package)
     assert "read_labels is no task" in refusal(package)
     path.write_text(path.read_text().replace("clintune.tasks.base.read_labels", "mine.Outcome"))
@@ -179,8 +194,14 @@ def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, mo
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda about: about["composition"]["backbone"].update(revision="${oc.env:HOME}"), "variables of this machine"),
-        (lambda about: about["composition"]["backbone"].update(sourse="x"), "backbone.sourse is a key that no recipe"),
+        (
+            lambda about: about["composition"]["backbone"].update(revision="${oc.env:HOME}"),
+            "variables of this machine",
+        ),
+        (
+            lambda about: about["composition"]["backbone"].update(sourse="x"),
+            "backbone.sourse is a key that no recipe",
+        ),
         (lambda about: about.pop("precision"), "lacks precision"),
         (lambda about: about["weights"].pop("notes"), "lacks weights.notes"),
         (lambda about: about["composition"]["tasks"].update(outcome=3), "outcome is no mapping"),
@@ -196,13 +217,17 @@ def test_a_description_that_is_hostile_or_of_another_version_is_refused(package,
 
 def test_a_target_deeper_than_a_part_is_refused(package):
     about = yaml.safe_load((package / "clintune.yaml").read_text())
-    about["composition"]["backbone"]["config"]["inner"] = {"_target_": "clintune.tasks.binary.Binary"}
+    about["composition"]["backbone"]["config"]["inner"] = {
+        "_target_": "clintune.tasks.binary.Binary"
+    }
     (package / "clintune.yaml").write_text(yaml.safe_dump(about))
     sign(package)
     assert "backbone.config.inner" in refusal(package)
 
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.open", "clintune.cli.main", "clintunex.tasks.Binary"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.open", "clintune.cli.main", "clintunex.tasks.Binary"]
+)
 def test_a_foreign_target_is_refused_and_not_called(package, target):
     path = package / "clintune.yaml"
     path.write_text(path.read_text().replace("clintune.tasks.binary.Binary", target))

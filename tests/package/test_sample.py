@@ -30,7 +30,13 @@ def package(packaged, tmp_path):
 
 def test_the_sample_has_every_modality_and_the_answer_of_every_task(package):
     names = load_file(package / SAMPLE)
-    assert {name.partition("/")[0] for name in names} == {"answer", "imaging", "notes", "static", "wearable"}
+    assert {name.partition("/")[0] for name in names} == {
+        "answer",
+        "imaging",
+        "notes",
+        "static",
+        "wearable",
+    }
     load_package(package)
 
 
@@ -44,8 +50,15 @@ def test_weights_that_answer_otherwise_are_refused(package):
 
 
 def test_a_sample_of_another_model_is_refused(package):
-    tensors = {name: value for name, value in load_file(package / SAMPLE).items() if name.startswith("answer/")}
-    save_file(tensors | {"notes/tensors/other": torch.zeros(1, 3), "notes/hours": torch.zeros(1)}, package / SAMPLE)
+    tensors = {
+        name: value
+        for name, value in load_file(package / SAMPLE).items()
+        if name.startswith("answer/")
+    }
+    save_file(
+        tensors | {"notes/tensors/other": torch.zeros(1, 3), "notes/hours": torch.zeros(1)},
+        package / SAMPLE,
+    )
     write_manifest(package)
     with pytest.raises(PackageError, match="no sample of this model"):
         load_package(package)

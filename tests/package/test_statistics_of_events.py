@@ -8,7 +8,11 @@ from clintune.core.errors import PackageError
 from clintune.modalities.events import Events
 from clintune.package.statistics import check_statistics
 
-GOOD = {"codes": {"A": {"knots": [1.0, 1.0, 2.0], "count": [0.7, 1.0]}}, "prefixes": ["B"], "min_subjects": 11}
+GOOD = {
+    "codes": {"A": {"knots": [1.0, 1.0, 2.0], "count": [0.7, 1.0]}},
+    "prefixes": ["B"],
+    "min_subjects": 11,
+}
 
 
 def check(statistics):

@@ -27,16 +27,22 @@ from clintune.tasks.calibration import Calibration
 def open_and_break(run, quickstart, tmp_path, calibration=None):
     """Return a job whose model is broken for those who have a certain fact, or whose calibration is."""
     words = ["cohort=meds", f"cohorts.meds.root='{quickstart}'", f"out='{tmp_path / 'out'}'"]
-    job = open_job(make_job(compose_scoring(str(run), [*words, f"data.cache='{tmp_path / 'cache'}'"])))
+    job = open_job(
+        make_job(compose_scoring(str(run), [*words, f"data.cache='{tmp_path / 'cache'}'"]))
+    )
     if calibration is not None:
         job = replace(job, predictor=replace(job.predictor, calibrations={"outcome": calibration}))
     return job
 
 
-def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(shared_run, quickstart, tmp_path):
+def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(
+    shared_run, quickstart, tmp_path
+):
     job = open_and_break(shared_run(), quickstart, tmp_path)
     static = job.predictor.members[0].model.encoders["static"]
-    sexes = next(table for table in static.encoder.children() if isinstance(table, torch.nn.Embedding))
+    sexes = next(
+        table for table in static.encoder.children() if isinstance(table, torch.nn.Embedding)
+    )
     sex = next(code for code in static.index if code.startswith("SEX//"))
     with torch.no_grad():
         sexes.weight[static.index[sex]] = float("nan")
@@ -49,20 +55,30 @@ def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(shar
     table = read(shard.out)
     assert 5 < len(spoiled) < 35
     assert set(table.filter(pl.col("predicted_boolean_value").is_null())["subject_id"]) == spoiled
-    assert set(table.filter(pl.col("predicted_boolean_probability").is_null())["subject_id"]) == spoiled
+    assert (
+        set(table.filter(pl.col("predicted_boolean_probability").is_null())["subject_id"])
+        == spoiled
+    )
     assert not table["predicted_boolean_probability"].is_nan().any()
     PredictionSchema.validate(table.to_arrow())
     listed = pl.read_csv(shard.out / "unreadable.csv")
     assert set(listed["subject_id"]) == spoiled
     assert set(listed["reason"]) == {"the answer for outcome is not a finite number"}
     summary = json.loads((shard.out / "summary.json").read_text())
-    assert (summary["not_finite"], summary["abstained"]) == ({"outcome": len(spoiled)}, {"outcome": len(spoiled)})
+    assert (summary["not_finite"], summary["abstained"]) == (
+        {"outcome": len(spoiled)},
+        {"outcome": len(spoiled)},
+    )
 
 
 @pytest.mark.parametrize("slope", [float("nan"), float("inf"), -float("inf")])
 def test_a_model_without_any_finite_answer_stops_the_job(shared_run, quickstart, tmp_path, slope):
     broken = Calibration(
-        exclusive=False, slope=(slope,), intercept=(float("nan"),), floors=((0.0, 0.0),), reasons=(None,)
+        exclusive=False,
+        slope=(slope,),
+        intercept=(float("nan"),),
+        floors=((0.0, 0.0),),
+        reasons=(None,),
     )
     job = open_and_break(shared_run(), quickstart, tmp_path, broken)
     (shard,) = job.shards
@@ -74,7 +90,11 @@ def test_a_model_without_any_finite_answer_stops_the_job(shared_run, quickstart,
 
 
 @given(
-    arrays(np.float32, (7, 3), elements=st.sampled_from([0.25, 0.5, float("nan"), float("inf"), -float("inf")])),
+    arrays(
+        np.float32,
+        (7, 3),
+        elements=st.sampled_from([0.25, 0.5, float("nan"), float("inf"), -float("inf")]),
+    ),
     st.booleans(),
 )
 def test_what_is_not_finite_is_nan_and_classes_are_known_together(probabilities, exclusive):
@@ -82,5 +102,7 @@ def test_what_is_not_finite_is_nan_and_classes_are_known_together(probabilities,
     for row, answers in enumerate(probabilities.tolist()):
         whole = all(np.isfinite(answers))
         assert broken[row] == (not whole)
-        expected = [a if np.isfinite(a) and (whole or not exclusive) else float("nan") for a in answers]
+        expected = [
+            a if np.isfinite(a) and (whole or not exclusive) else float("nan") for a in answers
+        ]
         np.testing.assert_array_equal(kept[row], np.array(expected, np.float32))

@@ -11,7 +11,9 @@ from clintune.hub.manifest import write_manifest
 
 
 @pytest.mark.parametrize("limits", [[], {}, {"sentences": [], "lacking": {"notes": "x"}}], ids=str)
-def test_hostile_limits_are_refused_before_anything_is_written(shared_run, quickstart, tmp_path, capsys, limits):
+def test_hostile_limits_are_refused_before_anything_is_written(
+    shared_run, quickstart, tmp_path, capsys, limits
+):
     package = shutil.copytree(shared_run() / "package", tmp_path / "package")
     (package / "limits.json").write_text(json.dumps(limits))
     write_manifest(package)
@@ -23,7 +25,10 @@ def test_hostile_limits_are_refused_before_anything_is_written(shared_run, quick
 def test_nothing_is_swept_at_the_end_but_what_was_being_written(shared_run, quickstart, tmp_path):
     out = tmp_path / "out"
     assert score(shared_run(), quickstart, out) == 0
-    kept, left = out / "predictions" / "outcome" / ".hidden", out / "predictions" / ".outcome.abc.partial"
+    kept, left = (
+        out / "predictions" / "outcome" / ".hidden",
+        out / "predictions" / ".outcome.abc.partial",
+    )
     for folder in (kept, left):
         folder.mkdir()
         (folder / "000000.parquet").touch()

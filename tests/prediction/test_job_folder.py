@@ -20,7 +20,12 @@ def test_shards_cover_every_sample_once_and_are_of_one_size(tmp_path, num, size)
 
 
 def job(tmp_path, *overrides, package="org/name"):
-    words = ["cohort=meds", f"cohorts.meds.root='{tmp_path}'", f"out='{tmp_path / 'out'}'", *overrides]
+    words = [
+        "cohort=meds",
+        f"cohorts.meds.root='{tmp_path}'",
+        f"out='{tmp_path / 'out'}'",
+        *overrides,
+    ]
     return compose_scoring(package, words)
 
 
@@ -50,7 +55,9 @@ def test_the_same_job_goes_on_with_other_means_and_another_is_refused(tmp_path):
         "times": "times=last",
         "cohorts": "cohorts.meds.lookback_hours=1",
     }.items():
-        with pytest.raises(ConfigError, match=f"holds the results of a job with other `{key}`; name another folder"):
+        with pytest.raises(
+            ConfigError, match=f"holds the results of a job with other `{key}`; name another folder"
+        ):
             make_job(job(tmp_path, word))
     with pytest.raises(ConfigError, match="job with other `package`"):
         make_job(job(tmp_path, package="org/other"))
@@ -66,7 +73,9 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 
 def test_times_that_are_no_file_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"times: .*/nowhere is not a file; give a Parquet file, `last`, or null"):
+    with pytest.raises(
+        ConfigError, match=r"times: .*/nowhere is not a file; give a Parquet file, `last`, or null"
+    ):
         make_job(job(tmp_path, "times=nowhere"))
 
 

@@ -11,9 +11,17 @@ from conftest import run_python
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"),
+    pytest.mark.skipif(
+        shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"
+    ),
 ]
-CLUSTER = ["cluster=slurm", "cluster.nodes=2", "cluster.partition=main", "cluster.cpus_per_process=1", "shard_size=1"]
+CLUSTER = [
+    "cluster=slurm",
+    "cluster.nodes=2",
+    "cluster.partition=main",
+    "cluster.cpus_per_process=1",
+    "shard_size=1",
+]
 
 
 def submit(run, root, out, *words):
@@ -31,7 +39,9 @@ def until(out, true, seconds=240):
 
 
 def state_of(job):
-    return subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +56,9 @@ def alone(run, quickstart, tmp_path_factory):
     return out
 
 
-def test_a_job_scores_as_one_process_does_and_is_followed_to_its_end(alone, run, quickstart, tmp_path):
+def test_a_job_scores_as_one_process_does_and_is_followed_to_its_end(
+    alone, run, quickstart, tmp_path
+):
     out = tmp_path / "out"
     done = submit(run, quickstart, out, "--wait")
     assert done.returncode == 0, done.stderr
@@ -66,6 +78,8 @@ def test_a_requeued_job_goes_on(alone, run, quickstart, tmp_path):
     subprocess.run(["scontrol", "requeue", job], check=True)
     until(out, lambda: state_of(job) == "PENDING")
     assert not (out / "summary.json").exists()
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)  # not in two minutes
+    subprocess.run(
+        ["scontrol", "update", f"jobid={job}", "starttime=now"], check=True
+    )  # not in two minutes
     until(out, lambda: (out / "summary.json").exists())
     assert read(out).equals(read(alone))

@@ -21,17 +21,25 @@ def change(cohort, **columns):
     for shard in (cohort / "data").iterdir():
         table = pl.read_parquet(shard)
         new = [
-            pl.when(pl.col("time").is_null()).then(value).otherwise(name).alias(name).cast(table.schema[name])
+            pl.when(pl.col("time").is_null())
+            .then(value)
+            .otherwise(name)
+            .alias(name)
+            .cast(table.schema[name])
             for name, value in columns.items()
         ]
         table.with_columns(new).write_parquet(shard)
 
 
 def notes(said):
-    return [line for line in said.splitlines() if " of the facts " in line or " of the values " in line]
+    return [
+        line for line in said.splitlines() if " of the facts " in line or " of the values " in line
+    ]
 
 
-def test_codes_that_the_model_does_not_know_are_told_after_a_resume_as_well(run, cohort, tmp_path, capsys):
+def test_codes_that_the_model_does_not_know_are_told_after_a_resume_as_well(
+    run, cohort, tmp_path, capsys
+):
     change(cohort, code=pl.lit("OTHER//") + pl.col("code").cast(pl.String))
     out = tmp_path / "out"
     assert score(run, cohort, out, "shard_size=7") == 0
@@ -44,7 +52,9 @@ def test_codes_that_the_model_does_not_know_are_told_after_a_resume_as_well(run,
 
 
 def test_codes_that_no_row_of_the_cohort_has_are_told(run, cohort, tmp_path, capsys):
-    known = yaml.safe_load((run / "package" / "clintune.yaml").read_text())["statistics"]["static"]["codes"]
+    known = yaml.safe_load((run / "package" / "clintune.yaml").read_text())["statistics"]["static"][
+        "codes"
+    ]
     kept = sorted(known)[0]
     code = pl.col("code").cast(pl.String)
     change(cohort, code=pl.when(code == kept).then(code).otherwise(pl.lit("OTHER//") + code))

@@ -26,14 +26,22 @@ def test_a_table_of_times_says_when_and_labels_make_no_other_sample(quickstart, 
     pl.concat([known, later]).write_parquet(tmp_path / "times.parquet")
     assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
     table = read(tmp_path / "out")
-    assert table.select("subject_id", "prediction_time").rows() == pl.concat([known, later]).sort(pl.all()).rows()
+    assert (
+        table.select("subject_id", "prediction_time").rows()
+        == pl.concat([known, later]).sort(pl.all()).rows()
+    )
     assert "boolean_value" not in table.columns  # that of one sample is unknown
 
 
 def test_labels_are_written_where_all_are_known(quickstart, run, tmp_path):
-    labels(quickstart).head(4).select("subject_id", "prediction_time").write_parquet(tmp_path / "times.parquet")
+    labels(quickstart).head(4).select("subject_id", "prediction_time").write_parquet(
+        tmp_path / "times.parquet"
+    )
     assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
-    assert read(tmp_path / "out")["boolean_value"].to_list() == labels(quickstart).head(4)["boolean_value"].to_list()
+    assert (
+        read(tmp_path / "out")["boolean_value"].to_list()
+        == labels(quickstart).head(4)["boolean_value"].to_list()
+    )
 
 
 def test_last_is_each_subjects_last_event(cohort):
@@ -47,7 +55,9 @@ def test_subjects_without_a_timed_event_are_counted(cohort, capsys):
     shard = next((cohort / "data").glob("*.parquet"))
     table = pl.read_parquet(shard)
     silent = table["subject_id"].unique()[:2]
-    table.filter(pl.col("time").is_null() | ~pl.col("subject_id").is_in(silent.implode())).write_parquet(shard)
+    table.filter(
+        pl.col("time").is_null() | ~pl.col("subject_id").is_in(silent.implode())
+    ).write_parquet(shard)
     moments = labelled_at("last", TASKS, cohort)["prediction times"].read(cohort)
     assert not set(silent) & set(moments["subject_id"])
     assert len(moments) == 38
@@ -64,10 +74,13 @@ def test_without_labels_and_times_the_remedy_is_named(cohort):
 
 
 def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
-    zoned = labels(cohort).with_columns(pl.col("prediction_time").dt.replace_time_zone("Europe/Berlin"))
+    zoned = labels(cohort).with_columns(
+        pl.col("prediction_time").dt.replace_time_zone("Europe/Berlin")
+    )
     zoned.write_parquet(tmp_path / "times.parquet")
     with pytest.raises(
-        DataError, match=r"times\.parquet: column prediction_time has a time zone, while column time of"
+        DataError,
+        match=r"times\.parquet: column prediction_time has a time zone, while column time of",
     ):
         labelled_at(str(tmp_path / "times.parquet"), TASKS, cohort)
 
@@ -75,7 +88,10 @@ def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
 def test_a_table_of_times_without_a_row_is_refused(quickstart, tmp_path):
     path = tmp_path / "times.parquet"
     labels(quickstart).head(0).write_parquet(path)
-    with pytest.raises(DataError, match=r"^times: .*times\.parquet has no row; give it a subject_id and a prediction"):
+    with pytest.raises(
+        DataError,
+        match=r"^times: .*times\.parquet has no row; give it a subject_id and a prediction",
+    ):
         labelled_at(str(path), TASKS, quickstart)
 
 

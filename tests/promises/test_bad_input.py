@@ -22,11 +22,16 @@ BAD = {
     "no shard": (lambda root: shutil.rmtree(root / "data"), ["data", "no Parquet file"]),
     "data without code": (change(SHARD, lambda t: t.drop("code")), [SHARD, "column code"]),
     "data with a null code": (
-        change(SHARD, lambda t: t.with_columns(code=pl.when(pl.int_range(pl.len()) != 5).then("code"))),
+        change(
+            SHARD, lambda t: t.with_columns(code=pl.when(pl.int_range(pl.len()) != 5).then("code"))
+        ),
         [SHARD, "row 5", "column code"],
     ),
     "time as text": (change(SHARD, lambda t: t.with_columns(text("time"))), [SHARD, "column time"]),
-    "subject as text": (change(SHARD, lambda t: t.with_columns(text("subject_id"))), [SHARD, "column subject_id"]),
+    "subject as text": (
+        change(SHARD, lambda t: t.with_columns(text("subject_id"))),
+        [SHARD, "column subject_id"],
+    ),
     "subject in two shards": (copy_subject, [SHARD, "data/1.parquet"]),
     "media outside": (
         change(SHARD, lambda t: t.with_columns(image_path=pl.lit("../SECRET.png"))),
@@ -41,7 +46,10 @@ BAD = {
         change(LABELS, lambda t: t.with_columns(pl.col("boolean_value").cast(pl.Int64))),
         [LABELS, "column boolean_value"],
     ),
-    "labels without time": (change(LABELS, lambda t: t.drop("prediction_time")), [LABELS, "column prediction_time"]),
+    "labels without time": (
+        change(LABELS, lambda t: t.drop("prediction_time")),
+        [LABELS, "column prediction_time"],
+    ),
     "label times as text": (
         change(LABELS, lambda t: t.with_columns(text("prediction_time"))),
         [LABELS, "column prediction_time"],
@@ -53,7 +61,9 @@ BAD = {
     "null label time": (
         change(
             LABELS,
-            lambda t: t.with_columns(prediction_time=pl.when(pl.int_range(pl.len()) != 3).then("prediction_time")),
+            lambda t: t.with_columns(
+                prediction_time=pl.when(pl.int_range(pl.len()) != 3).then("prediction_time")
+            ),
         ),
         [LABELS, "row 3", "column prediction_time"],
     ),
@@ -63,12 +73,19 @@ BAD = {
     ),
     "label twice": (change(LABELS, lambda t: pl.concat([t, t.head(1)])), [LABELS, "row 0"]),
     "label of a stranger": (
-        change(LABELS, lambda t: pl.concat([t, t.head(1).with_columns(subject_id=pl.lit(99, pl.Int64))])),
+        change(
+            LABELS,
+            lambda t: pl.concat([t, t.head(1).with_columns(subject_id=pl.lit(99, pl.Int64))]),
+        ),
         ["1 subject labelled", "data/"],
     ),
     "no label file": (
         lambda root: (root / LABELS).unlink(),
-        ["tasks.outcome.label", "labels/deterioration.parquet", "task_labels/deterioration.parquet"],
+        [
+            "tasks.outcome.label",
+            "labels/deterioration.parquet",
+            "task_labels/deterioration.parquet",
+        ],
     ),
     "unknown labels": (
         change(LABELS, lambda t: t.with_columns(boolean_value=pl.lit(None, pl.Boolean))),
@@ -79,7 +96,9 @@ BAD = {
         ["tasks.outcome", "one answer only"],
     ),
     "labels with a zone": (
-        change(LABELS, lambda t: t.with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))),
+        change(
+            LABELS, lambda t: t.with_columns(pl.col("prediction_time").dt.replace_time_zone("UTC"))
+        ),
         [LABELS, "column prediction_time has a time zone", "data/0.parquet"],
     ),
     "labels in two places": (
@@ -87,7 +106,9 @@ BAD = {
         [LABELS, "task_labels/deterioration.parquet", "keep one"],
     ),
     "linked subjects parted": (
-        lambda root: pl.DataFrame({"subject_id": range(1, 41), "unit": [7] * 40}).write_parquet(root / LINKED),
+        lambda root: pl.DataFrame({"subject_id": range(1, 41), "unit": [7] * 40}).write_parquet(
+            root / LINKED
+        ),
         [SPLITS, "parts linked subjects", LINKED],
     ),
     "subject beyond int64": (
@@ -95,7 +116,9 @@ BAD = {
         [LABELS, "too large for int64"],
     ),
     "unknown split": (
-        change(SPLITS, lambda t: t.with_columns(split=pl.col("split").replace("tuning", "validation"))),
+        change(
+            SPLITS, lambda t: t.with_columns(split=pl.col("split").replace("tuning", "validation"))
+        ),
         [SPLITS, "row 24", "column split"],
     ),
     "subject in two splits": (
@@ -151,4 +174,6 @@ def test_few_unreadable_items_are_counted_and_listed_and_many_stop_the_run(recip
     assert listed["row"].str.contains(r"^data/\d\.parquet: row \d+$").all()
     assert not listed["reason"].str.contains("row").any(), "the row stands in its own column"
     evaluate(run)
-    assert pl.read_csv(run / "unreadable.csv").equals(listed), "evaluation forgets what training listed"
+    assert pl.read_csv(run / "unreadable.csv").equals(listed), (
+        "evaluation forgets what training listed"
+    )

@@ -27,10 +27,14 @@ def predictions(run):
     caches, _ = fill_caches(workspace, encoders, package.statistics, rows, torch.device("cpu"))
     everything = {"all": frozenset(encoders)}
     settings = {"batch_size": 8, "precision": "fp32"}
-    return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"]["outcome"]
+    return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"][
+        "outcome"
+    ]
 
 
-def test_an_item_a_second_after_the_prediction_time_changes_neither_predictions_nor_training(recipe, cohort):
+def test_an_item_a_second_after_the_prediction_time_changes_neither_predictions_nor_training(
+    recipe, cohort
+):
     run = train(recipe(cohort), AGED)
     before = predictions(run)
     plant(cohort, 1, *KINDS)
@@ -40,7 +44,9 @@ def test_an_item_a_second_after_the_prediction_time_changes_neither_predictions_
 
 @pytest.mark.parametrize("seconds", [0, -1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_item_known_by_the_prediction_time_does_change_predictions(recipe, cohort, kind, seconds):
+def test_an_item_known_by_the_prediction_time_does_change_predictions(
+    recipe, cohort, kind, seconds
+):
     run = train(recipe(cohort), AGED)
     before = predictions(run)
     plant(cohort, seconds, kind)
@@ -52,7 +58,9 @@ def run_on(root, minutes, value):
     labels = pl.read_parquet(root / "labels" / "deterioration.parquet")
     moments = dict(labels.select("subject_id", "prediction_time").rows())
     events = pl.concat(map(pl.read_parquet, sorted((root / "data").glob("*.parquet"))))
-    for subject, path in events.drop_nulls("waveform_path").select("subject_id", "waveform_path").iter_rows():
+    for subject, path in (
+        events.drop_nulls("waveform_path").select("subject_id", "waveform_path").iter_rows()
+    ):
         with np.load(root / path) as file:
             arrays = dict(file)
         start = datetime.fromisoformat(str(arrays["start"]))
@@ -66,7 +74,9 @@ def run_on(root, minutes, value):
 def test_what_a_recording_holds_after_the_prediction_time_changes_neither_predictions_nor_training(
     recipe, cohort, tmp_path
 ):
-    calm, wild, early = (shutil.copytree(cohort, tmp_path / name / "tiny") for name in ("calm", "wild", "early"))
+    calm, wild, early = (
+        shutil.copytree(cohort, tmp_path / name / "tiny") for name in ("calm", "wild", "early")
+    )
     for root, minutes, value in ((calm, 1, 1.0), (wild, 1, 5000.0), (early, -60, 5000.0)):
         run_on(root, minutes, value)
     runs = {}
@@ -76,10 +86,15 @@ def test_what_a_recording_holds_after_the_prediction_time_changes_neither_predic
     assert weights(runs[calm]) == weights(runs[wild])
     assert weights(runs[early]) != weights(runs[wild])
     said = json.loads((runs[wild] / "limits.json").read_text())["sentences"]
-    assert any("recordings that go on after the prediction time, and are cut there" in sentence for sentence in said)
+    assert any(
+        "recordings that go on after the prediction time, and are cut there" in sentence
+        for sentence in said
+    )
 
 
-@pytest.mark.parametrize("overrides", [[], ["cv=3", "cv_repeats=2", "trainer.max_steps=1", "trainer.metric=loss"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["cv=3", "cv_repeats=2", "trainer.max_steps=1", "trainer.metric=loss"]]
+)
 def test_no_subject_is_in_two_splits(recipe, cohort, overrides):
     if overrides:
         (cohort / "metadata" / "subject_splits.parquet").unlink()

@@ -54,11 +54,15 @@ def kill_points():
     """Yield places in the list of moments, as fractions drawn once for all."""
     draw = random.Random(20)
     for number in range(10):
-        yield pytest.param(draw.random(), id=f"kill{number}", marks=[pytest.mark.slow] if number >= 2 else [])
+        yield pytest.param(
+            draw.random(), id=f"kill{number}", marks=[pytest.mark.slow] if number >= 2 else []
+        )
 
 
 @pytest.mark.parametrize("place", list(kill_points()))
-def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(never_killed, tmp_path, place):
+def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(
+    never_killed, tmp_path, place
+):
     start, whole, moments = never_killed
     recipe, done = start(1 + int(place * len(moments)), tmp_path)
     assert done.returncode == -9, done.stderr
@@ -71,7 +75,9 @@ def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(
     evaluate(run)
 
 
-def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_to_go_on_from(never_killed, tmp_path):
+def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_to_go_on_from(
+    never_killed, tmp_path
+):
     start, whole, _ = never_killed
     _, done = start("replace step-00000006", tmp_path)
     assert done.returncode == -9, done.stderr

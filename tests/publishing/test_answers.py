@@ -10,13 +10,16 @@ def test_the_first_reading_leaves_a_file_with_every_question_open(tmp_path):
     assert read_answers(tmp_path, "mine") == answers
     assert answers["limits"] == OPEN
     with pytest.raises(
-        ConfigError, match=r"open in .*card\.yaml: description, intended_use, .*; fill in, or add --draft"
+        ConfigError,
+        match=r"open in .*card\.yaml: description, intended_use, .*; fill in, or add --draft",
     ):
         require_answers(answers, tmp_path)
 
 
 def test_a_shipped_recipe_says_what_it_is(tmp_path):
-    assert read_answers(tmp_path, "icu_admission")["description"].startswith("ICU admission from chest X-ray")
+    assert read_answers(tmp_path, "icu_admission")["description"].startswith(
+        "ICU admission from chest X-ray"
+    )
 
 
 def test_answers_are_kept_and_only_the_missing_ones_are_named(tmp_path):

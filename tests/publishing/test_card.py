@@ -21,17 +21,27 @@ from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.questions import one_of, yes_or_no
 from hostile_names import NAMES, Alive, hidden
 
-ANSWERS = Answers(given={name: f"about {name}" for name in QUESTIONS} | {"license": "mit", "grid_intensity": "100"})
+ANSWERS = Answers(
+    given={name: f"about {name}" for name in QUESTIONS}
+    | {"license": "mit", "grid_intensity": "100"}
+)
 
 
 def interval(value, subjects=200):
     return Interval(
-        value=value, low=value - 0.1, high=value + 0.1, n_subjects=subjects, n_samples=subjects, n_positive=60
+        value=value,
+        low=value - 0.1,
+        high=value + 0.1,
+        n_subjects=subjects,
+        n_samples=subjects,
+        n_positive=60,
     )
 
 
 POINT = OperatingPoint(
-    aim="Youden", threshold=0.25, scores={"sensitivity": interval(0.8), "specificity": interval(0.7)}
+    aim="Youden",
+    threshold=0.25,
+    scores={"sensitivity": interval(0.8), "specificity": interval(0.7)},
 )
 TASKS = {"icu": Binary(label="icu"), "ward": Multiclass(label="ward", classes=["a", "b|c"])}
 FACTS = Facts(
@@ -48,13 +58,26 @@ FACTS = Facts(
     num_held_out=200,
     cohorts={"site|A": [CountRow("subjects", ["500", "<11", "11 or more"])]},
     scores={
-        "icu": {m.name: interval(0.8 if m.name == "auroc" else float("nan")) for m in TASKS["icu"].metrics},
-        "ward": {m.name: interval(0.7 if m.name == "auroc" else float("nan")) for m in TASKS["ward"].metrics},
+        "icu": {
+            m.name: interval(0.8 if m.name == "auroc" else float("nan"))
+            for m in TASKS["icu"].metrics
+        },
+        "ward": {
+            m.name: interval(0.7 if m.name == "auroc" else float("nan"))
+            for m in TASKS["ward"].metrics
+        },
         "mean": {"auroc": interval(0.75)},
     },
-    groups={"sex": {"F|": {"icu": {"auroc": interval(0.81)}}, "M": {"icu": {"auroc": interval(0.1234, subjects=5)}}}},
+    groups={
+        "sex": {
+            "F|": {"icu": {"auroc": interval(0.81)}},
+            "M": {"icu": {"auroc": interval(0.1234, subjects=5)}},
+        }
+    },
     calibrations={
-        "icu": Calibration.identity(yes_or_no([""]), reason="fewer than 20 tuning samples are labelled yes"),
+        "icu": Calibration.identity(
+            yes_or_no([""]), reason="fewer than 20 tuning samples are labelled yes"
+        ),
         "ward": Calibration.identity(one_of("ab"), reason="too few"),
     },
     calibrated={
@@ -87,7 +110,9 @@ def test_the_hub_reads_base_models_by_their_ids_the_task_and_every_defined_score
     assert data.pipeline_tag == "text-classification"
     assert data.license == "mit"
     assert {"clinical", "notes", "lora"} <= set(data.tags)
-    assert {(result.task_name, result.metric_type, result.metric_value) for result in data.eval_results} == {
+    assert {
+        (result.task_name, result.metric_type, result.metric_value) for result in data.eval_results
+    } == {
         ("icu", "roc_auc", 0.8),
         ("ward", "roc_auc", 0.7),
     }
@@ -145,7 +170,9 @@ def test_subjects_without_a_label_cannot_be_worked_out_from_those_with_one(held_
 
 @pytest.mark.parametrize(("grouped", "said"), [(200, "200"), (197, "11 or more"), (150, "150")])
 def test_subjects_without_a_group_cannot_be_worked_out_from_those_with_one(grouped, said):
-    facts = replace(FACTS, groups={"sex": {"F": {"icu": {"auroc": interval(0.8, subjects=grouped)}}}})
+    facts = replace(
+        FACTS, groups={"sex": {"F": {"icu": {"auroc": interval(0.8, subjects=grouped)}}}}
+    )
     assert f"| sex | F | icu | {said} |" in write_card(facts, ANSWERS, draft=False)
 
 
@@ -177,13 +204,22 @@ def renamed(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_comes_alive_on_the_card_and_its_tables_stay_whole(name):
     reader = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
-    text, plain = (write_card(facts, ANSWERS, draft=False) for facts in (renamed(name), renamed("ward")))
+    text, plain = (
+        write_card(facts, ANSWERS, draft=False) for facts in (renamed(name), renamed("ward"))
+    )
     assert not hidden(text)
-    for cut in (0, 2):  # as a reader sees it that takes the metadata for Markdown, and as one does that knows of them
-        found, expected = (Alive(reader.render(card.split("---", cut)[-1])) for card in (text, plain))
+    for cut in (
+        0,
+        2,
+    ):  # as a reader sees it that takes the metadata for Markdown, and as one does that knows of them
+        found, expected = (
+            Alive(reader.render(card.split("---", cut)[-1])) for card in (text, plain)
+        )
         assert set(found.tags) <= set(expected.tags)
         counted = ("table", "tr", "td", "th", "h1", "h2")
-        assert [found.tags.count(tag) for tag in counted] == [expected.tags.count(tag) for tag in counted]
+        assert [found.tags.count(tag) for tag in counted] == [
+            expected.tags.count(tag) for tag in counted
+        ]
         assert not found.handlers
         assert found.links == expected.links
 

@@ -30,7 +30,10 @@ def test_no_hidden_count_stands_alone_in_a_row_or_column(rows):
     assert (texts[counts < 11] == "<11").all()
     assert not (hidden.sum(axis=0) == 1).any()
     assert not (hidden.sum(axis=1) == 1).any()
-    assert all(int(text.replace(",", "")) == count for text, count in zip(texts[~hidden], counts[~hidden], strict=True))
+    assert all(
+        int(text.replace(",", "")) == count
+        for text, count in zip(texts[~hidden], counts[~hidden], strict=True)
+    )
 
 
 @pytest.mark.parametrize("counts", [[[3]], [[3, 4]]])

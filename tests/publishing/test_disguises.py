@@ -39,7 +39,9 @@ def search_in(folder):
     write_manifest(folder)
     files = {path.name: path for path in folder.iterdir()}
     known = checksums(folder)
-    return Search({n: written(p, known) for n, p in files.items()}, {n: stray(p) for n, p in files.items()})
+    return Search(
+        {n: written(p, known) for n, p in files.items()}, {n: stray(p) for n, p in files.items()}
+    )
 
 
 def is_found(search, item=None, code=None, ids=None):
@@ -63,7 +65,9 @@ def test_what_looks_like_a_decimal_or_checksum_is_found_in_every_kind_of_file(lo
     secret = LOOKS[look]
     write = {
         "card.md": lambda path: path.write_text(f"Not for {secret}.\n"),
-        "a.json": lambda path: path.write_text(json.dumps({"reasons": [f"as in {secret}"], "slope": 0.5})),
+        "a.json": lambda path: path.write_text(
+            json.dumps({"reasons": [f"as in {secret}"], "slope": 0.5})
+        ),
         "a.yaml": lambda path: path.write_text(f"a: 1.5\nb: ['{secret}']\n"),
         "parts.safetensors": lambda path: save_file({f"w.{secret}": torch.zeros(2)}, path),
     }
@@ -75,7 +79,9 @@ def test_what_looks_like_a_decimal_or_checksum_is_found_in_every_kind_of_file(lo
 
 
 def test_decimals_that_are_numbers_and_checksums_that_are_listed_are_no_ones(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"slope": 12345.678901, "small": -1.2345678901e-05}))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"slope": 12345.678901, "small": -1.2345678901e-05})
+    )
     (tmp_path / "clintune.yaml").write_text(
         f"statistics: {{mean: [12345.678901]}}\nweights:\n  backbone: {{source: org/x, sha256: {LOOKS['sha256']}}}\n"
     )
@@ -111,7 +117,11 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("turned", [False, True])
 def test_another_spelling_is_found_on_either_side(spelling, turned, tmp_path):
-    shown, noted = SPELLINGS[spelling] if not turned or spelling == "within more" else SPELLINGS[spelling][::-1]
+    shown, noted = (
+        SPELLINGS[spelling]
+        if not turned or spelling == "within more"
+        else SPELLINGS[spelling][::-1]
+    )
     (tmp_path / "README.md").write_text(f"For research, {shown}, only.\n")
     assert is_found(search_in(tmp_path), item=note(f"seen, {noted}, well"))
 
@@ -156,4 +166,6 @@ def test_counts_decimals_and_versions_of_a_card_are_no_ids(tmp_path):
 @given(st.text(st.sampled_from("5310-. /,"), min_size=1, max_size=40))
 def test_the_digits_of_a_number_are_found_within_any_signs_around_it(around):
     card = f"{around} 5531-0097"
-    assert is_found(Search({"a.md": " ".join(card.split())}, {"a.md": ""}), item=note("x 55310097 y"))
+    assert is_found(
+        Search({"a.md": " ".join(card.split())}, {"a.md": ""}), item=note("x 55310097 y")
+    )

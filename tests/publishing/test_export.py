@@ -40,7 +40,9 @@ def test_the_merged_backbone_is_the_backbone_with_its_adapter(package, tmp_path,
         stock = AutoModel.from_pretrained(tmp_path / "out" / "backbone", dtype=torch.float32).eval()
         found = stock(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state[mask]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "backbone.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        tmp_path / "out" / "backbone.onnx", providers=["CPUExecutionProvider"]
+    )
     feeds = {"inputs_embeds": embeddings.numpy(), "attention_mask": mask.long().numpy()}
     (states,) = session.run(None, feeds)
     np.testing.assert_allclose(states[mask.numpy()], expected.numpy(), atol=1e-4, rtol=0)

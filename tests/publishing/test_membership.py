@@ -19,11 +19,20 @@ def attacked(run):
     workspace = open_workspace(config)
     rows = rows_by_split(read_splits(run / "splits.parquet", workspace.samples))
     members = [load_package(run / "package")]
-    return membership_inference(workspace, members, rows, make_accelerator(config), replicates=100), workspace, rows
+    return (
+        membership_inference(workspace, members, rows, make_accelerator(config), replicates=100),
+        workspace,
+        rows,
+    )
 
 
 def test_a_model_that_remembers_its_subjects_gives_them_away_and_an_untrained_one_does_not(recipe):
-    settings = ["model.modality_dropout=0", "adapter.dropout=0", "trainer.average=0", "trainer.tune_every=100"]
+    settings = [
+        "model.modality_dropout=0",
+        "adapter.dropout=0",
+        "trainer.average=0",
+        "trainer.tune_every=100",
+    ]
     remembers, *_ = attacked(train(recipe(), *settings, "trainer.max_steps=100", "trainer.lr=1e-2"))
     untrained, *_ = attacked(train(recipe(), *settings, "trainer.max_steps=1", "trainer.lr=1e-6"))
     assert remembers.value > 0.75

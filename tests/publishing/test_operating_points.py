@@ -35,7 +35,9 @@ def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
             "PPV": tp / (tp + fp),
             "NPV": tn / (tn + fn),
         }
-        assert {name: score.value for name, score in point.scores.items()} == pytest.approx(expected)
+        assert {name: score.value for name, score in point.scores.items()} == pytest.approx(
+            expected
+        )
         assert all(score.low <= score.value <= score.high for score in point.scores.values())
 
 
@@ -54,7 +56,10 @@ def test_thresholds_reach_what_they_aim_at_and_no_further():
 @pytest.mark.parametrize("shift", [0.0, -4.0])
 def test_no_threshold_is_the_risk_of_one_patient(shift):
     part = predictions(400, 0)
-    truth, logits = part.targets[:, 0] == 1, np.log(part.predicted[:, 0] / (1 - part.predicted[:, 0]))
+    truth, logits = (
+        part.targets[:, 0] == 1,
+        np.log(part.predicted[:, 0] / (1 - part.predicted[:, 0])),
+    )
     risks = (1 / (1 + np.exp(-(logits + shift)))).astype(np.float32)
     for threshold in thresholds(truth, risks).values():
         assert np.float32(threshold) == np.float32(f"{threshold:.1e}")

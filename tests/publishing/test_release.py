@@ -50,7 +50,9 @@ def files(folder):
 
 @pytest.fixture(scope="module")
 def evaluated(quickstart, cache, tmp_path_factory):
-    run = train(write_recipe(tmp_path_factory.mktemp("evaluated"), quickstart, cache), "trainer.max_steps=4")
+    run = train(
+        write_recipe(tmp_path_factory.mktemp("evaluated"), quickstart, cache), "trainer.max_steps=4"
+    )
     evaluate(run)
     return run
 
@@ -77,7 +79,10 @@ def test_statistics_that_may_be_of_fewer_than_eleven_subjects_do_not_leave(stati
     enough = {"static": {"codes": {}, "min_subjects": 11}, "notes": {}}
     package = Package(config=OmegaConf.create(), model=None, tasks={}, statistics=enough)
     check_floor({tmp_path: package})
-    with pytest.raises(PackageError, match=r"^modalities\.static: .*fewer than 11 subjects; train again with min_subj"):
+    with pytest.raises(
+        PackageError,
+        match=r"^modalities\.static: .*fewer than 11 subjects; train again with min_subj",
+    ):
         check_floor({tmp_path: replace(package, statistics={**enough, "static": statistics})})
 
 
@@ -86,7 +91,8 @@ def test_a_calibration_that_tells_the_probability_of_one_patient_does_not_leave(
     values["outcome"]["floors"][0][0] = 0.3186141848564148
     (run / "calibration.json").write_text(json.dumps(values))
     with pytest.raises(
-        PackageError, match=r"calibration\.json: its floors are those of single patients; run `clintune e"
+        PackageError,
+        match=r"calibration\.json: its floors are those of single patients; run `clintune e",
     ):
         make_release(run, draft=True)
     assert not (run / "release").exists()
@@ -104,7 +110,13 @@ def test_the_hub_reads_from_the_card_what_the_run_measured(run):
     assert results["roc_auc"].metric_value == pytest.approx(measured["auroc"]["value"], abs=1e-4)
     assert results["brier_score"].dataset_split == "held_out"
     assert {result.dataset_name for result in data.eval_results} == {"tiny"}
-    for said in ("Made-up wards.", "400 g CO2e/kWh, so about", "Membership inference", "config, sha256", "<11"):
+    for said in (
+        "Made-up wards.",
+        "400 g CO2e/kWh, so about",
+        "Membership inference",
+        "config, sha256",
+        "<11",
+    ):
         assert said in text
 
 
@@ -122,7 +134,9 @@ def test_the_card_names_no_path_of_the_machine_and_shows_no_small_count(run, eva
 
 
 def test_open_questions_are_named_and_only_a_draft_goes_on(run):
-    with pytest.raises(ConfigError, match=r"open in .*card\.yaml: description, .*grid_intensity; fill in, or add"):
+    with pytest.raises(
+        ConfigError, match=r"open in .*card\.yaml: description, .*grid_intensity; fill in, or add"
+    ):
         make_release(run)
     assert not (run / "release").exists()
     text = (make_release(run, draft=True) / "README.md").read_text()
@@ -147,7 +161,9 @@ def test_an_ensemble_keeps_its_members_apart(recipe):
 def test_of_a_run_of_folds_one_fold_is_published_with_its_own_numbers(recipe):
     run = train(recipe(), "cv=2", "trainer.max_steps=2", "trainer.metric=loss")
     evaluate(run)
-    with pytest.raises(ConfigError, match=r"train it with cv=null and publish that, or publish one fold: fold=0-3"):
+    with pytest.raises(
+        ConfigError, match=r"train it with cv=null and publish that, or publish one fold: fold=0-3"
+    ):
         make_release(run, draft=True)
     with pytest.raises(ConfigError, match=r"fold=0-7 does not exist; the run has 0-0, 0-1"):
         make_release(run, fold="0-7", draft=True)
@@ -164,7 +180,10 @@ def test_without_a_tuning_split_nothing_is_calibrated_and_the_card_says_so(recip
     evaluate(run)
     release = make_release(run, fold="0-0", draft=True)
     assert files(release) == ONE - {"calibration.json"}
-    assert "Not calibrated, and it never abstains: there was no tuning split." in (release / "README.md").read_text()
+    assert (
+        "Not calibrated, and it never abstains: there was no tuning split."
+        in (release / "README.md").read_text()
+    )
 
 
 def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared_run):
@@ -173,7 +192,9 @@ def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared
         make_release(run, draft=True)
     shutil.move(run / "kept.json", run / "metrics.json")
     shutil.move(run / "predictions_raw", run / "kept")
-    with pytest.raises(PackageError, match="evaluated by an earlier version, without predictions_raw"):
+    with pytest.raises(
+        PackageError, match="evaluated by an earlier version, without predictions_raw"
+    ):
         make_release(run, draft=True)
     shutil.move(run / "kept", run / "predictions_raw")
     other = shared_run("trainer.max_steps=2")
@@ -187,8 +208,14 @@ def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared
     ("missing", "said"),
     [
         (["provenance.json"], "{run}: was not trained; go on with `clintune train --resume {run}`"),
-        (["provenance.json", "package"], "{run}: was not trained; go on with `clintune train --resume {run}`"),
-        (["package"], "{run}/package: no package there; train the run to its end (clintune train --resume RUN)"),
+        (
+            ["provenance.json", "package"],
+            "{run}: was not trained; go on with `clintune train --resume {run}`",
+        ),
+        (
+            ["package"],
+            "{run}/package: no package there; train the run to its end (clintune train --resume RUN)",
+        ),
     ],
 )
 def test_a_run_that_was_not_trained_to_its_end_is_refused_by_name(run, missing, said):
@@ -199,7 +226,9 @@ def test_a_run_that_was_not_trained_to_its_end_is_refused_by_name(run, missing, 
     assert str(error.value) == said.format(run=run)
 
 
-def test_what_a_person_copied_from_a_note_onto_the_card_is_refused_and_nothing_is_left(recipe, cohort):
+def test_what_a_person_copied_from_a_note_onto_the_card_is_refused_and_nothing_is_left(
+    recipe, cohort
+):
     shard = sorted((cohort / "data").glob("*.parquet"))[0]
     table = pl.read_parquet(shard)
     texts = table["text_value"].to_list()
@@ -227,7 +256,11 @@ def test_a_base_in_a_folder_of_the_machine_is_named_without_its_path_and_given_w
 ):
     base = tmp_path / "somebody" / "wards" / "base-model"
     settings = BertConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=99
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        vocab_size=99,
     )
     BertModel(settings, add_pooling_layer=False).save_pretrained(base)
     (tmp_path / "here").mkdir()
@@ -239,12 +272,17 @@ def test_a_base_in_a_folder_of_the_machine_is_named_without_its_path_and_given_w
         "beside": "../somebody/wards/base-model",
         "home": "~/somebody/wards/base-model",
     }[way]
-    run = train(recipe(), f"backbone.source={source}", "backbone.config=null", "trainer.max_steps=1")
+    run = train(
+        recipe(), f"backbone.source={source}", "backbone.config=null", "trainer.max_steps=1"
+    )
     evaluate(run)
     release = make_release(run, draft=True)
     text = "".join(path.read_text() for path in release.iterdir() if path.suffix != ".safetensors")
     assert "somebody" not in text
     assert "wards/base" not in text
     sha256 = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
-    assert f"| weights of backbone | base-model, sha256 {sha256} |" in (release / "README.md").read_text()
+    assert (
+        f"| weights of backbone | base-model, sha256 {sha256} |"
+        in (release / "README.md").read_text()
+    )
     load_package(release, sources={"backbone": str(base)})

@@ -16,7 +16,9 @@ TIME = datetime(2020, 1, 1)
 def write(path, values, column="boolean_value", subjects=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     subjects = range(len(values)) if subjects is None else subjects
-    pl.DataFrame({"subject_id": subjects, "prediction_time": [TIME] * len(values), column: values}).write_parquet(path)
+    pl.DataFrame(
+        {"subject_id": subjects, "prediction_time": [TIME] * len(values), column: values}
+    ).write_parquet(path)
 
 
 def test_labels_become_zeros_and_ones_and_null_is_unknown(tmp_path):

@@ -13,7 +13,13 @@ from clintune.evaluation.subjects import take
 from clintune.metrics.classification import auroc, brier, multiclass_log_loss
 from clintune.package.calibrations import read_calibrations, write_calibrations
 from clintune.tasks.binary import Binary
-from clintune.tasks.calibration import ALPHA, Calibration, coarse, fit_calibration, score_calibration
+from clintune.tasks.calibration import (
+    ALPHA,
+    Calibration,
+    coarse,
+    fit_calibration,
+    score_calibration,
+)
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
 from clintune.tasks.questions import one_of, yes_or_no
@@ -50,7 +56,9 @@ def drawn_classes(size, seed, sharpness):
     """Return predictions of three classes whose logits are `sharpness` times the true ones."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(size, 3))
-    shares = [np.exp(s * logits) / np.exp(s * logits).sum(1, keepdims=True) for s in (1.0, sharpness)]
+    shares = [
+        np.exp(s * logits) / np.exp(s * logits).sum(1, keepdims=True) for s in (1.0, sharpness)
+    ]
     targets = (rng.random((size, 1)) > shares[0].cumsum(1)).sum(1)
     return predictions(targets, shares[1])
 
@@ -67,7 +75,9 @@ def test_platts_scaling_is_sklearns_logistic_regression_on_smoothed_targets():
     fitted = fit_calibration(part, BINARY)
     assert fitted.slope[0] == pytest.approx(reference.coef_.item(), abs=1e-4)
     assert fitted.intercept[0] == pytest.approx(reference.intercept_.item(), abs=1e-4)
-    assert fitted.apply(part.predicted)[:, 0] == pytest.approx(reference.predict_proba(logit)[:, 1], abs=1e-5)
+    assert fitted.apply(part.predicted)[:, 0] == pytest.approx(
+        reference.predict_proba(logit)[:, 1], abs=1e-5
+    )
 
 
 def test_calibration_undoes_a_known_distortion_and_keeps_the_order():
@@ -77,7 +87,9 @@ def test_calibration_undoes_a_known_distortion_and_keeps_the_order():
     assert fitted.intercept[0] == pytest.approx(-1 / 3, abs=0.03)
     after = fitted.apply(fresh.predicted)
     assert brier(fresh.targets, after) < brier(fresh.targets, fresh.predicted)
-    assert auroc(fresh.targets, after) == pytest.approx(auroc(fresh.targets, fresh.predicted), abs=1e-4)
+    assert auroc(fresh.targets, after) == pytest.approx(
+        auroc(fresh.targets, fresh.predicted), abs=1e-4
+    )
 
 
 def test_the_temperature_has_the_least_log_loss_of_a_fine_grid():
@@ -141,13 +153,17 @@ def test_the_model_abstains_where_both_answers_or_none_are_plausible():
     )
     risks = np.array([[0.1], [0.39], [0.5], [0.71], [0.9]], np.float32)
     assert fitted.abstains(risks)[:, 0].tolist() == [False, False, True, False, False]
-    narrow = Calibration(exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.8, 0.8),), reasons=(None,))
+    narrow = Calibration(
+        exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.8, 0.8),), reasons=(None,)
+    )
     assert narrow.abstains(risks)[:, 0].tolist() == [False, True, True, True, False]
 
 
 @given(separation=st.floats(0.01, 0.499), size=st.integers(20, 60))
 def test_perfectly_separated_samples_give_a_finite_rising_curve(separation, size):
-    part = predictions([0] * size + [1] * size, [0.5 - separation] * size + [0.5 + separation] * size)
+    part = predictions(
+        [0] * size + [1] * size, [0.5 - separation] * size + [0.5 + separation] * size
+    )
     fitted = fit_calibration(part, BINARY)
     after = fitted.apply(part.predicted)[:, 0]
     assert 0 < fitted.slope[0] < 1e4
@@ -172,8 +188,12 @@ def test_a_reversed_ranking_never_gives_a_falling_curve():
 def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
     part = overconfident(400)
     rare = np.where(np.arange(400) < 10, 1.0, 0.0)
-    several = predictions(np.c_[part.targets, rare, np.full(400, np.nan)], np.repeat(part.predicted, 3, axis=1))
-    fitted = fit_calibration(several, Multilabel(label="all", phenotypes=["common", "rare", "unknown"]))
+    several = predictions(
+        np.c_[part.targets, rare, np.full(400, np.nan)], np.repeat(part.predicted, 3, axis=1)
+    )
+    fitted = fit_calibration(
+        several, Multilabel(label="all", phenotypes=["common", "rare", "unknown"])
+    )
     assert fitted.reasons[0] is None
     assert fitted.reasons[1] == "fewer than 20 tuning samples are labelled yes"
     assert fitted.reasons[2] == "fewer than 20 tuning samples are labelled no"
@@ -187,7 +207,9 @@ def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
 
 def test_unknown_targets_change_nothing():
     part = overconfident(200)
-    more = predictions(np.r_[part.targets[:, 0], [np.nan] * 5], np.r_[part.predicted[:, 0], [0.9] * 5])
+    more = predictions(
+        np.r_[part.targets[:, 0], [np.nan] * 5], np.r_[part.predicted[:, 0], [0.9] * 5]
+    )
     assert fit_calibration(more, BINARY) == fit_calibration(part, BINARY)
 
 
@@ -209,7 +231,9 @@ def test_calibrations_are_the_same_after_writing_and_reading(tmp_path):
     assert read_calibrations(tmp_path / "calibration.json") == fitted
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"outcome": {}}', '{"outcome": {"slope": [1]}}', '{"outcome": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"outcome": {}}', '{"outcome": {"slope": [1]}}', '{"outcome": 3}']
+)
 def test_what_is_no_calibration_is_refused(tmp_path, text):
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(PackageError, match=r"no calibrations|not JSON"):
@@ -218,7 +242,9 @@ def test_what_is_no_calibration_is_refused(tmp_path, text):
 
 def test_scores_count_the_share_withheld_and_the_errors_among_the_rest():
     part = predictions([0, 1, 1, np.nan, 0], [0.2, 0.3, 0.9, 0.9, 0.5])
-    fitted = Calibration(exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.4, 0.4),), reasons=(None,))
+    fitted = Calibration(
+        exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.4, 0.4),), reasons=(None,)
+    )
     scores = score_calibration(part, [fitted], BINARY)
     assert scores["abstained"] == pytest.approx(1 / 4)
     assert scores["error"] == pytest.approx(1 / 3)
@@ -233,4 +259,6 @@ def test_each_fold_is_scored_under_its_own_calibration():
     after = np.empty_like(part.predicted)
     for fold in range(2):
         after[fold::2] = fitted[fold].apply(part.predicted[fold::2])
-    assert score_calibration(folds, fitted, BINARY)["after"]["brier"] == pytest.approx(brier(part.targets, after))
+    assert score_calibration(folds, fitted, BINARY)["after"]["brier"] == pytest.approx(
+        brier(part.targets, after)
+    )

@@ -16,7 +16,9 @@ def test_losses_are_the_means_over_known_answers():
 
 
 def test_an_impossible_answer_has_a_finite_loss():
-    assert np.isfinite(log_losses(yes_or_no([""]), np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32))).all()
+    assert np.isfinite(
+        log_losses(yes_or_no([""]), np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    ).all()
 
 
 def test_the_loss_of_a_class_is_that_of_its_probability():

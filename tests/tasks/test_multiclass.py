@@ -14,7 +14,11 @@ def write(root, values):
     path = root / "labels" / "kind.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [datetime(2020, 1, 1)] * len(values)
-    table = {"subject_id": range(len(values)), "prediction_time": times, "categorical_value": values}
+    table = {
+        "subject_id": range(len(values)),
+        "prediction_time": times,
+        "categorical_value": values,
+    }
     pl.DataFrame(table, schema_overrides={"categorical_value": pl.String}).write_parquet(path)
 
 

@@ -15,7 +15,11 @@ def write(root, name, labels):
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [datetime(2020, 1, 1)] * len(labels)
     pl.DataFrame(
-        {"subject_id": list(labels), "prediction_time": times, "boolean_value": list(labels.values())}
+        {
+            "subject_id": list(labels),
+            "prediction_time": times,
+            "boolean_value": list(labels.values()),
+        }
     ).write_parquet(path)
 
 
@@ -29,7 +33,9 @@ def test_a_sample_missing_from_a_phenotypes_file_is_unknown_there(tmp_path):
     task = Multilabel(label="pheno")
     table = targets(task.read(tmp_path))
     assert task.output_names == ["aki", "sepsis"]
-    np.testing.assert_array_equal([table[i] for i in (1, 2, 3)], [[np.nan, 1], [1, 0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(
+        [table[i] for i in (1, 2, 3)], [[np.nan, 1], [1, 0], [np.nan, np.nan]]
+    )
 
 
 def test_a_later_cohort_may_lack_a_phenotype_but_not_add_one(tmp_path):

@@ -41,7 +41,9 @@ def test_without_outputs_the_classes_have_their_training_shares():
 def test_two_classes_are_a_logistic_yes_or_no():
     task = Ordinal(label="x", classes=["no", "yes"])
     outputs = torch.tensor([[-1.0], [2.0]])
-    assert task.predict(outputs)[:, 1].tolist() == pytest.approx(torch.sigmoid(outputs[:, 0]).tolist())
+    assert task.predict(outputs)[:, 1].tolist() == pytest.approx(
+        torch.sigmoid(outputs[:, 0]).tolist()
+    )
     loss, count = task.loss(outputs, torch.tensor([[0.0], [1.0]]))
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         outputs[:, 0], torch.tensor([0.0, 1.0]), reduction="sum"

@@ -79,7 +79,9 @@ def test_settings_that_cannot_be_are_refused(settings):
         Regression(label="x", **settings)
 
 
-@pytest.mark.parametrize("state", [{}, {"center": 0.0, "scale": 0.0}, {"center": float("nan"), "scale": 1.0}])
+@pytest.mark.parametrize(
+    "state", [{}, {"center": 0.0, "scale": 0.0}, {"center": float("nan"), "scale": 1.0}]
+)
 def test_a_state_that_is_none_is_refused(state):
     with pytest.raises(ValueError, match="does not hold"):
         Regression(label="x").load_state(state)

@@ -40,7 +40,10 @@ def asked(task):
 KINDS = {
     "one": (lambda: Survival(label="x"), drawn(60)),
     "given": (lambda: Survival(label="x", edges=[30, 90, 200], horizons=[60, 180]), drawn(60)),
-    "several": (lambda: Survival(label="x", events=["relapse", "death"], num_intervals=6), drawn(60, 2)),
+    "several": (
+        lambda: Survival(label="x", events=["relapse", "death"], num_intervals=6),
+        drawn(60, 2),
+    ),
 }
 CHECKS = [
     pytest.param(run, id=f"{kind}-{name}")
@@ -76,9 +79,13 @@ def test_several_kinds_share_each_interval_as_classes_do():
     task = Survival(label="x", events=["a", "b"], edges=EDGES)
     outputs = torch.randn(1, 2, generator=torch.Generator().manual_seed(0))
     outputs = torch.cat([outputs.T, torch.zeros(2, 4)], dim=1).reshape(1, 10)
-    hazards = torch.cat([torch.zeros(1, 3), outputs.reshape(2, 5)[:, :1].repeat(1, 3)]).softmax(dim=0)
+    hazards = torch.cat([torch.zeros(1, 3), outputs.reshape(2, 5)[:, :1].repeat(1, 3)]).softmax(
+        dim=0
+    )
     loss, _ = task.loss(outputs, torch.tensor([[15.0, 2.0]]))
-    assert loss.item() == pytest.approx(-(hazards[0, 0].log() + hazards[2, 1].log()).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        -(hazards[0, 0].log() + hazards[2, 1].log()).item(), rel=1e-5
+    )
 
     survival = hazards[0].cumprod(0)
     incidence = task.predict(outputs).reshape(2, 3)
@@ -101,7 +108,10 @@ def test_what_is_learnt_is_rounded():
     task = Survival(label="x")
     task.fit(drawn(100))
     state = task.state()
-    for day in [*state["hazards"]["edges"], *(day for days in state["answer"].values() for day in days)]:
+    for day in [
+        *state["hazards"]["edges"],
+        *(day for days in state["answer"].values() for day in days),
+    ]:
         assert day == float(f"{day:.1e}")
     assert state["hazards"]["edges"] == sorted(set(state["hazards"]["edges"]))
 
@@ -111,7 +121,12 @@ def test_views_ask_whether_the_event_came_and_know_when_nobody_can_tell():
     (view,) = task.binary_views
     assert view.name == "event by 20 days"
     outcome = view.outcome(known([5, 30, 20, 5, 20, np.nan], [1, 1, 1, 0, 0, np.nan]))
-    assert outcome[[0, 1, 2, 4]].tolist() == [1, 0, 1, 0]  # who ends on the day itself was followed until then
+    assert outcome[[0, 1, 2, 4]].tolist() == [
+        1,
+        0,
+        1,
+        0,
+    ]  # who ends on the day itself was followed until then
     assert np.isnan(outcome[[3, 5]]).all()
 
 
@@ -133,7 +148,9 @@ def test_the_loss_of_a_sample_is_its_likelihood():
 
 def write(root, **columns):
     (root / "labels").mkdir()
-    table = pl.DataFrame({"subject_id": [1, 2], "prediction_time": [datetime(2020, 1, 1)] * 2, **columns})
+    table = pl.DataFrame(
+        {"subject_id": [1, 2], "prediction_time": [datetime(2020, 1, 1)] * 2, **columns}
+    )
     table.write_parquet(root / "labels/x.parquet")
 
 
@@ -153,8 +170,14 @@ def test_kinds_of_event_are_numbered_and_none_is_censored(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"float_value": [1.0, 0.0], "boolean_value": [True, True]}, "row 1: column float_value is not above 0"),
-        ({"float_value": [1.0, 2.0], "boolean_value": [None, True]}, "row 0: column boolean_value is null"),
+        (
+            {"float_value": [1.0, 0.0], "boolean_value": [True, True]},
+            "row 1: column float_value is not above 0",
+        ),
+        (
+            {"float_value": [1.0, 2.0], "boolean_value": [None, True]},
+            "row 0: column boolean_value is null",
+        ),
         ({"float_value": [1.0, 2.0]}, "lacks column boolean_value"),
     ],
 )
@@ -166,13 +189,22 @@ def test_wrong_labels_are_refused_with_their_row(tmp_path, columns, words):
 
 def test_a_kind_that_the_task_does_not_name_is_refused(tmp_path):
     write(tmp_path, float_value=[1.0, 2.0], categorical_value=["relapse", "secret"])
-    with pytest.raises(DataError, match="row 1: column categorical_value is none of the task's events") as error:
+    with pytest.raises(
+        DataError, match="row 1: column categorical_value is none of the task's events"
+    ) as error:
         Survival(label="x", events=["relapse", "death"]).read(tmp_path)
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"events": ["one"]}, {"num_intervals": 1}, {"edges": [3, 2]}, {"horizons": [0, 5]}, {"edges": []}]
+    "settings",
+    [
+        {"events": ["one"]},
+        {"num_intervals": 1},
+        {"edges": [3, 2]},
+        {"horizons": [0, 5]},
+        {"edges": []},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(settings):
     with pytest.raises(ConfigError, match=r"^(events|num_intervals|edges|horizons) of"):
@@ -191,7 +223,9 @@ def test_a_state_that_is_none_is_refused(change):
         Survival(label="x").load_state(state | change)
 
 
-@pytest.mark.parametrize("change", [{"edges": [2.0, 1.0]}, {"base": [[0.0]]}, {"base": 1}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"edges": [2.0, 1.0]}, {"base": [[0.0]]}, {"base": 1}, {"more": 1}]
+)
 def test_hazards_that_are_none_are_refused(change):
     hazards = Hazards.flat(EDGES, 1).to_json()
     with pytest.raises(ValueError, match="hold"):
@@ -208,7 +242,9 @@ def test_no_interval_is_of_fewer_than_eleven_events():
     assert np.histogram(times, [0, *edges[:-1], times.max()])[0].min() >= 8  # the ends are rounded
 
 
-@pytest.mark.parametrize("change", [{"window": [5.0, 1.0]}, {"window": [1.0]}, {"days": []}, {"horizons": [0.0]}])
+@pytest.mark.parametrize(
+    "change", [{"window": [5.0, 1.0]}, {"window": [1.0]}, {"days": []}, {"horizons": [0.0]}]
+)
 def test_an_answer_that_is_none_is_refused(change):
     answer = asked(Survival(label="x")).state()["answer"]
     with pytest.raises(ValueError, match="holds"):

@@ -27,7 +27,9 @@ def make(kind):
 
 
 def draw_batch(task, rng, n):
-    outputs = torch.tensor(rng.normal(size=(n, task.num_outputs)), dtype=torch.float32, requires_grad=True)
+    outputs = torch.tensor(
+        rng.normal(size=(n, task.num_outputs)), dtype=torch.float32, requires_grad=True
+    )
     if isinstance(task, Multiclass):
         targets = rng.integers(0, 3, (n, 1)).astype(np.float32)
     else:
@@ -42,7 +44,9 @@ KINDS = ["binary", "multiclass", "multilabel"]
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 12))
 @settings(max_examples=30, deadline=None)
-def test_the_loss_of_a_batch_is_the_sum_over_its_parts_and_unknown_targets_get_no_gradient(kind, seed, n):
+def test_the_loss_of_a_batch_is_the_sum_over_its_parts_and_unknown_targets_get_no_gradient(
+    kind, seed, n
+):
     task = make(kind)
     rng = np.random.default_rng(seed)
     outputs, targets = draw_batch(task, rng, n)
@@ -84,7 +88,9 @@ def test_metrics_are_the_scores_under_equal_weights_with_auroc_first(kind):
     task = make(kind)
     outputs, targets = draw_batch(task, np.random.default_rng(3), 40)
     probabilities = task.predict(outputs.detach()).numpy()
-    scores = {m.name: m(targets.numpy(), probabilities, np.full((2, 40), 3.0)) for m in task.metrics}
+    scores = {
+        m.name: m(targets.numpy(), probabilities, np.full((2, 40), 3.0)) for m in task.metrics
+    }
     values = task.score(targets.numpy(), probabilities)
     assert next(iter(values)) == "auroc"
     for name, value in values.items():

@@ -34,7 +34,9 @@ def states(parameters, average, optimizer):
     found = {f"weight {name}": p.detach().clone() for name, p in parameters.items()}
     found |= {f"average {name}": value.clone() for name, value in average.values.items()}
     for name, parameter in parameters.items():
-        found |= {f"{key} {name}": value.clone() for key, value in optimizer.state[parameter].items()}
+        found |= {
+            f"{key} {name}": value.clone() for key, value in optimizer.state[parameter].items()
+        }
     return found
 
 
@@ -57,11 +59,17 @@ def test_what_is_restored_is_what_was_saved_also_under_rates_that_group_it_other
         assert not same(states(*other), states(*saved))
         assert restore(tmp_path, *other) == Progress(step=2)
         assert same(states(*other), states(*saved))
-        assert {group["lr"] for group in other[2].param_groups} <= {*settings.values(), Trainer().lr, Trainer().head_lr}
+        assert {group["lr"] for group in other[2].param_groups} <= {
+            *settings.values(),
+            Trainer().lr,
+            Trainer().head_lr,
+        }
 
 
 @pytest.mark.parametrize("name", ["trainable", "average", "optimizer", "progress", "sums"])
-def test_a_bit_that_turns_is_named_and_an_older_whole_checkpoint_takes_its_place(tmp_path, capsys, name):
+def test_a_bit_that_turns_is_named_and_an_older_whole_checkpoint_takes_its_place(
+    tmp_path, capsys, name
+):
     draw, saved = np.random.default_rng(0), model(0)
     save(tmp_path, Progress(step=2), *saved)
     (older,) = tmp_path.iterdir()
@@ -73,17 +81,24 @@ def test_a_bit_that_turns_is_named_and_an_older_whole_checkpoint_takes_its_place
         flip(file, draw)
         with pytest.raises(TrainingError) as caught:
             restore(tmp_path, *model(1))
-        assert re.fullmatch(r".*step-00000004/\w+\.\w+: is damaged or missing: .*; restore .*", str(caught.value))
+        assert re.fullmatch(
+            r".*step-00000004/\w+\.\w+: is damaged or missing: .*; restore .*", str(caught.value)
+        )
         file.write_bytes(whole)
     flip(file, draw)
     (tmp_path / "elsewhere" / "step-00000002").rename(older)
     assert restore(tmp_path, *model(1)).step == 2
-    assert "is damaged or missing; going on from step-00000002, which is whole" in capsys.readouterr().err
+    assert (
+        "is damaged or missing; going on from step-00000002, which is whole"
+        in capsys.readouterr().err
+    )
     save(tmp_path, Progress(step=3), *saved)
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000003"]
 
 
-def test_a_bit_of_the_best_weights_that_turns_is_found_when_the_run_goes_on_and_at_its_end(tmp_path):
+def test_a_bit_of_the_best_weights_that_turns_is_found_when_the_run_goes_on_and_at_its_end(
+    tmp_path,
+):
     draw, saved = np.random.default_rng(0), model(0)
     save_best(tmp_path, saved[0])
     save(tmp_path, Progress(step=2, best_score=0.5, best_step=2), *saved)

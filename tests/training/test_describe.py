@@ -47,7 +47,9 @@ def test_parameters_of_the_parts_add_up_and_no_name_is_cut(dry):
 
 
 def test_folds_members_steps_and_labels_are_counted(dry, quickstart):
-    code, said = dry(None, "cv=4", "cv_repeats=2", "ensemble=3", "trainer.max_steps=null", "trainer.epochs=2.5")
+    code, said = dry(
+        None, "cv=4", "cv_repeats=2", "ensemble=3", "trainer.max_steps=null", "trainer.epochs=2.5"
+    )
     assert code == 0
     assert "trainings: 4 folds x 2 repeats x 3 members = 24, each of 8 steps of 8 samples" in said
     rows = table_rows(said, "samples", "with static")
@@ -63,15 +65,28 @@ def test_what_is_lacking_or_suspect_is_said(dry, cohort):
     answers = pl.col("boolean_value").cast(pl.Float32).alias("numeric_value")
     for shard in (cohort / "data").iterdir():
         table = pl.read_parquet(shard)
-        told = truth.join(table, on="subject_id", how="semi").select("subject_id", answers, code=pl.lit("DISCHARGED"))
-        pl.concat([table, told.cast({"code": table.schema["code"]})], how="diagonal").write_parquet(shard)
-    words = ["cohorts.tiny.splits.held_out=0", "cohorts.tiny.splits.tuning=0", "modalities.notes.max_pieces=1"]
+        told = truth.join(table, on="subject_id", how="semi").select(
+            "subject_id", answers, code=pl.lit("DISCHARGED")
+        )
+        pl.concat([table, told.cast({"code": table.schema["code"]})], how="diagonal").write_parquet(
+            shard
+        )
+    words = [
+        "cohorts.tiny.splits.held_out=0",
+        "cohorts.tiny.splits.tuning=0",
+        "modalities.notes.max_pieces=1",
+    ]
     code, said = dry(cohort, *words)
     assert code == 0, said
     assert "no sample is in the tuning split" in said
     assert "no sample is in the held_out split: the run cannot be evaluated" in said
-    assert "modality static, code DISCHARGED, its value: tells the label of outcome almost alone" in said
-    assert re.search(r"notes: (\d+ %|nearly all) of the samples lose their oldest pieces \(max_pieces 1\)", said)
+    assert (
+        "modality static, code DISCHARGED, its value: tells the label of outcome almost alone"
+        in said
+    )
+    assert re.search(
+        r"notes: (\d+ %|nearly all) of the samples lose their oldest pieces \(max_pieces 1\)", said
+    )
 
 
 def test_steps_count_before_epochs_and_it_is_said(dry):
@@ -85,10 +100,16 @@ def test_steps_count_before_epochs_and_it_is_said(dry):
 
 def test_training_says_of_empty_splits_what_the_dry_run_says(recipe, cohort, capsys):
     (cohort / SPLITS).unlink(missing_ok=True)
-    words = ["cohorts.tiny.splits.held_out=0", "cohorts.tiny.splits.tuning=0", "trainer.max_steps=1"]
+    words = [
+        "cohorts.tiny.splits.held_out=0",
+        "cohorts.tiny.splits.tuning=0",
+        "trainer.max_steps=1",
+    ]
     assert main(["train", str(recipe(cohort)), *words]) == 0
     said = capsys.readouterr().err
-    assert "note: no sample is in the tuning split: the last step is kept rather than the best" in said
+    assert (
+        "note: no sample is in the tuning split: the last step is kept rather than the best" in said
+    )
     assert "note: no sample is in the held_out split: the run cannot be evaluated" in said
 
 
@@ -98,7 +119,10 @@ def test_splits_of_few_subjects_are_told(recipe, cohort, capsys, dried):
     words = ["cohorts.tiny.splits.held_out=0.4", "cohorts.tiny.splits.tuning=0.1"]
     assert main(["train", str(recipe(cohort)), *words, *dried]) == 0
     said = capsys.readouterr().err
-    assert "note: fewer than 11 subjects are in the tuning split: the best step, and the calibration, are" in said
+    assert (
+        "note: fewer than 11 subjects are in the tuning split: the best step, and the calibration, are"
+        in said
+    )
     assert "in the held_out split" not in said
 
 
@@ -119,18 +143,24 @@ def test_shares_of_splits_that_do_not_count_are_told(dry, cohort):
 def test_patience_without_tuning_subjects_is_refused(recipe, cohort, capsys, dried):
     subjects = pl.read_parquet(cohort / LABELS)["subject_id"].unique().sort()
     splits = pl.DataFrame({"subject_id": subjects}).with_columns(
-        split=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("held_out")).otherwise(pl.lit("train"))
+        split=pl.when(pl.int_range(pl.len()) % 4 == 0)
+        .then(pl.lit("held_out"))
+        .otherwise(pl.lit("train"))
     )
     splits.write_parquet(cohort / SPLITS)
     assert main(["train", str(recipe(cohort)), *dried, "trainer.patience=2"]) == 2
     said = capsys.readouterr().err
-    assert "'trainer.patience' waits for tuning scores, but no sample is in the tuning split" in said
+    assert (
+        "'trainer.patience' waits for tuning scores, but no sample is in the tuning split" in said
+    )
 
 
 def test_equal_cohorts_that_sources_wrote_are_refused_too(recipe, tmp_path, capsys):
     target = "clintune.cohort.generators.quickstart.write_quickstart"
     source = f"{{_target_: {target}, subjects: 30, image_size: 32, signal_days: 1}}"
-    more = "".join(f"  {name}: {{root: {tmp_path / name}, source: {source}}}\n" for name in ("one", "two"))
+    more = "".join(
+        f"  {name}: {{root: {tmp_path / name}, source: {source}}}\n" for name in ("one", "two")
+    )
     path = recipe()
     path.write_text(re.sub(r"cohorts: .*\n", f"cohorts:\n{more}", path.read_text()))
     assert main(["train", str(path), "--dry-run"]) == 2
@@ -149,7 +179,8 @@ def test_a_file_that_cannot_be_read_is_refused_as_training_does(dry, cohort, kin
 
 
 @pytest.mark.parametrize(
-    ("column", "end", "package"), [("image_path", ".dcm", "pydicom"), ("waveform_path", ".hea", "wfdb")]
+    ("column", "end", "package"),
+    [("image_path", ".dcm", "pydicom"), ("waveform_path", ".hea", "wfdb")],
 )
 def test_a_reader_that_is_not_installed_is_named_before_there_is_a_run(
     recipe, cohort, capsys, monkeypatch, tmp_path, column, end, package
@@ -164,7 +195,8 @@ def test_a_reader_that_is_not_installed_is_named_before_there_is_a_run(
     assert main(["train", str(recipe(cohort))]) == 2
     said = capsys.readouterr().err
     assert re.search(
-        rf": 2 of the \d+ media files of cohort tiny end in {end}, and reading them needs {package}; pip", said
+        rf": 2 of the \d+ media files of cohort tiny end in {end}, and reading them needs {package}; pip",
+        said,
     )
     assert not list(tmp_path.glob("runs/*/*"))
 
@@ -176,7 +208,9 @@ def test_missing_files_are_all_listed_before_anything_is_built(dry, cohort):
     code, said = dry(cohort)
     assert code == 2
     listed = pl.read_csv(said.strip().rpartition("; they are listed in ")[2])
-    assert listed["reason"].unique().to_list() == ["the media file is missing; restore it or drop the row"]
+    assert listed["reason"].unique().to_list() == [
+        "the media file is missing; restore it or drop the row"
+    ]
     assert f"modalities.imaging: {len(listed)} of " in said
     assert "backbone" not in said
 
@@ -186,4 +220,6 @@ def test_one_answer_in_the_training_split_is_refused(dry, cohort):
     pl.read_parquet(path).with_columns(boolean_value=pl.lit(True)).write_parquet(path)
     code, said = dry(cohort)
     assert code == 2
-    assert "tasks.outcome: the train split has one answer only; nothing can be learnt from it" in said
+    assert (
+        "tasks.outcome: the train split has one answer only; nothing can be learnt from it" in said
+    )

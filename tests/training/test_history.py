@@ -31,13 +31,17 @@ def test_a_fit_that_goes_on_drops_its_own_later_records_alone(tmp_path):
     assert records(history.path) == [(0, 1), (0, 2), (1, 1)]
 
 
-def test_damaged_lines_of_a_history_are_left_out_with_a_word_and_an_unfinished_one_without(tmp_path, capsys):
+def test_damaged_lines_of_a_history_are_left_out_with_a_word_and_an_unfinished_one_without(
+    tmp_path, capsys
+):
     path = tmp_path / "history.jsonl"
     lines = [json.dumps({"step": step, "loss": 0.5}) for step in range(1, 5)]
     path.write_bytes("\n".join([*lines, lines[0][:9]]).encode())
     assert [record["step"] for record in read_history(path)] == [1, 2, 3, 4]
     assert not capsys.readouterr().err
-    path.write_bytes(b"\n".join([lines[0].encode(), b"\xff\xfe", b"[]", b'{"stop": 3}', lines[3].encode(), b""]))
+    path.write_bytes(
+        b"\n".join([lines[0].encode(), b"\xff\xfe", b"[]", b'{"stop": 3}', lines[3].encode(), b""])
+    )
     assert [record["step"] for record in read_history(path)] == [1, 4]
     assert "3 of 5 lines are damaged and left out" in capsys.readouterr().err
     assert read_history(tmp_path / "none.jsonl") == []
@@ -49,9 +53,13 @@ def test_a_disk_that_takes_no_more_is_named_and_how_to_go_on(tmp_path):
     with pytest.raises(StorageError) as caught, resumable("train", "--resume", "runs/my run"):
         history.append(UNIT, 0, {"step": 1, "loss": 0.5}, 3)
     assert re.fullmatch(
-        r".*/full: the disk is full; .*; then go on with `clintune train --resume 'runs/my run'`", str(caught.value)
+        r".*/full: the disk is full; .*; then go on with `clintune train --resume 'runs/my run'`",
+        str(caught.value),
     )
-    with console.copied_to(tmp_path / "full"), pytest.raises(StorageError, match="/full: the disk is full"):
+    with (
+        console.copied_to(tmp_path / "full"),
+        pytest.raises(StorageError, match="/full: the disk is full"),
+    ):
         console.print("a line")
 
 
@@ -68,4 +76,7 @@ def test_a_fit_that_begins_anew_without_its_checkpoint_says_so(tmp_path, capsys)
     history.begin(UNIT, 0, 2)
     assert not capsys.readouterr().err
     history.begin(UNIT, 0, 0)
-    assert "the run: no checkpoint is left of 2 trained steps; training begins anew" in capsys.readouterr().err
+    assert (
+        "the run: no checkpoint is left of 2 trained steps; training begins anew"
+        in capsys.readouterr().err
+    )

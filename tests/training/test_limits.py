@@ -22,7 +22,9 @@ class Made:
         self.items = items
 
     def seen(self, name, rows):
-        pairs = [(n, owner) for owner, row in enumerate(rows.tolist()) for n in self.items[name][row]]
+        pairs = [
+            (n, owner) for owner, row in enumerate(rows.tolist()) for n in self.items[name][row]
+        ]
         number, owner = (np.array([pair[i] for pair in pairs], np.int64) for i in range(2))
         return Seen(number, np.zeros(len(number)), owner)
 
@@ -57,9 +59,17 @@ def test_counts_are_those_of_a_plain_reckoning(data):
     sample = st.lists(st.integers(0, len(lengths) - 1), max_size=6, unique=True)
     per_sample = data.draw(st.lists(sample, min_size=1, max_size=12))
     budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
-    modality = SimpleNamespace(max_pieces=budget, rows=None, num_tokens=lambda pieces: 2 * np.minimum(pieces, budget))
+    modality = SimpleNamespace(
+        max_pieces=budget, rows=None, num_tokens=lambda pieces: 2 * np.minimum(pieces, budget)
+    )
     rows = np.arange(len(per_sample))
-    found = measure(Made({"m": per_sample}), rows, {"m": modality}, {"m": Source(lengths, kept, left_out, ends)}, limit)
+    found = measure(
+        Made({"m": per_sample}),
+        rows,
+        {"m": modality},
+        {"m": Source(lengths, kept, left_out, ends)},
+        limit,
+    )
 
     read = [[max(lengths[n], 0) + left_out[n] for n in items if n in kept] for items in per_sample]
     pieces = [sum(part) for part in read]
@@ -68,7 +78,9 @@ def test_counts_are_those_of_a_plain_reckoning(data):
         budget,
         samples=len(rows),
         lacking=sum(not items for items in per_sample),
-        samples_with_older=sum(len(items) > len(part) for items, part in zip(per_sample, read, strict=True)),
+        samples_with_older=sum(
+            len(items) > len(part) for items, part in zip(per_sample, read, strict=True)
+        ),
         items=sum(map(len, per_sample)),
         older=sum(map(len, per_sample)) - sum(map(len, read)),
         samples_cut=sum(number > budget for number in pieces),

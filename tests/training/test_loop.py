@@ -28,7 +28,11 @@ class Poisoned(Static):
     """Facts whose extreme values become NaN."""
 
     def encode(self, tensors):
-        return super().encode(tensors).masked_fill((tensors["value"] > 4.5)[:, None, None], float("nan"))
+        return (
+            super()
+            .encode(tensors)
+            .masked_fill((tensors["value"] > 4.5)[:, None, None], float("nan"))
+        )
 
 
 class Idle(Static):
@@ -66,7 +70,13 @@ def test_the_gradient_is_that_of_one_whole_batch_however_it_is_cut(recipe, cohor
     known = pl.when(pl.int_range(pl.len()) % 3 != 0).then("boolean_value")
     relabel(cohort, lambda table: table.with_columns(boolean_value=known))
     for size in (8, 4, 3, 1):
-        train(recipe(cohort), *PLAIN, "trainer.max_steps=1", f"trainer.micro_batch_size={size}", "trainer.clip=1e9")
+        train(
+            recipe(cohort),
+            *PLAIN,
+            "trainer.max_steps=1",
+            f"trainer.micro_batch_size={size}",
+            "trainer.clip=1e9",
+        )
     whole, *cut = gradients
     assert any(float(gradient.abs().max()) > 1e-4 for gradient in whole)
     for other in cut:
@@ -81,16 +91,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(reci
 
 def test_the_one_sample_with_outputs_that_are_not_finite_is_named_alone(recipe, cohort):
     shard = cohort / "data" / "0.parquet"
-    extreme = pl.when((pl.col("subject_id") == 1) & (pl.col("code") == "AGE")).then(9000.0).otherwise("numeric_value")
+    extreme = (
+        pl.when((pl.col("subject_id") == 1) & (pl.col("code") == "AGE"))
+        .then(9000.0)
+        .otherwise("numeric_value")
+    )
     pl.read_parquet(shard).with_columns(numeric_value=extreme.cast(pl.Float32)).write_parquet(shard)
     with pytest.raises(TrainingError, match=r"^step [123]: .*samples tiny#0;") as caught:
-        train(recipe(cohort), "modalities.static._target_=test_loop.Poisoned", "model.modality_dropout=0")
+        train(
+            recipe(cohort),
+            "modalities.static._target_=test_loop.Poisoned",
+            "model.modality_dropout=0",
+        )
     assert "\n" not in str(caught.value)
 
 
 def test_a_trainable_tensor_that_cannot_move_stops_the_run_and_is_named(recipe):
     with pytest.raises(
-        TrainingError, match=r"1 of \d+ trainable tensors did not change: modalities\.static\.encoder\.idle;"
+        TrainingError,
+        match=r"1 of \d+ trainable tensors did not change: modalities\.static\.encoder\.idle;",
     ):
         train(recipe(), "modalities.static._target_=test_loop.Idle", "model.modality_dropout=0")
 
@@ -111,7 +130,13 @@ def test_a_recipe_under_which_nothing_can_learn_is_told_why(recipe, word, says):
 
 
 def test_a_long_warm_up_trains(recipe):
-    words = ["trainer.warmup=0.1", "trainer.max_steps=400000", "trainer.lr=1e-7", "trainer.tune_every=1", *PLAIN]
+    words = [
+        "trainer.warmup=0.1",
+        "trainer.max_steps=400000",
+        "trainer.lr=1e-7",
+        "trainer.tune_every=1",
+        *PLAIN,
+    ]
     run = train(recipe(), *words, "trainer.patience=2")
     assert len(history(run)) >= 3
 
@@ -127,7 +152,9 @@ def test_training_stops_after_patience_and_packages_the_best_step(recipe):
     assert all(torch.equal(kept[name], packaged[name]) for name in kept.keys() & packaged.keys())
     (last,) = (run / "checkpoints").glob("step-*")
     assert json.loads((last / "progress.json").read_text())["best_step"] == best + 1
-    shorter = train(recipe(), *words[1:2], f"trainer.max_steps={len(scores)}", "trainer.schedule=constant")
+    shorter = train(
+        recipe(), *words[1:2], f"trainer.max_steps={len(scores)}", "trainer.schedule=constant"
+    )
     assert len(history(shorter)) == len(scores)
 
 
@@ -145,7 +172,10 @@ def test_without_a_tuning_split_the_last_average_is_packaged(recipe, cohort):
     run = train(recipe(cohort))
     assert not any("tuning/score" in record for record in history(run))
     (last,) = (run / "checkpoints").glob("step-*")
-    average, packaged = load_file(last / "average.safetensors"), load_file(run / "package" / "parts.safetensors")
+    average, packaged = (
+        load_file(last / "average.safetensors"),
+        load_file(run / "package" / "parts.safetensors"),
+    )
     shared = average.keys() & packaged.keys()
     assert shared
     assert all(torch.equal(average[name], packaged[name]) for name in shared)
@@ -157,4 +187,6 @@ def test_of_a_metric_that_is_better_when_lower_the_lowest_step_is_kept(recipe, m
     key = "tuning/loss" if metric == "loss" else f"tuning/outcome/{metric}"
     values = {record["step"]: record[key] for record in history(run)}
     (last,) = (run / "checkpoints").glob("step-*")
-    assert json.loads((last / "progress.json").read_text())["best_step"] == min(values, key=values.get)
+    assert json.loads((last / "progress.json").read_text())["best_step"] == min(
+        values, key=values.get
+    )

@@ -22,7 +22,9 @@ NAMES = [
 
 def checked(parameters, **settings):
     """Return a check of these parameters under AdamW."""
-    return MovementCheck(parameters, torch.optim.AdamW(parameters.values(), **{"lr": 1e-3, **settings}))
+    return MovementCheck(
+        parameters, torch.optim.AdamW(parameters.values(), **{"lr": 1e-3, **settings})
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def test_parts_without_data_are_waited_for_and_pairs_that_never_meet_are_not_ask
     assert set(check.still) == {"heads.icu.skip.wearable.weight"}
     for step in range(3, 9):
         check.after_step(step, {("notes", "icu"), ("wearable", "depression")})
-    with pytest.raises(TrainingError, match=r"step 9: 1 of 8 .* heads\.icu\.skip\.wearable\.weight;"):
+    with pytest.raises(
+        TrainingError, match=r"step 9: 1 of 8 .* heads\.icu\.skip\.wearable\.weight;"
+    ):
         check.after_step(9, {("wearable", "icu")})
 
 
@@ -70,7 +74,11 @@ def test_a_bias_of_keys_may_stay_since_its_gradient_is_rounding():
         "initializer_range": 0.5,
     }
     torch.manual_seed(0)
-    layer = AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=8, **shape)).encoder.layer[0].eval()
+    layer = (
+        AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=8, **shape))
+        .encoder.layer[0]
+        .eval()
+    )
     (layer(torch.randn(2, 5, 8)) * torch.randn(2, 5, 8)).sum().backward()
     size = {name: float(weight.grad.abs().max()) for name, weight in layer.named_parameters()}
     stuck = {name for name in size if size[name] < 1e-4 * max(size.values())}

@@ -12,7 +12,10 @@ from clintune.training.optimizer import Average, make_optimizer, schedule, set_r
 
 
 def test_the_rate_warms_up_linearly_to_1_and_decays_by_the_formula():
-    rates = {name: [schedule(Trainer(schedule=name, warmup=0.2), step, 10) for step in range(10)] for name in FORMULAS}
+    rates = {
+        name: [schedule(Trainer(schedule=name, warmup=0.2), step, 10) for step in range(10)]
+        for name in FORMULAS
+    }
     for name, formula in FORMULAS.items():
         assert rates[name] == pytest.approx([0.5, 1.0, *(formula(k / 8) for k in range(8))])
 

@@ -23,7 +23,9 @@ def order(num, batch_size, micro, seed=0, tokens=None):
 
 
 @settings(deadline=None)
-@given(st.integers(4, 60), st.integers(4, 20), st.integers(1, 8), st.integers(1, 4), st.integers(0, 30))
+@given(
+    st.integers(4, 60), st.integers(4, 20), st.integers(1, 8), st.integers(1, 4), st.integers(0, 30)
+)
 def test_processes_share_a_step_without_overlap_or_loss(num, batch_size, micro, processes, step):
     made = order(num, batch_size, micro)
     _, rows = made.batch(step)
@@ -36,8 +38,16 @@ def test_processes_share_a_step_without_overlap_or_loss(num, batch_size, micro, 
 
 
 @settings(deadline=None)
-@given(st.integers(4, 60), st.integers(4, 20), st.integers(1, 40), st.integers(1, 4), st.integers(0, 30))
-def test_micro_batches_keep_to_a_budget_of_tokens_unless_a_process_has_one_sample_each(num, size, tokens, many, step):
+@given(
+    st.integers(4, 60),
+    st.integers(4, 20),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(0, 30),
+)
+def test_micro_batches_keep_to_a_budget_of_tokens_unless_a_process_has_one_sample_each(
+    num, size, tokens, many, step
+):
     made = order(num, size, size, tokens=tokens)
     _, rows = made.batch(step)
     draws = made.micro_batches(step, many)
@@ -69,7 +79,9 @@ def test_epochs_and_seeds_differ():
     made = order(40, 40, 40)
     assert made.micro_batches(0, 1)[0].epoch == 0
     assert made.micro_batches(1, 1)[0].epoch == 1
-    assert order(40, 8, 4, seed=1).batch(0)[1].tolist() != order(40, 8, 4, seed=2).batch(0)[1].tolist()
+    assert (
+        order(40, 8, 4, seed=1).batch(0)[1].tolist() != order(40, 8, 4, seed=2).batch(0)[1].tolist()
+    )
 
 
 def test_fewer_samples_than_processes_are_refused():

@@ -25,7 +25,12 @@ BF16 = "trainer.precision=bf16"
 
 @pytest.mark.parametrize("computed", ["fp32", "bf16"])
 def test_evaluation_finds_the_scores_that_tuning_found(recipe, computed):
-    run = train(recipe(), f"trainer.precision={computed}", "trainer.tune_every=6", "modalities.notes.mode=lora")
+    run = train(
+        recipe(),
+        f"trainer.precision={computed}",
+        "trainer.tune_every=6",
+        "modalities.notes.mode=lora",
+    )
     tuned = json.loads((run / "history.jsonl").read_text().splitlines()[-1])
     evaluate(run)
     found = json.loads((run / "metrics.json").read_text())["tuning"]["outcome"]
@@ -42,7 +47,10 @@ def test_auto_is_settled_when_training_begins_and_kept(recipe, monkeypatch, has)
     assert precision(kept) == ("bf16" if has else "fp32")
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="reads /proc/cpuinfo")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(),
+    reason="reads /proc/cpuinfo",
+)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_cpu_has_bf16_where_its_flags_say_so():
     assert has_bf16() == ("avx512_bf16" in Path("/proc/cpuinfo").read_text().split())
@@ -66,11 +74,17 @@ def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recip
     ready = prepare_unit(workspace, unit)
     outcomes = []
     for dtype in (None, torch.bfloat16):
-        model = build_model(workspace.config, make_modalities(workspace.config), ready.statistics, {"outcome": 1}, 0)
+        model = build_model(
+            workspace.config, make_modalities(workspace.config), ready.statistics, {"outcome": 1}, 0
+        )
         spare_casts(model, dtype)
-        held = {p.dtype for part in (model.backbone, model.encoders["notes"]) for p in part.parameters()}
+        held = {
+            p.dtype for part in (model.backbone, model.encoders["notes"]) for p in part.parameters()
+        }
         assert held == {torch.float32} | ({dtype} if dtype else set())
-        batch = Batches(workspace.samples, model.encoders, ready.pieces)[inference_draws(np.arange(8), 8)[0]]
+        batch = Batches(workspace.samples, model.encoders, ready.pieces)[
+            inference_draws(np.arange(8), 8)[0]
+        ]
         with torch.autocast("cpu", torch.bfloat16):
             logits = model.eval()(batch)["outcome"]
         logits.float().sum().backward()

@@ -42,7 +42,9 @@ def sklearns(features, targets, weight, inverse):
 def test_every_penalty_gives_sklearns_logistic_regression(num, width):
     features, targets = data(num, width)
     weight = weights_of(num)
-    for inverse, (weights, bias) in zip(PENALTIES, YesNo().path(features, targets, weight), strict=True):
+    for inverse, (weights, bias) in zip(
+        PENALTIES, YesNo().path(features, targets, weight), strict=True
+    ):
         reference = sklearns(features, targets, weight, inverse)
         np.testing.assert_allclose(weights.numpy(), reference.coef_, atol=1e-3)
         np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
@@ -56,18 +58,27 @@ def reference_losses(features, targets, weight, fold):
             train, test = fold != k, fold == k
             model = sklearns(features[train], targets[train], weight[train], inverse)
             chance = model.predict_proba(features[test].numpy())[:, 1]
-            losses[i] -= (weight[test].numpy() * np.log(np.where(targets[test] == 1, chance, 1 - chance))).sum()
+            losses[i] -= (
+                weight[test].numpy() * np.log(np.where(targets[test] == 1, chance, 1 - chance))
+            ).sum()
     return losses
 
 
 def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     features, targets = data(200, 12, seed=3)
     noise = torch.from_numpy(np.random.default_rng(4).standard_normal((200, 8)))
-    everything, weight, fold = torch.cat([noise, features], dim=1), weights_of(200), torch.arange(200) % NUM_FOLDS
+    everything, weight, fold = (
+        torch.cat([noise, features], dim=1),
+        weights_of(200),
+        torch.arange(200) % NUM_FOLDS,
+    )
     everything = torch.cat([everything, torch.zeros(200, 1)], dim=1)
     choices = [list(range(8)), list(range(20)), list(range(8, 21)), list(range(8, 12))]
     losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
-    found = [validation_losses(YesNo(), everything[:, choice], targets, weight, fold) for choice in choices]
+    found = [
+        validation_losses(YesNo(), everything[:, choice], targets, weight, fold)
+        for choice in choices
+    ]
     np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
     choice, penalty = divmod(int(np.argmin(losses)), len(PENALTIES))
     assert choice == 2
@@ -81,7 +92,14 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
 
 def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path, capsys):
     features, targets = data(80, 6)
-    arguments = [YesNo(), features, targets, weights_of(80), [range(6), range(3)], torch.arange(80) % NUM_FOLDS]
+    arguments = [
+        YesNo(),
+        features,
+        targets,
+        weights_of(80),
+        [range(6), range(3)],
+        torch.arange(80) % NUM_FOLDS,
+    ]
     weights, bias = fit_output(*arguments)
     for _ in range(2):
         found, found_bias = remembered_fit(*arguments, tmp_path)
@@ -94,7 +112,14 @@ def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path, cap
         kept.write_bytes(rotten)
         assert torch.equal(remembered_fit(*arguments, tmp_path)[0], weights)
         assert f"{kept}: is not as it was written; it is made again" in capsys.readouterr().err
-    others = [OneOf(2), features + 1e-9, 1 - targets, weights_of(80) * 2, [range(3)], arguments[5].flip(0)]
+    others = [
+        OneOf(2),
+        features + 1e-9,
+        1 - targets,
+        weights_of(80) * 2,
+        [range(3)],
+        arguments[5].flip(0),
+    ]
     for place, other in enumerate(others):
         changed = [*arguments[:place], other, *arguments[place + 1 :]]
         assert torch.equal(remembered_fit(*changed, tmp_path)[0], fit_output(*changed)[0])
@@ -125,7 +150,12 @@ def test_no_subject_is_in_two_folds_and_classes_are_spread_evenly():
 def test_a_fold_without_one_of_the_classes_is_passed_over():
     features, targets = data(40, 5)
     weights, bias = fit_output(
-        YesNo(), features, targets, torch.ones(40).double(), [range(5)], torch.where(targets == 1, 0, 1)
+        YesNo(),
+        features,
+        targets,
+        torch.ones(40).double(),
+        [range(5)],
+        torch.where(targets == 1, 0, 1),
     )
     assert weights.isfinite().all()
     assert bias.isfinite().all()
@@ -152,10 +182,15 @@ def gradient(kind, features, targets, weight, inverse, weights, bias):
 def test_every_penalty_gives_the_least_of_the_penalised_loss_over_classes(num, width, num_classes):
     features, targets = classes(num, width, num_classes)
     weight, kind = weights_of(num), OneOf(num_classes)
-    for inverse, (weights, bias) in zip(PENALTIES, kind.path(features, targets, weight), strict=True):
+    for inverse, (weights, bias) in zip(
+        PENALTIES, kind.path(features, targets, weight), strict=True
+    ):
         assert weights.shape == (num_classes, width)
         assert float(bias.logsumexp(0)) == pytest.approx(0, abs=1e-9)
-        assert float(gradient(kind, features, targets, weight, inverse, weights, bias).abs().max()) < 2e-3 * inverse
+        assert (
+            float(gradient(kind, features, targets, weight, inverse, weights, bias).abs().max())
+            < 2e-3 * inverse
+        )
 
 
 def test_the_penalty_over_classes_is_that_of_the_least_held_out_loss_of_sklearn():
@@ -190,10 +225,14 @@ def test_a_class_that_no_training_sample_has_is_as_rare_as_half_a_case(present):
 def test_a_probe_of_classes_is_fitted_and_evaluated_alone_and_beside_a_backbone(recipe, cohort):
     labels = cohort / "labels" / "deterioration.parquet"
     table = pl.read_parquet(labels)
-    ward = pl.Series("categorical_value", [["north", "south", "west"][i % 3] for i in range(len(table))])
+    ward = pl.Series(
+        "categorical_value", [["north", "south", "west"][i % 3] for i in range(len(table))]
+    )
     table.drop("boolean_value").with_columns(ward).write_parquet(labels)
     path = recipe(cohort)
-    path.write_text(path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass"))
+    path.write_text(
+        path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass")
+    )
     run = train(path, "model.skip=probe", "trainer.max_steps=0")
     parts = load_file(run / "package" / "parts.safetensors")
     weights = torch.cat([parts[name] for name in sorted(parts) if ".skip." in name], dim=1)

@@ -16,7 +16,15 @@ from clintune.cli import main
 from clintune.training.resume import trained_steps
 from conftest import evaluate, run_python, train
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clintune.cli"]
+TORCHRUN = [
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "clintune.cli",
+]
 WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
 ODD = "from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')"
 TROUBLE = """
@@ -65,16 +73,24 @@ def ragged(recipe, cohort):
     path = recipe(cohort)
     path.write_text(
         path.read_text()
-        .replace("  - task@tasks.outcome: binary\n", "  - task@tasks.outcome: binary\n  - task@tasks.other: binary\n")
-        .replace("{label: deterioration}", "{label: deterioration}, other: {label: other, weight: 0.5}")
+        .replace(
+            "  - task@tasks.outcome: binary\n",
+            "  - task@tasks.outcome: binary\n  - task@tasks.other: binary\n",
+        )
+        .replace(
+            "{label: deterioration}", "{label: deterioration}, other: {label: other, weight: 0.5}"
+        )
     )
     return path
 
 
 @pytest.mark.parametrize(
-    ("strategy", "precision"), [("ddp", "bf16"), pytest.param("fsdp2", "fp32", marks=pytest.mark.slow)]
+    ("strategy", "precision"),
+    [("ddp", "bf16"), pytest.param("fsdp2", "fp32", marks=pytest.mark.slow)],
 )
-def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_path, strategy, precision):
+def test_two_processes_give_the_losses_weights_and_metrics_of_one(
+    ragged, tmp_path, strategy, precision
+):
     computed = f"trainer.precision={precision}"
     alone = train(ragged, *WORDS, computed)
     words = [*WORDS, computed, f"runs={tmp_path / 'two'}", f"strategy={strategy}"]
@@ -97,10 +113,17 @@ def test_two_processes_give_the_losses_weights_and_metrics_of_one(ragged, tmp_pa
 
 @pytest.mark.slow
 def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_path, trouble):
-    words = ["adapter.dropout=0", "model.modality_dropout=0", "trainer.micro_batch_size=2", "trainer.max_steps=5"]
+    words = [
+        "adapter.dropout=0",
+        "model.modality_dropout=0",
+        "trainer.micro_batch_size=2",
+        "trainer.max_steps=5",
+    ]
     never_stopped = train(recipe(), *words)
     launch = ["strategy=fsdp2", "cluster.processes=2", f"runs={tmp_path / 'two'}"]
-    done = clintune("train", recipe(), *words, *launch, first=trouble("os.kill(os.getpid(), signal.SIGUSR1)"))
+    done = clintune(
+        "train", recipe(), *words, *launch, first=trouble("os.kill(os.getpid(), signal.SIGUSR1)")
+    )
     assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
     (run,) = (tmp_path / "two" / "recipe").iterdir()
     assert f"stopped by SIGUSR1; go on with `clintune train --resume {run}`" in done.stderr
@@ -122,8 +145,12 @@ def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_
         ),
     ],
 )
-def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, trouble, what, says, state):
-    done = clintune("train", recipe(), "cluster.processes=2", "trainer.checkpoint_every=1", first=trouble(what))
+def test_a_process_that_fails_ends_all_with_its_own_line(
+    recipe, tmp_path, trouble, what, says, state
+):
+    done = clintune(
+        "train", recipe(), "cluster.processes=2", "trainer.checkpoint_every=1", first=trouble(what)
+    )
     assert done.returncode in {1, 2}
     lines = [line for line in done.stderr.splitlines() if line.startswith("clintune:")]
     assert len(lines) == 1
@@ -139,11 +166,15 @@ def test_a_process_that_fails_ends_all_with_its_own_line(recipe, tmp_path, troub
 
 @pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, trouble, name):
-    done = clintune("train", recipe(), first=trouble(f"os.kill(os.getpid(), signal.{name})", when="True"))
+    done = clintune(
+        "train", recipe(), first=trouble(f"os.kill(os.getpid(), signal.{name})", when="True")
+    )
     assert done.returncode == 128 + signal.Signals[name], done.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
     assert json.loads((run / "status.json").read_text())["state"] == "preempted"
-    assert f"stopped by {name} after step 3; go on with `clintune train --resume {run}`" in done.stderr
+    assert (
+        f"stopped by {name} after step 3; go on with `clintune train --resume {run}`" in done.stderr
+    )
     assert trained_steps(run) == 3
     assert main(["train", "--resume", str(run)]) == 0
     assert apart(train(recipe(), f"runs={tmp_path / 'whole'}"), run) == 0
@@ -169,10 +200,26 @@ def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, caps
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved(recipe, tmp_path):
     """A terminal sends it to all of them, and the launcher passes its own on."""
-    words = ["trainer.max_steps=4000", "trainer.checkpoint_every=1000", "trainer.micro_batch_size=2"]
-    command = [sys.executable, "-m", "clintune.cli", "train", recipe(), *words, "cluster.processes=2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as started:
-        while started.poll() is None and not list((tmp_path / "runs").glob("recipe/*/history.jsonl")):
+    words = [
+        "trainer.max_steps=4000",
+        "trainer.checkpoint_every=1000",
+        "trainer.micro_batch_size=2",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "clintune.cli",
+        "train",
+        recipe(),
+        *words,
+        "cluster.processes=2",
+    ]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as started:
+        while started.poll() is None and not list(
+            (tmp_path / "runs").glob("recipe/*/history.jsonl")
+        ):
             time.sleep(0.2)
         os.killpg(started.pid, signal.SIGINT)
         _, said = started.communicate()
@@ -186,7 +233,9 @@ def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved
 @pytest.mark.slow
 def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):
     one_has_bf16 = "import torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
-    (tmp_path / "sitecustomize.py").write_text(f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n"
+    )
     done = clintune("train", recipe(), "trainer.precision=auto", launcher=TORCHRUN, first=tmp_path)
     assert done.returncode == 1
     assert "compute in bf16 and fp32; set trainer.precision" in done.stderr
@@ -194,7 +243,10 @@ def test_processes_that_compute_in_different_precisions_do_not_train_together(re
 
 def history(run):
     lines = (run / "history.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if value is not None} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if value is not None}
+        for line in lines
+    ]
 
 
 def numbers(run):

@@ -45,7 +45,10 @@ def stopped(finished):
 def test_a_finished_run_is_not_written_to(finished, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert main(["train", "--resume", str(finished), "trainer.lr=0.5", "adapter.r=64"]) == 2
-    assert "the run is finished, and adapter.r, trainer.lr would change it; train anew" in capsys.readouterr().err
+    assert (
+        "the run is finished, and adapter.r, trainer.lr would change it; train anew"
+        in capsys.readouterr().err
+    )
     for words in ([], ["trainer.workers=0", "cluster.memory=4G"], ["adapter.r=8"]):
         assert main(["train", "--resume", str(finished), *words]) == 0
         said = capsys.readouterr()
@@ -55,10 +58,17 @@ def test_a_finished_run_is_not_written_to(finished, capsys):
 
 
 def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace_of_it(stopped, capsys):
-    words = ["trainer.max_steps=4", "trainer.lr=1e-4", "trainer.head_lr=1e-3", "trainer.micro_batch_size=8"]
+    words = [
+        "trainer.max_steps=4",
+        "trainer.lr=1e-4",
+        "trainer.head_lr=1e-3",
+        "trainer.micro_batch_size=8",
+    ]
     assert main(["train", "--resume", str(stopped), *words]) == 0
     assert "trainer.lr: 0.001 -> 0.0001" in capsys.readouterr().err
-    assert [json.loads(line)["step"] for line in (stopped / "history.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    assert [
+        json.loads(line)["step"] for line in (stopped / "history.jsonl").read_text().splitlines()
+    ] == [1, 2, 3, 4]
     trainer = load_config(stopped / "recipe.yaml").trainer
     assert (trainer.max_steps, trainer.lr, trainer.head_lr) == (4, 1e-4, 1e-3)
     (resumed,) = json.loads((stopped / "provenance.json").read_text())["resumed"]
@@ -75,7 +85,10 @@ def test_a_recipe_that_was_edited_is_refused(finished, verb, capsys):
     recipe = finished / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("r: 8", "r: 9"))
     assert main([*verb.split(), str(finished)]) == 2
-    assert "recipe.yaml: is not as the run wrote it; restore it, and give changes in the" in capsys.readouterr().err
+    assert (
+        "recipe.yaml: is not as the run wrote it; restore it, and give changes in the"
+        in capsys.readouterr().err
+    )
 
 
 def test_splits_that_were_edited_are_refused(finished, capsys):
@@ -84,7 +97,10 @@ def test_splits_that_were_edited_are_refused(finished, capsys):
     other = pl.col("split").replace({"train": "held_out", "held_out": "train"})
     table.with_columns(other).write_parquet(path, metadata=pl.read_parquet_metadata(path))
     assert main(["evaluate", str(finished)]) == 2
-    assert "splits.parquet: is not as the run wrote it; restore it, or train anew" in capsys.readouterr().err
+    assert (
+        "splits.parquet: is not as the run wrote it; restore it, or train anew"
+        in capsys.readouterr().err
+    )
     path.write_bytes(path.read_bytes()[:-9])
     assert main(["evaluate", str(finished)]) == 2
     assert "splits.parquet: cannot be read" in capsys.readouterr().err
@@ -94,7 +110,10 @@ def test_splits_that_were_edited_are_refused(finished, capsys):
 def test_a_damaged_record_is_named(finished, name, capsys):
     (finished / name).write_text("{")
     assert main(["evaluate", str(finished)]) == 2
-    assert f"{finished / name}: is damaged, no JSON any more; restore it, or start anew" in capsys.readouterr().err
+    assert (
+        f"{finished / name}: is damaged, no JSON any more; restore it, or start anew"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,10 +134,15 @@ def test_a_damaged_record_is_named(finished, name, capsys):
         "trainer.metric=loss",
     ],
 )
-def test_what_is_built_into_what_is_trained_is_refused_by_name_and_leaves_the_recipe(stopped, override, capsys):
+def test_what_is_built_into_what_is_trained_is_refused_by_name_and_leaves_the_recipe(
+    stopped, override, capsys
+):
     recipe = (stopped / "recipe.yaml").read_bytes()
     assert main(["train", "--resume", str(stopped), override, "trainer.lr=0.5"]) == 2
-    assert f"--resume: {override.partition('=')[0]} cannot change in a run that has begun" in capsys.readouterr().err
+    assert (
+        f"--resume: {override.partition('=')[0]} cannot change in a run that has begun"
+        in capsys.readouterr().err
+    )
     assert (stopped / "recipe.yaml").read_bytes() == recipe
 
 
@@ -144,7 +168,9 @@ def test_once_a_model_of_several_is_finished_the_others_are_trained_as_it_was(st
     before = load_config(stopped / "recipe.yaml")
     now = load_config(stopped / "recipe.yaml")
     now.trainer.lr = 0.5
-    with pytest.raises(ConfigError, match=r"trainer\.lr cannot change once a model is trained \(package\)"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.lr cannot change once a model is trained \(package\)"
+    ):
         check_changes(stopped, before, now)
     now.trainer.lr, now.trainer.workers = before.trainer.lr, 1
     assert check_changes(stopped, before, now) == {"trainer.workers": (None, 1)}
@@ -168,8 +194,12 @@ def test_differences_are_told_by_key_and_lists_are_values(recipe):
     assert changes_between(one, two).keys() == {"trainer.lr", "modalities.static.codes"}
 
 
-def test_one_job_holds_a_run_until_it_dies_and_what_it_was_writing_is_swept(stopped, shared_run, capsys):
-    with subprocess.Popen([sys.executable, "-c", HOLD, stopped], stdout=subprocess.PIPE, text=True) as holder:
+def test_one_job_holds_a_run_until_it_dies_and_what_it_was_writing_is_swept(
+    stopped, shared_run, capsys
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, stopped], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         before = (stopped / "status.json").read_bytes()
@@ -183,7 +213,10 @@ def test_one_job_holds_a_run_until_it_dies_and_what_it_was_writing_is_swept(stop
         assert code == 2
         assert f"{stopped}: is being trained by {who}; wait for its end" in said
     assert after == before
-    left = [stopped / f".package.{'x' * 8}.partial", stopped / "checkpoints" / f".step-00000004.{'y' * 8}.partial"]
+    left = [
+        stopped / f".package.{'x' * 8}.partial",
+        stopped / "checkpoints" / f".step-00000004.{'y' * 8}.partial",
+    ]
     for folder in left:
         folder.mkdir()
         (folder / "half").touch()
@@ -194,7 +227,10 @@ def test_one_job_holds_a_run_until_it_dies_and_what_it_was_writing_is_swept(stop
 
 def test_the_other_processes_of_a_job_share_what_the_main_one_holds(tmp_path, monkeypatch):
     with held(tmp_path, "trained"):
-        with pytest.raises(ConfigError, match="is being trained by process"), held(tmp_path, "evaluated"):
+        with (
+            pytest.raises(ConfigError, match="is being trained by process"),
+            held(tmp_path, "evaluated"),
+        ):
             pass
         monkeypatch.setenv("RANK", "1")
         with held(tmp_path, "trained"):
@@ -214,4 +250,7 @@ def test_an_override_reaches_the_processes_that_a_resume_starts(recipe, tmp_path
 def test_a_package_without_its_manifest_is_not_taken_for_a_finished_one(finished, capsys):
     (finished / "package" / "MANIFEST.json").unlink()
     assert main(["train", "--resume", str(finished)]) == 2
-    assert "package: MANIFEST.json is missing; restore the package, or remove it and resume" in capsys.readouterr().err
+    assert (
+        "package: MANIFEST.json is missing; restore the package, or remove it and resume"
+        in capsys.readouterr().err
+    )

@@ -19,11 +19,15 @@ def sweep(tmp_path):
         (run / "recipe.yaml").write_text(RECIPE.format(runs=number, r=r, lr=0.1))
         folders.append(run)
     Status(state="done", started=1000.0, updated=1060.0, host="h").write(folders[0])
-    Status(state="failed", started=200_000.0, updated=100.0, host="h", error="e" * 400).write(folders[1])
+    Status(state="failed", started=200_000.0, updated=100.0, host="h", error="e" * 400).write(
+        folders[1]
+    )
     return folders
 
 
-def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_it(tmp_path, sweep, capsys):
+def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_it(
+    tmp_path, sweep, capsys
+):
     list_runs(tmp_path)
     header, first, second, error = capsys.readouterr().out.splitlines()
     assert header.split()[-2:] == ["differs", "in"]

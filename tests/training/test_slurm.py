@@ -17,7 +17,9 @@ from conftest import run_python, weights
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"),
+    pytest.mark.skipif(
+        shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"
+    ),
 ]
 JOB = [
     "cluster=slurm", "cluster.nodes=2", "cluster.partition=main", "cluster.cpus_per_process=1",
@@ -33,7 +35,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def left_alone(folder):
     """Return the run of a job that nobody disturbs, followed to its end."""
-    done = run_python("-m", "clintune.cli", "train", "quickstart", *JOB, *places(folder, "alone"), "--wait")
+    done = run_python(
+        "-m", "clintune.cli", "train", "quickstart", *JOB, *places(folder, "alone"), "--wait"
+    )
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.splitlines()[-1])
 
@@ -44,7 +48,16 @@ def places(folder, name):
 
 def submit(folder, name, *words, first=None):
     """Submit a job, which imports what is in the folder `first` before anything else; return its id and run folder."""
-    done = run_python("-m", "clintune.cli", "train", "quickstart", *JOB, *places(folder, name), *words, first=first)
+    done = run_python(
+        "-m",
+        "clintune.cli",
+        "train",
+        "quickstart",
+        *JOB,
+        *places(folder, name),
+        *words,
+        first=first,
+    )
     assert done.returncode == 0, done.stderr
     said, run = done.stdout.splitlines()[-2:]
     return said.split()[1].rstrip(","), Path(run)
@@ -61,7 +74,8 @@ def until(run, true, seconds=240):
 
 def has_steps(number):
     return lambda run: (
-        (run / "history.jsonl").exists() and len((run / "history.jsonl").read_text().split("\n")) > number
+        (run / "history.jsonl").exists()
+        and len((run / "history.jsonl").read_text().split("\n")) > number
     )
 
 
@@ -70,7 +84,9 @@ def is_in(state):
 
 
 def state_of(job):
-    return subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True
+    ).stdout.strip()
 
 
 def assert_failed(job, run, says):
@@ -107,7 +123,9 @@ def test_a_disturbed_job_goes_on_by_itself_to_the_same_bits(folder, left_alone, 
     until(run, has_steps(12))
     DISTURBANCES[name](run, job)
     until(run, lambda run: state_of(job) == "PENDING")
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)  # not in two minutes
+    subprocess.run(
+        ["scontrol", "update", f"jobid={job}", "starttime=now"], check=True
+    )  # not in two minutes
     until(run, is_in("done"))
     assert weights(run) == weights(left_alone)
     assert (run / "history.jsonl").read_text() == (left_alone / "history.jsonl").read_text()
@@ -134,8 +152,21 @@ def test_a_cancelled_job_stays_cancelled_and_goes_on_in_one_process(folder, left
 
 def test_srun_by_hand_finds_its_ranks(folder, left_alone):
     words = [word for word in JOB if not word.startswith("cluster")]
-    command = ["srun", "-N", "2", "-n", "2", sys.executable, "-m", "clintune.cli", "train", "quickstart"]
-    done = subprocess.run([*command, *words, *places(folder, "srun")], capture_output=True, text=True)
+    command = [
+        "srun",
+        "-N",
+        "2",
+        "-n",
+        "2",
+        sys.executable,
+        "-m",
+        "clintune.cli",
+        "train",
+        "quickstart",
+    ]
+    done = subprocess.run(
+        [*command, *words, *places(folder, "srun")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert weights(Path(done.stdout.splitlines()[-1])) == weights(left_alone)
 

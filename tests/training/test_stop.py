@@ -59,7 +59,9 @@ def test_a_signal_waits_for_the_step_and_does_nothing_to_workers(number):
         process.send_signal(number)
         rest, errors = process.communicate("\n\n")
     once_more = "stopped by SIGINT; run the same command again\n"
-    assert rest == (once_more if number == signal.SIGINT else f"asked {number}\nstep\nasked {number}\n")
+    assert rest == (
+        once_more if number == signal.SIGINT else f"asked {number}\nstep\nasked {number}\n"
+    )
     assert not errors
 
 
@@ -76,7 +78,10 @@ def test_a_verb_that_is_stopped_says_so_in_one_line_however_often_it_is_told(num
     with start(VERB) as process:
         process.stdout.readline()
         process.send_signal(number)
-        assert process.stderr.readline() == f"clintune: stopped by {number.name}; run the same command again\n"
+        assert (
+            process.stderr.readline()
+            == f"clintune: stopped by {number.name}; run the same command again\n"
+        )
         for _ in range(3):
             process.send_signal(number)
         assert process.stderr.readline() == "ending\n"

@@ -12,15 +12,32 @@ from clintune.training.workspace import open_workspace
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("modalities.static.codes=[SEXX//]", r"modalities\.static\.codes: no row has 'SEXX//'.*did you mean 'SEX//"),
-        ("modalities.notes.codes=[NOTE//PROGRES]", r"notes\.codes: no row has .*did you mean 'NOTE//PROGRESS'"),
-        ("trainer.metric=aurc", r"trainer\.metric': 'aurc' is a metric of no task; did you mean 'auroc'\?"),
+        (
+            "modalities.static.codes=[SEXX//]",
+            r"modalities\.static\.codes: no row has 'SEXX//'.*did you mean 'SEX//",
+        ),
+        (
+            "modalities.notes.codes=[NOTE//PROGRES]",
+            r"notes\.codes: no row has .*did you mean 'NOTE//PROGRESS'",
+        ),
+        (
+            "trainer.metric=aurc",
+            r"trainer\.metric': 'aurc' is a metric of no task; did you mean 'auroc'\?",
+        ),
         ("cohorts.tiny.groups=sites.parquet", r"sites\.parquet: is missing; write it"),
-        ("runs=FILE/runs", r"runs: .*/file/runs cannot be written to \(Not a directory\); name another folder"),
-        ("data.cache=FILE", r"data\.cache: .*/file cannot be written to \(File exists\); name another folder"),
+        (
+            "runs=FILE/runs",
+            r"runs: .*/file/runs cannot be written to \(Not a directory\); name another folder",
+        ),
+        (
+            "data.cache=FILE",
+            r"data\.cache: .*/file cannot be written to \(File exists\); name another folder",
+        ),
     ],
 )
-def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(recipe, tmp_path, override, message):
+def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(
+    recipe, tmp_path, override, message
+):
     (tmp_path / "file").touch()
     with pytest.raises(ClintuneError, match=message):
         train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))

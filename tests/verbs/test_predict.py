@@ -12,15 +12,27 @@ from conftest import run_python
     [
         ([], "say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER"),
         (["cohort=quikstart"], "'quikstart' is not a choice of cohort; did you mean 'quickstart'?"),
-        (["cohort=quickstart", "shard_sise=3"], "key 'shard_sise' does not exist; did you mean 'shard_size'?"),
+        (
+            ["cohort=quickstart", "shard_sise=3"],
+            "key 'shard_sise' does not exist; did you mean 'shard_size'?",
+        ),
         (["cohort=quickstart", "cluster.node=3"], "did you mean 'nodes'?"),
         (["cohort=quickstart", "shard_size=0"], "'shard_size' is 0; give 1 or more"),
-        (["cohort=quickstart", "precision=fp8"], "'precision' fp8 does not exist; use null, fp32, bf16 or fp16"),
+        (
+            ["cohort=quickstart", "precision=fp8"],
+            "'precision' fp8 does not exist; use null, fp32, bf16 or fp16",
+        ),
         (["cohort=quickstart", "cluster.nodes=2"], "cluster=local is this machine alone"),
         (["cohort=[quickstart,covid_cxr]"], "'cohorts' is more than one; score them one by one"),
-        (["cohort=quickstart", "times=nowhere"], "nowhere is not a file; give a Parquet file, `last`, or null"),
+        (
+            ["cohort=quickstart", "times=nowhere"],
+            "nowhere is not a file; give a Parquet file, `last`, or null",
+        ),
         (["--resume"], "no job.yaml there; give the folder that `clintune predict` printed"),
-        (["--resume", "shard_size=3"], "takes no KEY=VALUE; for another `cluster`, give the first command again"),
+        (
+            ["--resume", "shard_size=3"],
+            "takes no KEY=VALUE; for another `cluster`, give the first command again",
+        ),
     ],
 )
 def test_wrong_words_are_refused_in_one_line(capsys, words, says):
@@ -41,7 +53,9 @@ def test_wrong_words_are_refused_before_torch_is_imported():
     assert done.returncode == 2, done.stderr
 
 
-def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(tmp_path, monkeypatch):
+def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(
+    tmp_path, monkeypatch
+):
     out, folder = tmp_path / "out", tmp_path / "it's a ward, isn't it"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "0.parquet").touch()

@@ -75,7 +75,9 @@ class FittedUnit:
         )
         fit = FITS[split_name(method)[0]]
         self.fitted = {
-            name: fit_task(fit, everyone, samples.targets(name)[rows], asked_of(name, task), config.seed)
+            name: fit_task(
+                fit, everyone, samples.targets(name)[rows], asked_of(name, task), config.seed
+            )
             for name, task in ready.tasks.items()
         }
 
@@ -93,7 +95,9 @@ class FittedUnit:
         for name, questions in self.fitted.items():
             chances = [question.predict(inputs) for question in questions]
             asked = zip(self.tasks[name].questions, chances, strict=True)
-            columns = [chance if question.is_multiclass else chance[:, 1:] for question, chance in asked]
+            columns = [
+                chance if question.is_multiclass else chance[:, 1:] for question, chance in asked
+            ]
             found[name] = np.concatenate(columns, axis=1).astype(np.float32)
         return found
 
@@ -101,12 +105,18 @@ class FittedUnit:
 def asked_of(name: str, task: Task) -> Sequence[Question]:
     """Return the questions of a task; ConfigError where it has none, as one that answers with a value."""
     if not task.questions:
-        raise ConfigError(f"tasks.{name}: baselines answer yes-or-no questions and classes; take them out of the suite")
+        raise ConfigError(
+            f"tasks.{name}: baselines answer yes-or-no questions and classes; take them out of the suite"
+        )
     return task.questions
 
 
 def fit_task(
-    fit: Fit, everyone: Examples, targets: NDArray[np.float32], questions: Sequence[Question], seed: int
+    fit: Fit,
+    everyone: Examples,
+    targets: NDArray[np.float32],
+    questions: Sequence[Question],
+    seed: int,
 ) -> list[Fitted]:
     """Fit each question of a task on the samples whose answer, in the targets [N, T], is known."""
     fitted = []

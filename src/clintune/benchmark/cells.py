@@ -45,7 +45,9 @@ class Cell:
     @property
     def title(self) -> str:
         """Return its name for people."""
-        return " ".join(filter(None, [self.experiment, self.level, self.method, f"seed {self.seed}"]))
+        return " ".join(
+            filter(None, [self.experiment, self.level, self.method, f"seed {self.seed}"])
+        )
 
     def key(self, data: str) -> str:
         """Return a hash of everything that determines its result; `data` is the fingerprint of its cohorts."""
@@ -55,7 +57,9 @@ class Cell:
             for name in ("root", "source", "storage"):
                 del cohort[name]
         limits = [] if self.peer_seconds is None else [self.peer_seconds]
-        return value_sha256([what, self.method, self.missing, data, _code(self.method), *limits])[:16]
+        return value_sha256([what, self.method, self.missing, data, _code(self.method), *limits])[
+            :16
+        ]
 
     def folder(self, out: Path, data: str) -> Path:
         """Return where its result is below `out`."""
@@ -87,7 +91,10 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
             plain = compose_recipe(recipe, common)
             _check_modalities(f"'experiments.{name}.baselines'", experiment.baselines, plain)
             configs = dict.fromkeys(experiment.baselines, plain)
-            configs |= {method: compose_recipe(recipe, [*common, *own]) for method, own in suite.clintune.items()}
+            configs |= {
+                method: compose_recipe(recipe, [*common, *own])
+                for method, own in suite.clintune.items()
+            }
             for method, config in configs.items():
                 cells += [
                     Cell(
@@ -117,7 +124,9 @@ def _check_modalities(where: str, baselines: Sequence[str], config: DictConfig) 
         _, modality = split_name(baseline)
         if modality is not None and modality not in config.modalities:
             known = nearest(modality, map(str, config.modalities))
-            raise ConfigError(f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{known}")
+            raise ConfigError(
+                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{known}"
+            )
 
 
 def _seeded(config: DictConfig, seed: int) -> DictConfig:

@@ -23,15 +23,24 @@ def embeddings(ready: Prepared, modality: str | None) -> Read:
     They are what `model.skip=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
     """
     frozen = {name: part for name, part in ready.modalities.items() if part.probe_width}
-    chosen = frozen if modality is None else {name: part for name, part in frozen.items() if name == modality}
+    chosen = (
+        frozen
+        if modality is None
+        else {name: part for name, part in frozen.items() if name == modality}
+    )
     if not chosen:
         lacking = "no modality has" if modality is None else f"modality '{modality}' does not have"
-        raise ConfigError(f"this baseline reads a frozen encoder, which {lacking}; take it out of the suite")
+        raise ConfigError(
+            f"this baseline reads a frozen encoder, which {lacking}; take it out of the suite"
+        )
 
     def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
         pooled = pooled_embeddings(chosen, samples, ready.pieces, rows)
         arrays = {name: part.double().numpy() for name, part in pooled.items()}
-        return {name: np.where(part.any(axis=1, keepdims=True), part, np.nan) for name, part in arrays.items()}
+        return {
+            name: np.where(part.any(axis=1, keepdims=True), part, np.nan)
+            for name, part in arrays.items()
+        }
 
     return read
 

@@ -48,7 +48,9 @@ def dots(rows: Sequence[Row], prefix: str, title: str) -> str:
     return render(draw, (9.6, 1.0 + 0.25 * len(rows)), prefix, title)
 
 
-def lines(parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, prefix: str, title: str) -> str:
+def lines(
+    parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, prefix: str, title: str
+) -> str:
     """Draw the score of each method over a number: `numbers` says where on the axis each of the `parts` stands."""
     methods = list(dict.fromkeys(row.entry.method for rows in parts for row in rows))
 
@@ -56,13 +58,26 @@ def lines(parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, p
         axes = figure.subplots()
         for place, (method, color) in enumerate(zip(methods, cycle(COLORS), strict=False)):
             found = [
-                (x, row) for x, rows in zip(numbers, parts, strict=True) for row in rows if row.entry.method == method
+                (x, row)
+                for x, rows in zip(numbers, parts, strict=True)
+                for row in rows
+                if row.entry.method == method
             ]
             scores = [row.score for _, row in found]
             aside = (place - (len(methods) - 1) / 2) * 0.006 * max(numbers)  # bars side by side
             x, style = [number + aside for number, _ in found], "-" if is_own(method) else "--"
-            axes.plot(x, [s.value for s in scores], style, marker="o", ms=4, color=color, label=label(method))
-            axes.vlines(x, [s.low for s in scores], [s.high for s in scores], color=color, lw=1, alpha=0.5)
+            axes.plot(
+                x,
+                [s.value for s in scores],
+                style,
+                marker="o",
+                ms=4,
+                color=color,
+                label=label(method),
+            )
+            axes.vlines(
+                x, [s.low for s in scores], [s.high for s in scores], color=color, lw=1, alpha=0.5
+            )
         axes.set(xlabel=axis, ylabel=parts[0][0].primary[parts[0][0].main].title, xticks=numbers)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
@@ -91,7 +106,14 @@ def _point(axes: Axes, row: Row, price: float) -> None:
     score = row.score
     axes.plot([price, price], [score.low, score.high], color=_color(row), lw=1, alpha=0.4)
     axes.plot(price, score.value, "o", color=_color(row), ms=5)
-    axes.annotate(row.entry.method, (price, score.value), (5, 4), textcoords="offset points", fontsize=7, color=INK)
+    axes.annotate(
+        row.entry.method,
+        (price, score.value),
+        (5, 4),
+        textcoords="offset points",
+        fontsize=7,
+        color=INK,
+    )
 
 
 def _color(row: Row) -> str:

@@ -45,7 +45,9 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
         reduced = replace(workspace, samples=thinned(workspace.samples, share, config.seed))
         by_variant = predict_run(run, reduced, chosen, accelerator)[held_out_split]
         if not by_variant:
-            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+            raise DataError(
+                "no labelled sample is held out; check the splits of the recipe's cohorts"
+            )
         predictions[share] = by_variant[WHOLE]
 
     seconds = time.perf_counter() - began

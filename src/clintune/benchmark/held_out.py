@@ -22,12 +22,15 @@ def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArra
         ready = prepare_unit(workspace, unit, one_answer_will_do=True)
         rows = ready.rows[held_out_split]
         if not len(rows):
-            raise DataError("no labelled sample is held out; check the splits of the recipe's cohorts")
+            raise DataError(
+                "no labelled sample is held out; check the splits of the recipe's cohorts"
+            )
         yield number, ready, rows
 
 
 def joined(parts: Mapping[float, Mapping[str, Sequence[Predictions]]]) -> dict[float, ByTask]:
     """Return the predictions of all folds as one, by share of missing and task."""
     return {
-        share: {task: concatenate(several) for task, several in by_task.items()} for share, by_task in parts.items()
+        share: {task: concatenate(several) for task, several in by_task.items()}
+        for share, by_task in parts.items()
     }

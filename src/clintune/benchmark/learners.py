@@ -91,7 +91,9 @@ def fit_logistic_mean(examples: Examples, num_answers: int, seed: int) -> Fitted
 
 def fit_boosting(examples: Examples, num_answers: int, seed: int) -> Fitted:
     """Fit gradient boosted trees (LightGBM's algorithm), which send what is missing down a branch of its own."""
-    return _fit(HistGradientBoostingClassifier(random_state=seed), _side_by_side, examples, num_answers)
+    return _fit(
+        HistGradientBoostingClassifier(random_state=seed), _side_by_side, examples, num_answers
+    )
 
 
 def fit_tfidf(examples: Examples, num_answers: int, seed: int) -> Fitted:
@@ -101,8 +103,12 @@ def fit_tfidf(examples: Examples, num_answers: int, seed: int) -> Fitted:
     """
     if not any(examples.inputs["text"][:, 0]):
         raise ConfigError("tfidf: no training sample has text; take it out of the suite")
-    steps = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=2000))
-    return _fit_penalised(steps, TEXT_PENALTIES, lambda inputs: inputs["text"][:, 0], examples, num_answers, seed)
+    steps = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=2000)
+    )
+    return _fit_penalised(
+        steps, TEXT_PENALTIES, lambda inputs: inputs["text"][:, 0], examples, num_answers, seed
+    )
 
 
 def late_fusion(fit: Fit) -> Fit:
@@ -110,7 +116,9 @@ def late_fusion(fit: Fit) -> Fit:
 
     def fit_each(examples: Examples, num_answers: int, seed: int) -> Fitted:
         base = fit_prevalence(examples, num_answers, seed)
-        parts = {name: examples.take(_present(block), name) for name, block in examples.inputs.items()}
+        parts = {
+            name: examples.take(_present(block), name) for name, block in examples.inputs.items()
+        }
         fitted = {name: fit(part, num_answers, seed) for name, part in parts.items() if len(part)}
 
         def predict(inputs: Inputs) -> Floats:
@@ -157,20 +165,28 @@ def _fit_penalised(
     folds = _inner_folds(examples, seed)
     if folds:
         scorer = make_scorer(
-            log_loss, greater_is_better=False, response_method="predict_proba", labels=np.unique(examples.answers)
+            log_loss,
+            greater_is_better=False,
+            response_method="predict_proba",
+            labels=np.unique(examples.answers),
         )
         steps = GridSearchCV(steps, {"logisticregression__C": penalties}, scoring=scorer, cv=folds)
     return _fit(steps, design, examples, num_answers)
 
 
 def _fit(
-    estimator: BaseEstimator, design: Callable[[Inputs], NDArray[Any]], examples: Examples, num_answers: int
+    estimator: BaseEstimator,
+    design: Callable[[Inputs], NDArray[Any]],
+    examples: Examples,
+    num_answers: int,
 ) -> Fitted:
     """Fit an estimator; examples of one answer alone teach nothing but that."""
     if len(np.unique(examples.answers)) < 2:
         return fit_prevalence(examples, num_answers, 0)
     last = estimator.estimator if isinstance(estimator, GridSearchCV) else estimator
-    weight = f"{last.steps[-1][0]}__sample_weight" if isinstance(last, Pipeline) else "sample_weight"
+    weight = (
+        f"{last.steps[-1][0]}__sample_weight" if isinstance(last, Pipeline) else "sample_weight"
+    )
     # Given only where they differ: scikit-learn 1.9 bins weighted features some fifteen times as slowly.
     weights = {weight: examples.weight} if examples.by_subject else {}
     with threadpool_limits(1):  # on so few rows threads wait for each other more than they work
@@ -184,15 +200,24 @@ def _fit(
 
     best = estimator.best_estimator_ if isinstance(estimator, GridSearchCV) else estimator
     linear = best[-1] if isinstance(best, Pipeline) else None
-    return Fitted(predict, linear.coef_.size + linear.intercept_.size if linear is not None else None)
+    return Fitted(
+        predict, linear.coef_.size + linear.intercept_.size if linear is not None else None
+    )
 
 
-def _inner_folds(examples: Examples, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _inner_folds(
+    examples: Examples, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return the rows to train on and to validate of folds by subject, those that train on every answer."""
     fold = subject_folds(examples.subject, examples.answers.astype(np.float32), seed).numpy()
     answers = len(np.unique(examples.answers))
-    pairs = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in np.unique(fold)]
-    return [(train, test) for train, test in pairs if len(np.unique(examples.answers[train])) == answers]
+    pairs = [
+        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
+        for number in np.unique(fold)
+    ]
+    return [
+        (train, test) for train, test in pairs if len(np.unique(examples.answers[train])) == answers
+    ]
 
 
 def _side_by_side(inputs: Inputs) -> Floats:

@@ -42,7 +42,9 @@ def render_page(suite: Suite, path: Path, rows: Sequence[Row], failed: Mapping[s
         summary=summary(path),
         sections=sections,
         num_seeds=max(len(row.entry.seeds) for row in rows),
-        libraries=sorted({about["library"] for row in rows for about in row.entry.about if about.get("library")}),
+        libraries=sorted(
+            {about["library"] for row in rows for about in row.entry.about if about.get("library")}
+        ),
         failed=failed,
     )
 
@@ -61,7 +63,10 @@ def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[
     first = rows[0].primary[rows[0].main]
     title = f"{name}: {first.title} of each method"
     if len({row.entry.missing for row in rows}) > 1:
-        axis, numbers = "held-out samples that lack each modality, %", [100 * missing for _, _, missing in places]
+        axis, numbers = (
+            "held-out samples that lack each modality, %",
+            [100 * missing for _, _, missing in places],
+        )
     else:
         numbers = [float(level) for _, level, _ in places] if axis else []
     return {
@@ -69,7 +74,9 @@ def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[
         "main": rows[0].main,
         "metric": first,
         "curve": figures.lines(parts, numbers, axis, f"curve{number}", title) if axis else None,
-        "parts": [_part(f"part{number}-{i}", title, part, drawn=not axis) for i, part in enumerate(parts)],
+        "parts": [
+            _part(f"part{number}-{i}", title, part, drawn=not axis) for i, part in enumerate(parts)
+        ],
     }
 
 
@@ -93,7 +100,9 @@ def _line(row: Row) -> dict[str, Any]:
         "method": label(row.entry.method),
         "own": is_own(row.entry.method),
         "best": row.entry.method == row.baseline,
-        "scores": {task: row.scores[task][metric.name].to_json() for task, metric in row.primary.items()},
+        "scores": {
+            task: row.scores[task][metric.name].to_json() for task, metric in row.primary.items()
+        },
         "score": row.score.to_json(),
         "difference": row.difference.to_json() if row.difference else None,
         "costs": costs(row.entry),
@@ -118,7 +127,9 @@ def _printed(name: str, rows: Sequence[Row]) -> Table:
             label(entry.method),
             f"{score.value:.3f}",
             f"{score.low:.3f} to {score.high:.3f}",
-            "" if change is None else f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})",
+            ""
+            if change is None
+            else f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})",
             f"{spent['fit_seconds']:,.1f}",
             f"{spent['peak_mb']:,.0f}",
             "" if spent["parameters"] is None else f"{spent['parameters']:,}",

@@ -33,7 +33,9 @@ class ImageFiles:
                 target.symlink_to(item.path.absolute())
             else:
                 target = target.with_suffix(".png")
-                pixels = read_image(read_bytes(item.path, item.where), item.path.suffix.lower(), item.where)
+                pixels = read_image(
+                    read_bytes(item.path, item.where), item.path.suffix.lower(), item.where
+                )
                 transform.to_pil_image(pixels.clamp(0, 1)).save(target)
             self.known[item.path] = target
         return self.known[item.path]
@@ -42,7 +44,11 @@ class ImageFiles:
 def _plain_suffix(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
-            plain = image.format in _PLAIN and image.mode in ("L", "RGB") and image.getexif().get(_ORIENTATION, 1) == 1
+            plain = (
+                image.format in _PLAIN
+                and image.mode in ("L", "RGB")
+                and image.getexif().get(_ORIENTATION, 1) == 1
+            )
             return f".{str(image.format).lower()}" if plain else None
     except OSError:
         return None

@@ -28,8 +28,14 @@ class PeerRows:
     def __init__(self, ready: Prepared, images: ImageFiles) -> None:
         self.ready = ready
         self.images = images
-        self.notes = {name: part for name, part in ready.modalities.items() if isinstance(part, Notes | NativeNotes)}
-        self.imaging = [name for name, part in ready.modalities.items() if isinstance(part, Imaging)]
+        self.notes = {
+            name: part
+            for name, part in ready.modalities.items()
+            if isinstance(part, Notes | NativeNotes)
+        }
+        self.imaging = [
+            name for name, part in ready.modalities.items() if isinstance(part, Imaging)
+        ]
         self.numeric = {
             name: part
             for name, part in ready.modalities.items()
@@ -60,9 +66,12 @@ class PeerRows:
                 # A probe reads both on one scale, on which a mark is not 1; where the sample has no fact all are NaN.
                 with np.errstate(invalid="ignore", divide="ignore"):
                     block = np.concatenate(
-                        [np.where(present > 0, values / present, np.nan), marks / marks.max()], axis=1
+                        [np.where(present > 0, values / present, np.nan), marks / marks.max()],
+                        axis=1,
                     )
-            columns += [pl.Series(f"{name}_{i}", column).fill_nan(None) for i, column in enumerate(block.T)]
+            columns += [
+                pl.Series(f"{name}_{i}", column).fill_nan(None) for i, column in enumerate(block.T)
+            ]
         return columns
 
     def _newest_images(self, samples: Samples, rows: NDArray[np.int64]) -> list[str | None]:
@@ -71,7 +80,9 @@ class PeerRows:
             seen = samples.seen(name, rows)
             numbers, place = np.unique(seen.number, return_inverse=True)
             items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
-            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):  # oldest first
+            for owner, position in zip(
+                seen.owner.tolist(), place.tolist(), strict=True
+            ):  # oldest first
                 if (name, items[position].where) not in self._unreadable:
                     newest[owner] = str(self.images.path(items[position]))
         return newest

@@ -22,7 +22,9 @@ def text_model(modalities: Mapping[str, Modality]) -> str | None:
     for part in modalities.values():
         if isinstance(part, NativeNotes):
             return str(resolve(part.tokenizer_source, revision=part.revision).path)
-        if isinstance(part, Notes) and isinstance(weights := resolve_or_random(**part.weights), ResolvedWeights):
+        if isinstance(part, Notes) and isinstance(
+            weights := resolve_or_random(**part.weights), ResolvedWeights
+        ):
             return str(weights.path)
     return None
 
@@ -30,7 +32,9 @@ def text_model(modalities: Mapping[str, Modality]) -> str | None:
 def image_model(modalities: Mapping[str, Modality], folder: Path) -> str | None:
     """Write the image encoder to `folder` as timm does, and return it; None where it is random or not timm's."""
     for part in modalities.values():
-        if isinstance(part, Imaging) and isinstance(weights := resolve_or_random(**part.weights), ResolvedWeights):
+        if isinstance(part, Imaging) and isinstance(
+            weights := resolve_or_random(**part.weights), ResolvedWeights
+        ):
             encoder = make_image_encoder(weights, part.size)
             if isinstance(encoder, TimmEncoder):
                 _write(encoder.model, folder)
@@ -46,6 +50,8 @@ def _write(model: Any, folder: Path) -> None:
         "architecture": own["architecture"],
         "num_classes": 0,
         "num_features": model.num_features,
-        "pretrained_cfg": {key: value for key, value in own.items() if value is not None and key not in _ELSEWHERE},
+        "pretrained_cfg": {
+            key: value for key, value in own.items() if value is not None and key not in _ELSEWHERE
+        },
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -43,7 +43,9 @@ _ANOTHERS = ("PYTHON", "SLURM_")
 """Beginnings of variables that are about this process and its job, not a peer's."""
 
 
-def predict_peer(config: DictConfig, method: str, missing: Sequence[float], seconds: float) -> Outcome:
+def predict_peer(
+    config: DictConfig, method: str, missing: Sequence[float], seconds: float
+) -> Outcome:
     """Let a peer fit every yes-or-no question in every fold, each within `seconds`, and predict the held-out samples.
 
     Raises ConfigError for another kind of task, or where it is not installed or reads nothing of what the recipe has;
@@ -61,7 +63,9 @@ def predict_peer(config: DictConfig, method: str, missing: Sequence[float], seco
         for number, ready, rows in held_out_units(workspace):
             for task, by_share in _predict_unit(peer, workspace, ready, missing).items():
                 for share, chances in by_share.items():
-                    part = to_predictions(workspace.samples, rows, task, chances, number, config.per_subject)
+                    part = to_predictions(
+                        workspace.samples, rows, task, chances, number, config.per_subject
+                    )
                     parts[share].setdefault(task, []).append(part)
 
     return Outcome(
@@ -84,14 +88,19 @@ def _predict_unit(
 
     for name, task in ready.tasks.items():
         if not task.questions or any(question.is_multiclass for question in task.questions):
-            raise ConfigError(f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite")
+            raise ConfigError(
+                f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite"
+            )
 
     peer.begin(ready)
     reader = PeerRows(ready, peer.images)
     learnt = reader.read(samples, known)
     learnt = learnt.select(informative(learnt))
     asked = pl.concat(
-        [reader.read(thinned(samples, share, workspace.config.seed), rows).select(learnt.columns) for share in missing]
+        [
+            reader.read(thinned(samples, share, workspace.config.seed), rows).select(learnt.columns)
+            for share in missing
+        ]
     )
 
     found = {}
@@ -157,7 +166,9 @@ class Peer:
         kept = tuning[known] if tuning[known].any() else _to_stop_by(yes, subject[known], self.seed)
         split = np.where(kept, tuning_split, train_split)
         rows = [
-            learnt.filter(known).with_columns(split=pl.Series(split, dtype=pl.String), label=pl.Series(yes)),
+            learnt.filter(known).with_columns(
+                split=pl.Series(split, dtype=pl.String), label=pl.Series(yes)
+            ),
             asked.with_columns(split=pl.lit(held_out_split), label=pl.lit(None, pl.Float32)),
         ]
 
@@ -186,7 +197,9 @@ class Peer:
 
         # What it says may hold patients' text, and goes to the log of this process only where that was asked for.
         said = 2 if os.environ.get("CLINTUNE_DEBUG") else subprocess.DEVNULL
-        words = [str(word) for word in (self.python, "-I", RUN, peer_script(self.name), self.folder)]
+        words = [
+            str(word) for word in (self.python, "-I", RUN, peer_script(self.name), self.folder)
+        ]
 
         with subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=_environment(work)
@@ -197,7 +210,9 @@ class Peer:
                 process.kill()
                 raise
 
-        told: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+        told: dict[str, Any] = (
+            json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+        )
 
         if code:
             what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -208,7 +223,9 @@ class Peer:
             )
 
         if not told["reads"]:
-            raise ConfigError(f"{self.name} reads none of what this recipe has; take it out of the suite")
+            raise ConfigError(
+                f"{self.name} reads none of what this recipe has; take it out of the suite"
+            )
         return told
 
 
@@ -217,11 +234,28 @@ def _to_stop_by(yes: Floats, subject: NDArray[np.int64], seed: int) -> NDArray[n
     distinct, number = np.unique(subject, return_inverse=True)
     draws = np.random.default_rng(derive_seed(seed, "peer tuning")).random(len(distinct))
     kept: NDArray[np.bool_] = deal(number, draws, _TUNING_FOLDS, yes) == 0
-    return kept if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2 else np.zeros(len(yes), bool)
+    return (
+        kept
+        if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2
+        else np.zeros(len(yes), bool)
+    )
 
 
 def _environment(work: Path) -> Mapping[str, str]:
     """Return the variables of a peer: nothing is fetched, and nothing written outside `work`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_ANOTHERS)}
-    homes = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR")
-    return {**own, **dict.fromkeys(homes, str(work)), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    homes = (
+        "HOME",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "HF_HOME",
+        "TORCH_HOME",
+        "MPLCONFIGDIR",
+    )
+    return {
+        **own,
+        **dict.fromkeys(homes, str(work)),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }

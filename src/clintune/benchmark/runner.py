@@ -77,7 +77,9 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
     return progress
 
 
-def _run_unless_done(cell: Cell, data: str | TrainingError, wanted: bool, progress: Progress, out: Path) -> str | None:
+def _run_unless_done(
+    cell: Cell, data: str | TrainingError, wanted: bool, progress: Progress, out: Path
+) -> str | None:
     """Take a cell into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
     if isinstance(data, TrainingError):
         if wanted:
@@ -111,7 +113,10 @@ def _prepare(cell: Cell, out: Path) -> str | TrainingError:
 
 
 def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
-    run, log = cell.run(out, data), out / "logs" / f"{'.'.join(folder.relative_to(out / 'cells').parts)}.log"
+    run, log = (
+        cell.run(out, data),
+        out / "logs" / f"{'.'.join(folder.relative_to(out / 'cells').parts)}.log",
+    )
     with atomic_path(folder) as partial:
         partial.mkdir()
         spec = {
@@ -146,8 +151,13 @@ def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "clintune.cli", "benchmark", "--cell"]
-    with log.open("w", encoding="utf-8") as said, tempfile.TemporaryFile("w+", encoding="utf-8") as answer:
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=answer, stderr=said, text=True) as process:
+    with (
+        log.open("w", encoding="utf-8") as said,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
+    ):
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=answer, stderr=said, text=True
+        ) as process:
             try:
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(spec) + "\n")
@@ -179,10 +189,16 @@ def _watch(process: "subprocess.Popen[str]") -> float:
 
 def _reason(log: Path, code: int) -> str:
     """Return in one line why a process failed."""
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("clintune: ")]
+    lines = [
+        line
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if line.startswith("clintune: ")
+    ]
     if lines:
         return lines[-1].removeprefix("clintune: ")
-    return f"killed by signal {-code}; see {log}" if code < 0 else f"ended with code {code}; see {log}"
+    return (
+        f"killed by signal {-code}; see {log}" if code < 0 else f"ended with code {code}; see {log}"
+    )
 
 
 def _plain(cell: Cell) -> Any:

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import YAMLError
 
 from clintune.benchmark.names import BASELINES, EMBEDDED, PEERS, split_name
@@ -68,7 +73,9 @@ class Suite:
 
 def shipped_suites() -> dict[str, Path]:
     """Return the suites that come with clintune, by name."""
-    return {path.stem: path for path in sorted((config_root() / "configs" / "suite").glob("*.yaml"))}
+    return {
+        path.stem: path for path in sorted((config_root() / "configs" / "suite").glob("*.yaml"))
+    }
 
 
 def find_suite(name: str) -> Path:
@@ -85,7 +92,9 @@ def is_suite_key(override: str) -> bool:
     own = {item.name for item in fields(Suite)}
     known = own | {item.name for item in fields(Config)} | _GROUPS
     if key not in known:
-        raise ConfigError(f"key '{visible(key)}' is one of neither suite nor recipe{nearest(key, known)}")
+        raise ConfigError(
+            f"key '{visible(key)}' is one of neither suite nor recipe{nearest(key, known)}"
+        )
     return key in own
 
 
@@ -96,7 +105,9 @@ def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     """
     try:
         node = OmegaConf.merge(
-            OmegaConf.structured(Suite), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+            OmegaConf.structured(Suite),
+            OmegaConf.load(path),
+            OmegaConf.from_dotlist(list(overrides)),
         )
         suite: Any = OmegaConf.to_object(node)
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
@@ -140,7 +151,9 @@ def _problem(suite: Suite) -> str | None:
         if problem := _problem_of(name, experiment, others):
             return problem
 
-    known = set(suite.clintune).union(*(experiment.baselines for experiment in suite.experiments.values()))
+    known = set(suite.clintune).union(
+        *(experiment.baselines for experiment in suite.experiments.values())
+    )
     if twice := sorted(set(suite.clintune) & others):
         return f"'clintune.{twice[0]}' is the name of a baseline; choose a different one"
     if unknown := sorted(set(suite.methods or []) - known):

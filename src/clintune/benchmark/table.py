@@ -92,7 +92,9 @@ class Row:
     @property
     def difference(self) -> Difference | None:
         """Return the difference of that value to the baseline."""
-        return self.differences[self.main][self.primary[self.main].name] if self.differences else None
+        return (
+            self.differences[self.main][self.primary[self.main].name] if self.differences else None
+        )
 
 
 def find_entries(finished: Mapping[Path, Cell]) -> list[Entry]:
@@ -100,7 +102,9 @@ def find_entries(finished: Mapping[Path, Cell]) -> list[Entry]:
     found: dict[tuple[str, str, float, str], dict[int, Path]] = {}
     for folder, cell in finished.items():
         for share in cell.missing:
-            found.setdefault((cell.experiment, cell.level, share, cell.method), {})[cell.seed] = folder
+            found.setdefault((cell.experiment, cell.level, share, cell.method), {})[cell.seed] = (
+                folder
+            )
     return [Entry(*key, folders) for key, folders in found.items()]
 
 
@@ -113,7 +117,11 @@ def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Ro
         primary = primary_metrics(_tasks(here[0]))
         main = MEAN if MEAN in primary else next(iter(primary))
         others = [entry for entry in here if not is_own(entry.method)]
-        best = max(others, key=lambda entry: _value(table(entry, entry.seeds)[main], primary[main]), default=None)
+        best = max(
+            others,
+            key=lambda entry: _value(table(entry, entry.seeds)[main], primary[main]),
+            default=None,
+        )
         for entry in here:
             compared = None
             shared = tuple(seed for seed in entry.seeds if best is not None and seed in best.seeds)
@@ -161,10 +169,19 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
         for metric in table[f"{seeds[0]}/{task}"]:
             values = np.stack([table[f"{seed}/{task}"][metric] for seed in seeds])
             draws = np.take_along_axis(values[:, 1:], drawn.T, axis=0)
-            averaged[task][metric] = np.r_[defined_mean(list(values[:, :1])), defined_mean(list(draws))]
+            averaged[task][metric] = np.r_[
+                defined_mean(list(values[:, :1])), defined_mean(list(draws))
+            ]
     if len(tasks) > 1:
-        shared = [metric for metric in next(iter(averaged.values())) if all(metric in s for s in averaged.values())]
-        mean = {metric: defined_mean([scores[metric] for scores in averaged.values()]) for metric in shared}
+        shared = [
+            metric
+            for metric in next(iter(averaged.values()))
+            if all(metric in s for s in averaged.values())
+        ]
+        mean = {
+            metric: defined_mean([scores[metric] for scores in averaged.values()])
+            for metric in shared
+        }
         averaged |= {MEAN: mean} if mean else {}
     return averaged
 
@@ -199,7 +216,9 @@ def _lines(row: Row) -> list[dict[str, Any]]:
                     "value": score.value,
                     "low": score.low,
                     "high": score.high,
-                    "num_subjects": score.n_subjects if score.n_subjects >= SMALLEST_SHOWN else None,
+                    "num_subjects": score.n_subjects
+                    if score.n_subjects >= SMALLEST_SHOWN
+                    else None,
                     "baseline": row.baseline,
                     "difference": difference and difference.value,
                     "difference_low": difference and difference.low,

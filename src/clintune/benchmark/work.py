@@ -55,7 +55,12 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
 
     for share, by_task in outcome.predictions.items():
         for name, predictions in by_task.items():
-            write_predictions(predictions_folder(Path(spec["folder"]), share), name, predictions, outcome.tasks[name])
+            write_predictions(
+                predictions_folder(Path(spec["folder"]), share),
+                name,
+                predictions,
+                outcome.tasks[name],
+            )
 
     return {
         "fit_seconds": outcome.fit_seconds,
@@ -79,7 +84,9 @@ def _prepare(config: DictConfig) -> dict[str, Any]:
     modalities = make_modalities(config)
     statistics = fit_statistics(modalities, samples, rows_by_split(split)["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
-    fill_caches(workspace, modalities, statistics, np.flatnonzero(samples.labelled()), local_device())
+    fill_caches(
+        workspace, modalities, statistics, np.flatnonzero(samples.labelled()), local_device()
+    )
     cohorts = provenance(workspace)["cohorts"]
     return {"data": value_sha256({name: cohort["files"] for name, cohort in cohorts.items()})}
 

@@ -73,8 +73,14 @@ class Cut:
         first = np.searchsorted(row_subjects, subjects, "left")
         after = np.searchsorted(row_subjects, subjects, "right")
         static_stop = _bisect(row_times, first, after, np.full_like(times, STATIC + 1))
-        start = static_stop if self.lookback is None else _bisect(row_times, static_stop, after, times - self.lookback)
-        return np.stack([first, static_stop, start, _bisect(row_times, static_stop, after, times + 1)])
+        start = (
+            static_stop
+            if self.lookback is None
+            else _bisect(row_times, static_stop, after, times - self.lookback)
+        )
+        return np.stack(
+            [first, static_stop, start, _bisect(row_times, static_stop, after, times + 1)]
+        )
 
 
 def write_index(
@@ -157,13 +163,19 @@ def _write_rows(
 
 
 def _bisect(
-    times: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], moments: NDArray[np.int64]
+    times: NDArray[np.int64],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    moments: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Return, for each n, the first place in the ascending `times[low[n]:high[n]]` that is not before `moments[n]`."""
     while (unsure := low < high).any():
         middle = np.where(unsure, (low + high) // 2, 0)
         before = times[middle] < moments
-        low, high = np.where(unsure & before, middle + 1, low), np.where(unsure & ~before, middle, high)
+        low, high = (
+            np.where(unsure & before, middle + 1, low),
+            np.where(unsure & ~before, middle, high),
+        )
     return low
 
 
@@ -173,24 +185,33 @@ def claimed_rows(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str])
     if claim.media is not None:
         if claim.media in columns and claim.media not in media:
             listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
-            raise DataError(f"{where}: has media column {claim.media}, which {listing} does not list; add it there")
+            raise DataError(
+                f"{where}: has media column {claim.media}, which {listing} does not list; add it there"
+            )
         if claim.media not in columns:
             return pl.DataFrame()
 
     missing = sorted(set(claim.rows.meta.root_names()) - set(columns))
     if missing:
-        raise DataError(f"{where}: lacks column {missing[0]}, which a modality's `claims` reads; add it")
+        raise DataError(
+            f"{where}: lacks column {missing[0]}, which a modality's `claims` reads; add it"
+        )
 
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
     with shards.readable(where):
-        wanted = scan.filter(claim.rows).select(SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
+        wanted = scan.filter(claim.rows).select(
+            SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW
+        )
         rows = wanted.collect(engine="streaming")
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
 
 
 def _in_order(rows: pl.DataFrame) -> bool:
     """Return whether rows stand as MEDS wants them, as they mostly do: sorting a large shard doubles the memory."""
-    subjects, times = rows[SUBJECT].to_numpy(), rows[TIME].to_physical().fill_null(STATIC).to_numpy()
+    subjects, times = (
+        rows[SUBJECT].to_numpy(),
+        rows[TIME].to_physical().fill_null(STATIC).to_numpy(),
+    )
     same = subjects[1:] == subjects[:-1]
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
 
@@ -209,7 +230,9 @@ def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFr
     present = [table for table in labels.values() if table is not None]
     keys = [table.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT)) for table in present]
     if not sum(map(len, keys)):
-        raise DataError(f"{root}: no label file has a row for {', '.join(labels)}; add labels or drop the cohort")
+        raise DataError(
+            f"{root}: no label file has a row for {', '.join(labels)}; add labels or drop the cohort"
+        )
     return pl.concat(keys).unique().sort(SUBJECT, PREDICTION_TIME)
 
 
@@ -220,7 +243,9 @@ def _check_owners(owners: list[NDArray[np.int64]], names: Sequence[str]) -> None
     twice = np.flatnonzero(np.diff(subjects[order]) == 0)
     if len(twice):
         first, second = names[shard[order[twice[0]]]], names[shard[order[twice[0] + 1]]]
-        raise DataError(f"{first} and {second} both hold a subject ({len(twice)} such); keep each subject in one file")
+        raise DataError(
+            f"{first} and {second} both hold a subject ({len(twice)} such); keep each subject in one file"
+        )
 
 
 def _without_data(
@@ -232,7 +257,11 @@ def _without_data(
 ) -> str:
     """Say how many labelled subjects have no data; DataError where they may not be left out, or nobody else is."""
     unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
-    tasks = [key for key, table in labels.items() if table is not None and len(table.join(unknown, on=SUBJECT))]
+    tasks = [
+        key
+        for key, table in labels.items()
+        if table is not None and len(table.join(unknown, on=SUBJECT))
+    ]
     count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
     count = f"{count} without a row in {data_subdirectory}/"
     if drop_unknown and covered.any():
@@ -245,22 +274,33 @@ def _write_samples(
     path: Path, samples: pl.DataFrame, labels: Mapping[str, pl.DataFrame | None], cut: Cut
 ) -> dict[str, int]:
     """Write one row a sample; return the width T of each task's target, 0 where the cohort has no labels for it."""
-    columns = {SUBJECT: samples[SUBJECT].to_arrow(), PREDICTION_TIME: samples[PREDICTION_TIME].to_arrow()}
+    columns = {
+        SUBJECT: samples[SUBJECT].to_arrow(),
+        PREDICTION_TIME: samples[PREDICTION_TIME].to_arrow(),
+    }
     widths = {}
 
     for task, table in labels.items():
         widths[task] = 0
         if table is None or table.is_empty():
             continue
-        keyed = table.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT), pl.col("target").cast(pl.List(pl.Float32)))
-        target = samples.join(keyed, on=[SUBJECT, PREDICTION_TIME], how="left", maintain_order="left")["target"]
+        keyed = table.select(
+            SUBJECT,
+            pl.col(PREDICTION_TIME).cast(MOMENT),
+            pl.col("target").cast(pl.List(pl.Float32)),
+        )
+        target = samples.join(
+            keyed, on=[SUBJECT, PREDICTION_TIME], how="left", maintain_order="left"
+        )["target"]
         lengths = target.drop_nulls().list.len().unique()
         assert len(lengths) == 1, f"task {task} reads targets of different lengths"
         widths[task] = int(lengths[0])
         columns[f"target/{task}"] = target.to_arrow(compat_level=pl.CompatLevel.oldest())
 
     for modality, ranges in cut.ranges.items():
-        columns |= {f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)}
+        columns |= {
+            f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)
+        }
     table = pa.table(columns)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)

@@ -80,8 +80,14 @@ def _cohort_problems(name: str, root: Path, cohort: Any, cv: Any) -> Iterator[st
 
 def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iterator[str]:
     """Yield each task whose label no cohort has, and each cohort that has the label of no task."""
-    labels = {name: task.get("label") for name, task in tasks.items() if str(task.get("_target_")).startswith(_OURS)}
-    labels = {name: label for name, label in labels.items() if isinstance(label, str) and label != "???"}
+    labels = {
+        name: task.get("label")
+        for name, task in tasks.items()
+        if str(task.get("_target_")).startswith(_OURS)
+    }
+    labels = {
+        name: label for name, label in labels.items() if isinstance(label, str) and label != "???"
+    }
     having: dict[str, set[str]] = {name: set() for name in labels}
     try:
         for task, label in labels.items():

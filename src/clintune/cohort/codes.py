@@ -8,7 +8,16 @@ import numpy as np
 import polars as pl
 
 from clintune.cohort.samples import Samples
-from clintune.cohort.shards import CODE, ROW, SUBJECT, count_subjects, find_shards, media_columns, readable, scan_shard
+from clintune.cohort.shards import (
+    CODE,
+    ROW,
+    SUBJECT,
+    count_subjects,
+    find_shards,
+    media_columns,
+    readable,
+    scan_shard,
+)
 from clintune.core.disclosure import SMALLEST_SHOWN
 
 

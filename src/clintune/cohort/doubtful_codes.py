@@ -60,8 +60,12 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
     alike = [code for group in spelled_alike(codes[CODE]) for code in group]
     doubts = {
         "NaN as every value, which counts as absent": _without_values(codes),
-        "values as -1, -999 or 9999, far from all others; write null where one is missing": _marked(codes),
-        "zeros far from all other values; write null where one is missing": _with_zeros(codes, sizes),
+        "values as -1, -999 or 9999, far from all others; write null where one is missing": _marked(
+            codes
+        ),
+        "zeros far from all other values; write null where one is missing": _with_zeros(
+            codes, sizes
+        ),
         "values in two groups far apart; look whether all are in one unit": _in_two_groups(sizes),
         "rows with and rows without a time; every sample sees the latter": _partly_timed(codes),
         "names that differ in case or spaces alone, and count as different codes": alike,
@@ -75,7 +79,11 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
 def _together(codes: pl.DataFrame) -> pl.DataFrame:
     """Return one row a code, of those of all shards."""
     counts = ["rows", "untimed", "nan", "infinite", "known", "zeros", *map(str, SENTINELS)]
-    return codes.group_by(CODE).agg(pl.col(counts).sum(), pl.col("least").min(), pl.col("most").max()).sort(CODE)
+    return (
+        codes.group_by(CODE)
+        .agg(pl.col(counts).sum(), pl.col("least").min(), pl.col("most").max())
+        .sort(CODE)
+    )
 
 
 def _by_size(sizes: pl.DataFrame) -> pl.DataFrame:
@@ -99,17 +107,25 @@ def _without_values(codes: pl.DataFrame) -> list[str]:
 
 def _marked(codes: pl.DataFrame) -> list[str]:
     counts = codes.select(list(map(str, SENTINELS))).to_numpy()
-    ends = (codes[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in ("least", "most"))
+    ends = (
+        codes[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        for name in ("least", "most")
+    )
     return _names(codes.filter(have_sentinels(counts, *ends)))
 
 
 def _with_zeros(codes: pl.DataFrame, sizes: pl.DataFrame) -> list[str]:
     """Return codes with zeros, whose other values begin ten times as far from them as they lie apart."""
     others = sizes.group_by(CODE).agg(
-        pl.col("low").min(), pl.col("high").max(), pl.col("distinct").sum(), values=pl.col("number").sum()
+        pl.col("low").min(),
+        pl.col("high").max(),
+        pl.col("distinct").sum(),
+        values=pl.col("number").sum(),
     )
     step = (pl.col("high") - pl.col("low")) / pl.col("distinct")
-    is_far = (pl.col("least") == 0) & (pl.col("low") > 10 * step) & (pl.col("distinct") >= _DISTINCT)
+    is_far = (
+        (pl.col("least") == 0) & (pl.col("low") > 10 * step) & (pl.col("distinct") >= _DISTINCT)
+    )
     is_frequent = (pl.col("zeros") > 1) & (pl.col("zeros") > _ZEROS * pl.col("known"))
     return _names(codes.join(others, on=CODE).filter(is_far & is_frequent))
 
@@ -125,7 +141,11 @@ def _in_two_groups(sizes: pl.DataFrame) -> list[str]:
 
 
 def _partly_timed(codes: pl.DataFrame) -> list[str]:
-    untimed = (pl.col("untimed") > 0) & (pl.col("untimed") < pl.col("rows")) & (pl.col(CODE) != birth_code)
+    untimed = (
+        (pl.col("untimed") > 0)
+        & (pl.col("untimed") < pl.col("rows"))
+        & (pl.col(CODE) != birth_code)
+    )
     return _names(codes.filter(untimed))
 
 

@@ -48,14 +48,18 @@ class RowDoubts:
         )
         self._counts[modality].update(counts.row(0, named=True))
 
-        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS}).group_by(SUBJECT)
+        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS}).group_by(
+            SUBJECT
+        )
         self._people.append(people.agg(pl.col("content").sum(), number=pl.len()))
 
     def told(self) -> Iterator[str]:
         """Yield a sentence for each doubt."""
         for modality, counts in self._counts.items():
             if counts["copies"] > _COPIES * counts["rows"]:
-                said = f"{counts['copies']} of {counts['rows']} rows of {modality} repeat another one"
+                said = (
+                    f"{counts['copies']} of {counts['rows']} rows of {modality} repeat another one"
+                )
                 yield f"{said}, with its time, code and value; drop the copies, unless they are meant"
         if number := self._num_twins():
             said = f"{number} subjects have the same rows as another, with times, codes and values"
@@ -84,7 +88,11 @@ def _of_texts(counts: Mapping[str, int]) -> Iterator[str]:
     """Yield how many texts of the modality that reads most of them are none that a person wrote."""
     total = counts["texts"]
     for kind, least, said in (
-        ("garbled", _TEXTS, "have letters as Ã¼ or â€, as UTF-8 read in another encoding has; read them as UTF-8"),
+        (
+            "garbled",
+            _TEXTS,
+            "have letters as Ã¼ or â€, as UTF-8 read in another encoding has; read them as UTF-8",
+        ),
         ("markup", _TEXTS, "are RTF, HTML or XML; take the text out of them"),
         ("numbers", _NUMBERS, f"are numbers; write them as {NUMBER}"),
     ):

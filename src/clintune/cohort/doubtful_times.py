@@ -51,7 +51,9 @@ def _of_births(births: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
     """Yield how many births tell no time or several, and how many samples have an impossible age."""
     if number := births[TIME].null_count():
         yield f"{number} rows {birth_code} have no time, so that nobody has an age by them; give it"
-    by_subject = births.group_by(SUBJECT).agg(born=pl.col(TIME).min(), times=pl.col(TIME).n_unique())
+    by_subject = births.group_by(SUBJECT).agg(
+        born=pl.col(TIME).min(), times=pl.col(TIME).n_unique()
+    )
     twice = by_subject.filter(pl.col("times") > 1)
     if len(twice):
         several = f"{len(twice)} subjects have births at several times"
@@ -76,11 +78,15 @@ def _of_months(months: pl.DataFrame) -> Iterator[str]:
     middle = months.filter(pl.col("rows").cum_sum() * 2 >= total)["year"][0]
     small = (pl.col("year") == 1970) & (pl.col("month") == 1)
     if middle != 1970 and (number := months.filter(small)["rows"].sum()):
-        said = f"{number} of {total} rows are dated January 1970, as small numbers taken for times are"
+        said = (
+            f"{number} of {total} rows are dated January 1970, as small numbers taken for times are"
+        )
         yield f"{said}; correct them"
     far = ~small & ((pl.col("year") - middle).abs() > _FAR)
     if number := months.filter(far)["rows"].sum():
-        said = f"{number} of {total} rows are dated more than {_FAR} years from {middle}, the middle"
+        said = (
+            f"{number} of {total} rows are dated more than {_FAR} years from {middle}, the middle"
+        )
         yield f"{said}; correct the times"
 
 

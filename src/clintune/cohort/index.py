@@ -99,9 +99,14 @@ class SampleIndex(RowSource):
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
-            raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
+            raise DataError(
+                f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
+            )
 
-        claims = {key: Claim(modality.claims(), modality.media_column) for key, modality in modalities.items()}
+        claims = {
+            key: Claim(modality.claims(), modality.media_column)
+            for key, modality in modalities.items()
+        }
         labels = {key: task.read(root) for key, task in tasks.items()}
         for key, table in labels.items():
             kind = None if table is None else table.schema[PREDICTION_TIME]
@@ -109,7 +114,9 @@ class SampleIndex(RowSource):
                 check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
 
         metadata = root / dataset_metadata_filepath
-        tables = table_hashes(root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache)
+        tables = table_hashes(
+            root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache
+        )
         fingerprint = _fingerprint(name, root, cohort, tables, claims, labels)
 
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
@@ -117,7 +124,9 @@ class SampleIndex(RowSource):
         with only_one(folder, f"the index of {name}"):
             damaged = damage(folder)
             if damaged and folder.is_dir():
-                console.print(f"{folder / damaged}: is not as it was written; the index is built again")
+                console.print(
+                    f"{folder / damaged}: is not as it was written; the index is built again"
+                )
             if damaged:
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 with atomic_path(folder) as partial:
@@ -125,7 +134,11 @@ class SampleIndex(RowSource):
                     write_index(partial, root, claims, labels, cohort.lookback_hours, about, drop)
             index = cls(folder)
 
-        for key in (key for key, modality in modalities.items() if type(modality).__module__.startswith("clintune.")):
+        for key in (
+            key
+            for key, modality in modalities.items()
+            if type(modality).__module__.startswith("clintune.")
+        ):
             index._check_readers(key)
         for remark in index.remarks:
             console.print(f"{name}: {remark}")
@@ -167,7 +180,10 @@ class SampleIndex(RowSource):
 
     @cached_property
     def _ranges(self) -> dict[str, NDArray[np.int64]]:
-        return {name: np.stack([self._column(f"{name}/{bound}") for bound in RANGE]) for name in self.modalities}
+        return {
+            name: np.stack([self._column(f"{name}/{bound}") for bound in RANGE])
+            for name in self.modalities
+        }
 
     @cached_property
     def _targets(self) -> dict[str, NDArray[np.float32]]:
@@ -177,7 +193,9 @@ class SampleIndex(RowSource):
             if width:
                 lists = self._samples.data[f"target/{task}"].combine_chunks()
                 known = lists.is_valid().to_numpy(zero_copy_only=False)
-                targets[task][known] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                targets[task][known] = (
+                    lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                )
         return targets
 
     def _column(self, name: str) -> NDArray[Any]:
@@ -195,10 +213,22 @@ def _fingerprint(
 ) -> str:
     return value_sha256(
         {
-            "format": [_FORMAT, clintune.__version__, name, str(root), cohort.lookback_hours, cohort.unknown_subjects],
+            "format": [
+                _FORMAT,
+                clintune.__version__,
+                name,
+                str(root),
+                cohort.lookback_hours,
+                cohort.unknown_subjects,
+            ],
             "tables": tables,
-            "claims": {key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in claims.items()},
-            "labels": {key: None if table is None else _digest(table) for key, table in labels.items()},
+            "claims": {
+                key: [claim.rows.meta.serialize().hex(), claim.media]
+                for key, claim in claims.items()
+            },
+            "labels": {
+                key: None if table is None else _digest(table) for key, table in labels.items()
+            },
         }
     )
 
@@ -209,5 +239,7 @@ def _digest(labels: pl.DataFrame) -> str:
     for column in (SUBJECT, PREDICTION_TIME):
         digest.update(labels[column].to_physical().cast(pl.Int64).to_numpy().tobytes())
     digest.update(labels["target"].list.len().fill_null(0).to_numpy().tobytes())
-    digest.update(labels["target"].explode().cast(pl.Float32).fill_null(float("nan")).to_numpy().tobytes())
+    digest.update(
+        labels["target"].explode().cast(pl.Float32).fill_null(float("nan")).to_numpy().tobytes()
+    )
     return digest.hexdigest()

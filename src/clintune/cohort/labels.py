@@ -42,23 +42,31 @@ def label_files(root: Path, label: str) -> list[Path]:
     `task_labels/` serves as `labels/` does; none where nothing is there. Raises DataError where several of these places
     have the label: nobody knows which is meant.
     """
-    places = [([file] if file.is_file() else [], tables_below(folder)) for file, folder in label_paths(root, label)]
+    places = [
+        ([file] if file.is_file() else [], tables_below(folder))
+        for file, folder in label_paths(root, label)
+    ]
     found = [files for place in places for files in place if files]
     if len(found) > 1:
         first, second = (files[0].relative_to(root) for files in found[:2])
-        raise DataError(f"{root}: label {label} stands in {first} and in {second}; keep one of them")
+        raise DataError(
+            f"{root}: label {label} stands in {first} and in {second}; keep one of them"
+        )
     return found[0] if found else []
 
 
 def looked_for(root: Path, label: str) -> str:
     """Say where a label was looked for, relative to the cohort's root."""
     named = [
-        f"{file.relative_to(root)}, {folder.relative_to(root)}/*.parquet" for file, folder in label_paths(root, label)
+        f"{file.relative_to(root)}, {folder.relative_to(root)}/*.parquet"
+        for file, folder in label_paths(root, label)
     ]
     return ", ".join(named)
 
 
-def read_labels(root: Path, label: str, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame | None:
+def read_labels(
+    root: Path, label: str, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame | None:
     """Read a label that is one file or a folder of shards: subject_id, prediction_time and the value columns by type.
 
     Returns None where the cohort has no such label; raises DataError as `read_label_files` and `label_values` do.
@@ -68,13 +76,19 @@ def read_labels(root: Path, label: str, columns: Mapping[str, type[pl.DataType]]
         return None
 
     tables = read_label_files(root, files)
-    table = pl.concat([label_values(table, file, columns) for table, file in zip(tables, files, strict=True)])
+    table = pl.concat(
+        [label_values(table, file, columns) for table, file in zip(tables, files, strict=True)]
+    )
     if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
-        raise DataError(f"{files[0].parent}: two files label the same subject and prediction time; keep one")
+        raise DataError(
+            f"{files[0].parent}: two files label the same subject and prediction time; keep one"
+        )
     return table
 
 
-def label_values(table: pl.DataFrame, path: Path, columns: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+def label_values(
+    table: pl.DataFrame, path: Path, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame:
     """Keep the key columns and the value columns of a label file.
 
     Raises DataError where a value column is missing or not of the type that the MEDS label schema gives it, or a text
@@ -82,16 +96,22 @@ def label_values(table: pl.DataFrame, path: Path, columns: Mapping[str, type[pl.
     """
     for column, kind in columns.items():
         if column not in table.columns:
-            raise DataError(f"{path}: lacks column {column}, which holds the labels of this kind of task; add it")
+            raise DataError(
+                f"{path}: lacks column {column}, which holds the labels of this kind of task; add it"
+            )
         accepted = _ACCEPTED.get(kind, (kind,))
         if not isinstance(table.schema[column], (*accepted, pl.Null)):
-            raise DataError(f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}")
+            raise DataError(
+                f"{path}: column {column} is {table.schema[column]}; write it as {kind.__name__}"
+            )
 
     values = table.select(*SAMPLE, *(pl.col(column).cast(kind) for column, kind in columns.items()))
     for column in (column for column, kind in columns.items() if kind is pl.String):
         if (empty := values[column].str.strip_chars() == "").any():
             row = empty.arg_true()[0]
-            raise DataError(f"{path}: row {row}: column {column} is empty text; write null for an unknown label")
+            raise DataError(
+                f"{path}: row {row}: column {column} is empty text; write null for an unknown label"
+            )
     return values
 
 
@@ -110,7 +130,9 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
     try:
         table = pl.read_parquet(path, glob=False, hive_partitioning=False)
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
+        raise DataError(
+            f"{path}: not a readable Parquet file ({type(error).__name__}); write it again"
+        ) from error
     return checked_keys(table, str(path), clock)
 
 
@@ -121,23 +143,33 @@ def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None)
     """
     missing = [name for name in SAMPLE if name not in table.columns]
     if missing:
-        raise DataError(f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value")
+        raise DataError(
+            f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value"
+        )
 
     moment = table.schema[SAMPLE[1]]
     # A day is no moment: it would count as its midnight.
     fits = (table.schema[SAMPLE[0]].is_integer(), isinstance(moment, pl.Datetime))
     for name, is_right, wanted in zip(SAMPLE, fits, _KEYS, strict=True):
         if not is_right:
-            raise DataError(f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it")
+            raise DataError(
+                f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it"
+            )
         if (null := table[name].is_null()).any():
-            raise DataError(f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row")
+            raise DataError(
+                f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row"
+            )
 
     assert isinstance(moment, pl.Datetime)
     check_clock(path, SAMPLE[1], moment.time_zone is not None, clock)
     try:
-        table = table.with_columns(pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us")))
+        table = table.with_columns(
+            pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us"))
+        )
     except UNREADABLE as error:
-        raise DataError(f"{path}: has a subject or time too large for {' and '.join(_KEYS)}; correct it") from error
+        raise DataError(
+            f"{path}: has a subject or time too large for {' and '.join(_KEYS)}; correct it"
+        ) from error
 
     outside = ~table[SAMPLE[1]].is_between(_FIRST, _LAST)
     if outside.any():
@@ -147,5 +179,7 @@ def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None)
 
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
-        raise DataError(f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one")
+        raise DataError(
+            f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one"
+        )
     return table

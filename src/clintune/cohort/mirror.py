@@ -40,7 +40,9 @@ def local_root(root: str, cache: Path) -> Path:
     return cache.expanduser().resolve() / "remote" / f"{name}-{value_sha256(url)[:16]}{_SUFFIX}"
 
 
-def open_mirror(key: str, url: str, storage: Mapping[str, Any], cache: Path, beside: Sequence[str]) -> Path:
+def open_mirror(
+    key: str, url: str, storage: Mapping[str, Any], cache: Path, beside: Sequence[str]
+) -> Path:
     """Bring the tables of a remote cohort up to date; return the local folder.
 
     `beside` names further tables, relative to the root. Of several processes one fetches. Raises DataError for a remote
@@ -84,7 +86,11 @@ class Mirror:
         """Fetch the tables that changed, delete those that are gone."""
         with self._locked() as scratch:
             remote = self.remote
-            entries = {path: entry for path, entry in remote.tree(data_subdirectory).items() if _is_shard(path)}
+            entries = {
+                path: entry
+                for path, entry in remote.tree(data_subdirectory).items()
+                if _is_shard(path)
+            }
             if not entries:
                 raise DataError(
                     f"{remote.key}: {redact(remote.url)}: no {data_subdirectory}/**/*.parquet is listed there; correct "
@@ -92,7 +98,10 @@ class Mirror:
                 )
             for folder in _TABLES:
                 entries |= remote.tree(folder)
-            names = [*entries, *(path for path in beside if _is_inside(path) and path not in entries)]
+            names = [
+                *entries,
+                *(path for path in beside if _is_inside(path) and path not in entries),
+            ]
             versions = self._versions(names, entries)
             for path in {*self._tables(), *names} - versions.keys():
                 self._drop(path)
@@ -114,8 +123,14 @@ class Mirror:
         """Make files be here as they are there."""
         # One listing tells the versions of many files, but for the web, where each must be asked for.
         self._list(set() if self.remote.is_web else {_parent(path) for path in new})
-        entries = {path: entry for path in new if (entry := self._listed.get(_parent(path), {}).get(path))}
-        there = new if self.remote.is_web else {path for path in entries if entries[path]["type"] != "directory"}
+        entries = {
+            path: entry for path in new if (entry := self._listed.get(_parent(path), {}).get(path))
+        }
+        there = (
+            new
+            if self.remote.is_web
+            else {path for path in entries if entries[path]["type"] != "directory"}
+        )
         versions = self._versions(sorted(there), entries)
         for path in new - versions.keys():
             self._drop(path)
@@ -127,17 +142,29 @@ class Mirror:
         new = sorted(folders - self._listed.keys())
         self._listed |= zip(new, self.remote.parallel(self.remote.entries, new), strict=True)
 
-    def _versions(self, paths: Sequence[str], entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Version]:
+    def _versions(
+        self, paths: Sequence[str], entries: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Version]:
         """Return the version of each file that is there."""
-        found = self.remote.parallel(lambda path: self.remote.version(path, entries.get(path)), paths)
-        return {path: version for path, version in zip(paths, found, strict=True) if version is not None}
+        found = self.remote.parallel(
+            lambda path: self.remote.version(path, entries.get(path)), paths
+        )
+        return {
+            path: version for path, version in zip(paths, found, strict=True) if version is not None
+        }
 
     def _fetch(self, versions: Mapping[str, Version], scratch: Path) -> None:
         """Fetch the files that are not here in their versions; the lock is held."""
-        missing = [path for path, version in versions.items() if not version.is_at(self.folder / path)]
-        with tqdm(total=len(missing), desc="fetch", unit="file", disable=None if missing else True) as bar:
+        missing = [
+            path for path, version in versions.items() if not version.is_at(self.folder / path)
+        ]
+        with tqdm(
+            total=len(missing), desc="fetch", unit="file", disable=None if missing else True
+        ) as bar:
             self.remote.parallel(
-                lambda path: self.remote.fetch(versions[path], self.folder / path, scratch), missing, bar.update
+                lambda path: self.remote.fetch(versions[path], self.folder / path, scratch),
+                missing,
+                bar.update,
             )
 
     def _drop(self, path: str) -> None:

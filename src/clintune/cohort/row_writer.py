@@ -57,7 +57,8 @@ class RowWriter:
         file = self._stack.enter_context(pa.OSFile(str(folder / f"{modality}.arrow"), "wb"))
         self._stream = self._stack.enter_context(pa.ipc.new_stream(file, _ROWS))
         self._columns = {
-            name: self._stack.enter_context((folder / f"{modality}.{name}").open("wb")) for name in COLUMNS
+            name: self._stack.enter_context((folder / f"{modality}.{name}").open("wb"))
+            for name in COLUMNS
         }
 
     def append(self, rows: pl.DataFrame) -> None:
@@ -72,5 +73,10 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._stack.close()

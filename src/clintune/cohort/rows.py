@@ -31,7 +31,9 @@ class ModalityRows(ABC):
     `has_zone` says that the rows' times had a time zone and stand here in UTC.
     """
 
-    def __init__(self, root: Path, codes: Sequence[str], shards: Sequence[str], has_zone: bool) -> None:
+    def __init__(
+        self, root: Path, codes: Sequence[str], shards: Sequence[str], has_zone: bool
+    ) -> None:
         self._root = root
         self._codes = codes
         self._shards = shards
@@ -79,7 +81,11 @@ class ModalityRows(ABC):
         return [self._root / path for path in listed if path is not None]
 
     def _side_by_side(
-        self, numbers: NDArray[np.int64], hours: NDArray[np.float64], subjects: NDArray[np.int64], first: int
+        self,
+        numbers: NDArray[np.int64],
+        hours: NDArray[np.float64],
+        subjects: NDArray[np.int64],
+        first: int,
     ) -> Iterator[Item]:
         table = self._texts(int(numbers[0]), len(numbers))
         times = self.column(TIME)[numbers].tolist()
@@ -88,7 +94,14 @@ class ModalityRows(ABC):
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
 
         for number, hour, subject, time, code, value, text, path, shard, row in zip(
-            numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values, *columns, strict=True
+            numbers.tolist(),
+            hours.tolist(),
+            subjects.tolist(),
+            times,
+            codes,
+            values,
+            *columns,
+            strict=True,
         ):
             yield Item(
                 number=first + number,
@@ -118,7 +131,11 @@ class StoredRows(ModalityRows):
         if name not in self._columns:
             path = self._folder / f"{self._modality}.{name}"
             # An empty file cannot be mapped.
-            rows = np.memmap(path, COLUMNS[name], "r") if path.stat().st_size else np.empty(0, COLUMNS[name])
+            rows = (
+                np.memmap(path, COLUMNS[name], "r")
+                if path.stat().st_size
+                else np.empty(0, COLUMNS[name])
+            )
             self._columns[name] = rows.view(np.ndarray)
         return self._columns[name]
 
@@ -140,7 +157,11 @@ class HeldRows(ModalityRows):
     """
 
     def __init__(
-        self, columns: Mapping[str, NDArray[Any]], texts: pa.Table, contents: Mapping[str, bytes], *known: Any
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        texts: pa.Table,
+        contents: Mapping[str, bytes],
+        *known: Any,
     ) -> None:
         super().__init__(*known)
         self._columns = columns

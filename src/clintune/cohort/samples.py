@@ -26,14 +26,19 @@ class Samples:
     def __init__(self, indexes: Sequence[RowSource]) -> None:
         self.indexes = list(indexes)
         self.first = np.cumsum([0, *(len(index) for index in indexes)])
-        self.cohort: NDArray[np.str_] = np.repeat([index.name for index in indexes], np.diff(self.first))
-        self.subject_id: NDArray[np.int64] = np.concatenate([index.subject_ids for index in indexes])
+        self.cohort: NDArray[np.str_] = np.repeat(
+            [index.name for index in indexes], np.diff(self.first)
+        )
+        self.subject_id: NDArray[np.int64] = np.concatenate(
+            [index.subject_ids for index in indexes]
+        )
         self.prediction_time = np.concatenate([index.prediction_times for index in indexes])
         pairs = np.stack([np.repeat(np.arange(len(indexes)), np.diff(self.first)), self.subject_id])
         self.subject: NDArray[np.int64] = np.unique(pairs, axis=1, return_inverse=True)[1]
         self._targets = {task: self._stack(task) for task in indexes[0].widths}
         self._first_item = {
-            name: np.cumsum([0, *(len(index.rows[name]) for index in indexes)]) for name in indexes[0].modalities
+            name: np.cumsum([0, *(len(index.rows[name]) for index in indexes)])
+            for name in indexes[0].modalities
         }
 
     def __reduce__(self) -> tuple[Callable[[list[RowSource]], "Samples"], tuple[list[RowSource]]]:
@@ -50,7 +55,10 @@ class Samples:
     def keys(self, rows: NDArray[np.int64]) -> list[str]:
         """Return what names each of the samples `rows` in errors, without naming the subject."""
         local = rows - self.first[np.searchsorted(self.first, rows, side="right") - 1]
-        return [f"{cohort}#{row}" for cohort, row in zip(self.cohort[rows].tolist(), local.tolist(), strict=True)]
+        return [
+            f"{cohort}#{row}"
+            for cohort, row in zip(self.cohort[rows].tolist(), local.tolist(), strict=True)
+        ]
 
     def targets(self, task: str) -> NDArray[np.float32]:
         """Return a task's targets [N, T], NaN where unknown or where the cohort has no such label."""
@@ -58,7 +66,9 @@ class Samples:
 
     def labelled(self) -> NDArray[np.bool_]:
         """Return which samples have a known target of any task [N]."""
-        known: NDArray[np.bool_] = np.any([~np.isnan(targets).all(1) for targets in self._targets.values()], axis=0)
+        known: NDArray[np.bool_] = np.any(
+            [~np.isnan(targets).all(1) for targets in self._targets.values()], axis=0
+        )
         return known
 
     def num_items(self, modality: str) -> NDArray[np.int64]:
@@ -71,14 +81,18 @@ class Samples:
 
     def codes(self) -> pl.Series:
         """Return the distinct codes of all cohorts' rows, as a column of MEDS rows."""
-        return pl.Series(CODE, sorted({code for index in self.indexes for code in index.codes}), pl.String)
+        return pl.Series(
+            CODE, sorted({code for index in self.indexes for code in index.codes}), pl.String
+        )
 
     def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
         """Return what the samples `rows` see, one after the other, static items first; `owner` indexes `rows`."""
         parts = []
         for number, mine in self._shared_out(rows):
             seen = self.indexes[number].seen(modality, rows[mine] - self.first[number])
-            parts.append(Seen(seen.number + self._first_item[modality][number], seen.hours, mine[seen.owner]))
+            parts.append(
+                Seen(seen.number + self._first_item[modality][number], seen.hours, mine[seen.owner])
+            )
         if len(parts) == 1:
             return parts[0]
         whole = _together(parts)
@@ -115,13 +129,17 @@ class Samples:
     def _code_numbers(self) -> list[NDArray[np.int32]]:
         """Return, for each cohort, the number in `codes` of each of its codes."""
         number = {code: number for number, code in enumerate(self.codes())}
-        return [np.array([number[code] for code in index.codes], np.int32) for index in self.indexes]
+        return [
+            np.array([number[code] for code in index.codes], np.int32) for index in self.indexes
+        ]
 
     def _stack(self, task: str) -> NDArray[np.float32]:
         width = max(index.widths[task] for index in self.indexes)
         parts = [index.targets(task) for index in self.indexes]
         absent = [np.full((len(part), width), np.nan, np.float32) for part in parts]
-        return np.concatenate([part if part.shape[1] else empty for part, empty in zip(parts, absent, strict=True)])
+        return np.concatenate(
+            [part if part.shape[1] else empty for part, empty in zip(parts, absent, strict=True)]
+        )
 
 
 def _together(parts: list[Seen]) -> Seen:
@@ -180,7 +198,8 @@ class Items(Sequence[Item]):
     def paths(self) -> list[tuple[RowSource, list[Path]]]:
         """Return the media files of the items by cohort."""
         return [
-            (index, index.rows[self.modality].paths(self.numbers[mine] - first)) for index, mine, first in self._parts()
+            (index, index.rows[self.modality].paths(self.numbers[mine] - first))
+            for index, mine, first in self._parts()
         ]
 
     def moments(self) -> Moments:

@@ -25,7 +25,10 @@ _intact: dict[Path, list[Stamp]] = {}
 def seal(folder: Path, about: dict[str, Any]) -> None:
     """Write `index.json`: what is known `about` an index, the checksum of each file beside it, and its own."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    write_sealed(folder / INDEX, {**about, "files": {path.name: digest for path, digest in _hashes(paths).items()}})
+    write_sealed(
+        folder / INDEX,
+        {**about, "files": {path.name: digest for path, digest in _hashes(paths).items()}},
+    )
 
 
 def damage(folder: Path) -> str | None:
@@ -51,7 +54,9 @@ def damage(folder: Path) -> str | None:
 
 def table_hashes(root: Path, paths: Iterable[Path], cache: Path) -> dict[str, str]:
     """Return the SHA-256 of tables of the cohort at `root`, by path relative to it; they are remembered in `cache`."""
-    memory = cache.expanduser() / "media" / f"{root.name} tables-{value_sha256(str(root))[:16]}.json"
+    memory = (
+        cache.expanduser() / "media" / f"{root.name} tables-{value_sha256(str(root))[:16]}.json"
+    )
     with only_one(memory, "the checksums of a cohort's tables"):
         known = read_sealed(memory) or {}
         now = {path: touched for path, *touched in stamp(paths)}
@@ -60,7 +65,10 @@ def table_hashes(root: Path, paths: Iterable[Path], cache: Path) -> dict[str, st
             digests = _hashes(Path(path) for path in new)
             known |= {path: [now[path], digests[Path(path)]] for path in new}
             at_rest = time.time_ns() - _RESTLESS_NS
-            write_sealed(memory, {path: entry for path, entry in known.items() if max(entry[0][2:]) < at_rest})
+            write_sealed(
+                memory,
+                {path: entry for path, entry in known.items() if max(entry[0][2:]) < at_rest},
+            )
     return {Path(path).relative_to(root).as_posix(): known[path][1] for path in now}
 
 

@@ -6,7 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
-from meds.schema import DataSchema, DatasetMetadataSchema, data_subdirectory, dataset_metadata_filepath
+from meds.schema import (
+    DataSchema,
+    DatasetMetadataSchema,
+    data_subdirectory,
+    dataset_metadata_filepath,
+)
 
 from clintune.core.errors import DataError
 from clintune.core.files import tables_below
@@ -47,7 +52,9 @@ def find_shards(root: Path) -> list[Path]:
     """Return the cohort's data files, sorted by path; raises DataError when there is none."""
     shards = data_files(root)
     if not shards:
-        raise DataError(f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there")
+        raise DataError(
+            f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there"
+        )
     return shards
 
 
@@ -83,10 +90,14 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     for name, (accepted, target, meds_type) in _TYPES.items():
         if name not in schema:
             if name in _REQUIRED:
-                raise DataError(f"{where}: lacks column {name}; a MEDS table has {', '.join(_REQUIRED)}")
+                raise DataError(
+                    f"{where}: lacks column {name}; a MEDS table has {', '.join(_REQUIRED)}"
+                )
             columns.append(pl.lit(None, target).alias(name))
         elif not isinstance(schema[name], accepted):
-            raise DataError(f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it")
+            raise DataError(
+                f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it"
+            )
         elif isinstance(kind := schema[name], pl.Datetime) and kind.time_unit == "ns":
             columns.append(_rounded_up(pl.col(name)).alias(name))
         else:
@@ -95,10 +106,14 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     for name in media:
         if name in schema:
             if not isinstance(schema[name], _STRING):
-                raise DataError(f"{where}: media column {name} is {schema[name]}; it holds relative paths: cast it")
+                raise DataError(
+                    f"{where}: media column {name} is {schema[name]}; it holds relative paths: cast it"
+                )
             columns.append(pl.col(name).cast(pl.String))
 
-    others = [pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW]
+    others = [
+        pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW
+    ]
     is_nan = pl.col(NUMBER).is_nan().alias(NAN)
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None), is_nan)
 
@@ -142,11 +157,18 @@ def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
     """Return a shard's distinct subjects, sorted; raises DataError where a subject or code is null."""
     with readable(where):
         blank = pl.col(CODE).is_null() | (pl.col(CODE).str.strip_chars() == "")
-        null = scan.filter(pl.col(SUBJECT).is_null() | blank).select(ROW, SUBJECT, CODE).head(1).collect()
+        null = (
+            scan.filter(pl.col(SUBJECT).is_null() | blank)
+            .select(ROW, SUBJECT, CODE)
+            .head(1)
+            .collect()
+        )
         if len(null):
             column = SUBJECT if null[SUBJECT][0] is None else CODE
             what = "null" if null[column][0] is None else "empty text"
-            raise DataError(f"{where}: row {null[ROW][0]}: column {column} is {what}; give it a value or drop the row")
+            raise DataError(
+                f"{where}: row {null[ROW][0]}: column {column} is {what}; give it a value or drop the row"
+            )
         return _distinct(scan, SUBJECT)
 
 
@@ -176,11 +198,15 @@ def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
     empty = paths.filter(path.str.strip_chars() == "")
     if len(empty):
         row = empty[ROW].sort()[0]
-        raise DataError(f"{where}: row {row}: column {column} is empty text; write null where there is no file")
+        raise DataError(
+            f"{where}: row {row}: column {column} is empty text; write null where there is no file"
+        )
     outside = paths.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
     if len(outside):
         row = outside[ROW].sort()[0]
-        raise DataError(f"{where}: row {row}: column {column} leaves the cohort's folder; make the path relative to it")
+        raise DataError(
+            f"{where}: row {row}: column {column} leaves the cohort's folder; make the path relative to it"
+        )
 
 
 @contextmanager
@@ -189,4 +215,6 @@ def readable(where: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise DataError(f"{where}: not a readable Parquet file ({type(error).__name__}); write it again") from error
+        raise DataError(
+            f"{where}: not a readable Parquet file ({type(error).__name__}); write it again"
+        ) from error

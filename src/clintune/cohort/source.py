@@ -31,7 +31,9 @@ def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()
         return ensure_cohort(name, cohort)
     key = f"cohorts.{name}.root"
     if cohort.source is not None:
-        raise ConfigError(f"{key}: a `source` cannot write to {redact(cohort.root)}; name a local folder, or drop it")
+        raise ConfigError(
+            f"{key}: a `source` cannot write to {redact(cohort.root)}; name a local folder, or drop it"
+        )
     storage: Any = OmegaConf.to_container(OmegaConf.create(cohort.storage or {}), resolve=True)
     return open_mirror(key, cohort.root, storage, cache, beside)
 
@@ -46,13 +48,21 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
     root = Path(cohort.root).expanduser().resolve()
     if cohort.source is None:
         if not root.is_dir():
-            raise DataError(f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`")
+            raise DataError(
+                f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
+            )
         return root
     write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")
-    settings = {key: Path(value).expanduser() if key == "raw" else value for key, value in write.keywords.items()}
+    settings = {
+        key: Path(value).expanduser() if key == "raw" else value
+        for key, value in write.keywords.items()
+    }
     root.parent.mkdir(parents=True, exist_ok=True)
     with only_one(root.with_name(f".{root.name}"), f"the cohort {name}"):
-        wanted = {"source": _source_digest(write.func, settings), "raw": _raw_digest(settings.get("raw"))}
+        wanted = {
+            "source": _source_digest(write.func, settings),
+            "raw": _raw_digest(settings.get("raw")),
+        }
         if not _is_current(name, root, wanted):
             with atomic_path(root) as partial:
                 write.func(partial, **settings)
@@ -73,7 +83,9 @@ def _raw_digest(raw: Path | None) -> str | None:
     if raw is None or not raw.exists():
         return None
     files = stamp(files_below(raw) if raw.is_dir() else [raw])
-    return value_sha256([(Path(path).relative_to(raw).as_posix(), *touched) for path, *touched in files])
+    return value_sha256(
+        [(Path(path).relative_to(raw).as_posix(), *touched) for path, *touched in files]
+    )
 
 
 def _is_current(name: str, root: Path, wanted: dict[str, str | None]) -> bool:
@@ -81,7 +93,11 @@ def _is_current(name: str, root: Path, wanted: dict[str, str | None]) -> bool:
         return False
     file = root / WRITTEN
     if not file.exists():
-        raise DataError(f"cohorts.{name}.root: {root} holds files no source wrote; use another root or drop `source`")
+        raise DataError(
+            f"cohorts.{name}.root: {root} holds files no source wrote; use another root or drop `source`"
+        )
     written = json.loads(file.read_text(encoding="utf-8"))
     # Raw files that are gone leave nothing to compare with, nor to write from.
-    return bool(written == wanted or (wanted["raw"] is None and written["source"] == wanted["source"]))
+    return bool(
+        written == wanted or (wanted["raw"] is None and written["source"] == wanted["source"])
+    )

@@ -11,7 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-from meds.schema import SubjectSplitSchema, held_out_split, subject_splits_filepath, train_split, tuning_split
+from meds.schema import (
+    SubjectSplitSchema,
+    held_out_split,
+    subject_splits_filepath,
+    train_split,
+    tuning_split,
+)
 from numpy.typing import NDArray
 
 from clintune.cohort.shards import SUBJECT
@@ -42,7 +48,9 @@ class Samples(Protocol):
         """Subject of each sample [N]."""
 
 
-def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None) -> NDArray[np.str_]:
+def subject_splits(
+    index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None
+) -> NDArray[np.str_]:
     """Return the split of each sample [N]: the cohort's own file, or drawn by hash of the subject.
 
     `stratify` holds targets [N, T] to balance. Without it, sizes are exact for up to `EXACT` subjects, and of more
@@ -58,25 +66,35 @@ def subject_splits(index: Samples, splits: Splits, stratify: NDArray[np.float32]
     draws = _draw(units, "split", splits.seed)
     if stratify is None:
         if len(units) <= EXACT:
-            draws = (np.argsort(np.argsort(draws)) + 0.5) / len(units)  # evenly in [0, 1), in the same order
+            draws = (np.argsort(np.argsort(draws)) + 0.5) / len(
+                units
+            )  # evenly in [0, 1), in the same order
         held_out = draws < splits.held_out
         tuning = draws < splits.held_out + splits.tuning
     else:
         order = np.lexsort((draws, _strata(unit_of_sample, stratify)))
         held_out = _spread(order, splits.held_out)
-        tuning = held_out | _spread(order[~held_out[order]], splits.tuning / max(1 - splits.held_out, 1e-9), len(units))
+        tuning = held_out | _spread(
+            order[~held_out[order]], splits.tuning / max(1 - splits.held_out, 1e-9), len(units)
+        )
 
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
 
 
 def assign_folds(
-    index: Samples, folds: int, seed: int, repeat: int = 0, stratify: NDArray[np.float32] | None = None
+    index: Samples,
+    folds: int,
+    seed: int,
+    repeat: int = 0,
+    stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
     """Return the fold of each sample [N]: by subject, of equal numbers of subjects, targets [N, T] balanced."""
     units, unit_of_sample = _units(index)
     if not 2 <= folds <= len(units):
-        raise ConfigError(f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds")
+        raise ConfigError(
+            f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds"
+        )
     return deal(unit_of_sample, _draw(units, "fold", seed, repeat), folds, stratify)
 
 
@@ -90,7 +108,9 @@ def deal(
 
     `stratify` holds targets [N, T] to balance.
     """
-    strata = np.zeros(len(draws), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    strata = (
+        np.zeros(len(draws), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    )
     fold = np.empty(len(draws), np.int64)
     fold[np.lexsort((draws, strata))] = np.arange(len(draws)) % folds
     return fold[unit_of_sample]
@@ -105,7 +125,9 @@ def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
     path = index.root / path
     table = read_subject_table(path, "fold")
     if not table["fold"].dtype.is_integer():
-        raise DataError(f"{path}: column fold is {table['fold'].dtype}; number the folds: cast it to int64")
+        raise DataError(
+            f"{path}: column fold is {table['fold'].dtype}; number the folds: cast it to int64"
+        )
     folds = _of_samples(path, table, "fold", index).cast(pl.Int64).to_numpy()
     _check_linked(path, index, folds, "folds")
     return folds
@@ -125,14 +147,18 @@ def fold_splits(
     held_out = np.zeros(len(units), bool)
     held_out[unit_of_sample[fold_of_sample == fold]] = True
     draws = _draw(units, "tuning", seed, fold)
-    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    strata = (
+        np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    )
     order = np.lexsort((draws, strata))
     tuning = _spread(order[~held_out[order]], tuning_fraction, len(units))
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
 
 
-def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]) -> NDArray[np.int64]:
+def group_folds(
+    index: Samples, path: Path, column: str, held_out: Sequence[str]
+) -> NDArray[np.int64]:
     """Return the fold of each sample [N]: 1 for subjects of the groups `held_out` of a column of a table, else 0.
 
     Raises ConfigError for a group that no subject is in, DataError unless each subject with samples has one, and where
@@ -142,7 +168,9 @@ def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]
     table = read_subject_table(path, column)
     group = _of_samples(path, table, column, index).cast(pl.String)
     if unknown := [name for name in held_out if not (group == name).any()]:
-        hint = nearest(unknown[0], frequent(group, index.subject_ids.tolist()))  # a site of few would tell of them
+        hint = nearest(
+            unknown[0], frequent(group, index.subject_ids.tolist())
+        )  # a site of few would tell of them
         raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{hint}")
     is_held_out = group.is_in(list(held_out)).to_numpy()
     _check_linked(path, index, np.where(is_held_out, held_out_split, train_split), "splits")
@@ -150,7 +178,11 @@ def group_folds(index: Samples, path: Path, column: str, held_out: Sequence[str]
 
 
 def thin_out(
-    index: Samples, split: NDArray[np.str_], share: float, seed: int, stratify: NDArray[np.float32] | None = None
+    index: Samples,
+    split: NDArray[np.str_],
+    share: float,
+    seed: int,
+    stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.str_]:
     """Return the split of each sample [N] with a share of the training subjects, at least one; the others are in none.
 
@@ -158,7 +190,9 @@ def thin_out(
     """
     units, unit_of_sample = _units(index)
     training = np.unique(unit_of_sample[split == train_split])
-    strata = np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    strata = (
+        np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
+    )
     draws = _draw(units, "share", seed)
     place = np.empty(len(units))
     for stratum in np.unique(strata[training]):
@@ -166,7 +200,9 @@ def thin_out(
         members = members[np.argsort(draws[members])]
         # Evenly along [0, 1) from a random start: the first p of all units hold about p of each stratum.
         place[members] = (np.arange(len(members)) + draws[members[-1]]) / len(members)
-    kept = training[np.argsort(place[training], kind="stable")][: max(1, round(share * len(training)))]
+    kept = training[np.argsort(place[training], kind="stable")][
+        : max(1, round(share * len(training)))
+    ]
     left_out = (split == train_split) & ~np.isin(unit_of_sample, kept)
     return np.where(left_out, "", split)
 
@@ -178,8 +214,12 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if has_subject_table(path):
         linked = read_subject_table(path, "unit")
         if not linked["unit"].dtype.is_integer():
-            raise DataError(f"{path}: column unit is {linked['unit'].dtype}; number the units: cast it to int64")
-        joined = pl.DataFrame({SUBJECT: ids}).join(linked, on=SUBJECT, how="left", maintain_order="left")
+            raise DataError(
+                f"{path}: column unit is {linked['unit'].dtype}; number the units: cast it to int64"
+            )
+        joined = pl.DataFrame({SUBJECT: ids}).join(
+            linked, on=SUBJECT, how="left", maintain_order="left"
+        )
         ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
     units, unit_of_sample = np.unique(ids, return_inverse=True)
     return units, unit_of_sample
@@ -188,7 +228,9 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _check_linked(path: Path, index: Samples, part_of_sample: NDArray[Any], parts: str) -> None:
     """Raise DataError where the file `path` puts linked subjects into several `parts`, as splits or folds."""
     _, unit_of_sample = _units(index)
-    pairs = pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample}).unique().sort("unit", "part")
+    pairs = (
+        pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample}).unique().sort("unit", "part")
+    )
     parted = pairs.filter(pl.len().over("unit") > 1)
     if len(parted):
         first, second = parted["part"][:2]
@@ -214,7 +256,9 @@ def _strata(unit_of_sample: NDArray[np.int64], targets: NDArray[np.float32]) -> 
     by_unit = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
     largest = by_unit.group_by(pl.Series("unit", unit_of_sample)).max().sort("unit").drop("unit")
     bins = np.stack([_bins(column.to_numpy()) for column in largest.iter_columns()], axis=1)
-    return np.unique(np.column_stack([bins.sum(1), bins]), axis=0, return_inverse=True)[1].astype(np.int64)
+    return np.unique(np.column_stack([bins.sum(1), bins]), axis=0, return_inverse=True)[1].astype(
+        np.int64
+    )
 
 
 def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -224,7 +268,9 @@ def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(np.isnan(values), -1, np.searchsorted(edges, values, "right"))
 
 
-def _spread(order: NDArray[np.int64], fraction: float, length: int | None = None) -> NDArray[np.bool_]:
+def _spread(
+    order: NDArray[np.int64], fraction: float, length: int | None = None
+) -> NDArray[np.bool_]:
     """Mark a fraction of `order`, evenly along it: any run of it, such as a stratum, holds its share within one."""
     steps = np.floor(np.arange(len(order) + 1) * fraction + 0.5)
     marked = np.zeros(len(order) if length is None else length, bool)
@@ -234,14 +280,18 @@ def _spread(order: NDArray[np.int64], fraction: float, length: int | None = None
 
 def _check_fractions(tuning: float, held_out: float) -> None:
     if tuning + held_out >= 1:
-        raise ConfigError(f"splits: tuning {tuning} and held_out {held_out} leave nothing to train on; lower them")
+        raise ConfigError(
+            f"splits: tuning {tuning} and held_out {held_out} leave nothing to train on; lower them"
+        )
 
 
 def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
     table = read_subject_table(path, _SPLIT)
     unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
     if len(unknown):
-        raise DataError(f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it")
+        raise DataError(
+            f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it"
+        )
     splits = _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
     _check_linked(path, index, splits, "splits")
     return splits
@@ -252,5 +302,7 @@ def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) ->
     joined = samples.join(table, on=SUBJECT, how="left", maintain_order="left")
     missing = joined.filter(pl.col(column).is_null())[SUBJECT].n_unique()
     if missing:
-        raise DataError(f"{path}: {missing} subjects with samples have no {column}; add a row for each")
+        raise DataError(
+            f"{path}: {missing} subjects with samples have no {column}; add a row for each"
+        )
     return joined[column]

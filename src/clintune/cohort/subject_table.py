@@ -18,7 +18,11 @@ def has_subject_table(path: Path) -> bool:
     Raises DataError where it stands there in another format instead: it would be passed over.
     """
     if not path.exists() and path.parent.is_dir():
-        twins = (other for other in sorted(path.parent.iterdir()) if other.name.startswith(f"{path.stem}."))
+        twins = (
+            other
+            for other in sorted(path.parent.iterdir())
+            if other.name.startswith(f"{path.stem}.")
+        )
         if other := next(filter(is_other_table, twins), None):
             raise DataError(f"{other}: is not read; write it as {path.name}")
     return path.exists()
@@ -32,9 +36,15 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     if not path.is_file():
         raise DataError(f"{path}: is missing; write it, or correct its path in the recipe")
     try:
-        table = pl.read_csv(path, glob=False) if path.suffix == ".csv" else pl.read_parquet(path, glob=False)
+        table = (
+            pl.read_csv(path, glob=False)
+            if path.suffix == ".csv"
+            else pl.read_parquet(path, glob=False)
+        )
     except UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read as a table ({type(error).__name__}); write it again") from error
+        raise DataError(
+            f"{path}: cannot be read as a table ({type(error).__name__}); write it again"
+        ) from error
 
     wanted = (SUBJECT, *columns)
     missing = [name for name in wanted if name not in table.columns]
@@ -43,12 +53,16 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     table = table.select(wanted) if columns else table
 
     if not table[SUBJECT].dtype.is_integer():
-        raise DataError(f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it")
+        raise DataError(
+            f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it"
+        )
     if not table[SUBJECT].is_between(_INT64.min, _INT64.max).all():
         raise DataError(f"{path}: column {SUBJECT} has a number that int64 cannot hold; correct it")
     table = table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
 
     twice = table[SUBJECT].is_duplicated()
     if twice.any():
-        raise DataError(f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject")
+        raise DataError(
+            f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject"
+        )
     return table

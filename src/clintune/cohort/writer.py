@@ -43,7 +43,9 @@ class Events:
 
     def table(self) -> pl.DataFrame:
         """Return the rows in MEDS order: by subject and time, static ones first."""
-        return pl.DataFrame(self._columns, schema=self._schema).sort(SUBJECT, TIME, maintain_order=True)
+        return pl.DataFrame(self._columns, schema=self._schema).sort(
+            SUBJECT, TIME, maintain_order=True
+        )
 
 
 def write_tables(root: Path, name: str, events: pl.DataFrame, shards: int = 1) -> None:
@@ -62,7 +64,9 @@ def write_tables(root: Path, name: str, events: pl.DataFrame, shards: int = 1) -
         DatasetMetadataSchema.meds_version_name: version("meds"),
         MEDIA_KEY: [column for column in events.columns if column not in _CORE],
     }
-    (root / dataset_metadata_filepath).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    (root / dataset_metadata_filepath).write_text(
+        json.dumps(described, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def write_labels(root: Path, label: str, table: pl.DataFrame) -> None:
@@ -73,21 +77,31 @@ def write_labels(root: Path, label: str, table: pl.DataFrame) -> None:
 
 def write_splits(root: Path, split_of_subject: dict[int, str]) -> None:
     """Write `metadata/subject_splits.parquet`."""
-    write_subject_table(root / subject_splits_filepath, SubjectSplitSchema.split_name, split_of_subject)
+    write_subject_table(
+        root / subject_splits_filepath, SubjectSplitSchema.split_name, split_of_subject
+    )
 
 
-def write_subject_table(path: Path, column: str, value_of_subject: dict[int, str] | dict[int, int]) -> None:
+def write_subject_table(
+    path: Path, column: str, value_of_subject: dict[int, str] | dict[int, int]
+) -> None:
     """Write a table of subject_id and one column."""
     table = pl.DataFrame({SUBJECT: list(value_of_subject), column: list(value_of_subject.values())})
     _write(path, table.with_columns(pl.col(SUBJECT).cast(pl.Int64)).sort(SUBJECT))
 
 
 def write_signal(
-    path: Path, signal: NDArray[np.float32], rate_hz: float, start: datetime, channels: Sequence[str]
+    path: Path,
+    signal: NDArray[np.float32],
+    rate_hz: float,
+    start: datetime,
+    channels: Sequence[str],
 ) -> None:
     """Write a signal [channels, time], NaN in gaps, that begins at local time `start`, as `.npz`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, signal=signal, rate_hz=rate_hz, start=start.isoformat(), channels=np.array(channels))
+    np.savez_compressed(
+        path, signal=signal, rate_hz=rate_hz, start=start.isoformat(), channels=np.array(channels)
+    )
 
 
 def _write(path: Path, table: pl.DataFrame) -> None:

@@ -81,7 +81,9 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
                 yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
     if not config["cohorts"]:
         yield "'cohorts' is empty; choose at least one"
-    if not isinstance(config["tracker"], dict) or not isinstance(config["tracker"].get("_target_"), str):
+    if not isinstance(config["tracker"], dict) or not isinstance(
+        config["tracker"].get("_target_"), str
+    ):
         yield "'tracker' names no class (_target_); choose one, as tracker=none"
 
 
@@ -89,14 +91,18 @@ def _sources(config: dict[str, Any]) -> Iterator[str]:
     """Yield each source of a cohort that names no function."""
     for name, cohort in config["cohorts"].items():
         source = cohort["source"]
-        if source is not None and not (isinstance(source, dict) and isinstance(source.get("_target_"), str)):
+        if source is not None and not (
+            isinstance(source, dict) and isinstance(source.get("_target_"), str)
+        ):
             yield f"'cohorts.{name}.source' is {visible(repr(source))}; give a mapping with _target_, or null"
 
 
 def _strangers(config: dict[str, Any]) -> Iterator[str]:
     """Yield each part whose `_target_` exists and is no such part: a function, or a class of another kind."""
     for section, (called, base) in PARTS.items():
-        targets_of = {n: p.get("_target_") for n, p in config[section].items() if isinstance(p, dict)}
+        targets_of = {
+            n: p.get("_target_") for n, p in config[section].items() if isinstance(p, dict)
+        }
         for name, target in targets_of.items():
             if isinstance(target, str) and _is_stranger(target, base):
                 where, shown = visible(f"{section}.{name}"), visible(target)

@@ -99,7 +99,9 @@ def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
     """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
     GlobalHydra.instance().clear()
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is missing `_self_`")  # it then stands last, as it should
+        warnings.filterwarnings(
+            "ignore", message=".*is missing `_self_`"
+        )  # it then stands last, as it should
         Path(folder, f"{_NAME}.yaml").write_text(recipe, encoding="utf-8")
         with initialize_config_dir(config_dir=folder, version_base="1.3"):
             searchpath = f"hydra.searchpath=[file://{config_root() / 'configs'}]"

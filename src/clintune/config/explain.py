@@ -38,9 +38,7 @@ def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) ->
     if wrong := re.search(r"Interpolation key '(.*?)' not found", text):
         return f"'{key}' asks for ${{{wrong[1]}}}, which does not exist; correct it"
     if any(type(link).__name__ == "GrammarParseError" for link in chain):
-        return (
-            f"'{key}' holds ${{, which begins a reference to another key; close it with }}, or write \\${{ for itself"
-        )
+        return f"'{key}' holds ${{, which begins a reference to another key; close it with }}, or write \\${{ for itself"
     if key and "." not in key and "is not a subclass of Cohort" in text:
         return f"'cohorts.{key}' cannot be added by an override; write it in a recipe of your own"
     if key and (said := misfit(key, text)):
@@ -58,7 +56,9 @@ def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) ->
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its kind where it has none."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    line = next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )
     return visible(re.sub(r"^In '[^']*': ", "", line))
 
 
@@ -77,9 +77,15 @@ def _unknown_key(key: str, keys_below: Callable[[str], Iterable[str]]) -> str:
 
 def _hint_of_home(key: str, tops: Iterable[str]) -> str | None:
     """Return the whole key where one was given without its section, or with a slash; None for any other."""
-    sections = {item.name: item.type for item in fields(Config) if is_dataclass(item.type) and item.name in tops}
+    sections = {
+        item.name: item.type
+        for item in fields(Config)
+        if is_dataclass(item.type) and item.name in tops
+    }
     homes = {f"{name}.{item.name}" for name, kind in sections.items() for item in fields(kind)}
-    whole = sorted(home for home in homes if key in (home.replace(".", "/"), home.partition(".")[2]))
+    whole = sorted(
+        home for home in homes if key in (home.replace(".", "/"), home.partition(".")[2])
+    )
     if key.removeprefix("cohorts.") in {item.name for item in fields(Cohort)}:
         whole.append(f"cohorts.NAME.{key.removeprefix('cohorts.')}")
     names = in_words(f"'{name}'" for name in whole) if whole else ""
@@ -96,7 +102,9 @@ def _not_chosen(name: str, text: str, keys_below: Callable[[str], Iterable[str]]
     """Say that the recipe has no such key, or has not chosen from such a group."""
     group = name.partition("@")[0]
     if group not in groups():
-        known = [*keys_below(""), *groups()] if get_close_matches(name, groups()) else keys_below("")
+        known = (
+            [*keys_below(""), *groups()] if get_close_matches(name, groups()) else keys_below("")
+        )
         return f"key '{name}' does not exist{_hint_of_home(name, keys_below('')) or nearest(name, known)}"
     near = re.search(r"Did you mean to override (\S+?)\?", text)
     hint = f"; did you mean '{near[1]}'? To" if near else "; to"

@@ -17,7 +17,9 @@ from clintune.core.text import visible
 
 _WORD = re.compile(r"(?P<key>(\+\+|\+|~)?[^\s=]+)=(?P<value>.*)", re.DOTALL)
 _SECTIONS = frozenset(item.name for kind in (Config, Scoring) for item in fields(kind))
-_GRAMMAR = re.compile(r"""[\[{('"]|(bool|choice|float|glob|int|interval|range|shuffle|sort|str|tag)\(""")
+_GRAMMAR = re.compile(
+    r"""[\[{('"]|(bool|choice|float|glob|int|interval|range|shuffle|sort|str|tag)\("""
+)
 """How a value begins that is a list, a mapping, quoted text or a function of Hydra's: never plain text."""
 
 
@@ -72,7 +74,9 @@ def _parse(word: str, *, several: bool) -> tuple[Override, str]:
     """Return a word as Hydra reads it, and the text that it reads: the word itself, or with its value quoted."""
     parser = OverridesParser.create()
     in_quotes = _quoted(word, several=several)
-    drops_a_space = re.search(r"=\s|\s$", word) is not None  # as Hydra does of what is not in quotes
+    drops_a_space = (
+        re.search(r"=\s|\s$", word) is not None
+    )  # as Hydra does of what is not in quotes
     for text in (in_quotes, word) if drops_a_space else (word, in_quotes):
         try:
             override = parser.parse_override(text)
@@ -82,11 +86,17 @@ def _parse(word: str, *, several: bool) -> tuple[Override, str]:
             break
 
         if override.is_delete() and override.key_or_group in _SECTIONS:
-            raise ConfigError(f"override '{visible(word)}': a section cannot be taken away; set its keys")
+            raise ConfigError(
+                f"override '{visible(word)}': a section cannot be taken away; set its keys"
+            )
         if override.value() == {}:
-            raise ConfigError(f"override '{visible(word)}' changes nothing; take away entries, as ~tasks.NAME")
+            raise ConfigError(
+                f"override '{visible(word)}' changes nothing; take away entries, as ~tasks.NAME"
+            )
         if re.match(r"hydra(\.|/|@|$)", override.key_or_group):
-            raise ConfigError(f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out")
+            raise ConfigError(
+                f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out"
+            )
         return override, text
     raise ConfigError(f"override '{visible(word)}' {_wrong(word)}")
 

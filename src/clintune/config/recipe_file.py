@@ -58,13 +58,17 @@ def _read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); correct its permissions"
+        ) from error
 
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path.name}: line {line} is not UTF-8; save the file in that encoding") from error
+        raise ConfigError(
+            f"{path.name}: line {line} is not UTF-8; save the file in that encoding"
+        ) from error
 
 
 def _parse(text: str, name: str) -> Any:
@@ -73,10 +77,18 @@ def _parse(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
-        remedy = "indent with spaces, not tabs" if "'\\t'" in str(error.problem) else "correct the YAML there"
-        raise ConfigError(f"{name}: {line}{visible(error.problem or error.context)}; {remedy}") from error
+        remedy = (
+            "indent with spaces, not tabs"
+            if "'\\t'" in str(error.problem)
+            else "correct the YAML there"
+        )
+        raise ConfigError(
+            f"{name}: {line}{visible(error.problem or error.context)}; {remedy}"
+        ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = getattr(error, "reason", "it holds a value, or lists within lists, that cannot be read")
+        reason = getattr(
+            error, "reason", "it holds a value, or lists within lists, that cannot be read"
+        )
         raise ConfigError(f"{name}: not YAML: {visible(reason)}; correct it") from error
 
 
@@ -115,11 +127,21 @@ def _order(defaults: list[Any]) -> Iterator[str]:
         yield f"`{named[0]}` stands before `base`, which would overwrite it; begin the defaults list with `- base`"
 
     own = named.index("_self_") if "_self_" in named else len(named)
-    later = [name for name, override in zip(named[own + 1 :], is_override[own + 1 :], strict=True) if not override]
+    later = [
+        name
+        for name, override in zip(named[own + 1 :], is_override[own + 1 :], strict=True)
+        if not override
+    ]
     if later:
         yield f"`_self_` stands before `{later[0]}`, which would overwrite what the recipe says; move it to the end"
-    plain = [number for number, override in enumerate(is_override) if not override and named[number] != "_self_"]
-    early = [name for name, override in zip(named[: max(plain)], is_override, strict=False) if override]
+    plain = [
+        number
+        for number, override in enumerate(is_override)
+        if not override and named[number] != "_self_"
+    ]
+    early = [
+        name for name, override in zip(named[: max(plain)], is_override, strict=False) if override
+    ]
     if early:
         yield f"`{early[0]}` stands before a plain entry of the defaults; move overrides to their end"
 

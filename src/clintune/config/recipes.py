@@ -28,7 +28,9 @@ def find_file(kind: str, name: str, shipped: Mapping[str, Path]) -> Path:
         if path.is_dir():
             raise ConfigError(_other_than_yaml(kind, path))
         if not path.is_file():
-            raise ConfigError(f"{kind} {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}")
+            raise ConfigError(
+                f"{kind} {name}: no such file in {path.parent.resolve()}{_nearest_file(path)}"
+            )
         return path.resolve()
     if name not in shipped and path.exists():
         raise ConfigError(_other_than_yaml(kind, path))
@@ -52,7 +54,11 @@ def _other_than_yaml(kind: str, path: Path) -> str:
     if (path / "recipe.yaml").is_file():
         return f"{kind} {path}: is the folder of a run; go on with it by `clintune train --resume {path}`"
     found = sorted(file.name for file in path.glob("*.y*ml") if file.is_file())
-    there = f"one of its files, as {path / found[0]}" if found else "the path of a file that ends in .yaml"
+    there = (
+        f"one of its files, as {path / found[0]}"
+        if found
+        else "the path of a file that ends in .yaml"
+    )
     return f"{kind} {path}: is a folder; give {there}"
 
 

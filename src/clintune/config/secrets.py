@@ -29,6 +29,8 @@ def _secret_keys(storage: dict[str, Any]) -> Iterator[str]:
     for key, value in storage.items():
         if isinstance(value, dict):
             yield from (f"{key}.{inner}" for inner in _secret_keys(value))
-        named = _SECRET.search(str(key)) and not (value is None or isinstance(value, bool) or value == "anon")
+        named = _SECRET.search(str(key)) and not (
+            value is None or isinstance(value, bool) or value == "anon"
+        )
         if named or (isinstance(value, str) and is_remote(value) and has_secret(value)):
             yield str(key)

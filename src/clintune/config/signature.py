@@ -50,10 +50,20 @@ class Parameter:
                 collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
             )
         except TypeCheckError:
-            choices = next((p for p in (self.annotation, *get_args(self.annotation)) if get_origin(p) is Literal), None)
+            choices = next(
+                (
+                    p
+                    for p in (self.annotation, *get_args(self.annotation))
+                    if get_origin(p) is Literal
+                ),
+                None,
+            )
             if choices is not None:
                 return in_words(get_args(choices))
-            return in_words(_WORDS.get(part, part) for part in self.text.replace("Sequence[", "list[").split(" | "))
+            return in_words(
+                _WORDS.get(part, part)
+                for part in self.text.replace("Sequence[", "list[").split(" | ")
+            )
         return None
 
 
@@ -66,7 +76,9 @@ def parameters(target: str) -> dict[str, Parameter]:
     for tree, node in _lineage(target):
         if isinstance(node, ast.FunctionDef):
             return _arguments(tree, node.args, skip=0)
-        init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        init = next(
+            (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
+        )
         if init is not None:
             return _arguments(tree, init.args, skip=1)
     return {}
@@ -82,7 +94,9 @@ def may_be(target: str, base: str) -> bool:
     if len(classes) < len(nodes):
         return False
     is_read = not classes[-1].bases and all(len(node.bases) < 2 for node in classes)
-    return not (is_read or target.startswith("clintune.")) or any(node.name == base for node in classes)
+    return not (is_read or target.startswith("clintune.")) or any(
+        node.name == base for node in classes
+    )
 
 
 def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.FunctionDef]]:
@@ -114,10 +128,14 @@ def _parse(module: str, target: str) -> ast.Module:
     except (ImportError, ValueError):  # also where it names no module
         spec = None
     if not module:
-        raise ConfigError(f"_target_ {target}: names no module; give the full path, as package.module.{target}")
+        raise ConfigError(
+            f"_target_ {target}: names no module; give the full path, as package.module.{target}"
+        )
     is_read = spec is not None and (spec.origin or "").endswith(".py")
     if not is_read and module in sys.stdlib_module_names:
-        raise ConfigError(f"_target_ {target}: {module} is of Python itself; name a class of clintune or your own")
+        raise ConfigError(
+            f"_target_ {target}: {module} is of Python itself; name a class of clintune or your own"
+        )
     if spec is None or spec.origin is None or not is_read:
         raise ConfigError(
             f"_target_ {target}: no Python module {module} is installed or beside the recipe; "
@@ -134,13 +152,17 @@ def _parse(module: str, target: str) -> ast.Module:
 
 
 def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef | None:
-    found = (n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name)
+    found = (
+        n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name
+    )
     return next(found, None)
 
 
 def _imported_from(tree: ast.Module, name: str) -> str | None:
     imports = (n for n in tree.body if isinstance(n, ast.ImportFrom))
-    return next((n.module for n in imports if any((a.asname or a.name) == name for a in n.names)), None)
+    return next(
+        (n.module for n in imports if any((a.asname or a.name) == name for a in n.names)), None
+    )
 
 
 def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[str, Parameter]:
@@ -165,13 +187,17 @@ def _evaluate(tree: ast.Module, annotation: ast.expr | None) -> Any:
     if annotation is None or isinstance(annotation, ast.Constant):
         return Any
     names: dict[str, Any] = {**vars(builtins), **vars(typing), **vars(collections.abc)}
-    for name in {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)} - names.keys():
+    for name in {
+        node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)
+    } - names.keys():
         alias = _alias(tree, name)
         if alias is Any:
             return Any
         names[name] = alias
     try:
-        return eval(ast.unparse(annotation), names)  # the text of a module that is about to be imported
+        return eval(
+            ast.unparse(annotation), names
+        )  # the text of a module that is about to be imported
     except (TypeError, AttributeError):
         return Any
 
@@ -179,7 +205,13 @@ def _evaluate(tree: ast.Module, annotation: ast.expr | None) -> Any:
 def _alias(tree: ast.Module, name: str) -> Any:
     """Return what a name like `Mode = Literal[...]` stands for in its module or the one it is imported from."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == name for t in node.targets
+        ):
             return _evaluate(tree, node.value)
     home = _imported_from(tree, name)
-    return _alias(_parse(home, f"{home}.{name}"), name) if home and home.startswith("clintune.") else Any
+    return (
+        _alias(_parse(home, f"{home}.{name}"), name)
+        if home and home.startswith("clintune.")
+        else Any
+    )

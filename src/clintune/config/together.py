@@ -92,7 +92,9 @@ def _splits(config: dict[str, Any]) -> Iterator[str]:
         drawn = config["cv"] is None and splits["group"] is None
         taken = splits["tuning"] + (splits["held_out"] if drawn else 0)
         if taken >= 1:
-            shares = f"tuning {splits['tuning']}" + (f" and held_out {splits['held_out']}" if drawn else "")
+            shares = f"tuning {splits['tuning']}" + (
+                f" and held_out {splits['held_out']}" if drawn else ""
+            )
             yield f"'{where}': {shares} leave nothing to train on; lower them"
 
 

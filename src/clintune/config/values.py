@@ -55,7 +55,10 @@ def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
         elif get_origin(item.type) is dict and is_dataclass(entry := get_args(item.type)[1]):
             for name, part in value.items():
                 yield from misfits(entry, part, f"{where}.{name}.")
-        choices, (least, most) = item.metadata.get("choices"), item.metadata.get("bounds", (-inf, inf))
+        choices, (least, most) = (
+            item.metadata.get("choices"),
+            item.metadata.get("bounds", (-inf, inf)),
+        )
         if choices and value not in choices:
             yield f"'{where}' {value} does not exist; use {in_words(choices)}"
         elif isinstance(value, float | int) and isfinite(value) and not least <= value <= most:

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 
 from clintune.core.text import visible
 
-_GIVE = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+_GIVE = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "String": "text",
+}
 _IS = {
     "AnyNode": "a single value",
     "DictConfig": "a mapping",
@@ -49,7 +54,11 @@ def _said(key: str, text: str) -> Iterator[str]:
         yield f"'{key}' is {visible(found[2])}; {wanted}"
     if "Cannot merge DictConfig with ListConfig" in text:
         is_list = "reference_type=List" in text
-        yield f"'{key}' is a mapping; give a list, as [a,b]" if is_list else f"'{key}' is a list; {_keys_of(key)}"
+        yield (
+            f"'{key}' is a mapping; give a list, as [a,b]"
+            if is_list
+            else f"'{key}' is a list; {_keys_of(key)}"
+        )
 
     if "does not support deletion" in text:
         yield f"'{key}' cannot be taken away with ~; give it a value, as {key}=VALUE"

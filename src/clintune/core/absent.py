@@ -32,7 +32,9 @@ def why_absent(path: Path | None) -> str:
 def _first_gone(path: Path) -> tuple[Path, Path]:
     """Return the last folder of a path that is there, and what should be in it and is not."""
     folders = [path, *path.parents]
-    gone = next(number for number, part in enumerate(folders[1:]) if part.exists() or part == part.parent)
+    gone = next(
+        number for number, part in enumerate(folders[1:]) if part.exists() or part == part.parent
+    )
     return folders[gone + 1], folders[gone]
 
 

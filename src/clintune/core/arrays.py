@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def spans(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of several ranges one after the other, and which range each is of."""
     which: NDArray[np.int64] = np.repeat(np.arange(len(starts)), lengths)
     before = np.cumsum(lengths) - lengths

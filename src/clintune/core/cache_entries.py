@@ -46,7 +46,9 @@ def entries(cache: Path) -> list[Entry]:
 def others(cache: Path) -> list[Entry]:
     """Return what stands in the cache folder beside what clintune keeps there."""
     strange = sorted(path for path in cache.iterdir() if path.name not in (*KINDS, TAG))
-    return [Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange]
+    return [
+        Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange
+    ]
 
 
 def locks(cache: Path) -> list[Path]:
@@ -76,7 +78,9 @@ def table(cache: Path) -> Iterator[str]:
         used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
         yield _line(entry.kind, gigabytes([entry]), used, visible(entry.owner))
     if num_locks:
-        yield _line("locks", "0.000", "", f"{num_locks} files; `--clear` removes those of what is gone")
+        yield _line(
+            "locks", "0.000", "", f"{num_locks} files; `--clear` removes those of what is gone"
+        )
     yield _line("all", gigabytes([*listed, *strange]), "", visible(cache))
 
 
@@ -96,9 +100,15 @@ def _owner(kind: str, path: Path) -> str:
     try:
         if kind == "packages":
             lines = (path / "README.md").read_text(encoding="utf-8").splitlines()
-            return next((line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name)
+            return next(
+                (line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name
+            )
         if kind in ("index", "pieces"):
-            known = json.loads((path / ("index.json" if kind == "index" else "about.json")).read_text(encoding="utf-8"))
+            known = json.loads(
+                (path / ("index.json" if kind == "index" else "about.json")).read_text(
+                    encoding="utf-8"
+                )
+            )
             return f"{known['name']} ({known['root'] if kind == 'index' else known['source']})"
     except (OSError, ValueError, LookupError, TypeError):
         return f"{path.name} (its description cannot be read)"

@@ -17,7 +17,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from clintune.core.cache_entries import KINDS, MARK, TAG, Entry, entries, gigabytes, guarded, locks, others
+from clintune.core.cache_entries import (
+    KINDS,
+    MARK,
+    TAG,
+    Entry,
+    entries,
+    gigabytes,
+    guarded,
+    locks,
+    others,
+)
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.files import write_text
@@ -60,7 +70,9 @@ def claim(folder: Path) -> None:
         raise ConfigError(
             f"data.cache: {folder} holds {visible(strange[0].owner)}, which is not clintune's; name an empty folder"
         )
-    write_text(folder / TAG, "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of clintune.\n")
+    write_text(
+        folder / TAG, "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of clintune.\n"
+    )
 
 
 def in_use(folder: Path) -> None:

@@ -47,7 +47,9 @@ class StorageError(ClintuneError, OSError):
 
 
 @contextmanager
-def explained(kind: type[ClintuneError], where: str, reason: Callable[[Exception], str | None]) -> Iterator[None]:
+def explained(
+    kind: type[ClintuneError], where: str, reason: Callable[[Exception], str | None]
+) -> Iterator[None]:
     """Turn a library's error into the `kind` of ours that says `WHERE: REASON`; one without a reason stays as it is."""
     try:
         yield

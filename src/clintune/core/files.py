@@ -119,7 +119,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing; restore it, or start anew") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is damaged, no JSON any more; restore it, or start anew") from error
+        raise DataError(
+            f"{path}: is damaged, no JSON any more; restore it, or start anew"
+        ) from error
 
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
@@ -152,7 +154,9 @@ def tables_below(folder: Path) -> list[Path]:
     """
     files = files_below(folder)
     if other := next(filter(is_other_table, files), None):
-        raise DataError(f"{other}: is not read, as its name does not end in .parquet; write it so, or move it away")
+        raise DataError(
+            f"{other}: is not read, as its name does not end in .parquet; write it so, or move it away"
+        )
     return [path for path in files if path.suffix == ".parquet"]
 
 
@@ -168,7 +172,9 @@ def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); correct its permissions") from error
+        raise DataError(
+            f"{folder}: cannot be listed ({error.strerror}); correct its permissions"
+        ) from error
 
     for path in entries:
         if path.is_dir():
@@ -177,7 +183,9 @@ def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
             if path.name.endswith(suffix):
                 yield path
         elif path.is_symlink():
-            raise DataError(f"{path}: is a link that leads nowhere; mount its disk, or remove the link")
+            raise DataError(
+                f"{path}: is a link that leads nowhere; mount its disk, or remove the link"
+            )
 
 
 def file_sha256(path: Path) -> str:
@@ -197,7 +205,10 @@ def stamp(paths: Iterable[Path]) -> list[Stamp]:
     Nobody can set the time of change back, as `rsync -t` and a restore do with that of modification.
     """
     stats = ((path, path.stat()) for path in sorted(paths))
-    return [(str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]
+    return [
+        (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        for path, stat in stats
+    ]
 
 
 def _flush(path: Path) -> None:

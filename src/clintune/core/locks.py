@@ -52,7 +52,9 @@ def refused_if_held(path: Path, doing: str) -> Iterator[None]:
         with storing(lock_of(path)):
             lock.acquire(blocking=False)
     except Timeout:
-        raise ConfigError(f"{path.parent}: is being {_read(holder)}; wait for its end, or stop it first") from None
+        raise ConfigError(
+            f"{path.parent}: is being {_read(holder)}; wait for its end, or stop it first"
+        ) from None
     with _named(path, lock, f"{doing} by "):
         yield
 
@@ -78,7 +80,9 @@ def _named(path: Path, lock: FileLock, doing: str = "") -> Iterator[None]:
     holder = _holder_of(path)
     try:
         with storing(holder):
-            holder.write_text(f"{doing}process {os.getpid()} of host {socket.gethostname()}", encoding="utf-8")
+            holder.write_text(
+                f"{doing}process {os.getpid()} of host {socket.gethostname()}", encoding="utf-8"
+            )
         yield
     finally:
         holder.unlink(missing_ok=True)

@@ -21,5 +21,7 @@ def keep_freed_memory() -> None:
 
 def peak_memory_mb() -> float:
     """Return the most memory that this process has had so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in units of 1024 bytes, but of bytes on macOS
+    peak = resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss  # in units of 1024 bytes, but of bytes on macOS
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

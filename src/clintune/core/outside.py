@@ -17,15 +17,25 @@ from clintune.core.extras import how_to_install
 from clintune.core.files import storage_reason
 from clintune.core.text import visible
 
-_PATHS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-_OURS = frozenset({".yaml", ".yml", ".json", ".jsonl", ".safetensors", ".html", ".md", ".log", ".lock", ".arrow"})
+_PATHS = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_OURS = frozenset(
+    {".yaml", ".yml", ".json", ".jsonl", ".safetensors", ".html", ".md", ".log", ".lock", ".arrow"}
+)
 """Endings of files that clintune writes: the name of any other may be that of a patient's picture or recording."""
 _MEMORY = re.compile(
     r"(?:cannot|can't|failed to|unable to|not enough) (?:allocate|map segment|memory)|allocate memory|out of memory"
     r"|bad_alloc|failed to map segment|not enough memory",
     re.IGNORECASE,
 )
-_THREADS = re.compile("can't start new thread|thread creation failed|Resource temporarily unavailable", re.IGNORECASE)
+_THREADS = re.compile(
+    "can't start new thread|thread creation failed|Resource temporarily unavailable", re.IGNORECASE
+)
 _STDOUT, _STDERR = 1, 2
 _TIGHT = 16e9
 """Bytes of address space below which `ulimit -v` may stop torch and polars, which map more than they use."""
@@ -85,27 +95,42 @@ def _reason(error: BaseException) -> str | None:
         return f"{_shown(error)}{visible(what)} in {place(error)}; see to it, and run the same command again"
     if isinstance(error, UnicodeDecodeError):
         return f"a text file that {place(error)} reads is not UTF-8; save it in that encoding"
-    if type(error).__name__ == "PanicException":  # of a library in Rust: polars, tokenizers, safetensors
+    if (
+        type(error).__name__ == "PanicException"
+    ):  # of a library in Rust: polars, tokenizers, safetensors
         return f"a library gave up in {place(error)}; a file that it read may be damaged, or the library too old"
     return None
 
 
 def _missing_module(name: str) -> str | None:
     top = name.partition(".")[0]
-    return None if top in ("", "clintune") else f"the Python package {visible(top)} is missing; {how_to_install(top)}"
+    return (
+        None
+        if top in ("", "clintune")
+        else f"the Python package {visible(top)} is missing; {how_to_install(top)}"
+    )
 
 
 def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "_ArrayMemoryError"):
+    if isinstance(error, MemoryError) or type(error).__name__ in (
+        "OutOfMemoryError",
+        "_ArrayMemoryError",
+    ):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError | ImportError | OSError | SystemError) and bool(_MEMORY.search(str(error)))
+    return isinstance(error, RuntimeError | ImportError | OSError | SystemError) and bool(
+        _MEMORY.search(str(error))
+    )
 
 
 def _memory(error: BaseException) -> str:
-    where = "of the GPU " if type(error).__name__ == "OutOfMemoryError" or "CUDA" in str(error) else ""
-    limit = f"`ulimit -v` allows {address_space() / 1e9:.1f} GB; lift it, or " if tight_memory() else ""
+    where = (
+        "of the GPU " if type(error).__name__ == "OutOfMemoryError" or "CUDA" in str(error) else ""
+    )
+    limit = (
+        f"`ulimit -v` allows {address_space() / 1e9:.1f} GB; lift it, or " if tight_memory() else ""
+    )
     return (
         f"the memory {where}is used up in {place(error)}; {limit}lower trainer.micro_batch_size "
         "(predict: batch_size, shard_size) and trainer.workers, or ask for more memory"

@@ -84,7 +84,9 @@ def writable_folder(path: str, key: str) -> Path:
         folder.mkdir(_PRIVATE, parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ConfigError(f"{key}: {folder} cannot be written to ({error.strerror}); name another folder") from error
+        raise ConfigError(
+            f"{key}: {folder} cannot be written to ({error.strerror}); name another folder"
+        ) from error
     return folder
 
 

@@ -23,7 +23,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress_bar(label: str, total: int, unit: str, *, size: int = 1, shown: bool = True) -> Iterator[Advance]:
+def progress_bar(
+    label: str, total: int, unit: str, *, size: int = 1, shown: bool = True
+) -> Iterator[Advance]:
     """Yield what is called as work goes on, up to `total` steps of `size` units each (as "samples").
 
     Of several processes, one shows it.
@@ -81,7 +83,10 @@ class Lines:
 
     def after(self, done: int, word: str, now: float, tell: bool) -> str | None:
         """Return the line on what is done, `now` on the monotonic clock; None where it is not yet time for one."""
-        self._first = self._first or (done, now)  # what was done before took none of the time from here
+        self._first = self._first or (
+            done,
+            now,
+        )  # what was done before took none of the time from here
         num_new, passed = done - self._first[0], now - self._first[1]
         seconds = passed / num_new if num_new and passed > 0 else None
         self.rate = f"{self.size / seconds:.3g} {self.unit}/s" if seconds else ""

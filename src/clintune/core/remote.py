@@ -24,7 +24,16 @@ _THREADS = 16
 # What tells two versions of a file apart, by protocol; the first that a listing has is used, after the size.
 _MARKS = (
     *("etag", "md5hash", "md5checksum", "blobid", "sha", "contentmd5", "digest"),
-    *("mtime", "lastmodified", "modifiedtime", "modificationtime", "lastwritetime", "modify", "updated", "created"),
+    *(
+        "mtime",
+        "lastmodified",
+        "modifiedtime",
+        "modificationtime",
+        "lastwritetime",
+        "modify",
+        "updated",
+        "created",
+    ),
 )
 _GONE = (404, 410)
 _DENIED = (401, 403)
@@ -67,7 +76,10 @@ class Version:
             stat = path.stat()
         except OSError:
             return False
-        return self.seconds is not None and (stat.st_size, int(stat.st_mtime)) == (self.size, self.seconds)
+        return self.seconds is not None and (stat.st_size, int(stat.st_mtime)) == (
+            self.size,
+            self.seconds,
+        )
 
 
 class Remote:
@@ -76,7 +88,9 @@ class Remote:
     Every method raises `error`, in one line that names key and URL, where the folder cannot be reached or read.
     """
 
-    def __init__(self, key: str, url: str, storage: Mapping[str, Any], error: type[ClintuneError] = DataError) -> None:
+    def __init__(
+        self, key: str, url: str, storage: Mapping[str, Any], error: type[ClintuneError] = DataError
+    ) -> None:
         self.key = key
         self.error = error
         self.url = url.rstrip("/")
@@ -87,7 +101,9 @@ class Remote:
         """List all files below a folder: fsspec's entry by path from the root; none where there is no such folder."""
         files: dict[str, dict[str, Any]] = {}
         folders = [folder]
-        while folders:  # fsspec's own walk leaves out what it cannot list, and half a cohort would go unnoticed
+        while (
+            folders
+        ):  # fsspec's own walk leaves out what it cannot list, and half a cohort would go unnoticed
             deeper: list[str] = []
             for entries in self.parallel(self.entries, folders):
                 for path, entry in entries.items():
@@ -104,13 +120,19 @@ class Remote:
         with self._access():
             try:
                 listed = self._fs.ls(self._address(folder), detail=True)
-                entries = [self._fs.info(e["name"]) if e["type"] == "other" else e for e in listed]  # symbolic links
+                entries = [
+                    self._fs.info(e["name"]) if e["type"] == "other" else e for e in listed
+                ]  # symbolic links
             except FileNotFoundError as error:
                 if not _is_gone(error):
                     raise
                 return {}
         paths = (self._path(entry["name"]) for entry in entries)
-        return {path: entry for path, entry in zip(paths, entries, strict=True) if path and path != folder}
+        return {
+            path: entry
+            for path, entry in zip(paths, entries, strict=True)
+            if path and path != folder
+        }
 
     def version(self, path: str, entry: Mapping[str, Any] | None = None) -> Version | None:
         """Return the version of a file, from its entry of a listing where that tells it; None where there is none."""
@@ -124,7 +146,11 @@ class Remote:
                 return None
         size, mark = entry.get("size"), _mark(entry)
         # Below 1.5e9: a time long past, so that nothing takes the file for one that is being written.
-        seconds = None if mark is None else int(sha256(f"{size} {mark}".encode()).hexdigest(), 16) % 1_500_000_000
+        seconds = (
+            None
+            if mark is None
+            else int(sha256(f"{size} {mark}".encode()).hexdigest(), 16) % 1_500_000_000
+        )
         return Version(address=entry["name"], size=size, seconds=seconds)
 
     def fetch(self, version: Version, path: Path, scratch: Path) -> None:
@@ -162,7 +188,10 @@ class Remote:
             self._fs.put_file(str(source), address)
 
     def parallel(
-        self, do: Callable[[_T], _R], things: Sequence[_T], progress: Callable[[], Any] = lambda: None
+        self,
+        do: Callable[[_T], _R],
+        things: Sequence[_T],
+        progress: Callable[[], Any] = lambda: None,
     ) -> list[_R]:
         """Return `do(thing)` of each, many at once; the first error stops the rest."""
         if not things:
@@ -191,14 +220,19 @@ class Remote:
             # Proxies and ~/.netrc count; a large file may take longer than aiohttp's five minutes, silence may not.
             timeout = ClientTimeout(total=None, sock_connect=60, sock_read=60)
             usual = {"trust_env": True, "timeout": timeout}
-            storage = {**storage, "client_kwargs": {**usual, **(storage.get("client_kwargs") or {})}}
+            storage = {
+                **storage,
+                "client_kwargs": {**usual, **(storage.get("client_kwargs") or {})},
+            }
         fs, self._base = url_to_fs(self.url, **storage)
         fs.invalidate_cache()
         return fs
 
     def _address(self, path: str) -> str:
         fs = self._fs
-        return f"{fs._strip_protocol(self._base).rstrip('/')}/{quote(path) if self.is_web else path}"
+        return (
+            f"{fs._strip_protocol(self._base).rstrip('/')}/{quote(path) if self.is_web else path}"
+        )
 
     def _path(self, address: str) -> str | None:
         """Return the path from the root of what a listing names; None for what is not below it."""
@@ -208,7 +242,11 @@ class Remote:
             if "?" in path or "#" in path:  # a page's links that sort it
                 return None
             path = unquote(path)
-        inside = address.startswith(base) and not path.startswith("/") and ".." not in PurePosixPath(path).parts
+        inside = (
+            address.startswith(base)
+            and not path.startswith("/")
+            and ".." not in PurePosixPath(path).parts
+        )
         return path if inside else None
 
     def _access(self) -> AbstractContextManager[None]:
@@ -226,15 +264,25 @@ class Remote:
             return f"'{scheme}' is no protocol that fsspec knows; correct the URL"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return "the disk is full; free some of it, or name another folder"
-        if isinstance(error, PermissionError) or status in _DENIED or re.search("Credential|Auth", kind):
+        if (
+            isinstance(error, PermissionError)
+            or status in _DENIED
+            or re.search("Credential|Auth", kind)
+        ):
             return f"access is denied; set credentials where {scheme} looks for them: its environment or files"
         if isinstance(error, FileNotFoundError) and _is_gone(error):
-            return "a file changed or vanished while it was read; try again when nobody writes there"
+            return (
+                "a file changed or vanished while it was read; try again when nobody writes there"
+            )
         return f"cannot be read ({kind}); check URL, settings and network, then try again: what was done is kept"
 
 
 def _mark(entry: Mapping[str, Any]) -> str | None:
-    known = {re.sub(r"[-_]", "", str(name)).lower(): value for name, value in entry.items() if value is not None}
+    known = {
+        re.sub(r"[-_]", "", str(name)).lower(): value
+        for name, value in entry.items()
+        if value is not None
+    }
     return next((f"{name}={known[name]}" for name in _MARKS if name in known), None)
 
 
@@ -242,7 +290,9 @@ def _leads_back(entry: Mapping[str, Any]) -> bool:
     """Return whether a folder is a link to one that it stands in: what is behind it is listed already."""
     if not entry.get("destination"):
         return False
-    there = posixpath.normpath(posixpath.join(posixpath.dirname(entry["name"]), os.fsdecode(entry["destination"])))
+    there = posixpath.normpath(
+        posixpath.join(posixpath.dirname(entry["name"]), os.fsdecode(entry["destination"]))
+    )
     return PurePosixPath(entry["name"]).is_relative_to(there)
 
 

@@ -40,7 +40,9 @@ def read_headers(path: Path) -> dict[str, Header]:
         content = file.read(length)
     try:
         listed = json.loads(content)
-        return {name: _header(entry, size) for name, entry in listed.items() if name != "__metadata__"}
+        return {
+            name: _header(entry, size) for name, entry in listed.items() if name != "__metadata__"
+        }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path.name} has no header of safetensors") from error
 

@@ -28,7 +28,9 @@ def two_groups(
     below, number = stand.cumsum()[:-1], np.arange(1, len(distinct))
     share = np.minimum(below, stand.sum() - below) / stand.sum()
     enough = (share >= _SMALLEST_SHARE) & (np.minimum(number, len(distinct) - number) >= fewest)
-    gaps = np.where(enough, np.diff(np.log(distinct)), 0.0).round(9)  # gaps that rounding alone tells apart are equal
+    gaps = np.where(enough, np.diff(np.log(distinct)), 0.0).round(
+        9
+    )  # gaps that rounding alone tells apart are equal
     cut = int(gaps.argmax()) + 1
     if gaps[cut - 1] < np.log(FAR).round(9):
         return None

@@ -59,8 +59,12 @@ def ablate(
 ) -> dict[str, Ablation]:
     """Predict with every variant and compare it, on the same draws of subjects, with the whole model."""
     scored = {name: of_tasks(predict(kept), tasks) for name, kept in variants(modalities).items()}
-    tables = {name: bootstrap(parts, replicates=replicates, seed=seed) for name, parts in scored.items()}
+    tables = {
+        name: bootstrap(parts, replicates=replicates, seed=seed) for name, parts in scored.items()
+    }
     return {
-        name: Ablation(to_intervals(tables[name], parts), to_differences(tables[WHOLE], tables[name]))
+        name: Ablation(
+            to_intervals(tables[name], parts), to_differences(tables[WHOLE], tables[name])
+        )
         for name, parts in scored.items()
     }

@@ -32,7 +32,9 @@ def check_held_out(run: Path, workspace: Workspace) -> None:
     for unit in units(workspace.config, run, workspace.samples):
         if (read_splits(unit.folder / "splits.parquet", workspace.samples) == HELD_OUT).any():
             return
-    raise DataError(f"{run.name}: no labelled sample is held out; train with splits.held_out above 0, or with cv")
+    raise DataError(
+        f"{run.name}: no labelled sample is held out; train with splits.held_out above 0, or with cv"
+    )
 
 
 def predict_run(
@@ -56,15 +58,22 @@ def predict_run(
         if not wanted:
             continue
 
-        for name, by_variant in _predict_unit(run, unit, workspace, rows, wanted, accelerator).items():
+        for name, by_variant in _predict_unit(
+            run, unit, workspace, rows, wanted, accelerator
+        ).items():
             for variant, by_task in by_variant.items():
                 for task, answers in by_task.items():
                     check_finite(unit, task, answers)
-                    part = to_predictions(samples, rows[name], task, answers, number, workspace.config.per_subject)
+                    part = to_predictions(
+                        samples, rows[name], task, answers, number, workspace.config.per_subject
+                    )
                     collected[name].setdefault(variant, {}).setdefault(task, []).append(part)
 
     return {
-        name: {v: {task: concatenate(parts) for task, parts in by_task.items()} for v, by_task in by_variant.items()}
+        name: {
+            v: {task: concatenate(parts) for task, parts in by_task.items()}
+            for v, by_task in by_variant.items()
+        }
         for name, by_variant in collected.items()
     }
 
@@ -116,5 +125,7 @@ def _predict_unit(
 
     together = {split: average([member[split] for member in members]) for split in wanted}
     if len(members) > 1 and HELD_OUT in together:
-        together[HELD_OUT] |= {f"{MEMBER} {i}": member[HELD_OUT][WHOLE] for i, member in enumerate(members)}
+        together[HELD_OUT] |= {
+            f"{MEMBER} {i}": member[HELD_OUT][WHOLE] for i, member in enumerate(members)
+        }
     return together

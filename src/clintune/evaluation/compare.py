@@ -13,16 +13,22 @@ from clintune.evaluation.scored import Scored, of_tasks
 from clintune.tasks.base import Task
 
 
-def compare_runs(run: Path, other: Path, tasks: Mapping[str, Task], replicates: int) -> dict[str, Any]:
+def compare_runs(
+    run: Path, other: Path, tasks: Mapping[str, Task], replicates: int
+) -> dict[str, Any]:
     """Return the paired differences of a run to another one, by task and metric, as plain values.
 
     Raises ConfigError when the other run has no predictions, DataError when they are of other samples.
     """
     if not (other / RAW / held_out_split).is_dir():
-        raise ConfigError(f"--against {other}: no {RAW} there; run `clintune evaluate {other}` first")
+        raise ConfigError(
+            f"--against {other}: no {RAW} there; run `clintune evaluate {other}` first"
+        )
     mine, theirs = (_read(folder / RAW / held_out_split, tasks) for folder in (run, other))
     return to_json(paired_differences(theirs, mine, replicates=replicates))
 
 
 def _read(folder: Path, tasks: Mapping[str, Task]) -> dict[str, Scored]:
-    return of_tasks({name: read_predictions(folder, name, task) for name, task in tasks.items()}, tasks)
+    return of_tasks(
+        {name: read_predictions(folder, name, task) for name, task in tasks.items()}, tasks
+    )

@@ -34,7 +34,9 @@ def confusion(predictions: Predictions, question: Question) -> Confusion:
     shown = [view.name for view, is_large in zip(views, large, strict=True) if is_large]
     if not large.all():
         shown.append(f"classes of fewer than {SMALLEST_SHOWN} patients")
-        true, given = (np.column_stack([part[:, large], part[:, ~large].any(axis=1)]) for part in (true, given))
+        true, given = (
+            np.column_stack([part[:, large], part[:, ~large].any(axis=1)]) for part in (true, given)
+        )
 
     known = true.any(axis=1)
     subject = number_subjects(predictions)[known]
@@ -43,13 +45,20 @@ def confusion(predictions: Predictions, question: Question) -> Confusion:
     return Confusion(
         names=shown,
         cells=hide_small(counts),
-        sensitivity=[_share(subject, row, row & column) for row, column in zip(true.T, given.T, strict=True)],
-        precision=[_share(subject, column, row & column) for row, column in zip(true.T, given.T, strict=True)],
+        sensitivity=[
+            _share(subject, row, row & column) for row, column in zip(true.T, given.T, strict=True)
+        ],
+        precision=[
+            _share(subject, column, row & column)
+            for row, column in zip(true.T, given.T, strict=True)
+        ],
     )
 
 
 def _most_probable(probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-    chosen: NDArray[np.bool_] = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
+    chosen: NDArray[np.bool_] = probabilities.argmax(axis=1)[:, None] == np.arange(
+        probabilities.shape[1]
+    )
     return chosen
 
 

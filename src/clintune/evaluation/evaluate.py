@@ -38,7 +38,12 @@ from clintune.training.workspace import Workspace, open_workspace
 
 
 def evaluate_run(
-    run: Path, *, replicates: int, ablate_modalities: bool, against: Path | None, places: Sequence[str] = ()
+    run: Path,
+    *,
+    replicates: int,
+    ablate_modalities: bool,
+    against: Path | None,
+    places: Sequence[str] = (),
 ) -> None:
     """Score every unit of a run on its tuning and held-out samples; write predictions, metrics.json and report.html.
 
@@ -69,13 +74,22 @@ def evaluate_run(
     fitted = _fit_calibrations(run, workspace, scored)
     if TUNING in scored:
         metrics["calibration"] = {
-            name: score_calibration(part.predictions, [by_task[name] for by_task in fitted], tasks[name])
+            name: score_calibration(
+                part.predictions, [by_task[name] for by_task in fitted], tasks[name]
+            )
             for name, part in scored[HELD_OUT].items()
             if tasks[name].questions
         }
     for split, parts in scored.items():
         for name, part in parts.items():
-            write_both(run, split, name, part.predictions, [by_task[name] for by_task in fitted], tasks[name])
+            write_both(
+                run,
+                split,
+                name,
+                part.predictions,
+                [by_task[name] for by_task in fitted],
+                tasks[name],
+            )
 
     metrics["packages"] = {
         member.relative_to(run).as_posix(): file_sha256(member / MANIFEST)
@@ -101,7 +115,9 @@ def _details(
     details: dict[str, Any] = {}
     if config.cv is not None:
         by_fold = {split: fold_values(parts) for split, parts in scored.items()}
-        details["folds"] = [dict(zip(by_fold, fold, strict=True)) for fold in zip(*by_fold.values(), strict=True)]
+        details["folds"] = [
+            dict(zip(by_fold, fold, strict=True)) for fold in zip(*by_fold.values(), strict=True)
+        ]
 
     members = [parts for variant, parts in held_out.items() if variant.startswith(MEMBER)]
     if members:
@@ -110,7 +126,9 @@ def _details(
     if len(chosen) > 1:
         by_kept = {kept: held_out[variant] for variant, kept in chosen.items()}
         compared = ablate(by_kept.__getitem__, workspace.modalities, tasks, replicates=replicates)
-        details["ablations"] = {variant: ablation.to_json() for variant, ablation in compared.items()}
+        details["ablations"] = {
+            variant: ablation.to_json() for variant, ablation in compared.items()
+        }
 
     if workspace.groups:
         by_column = by_group(scored[HELD_OUT], workspace.groups, replicates=replicates)
@@ -131,7 +149,9 @@ def _fit_calibrations(
     fitted: list[dict[str, Calibration]] = []
     for number, unit in enumerate(units(workspace.config, run, workspace.samples)):
         if TUNING not in scored:
-            fitted.append({name: Calibration.identity(task.questions) for name, task in tasks.items()})
+            fitted.append(
+                {name: Calibration.identity(task.questions) for name, task in tasks.items()}
+            )
             continue
         parts = {name: part.predictions for name, part in scored[TUNING].items()}
         parts = {name: take(part, part.fold == number) for name, part in parts.items()}
@@ -141,7 +161,11 @@ def _fit_calibrations(
 
 
 def _report(
-    run: Path, workspace: Workspace, metrics: Mapping[str, Any], held_out: Mapping[str, Scored], replicates: int
+    run: Path,
+    workspace: Workspace,
+    metrics: Mapping[str, Any],
+    held_out: Mapping[str, Scored],
+    replicates: int,
 ) -> None:
     config, tasks = workspace.config, workspace.tasks
     outputs = {
@@ -169,9 +193,13 @@ def _report(
 def _notes(run: Path, config: DictConfig) -> list[str]:
     notes = []
     if config.ensemble > 1:
-        notes.append(f"Probabilities are the average of {config.ensemble} models trained with different seeds.")
+        notes.append(
+            f"Probabilities are the average of {config.ensemble} models trained with different seeds."
+        )
     if config.per_subject:
-        notes.append("Each patient counts once: the probabilities of a patient's samples are averaged.")
+        notes.append(
+            "Each patient counts once: the probabilities of a patient's samples are averaged."
+        )
     if (run / "unreadable.csv").exists():
         number = len(pl.read_csv(run / "unreadable.csv", glob=False))
         notes.append(
@@ -188,7 +216,12 @@ def _print(metrics: Mapping[str, Any]) -> None:
             numbers = [score[key] for key in ("value", "low", "high")]
             value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
             few = score["n_subjects"] < SMALLEST_SHOWN
-            table.add_row(task, name, value, f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}")
+            table.add_row(
+                task,
+                name,
+                value,
+                f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}",
+            )
     console.print(table)
     for task, values in metrics.get("against", {}).items():
         for name, difference in values.items():

@@ -76,7 +76,9 @@ def lines_of(predictions: Predictions, task: Task) -> tuple[list[Line], Line]:
     columns = zip(views, targets.T, risks.T, known.T, strict=True)
     each = [Line(view.name or task.label, y[k], p[k]) for view, y, p, k in columns]
     enough = [subjects_having(predictions, view) >= SMALLEST_SHOWN for view in views]
-    drawn = [line for line, is_shown in zip(each, enough, strict=True) if is_shown and line.plottable]
+    drawn = [
+        line for line, is_shown in zip(each, enough, strict=True) if is_shown and line.plottable
+    ]
     return (drawn if 0 < len(drawn) <= len(COLORS) else [pooled] * pooled.plottable), pooled
 
 
@@ -86,14 +88,23 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
     def draw(figure: Figure) -> None:
         roc, precision, calibration = figure.subplots(1, 3)
         for line, color in zip(lines, COLORS, strict=False):
-            roc.plot(*roc_curve(line.targets, line.risks), color=color, lw=2, label=fill(line.name, 24))
+            roc.plot(
+                *roc_curve(line.targets, line.risks), color=color, lw=2, label=fill(line.name, 24)
+            )
             found = pr_curve(line.targets, line.risks)
             precision.step(*found, color=color, lw=2, where="pre", label=line.name)
-            precision.axhline(line.targets.mean(), color=color if len(lines) > 1 else FAINT, lw=1, ls="--")
+            precision.axhline(
+                line.targets.mean(), color=color if len(lines) > 1 else FAINT, lw=1, ls="--"
+            )
         roc.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
         roc.text(0.62, 0.54, "chance", color=FAINT, rotation=37, rotation_mode="anchor")
         _frame(roc, "Ranking (ROC)", "False alarms among those without", "Found among those with")
-        _frame(precision, "Precision and recall", "Found among those with", "Correct among those flagged")
+        _frame(
+            precision,
+            "Precision and recall",
+            "Found among those with",
+            "Correct among those flagged",
+        )
         _calibration(calibration, pooled)
         if len(lines) > 1:
             roc.legend(loc="lower right", fontsize=8)
@@ -101,7 +112,9 @@ def curves(lines: Sequence[Line], pooled: Line, prefix: str, title: str) -> str:
     return render(draw, (9.6, 3.3), prefix, title)
 
 
-def history(records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task], prefix: str, title: str) -> str:
+def history(
+    records: Sequence[Mapping[str, Any]], tasks: Mapping[str, Task], prefix: str, title: str
+) -> str:
     """Draw the losses and, where one was taken, each task's tuning score by step: fits faint, means strong."""
     keys = {f"tuning/{name}/{task.metrics[0].name}": name for name, task in sorted(tasks.items())}
     scores = {key: name for key, name in keys.items() if any(key in record for record in records)}
@@ -130,7 +143,10 @@ def fit_of(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def bars(
-    panels: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mapping[str, Metric], prefix: str, title: str
+    panels: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    metrics: Mapping[str, Metric],
+    prefix: str,
+    title: str,
 ) -> str:
     """Draw one panel a task: a bar from chance, or from 0, and an interval for each variant's value of its metric."""
     variants = list(next(iter(panels.values())))
@@ -144,12 +160,20 @@ def bars(
                 score = panel[variant]
                 if score["value"] is None:
                     continue
-                color = COLORS[0] if row == 0 else COLORS[5] if variant.startswith("only") else "#b9c3cc"
+                color = (
+                    COLORS[0]
+                    if row == 0
+                    else COLORS[5]
+                    if variant.startswith("only")
+                    else "#b9c3cc"
+                )
                 axes.barh(row, score["value"] - start, left=start, color=color, height=0.62)
                 if score["low"] is not None:
                     axes.plot([score["low"], score["high"]], [row, row], color=INK, lw=1.4)
                 beside = axes.get_yaxis_transform()  # x from 0 to 1 over the panel, y in rows
-                axes.text(1.01, row, f"{score['value']:.2f}", va="center", fontsize=8, transform=beside)
+                axes.text(
+                    1.01, row, f"{score['value']:.2f}", va="center", fontsize=8, transform=beside
+                )
             axes.set(title=fill(name, 18), xlabel=metric.title)
             if metric.chance is not None and np.isfinite(metric.bounds[1]):
                 _from_chance(axes, metric, panels.values())
@@ -162,13 +186,19 @@ def bars(
     return render(draw, (9.6, 1.1 + 0.27 * len(variants)), prefix, title)
 
 
-def _from_chance(axes: Axes, metric: Metric, panels: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+def _from_chance(
+    axes: Axes, metric: Metric, panels: Iterable[Mapping[str, Mapping[str, Any]]]
+) -> None:
     """Let an axis go from chance, or the lowest interval of all panels, to the best value."""
     chance, best = metric.chance or 0.0, metric.bounds[1]
     span = best - chance
-    lows = [score["low"] for panel in panels for score in panel.values() if score["low"] is not None]
+    lows = [
+        score["low"] for panel in panels for score in panel.values() if score["low"] is not None
+    ]
     lowest = min([chance, *lows])
-    axes.set(xlim=(lowest - 0.04 * span, best + 0.02 * span), xticks=[chance, chance + span / 2, best])
+    axes.set(
+        xlim=(lowest - 0.04 * span, best + 0.02 * span), xticks=[chance, chance + span / 2, best]
+    )
 
 
 def _calibration(axes: Axes, line: Line) -> None:
@@ -190,18 +220,26 @@ def _wilson(share: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return the 95 % score interval of shares (Wilson, 1927)."""
     z2 = 1.959964**2
     centre = (share + z2 / (2 * counts)) / (1 + z2 / counts)
-    half = np.sqrt(z2) / (1 + z2 / counts) * np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
+    half = (
+        np.sqrt(z2)
+        / (1 + z2 / counts)
+        * np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
+    )
     return centre - half, centre + half
 
 
 def _frame(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.06), aspect="equal")
+    axes.set(
+        title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.06), aspect="equal"
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(mpl.ticker.FixedLocator([0, 0.25, 0.5, 0.75, 1]))
         axis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
 
 
-def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: str, label: str) -> None:
+def _series(
+    axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: str, label: str
+) -> None:
     fits: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     steps: dict[int, list[float]] = {}
     for record in records:
@@ -213,11 +251,17 @@ def _series(axes: Axes, records: Sequence[Mapping[str, Any]], key: str, color: s
     for points in fits.values() if len(fits) > 1 else ():
         axes.plot(*zip(*points, strict=True), color=color, lw=0.7, alpha=0.25)
     # The mean of the few fits that took more steps than most would jump.
-    means = sorted((step, float(np.mean(values))) for step, values in steps.items() if 2 * len(values) >= len(fits))
+    means = sorted(
+        (step, float(np.mean(values)))
+        for step, values in steps.items()
+        if 2 * len(values) >= len(fits)
+    )
     axes.plot(*zip(*means, strict=True), color=color, lw=1.8, label=label)
 
 
-def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str) -> str:
+def render(
+    draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str
+) -> str:
     """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page.
 
     What is named in it may hold any character: controls and directions, which XML or a reader would obey, are written
@@ -229,7 +273,9 @@ def render(draw: Callable[[Figure], None], size: tuple[float, float], prefix: st
             warnings.filterwarnings("ignore", harmless, UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

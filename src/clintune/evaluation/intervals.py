@@ -87,7 +87,11 @@ def to_intervals(table: Table, tasks: Mapping[str, Scored]) -> dict[str, dict[st
 
 
 def paired_differences(
-    first: Mapping[str, Scored], second: Mapping[str, Scored], *, replicates: int = REPLICATES, seed: int = 0
+    first: Mapping[str, Scored],
+    second: Mapping[str, Scored],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
 ) -> dict[str, dict[str, Difference]]:
     """Bootstrap the difference itself, second minus first, over the same draws of subjects.
 
@@ -95,7 +99,9 @@ def paired_differences(
     """
     for task, scored in first.items():
         if not _same_samples(scored.predictions, second[task].predictions):
-            raise DataError(f"task {task}: the two sets of predictions are of different samples; predict both again")
+            raise DataError(
+                f"task {task}: the two sets of predictions are of different samples; predict both again"
+            )
     one, two = (bootstrap(side, replicates=replicates, seed=seed) for side in (first, second))
     return to_differences(one, two)
 
@@ -103,14 +109,21 @@ def paired_differences(
 def to_differences(first: Table, second: Table) -> dict[str, dict[str, Difference]]:
     """Turn what `bootstrap` returned for the same samples and seed into differences, second minus first."""
     return {
-        task: {metric: _difference(second[task][metric] - values) for metric, values in metrics.items()}
+        task: {
+            metric: _difference(second[task][metric] - values) for metric, values in metrics.items()
+        }
         for task, metrics in first.items()
     }
 
 
-def to_json(table: Mapping[str, Mapping[str, Interval | Difference]]) -> dict[str, dict[str, dict[str, Any]]]:
+def to_json(
+    table: Mapping[str, Mapping[str, Interval | Difference]],
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the plain values of each task and metric, as in `metrics.json`."""
-    return {task: {metric: score.to_json() for metric, score in scores.items()} for task, scores in table.items()}
+    return {
+        task: {metric: score.to_json() for metric, score in scores.items()}
+        for task, scores in table.items()
+    }
 
 
 def fold_values(tasks: Mapping[str, Scored]) -> list[dict[str, dict[str, float | None]]]:
@@ -118,15 +131,22 @@ def fold_values(tasks: Mapping[str, Scored]) -> list[dict[str, dict[str, float |
     folds = np.unique(np.concatenate([scored.predictions.fold for scored in tasks.values()]))
     results = []
     for fold in folds:
-        parts = {name: s.of(take(s.predictions, s.predictions.fold == fold)) for name, s in tasks.items()}
-        results.append(plain_values({name: part for name, part in parts.items() if len(part.predictions)}))
+        parts = {
+            name: s.of(take(s.predictions, s.predictions.fold == fold)) for name, s in tasks.items()
+        }
+        results.append(
+            plain_values({name: part for name, part in parts.items() if len(part.predictions)})
+        )
     return results
 
 
 def plain_values(tasks: Mapping[str, Scored]) -> dict[str, dict[str, float | None]]:
     """Score without intervals: task, metric, value (None where undefined)."""
     table = bootstrap(tasks, replicates=0)
-    return {task: _plain({name: float(row[0]) for name, row in scores.items()}) for task, scores in table.items()}
+    return {
+        task: _plain({name: float(row[0]) for name, row in scores.items()})
+        for task, scores in table.items()
+    }
 
 
 def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed: int = 0) -> Table:
@@ -136,7 +156,9 @@ def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed
     parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in tasks}
 
     # All tasks are scored under the same draws.
-    for weights in _weights(strata, replicates, max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)):
+    for weights in _weights(
+        strata, replicates, max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)
+    ):
         for name, scored in tasks.items():
             parts[name].append(_mean_over_folds(scored, weights[:, subjects[name]]))
 
@@ -148,7 +170,9 @@ def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed
     if len(table) > 1:
         first, *others = table.values()
         shared = [metric for metric in first if all(metric in other for other in others)]
-        mean = {metric: defined_mean([scores[metric] for scores in table.values()]) for metric in shared}
+        mean = {
+            metric: defined_mean([scores[metric] for scores in table.values()]) for metric in shared
+        }
         table |= {MEAN: mean} if mean else {}
     return table
 
@@ -159,14 +183,22 @@ def _number_subjects(tasks: Mapping[str, Scored]) -> tuple[dict[str, Numbers], l
     cohort = codes(np.concatenate([p.cohort for p in everything]))
     subject = codes(np.concatenate([p.subject_id for p in everything]))
     fold = np.concatenate([p.fold for p in everything])
-    number = np.unique(np.stack([cohort, subject]), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    number = (
+        np.unique(np.stack([cohort, subject]), axis=1, return_inverse=True)[1]
+        .reshape(-1)
+        .astype(np.int64)
+    )
     home = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(home, number, fold)
     ends = np.cumsum([len(p) for p in everything])[:-1]
-    return dict(zip(tasks, np.split(number, ends), strict=True)), [np.flatnonzero(home == h) for h in np.unique(home)]
+    return dict(zip(tasks, np.split(number, ends), strict=True)), [
+        np.flatnonzero(home == h) for h in np.unique(home)
+    ]
 
 
-def _weights(strata: list[Numbers], replicates: int, chunk: int, rng: np.random.Generator) -> Iterator[Floats]:
+def _weights(
+    strata: list[Numbers], replicates: int, chunk: int, rng: np.random.Generator
+) -> Iterator[Floats]:
     """Yield weights [r, subjects]: ones first, then how often each subject is drawn."""
     size = sum(map(len, strata))
     yield np.ones((1, size))
@@ -174,8 +206,13 @@ def _weights(strata: list[Numbers], replicates: int, chunk: int, rng: np.random.
         rows = min(chunk, replicates - start)
         weights = np.zeros((rows, size))
         for members in strata:
-            draws = rng.integers(0, len(members), (rows, len(members))) + len(members) * np.arange(rows)[:, None]
-            weights[:, members] = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)
+            draws = (
+                rng.integers(0, len(members), (rows, len(members)))
+                + len(members) * np.arange(rows)[:, None]
+            )
+            weights[:, members] = np.bincount(draws.ravel(), minlength=draws.size).reshape(
+                draws.shape
+            )
         yield weights
 
 
@@ -184,7 +221,9 @@ def _mean_over_folds(scored: Scored, weights: Floats) -> dict[str, Floats]:
     folds = []
     for fold in np.unique(predictions.fold):
         rows = predictions.fold == fold
-        folds.append(scored.score(predictions.targets[rows], predictions.predicted[rows], weights[:, rows]))
+        folds.append(
+            scored.score(predictions.targets[rows], predictions.predicted[rows], weights[:, rows])
+        )
     if not folds:
         return scored.score(predictions.targets, predictions.predicted, weights)
     return {metric: defined_mean([values[metric] for values in folds]) for metric in folds[0]}
@@ -234,4 +273,7 @@ def _same_samples(first: Predictions, second: Predictions) -> bool:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in values.items()}
+    return {
+        name: None if isinstance(value, float) and np.isnan(value) else value
+        for name, value in values.items()
+    }

@@ -33,7 +33,12 @@ def _shown(value: object) -> object:
 
 def scale(metric: Metric | None) -> tuple[float, float, float] | None:
     """Return where a band of this metric begins, where chance is, and where it ends; None where there is no such."""
-    if metric is None or metric.chance is None or not metric.higher_is_better or metric.bounds[1] == float("inf"):
+    if (
+        metric is None
+        or metric.chance is None
+        or not metric.higher_is_better
+        or metric.bounds[1] == float("inf")
+    ):
         return None
     return metric.chance - (metric.bounds[1] - metric.chance) / 5, metric.chance, metric.bounds[1]
 

@@ -40,17 +40,28 @@ KEYS = ["cohort", "fold", *SAMPLE]
 
 
 def write_both(
-    run: Path, split: str, name: str, predictions: Predictions, fitted: Sequence[Calibration], task: Task
+    run: Path,
+    split: str,
+    name: str,
+    predictions: Predictions,
+    fitted: Sequence[Calibration],
+    task: Task,
 ) -> None:
     """Write the predictions of task `name` for a split of a run, as they are and calibrated; `fitted` by fold."""
     after, withheld = calibrate(predictions, fitted)
     undecided = np.ones_like(withheld) if task.questions else None
     write_predictions(run / RAW / split, name, predictions, task, undecided)
-    write_predictions(run / CALIBRATED / split, name, replace(predictions, predicted=after), task, withheld)
+    write_predictions(
+        run / CALIBRATED / split, name, replace(predictions, predicted=after), task, withheld
+    )
 
 
 def write_predictions(
-    folder: Path, name: str, predictions: Predictions, task: Task, withheld: NDArray[np.bool_] | None = None
+    folder: Path,
+    name: str,
+    predictions: Predictions,
+    task: Task,
+    withheld: NDArray[np.bool_] | None = None,
 ) -> Path:
     """Write the predictions of task `name` below `folder`; return the file or, of a task with parts, the folder.
 
@@ -93,7 +104,12 @@ def write_shard(
     pieces = [(place, predictions, task, labelled.all())]
     if task.parts:
         pieces = [
-            (inside(place, part_name, "phenotype", DataError), one_output(predictions, i), part, labelled[i])
+            (
+                inside(place, part_name, "phenotype", DataError),
+                one_output(predictions, i),
+                part,
+                labelled[i],
+            )
             for i, (part_name, part) in enumerate(task.parts.items())
         ]
     for i, (home, piece, its_task, is_labelled) in enumerate(pieces):
@@ -115,7 +131,9 @@ def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
         for part_name, part in task.parts.items()
     ]
     wide = pl.concat(parts).pivot("part", index=KEYS, values=["target_0", "predicted_0"])
-    columns = [f"{kind}_{part_name}" for kind in ("target_0", "predicted_0") for part_name in task.parts]
+    columns = [
+        f"{kind}_{part_name}" for kind in ("target_0", "predicted_0") for part_name in task.parts
+    ]
     return _predictions(wide.select(*KEYS, *columns).sort(KEYS))
 
 
@@ -125,7 +143,9 @@ def _file(folder: Path, name: str, what: str) -> Path:
     return place.with_name(f"{place.name}.parquet")
 
 
-def _write(path: Path, predictions: Predictions, task: Task, withheld: NDArray[np.bool_] | None = None) -> Path:
+def _write(
+    path: Path, predictions: Predictions, task: Task, withheld: NDArray[np.bool_] | None = None
+) -> Path:
     known: NDArray[np.bool_] = np.asarray(~np.isnan(predictions.targets).any(axis=1))
     labels: dict[str, Any] = {}
     if known.any():
@@ -145,8 +165,12 @@ def _save(
     predicted = pl.DataFrame(task.prediction_table(predictions.predicted))
     if withheld is not None:
         if (decision := task.decision_column) is not None:
-            predicted = predicted.with_columns(pl.when(~pl.Series(withheld)).then(decision).alias(decision))
-        predicted = predicted.fill_nan(None)  # no number, rather than one that other tools would reckon with
+            predicted = predicted.with_columns(
+                pl.when(~pl.Series(withheld)).then(decision).alias(decision)
+            )
+        predicted = predicted.fill_nan(
+            None
+        )  # no number, rather than one that other tools would reckon with
 
     columns = {
         "cohort": predictions.cohort.astype(str),
@@ -173,10 +197,14 @@ def _read(path: Path, task: Task) -> pl.DataFrame:
         runs = json.loads(pl.read_parquet_metadata(path)[RUNS])
         targets, predicted = task.from_table(table)
     except (KeyError, ValueError, *UNREADABLE) as error:
-        raise DataError(f"{path}: not predictions of clintune ({type(error).__name__}); predict again") from error
+        raise DataError(
+            f"{path}: not predictions of clintune ({type(error).__name__}); predict again"
+        ) from error
 
     columns = {
-        "cohort": pl.Series([cohort for cohort, _, rows in runs for _ in range(rows)], dtype=pl.String),
+        "cohort": pl.Series(
+            [cohort for cohort, _, rows in runs for _ in range(rows)], dtype=pl.String
+        ),
         "fold": pl.Series([fold for _, fold, rows in runs for _ in range(rows)], dtype=pl.Int64),
     }
     columns |= {f"target_{i}": pl.Series(column) for i, column in enumerate(targets.T)}
@@ -191,7 +219,9 @@ def _predictions(table: pl.DataFrame) -> Predictions:
         prediction_time=table[SAMPLE[1]].to_list(),
         fold=table["fold"].to_numpy(),
         targets=_matrix(table.select(name for name in table.columns if name.startswith("target_"))),
-        predicted=_matrix(table.select(name for name in table.columns if name.startswith("predicted_"))),
+        predicted=_matrix(
+            table.select(name for name in table.columns if name.startswith("predicted_"))
+        ),
     )
 
 

@@ -35,7 +35,11 @@ def render_report(content: ReportContent) -> str:
         titles=content.titles,
         view_metrics=VIEW_METRICS,
         directions=_directions(content),
-        glossary={metric.title: metric.meaning for task in content.tasks.values() for metric in task.metrics},
+        glossary={
+            metric.title: metric.meaning
+            for task in content.tasks.values()
+            for metric in task.metrics
+        },
         summaries=_summaries(content),
         tables=_tables(content),
         tasks=task_sections(content),
@@ -45,7 +49,10 @@ def render_report(content: ReportContent) -> str:
         tuned="tuning" in content.metrics,
         several_fits=len({figures.fit_of(record) for record in content.history}) > 1,
         history=figures.history(
-            content.history, content.tasks, "history", "Loss and tuning score over the steps of training"
+            content.history,
+            content.tasks,
+            "history",
+            "Loss and tuning score over the steps of training",
         )
         if content.history
         else None,
@@ -55,7 +62,9 @@ def render_report(content: ReportContent) -> str:
 
 def _directions(content: ReportContent) -> dict[str, list[str]]:
     """Return the titles of the metrics of which more is better, and of those of which less is."""
-    metrics = {metric.name: metric for task in content.tasks.values() for metric in task.metrics}.values()
+    metrics = {
+        metric.name: metric for task in content.tasks.values() for metric in task.metrics
+    }.values()
     named = {"higher": [m.title for m in metrics if m.higher_is_better is True]}
     return named | {"lower": [m.title for m in metrics if m.higher_is_better is False]}
 
@@ -118,7 +127,9 @@ def _tables(content: ReportContent) -> list[dict[str, Any]]:
             }
             for task, metrics in scores.items()
         ]
-        tables.append({"split": SPLITS.get(split, split), "names": names, "rows": rows, "others": others})
+        tables.append(
+            {"split": SPLITS.get(split, split), "names": names, "rows": rows, "others": others}
+        )
     return [table for table in tables if table["rows"]]
 
 
@@ -131,7 +142,10 @@ def _ablations(content: ReportContent) -> dict[str, Any] | None:
     main = MEAN if MEAN in known else next(iter(known))
     drawn = {main: known[main]} if len(known) > MAX_PANELS else known
     panels = {
-        task: {variant: ablation["scores"][task][metric.name] for variant, ablation in content.ablations.items()}
+        task: {
+            variant: ablation["scores"][task][metric.name]
+            for variant, ablation in content.ablations.items()
+        }
         for task, metric in drawn.items()
     }
     name = known[main].name
@@ -152,14 +166,26 @@ def _groups(content: ReportContent) -> list[dict[str, Any]]:
     """Return one table a grouping: a row a group, a column a task; small groups without scores."""
     tables = []
     for column, groups in content.groups.items():
-        names = [task for task in content.predictions if any(task in scores for scores in groups.values())]
+        names = [
+            task
+            for task in content.predictions
+            if any(task in scores for scores in groups.values())
+        ]
         sizes = [max(_size(scores[task]) for task in scores) for scores in groups.values()]
         rows = []
         for (group, scores), size in zip(groups.items(), shown_together(sizes), strict=True):
-            large = [task for task in names if task in scores and _size(scores[task]) >= SMALLEST_SHOWN]
+            large = [
+                task for task in names if task in scores and _size(scores[task]) >= SMALLEST_SHOWN
+            ]
             group = group if large else FEW
             first = {task: content.tasks[task].metrics[0].name for task in large}
-            rows.append({"group": group, "size": size, "scores": {task: scores[task][first[task]] for task in large}})
+            rows.append(
+                {
+                    "group": group,
+                    "size": size,
+                    "scores": {task: scores[task][first[task]] for task in large},
+                }
+            )
         metrics = {task: content.tasks[task].metrics[0] for task in names}
         tables.append({"column": column, "metrics": metrics, "rows": rows})
     return tables
@@ -183,14 +209,20 @@ def _folds(content: ReportContent) -> list[dict[str, Any]]:
         if len(values) > MAX_FOLDS:
             known = [value for value in values.values() if value is not None] or [float("nan")]
             values = {"Lowest": min(known), "Median": median(known), "Highest": max(known)}
-        rows.append({"task": task, "title": metric.title, "values": values, "score": metrics[metric.name]})
+        rows.append(
+            {"task": task, "title": metric.title, "values": values, "score": metrics[metric.name]}
+        )
     return rows
 
 
 def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     """Split the record into single values and nested ones, the latter flattened."""
-    single = {name: _text(value) for name, value in record.items() if not isinstance(value, Mapping)}
-    nested = {name: dict(_flatten(value)) for name, value in record.items() if isinstance(value, Mapping)}
+    single = {
+        name: _text(value) for name, value in record.items() if not isinstance(value, Mapping)
+    }
+    nested = {
+        name: dict(_flatten(value)) for name, value in record.items() if isinstance(value, Mapping)
+    }
     return {"single": single, "nested": nested}
 
 
@@ -198,10 +230,18 @@ def _flatten(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     pairs: list[tuple[str, str]] = []
     for name, value in record.items():
         pairs += (
-            _flatten(value, f"{prefix}{name} › ") if isinstance(value, Mapping) else [(f"{prefix}{name}", _text(value))]
+            _flatten(value, f"{prefix}{name} › ")
+            if isinstance(value, Mapping)
+            else [(f"{prefix}{name}", _text(value))]
         )
     return pairs
 
 
 def _text(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else "–" if value is None else str(value)
+    return (
+        " ".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else "–"
+        if value is None
+        else str(value)
+    )

@@ -14,7 +14,11 @@ from clintune.tasks.base import Task
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Task, metric, and an interval's plain values, as one split in `metrics.json`."""
 
-SPLITS = {"held_out": "held-out patients", "tuning": "tuning patients", "train": "training patients"}
+SPLITS = {
+    "held_out": "held-out patients",
+    "tuning": "tuning patients",
+    "train": "training patients",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,9 @@ class ReportContent:
     @property
     def titles(self) -> dict[str, str]:
         """Return the title of every metric by its name."""
-        return {metric.name: metric.title for task in self.tasks.values() for metric in task.metrics}
+        return {
+            metric.name: metric.title for task in self.tasks.values() for metric in task.metrics
+        }
 
     def few(self, task: str) -> set[str]:
         """Return the yes-or-no views of a task whose outcome fewer than 11 patients have."""

@@ -20,19 +20,31 @@ def task_sections(content: ReportContent) -> list[dict[str, Any]]:
     sections = []
     for number, (name, predictions) in enumerate(content.predictions.items()):
         few, task = content.few(name), content.tasks[name]
-        outputs = {view: scores for view, scores in content.outputs.get(name, {}).items() if view not in few}
-        counts = shown_together([metrics[VIEW_METRICS[0].name]["n_positive"] for metrics in outputs.values()])
+        outputs = {
+            view: scores
+            for view, scores in content.outputs.get(name, {}).items()
+            if view not in few
+        }
+        counts = shown_together(
+            [metrics[VIEW_METRICS[0].name]["n_positive"] for metrics in outputs.values()]
+        )
 
         sections.append(
             {
                 "task": name,
                 "kind": content.kind(name),
                 "few": len(few & content.outputs.get(name, {}).keys()),
-                "confusions": [confusion(predictions, asked) for asked in task.questions if asked.is_multiclass],
+                "confusions": [
+                    confusion(predictions, asked) for asked in task.questions if asked.is_multiclass
+                ],
                 "figure": _curves(content, number, name),
                 "figures": _figures(task, predictions, f"task{number}"),
                 "outputs": [
-                    {"name": view, "positive": count, "scores": [metrics[metric.name] for metric in VIEW_METRICS]}
+                    {
+                        "name": view,
+                        "positive": count,
+                        "scores": [metrics[metric.name] for metric in VIEW_METRICS],
+                    }
                     for (view, metrics), count in zip(outputs.items(), counts, strict=True)
                 ],
             }
@@ -46,7 +58,11 @@ def _curves(content: ReportContent, number: int, task: str) -> str | None:
         return None
     lines, pooled = figures.lines_of(content.predictions[task], content.tasks[task])
     title = f"{task}: ROC, precision-recall and calibration curves of {SPLITS.get(content.split, content.split)}"
-    return figures.curves(lines, pooled, f"task{number}", title) if lines and pooled.plottable else None
+    return (
+        figures.curves(lines, pooled, f"task{number}", title)
+        if lines and pooled.plottable
+        else None
+    )
 
 
 def _figures(task: Task, predictions: Predictions, prefix: str) -> list[dict[str, Any]]:

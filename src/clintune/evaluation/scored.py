@@ -45,7 +45,9 @@ def of_task(predictions: Predictions, task: Task) -> Scored:
     return Scored(predictions, task.metrics, task.positives)
 
 
-def of_tasks(predictions: Mapping[str, Predictions], tasks: Mapping[str, Task]) -> dict[str, Scored]:
+def of_tasks(
+    predictions: Mapping[str, Predictions], tasks: Mapping[str, Task]
+) -> dict[str, Scored]:
     """Return the predictions of several tasks, each with its own metrics."""
     return {name: of_task(part, tasks[name]) for name, part in predictions.items()}
 

@@ -20,25 +20,37 @@ UNKNOWN = "unknown"
 
 
 def by_group(
-    tasks: Mapping[str, Scored], groups: Mapping[str, pl.DataFrame], *, replicates: int = 1000, seed: int = 0
+    tasks: Mapping[str, Scored],
+    groups: Mapping[str, pl.DataFrame],
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
     """Score each group by itself: column, group, task, metric.
 
     `groups[cohort]` holds `subject_id` and one column a grouping; a column may stand in some cohorts' tables only.
     """
-    columns = sorted({name for table in groups.values() for name in table.columns if name != "subject_id"})
+    columns = sorted(
+        {name for table in groups.values() for name in table.columns if name != "subject_id"}
+    )
     result: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
     for column in columns:
-        labels = {name: group_of(scored.predictions, groups, column) for name, scored in tasks.items()}
+        labels = {
+            name: group_of(scored.predictions, groups, column) for name, scored in tasks.items()
+        }
         result[column] = {}
         for group in np.unique(np.concatenate(list(labels.values()))).tolist():
-            parts = {name: s.of(take(s.predictions, labels[name] == group)) for name, s in tasks.items()}
+            parts = {
+                name: s.of(take(s.predictions, labels[name] == group)) for name, s in tasks.items()
+            }
             kept = {name: part for name, part in parts.items() if len(part.predictions)}
             result[column][group] = intervals(kept, replicates=replicates, seed=seed)
     return result
 
 
-def group_of(predictions: Predictions, groups: Mapping[str, pl.DataFrame], column: str) -> NDArray[np.str_]:
+def group_of(
+    predictions: Predictions, groups: Mapping[str, pl.DataFrame], column: str
+) -> NDArray[np.str_]:
     """Return the group [N] of each row's subject as text."""
     listed = {
         (cohort, subject): str(group)
@@ -57,5 +69,7 @@ def by_view(
     found = {}
     for view in task.binary_views:
         scored = of_view(predictions, view, VIEW_METRICS)
-        found[view.name] = intervals({view.name: scored}, replicates=replicates, seed=seed)[view.name]
+        found[view.name] = intervals({view.name: scored}, replicates=replicates, seed=seed)[
+            view.name
+        ]
     return found

@@ -27,7 +27,9 @@ def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
     return Predictions(
         cohort=predictions.cohort[rows],
         subject_id=predictions.subject_id[rows],
-        prediction_time=[time for time, kept in zip(predictions.prediction_time, rows, strict=True) if kept],
+        prediction_time=[
+            time for time, kept in zip(predictions.prediction_time, rows, strict=True) if kept
+        ],
         fold=predictions.fold[rows],
         targets=predictions.targets[rows],
         predicted=predictions.predicted[rows],
@@ -37,7 +39,9 @@ def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
 def one_output(predictions: Predictions, i: int) -> Predictions:
     """Return column `i` of targets and predictions as those of a yes-or-no task."""
     part = slice(i, i + 1)
-    return replace(predictions, targets=predictions.targets[:, part], predicted=predictions.predicted[:, part])
+    return replace(
+        predictions, targets=predictions.targets[:, part], predicted=predictions.predicted[:, part]
+    )
 
 
 def per_subject(predictions: Predictions) -> Predictions:
@@ -45,7 +49,9 @@ def per_subject(predictions: Predictions) -> Predictions:
 
     Raises DataError where known labels differ between the samples of a subject.
     """
-    keys = np.stack([codes(predictions.cohort), codes(predictions.subject_id), codes(predictions.fold)])
+    keys = np.stack(
+        [codes(predictions.cohort), codes(predictions.subject_id), codes(predictions.fold)]
+    )
     _, first, owner = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     owner, size = owner.reshape(-1), len(first)
 
@@ -55,11 +61,18 @@ def per_subject(predictions: Predictions) -> Predictions:
     np.fmax.at(highest, owner, predictions.targets)
     mixed = int((lowest < highest).any(axis=1).sum())
     if mixed:
-        raise DataError(f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false")
+        raise DataError(
+            f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false"
+        )
 
     sums = np.zeros((size, predictions.predicted.shape[1]))
     np.add.at(sums, owner, predictions.predicted)
-    times = pl.DataFrame({"owner": owner, "time": predictions.prediction_time}).group_by("owner").max().sort("owner")
+    times = (
+        pl.DataFrame({"owner": owner, "time": predictions.prediction_time})
+        .group_by("owner")
+        .max()
+        .sort("owner")
+    )
 
     return Predictions(
         cohort=predictions.cohort[first],
@@ -110,4 +123,6 @@ def _labelled(scored: Scored) -> pl.DataFrame:
             "known": ~np.isnan(predictions.targets).all(axis=1),
         }
     )
-    return table.filter("known").unique(["cohort", "subject_id", "time"], keep="first", maintain_order=True)
+    return table.filter("known").unique(
+        ["cohort", "subject_id", "time"], keep="first", maintain_order=True
+    )

@@ -37,7 +37,9 @@ class Hub(Protocol):
         """
 
 
-def open_hub(address: str, *, revision: str | None = None, tag: str | None = None, public: bool = False) -> Hub:
+def open_hub(
+    address: str, *, revision: str | None = None, tag: str | None = None, public: bool = False
+) -> Hub:
     """Open the hub at an address: `hf://org/name`, `models:/name`, a folder, or a URL that fsspec knows.
 
     `revision` is a branch to send to, or a branch, tag or commit to fetch; it may stand in the address, as in
@@ -47,7 +49,9 @@ def open_hub(address: str, *, revision: str | None = None, tag: str | None = Non
     if _HALF_URL.match(address):
         scheme, _, rest = address.partition(":")
         meant = f"{scheme}://{rest.lstrip('/')}"
-        raise ConfigError(f"hub {address}: is no address; write {meant}, or ./{address} for a folder of that name")
+        raise ConfigError(
+            f"hub {address}: is no address; write {meant}, or ./{address} for a folder of that name"
+        )
     if public and not address.startswith("hf://"):
         raise ConfigError(f"hub {address}: public is an option of hf:// alone; leave it out")
     if address.startswith("hf://"):
@@ -55,7 +59,9 @@ def open_hub(address: str, *, revision: str | None = None, tag: str | None = Non
     if address.startswith("models:"):
         return _mlflow(address, revision, tag)
     if revision or tag:
-        raise ConfigError(f"hub {address}: a folder has no revision and tag; put the version into the path")
+        raise ConfigError(
+            f"hub {address}: a folder has no revision and tag; put the version into the path"
+        )
     return UrlHub(address) if is_remote(address) else FolderHub(Path(address).expanduser())
 
 
@@ -72,13 +78,21 @@ def source_of(text: str) -> str:
     return text if is_here or not _REPOSITORY.fullmatch(text) else f"hf://{text}"
 
 
-def _huggingface(address: str, revision: str | None, tag: str | None, public: bool) -> HuggingFaceHub:
+def _huggingface(
+    address: str, revision: str | None, tag: str | None, public: bool
+) -> HuggingFaceHub:
     found = _REPOSITORY.fullmatch(address.removeprefix("hf://"))
     if not found:
-        raise ConfigError(f"hub {address}: no repository of the Hugging Face Hub; give hf://organisation/name")
+        raise ConfigError(
+            f"hub {address}: no repository of the Hugging Face Hub; give hf://organisation/name"
+        )
     if revision and found["revision"] not in (None, revision):
-        raise ConfigError(f"hub {address}: the address and revision={revision} differ; give one of the two")
-    return HuggingFaceHub(found["name"], revision=revision or found["revision"], tag=tag, public=public)
+        raise ConfigError(
+            f"hub {address}: the address and revision={revision} differ; give one of the two"
+        )
+    return HuggingFaceHub(
+        found["name"], revision=revision or found["revision"], tag=tag, public=public
+    )
 
 
 def _mlflow(address: str, revision: str | None, tag: str | None) -> MLflowHub:
@@ -88,5 +102,7 @@ def _mlflow(address: str, revision: str | None, tag: str | None) -> MLflowHub:
             f"hub {address}: no registered model; give models:/name, models:/name/3 or models:/name@alias"
         )
     if revision:
-        raise ConfigError(f"hub {address}: MLflow numbers versions, it has no revision; give models:/name/3")
+        raise ConfigError(
+            f"hub {address}: MLflow numbers versions, it has no revision; give models:/name/3"
+        )
     return MLflowHub(found["name"], version=found["version"], alias=found["alias"], tag=tag)

@@ -8,7 +8,14 @@ from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, sweep_leftovers
 from clintune.core.locks import lock_of, only_one
 from clintune.core.remote import Remote, redact
-from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, holds, local_manifest, read_manifest
+from clintune.hub.manifest import (
+    MANIFEST,
+    check_listing,
+    fetch_whole,
+    holds,
+    local_manifest,
+    read_manifest,
+)
 
 
 class FolderHub:
@@ -28,7 +35,9 @@ class FolderHub:
                 if not (waited and self._holds(manifest)):
                     self._copy(folder, manifest)
             finally:
-                lock_of(self.path).unlink(missing_ok=True)  # while it is held: who waits for it makes it anew
+                lock_of(self.path).unlink(
+                    missing_ok=True
+                )  # while it is held: who waits for it makes it anew
         return str(self.path.absolute())
 
     def _holds(self, manifest: Mapping[str, str]) -> bool:
@@ -49,7 +58,9 @@ class FolderHub:
         """Return the folder as it is: a run's folder, too, may be loaded from."""
         del cache
         if not self.path.is_dir():
-            raise PackageError(f"{self.path}: no such folder; give a folder, org/name, models:/name or a URL")
+            raise PackageError(
+                f"{self.path}: no such folder; give a folder, org/name, models:/name or a URL"
+            )
         return self.path
 
 
@@ -64,7 +75,9 @@ class UrlHub:
         """Send what is not there yet; PackageError where something else stands."""
         remote = self.remote
         if remote.is_web:
-            raise PackageError(f"{self.where}: web servers take no packages; give a folder or a storage, as s3://...")
+            raise PackageError(
+                f"{self.where}: web servers take no packages; give a folder or a storage, as s3://..."
+            )
         manifest = local_manifest(folder)
         there, listing = remote.read(MANIFEST), remote.tree("")
         is_other = there is not None and read_manifest(self.where, there) != manifest
@@ -84,11 +97,15 @@ class UrlHub:
         """Fetch the package into `cache`; of an interrupted one what is there already is kept."""
         content = self.remote.read(MANIFEST)
         if content is None:
-            raise PackageError(f"{self.where}: no {MANIFEST}; no package was published there to the end")
+            raise PackageError(
+                f"{self.where}: no {MANIFEST}; no package was published there to the end"
+            )
         return fetch_whole(cache, self.where, content, self._download)
 
     def _download(self, folder: Path, manifest: Mapping[str, str]) -> None:
-        if not self.remote.is_web:  # few web servers list folders, and only what is asked for comes from there
+        if (
+            not self.remote.is_web
+        ):  # few web servers list folders, and only what is asked for comes from there
             check_listing(self.where, manifest, self.remote.tree(""))
         scratch = folder / ".scratch"
         scratch.mkdir(exist_ok=True)
@@ -102,4 +119,6 @@ class UrlHub:
 
 
 def _occupied(where: str) -> PackageError:
-    return PackageError(f"{where}: something else stands there; publish to a path of its own, as .../name/v2")
+    return PackageError(
+        f"{where}: something else stands there; publish to a path of its own, as .../name/v2"
+    )

@@ -24,7 +24,12 @@ class HuggingFaceHub:
     """
 
     def __init__(
-        self, repository: str, *, revision: str | None = None, tag: str | None = None, public: bool = False
+        self,
+        repository: str,
+        *,
+        revision: str | None = None,
+        tag: str | None = None,
+        public: bool = False,
     ) -> None:
         self.repository = repository
         self.revision = revision
@@ -51,7 +56,9 @@ class HuggingFaceHub:
             files = _files(api, self.repository, head)
             commit = head if _equal(folder, manifest, files) else None
             if self.tag in tags and tags[self.tag] != commit:
-                raise PackageError(f"{self.where}: tag {self.tag} stands on another commit; choose a new tag")
+                raise PackageError(
+                    f"{self.where}: tag {self.tag} stands on another commit; choose a new tag"
+                )
             if branch not in heads:
                 api.create_branch(self.repository, branch=branch, revision=head)
             commit = commit or self._commit(api, folder, manifest, files, head)
@@ -66,12 +73,18 @@ class HuggingFaceHub:
 
             api = HfApi(library_name="clintune")
             commit = api.resolve_revision(self.repository, revision=self.revision).resolved
-            content = Path(api.hf_hub_download(self.repository, MANIFEST, revision=commit)).read_bytes()
+            content = Path(
+                api.hf_hub_download(self.repository, MANIFEST, revision=commit)
+            ).read_bytes()
 
             def download(folder: Path, manifest: Mapping[str, str]) -> None:
                 check_listing(self.where, manifest, _files(api, self.repository, commit))
-                api.snapshot_download(self.repository, revision=commit, local_dir=folder, ignore_patterns=[_OF_GIT])
-                shutil.rmtree(folder / ".cache")  # what huggingface_hub notes down to go on after an interruption
+                api.snapshot_download(
+                    self.repository, revision=commit, local_dir=folder, ignore_patterns=[_OF_GIT]
+                )
+                shutil.rmtree(
+                    folder / ".cache"
+                )  # what huggingface_hub notes down to go on after an interruption
 
             return fetch_whole(cache, self.where, content, download)
 
@@ -87,17 +100,28 @@ class HuggingFaceHub:
         if private == self.public:
             found, asked = ("private", "public") if private else ("public", "private")
             remedy = "change it on the Hub, or ask for what it is"
-            raise PackageError(f"{self.where}: the repository is {found}, not {asked} as asked; {remedy}")
+            raise PackageError(
+                f"{self.where}: the repository is {found}, not {asked} as asked; {remedy}"
+            )
 
     def _commit(
-        self, api: "HfApi", folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]", head: str
+        self,
+        api: "HfApi",
+        folder: Path,
+        manifest: Mapping[str, str],
+        files: "Mapping[str, RepoFile]",
+        head: str,
     ) -> str:
         """Make the package the whole content of the branch, in one commit on top of `head`; return it."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         names = (*manifest, MANIFEST)
-        add = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
-        drop = [CommitOperationDelete(path_in_repo=name) for name in sorted(files.keys() - set(names))]
+        add = [
+            CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
+        ]
+        drop = [
+            CommitOperationDelete(path_in_repo=name) for name in sorted(files.keys() - set(names))
+        ]
         info = api.create_commit(
             self.repository,
             [*drop, *add],
@@ -113,7 +137,11 @@ def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":
     from huggingface_hub import RepoFile
 
     entries = api.list_repo_tree(repository, recursive=True, revision=commit)
-    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile) and entry.path != _OF_GIT}
+    return {
+        entry.path: entry
+        for entry in entries
+        if isinstance(entry, RepoFile) and entry.path != _OF_GIT
+    }
 
 
 def _equal(folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]") -> bool:
@@ -122,7 +150,9 @@ def _equal(folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoF
 
     digests = {**manifest, MANIFEST: file_sha256(folder / MANIFEST)}
     return files.keys() == digests.keys() and all(
-        file.lfs.sha256 == digests[name] if file.lfs else file.blob_id == git_hash((folder / name).read_bytes())
+        file.lfs.sha256 == digests[name]
+        if file.lfs
+        else file.blob_id == git_hash((folder / name).read_bytes())
         for name, file in files.items()
     )
 
@@ -138,7 +168,9 @@ def _reason(error: BaseException) -> str | None:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it to use the Hugging Face Hub"
-    if isinstance(error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError | TransportError):
+    if isinstance(
+        error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError | TransportError
+    ):
         return "the Hub does not answer; check the network and HF_HUB_OFFLINE, then run the same command again"
     if isinstance(error, errors.GatedRepoError):
         return f"gated; accept its terms on the Hub, then {_LOG_IN}"
@@ -158,6 +190,9 @@ def _reason(error: BaseException) -> str | None:
         return "the Hub refuses the metadata of README.md; correct them and publish again"
     if isinstance(error, errors.HfHubHTTPError):
         return f"the Hub refuses it (HTTP {status}); look at the repository there, then run the same command again"
-    if isinstance(error, RuntimeError | ValueError | errors.XetDownloadError) or getattr(error, "errno", 0) is None:
+    if (
+        isinstance(error, RuntimeError | ValueError | errors.XetDownloadError)
+        or getattr(error, "errno", 0) is None
+    ):
         return f"the transfer failed ({type(error).__name__}); run the same command again: what was transferred is kept"
     return None

@@ -30,13 +30,20 @@ def check_paths(where: str, paths: Iterable[str]) -> None:
         except PackageError:
             plain = False
         if not plain:
-            raise PackageError(f"{where}: '{visible(path)[:200]}' is no path inside a package; do not use it")
+            raise PackageError(
+                f"{where}: '{visible(path)[:200]}' is no path inside a package; do not use it"
+            )
 
 
 def write_manifest(folder: Path) -> None:
     """Write the SHA-256 of every file below `folder` into its manifest."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    write_json(folder / MANIFEST, {path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
+    )
+    write_json(
+        folder / MANIFEST,
+        {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
+    )
 
 
 def read_manifest(where: str, content: bytes) -> dict[str, str]:
@@ -52,7 +59,9 @@ def read_manifest(where: str, content: bytes) -> dict[str, str]:
         raise PackageError(f"{where}: {MANIFEST} is not JSON; publish the package again") from error
 
     if not isinstance(listed, dict) or not all(map(_is_digest, listed.values())):
-        raise PackageError(f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again")
+        raise PackageError(
+            f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again"
+        )
     check_paths(where, listed)
     for path in listed:
         if not path.endswith(KINDS):
@@ -67,7 +76,9 @@ def check_listing(where: str, manifest: Mapping[str, str], listing: Iterable[str
     listed = set(listing) - {MANIFEST}
     check_paths(where, sorted(listed))
     if foreign := sorted(listed - manifest.keys()):
-        raise PackageError(f"{where}: {foreign[0]} is not listed in {MANIFEST}; remove it, or use another package")
+        raise PackageError(
+            f"{where}: {foreign[0]} is not listed in {MANIFEST}; remove it, or use another package"
+        )
 
 
 def local_manifest(folder: Path) -> dict[str, str]:
@@ -98,7 +109,9 @@ def holds(path: Path, digest: str) -> bool:
     return path.is_file() and not path.is_symlink() and file_sha256(path) == digest
 
 
-def fetch_whole(cache: Path, where: str, content: bytes, download: Callable[[Path, Mapping[str, str]], object]) -> Path:
+def fetch_whole(
+    cache: Path, where: str, content: bytes, download: Callable[[Path, Mapping[str, str]], object]
+) -> Path:
     """Return the folder below `cache` that holds the package with the manifest `content`, complete and verified.
 
     Where it is not there yet, `download(folder, manifest)` brings its files into a folder that still holds what an

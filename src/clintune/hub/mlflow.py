@@ -24,13 +24,20 @@ class MLflowHub:
     """
 
     def __init__(
-        self, name: str, *, version: str | None = None, alias: str | None = None, tag: str | None = None
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        alias: str | None = None,
+        tag: str | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.alias = alias
         self.tag = tag
-        self.where = f"models:/{name}" + (f"/{version}" if version else f"@{alias}" if alias else "")
+        self.where = f"models:/{name}" + (
+            f"/{version}" if version else f"@{alias}" if alias else ""
+        )
 
     def send(self, folder: Path) -> str:
         """Send the package to a run of its own, then register it as a new version."""
@@ -57,7 +64,9 @@ class MLflowHub:
             client.update_run(run.run_id, status="FINISHED")
             if not client.search_registered_models(f"name = '{self.name}'"):
                 client.create_registered_model(self.name)
-            version = client.create_model_version(self.name, f"{run.artifact_uri}/{_ARTIFACTS}", run.run_id).version
+            version = client.create_model_version(
+                self.name, f"{run.artifact_uri}/{_ARTIFACTS}", run.run_id
+            ).version
             if self.tag:
                 client.set_registered_model_alias(self.name, self.tag, version)
         return f"models:/{self.name}/{version}"
@@ -69,11 +78,18 @@ class MLflowHub:
 
             uri = f"models:/{self.name}/{self._version(client)}"
             if MANIFEST not in {file.path for file in list_artifacts(artifact_uri=uri)}:
-                raise PackageError(f"{self.where}: no {MANIFEST}; clintune published no package there")
+                raise PackageError(
+                    f"{self.where}: no {MANIFEST}; clintune published no package there"
+                )
             with TemporaryDirectory() as scratch:
-                content = Path(download_artifacts(artifact_uri=f"{uri}/{MANIFEST}", dst_path=scratch)).read_bytes()
+                content = Path(
+                    download_artifacts(artifact_uri=f"{uri}/{MANIFEST}", dst_path=scratch)
+                ).read_bytes()
             return fetch_whole(
-                cache, self.where, content, lambda folder, _: download_artifacts(uri, dst_path=str(folder))
+                cache,
+                self.where,
+                content,
+                lambda folder, _: download_artifacts(uri, dst_path=str(folder)),
             )
 
     def _version(self, client: Any) -> str:
@@ -85,21 +101,29 @@ class MLflowHub:
             f"name = '{self.name}'", max_results=1, order_by=["version_number DESC"]
         )
         if not versions:
-            raise PackageError(f"{self.where}: no such registered model; check the name and MLFLOW_TRACKING_URI")
+            raise PackageError(
+                f"{self.where}: no such registered model; check the name and MLFLOW_TRACKING_URI"
+            )
         return str(versions[0].version)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
         """Yield MLflow's client; its errors become PackageError, one line that says what to do."""
         if "MLFLOW_TRACKING_URI" not in os.environ:
-            raise ConfigError(f"hub {self.where}: MLFLOW_TRACKING_URI is not set; set it to the address of the server")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # which MLflow sends home as soon as it is imported
+            raise ConfigError(
+                f"hub {self.where}: MLFLOW_TRACKING_URI is not set; set it to the address of the server"
+            )
+        os.environ.setdefault(
+            "MLFLOW_DISABLE_TELEMETRY", "true"
+        )  # which MLflow sends home as soon as it is imported
         try:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
             from requests import RequestException
         except ImportError as error:
-            raise ConfigError(f"hub {self.where}: MLflow is not installed; pip install 'clintune[mlflow]'") from error
+            raise ConfigError(
+                f"hub {self.where}: MLflow is not installed; pip install 'clintune[mlflow]'"
+            ) from error
         try:
             yield MlflowClient()
         except (MlflowException, RequestException) as error:

@@ -253,7 +253,9 @@ def never_finite(task: str) -> PackageError:
 
 def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
     """Return the sources of the modalities that need no preparing."""
-    found = {name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()}
+    found = {
+        name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()
+    }
     return {name: source for name, source in found.items() if source is not None}
 
 

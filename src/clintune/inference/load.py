@@ -56,7 +56,9 @@ def load_several(
     or a package has no adapter.
     """
     if not isinstance(named, Mapping) or not named:
-        raise ConfigError('load_several: give a mapping of names to addresses, as {"ward": "org/name"}')
+        raise ConfigError(
+            'load_several: give a mapping of names to addresses, as {"ward": "org/name"}'
+        )
     predictors: dict[str, Predictor] = {}
     shared = None
     for name, source in named.items():
@@ -78,11 +80,17 @@ def package_folder(folder: Path) -> Path:
     """
     inside = folder / "package" if _is_run(folder) else folder
     if not members_found(inside):
-        raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
+        raise PackageError(
+            f"{folder}: no package there; give a package, or a run that was trained to its end"
+        )
     if inside == folder and (folder / MANIFEST).is_file():
         local_manifest(folder)
-    elif inside == folder and (loose := [name for name in (CALIBRATION, LIMITS) if (folder / name).exists()]):
-        raise PackageError(f"{folder / loose[0]}: no {MANIFEST} lists it; fetch the package again, or remove the file")
+    elif inside == folder and (
+        loose := [name for name in (CALIBRATION, LIMITS) if (folder / name).exists()]
+    ):
+        raise PackageError(
+            f"{folder / loose[0]}: no {MANIFEST} lists it; fetch the package again, or remove the file"
+        )
     return inside
 
 
@@ -113,7 +121,11 @@ def _load(
     for member in found:
         members.append(load_package(member, device, trusted, sources=sources, shared=shared))
         backbone = members[0].model.backbone
-        if len(found) > 1 and backbone.weights is not None and members[0].config.adapter.mode == "lora":
+        if (
+            len(found) > 1
+            and backbone.weights is not None
+            and members[0].config.adapter.mode == "lora"
+        ):
             shared = shared or backbone
     check_alike(dict(zip(found, members, strict=True)))
     return Predictor(members=members, calibrations=_calibrations(folder / CALIBRATION, members[0]))
@@ -129,5 +141,9 @@ def _calibrations(path: Path, package: Package) -> dict[str, Calibration]:
     for name, calibration in fitted.items():
         if name not in found or not calibration.fits(found[name]):
             remedy = "evaluate the run, or fetch the package, again"
-            raise PackageError(visible(f"{path}: {name[:200]} is no task of the package with these outputs; {remedy}"))
+            raise PackageError(
+                visible(
+                    f"{path}: {name[:200]} is no task of the package with these outputs; {remedy}"
+                )
+            )
     return found | fitted

@@ -64,11 +64,15 @@ def _table_of_times(root: Path, path: Path) -> pl.DataFrame:
     """Return the samples of a table of times; raises DataError for one without a row, or of nobody in the cohort."""
     table = read_label_files(root, [path])[0].select(SAMPLE)
     if table.is_empty():
-        raise DataError(f"times: {path} has no row; give it a {' and a '.join(SAMPLE)} for each sample")
+        raise DataError(
+            f"times: {path} has no row; give it a {' and a '.join(SAMPLE)} for each sample"
+        )
 
     subjects = table[SAMPLE[0]].unique()
     if not any(_has_some(root, shard, subjects) for shard in find_shards(root)):
-        raise DataError(f"times: no subject of {path} is in the cohort {root}; check that the two belong together")
+        raise DataError(
+            f"times: no subject of {path} is in the cohort {root}; check that the two belong together"
+        )
     return table
 
 
@@ -76,7 +80,9 @@ def _has_some(root: Path, shard: Path, subjects: pl.Series) -> bool:
     """Return whether a shard has a row of some of the subjects."""
     where = shard.relative_to(root).as_posix()
     with readable(where):
-        known = scan_shard(shard, where, []).filter(pl.col(SUBJECT).is_in(subjects.implode())).head(1)
+        known = (
+            scan_shard(shard, where, []).filter(pl.col(SUBJECT).is_in(subjects.implode())).head(1)
+        )
         return not known.collect(engine="streaming").is_empty()
 
 
@@ -87,7 +93,10 @@ def _last_events(root: Path) -> pl.DataFrame:
         where = path.relative_to(root).as_posix()
         with readable(where):
             parts.append(
-                scan_shard(path, where, []).group_by(SUBJECT).agg(pl.col(TIME).max()).collect(engine="streaming")
+                scan_shard(path, where, [])
+                .group_by(SUBJECT)
+                .agg(pl.col(TIME).max())
+                .collect(engine="streaming")
             )
     return _timed(pl.concat(parts))
 
@@ -103,10 +112,18 @@ def last_events(events: pl.LazyFrame) -> pl.DataFrame:
 def moments_at(times: str | None, tasks: Mapping[str, Task], root: Path) -> pl.DataFrame:
     """Return the samples, subject_id and prediction_time, that `labelled_at` stands for."""
     tables = [part.read(root) for part in labelled_at(times, tasks, root).values()]
-    return pl.concat([table.select(SAMPLE) for table in tables if table is not None]).unique().sort(SAMPLE)
+    return (
+        pl.concat([table.select(SAMPLE) for table in tables if table is not None])
+        .unique()
+        .sort(SAMPLE)
+    )
 
 
 def _timed(last: pl.DataFrame) -> pl.DataFrame:
     if static := last[TIME].null_count():
         console.print(f"{static} subjects have no event with a time and are not scored")
-    return last.drop_nulls(TIME).select(pl.col(SUBJECT).alias(SAMPLE[0]), pl.col(TIME).alias(SAMPLE[1])).sort(SAMPLE)
+    return (
+        last.drop_nulls(TIME)
+        .select(pl.col(SUBJECT).alias(SAMPLE[0]), pl.col(TIME).alias(SAMPLE[1]))
+        .sort(SAMPLE)
+    )

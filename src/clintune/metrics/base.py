@@ -46,7 +46,9 @@ class Metric:
     @overload
     def __call__(self, targets: AnyFloats, predicted: AnyFloats, weights: Floats) -> Floats: ...
 
-    def __call__(self, targets: AnyFloats, predicted: AnyFloats, weights: Floats | None = None) -> float | Floats:
+    def __call__(
+        self, targets: AnyFloats, predicted: AnyFloats, weights: Floats | None = None
+    ) -> float | Floats:
         """Score predictions, under each row of `weights` where there are any."""
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
         truth, answers = np.asarray(targets, np.float64), np.asarray(predicted)

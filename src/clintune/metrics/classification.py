@@ -6,7 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.metrics.base import AnyFloats, Compute, Floats, Metric, defined_mean, divide, weighted_mean
+from clintune.metrics.base import (
+    AnyFloats,
+    Compute,
+    Floats,
+    Metric,
+    defined_mean,
+    divide,
+    weighted_mean,
+)
 
 ECE_BINS = 15
 
@@ -39,7 +47,10 @@ def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tupl
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     total, positive = weights[:, order], (weights * targets)[:, order]
     if len(starts) < len(order):
-        total, positive = np.add.reduceat(total, starts, axis=1), np.add.reduceat(positive, starts, axis=1)
+        total, positive = (
+            np.add.reduceat(total, starts, axis=1),
+            np.add.reduceat(positive, starts, axis=1),
+        )
     return positive, total - positive
 
 
@@ -71,7 +82,9 @@ def _ece(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
 def _log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1 - margin)
-    return weighted_mean(-(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)), weights)
+    return weighted_mean(
+        -(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)), weights
+    )
 
 
 def _macro(compute: Compute) -> Compute:
@@ -79,7 +92,9 @@ def _macro(compute: Compute) -> Compute:
 
     def macro(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
         columns = range(targets.shape[1])
-        return defined_mean([_flat(compute)(targets[:, i], probabilities[:, i], weights) for i in columns])
+        return defined_mean(
+            [_flat(compute)(targets[:, i], probabilities[:, i], weights) for i in columns]
+        )
 
     return macro
 
@@ -110,19 +125,25 @@ def _one_vs_rest(compute: Compute) -> Compute:
 
 
 def _multiclass_brier(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-    return weighted_mean(((probabilities - _one_hot(targets, probabilities.shape[1])) ** 2).sum(axis=1), weights)
+    return weighted_mean(
+        ((probabilities - _one_hot(targets, probabilities.shape[1])) ** 2).sum(axis=1), weights
+    )
 
 
 def _multiclass_log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1.0)
-    return weighted_mean(-(_one_hot(targets, probabilities.shape[1]) * np.log(clipped)).sum(axis=1), weights)
+    return weighted_mean(
+        -(_one_hot(targets, probabilities.shape[1]) * np.log(clipped)).sum(axis=1), weights
+    )
 
 
 def _hits(targets: Floats, probabilities: AnyFloats) -> Floats:
     """Return 1 where the most probable class is the true one, 0 where not, NaN where it is unknown."""
     column = targets.reshape(len(targets))
-    return np.where(np.isnan(column), np.nan, (probabilities.argmax(axis=1) == column).astype(np.float64))
+    return np.where(
+        np.isnan(column), np.nan, (probabilities.argmax(axis=1) == column).astype(np.float64)
+    )
 
 
 def _accuracy(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
@@ -207,12 +228,17 @@ macro_brier, macro_ece = _over_outcomes(brier, _brier), _over_outcomes(ece, _ece
 
 _OVER_CLASSES = " Of classes, the mean over those that are seen, each against the others."
 
-multiclass_auroc = replace(auroc, compute=_one_vs_rest(_auroc), meaning=auroc.meaning + _OVER_CLASSES)
-multiclass_auprc = replace(auprc, compute=_one_vs_rest(_auprc), meaning=auprc.meaning + _OVER_CLASSES)
+multiclass_auroc = replace(
+    auroc, compute=_one_vs_rest(_auroc), meaning=auroc.meaning + _OVER_CLASSES
+)
+multiclass_auprc = replace(
+    auprc, compute=_one_vs_rest(_auprc), meaning=auprc.meaning + _OVER_CLASSES
+)
 multiclass_brier = replace(
     brier,
     compute=_multiclass_brier,
-    meaning=brier.meaning + " Of classes, the squared differences are summed over them: from 0 to 2.",
+    meaning=brier.meaning
+    + " Of classes, the squared differences are summed over them: from 0 to 2.",
     bounds=(0.0, 2.0),
 )
 multiclass_log_loss = replace(log_loss, compute=_multiclass_log_loss)
@@ -245,17 +271,24 @@ def pr_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floa
 def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 10) -> Calibration:
     """Compare predicted and observed risk in bins of (nearly) equally many samples; tied bins merge."""
     known = ~np.isnan(targets)
-    outcomes, risks = np.asarray(targets[known], np.float64), np.asarray(probabilities[known], np.float64)
+    outcomes, risks = (
+        np.asarray(targets[known], np.float64),
+        np.asarray(probabilities[known], np.float64),
+    )
     edges = np.quantile(risks, np.linspace(0, 1, bins + 1)[1:-1]) if len(risks) else np.zeros(0)
     bin_of = np.searchsorted(edges, risks)
     counts = np.bincount(bin_of, minlength=bins)
     filled = counts > 0
-    predicted, observed = (np.bincount(bin_of, values, bins)[filled] / counts[filled] for values in (risks, outcomes))
+    predicted, observed = (
+        np.bincount(bin_of, values, bins)[filled] / counts[filled] for values in (risks, outcomes)
+    )
     return Calibration(predicted, observed, counts[filled])
 
 
 def _points(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
     known = ~np.isnan(targets)
     outcomes = np.asarray(targets[known], np.float64)
-    positive, negative = _grouped(outcomes, np.asarray(probabilities)[known], np.ones((1, len(outcomes))))
+    positive, negative = _grouped(
+        outcomes, np.asarray(probabilities)[known], np.ones((1, len(outcomes)))
+    )
     return positive[0], negative[0]

@@ -70,7 +70,9 @@ class Modality(nn.Module, ABC):
     rows: RowReader | None = None
     """How rows become pieces by columns; None where `prepare` makes them item by item, kept on disk."""
 
-    def __init__(self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None) -> None:
+    def __init__(
+        self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None
+    ) -> None:
         super().__init__()
         if max_pieces < 1 or views < 1:
             raise ConfigError(f"max_pieces is {max_pieces} and views {views}; give 1 or more")
@@ -208,12 +210,17 @@ class RowModality(Modality):
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Return the pieces of one item, as of a sample that has no other."""
-        pieces = self.rows.numbered([item.code]).preprocess_rows(to_columns([item], [item.code], [0]))
+        pieces = self.rows.numbered([item.code]).preprocess_rows(
+            to_columns([item], [item.code], [0])
+        )
         return Pieces(tensors=pieces.tensors, hours=pieces.hours)
 
 
 def load_encoder(
-    mode: Mode, load: Callable[..., _Encoder], weights: ResolvedWeights | Mapping[str, Any], *options: Any
+    mode: Mode,
+    load: Callable[..., _Encoder],
+    weights: ResolvedWeights | Mapping[str, Any],
+    *options: Any,
 ) -> _Encoder:
     """Return `load(weights, *options)`, of whose parameters those of mode `full` train.
 
@@ -236,7 +243,9 @@ def has_code(codes: Sequence[str]) -> pl.Expr:
     """
     code = pl.col(DataSchema.code_name)
     prefixes = [code.str.starts_with(prefix) for prefix in codes if prefix.endswith("//")]
-    return pl.any_horizontal(code.is_in([name for name in codes if not name.endswith("//")]), *prefixes)
+    return pl.any_horizontal(
+        code.is_in([name for name in codes if not name.endswith("//")]), *prefixes
+    )
 
 
 def claimed(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:

@@ -28,7 +28,10 @@ def text_vectors(codes: Sequence[str]) -> NDArray[np.float32]:
     """
     tokenizer, encoder = _load()
     texts = [code.replace(SEPARATOR, " ").replace("_", " ") for code in codes]
-    parts = [_embed(tokenizer, encoder, texts[start : start + _TOGETHER]) for start in range(0, len(texts), _TOGETHER)]
+    parts = [
+        _embed(tokenizer, encoder, texts[start : start + _TOGETHER])
+        for start in range(0, len(texts), _TOGETHER)
+    ]
     whole = np.concatenate(parts) if parts else np.empty((0, encoder.config.hidden_size))
     whole = whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-9)
     projection = np.random.default_rng(_SEED).standard_normal((whole.shape[1], WIDTH))
@@ -43,10 +46,16 @@ def _load() -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
 
 
 @torch.no_grad()
-def _embed(tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, texts: Sequence[str]) -> NDArray[np.float64]:
+def _embed(
+    tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel, texts: Sequence[str]
+) -> NDArray[np.float64]:
     """Return the mean hidden state of each text [T, W]."""
-    given = tokenizer(list(texts), padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt")
-    hidden = encoder(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
+    given = tokenizer(
+        list(texts), padding=True, truncation=True, max_length=_LONGEST, return_tensors="pt"
+    )
+    hidden = encoder(
+        input_ids=given["input_ids"], attention_mask=given["attention_mask"]
+    ).last_hidden_state
     mask = given["attention_mask"][..., None]
     means: NDArray[np.float64] = ((hidden * mask).sum(1) / mask.sum(1)).double().numpy()
     return means

@@ -53,7 +53,9 @@ def read_dicom(data: bytes) -> Floats:
             return _palette(pixels, dataset)
 
         if not kind.startswith("MONOCHROME"):
-            raise UnreadableImageError(f"of the photometric interpretation {_known(kind)}, which is not supported")
+            raise UnreadableImageError(
+                f"of the photometric interpretation {_known(kind)}, which is not supported"
+            )
         if pixels.ndim != 2:
             raise UnreadableImageError("a stack of several frames")
         padding = _padding(pixels, dataset)
@@ -90,8 +92,14 @@ def _decode(dataset: Any) -> tuple[NDArray[Any], str]:
     try:
         pixels, properties = get_decoder(syntax).as_array(dataset, **options)
     except (RuntimeError, NotImplementedError) as error:
-        remedy = "" if find_spec("pylibjpeg") else ", which may need pylibjpeg (pip install 'clintune[dicom]')"
-        raise UnreadableImageError(f"broken, or compressed as no decoder here reads it{remedy}") from error
+        remedy = (
+            ""
+            if find_spec("pylibjpeg")
+            else ", which may need pylibjpeg (pip install 'clintune[dicom]')"
+        )
+        raise UnreadableImageError(
+            f"broken, or compressed as no decoder here reads it{remedy}"
+        ) from error
 
     kind = "RGB" if converted else str(properties["photometric_interpretation"])
     return pixels >> spare if spare else pixels, kind
@@ -146,7 +154,9 @@ def _with_frame_macros(dataset: Any) -> Any:
 
 def _colours(pixels: NDArray[Any], bits: int) -> Floats:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype.kind != "u":
-        raise UnreadableImageError(f"of colours of shape {list(pixels.shape)} and type {pixels.dtype}")
+        raise UnreadableImageError(
+            f"of colours of shape {list(pixels.shape)} and type {pixels.dtype}"
+        )
     return show(pixels, 0, 2**bits - 1, deep=bits > 8)
 
 
@@ -161,20 +171,31 @@ def _palette(pixels: NDArray[Any], dataset: Any) -> Floats:
     little_endian = dataset.file_meta.TransferSyntaxUID.is_little_endian
     if dataset.get("RedPaletteColorLookupTableData"):
         names = [f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")]
-        table = np.stack([_entries(dataset[name].value, number, little_endian) for name in names], axis=-1)
+        table = np.stack(
+            [_entries(dataset[name].value, number, little_endian) for name in names], axis=-1
+        )
     elif bits == 8 and (number > 256 or not little_endian):  # pydicom would take other entries
-        raise UnreadableImageError("of a palette of 8 bits in segments, of too many entries or in big endian")
+        raise UnreadableImageError(
+            "of a palette of 8 bits in segments, of too many entries or in big endian"
+        )
     else:
         table = apply_color_lut(np.arange(first, first + number), dataset)[..., :3]
 
     start = _signed(first) if pixels.dtype.kind == "i" else first
-    white = 2**8 - 1 if bits == 8 and table.max() < 2**8 else 2**16 - 1  # some say 8 bits and have 16
-    return show(table[(pixels.astype(np.int64) - start).clip(0, number - 1)], 0, white, deep=white > 255)
+    white = (
+        2**8 - 1 if bits == 8 and table.max() < 2**8 else 2**16 - 1
+    )  # some say 8 bits and have 16
+    return show(
+        table[(pixels.astype(np.int64) - start).clip(0, number - 1)], 0, white, deep=white > 255
+    )
 
 
 def _padding(pixels: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
     """Return which pixels lie around the image: those of PixelPaddingValue, or from there to PixelPaddingRangeLimit."""
-    value, limit = _numbers(dataset, "PixelPaddingValue")[0], _numbers(dataset, "PixelPaddingRangeLimit")[0]
+    value, limit = (
+        _numbers(dataset, "PixelPaddingValue")[0],
+        _numbers(dataset, "PixelPaddingRangeLimit")[0],
+    )
     if value is None or pixels.dtype.kind == "f":
         return np.zeros(pixels.shape, dtype=np.bool_)
     signed = pixels.dtype.kind == "i"
@@ -191,16 +212,23 @@ def _grey(pixels: NDArray[Any], dataset: Any, padding: NDArray[np.bool_]) -> Flo
     if shown := _window(dataset) or _voi_table(dataset, signed=ends is None or ends[0] < 0):
         return shown(values)
     if ends is None:
-        raise UnreadableImageError("of floating point values without a window, whose range is unknown")
+        raise UnreadableImageError(
+            "of floating point values without a window, whose range is unknown"
+        )
     return show(values, *ends, deep=deep, padding=padding)
 
 
-def _modality(pixels: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], tuple[float, float] | None, bool]:
+def _modality(
+    pixels: NDArray[Any], dataset: Any
+) -> tuple[NDArray[Any], tuple[float, float] | None, bool]:
     """Return modality values, the ends of their range, None where it is unknown, and whether it has over 8 bits."""
     if table := _first_table(dataset, "ModalityLUTSequence", pixels.dtype.kind == "i"):
         looked_up, most = table(pixels)
         return looked_up, (0, most), most > 255
-    slope, intercept = _numbers(dataset, "RescaleSlope")[0], _numbers(dataset, "RescaleIntercept")[0]
+    slope, intercept = (
+        _numbers(dataset, "RescaleSlope")[0],
+        _numbers(dataset, "RescaleIntercept")[0],
+    )
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if slope == 0:
         raise UnreadableImageError("rescaled by a slope of 0")
@@ -226,7 +254,9 @@ def _shown_by(centre: float, width: float, function: str) -> Voi:
 
         def sigmoid(values: NDArray[Any]) -> Floats:
             with np.errstate(over="ignore"):
-                return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)), dtype=np.float32)
+                return np.asarray(
+                    1 / (1 + np.exp(-4 * (values - centre) / width)), dtype=np.float32
+                )
 
         return sigmoid
     if function not in ("LINEAR", "LINEAR_EXACT"):
@@ -249,13 +279,17 @@ def _voi_table(dataset: Any, *, signed: bool) -> Voi | None:
     return shown
 
 
-def _first_table(dataset: Any, name: str, signed: bool) -> Callable[[NDArray[Any]], tuple[NDArray[Any], int]] | None:
+def _first_table(
+    dataset: Any, name: str, signed: bool
+) -> Callable[[NDArray[Any]], tuple[NDArray[Any], int]] | None:
     """Return what maps values by a sequence's first table to its entries, with the greatest of them."""
     item = next(iter(dataset.get(name) or []), None)
     if item is None or not item.get("LUTDescriptor") or not item.get("LUTData"):
         return None
     entries, first, _ = (int(number) for number in item.LUTDescriptor)
-    table = _entries(item.LUTData, entries % 2**16 or 2**16, dataset.file_meta.TransferSyntaxUID.is_little_endian)
+    table = _entries(
+        item.LUTData, entries % 2**16 or 2**16, dataset.file_meta.TransferSyntaxUID.is_little_endian
+    )
     most = int(table.max())
     if most == 0:
         raise UnreadableImageError("shown by a table of nothing but zeros")
@@ -277,7 +311,11 @@ def _entries(data: Any, number: int, little_endian: bool) -> NDArray[Any]:
     """Return the entries of a table; those of 8 bits stand side by side in a word, the lower first, or each in one."""
     order = "<" if little_endian else ">"
     even = data + b"\0" * (len(data) % 2) if isinstance(data, bytes) else data
-    words = np.frombuffer(even, f"{order}u2") if isinstance(even, bytes) else np.atleast_1d(even).astype(np.uint16)
+    words = (
+        np.frombuffer(even, f"{order}u2")
+        if isinstance(even, bytes)
+        else np.atleast_1d(even).astype(np.uint16)
+    )
     table = words if len(words) >= number else words.astype("<u2").view(np.uint8)
     if len(table) < number:
         raise UnreadableImageError("shown by a table that is shorter than it says")

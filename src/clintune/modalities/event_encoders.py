@@ -52,7 +52,9 @@ class EventEncoder(nn.Module):
         self.bin_hours = bin_hours
         self.max_bins = max_bins
         self.ancestors: Tensor
-        self.register_buffer("ancestors", torch.tensor(ancestors, dtype=torch.int64), persistent=False)
+        self.register_buffer(
+            "ancestors", torch.tensor(ancestors, dtype=torch.int64), persistent=False
+        )
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.logspace(-1, 1, _FREQUENCIES), persistent=False)
 
@@ -73,7 +75,9 @@ class EventEncoder(nn.Module):
         grouped = self._group(pieces)
         tokens = self._mean(self._embed(pieces), pieces.tensors["count"], grouped)
         if self.course is not None:
-            tokens = tokens + self.course(tokens, torch.bincount(grouped.owner, minlength=num_samples))
+            tokens = tokens + self.course(
+                tokens, torch.bincount(grouped.owner, minlength=num_samples)
+            )
         return Tokens(embeddings=tokens, owner=grouped.owner, hours=grouped.hours)
 
     def _embed(self, pieces: PieceBatch) -> Tensor:
@@ -101,7 +105,9 @@ class EventEncoder(nn.Module):
             bins = (hours / self.bin_hours).long()
             older = older | (bins >= self.max_bins)
             number, most = self.max_bins - bins, self.max_bins
-        key = owner * (most + 1) + torch.where(older, 0, number)  # ascends with the owner, then in time
+        key = owner * (most + 1) + torch.where(
+            older, 0, number
+        )  # ascends with the owner, then in time
 
         _, token = torch.unique(key, return_inverse=True)
         num = int(token.max()) + 1
@@ -115,7 +121,9 @@ class EventEncoder(nn.Module):
         """Return the mean embedding of the events of each token, moved by how many they are [M, W]."""
         num = len(grouped.owner)
         counts = count.new_zeros(num).index_add(0, grouped.token, count)
-        sums = events.new_zeros(num, self.width).index_add(0, grouped.token, events * count[:, None].to(events.dtype))
+        sums = events.new_zeros(num, self.width).index_add(
+            0, grouped.token, events * count[:, None].to(events.dtype)
+        )
         moved: Tensor = sums / counts[:, None] + self.number(torch.log1p(counts)[:, None])
         return moved
 
@@ -143,9 +151,17 @@ class TransformerCourse(nn.Module):
         super().__init__()
         heads = max(1, width // 32)
         layer = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
+            width,
+            heads,
+            2 * width,
+            dropout=0.1,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
-        self.layers = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.layers = nn.TransformerEncoder(
+            layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Map tokens [M, W] of samples, one behind the other, to as many [M, W]."""

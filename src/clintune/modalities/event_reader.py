@@ -38,7 +38,12 @@ class EventReader(RowReader):
     sums_up: ClassVar[bool] = True
 
     def __init__(
-        self, *, max_pieces: int, codes: Sequence[str] | None = None, min_subjects: int, code_text: bool = False
+        self,
+        *,
+        max_pieces: int,
+        codes: Sequence[str] | None = None,
+        min_subjects: int,
+        code_text: bool = False,
     ) -> None:
         super().__init__(max_pieces=max_pieces, codes=codes, min_subjects=min_subjects)
         self.code_text = code_text
@@ -60,10 +65,14 @@ class EventReader(RowReader):
     def look_up(self, codes: Sequence[str]) -> None:
         """Find the place of each code and the knots of its values."""
         found = (
-            next((self.place[name] for name in [code, *prefixes_of(code)] if name in self.place), 0) for code in codes
+            next((self.place[name] for name in [code, *prefixes_of(code)] if name in self.place), 0)
+            for code in codes
         )
         self.place_of = np.fromiter(found, np.int64, len(codes))
-        scales = [scale_of(self.known[code]["knots"]) if code in self.known else ([], []) for code in codes]
+        scales = [
+            scale_of(self.known[code]["knots"]) if code in self.known else ([], [])
+            for code in codes
+        ]
         most = max((len(knots) for knots, _ in scales), default=0)
         self.knots, self.scores = np.full((2, len(codes), most), np.inf)
         for number, (knots, scores) in enumerate(scales):
@@ -83,7 +92,10 @@ class EventReader(RowReader):
 
         order = torch.argsort(torch.cat([summed.owner, single.owner]), stable=True)
         return PieceBatch(
-            tensors={name: torch.cat([summed.tensors[name], part])[order] for name, part in single.tensors.items()},
+            tensors={
+                name: torch.cat([summed.tensors[name], part])[order]
+                for name, part in single.tensors.items()
+            },
             hours=torch.cat([summed.hours, single.hours])[order],
             owner=torch.cat([summed.owner, single.owner])[order],
         )
@@ -117,7 +129,11 @@ class EventReader(RowReader):
         facts[order, 2:] = np.stack([change, changed, since, np.log1p(place + 1)], axis=1)
         facts[:, 0], facts[:, 1] = value, known
         return self._pieces(
-            rows, facts, np.repeat(value[:, None], len(SPREAD), axis=1), np.ones(len(rows)), older=False
+            rows,
+            facts,
+            np.repeat(value[:, None], len(SPREAD), axis=1),
+            np.ones(len(rows)),
+            older=False,
         )
 
     def _summed(self, rows: RowColumns, score: Floats) -> PieceBatch:
@@ -129,13 +145,19 @@ class EventReader(RowReader):
         known = ~np.isnan(score)
         valued = np.add.reduceat(known, start, dtype=np.float64)
 
-        mean = np.add.reduceat(np.where(known, score, 0), start, dtype=np.float64) / np.maximum(valued, 1)
+        mean = np.add.reduceat(np.where(known, score, 0), start, dtype=np.float64) / np.maximum(
+            valued, 1
+        )
         least = np.minimum.reduceat(np.where(known, score, np.inf), start)
         greatest = np.maximum.reduceat(np.where(known, score, -np.inf), start)
         place = np.arange(len(order))
-        earliest = score[np.minimum.reduceat(np.where(known, place, len(order)), start).clip(max=len(order) - 1)]
+        earliest = score[
+            np.minimum.reduceat(np.where(known, place, len(order)), start).clip(max=len(order) - 1)
+        ]
         newest = score[np.maximum.reduceat(np.where(known, place, 0), start)]
-        spread = np.where(valued[:, None] > 0, np.stack([earliest, newest, least, greatest], axis=1), 0)
+        spread = np.where(
+            valued[:, None] > 0, np.stack([earliest, newest, least, greatest], axis=1), 0
+        )
 
         facts = np.zeros((len(start), len(FACTS)), np.float32)
         facts[:, 0], facts[:, 1], facts[:, 5] = mean, valued / count, np.log1p(count)
@@ -162,7 +184,9 @@ class EventReader(RowReader):
 
 def timed_rows(codes: Sequence[str] | None) -> pl.Expr:
     """Return an expression that is true for rows with a time and without text, the birth left out, of these codes."""
-    timed = pl.col(DataSchema.time_name).is_not_null() & pl.col(DataSchema.text_value_name).is_null()
+    timed = (
+        pl.col(DataSchema.time_name).is_not_null() & pl.col(DataSchema.text_value_name).is_null()
+    )
     return claimed(timed & (pl.col(DataSchema.code_name) != birth_code), codes)
 
 
@@ -174,7 +198,9 @@ def scale_of(knots: Sequence[float]) -> tuple[list[float], list[float]]:
     return distinct.tolist(), means.tolist()
 
 
-def groups(owner: NDArray[np.int64], code: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def groups(
+    owner: NDArray[np.int64], code: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return an order [R] that puts rows of one owner and code side by side, oldest first, and marks each first."""
     key = owner * (int(code.max(initial=0)) + 1) + code
     order = np.argsort(key, kind="stable")

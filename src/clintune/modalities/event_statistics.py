@@ -46,7 +46,9 @@ class EventCounts:
 
     def __init__(self, codes: Sequence[str]) -> None:
         self.codes = codes
-        self.prefixes = sorted({prefix for code in codes for prefix in prefixes_of(code)} - set(codes))
+        self.prefixes = sorted(
+            {prefix for code in codes for prefix in prefixes_of(code)} - set(codes)
+        )
         self.having, self.measured = np.zeros((2, len(codes)), np.int64)
         self.having_prefix = np.zeros(len(self.prefixes), np.int64)
         self.logs, self.squares = np.zeros((2, len(codes)))
@@ -56,9 +58,13 @@ class EventCounts:
         self.drawn = Drawn(nothing, np.empty(0), nothing, np.empty(0))
         self._limit = np.ones(len(codes))  # chances above it draw no value of a code any more
         place = {prefix: number for number, prefix in enumerate(self.prefixes)}
-        above = [[place[prefix] for prefix in prefixes_of(code) if prefix in place] for code in codes]
+        above = [
+            [place[prefix] for prefix in prefixes_of(code) if prefix in place] for code in codes
+        ]
         depth = max(map(len, above), default=0)
-        self._above = np.array([numbers + [-1] * (depth - len(numbers)) for numbers in above], np.int64)
+        self._above = np.array(
+            [numbers + [-1] * (depth - len(numbers)) for numbers in above], np.int64
+        )
 
     def add(self, rows: RowColumns) -> None:
         """Count the rows of some subjects; a row's owner is its subject."""
@@ -79,7 +85,9 @@ class EventCounts:
         self.measured += num_subjects(code[known], subject[known], num)
         self._draw(code[known], rows.value[known].astype(np.float64), subject[known])
 
-    def _draw(self, code: NDArray[np.int64], value: NDArray[np.float64], subject: NDArray[np.int64]) -> None:
+    def _draw(
+        self, code: NDArray[np.int64], value: NDArray[np.float64], subject: NDArray[np.int64]
+    ) -> None:
         """Keep, of each code, the values with the least chances: the same ones however rows are cut into chunks."""
         chance = self._random.random(len(code))
         likely = chance < self._limit[code]
@@ -100,7 +108,9 @@ class EventCounts:
         self._limit[ordered[last]] = both.chance[order[last]]
 
 
-def fit_events(chunks: Iterable[RowColumns], codes: Sequence[str], min_subjects: int) -> dict[str, Any]:
+def fit_events(
+    chunks: Iterable[RowColumns], codes: Sequence[str], min_subjects: int
+) -> dict[str, Any]:
     """Return the knots and the mean and deviation of log counts of each code that enough training subjects have.
 
     A code of which too few have a value, or all the same, has no knots. Of `prefixes` those are named that enough
@@ -116,19 +126,27 @@ def fit_events(chunks: Iterable[RowColumns], codes: Sequence[str], min_subjects:
     for number in sorted(common, key=codes.__getitem__):
         part = slice(ends[number], ends[number + 1])
         enough = counts.measured[number] >= min_subjects
-        knots = find_knots(counts.drawn.value[part], counts.drawn.subject[part], min_subjects) if enough else []
+        knots = (
+            find_knots(counts.drawn.value[part], counts.drawn.subject[part], min_subjects)
+            if enough
+            else []
+        )
         known[codes[number]] = {"knots": knots, "count": _moments(counts, number)}
 
     frequent = counts.having_prefix >= min_subjects
     return {
         "codes": known,
-        "prefixes": [prefix for prefix, many in zip(counts.prefixes, frequent, strict=True) if many],
+        "prefixes": [
+            prefix for prefix, many in zip(counts.prefixes, frequent, strict=True) if many
+        ],
         "min_subjects": min_subjects,
         "num_rare": int((counts.having > 0).sum()) - len(known),
     }
 
 
-def find_knots(values: NDArray[np.float64], subjects: NDArray[np.int64], min_subjects: int) -> list[float]:
+def find_knots(
+    values: NDArray[np.float64], subjects: NDArray[np.int64], min_subjects: int
+) -> list[float]:
     """Return the means of as many equal shares of the usual values as have enough subjects each; ascending.
 
     None where that are less than two, or all are alike.
@@ -138,7 +156,9 @@ def find_knots(values: NDArray[np.float64], subjects: NDArray[np.int64], min_sub
     order = np.argsort(values, kind="stable")
     for number in _KNOTS:
         parts = np.array_split(order, number)
-        if len(order) >= number * min_subjects and all(len(np.unique(subjects[p])) >= min_subjects for p in parts):
+        if len(order) >= number * min_subjects and all(
+            len(np.unique(subjects[p])) >= min_subjects for p in parts
+        ):
             knots = [rounded(float(values[part].mean())) for part in parts]
             return knots if knots[-1] > knots[0] else []
     return []

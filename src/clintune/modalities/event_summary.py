@@ -26,7 +26,9 @@ def summarise(pieces: PieceBatch, num_samples: int, count: Tensor) -> Tensor:
     counts = _sum(pieces.tensors["count"][present], cell[present], size)
     deviation = (torch.log1p(counts).view(-1, num) - count[:, 0]) / count[:, 1]
     there = (counts > 0).view(-1, num)
-    columns = _of_values(pieces, (of_code & (pieces.tensors["facts"][:, 1] > 0)).nonzero()[:, 0], cell, size)
+    columns = _of_values(
+        pieces, (of_code & (pieces.tensors["facts"][:, 1] > 0)).nonzero()[:, 0], cell, size
+    )
     columns = [part.view(-1, num) for part in columns]
     columns += [torch.where(there, deviation.clamp(-_CLIP, _CLIP), 0.0), there.float()]
     return torch.stack(columns, dim=-1).flatten(1)
@@ -34,7 +36,11 @@ def summarise(pieces: PieceBatch, num_samples: int, count: Tensor) -> Tensor:
 
 def _of_values(pieces: PieceBatch, which: Tensor, cell: Tensor, size: int) -> list[Tensor]:
     """Return first, last, least, greatest and mean of the values of each cell, and whether it has one, each [S]."""
-    facts, spread, cell = pieces.tensors["facts"][which], pieces.tensors["spread"][which], cell[which]
+    facts, spread, cell = (
+        pieces.tensors["facts"][which],
+        pieces.tensors["spread"][which],
+        cell[which],
+    )
     value = facts[:, FACTS.index("value")]
     weight = pieces.tensors["count"][which] * facts[:, FACTS.index("has_value")]
     valued = _sum(weight, cell, size)

@@ -102,10 +102,14 @@ class EventTextReader(RowReader):
         tables = [
             self._tokenize([_when(moment) for moment in when.tolist()]),
             self.texts,
-            self._tokenize([f"{number:.4g};" if np.isfinite(number) else ";" for number in value.tolist()]),
+            self._tokenize(
+                [f"{number:.4g};" if np.isfinite(number) else ";" for number in value.tolist()]
+            ),
         ]
         which = np.stack([when_of, rows.code, value_of])
-        lengths = np.stack([table.length[numbers] for table, numbers in zip(tables, which, strict=True)], axis=1)
+        lengths = np.stack(
+            [table.length[numbers] for table, numbers in zip(tables, which, strict=True)], axis=1
+        )
         kept = np.flatnonzero(_fits(lengths.sum(1), rows.owner, self.max_pieces))
 
         # The three tables one behind the other, and in that one the begin of each part of a row.
@@ -117,7 +121,11 @@ class EventTextReader(RowReader):
         ids = np.concatenate([table.ids for table in tables])[places]
         row = kept[part // len(tables)]
         hours = torch.from_numpy(rows.hours[row].astype(np.float32))
-        return PieceBatch(tensors={"ids": torch.from_numpy(ids)}, hours=hours, owner=torch.from_numpy(rows.owner[row]))
+        return PieceBatch(
+            tensors={"ids": torch.from_numpy(ids)},
+            hours=hours,
+            owner=torch.from_numpy(rows.owner[row]),
+        )
 
     def _tokenize(self, texts: Sequence[str]) -> _Ragged:
         if not texts:
@@ -125,7 +133,11 @@ class EventTextReader(RowReader):
             return _Ragged(nothing, nothing, nothing)
         found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         length = np.array([len(ids) for ids in found], np.int64)
-        return _Ragged(np.concatenate([np.array(ids, np.int64) for ids in found]), np.cumsum(length) - length, length)
+        return _Ragged(
+            np.concatenate([np.array(ids, np.int64) for ids in found]),
+            np.cumsum(length) - length,
+            length,
+        )
 
 
 def _moments(hours: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -58,7 +58,9 @@ class Events(RowModality):
         mode: Mode = "full",
         max_pieces: int = 511,
     ) -> None:
-        reader = EventReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces, code_text=code_text)
+        reader = EventReader(
+            codes=codes, min_subjects=min_subjects, max_pieces=max_pieces, code_text=code_text
+        )
         super().__init__(reader, mode=mode)
         _check(course, depth, max_pieces, bin_hours, max_bins)
         self.bin_hours = bin_hours
@@ -74,7 +76,9 @@ class Events(RowModality):
             return []
         few = f"fewer than {statistics['min_subjects']} training subjects"
         total = number + len(statistics["codes"])
-        return [f"{number} of {total} codes have {few} and are read as their beginnings, without values"]
+        return [
+            f"{number} of {total} codes have {few} and are read as their beginnings, without values"
+        ]
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder of the known codes and prefixes."""
@@ -110,7 +114,9 @@ class Events(RowModality):
 
     def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
         """Return the summary columns [N, F], of length about one."""
-        return summarise(pieces, num_samples, self.get_buffer("count")) / sqrt(max(1, self.num_facts))
+        return summarise(pieces, num_samples, self.get_buffer("count")) / sqrt(
+            max(1, self.num_facts)
+        )
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
         """Return how many events have a code that training does not know, and how many values were clipped."""
@@ -119,12 +125,14 @@ class Events(RowModality):
         score, valued = tensors["facts"][:, 0], tensors["facts"][:, 1]
         unknown = "of the events have codes that the model does not know"
         unknown = f"{unknown}, or knows as rare" if self.shared else unknown
-        far = (
-            f"of the values of events lie {CLIP:.0f} or more deviations from training; look whether units are the same"
-        )
+        far = f"of the values of events lie {CLIP:.0f} or more deviations from training; look whether units are the same"
         return {
-            unknown: Strange(int(many[~known].sum()), int(many.sum()), much=_MOST if self.shared else 0.1),
-            far: Strange(int((many * valued)[score.abs() >= CLIP].sum()), int((many * valued).sum())),
+            unknown: Strange(
+                int(many[~known].sum()), int(many.sum()), much=_MOST if self.shared else 0.1
+            ),
+            far: Strange(
+                int((many * valued)[score.abs() >= CLIP].sum()), int((many * valued).sum())
+            ),
         }
 
     @classmethod
@@ -133,10 +141,20 @@ class Events(RowModality):
         draw = random.Random(derive_seed(seed, "fake events"))
         items = []
         for row in range(n):
-            code, mean = draw.choice([("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)])
+            code, mean = draw.choice(
+                [("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)]
+            )
             value = None if mean is None else draw.gauss(mean, mean / 5)
             hours = round(draw.uniform(0, 48), 2)
-            items.append(Item(hours=hours, code=code, where=f"fake.parquet row {row}", value=value, subject=row))
+            items.append(
+                Item(
+                    hours=hours,
+                    code=code,
+                    where=f"fake.parquet row {row}",
+                    value=value,
+                    subject=row,
+                )
+            )
         return items
 
     def _ancestors(self) -> list[list[int]]:
@@ -150,7 +168,9 @@ class Events(RowModality):
         return [numbers + [0] * (depth - len(numbers)) for numbers in found]
 
 
-def _check(course: str, depth: int, max_pieces: int, bin_hours: float | None, max_bins: int) -> None:
+def _check(
+    course: str, depth: int, max_pieces: int, bin_hours: float | None, max_bins: int
+) -> None:
     """Raise ConfigError for what is out of range, all of it in one line."""
     problems = []
     if course not in ("none", "gru", "transformer"):
@@ -158,9 +178,13 @@ def _check(course: str, depth: int, max_pieces: int, bin_hours: float | None, ma
     if depth < 1:
         problems.append(f"depth is {depth}: give 1 layer or more")
     if bin_hours is None and max_pieces > _MOST_PIECES:
-        problems.append(f"max_pieces is {max_pieces}, a token each: give {_MOST_PIECES} or less, or bin_hours")
+        problems.append(
+            f"max_pieces is {max_pieces}, a token each: give {_MOST_PIECES} or less, or bin_hours"
+        )
     if bin_hours is not None and not 0 < bin_hours < float("inf"):
-        problems.append(f"bin_hours is {bin_hours}: give hours above 0, or null for a token an event")
+        problems.append(
+            f"bin_hours is {bin_hours}: give hours above 0, or null for a token an event"
+        )
     if not 1 <= max_bins <= _MOST_PIECES:
         problems.append(f"max_bins is {max_bins}: give 1 to {_MOST_PIECES}")
     if problems:

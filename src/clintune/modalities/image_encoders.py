@@ -56,7 +56,9 @@ class ImageEncoder(nn.Module, ABC):
         """Return (pooled, map)."""
 
 
-def make_image_encoder(weights: ResolvedWeights | Mapping[str, Any], size: int | None) -> ImageEncoder:
+def make_image_encoder(
+    weights: ResolvedWeights | Mapping[str, Any], size: int | None
+) -> ImageEncoder:
     """Make the encoder that weights, or the config of a random one, call for; `size` overrides its own image size.
 
     A config names an `architecture` (`cnn`, or any timm name) or a Hugging Face `model_type`, beside its settings.
@@ -87,7 +89,9 @@ class TimmEncoder(ImageEncoder):
                 size=size or own_size,
                 mean=tuple(data["mean"]),
                 std=tuple(data["std"]),
-                interpolation=data["interpolation"] if data["interpolation"] != "random" else "bicubic",
+                interpolation=data["interpolation"]
+                if data["interpolation"] != "random"
+                else "bicubic",
             )
         )
         self.model = model
@@ -170,7 +174,11 @@ def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
 
     for parent, (name, convolution), (norm_name, norm) in pairs:
         parent.add_module(name, fuse_conv_bn_eval(convolution, norm))  # type: ignore[type-var,arg-type]
-        rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+        rest = (
+            nn.Sequential(norm.drop, norm.act)
+            if isinstance(norm, BatchNormAct2d)
+            else nn.Identity()
+        )
         parent.add_module(norm_name, rest)
 
     folded.to(memory_format=torch.channels_last)
@@ -178,7 +186,9 @@ def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         outputs = zip(encoder(images), folded(images), strict=True)
-    same = all(bool((before - after).abs().max() <= 1e-4 * before.abs().max()) for before, after in outputs)
+    same = all(
+        bool((before - after).abs().max() <= 1e-4 * before.abs().max()) for before, after in outputs
+    )
     return folded if same else encoder
 
 
@@ -194,41 +204,61 @@ def load_efficientnet_lite0(path: Path) -> Any:
     state = model.state_dict()
     names = [name for name in state if not name.endswith("num_batches_tracked")]
     if [state[name].shape for name in names] != [value.shape for value in values]:
-        raise WeightsError(f"weights {path.name}: tensors do not fit tf_efficientnet_lite0; reinstall the package")
+        raise WeightsError(
+            f"weights {path.name}: tensors do not fit tf_efficientnet_lite0; reinstall the package"
+        )
     model.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
     return model
 
 
 def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
     # Of the other names and keys timm fetches or reads files that nobody checked.
-    foreign = [key for key in settings if key.startswith("pretrained") or key in {"checkpoint_path", "cache_dir"}]
+    foreign = [
+        key
+        for key in settings
+        if key.startswith("pretrained") or key in {"checkpoint_path", "cache_dir"}
+    ]
     if not timm.is_model(architecture) or foreign:
         wrong = foreign[0] if foreign else f"architecture {visible(architecture)[:100]}"
-        raise ConfigError(f"config of a random image encoder: timm makes none of {visible(wrong)}; correct it")
+        raise ConfigError(
+            f"config of a random image encoder: timm makes none of {visible(wrong)}; correct it"
+        )
     try:
         own = timm.get_pretrained_cfg(architecture)
         if size is not None and own is not None and own.fixed_input_size:
             settings["img_size"] = size
         return timm.create_model(architecture, pretrained=False, num_classes=0, **settings)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"config of a random image encoder: timm cannot make {architecture} ({error})") from error
+        raise ConfigError(
+            f"config of a random image encoder: timm cannot make {architecture} ({error})"
+        ) from error
 
 
 def _load_timm(weights: ResolvedWeights, size: int | None) -> Any:
     config = load_model_config_from_path(weights.path)[0]
-    sized: dict[str, Any] = {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
+    sized: dict[str, Any] = (
+        {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
+    )
     if not (weights.path / _TIMM_READS).is_file() and any(weights.path.glob("*.[bp]*")):
-        raise WeightsError(f"weights {weights.source}: timm would read a pickle; name the weights {_TIMM_READS}")
+        raise WeightsError(
+            f"weights {weights.source}: timm would read a pickle; name the weights {_TIMM_READS}"
+        )
     try:
         with building_within(*stored_size(weights)):
-            return timm.create_model(f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized)
+            return timm.create_model(
+                f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized
+            )
     except (RuntimeError, OSError, TypeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"weights {weights.source}: timm cannot load them ({type(error).__name__})") from error
+        raise WeightsError(
+            f"weights {weights.source}: timm cannot load them ({type(error).__name__})"
+        ) from error
 
 
 def _small_cnn(config: Mapping[str, Any], size: int | None) -> SmallCNN:
     if set(config) != {"architecture", "widths"} or size is None:
-        raise ConfigError("config of architecture cnn takes `widths`, a list of channels, and `size` must be set")
+        raise ConfigError(
+            "config of architecture cnn takes `widths`, a list of channels, and `size` must be set"
+        )
     return SmallCNN(list(config["widths"]), Preprocessing(size=size))
 
 
@@ -244,7 +274,9 @@ def _is_foldable(before: nn.Module, after: nn.Module) -> bool:
 def _is_timm(folder: Path) -> bool:
     config = folder / "config.json"
     if not config.is_file():
-        raise WeightsError(f"weights in {folder.name}: config.json is missing; copy the whole model folder")
+        raise WeightsError(
+            f"weights in {folder.name}: config.json is missing; copy the whole model folder"
+        )
     return '"architecture"' in config.read_text(encoding="utf-8")
 
 
@@ -269,7 +301,9 @@ def _own_preprocessing(weights: ResolvedWeights, size: int | None) -> Preprocess
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "add its preprocessor_config.json with size, image_mean and image_std"
-        raise WeightsError(f"weights {weights.source}: how to normalise images is unknown; {remedy}") from error
+        raise WeightsError(
+            f"weights {weights.source}: how to normalise images is unknown; {remedy}"
+        ) from error
 
 
 def _to_map(tokens: Tensor) -> Tensor:
@@ -279,7 +313,11 @@ def _to_map(tokens: Tensor) -> Tensor:
 
 
 def _convolution(before: int, width: int) -> list[nn.Module]:
-    return [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.GroupNorm(_groups(width), width), nn.ReLU()]
+    return [
+        nn.Conv2d(before, width, 3, padding=1, bias=False),
+        nn.GroupNorm(_groups(width), width),
+        nn.ReLU(),
+    ]
 
 
 def _groups(width: int) -> int:

@@ -71,7 +71,9 @@ def _decode(data: bytes, suffix: str) -> Floats:
     if suffix == ".npy":
         return _scale(_load_array(data))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images, and of broken tags whose values they quote
+        warnings.simplefilter(
+            "ignore"
+        )  # of large images, and of broken tags whose values they quote
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             check_shape((image.height, image.width))
             if _is_stack(image):
@@ -82,7 +84,9 @@ def _decode(data: bytes, suffix: str) -> Floats:
 def _is_text(data: bytes) -> bool:
     """Return whether a file begins as text does, and not as a PPM, which may be text."""
     begins_as_ppm = data[:1] == b"P" and data[1:2].isdigit()
-    return not begins_as_ppm and all(32 <= byte < 127 or byte in b"\t\n\f\r" for byte in data[:_BEGINNING])
+    return not begins_as_ppm and all(
+        32 <= byte < 127 or byte in b"\t\n\f\r" for byte in data[:_BEGINNING]
+    )
 
 
 def _what_is_wrong(error: Exception, data: bytes) -> str:
@@ -106,7 +110,9 @@ def _load_array(data: bytes) -> NDArray[Any]:
     try:
         array = np.load(BytesIO(data), allow_pickle=False)
     except Exception as error:
-        raise UnreadableImageError("no array of plain numbers, or one that is damaged or ends early") from error
+        raise UnreadableImageError(
+            "no array of plain numbers, or one that is damaged or ends early"
+        ) from error
     if not isinstance(array, np.ndarray):
         raise UnreadableImageError("an archive of arrays")
     return array
@@ -136,21 +142,33 @@ def _is_stack(image: Image.Image) -> bool:
 
 
 def _decode_picture(image: Image.Image, data: bytes) -> Floats:
-    tags: Mapping[int, Any] = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    words = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # scaled to 16 bits
+    tags: Mapping[int, Any] = (
+        image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    )
+    words = image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format == "PPM"
+    )  # scaled to 16 bits
     if 2 in tags.get(339, ()) or (image.mode in ("I", "F") and not words):
-        raise UnreadableImageError("of signed, floating point or 32 bit values, whose range is unknown")
+        raise UnreadableImageError(
+            "of signed, floating point or 32 bit values, whose range is unknown"
+        )
     deep = len(image.getbands()) > 1 and _depth(image, data) > 8
     if deep and (image.format == "JPEG2000" or tags.get(284) == 2):  # pillow reads either wrong
-        raise UnreadableImageError("of several channels of more than 8 bits as JPEG 2000 or in planes")
+        raise UnreadableImageError(
+            "of several channels of more than 8 bits as JPEG 2000 or in planes"
+        )
 
     upright = ImageOps.exif_transpose(image)
     if words:
         grey = _scale(np.asarray(upright).astype(np.uint16), tags.get(258, (16,))[0])
         return 1 - grey if tags.get(262) == 0 else grey  # pillow sees to it below 16 bits only
     pixels = np.asarray(upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB"))
-    if deep and int(pixels.max()) - int(pixels.min()) <= 64:  # a quarter of the 8 bits that pillow keeps
-        raise UnreadableImageError("of several channels of more than 8 bits that fill less than a quarter of them")
+    if (
+        deep and int(pixels.max()) - int(pixels.min()) <= 64
+    ):  # a quarter of the 8 bits that pillow keeps
+        raise UnreadableImageError(
+            "of several channels of more than 8 bits that fill less than a quarter of them"
+        )
     return _scale(pixels)
 
 
@@ -163,7 +181,9 @@ def _depth(image: Image.Image, data: bytes) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(258, (1,))))
     if isinstance(image, PpmImagePlugin.PpmImageFile):
-        options = image.tile[0][3]  # the mode alone where values are bytes, else with the greatest value
+        options = image.tile[0][
+            3
+        ]  # the mode alone where values are bytes, else with the greatest value
         return int(options[-1]).bit_length() if isinstance(options, tuple) else 8
     return 8
 

@@ -55,7 +55,12 @@ class Imaging(Modality):
         views: int = 1,
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces, views=views, codes=codes)
-        self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
+        self.weights: dict[str, Any] = {
+            "source": source,
+            "revision": revision,
+            "sha256": sha256,
+            "config": config,
+        }
         self.size = size
         self.square = fit
         self.regions = regions
@@ -71,7 +76,9 @@ class Imaging(Modality):
         load = make_image_encoder if self.mode == "full" else _load_folded
         self.encoder = load_encoder(self.mode, load, weights, self.size)
         self.preprocessing = self.encoder.preprocessing
-        self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        self.source = (
+            weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        )
         self.width, region_width = _widths(self.encoder)
         if self.regions and self.width != region_width:
             raise ConfigError(
@@ -91,14 +98,24 @@ class Imaging(Modality):
         else:
             content = hashlib.sha256(data).hexdigest()
             image = _augment(square, size, resample, self.flip, generator("augment", content, view))
-        pixels = transform.normalize(image.clamp(0, 1), list(self.preprocessing.mean), list(self.preprocessing.std))
-        return Pieces(tensors={"pixels": pixels.unsqueeze(0)}, hours=torch.tensor([item.hours], dtype=torch.float32))
+        pixels = transform.normalize(
+            image.clamp(0, 1), list(self.preprocessing.mean), list(self.preprocessing.std)
+        )
+        return Pieces(
+            tensors={"pixels": pixels.unsqueeze(0)},
+            hours=torch.tensor([item.hours], dtype=torch.float32),
+        )
 
     def is_blank(self, pieces: Pieces) -> bool:
         """Return whether an image is of nearly one shade, the black bars that make it square left out."""
-        mean, std = (torch.tensor(part).view(3, 1, 1) for part in (self.preprocessing.mean, self.preprocessing.std))
+        mean, std = (
+            torch.tensor(part).view(3, 1, 1)
+            for part in (self.preprocessing.mean, self.preprocessing.std)
+        )
         shades = pieces.tensors["pixels"][0] * std + mean
-        return _is_even(shades) or (self.square == "pad" and (_is_barred(shades, 1) or _is_barred(shades, 2)))
+        return _is_even(shades) or (
+            self.square == "pad" and (_is_barred(shades, 1) or _is_barred(shades, 2))
+        )
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode images to [P, 1 + regions², W]."""
@@ -177,12 +194,16 @@ def _is_barred(shades: Tensor, dim: int) -> bool:
     return _is_even(middle.unsqueeze(2))
 
 
-def _augment(image: Tensor, size: list[int], resample: InterpolationMode, flip: bool, draws: torch.Generator) -> Tensor:
+def _augment(
+    image: Tensor, size: list[int], resample: InterpolationMode, flip: bool, draws: torch.Generator
+) -> Tensor:
     """Return a view of the image: 85 to 100 % of its sides, turned up to 10 degrees, intensities changed up to 10 %."""
     scale, top, left, turn, bright, contrast, mirror = torch.rand(7, generator=draws).tolist()
     height, width = (round(side * (0.85 + 0.15 * scale)) for side in image.shape[-2:])
     top, left = round((image.shape[-2] - height) * top), round((image.shape[-1] - width) * left)
-    image = transform.resized_crop(image, top, left, height, width, size, interpolation=resample, antialias=True)
+    image = transform.resized_crop(
+        image, top, left, height, width, size, interpolation=resample, antialias=True
+    )
     image = transform.rotate(image, 20 * turn - 10, interpolation=InterpolationMode.BILINEAR)
     middle = image.mean()
     image = middle + (image - middle) * (0.9 + 0.2 * contrast) + 0.2 * (bright - 0.5)
@@ -192,7 +213,9 @@ def _augment(image: Tensor, size: list[int], resample: InterpolationMode, flip: 
 def _fake_image(folder: Path, number: int, draw: np.random.Generator) -> Item:
     height, width = draw.integers(40, 80, 2)
     rows, columns = np.mgrid[:height, :width]
-    spot = np.exp(-((rows - draw.uniform(0, height)) ** 2 + (columns - draw.uniform(0, width)) ** 2) / 200)
+    spot = np.exp(
+        -((rows - draw.uniform(0, height)) ** 2 + (columns - draw.uniform(0, width)) ** 2) / 200
+    )
     pixels = (160 * spot + draw.uniform(0, 60, (height, width))).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"image_{number}.png"

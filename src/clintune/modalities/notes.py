@@ -20,7 +20,13 @@ from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode, claimed, load_encoder
 from clintune.packed.layout import Layout
 from clintune.packed.run import is_packed, pack_model, run_packed
-from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve, resolve_or_random
+from clintune.weights import (
+    ResolvedWeights,
+    drop_unused,
+    load_transformer,
+    resolve,
+    resolve_or_random,
+)
 from clintune.weights.positions import max_positions
 
 # A note says something where a character of it is neither space, control, format, mark nor private (Unicode Z, Cc, Cf,
@@ -57,7 +63,12 @@ class Notes(Modality):
         max_pieces: int = 16,
     ) -> None:
         super().__init__(mode=mode, max_pieces=max_pieces, codes=codes)
-        self.weights: dict[str, Any] = {"source": source, "revision": revision, "sha256": sha256, "config": config}
+        self.weights: dict[str, Any] = {
+            "source": source,
+            "revision": revision,
+            "sha256": sha256,
+            "config": config,
+        }
         self.tokenizer_source = tokenizer
         self.chunk = chunk
         self.chunk_tokens = chunk_tokens
@@ -75,7 +86,9 @@ class Notes(Modality):
         self.tokenizer = load_tokenizer(other or weights)
         self.encoder = load_encoder(self.mode, _load_text_encoder, weights)
         self.width = self.encoder.config.hidden_size
-        self.source = weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        self.source = (
+            weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+        )
         if other is not None:
             self.source["tokenizer"] = other.record()
         self._check_chunks(max_positions(self.encoder))
@@ -96,7 +109,9 @@ class Notes(Modality):
         ids = [torch.tensor(chunk) for chunk in encoded["input_ids"][: self.max_pieces]]
         tensors = {
             "input_ids": pad_sequence(ids, batch_first=True),
-            "attention_mask": pad_sequence([torch.ones_like(chunk) for chunk in ids], batch_first=True),
+            "attention_mask": pad_sequence(
+                [torch.ones_like(chunk) for chunk in ids], batch_first=True
+            ),
         }
         left_out = len(encoded["input_ids"]) - len(ids)
         return Pieces(tensors=tensors, hours=torch.full((len(ids),), item.hours), left_out=left_out)
@@ -116,12 +131,25 @@ class Notes(Modality):
             return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
         lengths = mask.sum(1)
         layout = Layout(lengths)
-        return layout.pad(run_packed(self.encoder, lengths, input_ids=layout.unpad(ids[:, : layout.longest])))
+        return layout.pad(
+            run_packed(self.encoder, lengths, input_ids=layout.unpad(ids[:, : layout.longest]))
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""
-        names = ("chunk", "chunk_tokens", "overlap_tokens", "pooling", "tokenizer_source", "max_pieces")
-        return super().settings() | {"config": self.weights["config"]} | {name: getattr(self, name) for name in names}
+        names = (
+            "chunk",
+            "chunk_tokens",
+            "overlap_tokens",
+            "pooling",
+            "tokenizer_source",
+            "max_pieces",
+        )
+        return (
+            super().settings()
+            | {"config": self.weights["config"]}
+            | {name: getattr(self, name) for name in names}
+        )
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
@@ -131,7 +159,9 @@ class Notes(Modality):
     def _merge_sentences(self, text: str) -> list[str]:
         """Join neighbouring sentences as long as they fit into one chunk together."""
         sentences = split_sentences(text)
-        lengths = map(len, self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"])
+        lengths = map(
+            len, self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
+        )
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
         chunks: list[str] = []
         used = room + 1
@@ -147,10 +177,14 @@ class Notes(Modality):
     def _check_chunks(self, positions: int | None) -> None:
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
         if self.overlap_tokens >= room:
-            raise ConfigError(f"overlap_tokens {self.overlap_tokens} leaves nothing new in a chunk of {room}; lower it")
+            raise ConfigError(
+                f"overlap_tokens {self.overlap_tokens} leaves nothing new in a chunk of {room}; lower it"
+            )
         longest = min(positions or self.chunk_tokens, self.tokenizer.model_max_length)
         if self.chunk_tokens > longest:
-            raise ConfigError(f"chunk_tokens {self.chunk_tokens} is more than the encoder's {longest}; lower it")
+            raise ConfigError(
+                f"chunk_tokens {self.chunk_tokens} is more than the encoder's {longest}; lower it"
+            )
 
 
 class NativeNotes(Modality):
@@ -187,7 +221,11 @@ class NativeNotes(Modality):
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Tokenize one note; of a note longer than the whole budget its end is kept."""
         ids = self.tokenizer(_text(item), add_special_tokens=False, verbose=False)["input_ids"]
-        end = self.tokenizer.sep_token_id if self.tokenizer.sep_token_id is not None else self.tokenizer.eos_token_id
+        end = (
+            self.tokenizer.sep_token_id
+            if self.tokenizer.sep_token_id is not None
+            else self.tokenizer.eos_token_id
+        )
         whole = [*ids, *([] if end is None else [end])]
         kept = torch.tensor(whole[-self.max_pieces :], dtype=torch.int64)
         hours = torch.full((len(kept),), item.hours)
@@ -226,7 +264,9 @@ def _text(item: Item) -> str:
     try:
         says = item.text is not None and pl.Series([item.text]).str.contains(_VISIBLE).item()
     except UnicodeEncodeError as error:
-        raise DataError(f"{item.where}: the note holds half of a character (a lone surrogate); take it out") from error
+        raise DataError(
+            f"{item.where}: the note holds half of a character (a lone surrogate); take it out"
+        ) from error
     if item.text is None or not says:
         raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
     return item.text
@@ -243,23 +283,43 @@ def _load_text_encoder(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrain
 def load_tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokenizerBase:
     """Load the fast tokenizer that stands beside some weights."""
     if not isinstance(weights, ResolvedWeights):
-        raise ConfigError("notes with source random have no tokenizer; set tokenizer to a source that has one")
+        raise ConfigError(
+            "notes with source random have no tokenizer; set tokenizer to a source that has one"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except Exception as error:  # tokenizers raises no kind of its own for a file that it cannot read
-        raise WeightsError(f"weights {weights.source}: no tokenizer beside them; add tokenizer.json") from error
+    except (
+        Exception
+    ) as error:  # tokenizers raises no kind of its own for a file that it cannot read
+        raise WeightsError(
+            f"weights {weights.source}: no tokenizer beside them; add tokenizer.json"
+        ) from error
     if not tokenizer.is_fast:
-        raise WeightsError(f"weights {weights.source}: the tokenizer is not a fast one; add tokenizer.json")
+        raise WeightsError(
+            f"weights {weights.source}: the tokenizer is not a fast one; add tokenizer.json"
+        )
     return tokenizer
 
 
 _FAKE = {
     "who": ["The patient", "She", "He", "The team", "The nurse on duty"],
     "does": ["reports", "denies", "was treated for", "shows signs of", "is worried about"],
-    "what": ["fever and a dry cough", "chest pain on exertion", "shortness of breath", "poor sleep", "nausea"],
-    "when": ["since last week", "on arrival", "after the second dose", "during the night", "at rest"],
+    "what": [
+        "fever and a dry cough",
+        "chest pain on exertion",
+        "shortness of breath",
+        "poor sleep",
+        "nausea",
+    ],
+    "when": [
+        "since last week",
+        "on arrival",
+        "after the second dose",
+        "during the night",
+        "at rest",
+    ],
 }
 
 
@@ -271,6 +331,11 @@ def _fake_notes(n: int, seed: int) -> list[Item]:
 
     texts = [" ".join(sentence() for _ in range(draw.randint(1, 12))) for _ in range(n)]
     return [
-        Item(hours=round(draw.uniform(0, 500), 2), code="NOTE//PROGRESS", where=f"fake.parquet row {row}", text=text)
+        Item(
+            hours=round(draw.uniform(0, 500), 2),
+            code="NOTE//PROGRESS",
+            where=f"fake.parquet row {row}",
+            text=text,
+        )
         for row, text in enumerate(texts)
     ]

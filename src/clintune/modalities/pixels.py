@@ -24,13 +24,20 @@ def check_shape(shape: tuple[int, ...]) -> None:
     if 0 in shape:
         raise UnreadableImageError(f"of shape {list(shape)}, without a pixel")
     if max(shape[:2]) ** 2 > MOST_PIXELS:
-        raise UnreadableImageError(f"of shape {list(shape)}, larger than {MOST_PIXELS**0.5:,.0f} pixels a side")
+        raise UnreadableImageError(
+            f"of shape {list(shape)}, larger than {MOST_PIXELS**0.5:,.0f} pixels a side"
+        )
     if min(shape[:2]) < SMALLEST_SIDE:
         raise UnreadableImageError(f"only {shape[1]} by {shape[0]} pixels")
 
 
 def show(
-    values: NDArray[Any], low: float, high: float, *, deep: bool, padding: NDArray[np.bool_] | None = None
+    values: NDArray[Any],
+    low: float,
+    high: float,
+    *,
+    deep: bool,
+    padding: NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Map values from `low` (black) to `high` (white), the ends of the range that the file names, to 0..1.
 

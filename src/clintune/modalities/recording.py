@@ -47,8 +47,15 @@ class Signal:
     def with_channels(self, names: list[str]) -> "Signal":
         """Return the signal with exactly these channels; one that it lacks is a gap."""
         gap = np.full(self.num_samples, np.nan, dtype=np.float32)
-        rows = [self.values[self.channels.index(name)] if name in self.channels else gap for name in names]
-        return replace(self, values=np.array(rows, np.float32).reshape(len(names), self.num_samples), channels=names)
+        rows = [
+            self.values[self.channels.index(name)] if name in self.channels else gap
+            for name in names
+        ]
+        return replace(
+            self,
+            values=np.array(rows, np.float32).reshape(len(names), self.num_samples),
+            channels=names,
+        )
 
     def at_rate(self, rate_hz: float) -> "Signal":
         """Return the signal at another rate: the mean of the observed samples of each step, or the nearest one.
@@ -60,7 +67,9 @@ class Signal:
             return self
         length = ceil(self.num_samples * ratio - 1e-6)
         if ratio > 1:
-            places = np.minimum(((np.arange(length) + 0.5) / ratio).astype(np.int64), self.num_samples - 1)
+            places = np.minimum(
+                ((np.arange(length) + 0.5) / ratio).astype(np.int64), self.num_samples - 1
+            )
             return replace(self, values=self.values[:, places], rate_hz=rate_hz)
         places = ((np.arange(self.num_samples) + 0.5) * ratio).astype(np.int64)
         return replace(self, values=means(self.values, places, length), rate_hz=rate_hz)
@@ -96,9 +105,13 @@ class Signal:
         if self.start is None or not isinstance(self.start.tzinfo, ZoneInfo):
             return np.zeros(self.num_samples)
         micros = np.round(np.arange(self.num_samples) * (1e6 / self.rate_hz)).astype(np.int64)
-        moments = pl.Series(micros + round(self.start.timestamp() * 1e6)).cast(pl.Datetime("us", "UTC"))
+        moments = pl.Series(micros + round(self.start.timestamp() * 1e6)).cast(
+            pl.Datetime("us", "UTC")
+        )
         local = moments.dt.convert_time_zone(self.start.tzinfo.key)
-        offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_seconds().to_numpy() / 3600
+        offset = (
+            local.dt.base_utc_offset() + local.dt.dst_offset()
+        ).dt.total_seconds().to_numpy() / 3600
         return np.asarray(offset - offset[:1], np.float64)
 
     def windows(self, length: int) -> list[tuple[int, int]]:
@@ -117,7 +130,10 @@ class Signal:
 def hours_between(start: datetime, stop: datetime) -> float:
     """Return how many hours `stop` is after `start`; both have a zone, or neither has."""
     if start.tzinfo is not None:
-        start, stop = start.astimezone(UTC), stop.astimezone(UTC)  # else the clock's own jumps would count
+        start, stop = (
+            start.astimezone(UTC),
+            stop.astimezone(UTC),
+        )  # else the clock's own jumps would count
     return (stop - start) / timedelta(hours=1)
 
 

@@ -47,7 +47,9 @@ def check_clocks(start: datetime, moment: datetime, where: str) -> None:
     """Raise DataError where one of a recording's start and a cohort's moment has a time zone and the other has none."""
     if (start.tzinfo is None) == (moment.tzinfo is None):
         return
-    mine, others = ("no time zone", "have one") if start.tzinfo is None else ("a time zone", "have none")
+    mine, others = (
+        ("no time zone", "have one") if start.tzinfo is None else ("a time zone", "have none")
+    )
     raise DataError(
         f"{where}: the recording's times have {mine}, while the cohort's times {others}; write all with a zone, or all "
         "of one local clock without"

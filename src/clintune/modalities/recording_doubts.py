@@ -85,7 +85,9 @@ class RecordingDoubts:
         where few subjects have one of them; `hours` is the usual length of a recording.
         """
         known = list(names)
-        absent = {name: self._share(len(self._subjects - self._having.get(name, set()))) for name in known}
+        absent = {
+            name: self._share(len(self._subjects - self._having.get(name, set()))) for name in known
+        }
         factors = {name: self._factor(name) for name in known}
         found: dict[str, Any] = {
             "gaps": self._share(len(self._gapped)),
@@ -94,7 +96,9 @@ class RecordingDoubts:
             "zeros": [name for name in known if self._zeros[name].are_apart],
             "alike": self._alike(),
             ABSENT: {name: share for name, share in absent.items() if share > _MUCH_ABSENT},
-            APART: {name: _rounded(factor, 1) for name, factor in factors.items() if factor is not None},
+            APART: {
+                name: _rounded(factor, 1) for name, factor in factors.items() if factor is not None
+            },
         }
 
         if len(self._subjects) >= self._fewest:
@@ -109,7 +113,9 @@ class RecordingDoubts:
     def _marked(self, names: list[str]) -> list[str]:
         """Return the channels that hold numbers as -999 which can hardly be a value."""
         known = [name for name in names if name in self._counts]
-        least, most = np.array([self._ranges.get(name, (np.nan, np.nan)) for name in known]).reshape(-1, 2).T
+        least, most = (
+            np.array([self._ranges.get(name, (np.nan, np.nan)) for name in known]).reshape(-1, 2).T
+        )
         counts = np.array([self._counts[name] for name in known]).reshape(-1, len(SENTINELS))
         marked = have_sentinels(counts, least, most)
         return [name for name, is_marked in zip(known, marked.tolist(), strict=True) if is_marked]
@@ -135,7 +141,9 @@ class RecordingDoubts:
         if common and max(common) >= FAR * min(common):
             return [min(common), max(common)]
         weights = np.array([len(subjects) for subjects in self._rates.values()], np.float64)
-        return [] if two_groups(np.array(list(self._rates)), weights, fewest=1) is not None else None
+        return (
+            [] if two_groups(np.array(list(self._rates)), weights, fewest=1) is not None else None
+        )
 
     def _look(self, name: str, subject: int, values: Values) -> None:
         """Count the sentinels among observed values of a channel; keep between what all others lie, and their mean."""
@@ -232,7 +240,11 @@ def _of_time(statistics: Mapping[str, Any], window_hours: float, window: str) ->
 
 def _part(share: float) -> str:
     """Return a rough share of the training subjects in words; it is 1 also where few are left."""
-    return "(nearly) all training subjects" if share == 1 else f"{100 * share:.0f} % of the training subjects"
+    return (
+        "(nearly) all training subjects"
+        if share == 1
+        else f"{100 * share:.0f} % of the training subjects"
+    )
 
 
 def _rounded(number: float, digits: int) -> float:

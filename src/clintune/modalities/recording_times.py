@@ -41,16 +41,23 @@ def read_times(times: pl.Series, where: str) -> tuple[pl.Series, tzinfo | None]:
         return micros, None if kind.time_zone is None else ZoneInfo(kind.time_zone)
     if kind == pl.Date:
         return times.cast(pl.Datetime("us")).to_physical(), None
-    if kind.is_numeric() and kind not in (pl.Float16, pl.Float32):  # which cannot hold a time to the minute
+    if kind.is_numeric() and kind not in (
+        pl.Float16,
+        pl.Float32,
+    ):  # which cannot hold a time to the minute
         return _since_1970(times.cast(pl.Float64) if kind.is_decimal() else times, where), UTC
     if not isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Null):
-        raise DataError(f"{where}: the recording's times are of type {kind.base_type()}; write them as {_ISO_TOLD}")
+        raise DataError(
+            f"{where}: the recording's times are of type {kind.base_type()}; write them as {_ISO_TOLD}"
+        )
 
     text = cells(times)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.is_not_null().any() and numbers.null_count() == text.null_count():
         whole = text.cast(pl.Int64, strict=False)
-        return _since_1970(whole if whole.null_count() == text.null_count() else numbers, where), UTC
+        return _since_1970(
+            whole if whole.null_count() == text.null_count() else numbers, where
+        ), UTC
     return _iso(text, where)
 
 
@@ -62,7 +69,9 @@ def zone_of(zone: str, where: str) -> timezone | None:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         remedy = "write a name, as Europe/Berlin, or an offset, as +05:30"
-        raise DataError(f"{where}: the recording has times of an unknown time zone; {remedy}") from error
+        raise DataError(
+            f"{where}: the recording has times of an unknown time zone; {remedy}"
+        ) from error
     return None
 
 
@@ -78,7 +87,11 @@ def usual_step(micros: NDArray[np.int64]) -> float:
     near = (steps >= 0.5 * median) & (steps <= 1.5 * median)
     digit = next(digit for digit in _DIGITS if not (steps % digit).any())
     means = [float(steps[kind].mean()) for kind in (near & (np.abs(steps - median) <= digit), near)]
-    return min(*means, *(_over_gaps(steps, mean) for mean in means), key=lambda step: _apart(micros, step, near))
+    return min(
+        *means,
+        *(_over_gaps(steps, mean) for mean in means),
+        key=lambda step: _apart(micros, step, near),
+    )
 
 
 def cells(column: pl.Series) -> pl.Series:
@@ -120,17 +133,27 @@ def _since_1970(numbers: pl.Series, where: str) -> pl.Series:
 def _iso(text: pl.Series, where: str) -> tuple[pl.Series, tzinfo | None]:
     parts = text.str.extract_groups(_ISO).struct.unnest()
     date, clock, second, fraction, offset = (parts.to_series(number) for number in range(5))
-    time = clock.fill_null("00:00").str.zfill(5) + ":" + second.fill_null("00") + "." + fraction.fill_null("0")
+    time = (
+        clock.fill_null("00:00").str.zfill(5)
+        + ":"
+        + second.fill_null("00")
+        + "."
+        + fraction.fill_null("0")
+    )
     local = (date + " " + time).str.to_datetime("%F %T%.f", time_unit="us", strict=False)
     wrong = local.is_null() & text.is_not_null()
     if wrong.any():
-        raise DataError(f"{where}: the recording's time in row {wrong.arg_true()[0]} is not written as {_ISO_TOLD}")
+        raise DataError(
+            f"{where}: the recording's time in row {wrong.arg_true()[0]} is not written as {_ISO_TOLD}"
+        )
 
     zoned = offset.is_not_null().filter(text.is_not_null())
     if not zoned.any():
         return local.to_physical(), None
     if not zoned.all():
-        raise DataError(f"{where}: some of the recording's times have a time zone and some have none; write all alike")
+        raise DataError(
+            f"{where}: some of the recording's times have a time zone and some have none; write all alike"
+        )
     minutes = _minutes(offset)
     micros = local.to_physical() - minutes.cast(pl.Int64) * 60_000_000
     first = micros.arg_min()
@@ -141,4 +164,6 @@ def _minutes(offset: pl.Series) -> pl.Series:
     """Return offsets from UTC, as +01:00, in minutes."""
     digits = offset.str.replace_all(r"[^\d]", "").str.pad_end(4, "0")
     number = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64)
-    return pl.select(pl.when(offset.str.starts_with("-")).then(-number).otherwise(number)).to_series()
+    return pl.select(
+        pl.when(offset.str.starts_with("-")).then(-number).otherwise(number)
+    ).to_series()

@@ -78,10 +78,14 @@ class Rhythm(Wearable):
         if not features or not rest:
             raise ConfigError("features and rest say what is computed; give at least one of each")
         if unknown := sorted(set(features) - GROUPS.keys()):
-            raise ConfigError(f"features '{unknown[0]}' does not exist; choose among {', '.join(GROUPS)}")
+            raise ConfigError(
+                f"features '{unknown[0]}' does not exist; choose among {', '.join(GROUPS)}"
+            )
         self.features = list(features)
         self.rest = list(rest)
-        self.widths = {self._name(group, value): len(GROUPS[group]) for group in features for value in rest}
+        self.widths = {
+            self._name(group, value): len(GROUPS[group]) for group in features for value in rest
+        }
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels and mean and deviation of each of their features over the training windows.
@@ -92,7 +96,9 @@ class Rhythm(Wearable):
         subjects: dict[str, list[int]] = {}
         having, doubts = Having(self.min_subjects), RecordingDoubts(self.min_subjects)
         for subject, signal in self.read_all(items, doubts):
-            for window in self._parts(signal, signal.windows(self.window_length)[-self.max_pieces :]):
+            for window in self._parts(
+                signal, signal.windows(self.window_length)[-self.max_pieces :]
+            ):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
                     subjects.setdefault(name, []).append(subject)
@@ -101,7 +107,10 @@ class Rhythm(Wearable):
 
         names = self.frequent_channels(found, having)
         absent = np.full(sum(self.widths.values()), np.nan)
-        tables = [(np.stack(found.get(name, [absent])), np.array(subjects.get(name, [0]))) for name in names]
+        tables = [
+            (np.stack(found.get(name, [absent])), np.array(subjects.get(name, [0])))
+            for name in names
+        ]
         table = [self._measured(column, of) for part, of in tables for column in part.T]
         return {
             "channels": names,
@@ -123,7 +132,9 @@ class Rhythm(Wearable):
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
-        features = np.array([self._features(part).reshape(-1) for part in self._parts(signal, newest)])
+        features = np.array(
+            [self._features(part).reshape(-1) for part in self._parts(signal, newest)]
+        )
         features = features.reshape(len(newest), len(self.mean))
         return Pieces(
             tensors={"features": torch.from_numpy(features.astype(np.float32))},
@@ -136,18 +147,30 @@ class Rhythm(Wearable):
         """Standardise to [P, 1, W]."""
         scaled = (tensors["features"] - self.get_buffer("centre")) / self.get_buffer("spread")
         known = scaled.isfinite()
-        return torch.cat([scaled.nan_to_num(0.0).clamp(-_CLIP, _CLIP), known.to(scaled.dtype)], dim=-1).unsqueeze(1)
+        return torch.cat(
+            [scaled.nan_to_num(0.0).clamp(-_CLIP, _CLIP), known.to(scaled.dtype)], dim=-1
+        ).unsqueeze(1)
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens: everything, as there are no weights."""
-        names = ("rate_hz", "window_hours", "channels", "transform", "features", "rest", "max_pieces")
+        names = (
+            "rate_hz",
+            "window_hours",
+            "channels",
+            "transform",
+            "features",
+            "rest",
+            "max_pieces",
+        )
         return {"class": type(self).__qualname__} | {name: getattr(self, name) for name in names}
 
     @property
     def probe_choices(self) -> list[list[int]]:
         """Return the columns of every choice of groups, those that depend on rest at one threshold."""
         ends = np.cumsum([0, *self.widths.values()])
-        blocks = range(0, self.width, int(ends[-1]))  # the features of each channel, then the marks of each
+        blocks = range(
+            0, self.width, int(ends[-1])
+        )  # the features of each channel, then the marks of each
         columns = {
             name: [block + column for block in blocks for column in range(*span)]
             for name, span in zip(self.widths, pairwise(ends.tolist()), strict=True)
@@ -186,11 +209,15 @@ class Rhythm(Wearable):
             groups: dict[str, Sequence[float] | Hours] = {
                 "profile": profile,
                 "rhythm": [stability, variability, *transformed, amplitude],
-                "level": [level.mean(), level.std(), (seen == 0).mean()] if len(seen) else [np.nan] * 3,
+                "level": [level.mean(), level.std(), (seen == 0).mean()]
+                if len(seen)
+                else [np.nan] * 3,
             }
 
             for rest in self.rest:
-                groups[self._name("fragmentation", rest)] = transitions(values > rest, np.isfinite(values))
+                groups[self._name("fragmentation", rest)] = transitions(
+                    values > rest, np.isfinite(values)
+                )
                 groups[self._name("memory", rest)] = memory(values, rest, window.rate_hz)
 
             rows.append(np.concatenate([groups[name] for name in self.widths]))
@@ -226,7 +253,11 @@ def daily_profile(hours: Hours, first: int) -> Hours:
     seen = np.isfinite(hours)
     place = (first + np.arange(len(hours)))[seen] % 24
     counts = np.bincount(place, minlength=24)
-    return np.where(counts > 0, np.bincount(place, weights=hours[seen], minlength=24) / np.maximum(counts, 1), np.nan)
+    return np.where(
+        counts > 0,
+        np.bincount(place, weights=hours[seen], minlength=24) / np.maximum(counts, 1),
+        np.nan,
+    )
 
 
 def interdaily_stability(hours: Hours, first: int) -> float:
@@ -281,8 +312,13 @@ def transitions(active: NDArray[np.bool_], seen: NDArray[np.bool_]) -> tuple[flo
 
 def memory(values: NDArray[np.float32], rest: float, rate_hz: float) -> list[float]:
     """Return the autocorrelations at `LAGS` of the log signal in which values of at most `rest` count as 0."""
-    active = np.where(values > rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0))
-    return [autocorrelation(active.astype(np.float64), max(1, round(lag * 60 * rate_hz))) for lag in LAGS]
+    active = np.where(
+        values > rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0)
+    )
+    return [
+        autocorrelation(active.astype(np.float64), max(1, round(lag * 60 * rate_hz)))
+        for lag in LAGS
+    ]
 
 
 def autocorrelation(values: Hours, lag: int) -> float:

@@ -33,7 +33,11 @@ class RowReader(ABC):
     """How many pieces a row gives, or about how many, for the figures of what a budget leaves out."""
 
     def __init__(
-        self, *, max_pieces: int, codes: Sequence[str] | None = None, min_subjects: int = SMALLEST_SHOWN
+        self,
+        *,
+        max_pieces: int,
+        codes: Sequence[str] | None = None,
+        min_subjects: int = SMALLEST_SHOWN,
     ) -> None:
         self.max_pieces = max_pieces
         self.codes = codes
@@ -91,7 +95,9 @@ def newest_rows(rows: RowColumns, budget: int) -> NDArray[np.bool_]:
     return marks
 
 
-def num_subjects(group: NDArray[np.integer[Any]], subject: NDArray[np.int64], num_groups: int) -> NDArray[np.int64]:
+def num_subjects(
+    group: NDArray[np.integer[Any]], subject: NDArray[np.int64], num_groups: int
+) -> NDArray[np.int64]:
     """Return how many distinct subjects have a row [R] of each group [G]."""
     if not len(group):
         return np.zeros(num_groups, np.int64)
@@ -102,5 +108,7 @@ def num_subjects(group: NDArray[np.integer[Any]], subject: NDArray[np.int64], nu
 def checked_floor(min_subjects: int) -> int:
     """Return the number of training subjects that must have what statistics name; raise ConfigError below 1."""
     if min_subjects < 1:
-        raise ConfigError(f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release")
+        raise ConfigError(
+            f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release"
+        )
     return min_subjects

@@ -20,7 +20,15 @@ class SignalEncoder(nn.Module):
     """
 
     def __init__(
-        self, kind: Kind, *, inputs: int, length: int, patch: int, width: int, depth: int, tokens: int
+        self,
+        kind: Kind,
+        *,
+        inputs: int,
+        length: int,
+        patch: int,
+        width: int,
+        depth: int,
+        tokens: int,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -63,7 +71,8 @@ class ConvolutionBody(nn.Module):
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Conv1d(width, width, 3, padding=2**level, dilation=2**level) for level in range(depth)
+            nn.Conv1d(width, width, 3, padding=2**level, dilation=2**level)
+            for level in range(depth)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
 
@@ -100,7 +109,9 @@ class _Block(nn.Module):
         self.attention_inputs = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
         self.before_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         inputs = self.attention_inputs(self.before_attention(hidden))

@@ -19,7 +19,9 @@ from clintune.modalities.recording_times import cells, read_times, zone_of
 
 _TIME_COLUMNS = ("time", "timestamp", "datetime")
 _DATE_COLUMN = "date"
-_NO_CHANNEL = rf"(?i)^({'|'.join(_TIME_COLUMNS)}|{_DATE_COLUMN}|index|unnamed: \d+|__index_level_\d+__)$"
+_NO_CHANNEL = (
+    rf"(?i)^({'|'.join(_TIME_COLUMNS)}|{_DATE_COLUMN}|index|unnamed: \d+|__index_level_\d+__)$"
+)
 """Columns that tell time, or count rows as pandas writes them."""
 
 _SEPARATORS = (",", ";", "\t")
@@ -53,7 +55,9 @@ class SignalTable:
     def up_to(self, moment: datetime) -> "SignalTable":
         """Return the rows up to a moment; it has a zone if the table has."""
         passed = moment.astimezone(UTC).replace(tzinfo=None) if self.zone else moment
-        number = int(np.searchsorted(self.micros, (passed - _EPOCH) // timedelta(microseconds=1), "right"))
+        number = int(
+            np.searchsorted(self.micros, (passed - _EPOCH) // timedelta(microseconds=1), "right")
+        )
         return replace(self, micros=self.micros[:number], values=self.values[:, :number])
 
 
@@ -66,7 +70,9 @@ def read_signal_table(path: Path, where: str) -> SignalTable:
         table = _read_csv(path, where)
     names = [name.strip() for name in table.columns]
     if "" in names or len(set(names)) < len(names) or any("_duplicated_" in name for name in names):
-        raise DataError(f"{where}: the recording has a column without a name of its own; name it or take it out")
+        raise DataError(
+            f"{where}: the recording has a column without a name of its own; name it or take it out"
+        )
     table.columns = names
 
     times, used = _time_column(table, where)
@@ -76,7 +82,9 @@ def read_signal_table(path: Path, where: str) -> SignalTable:
     numbers = {name: _numbers(table[name], where) for name in table.columns if name not in used}
     values = pl.DataFrame({name: column for name, column in numbers.items() if column is not None})
     if not values.width:
-        raise DataError(f"{where}: the recording has no numeric column; write its channels as numbers")
+        raise DataError(
+            f"{where}: the recording has no numeric column; write its channels as numbers"
+        )
     _check_channels(values, counting, where)
     _check_times(micros, values, where)
 
@@ -102,12 +110,20 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
     with path.open("rb") as file:
         first = file.readline(_LONGEST_LINE)
     if first.startswith(_COMPRESSED):
-        raise DataError(f"{where}: the recording is compressed, as by gzip or zip, or a spreadsheet; unpack it to CSV")
+        raise DataError(
+            f"{where}: the recording is compressed, as by gzip or zip, or a spreadsheet; unpack it to CSV"
+        )
     if b"\0" in first:
-        known = "UTF-16 as it seems; save it as UTF-8" if _is_utf_16(first) else "no text; save it as CSV in UTF-8"
+        known = (
+            "UTF-16 as it seems; save it as UTF-8"
+            if _is_utf_16(first)
+            else "no text; save it as CSV in UTF-8"
+        )
         raise DataError(f"{where}: the recording is not UTF-8, but {known}")
     if not first.strip():
-        raise DataError(f"{where}: the recording's first line is empty; write the names of its columns there")
+        raise DataError(
+            f"{where}: the recording's first line is empty; write the names of its columns there"
+        )
     separator = max(_SEPARATORS, key=lambda mark: first.count(mark.encode()))
     try:
         return pl.read_csv(path, glob=False, infer_schema=False, separator=separator)
@@ -117,7 +133,9 @@ def _read_csv(path: Path, where: str) -> pl.DataFrame:
 
 def _is_utf_16(line: bytes) -> bool:
     """Return whether a line with NUL bytes begins as UTF-16 does, by a mark or by every second of them."""
-    return line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or any(not any(line[start:32:2]) for start in (0, 1))
+    return line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or any(
+        not any(line[start:32:2]) for start in (0, 1)
+    )
 
 
 def _problem(path: Path, separator: str) -> str:
@@ -149,7 +167,11 @@ def _read_parquet(path: Path, where: str) -> tuple[pl.DataFrame, dict[str, tzinf
     schema = pq.read_schema(path)
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     counting = {name.strip() for name in index if isinstance(name, str)}
-    told = {field.name: field.type.tz for field in schema if pa.types.is_timestamp(field.type) and field.type.tz}
+    told = {
+        field.name: field.type.tz
+        for field in schema
+        if pa.types.is_timestamp(field.type) and field.type.tz
+    }
     offsets = {name.strip(): zone_of(zone, where) for name, zone in told.items()}
     zones: dict[str, tzinfo] = {name: zone for name, zone in offsets.items() if zone is not None}
     if not zones:
@@ -158,7 +180,9 @@ def _read_parquet(path: Path, where: str) -> tuple[pl.DataFrame, dict[str, tzinf
     with pq.ParquetFile(path) as file:
         table = file.read()
     utc = [
-        field.with_type(pa.timestamp(field.type.unit, "UTC")) if field.name.strip() in zones else field
+        field.with_type(pa.timestamp(field.type.unit, "UTC"))
+        if field.name.strip() in zones
+        else field
         for field in table.schema
     ]
     return pl.DataFrame(table.cast(pa.schema(utc))), zones, counting
@@ -168,7 +192,9 @@ def _time_column(table: pl.DataFrame, where: str) -> tuple[pl.Series, set[str]]:
     """Return the times, and the columns that tell them: one, or a date and a time of day side by side."""
     column = next((name for name in table.columns if name.lower() in _TIME_COLUMNS), None)
     if column is None:
-        raise DataError(f"{where}: the recording has no column {', '.join(_TIME_COLUMNS)}; name its times so")
+        raise DataError(
+            f"{where}: the recording has no column {', '.join(_TIME_COLUMNS)}; name its times so"
+        )
 
     times = table[column]
     text = times.cast(pl.String) if times.dtype == pl.Time else times
@@ -179,7 +205,9 @@ def _time_column(table: pl.DataFrame, where: str) -> tuple[pl.Series, set[str]]:
 
     date = next((name for name in table.columns if name.lower() == _DATE_COLUMN), None)
     if date is None:
-        raise DataError(f"{where}: the recording's times are times of day; add a column {_DATE_COLUMN}, as 2024-03-01")
+        raise DataError(
+            f"{where}: the recording's times are times of day; add a column {_DATE_COLUMN}, as 2024-03-01"
+        )
     return cells(table[date].cast(pl.String)) + " " + cells(text), {column, date}
 
 
@@ -220,7 +248,10 @@ def _check_times(micros: pl.Series, values: pl.DataFrame, where: str) -> None:
     """Raise DataError for a row with values and no time, which belongs nowhere."""
     if not micros.null_count():
         return
-    lost = micros.is_null() & ~values.fill_nan(None).select(pl.all_horizontal(pl.all().is_null())).to_series()
+    lost = (
+        micros.is_null()
+        & ~values.fill_nan(None).select(pl.all_horizontal(pl.all().is_null())).to_series()
+    )
     if lost.any():
         raise DataError(
             f"{where}: the recording's row {lost.arg_true()[0]} has values and no time; write it, or drop it"

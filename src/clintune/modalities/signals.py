@@ -42,19 +42,25 @@ def read_signal(path: Path | None, where: str, until: datetime | None = None) ->
     except (FileNotFoundError, PermissionError) as error:
         raise DataError(f"{where}: {why_absent(path)}") from error
     except (Exception, pl.exceptions.PanicException) as error:
-        raise DataError(f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}") from error
+        raise DataError(
+            f"{where}: the recording cannot be read ({type(error).__name__}); {_REMEDY}"
+        ) from error
 
     if len(set(signal.channels)) < len(signal.channels):
         raise DataError(f"{where}: the recording has two channels of one name; rename one")
     if any(name.lower() in ("", "nan") or "\ufffd" in name for name in signal.channels):
-        raise DataError(f"{where}: the recording has a channel without a name, or one that is not UTF-8; rename it")
+        raise DataError(
+            f"{where}: the recording has a channel without a name, or one that is not UTF-8; rename it"
+        )
     if not np.isfinite(signal.values).any() and not signal.cut:
         raise DataError(f"{where}: the recording has no observed sample; leave the row out")
 
     values = np.where(np.isfinite(signal.values), signal.values, np.float32(np.nan))
     if signal.start is None or signal.num_samples == 0:
         return replace(signal, values=values)
-    return replace(signal, values=values, last=later(signal.start, (signal.num_samples - 1) / signal.rate_hz))
+    return replace(
+        signal, values=values, last=later(signal.start, (signal.num_samples - 1) / signal.rate_hz)
+    )
 
 
 def write_npz(path: Path, signal: Signal) -> None:
@@ -71,7 +77,10 @@ def write_npz(path: Path, signal: Signal) -> None:
 
 def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
     arrays = _arrays(path, where)
-    values, channels = np.atleast_2d(arrays["signal"]), [name.strip() for name in _texts(arrays["channels"])]
+    values, channels = (
+        np.atleast_2d(arrays["signal"]),
+        [name.strip() for name in _texts(arrays["channels"])],
+    )
     rate, start = arrays["rate_hz"], arrays.get("start", np.array(""))
 
     if len(values) != len(channels) or values.ndim != 2:
@@ -79,15 +88,23 @@ def _read_npz(path: Path, where: str, until: datetime | None) -> Signal:
         raise DataError(f"{where}: the recording has {shape}; write it as [channels, samples]")
     for name, array in (("signal", values), ("rate_hz", rate)):
         if array.dtype.kind not in "fiub":
-            raise DataError(f"{where}: the recording's array {name} is of type {array.dtype.name}; write real numbers")
+            raise DataError(
+                f"{where}: the recording's array {name} is of type {array.dtype.name}; write real numbers"
+            )
     if rate.size != 1:
-        raise DataError(f"{where}: the recording's array rate_hz holds {rate.size} numbers; write one for all channels")
+        raise DataError(
+            f"{where}: the recording's array rate_hz holds {rate.size} numbers; write one for all channels"
+        )
 
     with np.errstate(over="ignore"):  # what is too large for float32 is no measurement, but a gap
         values = values.astype(np.float32)
     rate_hz = float(rate.item())
     _check_rate(rate_hz, where)
-    return _up_to(Signal(values=values, rate_hz=rate_hz, channels=channels, start=_start(start, where)), until, where)
+    return _up_to(
+        Signal(values=values, rate_hz=rate_hz, channels=channels, start=_start(start, where)),
+        until,
+        where,
+    )
 
 
 def _arrays(path: Path, where: str) -> dict[str, NDArray[Any]]:
@@ -119,7 +136,9 @@ def _texts(array: NDArray[np.generic]) -> list[str]:
 def _start(array: NDArray[np.generic], where: str) -> datetime | None:
     """Return the moment that `start` of an archive tells, if it does."""
     if array.size != 1:
-        raise DataError(f"{where}: the recording's start holds {array.size} times; write that of the first sample")
+        raise DataError(
+            f"{where}: the recording's start holds {array.size} times; write that of the first sample"
+        )
     if array.dtype.kind == "M":
         array = array.astype("datetime64[us]")
     times = pl.Series(array.reshape(-1) if array.dtype.kind in "fiuM" else _texts(array))
@@ -145,7 +164,9 @@ def _read_table(path: Path, where: str, until: datetime | None) -> Signal:
         step = usual_step(table.micros)
         places = np.rint((table.micros - table.micros[0]) / step).astype(np.int64)
         if places[-1] > _MOST_GAPS * len(places):
-            raise DataError(f"{where}: the recording's times lie too far apart for its rate; look for a mistyped date")
+            raise DataError(
+                f"{where}: the recording's times lie too far apart for its rate; look for a mistyped date"
+            )
         values = means(table.values, places, int(places[-1]) + 1)
     else:  # of a recording that just began
         step, values = usual_step(everything), table.values[:, :0]
@@ -169,7 +190,11 @@ def _read_wfdb(path: Path, where: str, until: datetime | None) -> Signal:
         _check_rate(rate, where)
         parts.append(Signal(values=values[None], rate_hz=rate, channels=[name]).at_rate(highest))
     values = np.concatenate([part.values for part in parts])
-    return _up_to(Signal(values=values, rate_hz=highest, channels=record.names, start=record.start), until, where)
+    return _up_to(
+        Signal(values=values, rate_hz=highest, channels=record.names, start=record.start),
+        until,
+        where,
+    )
 
 
 def _up_to(signal: Signal, until: datetime | None, where: str) -> Signal:
@@ -182,7 +207,9 @@ def _up_to(signal: Signal, until: datetime | None, where: str) -> Signal:
 def _check_rate(rate_hz: float, where: str) -> None:
     if not _LOWEST_RATE <= rate_hz <= _HIGHEST_RATE:
         bounds = f"between {_LOWEST_RATE:g} and {_HIGHEST_RATE:g}"
-        raise DataError(f"{where}: the recording's rate is no number of samples a second {bounds}; correct it")
+        raise DataError(
+            f"{where}: the recording's rate is no number of samples a second {bounds}; correct it"
+        )
 
 
 _READERS = {".npz": _read_npz, ".csv": _read_table, ".parquet": _read_table, ".hea": _read_wfdb}

@@ -53,7 +53,9 @@ class Static(RowModality):
         mode: Mode = "full",
         max_pieces: int = 32,
     ) -> None:
-        super().__init__(FactReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces), mode=mode)
+        super().__init__(
+            FactReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces), mode=mode
+        )
         self.width = width
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
@@ -71,7 +73,9 @@ class Static(RowModality):
         self.index = self.rows.index
         self.shared: bool = statistics.get("num_rare", 0) > 0
         valued = any(known["mean"] is not None for known in self.rows.statistics.values())
-        self.encoder: nn.Module = FactEncoder(len(self.index) + 1, self.width, valued=valued, shared=self.shared)
+        self.encoder: nn.Module = FactEncoder(
+            len(self.index) + 1, self.width, valued=valued, shared=self.shared
+        )
         self.encoder.requires_grad_(self.mode == "full")
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
@@ -121,11 +125,15 @@ class Static(RowModality):
         for row in range(n):
             where = f"fake.parquet row {row}"
             if row % 3 == 0:
-                fact = Item(hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where)
+                fact = Item(
+                    hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where
+                )
             elif row % 3 == 1:
                 fact = Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where)
             else:
-                fact = Item(hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5))
+                fact = Item(
+                    hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5)
+                )
             items.append(replace(fact, subject=row))
         return items
 
@@ -155,10 +163,16 @@ class FactReader(RowReader):
             found.append((rows.code[known], numbers[known]))
 
         values = _by_code(found, len(codes))
-        common = sorted((code, number) for number, code in enumerate(codes) if having[number] >= self.min_subjects)
+        common = sorted(
+            (code, number)
+            for number, code in enumerate(codes)
+            if having[number] >= self.min_subjects
+        )
         return {
             "codes": {
-                code: _summary(values[number] if measured[number] >= self.min_subjects else values[number][:0])
+                code: _summary(
+                    values[number] if measured[number] >= self.min_subjects else values[number][:0]
+                )
                 for code, number in common
             },
             "min_subjects": self.min_subjects,
@@ -208,13 +222,17 @@ class FactEncoder(nn.Module):
         self.code = nn.Embedding(num_codes, width, padding_idx=None if shared else 0)
         self.slope = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
         self.present = nn.Embedding(num_codes, width, padding_idx=0) if valued else None
-        self.mlp = nn.Sequential(nn.Linear(width, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False)
+        )
 
     def forward(self, code: Tensor, value: Tensor, has_value: Tensor) -> Tensor:
         """Return [P, W]; a value without `has_value` is not read."""
         fact: Tensor = self.code(code)
         if self.slope is not None and self.present is not None:
-            fact = fact + has_value.unsqueeze(-1) * (self.present(code) + value.unsqueeze(-1) * self.slope(code))
+            fact = fact + has_value.unsqueeze(-1) * (
+                self.present(code) + value.unsqueeze(-1) * self.slope(code)
+            )
         return fact + self.mlp(fact)  # type: ignore[no-any-return]
 
 
@@ -234,6 +252,8 @@ def _by_code(found: Sequence[tuple[NDArray[np.int32], Values]], num_codes: int) 
 def _summary(values: Values) -> dict[str, float | None]:
     """Return mean and deviation of the usual values."""
     usual = values[usual_values(values)]
-    if not len(usual) or usual.min() == usual.max():  # where all are alike, they tell no more than the code
+    if (
+        not len(usual) or usual.min() == usual.max()
+    ):  # where all are alike, they tell no more than the code
         return {"mean": None, "std": None}
     return {"mean": float(usual.mean()), "std": float(usual.std())}

@@ -25,7 +25,9 @@ def usual_values(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return marks
 
 
-def usual(values: NDArray[np.float64], counts: NDArray[np.float64], stds: NDArray[np.float64]) -> NDArray[np.bool_]:
+def usual(
+    values: NDArray[np.float64], counts: NDArray[np.float64], stds: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Mark which of ascending values [N], seen so many times with such deviations, are no typing errors.
 
     A value is usual within `_FAR` times the spread of the middle nine tenths from their median. Where these are all
@@ -54,12 +56,18 @@ class Totals:
 
     def __init__(self) -> None:
         self.all = (0, 0.0, 0.0)
-        self._sizes = np.zeros((3, 2 * _LARGEST + 1))  # the same three of numbers of like size, ascending
+        self._sizes = np.zeros(
+            (3, 2 * _LARGEST + 1)
+        )  # the same three of numbers of like size, ascending
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Add numbers [N] that float32 can hold."""
         number, total, squares = self.all
-        self.all = (number + len(values), total + float(values.sum()), squares + float((values**2).sum()))
+        self.all = (
+            number + len(values),
+            total + float(values.sum()),
+            squares + float((values**2).sum()),
+        )
 
         for part in np.split(values, range(_PART, len(values), _PART)):
             octaves = np.log2(np.maximum(np.abs(part), _SMALLEST) / _SMALLEST)

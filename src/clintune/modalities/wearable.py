@@ -97,7 +97,10 @@ class Wearable(Modality):
                     having.add(name, subject)
 
         names = self.frequent_channels(totals, having)
-        summaries = [_summary(*(totals[name].of_usual() if name in having else (0, 0.0, 0.0))) for name in names]
+        summaries = [
+            _summary(*(totals[name].of_usual() if name in having else (0, 0.0, 0.0)))
+            for name in names
+        ]
         return {
             "channels": names,
             "mean": [mean for mean, _ in summaries],
@@ -111,8 +114,14 @@ class Wearable(Modality):
         setting, unit = self.length_setting
         said = told(statistics, self.window_hours, f"{setting} is {self.window_hours / unit:g}")
         if number := statistics.get("num_rare", 0):
-            fate = "a recording with one is refused" if self.channels is None else "those listed are not standardised"
-            said.append(f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}")
+            fate = (
+                "a recording with one is refused"
+                if self.channels is None
+                else "those listed are not standardised"
+            )
+            said.append(
+                f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}"
+            )
         return said
 
     def files(self, path: Path) -> list[Path]:
@@ -123,9 +132,13 @@ class Wearable(Modality):
         """Make the encoder for the channels of the statistics."""
         self._keep(statistics)
         if not 1 <= self.shape["patch"] <= self.window_length or self.window_length < 1:
-            raise ConfigError(f"patch {self.shape['patch']} does not fit a window of {self.window_length} samples")
+            raise ConfigError(
+                f"patch {self.shape['patch']} does not fit a window of {self.window_length} samples"
+            )
         inputs = 2 * len(self.mean) + 2
-        self.encoder = SignalEncoder(self.kind, inputs=inputs, length=self.window_length, **self.shape)
+        self.encoder = SignalEncoder(
+            self.kind, inputs=inputs, length=self.window_length, **self.shape
+        )
         self.encoder.requires_grad_(self.mode == "full")
         self.width = self.shape["width"]
         self.tokens_per_piece = self.shape["tokens"]
@@ -158,10 +171,14 @@ class Wearable(Modality):
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode windows to [P, K, W]."""
         observed = tensors["observed"]
-        encoded: Tensor = self.encoder(torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1), observed)
+        encoded: Tensor = self.encoder(
+            torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1), observed
+        )
         return encoded
 
-    def read(self, item: Item, names: list[str] | None, doubts: RecordingDoubts | None = None) -> Signal:
+    def read(
+        self, item: Item, names: list[str] | None, doubts: RecordingDoubts | None = None
+    ) -> Signal:
         """Read an item's recording at the rate of this modality, with the channels `names` (null: its own).
 
         `doubts` count it as it stands in its file.
@@ -176,7 +193,9 @@ class Wearable(Modality):
             signal = signal.with_channels(names)
         if signal.values.size * self.rate_hz / signal.rate_hz > MOST_VALUES:
             many = f"more than {MOST_VALUES:,} values at {self.rate_hz:g} Hz"
-            raise DataError(f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`")
+            raise DataError(
+                f"{item.where}: the recording would have {many}; correct its rate, or `rate_hz`"
+            )
 
         if doubts is not None:
             doubts.add(item.subject, signal)
@@ -194,7 +213,9 @@ class Wearable(Modality):
             lacks = f"the recording, of {len(signal.channels)} channels, has no sample of {', '.join(names)}"
             raise DataError(f"{where}: {lacks}; drop the row or correct `channels`")
 
-    def read_all(self, items: Iterable[Item], doubts: RecordingDoubts) -> Iterator[tuple[int, Signal]]:
+    def read_all(
+        self, items: Iterable[Item], doubts: RecordingDoubts
+    ) -> Iterator[tuple[int, Signal]]:
         """Yield the subject of each training recording, and the recording; then say which columns held no numbers.
 
         Unreadable ones are counted and listed later, when all items are prepared.
@@ -220,14 +241,22 @@ class Wearable(Modality):
         if first_error is not None and num_read == 0:
             raise first_error
         if num_read and not num_observed:
-            raise DataError("recordings: no training recording has a sample by its prediction time; correct the times")
+            raise DataError(
+                "recordings: no training recording has a sample by its prediction time; correct the times"
+            )
         if without_numbers:
             named = [visible(name) for name in sorted(without_numbers) if name in having]
-            console.print(f"recordings: columns without numbers are not read: {', '.join(named) or 'of few subjects'}")
+            console.print(
+                f"recordings: columns without numbers are not read: {', '.join(named) or 'of few subjects'}"
+            )
 
     def frequent_channels(self, found: Iterable[str], having: Having) -> list[str]:
         """Return the listed channels, or without a list those that enough training subjects have."""
-        return sorted(name for name in found if name in having) if self.channels is None else list(self.channels)
+        return (
+            sorted(name for name in found if name in having)
+            if self.channels is None
+            else list(self.channels)
+        )
 
     def floor_of(self, found: Iterable[str], having: Having) -> dict[str, int]:
         """Return the part of the statistics that tells the floor, and how many channels lie below it."""
@@ -260,7 +289,9 @@ def _cut(values: Values, spans: list[tuple[int, int]], length: int) -> Values:
         return np.empty((0, len(values), length), np.float32)
     before = max(0, -min(start for start, _ in spans))
     padded = np.pad(values, ((0, 0), (before, 0)), constant_values=np.nan)
-    return np.stack([padded[:, start + before : stop + before] for start, stop in spans]).astype(np.float32)
+    return np.stack([padded[:, start + before : stop + before] for start, stop in spans]).astype(
+        np.float32
+    )
 
 
 def _summary(number: int, total: float, squares: float) -> tuple[float, float]:
@@ -280,7 +311,15 @@ def _fake_recording(folder: Path, number: int, draw: np.random.Generator) -> Ite
     gap = int(draw.integers(0, len(minutes) - 200))
     activity[gap : gap + 200] = np.nan
     path = folder / f"recording_{number}.npz"
-    write_npz(path, Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start))
+    write_npz(
+        path, Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start)
+    )
     hours = round(draw.uniform(0, 500), 2)
     end = start + timedelta(minutes=len(minutes))
-    return Item(hours=hours, code="WEARABLE//ACTIVITY", where=f"fake.parquet row {number}", time=end, path=path)
+    return Item(
+        hours=hours,
+        code="WEARABLE//ACTIVITY",
+        where=f"fake.parquet row {number}",
+        time=end,
+        path=path,
+    )

@@ -40,7 +40,9 @@ def read_record(header: Path, where: str) -> WfdbRecord:
 
     record = wfdb.rdrecord(str(header.with_suffix("")), smooth_frames=False)
     if not record.n_sig:
-        raise DataError(f"{where}: the recording's header names no signal; restore it or drop the row")
+        raise DataError(
+            f"{where}: the recording's header names no signal; restore it or drop the row"
+        )
     signals = [np.asarray(signal, np.float32) for signal in record.e_p_signal]
     return WfdbRecord(
         signals=signals,
@@ -53,21 +55,37 @@ def read_record(header: Path, where: str) -> WfdbRecord:
 def _check_files(header: Path, where: str) -> None:
     for file in record_files(header):
         if not file.is_file():
-            raise DataError(f"{where}: a file that the recording's header names is missing; restore it or drop the row")
+            raise DataError(
+                f"{where}: a file that the recording's header names is missing; restore it or drop the row"
+            )
         if file.suffix == header.suffix and not all(map(is_beside, names_in(file))):
-            raise DataError(f"{where}: the recording's header names a file outside its folder; move it there")
+            raise DataError(
+                f"{where}: the recording's header names a file outside its folder; move it there"
+            )
 
 
 def _check_segments(record: Any, where: str) -> None:
     """Raise DataError for segments that do not fit one after the other: wfdb joins them as if they did."""
-    segments = [segment for segment in getattr(record, "segments", None) or [] if segment is not None]
+    segments = [
+        segment for segment in getattr(record, "segments", None) or [] if segment is not None
+    ]
     if any(segment.fs != record.fs for segment in segments):
-        raise DataError(f"{where}: the recording has segments of several rates; save each as a recording of its own")
-    if segments and record.layout == "fixed" and any(part.sig_name != segments[0].sig_name for part in segments):
-        raise DataError(f"{where}: the recording has segments of several channels; give it a layout segment")
+        raise DataError(
+            f"{where}: the recording has segments of several rates; save each as a recording of its own"
+        )
+    if (
+        segments
+        and record.layout == "fixed"
+        and any(part.sig_name != segments[0].sig_name for part in segments)
+    ):
+        raise DataError(
+            f"{where}: the recording has segments of several channels; give it a layout segment"
+        )
 
     units: dict[str, str] = {}
     for segment in segments:
         for name, unit in zip(segment.sig_name or [], segment.units or [], strict=True):
             if name is not None and units.setdefault(name, unit) != unit:
-                raise DataError(f"{where}: the recording has a channel in several units; write it in one")
+                raise DataError(
+                    f"{where}: the recording has a channel in several units; write it in one"
+                )

@@ -27,13 +27,19 @@ def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
         backbone.model.add_adapter(backbone.adapter, config)  # type: ignore[operator]
         return
     if adapter.mode == "full" and backbone.dtype.itemsize < 4:
-        raise ConfigError("adapter.mode=full trains the weights themselves and needs backbone.dtype=float32")
+        raise ConfigError(
+            "adapter.mode=full trains the weights themselves and needs backbone.dtype=float32"
+        )
     backbone.model.requires_grad_(adapter.mode == "full")
-    backbone.embedding.requires_grad_(False)  # tokens come as embeddings: the table would never be in the graph
+    backbone.embedding.requires_grad_(
+        False
+    )  # tokens come as embeddings: the table would never be in the graph
     if adapter.mode == "lora":
         try:
             targets = adapter.targets or _default_targets(backbone.model)
-            with warnings.catch_warnings():  # PEFT 0.21 reads an attribute that transformers is about to rename
+            with (
+                warnings.catch_warnings()
+            ):  # PEFT 0.21 reads an attribute that transformers is about to rename
                 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
                 backbone.model = get_peft_model(backbone.model, lora_config(adapter, targets))
         except ValueError as error:

@@ -56,7 +56,9 @@ class Backbone(nn.Module):
 
     def embedding_rms(self) -> float:
         """Return the root mean square of an entry of the input embeddings: the scale that new tokens must match."""
-        rows = torch.arange(min(1024, self.embedding.weight.shape[0]), device=self.embedding.weight.device)
+        rows = torch.arange(
+            min(1024, self.embedding.weight.shape[0]), device=self.embedding.weight.device
+        )
         with torch.no_grad():
             return float(self.embed(rows).float().square().mean().sqrt())
 
@@ -72,7 +74,9 @@ class Backbone(nn.Module):
 
         Raises ConfigError where the family marks no layers.
         """
-        layers = [part for part in self.model.modules() if isinstance(part, GradientCheckpointingLayer)]
+        layers = [
+            part for part in self.model.modules() if isinstance(part, GradientCheckpointingLayer)
+        ]
         if not layers:
             raise ConfigError("backbone.compile finds no layers in this model; leave it false")
         for layer in layers:
@@ -92,10 +96,15 @@ class Backbone(nn.Module):
             return run_packed(self.model, lengths, inputs_embeds=embeddings).float()
         layout = Layout(lengths)
         first = self.first_position
-        positions = torch.arange(first, first + layout.longest, device=lengths.device).expand_as(layout.mask)
+        positions = torch.arange(first, first + layout.longest, device=lengths.device).expand_as(
+            layout.mask
+        )
         extra: dict[str, Any] = {"position_ids": positions} if self._takes_positions else {}
         output = self.model(
-            inputs_embeds=layout.pad(embeddings), attention_mask=layout.mask.long(), return_dict=True, **extra
+            inputs_embeds=layout.pad(embeddings),
+            attention_mask=layout.mask.long(),
+            return_dict=True,
+            **extra,
         )
         return layout.unpad(output.last_hidden_state).float()
 
@@ -108,11 +117,15 @@ def load_backbone(settings: Settings) -> Backbone:
     quantization = _quantization(settings)
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise ConfigError(f"backbone.dtype '{settings.dtype}' is not a torch dtype; use float32, bfloat16 or float16")
+        raise ConfigError(
+            f"backbone.dtype '{settings.dtype}' is not a torch dtype; use float32, bfloat16 or float16"
+        )
 
     if settings.source == "random":
         if not settings.config:
-            raise ConfigError("backbone.source is random but backbone.config is empty; give a Hugging Face config")
+            raise ConfigError(
+                "backbone.source is random but backbone.config is empty; give a Hugging Face config"
+            )
         weights, model = None, load_transformer(dict(settings.config), dtype=dtype)
     else:
         weights = resolve(settings.source, revision=settings.revision, sha256=settings.sha256)
@@ -152,7 +165,9 @@ def _check_embeddings(backbone: Backbone) -> None:
     try:
         table = backbone.embedding.weight
         ids = (torch.arange(sum(_LENGTHS), device=table.device) * 7 + 5) % table.shape[0]
-        alone = [model(input_ids=part[None], return_dict=True) for part in torch.split(ids, _LENGTHS)]
+        alone = [
+            model(input_ids=part[None], return_dict=True) for part in torch.split(ids, _LENGTHS)
+        ]
         expected = torch.cat([output.last_hidden_state[0] for output in alone]).float()
         found = backbone(backbone.embed(ids), torch.tensor(_LENGTHS, device=table.device))
         difference = float((found - expected).abs().max() / expected.abs().max())
@@ -167,7 +182,9 @@ def _check_embeddings(backbone: Backbone) -> None:
 
 def _unlike_tokens(model: Any) -> str:
     family = model.config.model_type
-    return f"backbone: {family} does not read embeddings as it reads token ids; choose another family"
+    return (
+        f"backbone: {family} does not read embeddings as it reads token ids; choose another family"
+    )
 
 
 def _use_liger(model: PreTrainedModel) -> None:
@@ -176,25 +193,35 @@ def _use_liger(model: PreTrainedModel) -> None:
     try:
         from liger_kernel.transformers import monkey_patch
     except ImportError as error:
-        raise ConfigError("backbone.liger needs liger-kernel; pip install 'clintune[liger]'") from error
+        raise ConfigError(
+            "backbone.liger needs liger-kernel; pip install 'clintune[liger]'"
+        ) from error
     family = model.config.model_type
     if family not in monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise ConfigError(f"backbone.liger has no kernels for {family}; leave it false")
     # Its losses would replace the forward pass of a bare model by that of a language model.
-    monkey_patch._apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
+    monkey_patch._apply_liger_kernel_to_instance(
+        model, cross_entropy=False, fused_linear_cross_entropy=False
+    )
 
 
 def _quantization(settings: Settings) -> Any:
     if settings.quantize is None:
         return None
     if settings.quantize != "4bit":
-        raise ConfigError(f"backbone.quantize '{settings.quantize}' does not exist; use 4bit or null")
+        raise ConfigError(
+            f"backbone.quantize '{settings.quantize}' does not exist; use 4bit or null"
+        )
     if not torch.cuda.is_available():
-        raise ConfigError("backbone.quantize=4bit needs a CUDA device; run on a GPU or leave it null")
+        raise ConfigError(
+            "backbone.quantize=4bit needs a CUDA device; run on a GPU or leave it null"
+        )
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise ConfigError("backbone.quantize=4bit needs bitsandbytes; pip install 'clintune[qlora]'") from error
+        raise ConfigError(
+            "backbone.quantize=4bit needs bitsandbytes; pip install 'clintune[qlora]'"
+        ) from error
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

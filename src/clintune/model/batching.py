@@ -61,12 +61,18 @@ class Batches(Dataset[Batch]):
                 part = self._filled(name, part, len(rows))
             if part is not None:
                 pieces[name] = part
-        targets = {task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks}
+        targets = {
+            task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks
+        }
         return Batch(pieces=pieces, targets=targets, keys=self.samples.keys(rows))
 
-    def _kept(self, seen: Mapping[str, Seen], rows: NDArray[np.int64], draw: Draw) -> dict[str, NDArray[np.bool_]]:
+    def _kept(
+        self, seen: Mapping[str, Seen], rows: NDArray[np.int64], draw: Draw
+    ) -> dict[str, NDArray[np.bool_]]:
         """Return which samples [N] keep each modality, of those that have it; one always stays."""
-        kept = {name: np.bincount(items.owner, minlength=len(rows)) > 0 for name, items in seen.items()}
+        kept = {
+            name: np.bincount(items.owner, minlength=len(rows)) > 0 for name, items in seen.items()
+        }
         if draw.epoch is None or not self.modality_dropout:
             return kept
         for number, row in enumerate(rows.tolist()):
@@ -89,9 +95,13 @@ class Batches(Dataset[Batch]):
         if draw.epoch is None or views == 1:
             return np.full(len(rows), min(draw.view, views - 1), np.int64)
         chances = (generator(draw.seed, "view", name, draw.epoch, row) for row in rows.tolist())
-        return np.array([int(torch.randint(views, (), generator=chance)) for chance in chances], np.int64)
+        return np.array(
+            [int(torch.randint(views, (), generator=chance)) for chance in chances], np.int64
+        )
 
-    def _pieces(self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw) -> PieceBatch | None:
+    def _pieces(
+        self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw
+    ) -> PieceBatch | None:
         """Return the samples' pieces, of the newest items that fit the budget."""
         seen = self.sources[name].select(seen)
         view = self._view(name, rows, draw)[seen.owner]
@@ -107,7 +117,9 @@ class Batches(Dataset[Batch]):
         parts = (pieces.encoded, blank.encoded)
         encoded = [part for part in parts if part is not None]
         return PieceBatch(
-            tensors={key: torch.cat([value, blank.tensors[key]]) for key, value in pieces.tensors.items()},
+            tensors={
+                key: torch.cat([value, blank.tensors[key]]) for key, value in pieces.tensors.items()
+            },
             hours=torch.cat([pieces.hours, blank.hours]),
             owner=torch.cat([pieces.owner, blank.owner]),
             encoded=torch.cat(encoded) if encoded else None,

@@ -36,11 +36,19 @@ def fit_statistics(
     """
     for name, modality in modalities.items():
         if not samples.num_items(name)[rows].any():
-            why = _why_unseen(modality, samples.num_rows(name), seen=bool(samples.num_items(name).any()))
-            raise DataError(f"modalities.{name}: no training sample has an item of it: {why}, or drop the modality")
+            why = _why_unseen(
+                modality, samples.num_rows(name), seen=bool(samples.num_items(name).any())
+            )
+            raise DataError(
+                f"modalities.{name}: no training sample has an item of it: {why}, or drop the modality"
+            )
     statistics = {}
     for name, modality in modalities.items():
-        items = samples.items(name, rows) if modality.rows is None else TrainingRows(samples, name, rows)
+        items = (
+            samples.items(name, rows)
+            if modality.rows is None
+            else TrainingRows(samples, name, rows)
+        )
         statistics[name] = remembered_statistics(name, modality, items, cache)
     return statistics
 
@@ -116,7 +124,9 @@ def build_model(
 
 def trainable(model: Fusion) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
 
 
 def parameters_of(module: nn.Module) -> tuple[int, int]:

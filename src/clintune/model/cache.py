@@ -37,7 +37,12 @@ class PieceCache:
     """The cached pieces of one modality under the statistics it was built with, as `make_pieces` makes them."""
 
     def __init__(
-        self, name: str, modality: Modality, statistics: Mapping[str, Any], cache: Path, precision: str = "fp32"
+        self,
+        name: str,
+        modality: Modality,
+        statistics: Mapping[str, Any],
+        cache: Path,
+        precision: str = "fp32",
     ) -> None:
         self.name = name
         self.modality = modality
@@ -57,7 +62,9 @@ class PieceCache:
 
             stamped = stamped_media(items, self.modality)
             moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
-            key = value_sha256([items.fingerprint(), self.modality.views, listed(stamped), moments])[:32]
+            key = value_sha256(
+                [items.fingerprint(), self.modality.views, listed(stamped), moments]
+            )[:32]
             table = self.folder / "tables" / f"{key}.safetensors"
 
             pieces = _open_table(table, verify=not waited)  # who was waited for did
@@ -81,7 +88,9 @@ class PieceCache:
         about = self.folder / "about.json"
         if not about.exists():
             source = (
-                self.modality.source.get("source", "no weights") if self.modality.cacheable else "before the encoder"
+                self.modality.source.get("source", "no weights")
+                if self.modality.cacheable
+                else "before the encoder"
             )
             write_json(about, {"name": type(self.modality).__qualname__, "source": source})
 
@@ -162,7 +171,11 @@ class PieceCache:
             "extents": [list(part.extent) for part in pieces],
             "left_out": [part.left_out for part in pieces],
         }
-        save_sealed(self.folder / f"{value_sha256(list(done))[:32]}.safetensors", laid_flat(pieces).to_tensors(), about)
+        save_sealed(
+            self.folder / f"{value_sha256(list(done))[:32]}.safetensors",
+            laid_flat(pieces).to_tensors(),
+            about,
+        )
 
     def _write_table(
         self,
@@ -188,18 +201,30 @@ class PieceCache:
 
         failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
         wrong = {
-            number: failed[key] for number, key in zip(cuts.number.tolist(), part_keys, strict=True) if key in failed
+            number: failed[key]
+            for number, key in zip(cuts.number.tolist(), part_keys, strict=True)
+            if key in failed
         }
         wrong |= {
-            number: failed[key] for number, key in zip(items.numbers.tolist(), keys, strict=True) if key in failed
+            number: failed[key]
+            for number, key in zip(items.numbers.tolist(), keys, strict=True)
+            if key in failed
         }
         places = [n for n, number in enumerate(items.numbers.tolist()) if number in wrong]
         reasons = {items[n].where: wrong[int(items.numbers[n])] for n in places}
 
-        columns = [address[..., 0].astype(np.int32), address[..., 1], address[..., 2].astype(np.int32)]
-        arrays = dict(zip(PLACES, columns, strict=True)) | dict(zip(CUTS, cuts.columns, strict=True))
+        columns = [
+            address[..., 0].astype(np.int32),
+            address[..., 1],
+            address[..., 2].astype(np.int32),
+        ]
+        arrays = dict(zip(PLACES, columns, strict=True)) | dict(
+            zip(CUTS, cuts.columns, strict=True)
+        )
         arrays[LEFT_OUT] = left_out
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+        }
         save_sealed(path, tensors, {"shards": scanned.shards, "errors": reasons})
 
 

@@ -71,9 +71,17 @@ class ColumnarPieces:
     def blank(self, number: int) -> PieceBatch:
         """Return a piece of zeros, at the prediction time, for each of so many samples."""
         zero = np.zeros(1)
-        one = RowColumns(code=zero.astype(np.int32), value=zero.astype(np.float32), hours=zero, owner=zero.astype(int))
+        one = RowColumns(
+            code=zero.astype(np.int32),
+            value=zero.astype(np.float32),
+            hours=zero,
+            owner=zero.astype(int),
+        )
         made = self.reader.preprocess_rows(one)
-        tensors = {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in made.tensors.items()}
+        tensors = {
+            name: tensor.new_zeros(number, *tensor.shape[1:])
+            for name, tensor in made.tensors.items()
+        }
         return PieceBatch(tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number))
 
     @cached_property
@@ -99,7 +107,9 @@ class TrainingRows:
         subject = self.samples.subject[self.rows]
         before = np.cumsum(self.samples.num_items(self.modality)[self.rows]) // _TOGETHER
         starts = np.flatnonzero(np.diff(before, prepend=-1))  # where the next million begins ...
-        starts = np.unique(np.searchsorted(subject, subject[starts], "left"))  # ... or rather the subject there
+        starts = np.unique(
+            np.searchsorted(subject, subject[starts], "left")
+        )  # ... or rather the subject there
         for part in np.split(self.rows, starts[1:]):
             items = self.samples.items(self.modality, part)
             seen = Seen(items.numbers, items.hours, items.subjects)

@@ -19,7 +19,9 @@ class Beyond(NamedTuple):
     end: NDArray[np.float64]
 
 
-def hours_beyond(begin: NDArray[np.float64], end: NDArray[np.float64], hours: NDArray[np.float64]) -> Beyond:
+def hours_beyond(
+    begin: NDArray[np.float64], end: NDArray[np.float64], hours: NDArray[np.float64]
+) -> Beyond:
     """Return `Beyond` of items from `begin` to `end` that are seen so many `hours` after the time of their row."""
     return Beyond((end - np.maximum(hours, begin)).clip(min=0), end - begin, end)
 

@@ -80,7 +80,9 @@ class _Prepared(Dataset[Any]):
         self.name = name
         self.modality = modality
 
-    def __getitem__(self, view: View) -> tuple[NDArray[Any], dict[str, NDArray[Any]], Extent, int] | DataError:
+    def __getitem__(
+        self, view: View
+    ) -> tuple[NDArray[Any], dict[str, NDArray[Any]], Extent, int] | DataError:
         hours = 0.0 if view.hours is None else view.hours
         (item,) = Items(self.samples, self.name, np.array([view.number]), np.array([hours]))
         try:
@@ -136,7 +138,9 @@ def hold_pieces(
     errors: dict[int, DataError] = {}
 
     def hold(todo: Mapping[tuple[int, int], View]) -> None:
-        for made, failed in make_pieces(todo, prepare(list(todo.values())), modality, precision, device):
+        for made, failed in make_pieces(
+            todo, prepare(list(todo.values())), modality, precision, device
+        ):
             errors.update({todo[key].number: error for key, error in failed.items()})
             start = 0
             for key, pieces in made.items():
@@ -146,16 +150,28 @@ def hold_pieces(
             if made:
                 blocks.append(laid_flat(list(made.values())))
 
-    wanted = {(number, view): View(number, view) for number in items.numbers.tolist() for view in range(views)}
+    wanted = {
+        (number, view): View(number, view)
+        for number in items.numbers.tolist()
+        for view in range(views)
+    }
     hold({key: view for key, view in wanted.items() if key not in places})
     cuts = Cuts.of(items, extents if modality.timed else {})
     parts = enumerate(zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True), cuts.first)
-    hold({(part, view): View(number, view, hours) for part, (number, hours) in parts for view in range(views)})
+    hold(
+        {
+            (part, view): View(number, view, hours)
+            for part, (number, hours) in parts
+            for view in range(views)
+        }
+    )
 
     keys = [*numbers.tolist(), *range(cuts.first, cuts.first + len(cuts))]
     none = [(0, 0, 0)] * views
     place = [[places.get((key, view), (0, 0, 0)) for view in range(views)] for key in keys]
-    return HeldPieces(np.array([*keys, cuts.first + len(cuts)]), np.array([*place, none]), blocks, cuts), errors
+    return HeldPieces(
+        np.array([*keys, cuts.first + len(cuts)]), np.array([*place, none]), blocks, cuts
+    ), errors
 
 
 def laid_flat(pieces: list[Pieces]) -> Block:
@@ -182,7 +198,10 @@ def _encode(
     """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
     encoded: dict[_Key, Pieces] = {}
     for group in _groups(done, _ENCODED_TOGETHER[device.type]):
-        tensors = {name: part.to(device) for name, part in collate_pieces([done[key] for key in group]).items()}
+        tensors = {
+            name: part.to(device)
+            for name, part in collate_pieces([done[key] for key in group]).items()
+        }
         with computing_in(precision, device):
             tokens = modality.encode(tensors).float().cpu()
         lengths = [len(done[key]) for key in group]
@@ -193,7 +212,11 @@ def _encode(
 
 def _groups(pieces: Mapping[_Key, Pieces], most: int) -> Iterator[list[_Key]]:
     """Yield the keys of items in groups of like size, each of at most so many numbers, padding included."""
-    sizes = {key: max(t[0].numel() for t in part.tensors.values()) for key, part in pieces.items() if len(part)}
+    sizes = {
+        key: max(t[0].numel() for t in part.tensors.values())
+        for key, part in pieces.items()
+        if len(part)
+    }
     group: list[_Key] = []
     num = 0
     for key in sorted(sizes, key=sizes.__getitem__):

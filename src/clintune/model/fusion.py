@@ -39,19 +39,26 @@ class Fusion(nn.Module):
 
         self.projectors = ModulesByName(
             {
-                name: Projector(part, width, scale, chooses=self.probe and len(part.probe_choices) > 1)
+                name: Projector(
+                    part, width, scale, chooses=self.probe and len(part.probe_choices) > 1
+                )
                 for name, part in modalities.items()
                 if not part.native
             }
         )
 
-        self.kinds = ParametersByName({name: nn.Parameter(torch.zeros(width)) for name in modalities})
+        self.kinds = ParametersByName(
+            {name: nn.Parameter(torch.zeros(width)) for name in modalities}
+        )
         self.clock = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
 
         self.heads = ModulesByName(
-            {task: Head(width, widths, num, head_dropout, probe=self.probe) for task, num in outputs.items()}
+            {
+                task: Head(width, widths, num, head_dropout, probe=self.probe)
+                for task, num in outputs.items()
+            }
         )
 
     @property
@@ -69,7 +76,9 @@ class Fusion(nn.Module):
         """Let the backbone read the features that the probe of some output reads, where there was a choice."""
         for name, projector in self.projectors.items():
             if isinstance(projector.chosen, Tensor):
-                probes = [head.skip[name].get_parameter("weight") for head in self.task_heads.values()]
+                probes = [
+                    head.skip[name].get_parameter("weight") for head in self.task_heads.values()
+                ]
                 projector.chosen.copy_(torch.cat(cast(list[Tensor], probes)).ne(0).any(dim=0))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -83,16 +92,23 @@ class Fusion(nn.Module):
             encoded = self._encode(name, pieces, len(batch))
             tokens.append(self._project(name, encoded))
             if name in self.projectors:
-                pooled[name] = skip_features(self.encoders[name], pieces, encoded, len(batch), self.probe)
+                pooled[name] = skip_features(
+                    self.encoders[name], pieces, encoded, len(batch), self.probe
+                )
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
-        return {task: head(hidden[:, i], pooled) + unused for i, (task, head) in enumerate(self.heads.items())}
+        return {
+            task: head(hidden[:, i], pooled) + unused
+            for i, (task, head) in enumerate(self.heads.items())
+        }
 
     def _encode(self, name: str, pieces: PieceBatch, num_samples: int) -> Tokens:
         """Return the modality's tokens in its encoder's width; of native ones, in the backbone's."""
         modality = self.encoders[name]
         if modality.native:
-            return Tokens.of_pieces(self.backbone.embed(modality.token_ids(pieces.tensors))[:, None].float(), pieces)
+            return Tokens.of_pieces(
+                self.backbone.embed(modality.token_ids(pieces.tensors))[:, None].float(), pieces
+            )
         if pieces.encoded is not None:
             return Tokens.of_pieces(pieces.encoded, pieces)
         tokens: Tokens = modality(pieces, num_samples)
@@ -160,7 +176,9 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int, num_frequencies: int = 16) -> None:
         super().__init__()
         self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.logspace(-1, 1, num_frequencies), persistent=False)
+        self.register_buffer(
+            "frequencies", torch.logspace(-1, 1, num_frequencies), persistent=False
+        )
         self.linear = nn.Linear(2 * num_frequencies, width, bias=False)
         nn.init.zeros_(self.linear.weight)
 
@@ -178,14 +196,21 @@ class Head(nn.Module):
     """
 
     def __init__(
-        self, width: int, skip_widths: Mapping[str, int], num_outputs: int, dropout: float, probe: bool
+        self,
+        width: int,
+        skip_widths: Mapping[str, int],
+        num_outputs: int,
+        dropout: float,
+        probe: bool,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(width, num_outputs)
         nn.init.normal_(self.readout.weight, std=0.02)
         nn.init.zeros_(self.readout.bias)
-        self.skip = ModulesByName({name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()})
+        self.skip = ModulesByName(
+            {name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()}
+        )
         self.probe_bias: Tensor | None
         self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
         for parameter in self.skip.parameters():
@@ -223,7 +248,9 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
         return {}
     probed = {n: m.probe_width for n, m in modalities.items()}
     trained = {n: m.width for n, m in modalities.items() if not m.native}
-    chosen = {name: width for name, width in (probed if skip == "probe" else trained).items() if width}
+    chosen = {
+        name: width for name, width in (probed if skip == "probe" else trained).items() if width
+    }
     if skip == "probe" and not chosen:
         raise ConfigError(
             "model.skip=probe reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
@@ -254,7 +281,9 @@ def pool(tokens: Tokens, num_samples: int, scaled: bool) -> Tensor:
     return sums / counts[:, None]
 
 
-def pack(tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int) -> tuple[Tensor, Tensor]:
+def pack(
+    tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int
+) -> tuple[Tensor, Tensor]:
     """Put each sample's tokens in time order, oldest first, then its queries, and the samples one behind the other.
 
     Returns embeddings [M, D] and the lengths of the samples [N], queries included. Over `max_tokens` the oldest tokens
@@ -264,7 +293,9 @@ def pack(tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: in
     embeddings = torch.cat([*(part.embeddings for part in tokens), queries.repeat(num_samples, 1)])
     samples = torch.arange(num_samples, device=device).repeat_interleave(num_queries)
     owner = torch.cat([*(part.owner for part in tokens), samples])
-    behind = torch.full(samples.shape, -1.0, device=device)  # hours before the prediction are never negative
+    behind = torch.full(
+        samples.shape, -1.0, device=device
+    )  # hours before the prediction are never negative
     hours = torch.cat([*(part.hours for part in tokens), behind])
     order = torch.argsort(hours, descending=True, stable=True)
     order = order[torch.argsort(owner[order], stable=True)]

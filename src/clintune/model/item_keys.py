@@ -26,11 +26,15 @@ def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
     return [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
 
 
-def item_keys(items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality) -> list[str]:
+def item_keys(
+    items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality
+) -> list[str]:
     """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
     content: dict[Path, str] = {}
     for index, found in stamped:
-        known = remembered_sha256(found.values(), memory / f"{index.name}-{_short(str(index.root))}.json")
+        known = remembered_sha256(
+            found.values(), memory / f"{index.name}-{_short(str(index.root))}.json"
+        )
         content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
     return [item_key(item, content, timed=modality.timed) for item in items]
 

@@ -44,15 +44,23 @@ class KnownPieces:
         shards = sorted({place.shard for place in found.values()})
         number_of = {shard: number for number, shard in enumerate(shards)}
         return Known(
-            places={one: (number_of[place.shard], place.start, place.length) for one, place in found.items()},
+            places={
+                one: (number_of[place.shard], place.start, place.length)
+                for one, place in found.items()
+            },
             blocks=[self._blocks[shard] for shard in shards],
             extents={number: place.extent for (number, _), place in found.items()},
         )
 
     def _open(self, shards: set[int]) -> None:
         """Open those shards that are not open yet; what is not as it was written is named and forgotten."""
-        paths = {shard: self._folder / self._found.shards[shard] for shard in sorted(shards - self._blocks.keys())}
+        paths = {
+            shard: self._folder / self._found.shards[shard]
+            for shard in sorted(shards - self._blocks.keys())
+        }
         bad = damaged(paths.values())
         for path in bad:
             console.print(f"{path}: is not as it was written; what it held is made anew")
-        self._blocks |= {shard: read_block(path) for shard, path in paths.items() if path not in bad}
+        self._blocks |= {
+            shard: read_block(path) for shard, path in paths.items() if path not in bad
+        }

@@ -59,6 +59,8 @@ def _stamp(files: list[Path]) -> Stamp:
             stat = file.stat()
         except OSError:
             continue
-        if file.is_file() and os.access(file, os.R_OK):  # else the modality says that there is none to read
+        if file.is_file() and os.access(
+            file, os.R_OK
+        ):  # else the modality says that there is none to read
             found.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(found)

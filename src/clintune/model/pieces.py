@@ -28,12 +28,20 @@ class Block(NamedTuple):
     def to_tensors(self) -> dict[str, Tensor]:
         """Return all of it by names for a file, in which no name of a modality's own can be in the way."""
         own = {f"{_OWN}{name}": tensor for name, tensor in self.tensors.items()}
-        return own | {"hours": self.hours} | ({} if self.encoded is None else {"encoded": self.encoded})
+        return (
+            own
+            | {"hours": self.hours}
+            | ({} if self.encoded is None else {"encoded": self.encoded})
+        )
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> "Block":
         """Return what `to_tensors` named."""
-        own = {name.removeprefix(_OWN): tensor for name, tensor in tensors.items() if name.startswith(_OWN)}
+        own = {
+            name.removeprefix(_OWN): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(_OWN)
+        }
         return cls(own, tensors["hours"], tensors.get("encoded"))
 
 
@@ -135,24 +143,41 @@ class _Blocks(ABC):
         first = self._block(next(iter(parts)))
         tensors = {name: self._take(_named(name), parts, piece) for name in first.tensors}
         encoded = None if first.encoded is None else self._take(_encoded, parts, piece)
-        return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(seen.owner[item]), encoded=encoded)
+        return PieceBatch(
+            tensors=tensors, hours=hours, owner=torch.from_numpy(seen.owner[item]), encoded=encoded
+        )
 
     def blank(self, number: int) -> PieceBatch:
         """Return a piece of zeros, at the prediction time, for each of so many samples."""
         known = self._block(self._last_block)
-        tensors = {name: tensor.new_zeros(number, *tensor.shape[1:]) for name, tensor in known.tensors.items()}
-        encoded = None if known.encoded is None else known.encoded.new_zeros(number, *known.encoded.shape[1:])
-        return PieceBatch(tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number), encoded=encoded)
+        tensors = {
+            name: tensor.new_zeros(number, *tensor.shape[1:])
+            for name, tensor in known.tensors.items()
+        }
+        encoded = (
+            None
+            if known.encoded is None
+            else known.encoded.new_zeros(number, *known.encoded.shape[1:])
+        )
+        return PieceBatch(
+            tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number), encoded=encoded
+        )
 
     def _take(
-        self, read: Callable[[Block], Tensor], parts: dict[int, NDArray[np.int64]], piece: NDArray[np.int64]
+        self,
+        read: Callable[[Block], Tensor],
+        parts: dict[int, NDArray[np.int64]],
+        piece: NDArray[np.int64],
     ) -> Tensor:
         """Return a tensor's pieces [P, ...] of several blocks; ragged trailing axes are padded with zeros."""
         sources = {number: read(self._block(number)) for number in parts}
         if len(sources) == 1:
             (only,) = sources.values()
             return only[torch.from_numpy(piece)]
-        shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in sources.values()), strict=True)]
+        shape = [
+            max(sizes)
+            for sizes in zip(*(tensor.shape[1:] for tensor in sources.values()), strict=True)
+        ]
         taken = next(iter(sources.values())).new_zeros(len(piece), *shape)
         for number, mine in parts.items():
             found = sources[number][torch.from_numpy(piece[mine])]
@@ -170,7 +195,10 @@ class StoredPieces(_Blocks):
 
     def __init__(self, table: Path) -> None:
         self.table = table
-        about, arrays = read_about(table), {name: part.numpy() for name, part in load_file(table).items()}
+        about, arrays = (
+            read_about(table),
+            {name: part.numpy() for name, part in load_file(table).items()},
+        )
         self.shards = [table.parents[1] / name for name in about["shards"]]
         self.errors: dict[str, str] = about["errors"]
         """What is wrong with each unreadable item, by `Item.where`."""
@@ -220,7 +248,11 @@ class HeldPieces(_Blocks):
     """
 
     def __init__(
-        self, numbers: NDArray[np.int64], place: NDArray[np.int64], blocks: Sequence[Block], cuts: Cuts
+        self,
+        numbers: NDArray[np.int64],
+        place: NDArray[np.int64],
+        blocks: Sequence[Block],
+        cuts: Cuts,
     ) -> None:
         self.cuts = cuts
         self._numbers = numbers
@@ -243,7 +275,9 @@ def read_block(shard: Path) -> Block:
     return Block.of_tensors(load_file(shard))
 
 
-def within_budget(lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
+def within_budget(
+    lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int
+) -> NDArray[np.int64]:
     """Return how many of the pieces of each item [I] fit their sample's budget, spent on the newest items first.
 
     Items stand by `owner`, oldest first.
@@ -263,7 +297,9 @@ def _encoded(block: Block) -> Tensor:
     return block.encoded
 
 
-def _newest(hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.int64]:
+def _newest(
+    hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return the places of the `kept` newest pieces of each item, ascending; `item` is ascending."""
     order = np.lexsort((hours, item))
     rank = np.arange(len(item)) - np.searchsorted(item, item, "left")

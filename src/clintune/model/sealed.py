@@ -40,7 +40,11 @@ def read_about(path: Path) -> Any:
     try:
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata())
-        return json.loads(metadata["about"]) if metadata.pop("seal") == value_sha256(metadata) else None
+        return (
+            json.loads(metadata["about"])
+            if metadata.pop("seal") == value_sha256(metadata)
+            else None
+        )
     except _BROKEN:
         return None
 
@@ -65,7 +69,11 @@ def damaged(paths: Iterable[Path]) -> list[Path]:
     """Return those of the files that are not as they were written, or not there; many are read at once."""
     listed = list(paths)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [path for path, intact in zip(listed, pool.map(is_intact, listed), strict=True) if not intact]
+        return [
+            path
+            for path, intact in zip(listed, pool.map(is_intact, listed), strict=True)
+            if not intact
+        ]
 
 
 def drop(path: Path) -> None:

@@ -19,7 +19,9 @@ Statistics = dict[str, dict[str, Any]]
 """What `Modality.fit` returned, by modality; JSON-able."""
 
 
-def remembered_statistics(name: str, modality: Modality, items: Items | TrainingRows, cache: Path) -> dict[str, Any]:
+def remembered_statistics(
+    name: str, modality: Modality, items: Items | TrainingRows, cache: Path
+) -> dict[str, Any]:
     """Return what a modality learns from training items, or its reader from training rows.
 
     It comes from `cache` where the same was fitted before; one process fits, others wait.
@@ -57,7 +59,10 @@ def _key(modality: Modality, items: Items | TrainingRows) -> str:
     return value_sha256(
         {
             "class": f"{kind.__module__}.{kind.__qualname__}",
-            "code": [__version__, *(file_sha256(Path(file)) for file in sorted(filter(None, code)))],
+            "code": [
+                __version__,
+                *(file_sha256(Path(file)) for file in sorted(filter(None, code))),
+            ],
             "settings": modality.settings(),
             "constructed": [_plain(part) for part in (modality, modality.rows) if part is not None],
             "items": items.fingerprint(),
@@ -68,4 +73,6 @@ def _key(modality: Modality, items: Items | TrainingRows) -> str:
 
 def _plain(part: Modality | RowReader) -> dict[str, Any]:
     """Return what a modality, or its reader, was constructed with."""
-    return {key: value for key, value in vars(part).items() if not key.startswith("_") and key != "rows"}
+    return {
+        key: value for key, value in vars(part).items() if not key.startswith("_") and key != "rows"
+    }

@@ -12,7 +12,9 @@ from clintune.package.origin import Origin
 from clintune.package.plain import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
-_OF_THE_WRITER = frozenset({"base_model_name_or_path", "revision", "peft_version", "inference_mode"})
+_OF_THE_WRITER = frozenset(
+    {"base_model_name_or_path", "revision", "peft_version", "inference_mode"}
+)
 """Keys that say where and with what it was written, not what it is."""
 
 
@@ -35,19 +37,31 @@ def check_adapter_config(folder: Path, built: PeftConfig, origin: Origin) -> Non
         # A key that another version of PEFT has says nothing where it is empty.
         wrong = _plain(value) != expected[key] if key in expected else bool(value)
         if wrong:
-            raise PackageError(in_short(f"{path}: {key[:200]} is not that of the composition; do not use the package"))
+            raise PackageError(
+                in_short(
+                    f"{path}: {key[:200]} is not that of the composition; do not use the package"
+                )
+            )
     default = _plain(type(built)().to_dict())
     for key in sorted(expected.keys() - said.keys() - _OF_THE_WRITER):
         if expected[key] != default.get(key):
-            raise PackageError(f"{path}: lacks {key}, and other tools would take another; do not use the package")
+            raise PackageError(
+                f"{path}: lacks {key}, and other tools would take another; do not use the package"
+            )
     _check_base(path, said, origin)
 
 
 def _check_base(path: Path, said: Mapping[str, Any], origin: Origin) -> None:
     names = {None} if origin.source is None else {origin.source, Path(origin.source).name}
     base = said.get("base_model_name_or_path")
-    if not isinstance(base, str | None) or base not in names or said.get("revision") not in (None, origin.revision):
-        raise PackageError(in_short(f"{path}: names another base than clintune.yaml; do not use it"))
+    if (
+        not isinstance(base, str | None)
+        or base not in names
+        or said.get("revision") not in (None, origin.revision)
+    ):
+        raise PackageError(
+            in_short(f"{path}: names another base than clintune.yaml; do not use it")
+        )
 
 
 def _plain(value: Any) -> Any:

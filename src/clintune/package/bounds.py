@@ -95,7 +95,11 @@ def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:
         least, most = known[key].get("bounds", (None, None))
         if choices and value not in choices:
             yield f"{where}.{key} is none of its choices"
-        elif least is not None and value is not None and not (is_finite(value) and least <= value <= most):
+        elif (
+            least is not None
+            and value is not None
+            and not (is_finite(value) and least <= value <= most)
+        ):
             yield f"{where}.{key} is out of bounds"
 
 

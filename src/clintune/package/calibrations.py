@@ -22,4 +22,6 @@ def read_calibrations(path: Path) -> dict[str, Calibration]:
     try:
         return {task: Calibration.from_json(values) for task, values in by_task.items()}
     except (ValueError, AttributeError) as error:
-        raise PackageError(f"{path}: no calibrations; evaluate the run, or fetch the package, again") from error
+        raise PackageError(
+            f"{path}: no calibrations; evaluate the run, or fetch the package, again"
+        ) from error

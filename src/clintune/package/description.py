@@ -55,16 +55,23 @@ def read_description(folder: Path) -> Description:
     path = folder / ABOUT
     about = read_yaml(path)
     if not isinstance(about, dict) or "format" not in about:
-        _refuse(path, "has no `format`: another version of clintune wrote it; publish or train it anew with this one")
+        _refuse(
+            path,
+            "has no `format`: another version of clintune wrote it; publish or train it anew with this one",
+        )
     if about["format"] != FORMAT or isinstance(about["format"], bool):
         version = about.get("clintune")
         newer = f" ({version})" if isinstance(version, str) and _VERSION.fullmatch(version) else ""
-        _refuse(path, f"is not of format {FORMAT}; use the version of clintune that wrote it{newer}")
+        _refuse(
+            path, f"is not of format {FORMAT}; use the version of clintune that wrote it{newer}"
+        )
 
     _check_keys(path, about, _KEYS, "")
     composition = _composition(path, about["composition"])
     names, tasks = composition["modalities"].keys(), composition["tasks"].keys()
-    weights, statistics, answers = (_mapping(path, about, key) for key in ("weights", "statistics", "tasks"))
+    weights, statistics, answers = (
+        _mapping(path, about, key) for key in ("weights", "statistics", "tasks")
+    )
     _check_keys(path, weights, ("backbone", *names), "weights.")
     _check_keys(path, statistics, tuple(names), "statistics.")
     _check_keys(path, answers, tuple(tasks), "tasks.")
@@ -74,9 +81,14 @@ def read_description(folder: Path) -> Description:
         seed=_seed(path, about["seed"]),
         precision=_choice(path, about["precision"], "precision", _PRECISIONS),
         composition=composition,
-        weights={name: _origin(path, _mapping(path, weights, name), f"weights.{name}") for name in weights},
+        weights={
+            name: _origin(path, _mapping(path, weights, name), f"weights.{name}")
+            for name in weights
+        },
         statistics={name: _mapping(path, statistics, name) for name in statistics},
-        tasks={name: _answer(path, _mapping(path, answers, name), f"tasks.{name}") for name in answers},
+        tasks={
+            name: _answer(path, _mapping(path, answers, name), f"tasks.{name}") for name in answers
+        },
     )
 
 
@@ -93,7 +105,9 @@ def _composition(path: Path, composition: Any) -> dict[str, Any]:
         if not 1 <= len(parts) <= MOST_PARTS:
             _refuse(path, f"composition.{section} holds {len(parts)} parts; give 1 to {MOST_PARTS}")
         for name in parts:
-            check_part_name(_text(path, name, section), f"{path}: a name in {section}", PackageError)
+            check_part_name(
+                _text(path, name, section), f"{path}: a name in {section}", PackageError
+            )
             _mapping(path, parts, name)
 
     for task in composition["tasks"].values():
@@ -114,12 +128,17 @@ def _check_underscores(path: Path, composition: dict[str, Any]) -> None:
             here = (*place, str(key))
             of_part = key == "_target_" and len(here) == 3 and here[0] in ("modalities", "tasks")
             if str(key).startswith("_") and not of_part:
-                _refuse(path, f"holds the key {'.'.join(here)}, which does not belong there; do not use the package")
+                _refuse(
+                    path,
+                    f"holds the key {'.'.join(here)}, which does not belong there; do not use the package",
+                )
             left.append((here, value))
 
 
 def _origin(path: Path, record: Mapping[str, Any], where: str) -> Origin:
-    _check_keys(path, record, ("source",), f"{where}.", ("revision", "sha256", "files", "tokenizer"))
+    _check_keys(
+        path, record, ("source",), f"{where}.", ("revision", "sha256", "files", "tokenizer")
+    )
     for key in ("source", "revision"):
         if record.get(key) is not None:
             _text(path, record[key], f"{where}.{key}")
@@ -145,17 +164,27 @@ def _answer(path: Path, record: Mapping[str, Any], where: str) -> Answer:
         _refuse(path, f"{where}.outputs is no list of different names; do not use the package")
     for name in outputs:
         if visible(_text(path, name, f"{where}.outputs")) != name:
-            _refuse(path, f"{where}.outputs holds a name with control characters; do not use the package")
+            _refuse(
+                path,
+                f"{where}.outputs holds a name with control characters; do not use the package",
+            )
     return Answer(state=_mapping(path, record, "state"), outputs=outputs)
 
 
 def _check_keys(
-    path: Path, node: Mapping[str, Any], needed: tuple[str, ...], where: str, more: tuple[str, ...] = ()
+    path: Path,
+    node: Mapping[str, Any],
+    needed: tuple[str, ...],
+    where: str,
+    more: tuple[str, ...] = (),
 ) -> None:
     if missing := sorted(set(needed) - node.keys()):
         _refuse(path, f"lacks {where}{missing[0]}; publish or train it anew")
     if unknown := sorted(map(str, node.keys() - {*needed, *more})):
-        _refuse(path, f"holds the unknown key {where}{unknown[0]}; use the version of clintune that wrote it")
+        _refuse(
+            path,
+            f"holds the unknown key {where}{unknown[0]}; use the version of clintune that wrote it",
+        )
 
 
 def _mapping(path: Path, node: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -166,7 +195,11 @@ def _mapping(path: Path, node: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _text(path: Path, value: Any, where: str, pattern: re.Pattern[str] | None = None) -> str:
-    if not isinstance(value, str) or len(value) > 1000 or (pattern and not pattern.fullmatch(value)):
+    if (
+        not isinstance(value, str)
+        or len(value) > 1000
+        or (pattern and not pattern.fullmatch(value))
+    ):
         _refuse(path, f"{where} is not what clintune writes there; do not use the package")
     return value
 

@@ -76,7 +76,9 @@ def load_package(
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
         statistics = {name: dict(learned) for name, learned in description.statistics.items()}
-        model = build_model(config, modalities, statistics, outputs, description.seed, shared=shared)
+        model = build_model(
+            config, modalities, statistics, outputs, description.seed, shared=shared
+        )
         _check_base(folder, model, description.weights)
         _fill(folder, model, description.weights["backbone"])
 
@@ -112,14 +114,18 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
     try:
         config = OmegaConf.merge(OmegaConf.structured(Config), description.composition)
     except OmegaConfBaseException as error:
-        raise PackageError(f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it") from error
+        raise PackageError(
+            f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it"
+        ) from error
     assert isinstance(config, DictConfig)
     config.trainer.precision = description.precision
     config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
 
     bases = {"backbone": config.backbone, **config.modalities}
     if unknown := sorted(sources.keys() - bases.keys()):
-        raise PackageError(f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}")
+        raise PackageError(
+            f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}"
+        )
     for name, part in bases.items():
         revision = description.weights[name].revision
         if name in sources:
@@ -134,9 +140,13 @@ def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
     try:
         task.load_state(dict(answer.state))
     except ValueError as error:
-        raise PackageError(f"{folder}: tasks.{name}.state {error}; do not use the package") from error
+        raise PackageError(
+            f"{folder}: tasks.{name}.state {error}; do not use the package"
+        ) from error
     if task.output_names != answer.outputs:
-        raise PackageError(f"{folder}: tasks.{name} has other outputs than its state; do not use the package")
+        raise PackageError(
+            f"{folder}: tasks.{name} has other outputs than its state; do not use the package"
+        )
     for part in task.parts:
         check_name(part, f"{folder}: a phenotype of {name}", PackageError)
 
@@ -153,14 +163,20 @@ def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> N
 
 def _check_shared(folder: Path, config: DictConfig, trained: Origin, shared: Backbone) -> None:
     if config.adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
-        raise PackageError(f"{folder}: only LoRA adapters of one pretrained base can share it; load it by itself")
+        raise PackageError(
+            f"{folder}: only LoRA adapters of one pretrained base can share it; load it by itself"
+        )
     if trained.differs(Origin.of(shared.weights.record())) is not None:
         where = visible(trained.source)
-        raise PackageError(f"{folder}: its adapter sits on another base ({where}); load it by itself")
+        raise PackageError(
+            f"{folder}: its adapter sits on another base ({where}); load it by itself"
+        )
 
 
 def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
-    expected = {name: value for name, value in package_tensors(model).items() if not is_adapter(name)}
+    expected = {
+        name: value for name, value in package_tensors(model).items() if not is_adapter(name)
+    }
     check_tensors(folder / PARTS, package_headers(folder / PARTS), expected)
     model.load_state_dict(read_tensors(folder / PARTS), strict=False)
     if is_peft(model.backbone.model):
@@ -171,4 +187,6 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
         check_adapter_config(folder, configs[name], origin)
         own = get_peft_model_state_dict(model.backbone.model, adapter_name=name)
         check_tensors(folder / ADAPTER, package_headers(folder / ADAPTER), own)
-        set_peft_model_state_dict(model.backbone.model, read_tensors(folder / ADAPTER), adapter_name=name)
+        set_peft_model_state_dict(
+            model.backbone.model, read_tensors(folder / ADAPTER), adapter_name=name
+        )

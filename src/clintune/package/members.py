@@ -17,7 +17,9 @@ _MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 
 def member_folders(folder: Path, ensemble: int) -> list[Path]:
     """Return the folder of each member below `folder`: `folder` itself, or `member-N` for an ensemble."""
-    return [folder] if ensemble == 1 else [folder / f"member-{member}" for member in range(ensemble)]
+    return (
+        [folder] if ensemble == 1 else [folder / f"member-{member}" for member in range(ensemble)]
+    )
 
 
 def trained_members(folder: Path, ensemble: int) -> list[Path]:
@@ -28,7 +30,9 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
     members = member_folders(folder, ensemble)
     for member in members:
         if not (member / MANIFEST).is_file():
-            raise PackageError(f"{member}: no package there; train the run to its end (clintune train --resume RUN)")
+            raise PackageError(
+                f"{member}: no package there; train the run to its end (clintune train --resume RUN)"
+            )
     return members
 
 
@@ -42,7 +46,9 @@ def members_found(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("member-*") if path.is_symlink() or path.is_dir()]
     for path in found:
         if path.is_symlink() or not _MEMBER.fullmatch(path.name):
-            raise PackageError(in_short(f"{path}: is no folder of a member; do not use the package"))
+            raise PackageError(
+                in_short(f"{path}: is no folder of a member; do not use the package")
+            )
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
@@ -57,7 +63,9 @@ def check_alike(members: Mapping[Path, Package]) -> None:
         for what, found in _read_and_answered(other).items():
             if found != wanted[what]:
                 raise PackageError(
-                    in_short(f"{folder}: its {what} are not those of {first.name}; do not use the package")
+                    in_short(
+                        f"{folder}: its {what} are not those of {first.name}; do not use the package"
+                    )
                 )
 
 

@@ -21,13 +21,19 @@ class Origin:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Origin":
         """Return what a modality or backbone says of its weights."""
-        known = {name: record[name] for name in ("source", "revision", "sha256", "files") if record.get(name)}
+        known = {
+            name: record[name]
+            for name in ("source", "revision", "sha256", "files")
+            if record.get(name)
+        }
         tokenizer = record.get("tokenizer")
         return cls(**known, tokenizer=None if tokenizer is None else cls.of(tokenizer))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without those that say nothing."""
-        values = {name: value for name, value in asdict(self).items() if value and name != "tokenizer"}
+        values = {
+            name: value for name, value in asdict(self).items() if value and name != "tokenizer"
+        }
         if self.tokenizer is not None:
             values["tokenizer"] = self.tokenizer.to_dict()
         return {"source": None, **values}

@@ -56,14 +56,18 @@ def _read_text(path: Path) -> str:
             _refuse(path, f"is larger than {MOST_BYTES // 2**20} MiB")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PackageError(f"{path}: cannot be read as text ({type(error).__name__}); fetch it again") from error
+        raise PackageError(
+            f"{path}: cannot be read as text ({type(error).__name__}); fetch it again"
+        ) from error
 
 
 def _check_events(path: Path, text: str) -> None:
     """Walk through a document before anything is made of it: nothing in it names, repeats or types a value."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if number > MOST_NODES or depth > MOST_DEPTH:
             _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -78,7 +82,9 @@ def _check_events(path: Path, text: str) -> None:
 
 def _check_digits(path: Path, text: str) -> None:
     """Refuse a plain word that YAML would make a number of at great cost."""
-    if (":" in text and _BASE_60.fullmatch(text)) or (len(text) > _MOST_DIGITS and _NUMBER.fullmatch(text)):
+    if (":" in text and _BASE_60.fullmatch(text)) or (
+        len(text) > _MOST_DIGITS and _NUMBER.fullmatch(text)
+    ):
         _refuse(path, "holds a number of base 60, or of too many digits")
 
 

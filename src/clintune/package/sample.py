@@ -30,7 +30,9 @@ def write_sample(folder: Path, package: Package) -> None:
     tensors = {f"{_ANSWER}/{task}": value for task, value in _answers(package, batch).items()}
     for name, pieces in batch.pieces.items():
         tensors[f"{name}/hours"] = pieces.hours
-        tensors |= {f"{name}/tensors/{key}": value.contiguous() for key, value in pieces.tensors.items()}
+        tensors |= {
+            f"{name}/tensors/{key}": value.contiguous() for key, value in pieces.tensors.items()
+        }
     save_file(tensors, folder / SAMPLE)
 
 
@@ -40,7 +42,9 @@ def repeat_answer(folder: Path, package: Package) -> None:
     try:
         answers = _answers(package, read_sample(tensors, package.model.encoders))
     except Exception as error:  # a stranger's tensors may be of any type, shape and number
-        raise PackageError(f"{folder / SAMPLE}: is no sample of this model; fetch the package again") from error
+        raise PackageError(
+            f"{folder / SAMPLE}: is no sample of this model; fetch the package again"
+        ) from error
     for task, answer in answers.items():
         stored = tensors.get(f"{_ANSWER}/{task}", answer.new_empty(0))
         if (
@@ -75,14 +79,20 @@ def read_sample(tensors: Mapping[str, Tensor], modalities: Iterable[str]) -> Bat
     parts = {}
     for name in modalities:
         prefix = f"{name}/tensors/"
-        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        found = {
+            key.removeprefix(prefix): value
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
         if found:
             parts[name] = _of_one(found, tensors[f"{name}/hours"])
     return Batch(pieces=parts, targets={}, keys=["made up"])
 
 
 def _of_one(tensors: dict[str, Tensor], hours: Tensor) -> PieceBatch:
-    return PieceBatch(tensors=tensors, hours=hours, owner=torch.zeros(len(hours), dtype=torch.int64))
+    return PieceBatch(
+        tensors=tensors, hours=hours, owner=torch.zeros(len(hours), dtype=torch.int64)
+    )
 
 
 def _answers(package: Package, batch: Batch) -> dict[str, Tensor]:

@@ -22,7 +22,10 @@ _ENCODERS = "modalities."
 
 
 def check_size(
-    folder: Path, config: DictConfig, statistics: Mapping[str, Mapping[str, Any]], outputs: Mapping[str, int]
+    folder: Path,
+    config: DictConfig,
+    statistics: Mapping[str, Mapping[str, Any]],
+    outputs: Mapping[str, int],
 ) -> None:
     """Raise PackageError where heads, LoRA or parts that start from random weights are not as large as their tensors.
 
@@ -38,10 +41,17 @@ def check_size(
         if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
             _rehearse(folder, name, within, partial(modality.build, statistics[name]))
     if config.backbone.source == "random":
-        _rehearse(folder, "backbone", within, partial(load_transformer, dict(config.backbone.config or {})))
+        _rehearse(
+            folder,
+            "backbone",
+            within,
+            partial(load_transformer, dict(config.backbone.config or {})),
+        )
 
 
-def _rehearse(folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]) -> None:
+def _rehearse(
+    folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]
+) -> None:
     """Build a part without memory, and where its family cannot, with memory that is not filled."""
     try:
         try:
@@ -58,7 +68,9 @@ def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str
     for task, number in outputs.items():
         name = f"heads.{task}.readout.weight"
         if name not in parts:
-            raise PackageError(f"{folder / PARTS}: {visible(name)} is missing; fetch the package again")
+            raise PackageError(
+                f"{folder / PARTS}: {visible(name)} is missing; fetch the package again"
+            )
         if len(parts[name].shape) != 2 or parts[name].shape[0] != number:
             raise PackageError(
                 f"{folder}: tasks.{visible(task)} has not the outputs of its head; do not use the package"
@@ -74,4 +86,6 @@ def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -
         # The first two words of a name are ours, and the name of a modality, which may be any.
         inside = name.split(".", 2)[-1]
         if "lora_A" in inside.split(".") and header.shape[:1] != (config.adapter.r,):
-            raise PackageError(in_short(f"{folder}: adapter.r is not the rank of {name}; do not use the package"))
+            raise PackageError(
+                in_short(f"{folder}: adapter.r is not the rank of {name}; do not use the package")
+            )

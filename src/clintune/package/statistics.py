@@ -32,7 +32,9 @@ def check_statistics(
     """Raise PackageError where a modality of clintune cannot compute with its statistics."""
     for name, modality in modalities.items():
         for problem in _problems(modality, statistics[name]):
-            raise PackageError(in_short(f"{folder}: statistics.{name} {problem}; do not use the package"))
+            raise PackageError(
+                in_short(f"{folder}: statistics.{name} {problem}; do not use the package")
+            )
 
 
 def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
@@ -79,7 +81,10 @@ def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
 
     rates = statistics.get(RATES, [])
     if not (
-        isinstance(rates, list) and len(rates) in (0, 2) and all(map(_is_positive, rates)) and rates == sorted(rates)
+        isinstance(rates, list)
+        and len(rates) in (0, 2)
+        and all(map(_is_positive, rates))
+        and rates == sorted(rates)
     ):
         yield f"hold {RATES} that are not a least and a greatest"
     if not _is_positive(statistics.get(HOURS, 1)):
@@ -91,9 +96,15 @@ def _of_codes(codes: Any) -> Iterator[str]:
         yield "have no codes"
         return
     for code, known in codes.items():
-        if not isinstance(code, str) or not isinstance(known, dict) or known.keys() != {"mean", "std"}:
+        if (
+            not isinstance(code, str)
+            or not isinstance(known, dict)
+            or known.keys() != {"mean", "std"}
+        ):
             yield "hold a code without mean and std"
-        elif not (known["mean"] is None and known["std"] is None) and not _usable(known["mean"], known["std"]):
+        elif not (known["mean"] is None and known["std"] is None) and not _usable(
+            known["mean"], known["std"]
+        ):
             yield "hold a mean or std that is no finite number, or a std of 0"
 
 
@@ -126,7 +137,11 @@ def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:
     channels, mean, std = statistics.get("channels"), statistics.get("mean"), statistics.get("std")
     if not (isinstance(channels, list) and isinstance(mean, list) and isinstance(std, list)):
         yield "lack a list of channels, mean or std"
-    elif not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels) or not channels:
+    elif (
+        not all(isinstance(name, str) for name in channels)
+        or len(set(channels)) < len(channels)
+        or not channels
+    ):
         yield "hold no channel, or one twice"
     elif not len(mean) == len(std) == features * len(channels):
         yield "hold more or fewer of mean or std than of channels"

@@ -36,7 +36,10 @@ def package_headers(path: Path) -> dict[str, Header]:
         raise PackageError(f"{path}: is missing; fetch the package again")
     try:
         headers = read_headers(path)
-        if any(_DTYPES[header.dtype].itemsize * header.entries != header.num_bytes for header in headers.values()):
+        if any(
+            _DTYPES[header.dtype].itemsize * header.entries != header.num_bytes
+            for header in headers.values()
+        ):
             raise ValueError("a shape and its bytes differ")
     except (OSError, ValueError, LookupError) as error:
         raise PackageError(f"{path}: not a safetensors file; do not use the package") from error
@@ -52,14 +55,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise PackageError(f"{path}: not a safetensors file; do not use the package") from error
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise PackageError(in_short(f"{path}: {name} holds a value that is not finite; do not use the package"))
+            raise PackageError(
+                in_short(f"{path}: {name} holds a value that is not finite; do not use the package")
+            )
     return tensors
 
 
 def check_tensors(path: Path, found: Mapping[str, Header], expected: Mapping[str, Tensor]) -> None:
     """Raise PackageError where names, shapes or types differ from what the model expects."""
     wrong = sorted(found.keys() ^ expected.keys())
-    wrong += sorted(name for name in found.keys() & expected.keys() if _misfit(found[name], expected[name]))
+    wrong += sorted(
+        name for name in found.keys() & expected.keys() if _misfit(found[name], expected[name])
+    )
     if not wrong:
         return
     name = wrong[0]
@@ -69,7 +76,9 @@ def check_tensors(path: Path, found: Mapping[str, Header], expected: Mapping[str
     elif name in expected:
         kind = f"has another {_misfit(found[name], expected[name])}"
     raise PackageError(
-        in_short(f"{path}: {len(wrong)} tensors do not fit, as {name}, which {kind}; fetch the package again")
+        in_short(
+            f"{path}: {len(wrong)} tensors do not fit, as {name}, which {kind}; fetch the package again"
+        )
     )
 
 

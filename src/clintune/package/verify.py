@@ -25,19 +25,31 @@ def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequenc
     for section, (module, base) in _OWN.items():
         for part in composition[section].values():
             target = part.get("_target_")
-            if not isinstance(target, str) or len(target) > _LONGEST or not _CLASS.fullmatch(target):
+            if (
+                not isinstance(target, str)
+                or len(target) > _LONGEST
+                or not _CLASS.fullmatch(target)
+            ):
                 shown = visible(target)[:_LONGEST]
-                raise PackageError(f"{folder}: _target_ {shown} names no class; do not use the package")
+                raise PackageError(
+                    f"{folder}: _target_ {shown} names no class; do not use the package"
+                )
             home, _, name = target.rpartition(".")
             if not any(home == root or home.startswith(f"{root}.") for root in (module, *trusted)):
-                raise PackageError(f"{folder}: _target_ {target} is of no trusted module; {_to_trust(home)}")
+                raise PackageError(
+                    f"{folder}: _target_ {target} is of no trusted module; {_to_trust(home)}"
+                )
 
             try:
                 found = getattr(import_module(home), name, None)
             except ImportError as error:
-                raise PackageError(f"{folder}: _target_ {target}: {home} cannot be imported; install it") from error
+                raise PackageError(
+                    f"{folder}: _target_ {target}: {home} cannot be imported; install it"
+                ) from error
             if not (isinstance(found, type) and issubclass(found, base)):
-                raise PackageError(f"{folder}: _target_ {target} is no {base.__name__.lower()}; do not use the package")
+                raise PackageError(
+                    f"{folder}: _target_ {target} is no {base.__name__.lower()}; do not use the package"
+                )
 
 
 def _to_trust(home: str) -> str:

@@ -17,13 +17,17 @@ from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapte
 from clintune.package.description import FORMAT
 
 
-def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str) -> None:
+def write_package(
+    folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str
+) -> None:
     """Write a package atomically; an older one of that name is replaced.
 
     `tensors` are those of `package_tensors`, whole and on the CPU.
     """
     model = package.model
-    composition = {key: OmegaConf.to_container(package.config, resolve=True)[key] for key in SECTIONS}  # type: ignore[call-overload,index]
+    composition = {
+        key: OmegaConf.to_container(package.config, resolve=True)[key] for key in SECTIONS
+    }  # type: ignore[call-overload,index]
     about = {
         "format": FORMAT,
         "clintune": __version__,
@@ -32,7 +36,10 @@ def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor],
         "composition": composition,
         "weights": {name: origin.to_dict() for name, origin in origins(model).items()},
         "statistics": package.statistics,
-        "tasks": {name: {"state": task.state(), "outputs": task.output_names} for name, task in package.tasks.items()},
+        "tasks": {
+            name: {"state": task.state(), "outputs": task.output_names}
+            for name, task in package.tasks.items()
+        },
     }
 
     with atomic_path(folder) as partial:
@@ -40,7 +47,11 @@ def write_package(folder: Path, package: Package, tensors: Mapping[str, Tensor],
         if is_peft(model.backbone.model):
             _save_adapter(partial, package, tensors)
         dtype = getattr(torch, package.config.backbone.dtype)
-        parts = {name: _as_loaded(name, value, dtype) for name, value in tensors.items() if not is_adapter(name)}
+        parts = {
+            name: _as_loaded(name, value, dtype)
+            for name, value in tensors.items()
+            if not is_adapter(name)
+        }
         save_file(parts, partial / PARTS)
         (partial / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(about)), encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
@@ -61,7 +72,9 @@ def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor])
     """Let PEFT write the adapter, with the name of its base rather than the path where this machine keeps it."""
     model, weights = package.model.backbone.model, package.model.backbone.weights
     prefix = "backbone.model."
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if is_adapter(name)}
+    state = {
+        name.removeprefix(prefix): value for name, value in tensors.items() if is_adapter(name)
+    }
     config: Any = model.peft_config["default"]  # type: ignore[index]
     config.base_model_name_or_path = weights.name if weights else None
     config.revision = weights.revision if weights else None

@@ -34,7 +34,9 @@ class Layout:
         self.is_full = self.total == len(lengths) * self.longest
         device = lengths.device
         ends = lengths.cumsum(0)
-        self.owner = torch.arange(len(lengths), device=device).repeat_interleave(lengths, output_size=self.total)
+        self.owner = torch.arange(len(lengths), device=device).repeat_interleave(
+            lengths, output_size=self.total
+        )
         self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.owner]
         self.starts = pad(ends, (1, 0)).int()
         self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
@@ -47,8 +49,12 @@ class Layout:
         if multiple not in self._blocks:
             widths = [-(-length // multiple) * multiple for length in self.lengths]
             runs = [(width, len(list(run))) for width, run in groupby(widths)]
-            parts = torch.split(torch.tensor(self.lengths, device=self.mask.device), [num for _, num in runs])
-            self._blocks[multiple] = [Layout(part, width) for part, (width, _) in zip(parts, runs, strict=True)]
+            parts = torch.split(
+                torch.tensor(self.lengths, device=self.mask.device), [num for _, num in runs]
+            )
+            self._blocks[multiple] = [
+                Layout(part, width) for part, (width, _) in zip(parts, runs, strict=True)
+            ]
         return self._blocks[multiple]
 
     def pad(self, tokens: Tensor) -> Tensor:
@@ -67,7 +73,10 @@ class Layout:
     def bias(self, heads: int, causal: bool, window: int | None) -> Tensor:
         """Return [bins * H, width, width]: 0 where a query sees a key, which stands in its own sequence, else -inf."""
         if (heads, causal, window) not in self._biases:
-            owner, places = self.owner.view(-1, self.bin_width), self.positions.view(-1, self.bin_width)
+            owner, places = (
+                self.owner.view(-1, self.bin_width),
+                self.positions.view(-1, self.bin_width),
+            )
             seen = owner[:, :, None] == owner[:, None]
             seen &= _within(places[:, None] - places[:, :, None], causal, window)
             bias = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))

@@ -14,7 +14,17 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from clintune.packed.attention import packed_attention
 from clintune.packed.layout import BIN, Layout, in_bins, in_order
 
-FAMILIES = {"bert", "distilbert", "electra", "gemma3_text", "llama", "mistral", "modernbert", "qwen2", "qwen3"}
+FAMILIES = {
+    "bert",
+    "distilbert",
+    "electra",
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "modernbert",
+    "qwen2",
+    "qwen3",
+}
 """Model types that run without padding, each tested against its padded self: they hand keyword arguments down to
 their attention, count positions from 0 and do nothing else across tokens."""
 
@@ -47,10 +57,17 @@ def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
     lengths, order = lengths.new_tensor(filled), lengths.new_tensor(standing)
     layout = Layout(lengths[order], bin_width=bin_width)
     places = (lengths.cumsum(0) - lengths)[order][layout.owner] + layout.positions
-    row = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total)).index_select(0, places)[None]
+    row = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total)).index_select(0, places)[
+        None
+    ]
     # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
     unread = layout.mask.new_empty(1, 1, 1, 1)
-    options = {"position_ids": layout.positions[None], "layout": layout, "use_cache": False, "return_dict": True}
+    options = {
+        "position_ids": layout.positions[None],
+        "layout": layout,
+        "use_cache": False,
+        "return_dict": True,
+    }
     output = model(**{name: row}, attention_mask=unread, **options)
     return output.last_hidden_state[0].index_select(0, places.argsort()[:total])  # type: ignore[no-any-return]
 

@@ -44,7 +44,9 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
             with atomic_path(out / UNREADABLE) as partial:
                 pl.scan_parquet(parts, glob=False).sink_csv(partial)
-            console.print(f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read")
+            console.print(
+                f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read"
+            )
         for sentence in strange_words(records):
             console.print(sentence)
 

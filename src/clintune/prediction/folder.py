@@ -23,7 +23,16 @@ SUMMARY = "summary.json"
 UNREADABLE = "unreadable.csv"
 WORK = "work"
 """The folder of what a job needs until it is finished: the index of the cohort, with the text of its notes."""
-_ASKED = ("package", "revision", "trusted", "cohorts", "times", "shard_size", "batch_size", "precision")
+_ASKED = (
+    "package",
+    "revision",
+    "trusted",
+    "cohorts",
+    "times",
+    "shard_size",
+    "batch_size",
+    "precision",
+)
 """The keys that results depend on."""
 
 
@@ -84,7 +93,9 @@ def make_job(config: DictConfig) -> Path:
     if config.times is not None and config.times != "last":
         times = Path(config.times).expanduser().resolve()
         if not times.is_file():
-            raise ConfigError(f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels")
+            raise ConfigError(
+                f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels"
+            )
         config.times = str(times)
 
     if config.out is None:
@@ -107,7 +118,11 @@ def removed_if_refused(out: Path) -> Iterator[None]:
     try:
         yield
     except ClintuneError as error:
-        if is_new and not isinstance(error, TrainingError) and not (out / "shards" / ORIGIN).exists():
+        if (
+            is_new
+            and not isinstance(error, TrainingError)
+            and not (out / "shards" / ORIGIN).exists()
+        ):
             shutil.rmtree(out, ignore_errors=True)  # a mounted folder can only be emptied
         raise
 
@@ -127,7 +142,9 @@ def _check_is_ours(out: Path, config: DictConfig) -> None:
     before = read_job(out)
     for key in _ASKED:
         if before[key] != config[key]:
-            raise ConfigError(f"out: {out} holds the results of a job with other `{key}`; name another folder")
+            raise ConfigError(
+                f"out: {out} holds the results of a job with other `{key}`; name another folder"
+            )
 
 
 def _name_of(package: str) -> str:

@@ -61,7 +61,9 @@ def open_job(out: Path) -> Job:
     lacked = read_limits(folder)["lacking"]
     first = predictor.members[0]
     if first.config.model.zero_fill:
-        raise ConfigError(f"{config.package}: was trained with model.zero_fill, for comparison only; it cannot score")
+        raise ConfigError(
+            f"{config.package}: was trained with model.zero_fill, for comparison only; it cannot score"
+        )
 
     ((name, cohort),) = config.cohorts.items()
     root = open_root(name, cohort, cache)
@@ -69,12 +71,16 @@ def open_job(out: Path) -> Job:
     cohort.root = str(root)
 
     work = out / WORK
-    index = SampleIndex.open(name, cohort, first.model.encoders, labels, cache if config.keep else work)
+    index = SampleIndex.open(
+        name, cohort, first.model.encoders, labels, cache if config.keep else work
+    )
 
     origin = {
         "clintune": __version__,
         "package_sha256": _package_sha256(folder),
-        "calibration_sha256": value_sha256({task: part.to_json() for task, part in predictor.calibrations.items()}),
+        "calibration_sha256": value_sha256(
+            {task: part.to_json() for task, part in predictor.calibrations.items()}
+        ),
         "cohort_sha256": index.fingerprint,
     }
     _check_origin(out, origin)
@@ -86,8 +92,12 @@ def open_job(out: Path) -> Job:
         work=work,
         predictor=predictor,
         samples=samples,
-        labelled={name: np.asarray(~np.isnan(samples.targets(name)).any(axis=0)) for name in first.tasks},
-        lacking={name: float((samples.num_items(name) == 0).mean()) for name in first.model.encoders},
+        labelled={
+            name: np.asarray(~np.isnan(samples.targets(name)).any(axis=0)) for name in first.tasks
+        },
+        lacking={
+            name: float((samples.num_items(name) == 0).mean()) for name in first.model.encoders
+        },
         lacked=lacked,
         shards=cut(out, len(samples), config.shard_size),
         device=device,

@@ -58,16 +58,24 @@ class Scorer:
     def score(self, rows: NDArray[np.int64]) -> ScoredShard:
         """Score the samples `rows`; raises what `Answerer.answer` does."""
         answers = self.answerer.answer(rows)
-        return ScoredShard(answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows))
+        return ScoredShard(
+            answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows)
+        )
 
-    def _find(self, name: str, modality: Modality, statistics: Mapping[str, object], precision: str) -> FindPieces:
+    def _find(
+        self, name: str, modality: Modality, statistics: Mapping[str, object], precision: str
+    ) -> FindPieces:
         """Return what finds pieces of a modality in the job's cache.
 
         Where the job keeps features, those of all its samples are computed first, as for training.
         """
         cached = PieceCache(name, modality, dict(statistics), self.job.cache, precision)
         if self.job.config.keep:
-            cached.fill(self.samples.items(name, np.arange(len(self.samples))), self.job.device, self.workers)
+            cached.fill(
+                self.samples.items(name, np.arange(len(self.samples))),
+                self.job.device,
+                self.workers,
+            )
         return KnownPieces(cached, self.job.work / "media").of
 
     def _strange(self, rows: NDArray[np.int64]) -> dict[str, Strange]:
@@ -84,5 +92,8 @@ class Scorer:
         """Return what is wrong with samples, a line each."""
         owners = np.array([problem.sample for problem in answers.problems], np.int64)
         listed = pl.DataFrame([problem[1:] for problem in answers.problems], _LISTED, orient="row")
-        subjects, times = (column[rows[owners]] for column in (self.samples.subject_id, self.samples.prediction_time))
+        subjects, times = (
+            column[rows[owners]]
+            for column in (self.samples.subject_id, self.samples.prediction_time)
+        )
         return listed.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED)

@@ -54,7 +54,9 @@ def score_job(out: Path) -> None:
                             _score(job, scorer, shard)
                             show()
                 if show():
-                    time.sleep(_POLL_SECONDS)  # others hold what is left; what the dead held is free again
+                    time.sleep(
+                        _POLL_SECONDS
+                    )  # others hold what is left; what the dead held is free again
         finish(out, job.shards, job.lacking)
 
 
@@ -64,9 +66,17 @@ def lacking_words(lacking: Mapping[str, float], lacked: Mapping[str, float]) -> 
         if share == 0:
             continue
         before = lacked.get(name)
-        known = "the package does not say how many in training" if before is None else f"{before:.0%} in training"
+        known = (
+            "the package does not say how many in training"
+            if before is None
+            else f"{before:.0%} in training"
+        )
         warned = share >= _MANY_LACK if before is None else share - before >= _MORE_LACK
-        advice = "; the model was not trained for such patients, check the cohort's codes and paths" if warned else ""
+        advice = (
+            "; the model was not trained for such patients, check the cohort's codes and paths"
+            if warned
+            else ""
+        )
         yield f"{'warning' if warned else 'note'}: {share:.0%} of the samples have no {name} ({known}){advice}"
 
 
@@ -98,7 +108,9 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
     record = {
         "samples": len(rows),
         "abstained": dict(_counts(job, scored.answers)),
-        "not_finite": {name: int(broken.sum()) for name, broken in scored.answers.not_finite.items()},
+        "not_finite": {
+            name: int(broken.sum()) for name, broken in scored.answers.not_finite.items()
+        },
         "unreadable": len(scored.unreadable),
         "strange": dict(scored.strange),
         "seconds": time.monotonic() - start,
@@ -119,7 +131,9 @@ def _write(job: Job, shard: Shard, name: str, answers: Answers) -> None:
     undecided = np.ones_like(abstained) if task.questions else abstained
     raw = replace(predictions, predicted=answers.raw[name])
     for folder, part, withheld in ((CALIBRATED, predictions, abstained), (RAW, raw, undecided)):
-        write_shard(shard.out / folder, name, shard.name, part, task, withheld=withheld, labelled=labelled)
+        write_shard(
+            shard.out / folder, name, shard.name, part, task, withheld=withheld, labelled=labelled
+        )
 
 
 def _counts(job: Job, answers: Answers) -> Iterator[tuple[str, int]]:

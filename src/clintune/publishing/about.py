@@ -16,7 +16,13 @@ def read_about(package: Path) -> dict[str, Any]:
     """Read clintune.yaml; a folder that weights came from is its name alone: `sources` says where it is elsewhere."""
     about: Any = OmegaConf.to_container(OmegaConf.load(package / ABOUT))
     folders = {folder for record in about["weights"].values() for folder in _folders(record)}
-    return {**about, **{section: _without_paths(about[section], folders) for section in ("composition", "weights")}}
+    return {
+        **about,
+        **{
+            section: _without_paths(about[section], folders)
+            for section in ("composition", "weights")
+        },
+    }
 
 
 def _folders(record: Mapping[str, Any]) -> Iterator[str]:

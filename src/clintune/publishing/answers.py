@@ -76,7 +76,9 @@ def read_answers(run: Path, recipe: str) -> Answers:
 def require_answers(answers: Answers, run: Path) -> None:
     """Raise ConfigError that names every open question."""
     if answers.open:
-        raise ConfigError(f"open in {run / FILE}: {', '.join(answers.open)}; fill in, or add --draft")
+        raise ConfigError(
+            f"open in {run / FILE}: {', '.join(answers.open)}; fill in, or add --draft"
+        )
 
 
 def _text(value: Any) -> str:
@@ -87,7 +89,10 @@ def _template(recipe: str) -> str:
     """Return a file to fill in; of a shipped recipe the description is known."""
     shipped = shipped_recipes()
     known = {"description": summary(shipped[recipe])} if recipe in shipped else {}
-    lines = ["# What the model card says that only a person can. Text after the colon; `>` begins several lines.", ""]
+    lines = [
+        "# What the model card says that only a person can. Text after the colon; `>` begins several lines.",
+        "",
+    ]
     for name, question in QUESTIONS.items():
         answer = yaml.safe_dump(known[name], width=10_000).splitlines()[0] if name in known else ""
         lines += [f"# {question}", f"{name}: {answer}".rstrip(), ""]

@@ -64,7 +64,11 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
 
 
 def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
-    bases = [source for part in facts.weights.values() if _HUB_ID.fullmatch(source := str(part["source"]))]
+    bases = [
+        source
+        for part in facts.weights.values()
+        if _HUB_ID.fullmatch(source := str(part["source"]))
+    ]
     language = answers.given.get("language")
     return ModelCardData(
         model_name=facts.name,
@@ -73,7 +77,12 @@ def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
         language=None if language == "none" else language,
         base_model=list(dict.fromkeys(bases)) or None,
         pipeline_tag=_PIPELINES.get(frozenset(facts.modalities)),
-        tags=["clinical", "medical", *facts.modalities, *([facts.adapter] if facts.adapter == "lora" else [])],
+        tags=[
+            "clinical",
+            "medical",
+            *facts.modalities,
+            *([facts.adapter] if facts.adapter == "lora" else []),
+        ],
         eval_results=_results(facts) or None,
     )
 
@@ -149,7 +158,11 @@ def _groups(facts: Facts) -> list[dict[str, Any]]:
     for by, groups in facts.groups.items():
         for task in facts.tasks:
             first = facts.tasks[task].metrics[0]
-            having = {group: scores[task][first.name] for group, scores in groups.items() if task in scores}
+            having = {
+                group: scores[task][first.name]
+                for group, scores in groups.items()
+                if task in scores
+            }
             sizes = _sizes(facts, task, [score.n_subjects for score in having.values()])
             rows += [
                 {
@@ -172,7 +185,10 @@ def _sizes(facts: Facts, task: str, counts: list[int]) -> list[str]:
 
 
 def _point_scores(point: OperatingPoint) -> list[str]:
-    return [str(_interval(point.scores.get(name))) for name in ("sensitivity", "specificity", "PPV", "NPV")]
+    return [
+        str(_interval(point.scores.get(name)))
+        for name in ("sensitivity", "specificity", "PPV", "NPV")
+    ]
 
 
 def _carbon(facts: Facts, answers: Answers) -> float | None:
@@ -218,9 +234,13 @@ _Quoted.add_representer(
 def _inert(metadata: ModelCardData) -> Markup:
     """Return metadata as YAML in which names mean nothing to a reader of Markdown that does not know of metadata."""
     shown = _visible(yaml.safe_load(metadata.to_yaml()))
-    text = yaml.dump(shown, Dumper=_Quoted, sort_keys=False, allow_unicode=True, width=10_000).rstrip()
+    text = yaml.dump(
+        shown, Dumper=_Quoted, sort_keys=False, allow_unicode=True, width=10_000
+    ).rstrip()
     quoted = re.compile(r'"(?:[^"\\]|\\.)*"')
-    return Markup(quoted.sub(lambda string: _ALIVE.sub(lambda c: f"\\x{ord(c[0]):02x}", string[0]), text))
+    return Markup(
+        quoted.sub(lambda string: _ALIVE.sub(lambda c: f"\\x{ord(c[0]):02x}", string[0]), text)
+    )
 
 
 def _visible(value: Any) -> Any:

@@ -21,7 +21,9 @@ class CountRow(NamedTuple):
     counts: list[str]
 
 
-def cohort_table(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) -> dict[str, list[CountRow]]:
+def cohort_table(
+    samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]
+) -> dict[str, list[CountRow]]:
     """Return the rows of each cohort: subjects, samples, and the labels of each answer of each task.
 
     Samples without a label are a row of their own where there are any: their number follows from the others.
@@ -44,17 +46,23 @@ def _rows(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]) 
     return table
 
 
-def _labels(name: str, task: Task, targets: NDArray[np.float32], rows: Sequence[NDArray[np.int64]]) -> list[CountRow]:
+def _labels(
+    name: str, task: Task, targets: NDArray[np.float32], rows: Sequence[NDArray[np.int64]]
+) -> list[CountRow]:
     """Return a row for each answer to each question of a task; of one without questions, the samples with a label."""
     if task.questions:
-        asked = [(output_name(name, q.name), q.answers, targets[:, q.column]) for q in task.questions]
+        asked = [
+            (output_name(name, q.name), q.answers, targets[:, q.column]) for q in task.questions
+        ]
     elif (positive := task.positives(targets)) is not None:
         unknown = np.isnan(targets).any(axis=1)
         asked = [(name, YES_OR_NO, np.where(unknown, np.nan, positive > 0).astype(np.float32))]
     else:
         unknown = np.isnan(targets).any(axis=1)
         asked = [(name, ("known",), np.where(unknown, np.nan, 0).astype(np.float32))]
-    return [row for which, answers, column in asked for row in _answers(which, answers, column, rows)]
+    return [
+        row for which, answers, column in asked for row in _answers(which, answers, column, rows)
+    ]
 
 
 def _answers(
@@ -62,10 +70,15 @@ def _answers(
 ) -> list[CountRow]:
     """Return a row for each answer of a column of targets, and one of the samples of each split that have none."""
     answers = [f"{which} = {name}" for name in names]
-    by_split = [np.bincount(column[part][~np.isnan(column[part])].astype(int), minlength=len(names)) for part in rows]
+    by_split = [
+        np.bincount(column[part][~np.isnan(column[part])].astype(int), minlength=len(names))
+        for part in rows
+    ]
     counts = np.stack(by_split, axis=1)
 
     unlabelled = np.array([len(part) for part in rows]) - counts.sum(axis=0)
     if unlabelled.any():
         answers, counts = [*answers, f"{which} unlabelled"], np.vstack([counts, unlabelled])
-    return [CountRow(answer, texts) for answer, texts in zip(answers, hide_small(counts), strict=True)]
+    return [
+        CountRow(answer, texts) for answer, texts in zip(answers, hide_small(counts), strict=True)
+    ]

@@ -22,7 +22,9 @@ def checksums(folder: Path) -> set[str]:
     listed = [value for path in folder.rglob(MANIFEST) for value in read_json(path).values()]
     for path in folder.rglob(ABOUT):
         about = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        listed += [value for record in about.get("weights", {}).values() for value in _of_origin(record)]
+        listed += [
+            value for record in about.get("weights", {}).values() for value in _of_origin(record)
+        ]
     return only_checksums(listed)
 
 
@@ -61,4 +63,8 @@ def _of_json(text: str) -> set[str]:
 
 def _of_yaml(text: str) -> set[str]:
     scalars = (event for event in yaml.parse(text) if isinstance(event, yaml.ScalarEvent))
-    return {scalar.value for scalar in scalars if scalar.style is None and _DECIMAL.fullmatch(scalar.value)}
+    return {
+        scalar.value
+        for scalar in scalars
+        if scalar.style is None and _DECIMAL.fullmatch(scalar.value)
+    }

@@ -31,7 +31,11 @@ def read_compute(run: Path, nodes: int) -> Compute:
     hours = status.seconds / _SECONDS_AN_HOUR if status else 0.0
     processes = status.processes if status else 1
     return Compute(
-        device=device, processes=processes, nodes=nodes, hours=hours, kwh=_kwh(device, hours, processes, nodes)
+        device=device,
+        processes=processes,
+        nodes=nodes,
+        hours=hours,
+        kwh=_kwh(device, hours, processes, nodes),
     )
 
 
@@ -39,5 +43,8 @@ def _kwh(device: str, hours: float, processes: int, nodes: int) -> float | None:
     """Return the energy of the processors, one a node, and of the GPUs, one a process."""
     if device == "cpu":
         return CPU_WATTS * nodes * hours / 1000
-    rated = next((watts for name, watts in GPU_WATTS.items() if name in device.replace("-", " ").split()), None)
+    rated = next(
+        (watts for name, watts in GPU_WATTS.items() if name in device.replace("-", " ").split()),
+        None,
+    )
     return None if rated is None else (CPU_WATTS * nodes + rated * processes) * hours / 1000

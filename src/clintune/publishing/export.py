@@ -31,7 +31,12 @@ _TRACED = (2, 11)
 
 
 def export_backbones(
-    source: str, out: Path, *, onnx: bool = False, revision: str | None = None, trusted: Sequence[str] = ()
+    source: str,
+    out: Path,
+    *,
+    onnx: bool = False,
+    revision: str | None = None,
+    trusted: Sequence[str] = (),
 ) -> None:
     """Write the merged backbone of a package below `out`, one a member: a Hugging Face folder and, if asked, ONNX.
 
@@ -51,7 +56,9 @@ def export_backbones(
 
 def _export(package: Package, folder: Path, onnx: bool) -> None:
     if package.config.backbone.quantize is not None:
-        raise ConfigError("export: the base is 4-bit, which merging would round anew; keep the adapter apart")
+        raise ConfigError(
+            "export: the base is 4-bit, which merging would round anew; keep the adapter apart"
+        )
     embeddings, mask = _made_up(package)
     expected = _answer(package, embeddings, mask)
     backbone: Any = package.model.backbone.model
@@ -74,7 +81,9 @@ class _PlainStates(nn.Module):
 
     def forward(self, inputs_embeds: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the last hidden states."""
-        output = self.model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False)
+        output = self.model(
+            inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False
+        )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
 
@@ -94,7 +103,11 @@ def _answer(package: Package, embeddings: Tensor, mask: Tensor) -> Tensor:
 
 
 def _check(
-    name: str, run: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor, mask: Tensor, expected: Tensor
+    name: str,
+    run: Callable[[Tensor, Tensor], Tensor],
+    embeddings: Tensor,
+    mask: Tensor,
+    expected: Tensor,
 ) -> None:
     found = run(embeddings, mask)[mask.bool()]
     worst = float((found - expected).abs().max())
@@ -107,7 +120,9 @@ def _check(
 
 def _require_onnx() -> None:
     """Raise ConfigError where a package for ONNX is missing: nothing has been loaded yet."""
-    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+    if missing := [
+        name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None
+    ]:
         raise ConfigError(f"export: ONNX needs {', '.join(missing)}; pip install 'clintune[onnx]'")
 
 

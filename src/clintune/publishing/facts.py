@@ -67,7 +67,9 @@ class Facts:
     def checksums(self) -> set[str]:
         """Return what identifies code and data."""
         commit = str(self.provenance["commit"]).removesuffix("+")
-        return only_checksums([commit, self.provenance["config_sha256"], *self.provenance["data_sha256"].values()])
+        return only_checksums(
+            [commit, self.provenance["config_sha256"], *self.provenance["data_sha256"].values()]
+        )
 
 
 def read_facts(
@@ -94,8 +96,14 @@ def read_facts(
         fold=None if unit.fold is None else unit.folder.name,
         num_members=len(members),
         tasks=tasks,
-        modalities={name: type(modality).__name__ for name, modality in workspace.modalities.items()},
-        weights={name: part for name, part in read_about(next(iter(members)))["weights"].items() if "sha256" in part},
+        modalities={
+            name: type(modality).__name__ for name, modality in workspace.modalities.items()
+        },
+        weights={
+            name: part
+            for name, part in read_about(next(iter(members)))["weights"].items()
+            if "sha256" in part
+        },
         adapter=config.adapter.mode,
         cohorts=cohort_table(samples, split, tasks),
         num_held_out=len(np.unique(samples.subject[rows[HELD_OUT]])),
@@ -103,7 +111,11 @@ def read_facts(
         groups=by_group(scored, workspace.groups) if workspace.groups else {},
         calibrations=calibrations,
         calibrated={
-            name: _shown(score_calibration(plain[HELD_OUT][name], [fitted], tasks[name]), plain[HELD_OUT][name], task)
+            name: _shown(
+                score_calibration(plain[HELD_OUT][name], [fitted], tasks[name]),
+                plain[HELD_OUT][name],
+                task,
+            )
             for name, fitted in calibrations.items()
             if (task := tasks[name]).questions
         },
@@ -127,7 +139,9 @@ def _calibrate(
     predictions: Mapping[str, Predictions], calibrations: Mapping[str, Calibration]
 ) -> dict[str, Predictions]:
     return {
-        name: replace(part, predicted=calibrations[name].apply(part.predicted)) if name in calibrations else part
+        name: replace(part, predicted=calibrations[name].apply(part.predicted))
+        if name in calibrations
+        else part
         for name, part in predictions.items()
     }
 
@@ -139,7 +153,9 @@ def _shown(scores: dict[str, Any], held_out: Predictions, task: Task) -> dict[st
 
 
 def _operating_points(
-    tuning: Mapping[str, Predictions], held_out: Mapping[str, Predictions], tasks: Mapping[str, Task]
+    tuning: Mapping[str, Predictions],
+    held_out: Mapping[str, Predictions],
+    tasks: Mapping[str, Task],
 ) -> dict[str, list[OperatingPoint]]:
     """Return the operating points of each yes-or-no view for which there are any."""
     found = {
@@ -153,6 +169,9 @@ def _operating_points(
 def _provenance(run: Path) -> dict[str, Any]:
     """Return what identifies code and data, without paths of the machine."""
     record = read_json(run / "provenance.json")
-    kept = {name: record[name] for name in ("clintune", "commit", "created", "config_sha256", "python", "packages")}
+    kept = {
+        name: record[name]
+        for name in ("clintune", "commit", "created", "config_sha256", "python", "packages")
+    }
     data = {name: value_sha256(cohort["files"]) for name, cohort in record["cohorts"].items()}
     return {**kept, "data_sha256": data}

@@ -45,9 +45,13 @@ def check_floor(members: Mapping[Path, Package]) -> None:
 def check_rounded(run: Path, path: Path) -> None:
     """Raise PackageError for a calibration whose floors are not rounded: each is the probability of one patient."""
     calibrations = read_calibrations(path) if path.exists() else {}
-    floors = [floor for fitted in calibrations.values() for floors in fitted.floors for floor in floors]
+    floors = [
+        floor for fitted in calibrations.values() for floors in fitted.floors for floor in floors
+    ]
     if any(floor != float(f"{floor:.1e}") for floor in floors):
-        raise PackageError(f"{path}: its floors are those of single patients; run `clintune evaluate {run}` again")
+        raise PackageError(
+            f"{path}: its floors are those of single patients; run `clintune evaluate {run}` again"
+        )
 
 
 def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:

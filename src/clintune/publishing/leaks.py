@@ -33,8 +33,16 @@ _ID = re.compile(r"(?<!\d)(?<!\b0\.)0*([1-9]\d{5,18})(?!\d)")
 _THOUSANDS = re.compile(r"(?<![\d,'.])\d{1,3}(?:[,'.]\d{3})+(?![,'.]?\d)")
 _SAMPLES = 1024
 """Samples whose items are read at once."""
-NOTE, RECORD, MEDIA = "text of a note", "a record number, date or other word with digits", "the name of a media file"
-SUBJECT, CANARY, RARE = "a subject id", "a canary", f"a code that fewer than {SMALLEST_SHOWN} subjects have"
+NOTE, RECORD, MEDIA = (
+    "text of a note",
+    "a record number, date or other word with digits",
+    "the name of a media file",
+)
+SUBJECT, CANARY, RARE = (
+    "a subject id",
+    "a canary",
+    f"a code that fewer than {SMALLEST_SHOWN} subjects have",
+)
 
 
 def search_for_canaries(folder: Path, canaries: Sequence[str]) -> None:
@@ -45,7 +53,9 @@ def search_for_canaries(folder: Path, canaries: Sequence[str]) -> None:
             raise _refusal(name, CANARY, f"number {number + 1} of {len(canaries)}")
 
 
-def search_for_patients(folder: Path, samples: Samples, rows: NDArray[np.int64], no_ones: Collection[str] = ()) -> None:
+def search_for_patients(
+    folder: Path, samples: Samples, rows: NDArray[np.int64], no_ones: Collection[str] = ()
+) -> None:
     """Search every file below `folder` for what the items of the samples `rows` hold.
 
     Checksums that manifests and descriptions list are no one's, nor are those of `no_ones`, which a card may show.
@@ -76,7 +86,10 @@ class Search:
     """Looks for items in the texts of files and remembers what it found, of whom."""
 
     def __init__(
-        self, texts: Mapping[str, str], stray: Mapping[str, str], vocabularies: Mapping[str, set[str]] | None = None
+        self,
+        texts: Mapping[str, str],
+        stray: Mapping[str, str],
+        vocabularies: Mapping[str, set[str]] | None = None,
     ) -> None:
         """Take the text written in each file, the text that stands among its tensors, and the codes that it lists."""
         self._texts = {name: f"{text}\n{stray[name]}" for name, text in texts.items()}
@@ -102,7 +115,12 @@ class Search:
 
     def pass_over(self, codes: Iterable[str]) -> None:
         """Let pass the numbers and words with digits of codes that many subjects have."""
-        self._no_ones = {word for code in codes for part in _parts(code) for word in [*_words(part), *numbers(part)]}
+        self._no_ones = {
+            word
+            for code in codes
+            for part in _parts(code)
+            for word in [*_words(part), *numbers(part)]
+        }
 
     def look_for_code(self, code: str, subject: int, where: str) -> None:
         """Look for a code where codes are listed, for one that is no plain word anywhere, and for numbers in it."""
@@ -110,7 +128,11 @@ class Search:
         for name, listed in self._vocabularies.items():
             if text in listed:
                 self._remember((name, RARE, text), subject, where)
-        if len(text) >= LEAST and not text.replace(" ", "").isalpha() and text[:LEAST] in self._heads:
+        if (
+            len(text) >= LEAST
+            and not text.replace(" ", "").isalpha()
+            and text[:LEAST] in self._heads
+        ):
             whole = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
             for name, content in self._texts.items():
                 if whole.search(content):
@@ -124,7 +146,10 @@ class Search:
     def look_for(self, subject: int, item: Item) -> None:
         """Look for what an item holds."""
         if item.path is not None:
-            for name in {plain(item.path.name), plain(item.path.stem)}:  # what follows the last dot may be no ending
+            for name in {
+                plain(item.path.name),
+                plain(item.path.stem),
+            }:  # what follows the last dot may be no ending
                 self._look_for_word(MEDIA, name, subject, item.where)
         if item.text is not None:
             text = plain(item.text)
@@ -142,7 +167,9 @@ class Search:
     def _look_for_word(self, kind: str, word: str, subject: int, where: str) -> None:
         if len(word) >= LEAST and word[:LEAST] in self._heads:
             for name, text in self._texts.items():
-                if word in text and (not word.isdigit() or re.search(rf"(?<!\d){word}(?!\d)", text)):
+                if word in text and (
+                    not word.isdigit() or re.search(rf"(?<!\d){word}(?!\d)", text)
+                ):
                     self._remember((name, kind, word), subject, where)
 
     def _look_for_numbers(self, wanted: Iterable[str], subject: int, where: str) -> None:
@@ -179,7 +206,9 @@ def _parts(code: str) -> list[str]:
 def _ids(text: str) -> set[int]:
     """Return the numbers of six digits or more in a text, and those of eight or more that are written in thousands."""
     joined = (re.sub(r"\D", "", found) for found in _THOUSANDS.findall(text))
-    return set(map(int, [*_ID.findall(text), *(digits for digits in joined if len(digits) >= LEAST)]))
+    return set(
+        map(int, [*_ID.findall(text), *(digits for digits in joined if len(digits) >= LEAST)])
+    )
 
 
 def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, Item]]:
@@ -189,12 +218,20 @@ def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator
         seen = samples.seen(modality, part)
         numbers, first = np.unique(seen.number, return_index=True)
         subjects = samples.subject[part[seen.owner[first]]]
-        yield from zip(subjects.tolist(), Items(samples, modality, numbers, seen.hours[first]), strict=True)
+        yield from zip(
+            subjects.tolist(), Items(samples, modality, numbers, seen.hours[first]), strict=True
+        )
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _refusal(name: str, kind: str, where: str) -> PackageError:
-    return PackageError(f"{name} of the release holds {kind}, from {where}; take it out and publish again")
+    return PackageError(
+        f"{name} of the release holds {kind}, from {where}; take it out and publish again"
+    )

@@ -46,7 +46,9 @@ def membership_inference(
     if not len(inside) or not len(outside):
         return None
     attacked = np.concatenate([inside, outside])
-    together = average([_predict(workspace, member, attacked, accelerator) for member in members])[WHOLE]
+    together = average([_predict(workspace, member, attacked, accelerator) for member in members])[
+        WHOLE
+    ]
     samples = workspace.samples
     scores = -mean_losses(samples, workspace.tasks, attacked, together)
     is_member = np.repeat(np.array([1, 0], np.float32), [len(inside), len(outside)])
@@ -55,9 +57,14 @@ def membership_inference(
     return intervals({"attack": attack}, replicates=replicates)["attack"][auroc.name]
 
 
-def mean_losses(samples: Samples, tasks: Mapping[str, Task], rows: NDArray[np.int64], predicted: Predicted) -> Float32s:
+def mean_losses(
+    samples: Samples, tasks: Mapping[str, Task], rows: NDArray[np.int64], predicted: Predicted
+) -> Float32s:
     """Return the loss of each sample [N], the mean over the tasks whose label is known."""
-    losses = [tasks[name].sample_loss(samples.targets(name)[rows], values) for name, values in predicted.items()]
+    losses = [
+        tasks[name].sample_loss(samples.targets(name)[rows], values)
+        for name, values in predicted.items()
+    ]
     means: Float32s = np.nanmean(np.stack(losses), axis=0)
     return means
 
@@ -65,7 +72,9 @@ def mean_losses(samples: Samples, tasks: Mapping[str, Task], rows: NDArray[np.in
 def _predict(
     workspace: Workspace, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
 ) -> dict[str, Predicted]:
-    caches, _ = fill_caches(workspace, package.model.encoders, package.statistics, rows, accelerator.device)
+    caches, _ = fill_caches(
+        workspace, package.model.encoders, package.statistics, rows, accelerator.device
+    )
     return predict_member(
         package,
         caches,

@@ -34,7 +34,9 @@ class OperatingPoint:
     scores: Mapping[str, Interval]
 
 
-def operating_points(tuning: Predictions, held_out: Predictions, *, replicates: int = 1000) -> list[OperatingPoint]:
+def operating_points(
+    tuning: Predictions, held_out: Predictions, *, replicates: int = 1000
+) -> list[OperatingPoint]:
     """Choose the thresholds of one yes-or-no output on `tuning`, score them on `held_out`; both calibrated [N, 1].
 
     Returns none where a class has fewer than 11 tuning samples.
@@ -79,7 +81,10 @@ def _metrics_at(threshold: float) -> list[Metric]:
             return divide(weights @ (part & right), weights @ part)
 
         return Metric(
-            name=name, title=name, meaning=f"Share of {_OF[name]} that the threshold gets right.", compute=compute
+            name=name,
+            title=name,
+            meaning=f"Share of {_OF[name]} that the threshold gets right.",
+            compute=compute,
         )
 
     return [share(name) for name in _OF]

@@ -78,7 +78,9 @@ def make_release(
         write_manifest(partial)
         search_for_canaries(partial, canaries)
         split = read_splits(unit.folder / "splits.parquet", workspace.samples)
-        search_for_patients(partial, workspace.samples, np.flatnonzero(split != ""), facts.checksums)
+        search_for_patients(
+            partial, workspace.samples, np.flatnonzero(split != ""), facts.checksums
+        )
     return release
 
 
@@ -106,7 +108,9 @@ def _add_member(folder: Path, package: Package, target: Path) -> None:
     """Copy a package, without what only this machine or an unpublished package says, and with a sample."""
     shutil.copytree(folder, target, dirs_exist_ok=True)
     (target / "README.md").unlink()
-    (target / ABOUT).write_text(OmegaConf.to_yaml(OmegaConf.create(read_about(folder))), encoding="utf-8")
+    (target / ABOUT).write_text(
+        OmegaConf.to_yaml(OmegaConf.create(read_about(folder))), encoding="utf-8"
+    )
     package.model.to("cpu")  # GPUs convolve in less than float32
     write_sample(target, package)
     write_manifest(target)

@@ -61,7 +61,9 @@ class Task(ABC):
         table = read_labels(root, self.label, {name: TYPES[name] for name in self.label_columns})
         if table is None:
             return None
-        values = [pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in self.label_columns]
+        values = [
+            pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in self.label_columns
+        ]
         return table.select(*SAMPLE, target=pl.concat_list(values))
 
     def fit(self, targets: Float32s) -> None:  # noqa: B027 (there may be nothing to learn)
@@ -147,7 +149,9 @@ class Task(ABC):
         for question in self.questions:
             column = targets[:, question.column]
             if question.is_multiclass:
-                yield from ((answer, column == number) for number, answer in enumerate(question.answers))
+                yield from (
+                    (answer, column == number) for number, answer in enumerate(question.answers)
+                )
             elif question.name:
                 yield question.name, column == 1
 
@@ -205,7 +209,11 @@ class Task(ABC):
     def prediction_table(self, predicted: Float32s) -> dict[str, Any]:
         """Return predictions [N, P] as the columns of the prediction file."""
         columns = dict(zip(self.predicted_columns, predicted.T, strict=True))
-        return columns if self.decision_column is None else {self.decision_column: self.decisions(predicted), **columns}
+        return (
+            columns
+            if self.decision_column is None
+            else {self.decision_column: self.decisions(predicted), **columns}
+        )
 
     def from_table(self, table: pl.DataFrame) -> tuple[Float32s, Float32s]:
         """Return targets [N, T] and predictions [N, P] of a prediction file; NaN where unknown."""
@@ -213,14 +221,22 @@ class Task(ABC):
 
     def targets_from(self, table: pl.DataFrame) -> Float32s:
         """Return targets [N, T] of a prediction file, all NaN where it has no label column."""
-        absent = [pl.lit(None, pl.Float32).alias(name) for name in self.label_columns if name not in table.columns]
+        absent = [
+            pl.lit(None, pl.Float32).alias(name)
+            for name in self.label_columns
+            if name not in table.columns
+        ]
         return _matrix(table.with_columns(absent).select(self.label_columns))
 
 
 def the_list(state: Mapping[str, Any], key: str, kind: tuple[type, ...]) -> list[Any]:
     """Return the list of values of a kind that a state holds, and nothing else; ValueError where it holds another."""
     values = state.get(key)
-    if state.keys() != {key} or not isinstance(values, list) or not all(type(value) in kind for value in values):
+    if (
+        state.keys() != {key}
+        or not isinstance(values, list)
+        or not all(type(value) in kind for value in values)
+    ):
         raise ValueError(f"does not hold {key} alone, as a list of the right kind")
     return list(values)
 
@@ -233,7 +249,9 @@ def known_only(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor
     known = ~targets.isnan().any(dim=1)
     dtype = torch.promote_types(outputs.dtype, torch.float32)  # never less precise than float32
     zero = torch.zeros((), dtype=dtype, device=outputs.device)
-    filled, truth = (torch.where(known[:, None], part.to(dtype), zero) for part in (outputs, targets))
+    filled, truth = (
+        torch.where(known[:, None], part.to(dtype), zero) for part in (outputs, targets)
+    )
     return known, filled, truth
 
 

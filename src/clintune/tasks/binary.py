@@ -28,7 +28,9 @@ class Binary(Task):
         classification.ece,
     )
 
-    def __init__(self, *, label: str, weight: float = 1.0, class_weight: Literal["balanced"] | None = None) -> None:
+    def __init__(
+        self, *, label: str, weight: float = 1.0, class_weight: Literal["balanced"] | None = None
+    ) -> None:
         super().__init__(label=label, weight=weight)
         self.class_weight = class_weight
         self._weights = [1.0, 1.0]
@@ -48,7 +50,9 @@ class Binary(Task):
         counts = [int((targets == value).sum()) for value in (0, 1)]
         if 0 in counts:
             kind = ("negative", "positive")[counts.index(0)]
-            raise DataError(f"labels/{self.label}: the training split has no {kind} label; set class_weight to null")
+            raise DataError(
+                f"labels/{self.label}: the training split has no {kind} label; set class_weight to null"
+            )
         self._weights = [sum(counts) / (2 * count) for count in counts]
 
     def state(self) -> dict[str, Any]:

@@ -51,7 +51,9 @@ class Calibration:
     reasons: tuple[str | None, ...]
 
     @classmethod
-    def identity(cls, questions: Sequence[Question], *, reason: str = "never fitted") -> "Calibration":
+    def identity(
+        cls, questions: Sequence[Question], *, reason: str = "never fitted"
+    ) -> "Calibration":
         """Return what leaves the answers to some questions as they are and never abstains."""
         return cls(
             exclusive=any(question.is_multiclass for question in questions),
@@ -96,7 +98,9 @@ class Calibration:
         lists = [slope, intercept, floors, reasons]
         if not isinstance(exclusive, bool) or not all(isinstance(part, list) for part in lists):
             raise ValueError("no calibration")
-        if len({len(part) for part in lists}) != 1 or not all(isinstance(row, list) for row in floors):
+        if len({len(part) for part in lists}) != 1 or not all(
+            isinstance(row, list) for row in floors
+        ):
             raise ValueError("a calibration of lists that differ in length")
 
         if not (_within(slope, 0, _STEEPEST) and _within(intercept, -_STEEPEST, _STEEPEST)):
@@ -131,7 +135,11 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     if not questions:
         return identity
     exclusive = identity.exclusive
-    slope, intercept, reasons = list(identity.slope), list(identity.intercept), list(identity.reasons)
+    slope, intercept, reasons = (
+        list(identity.slope),
+        list(identity.intercept),
+        list(identity.reasons),
+    )
 
     answers = _answers(predictions.predicted, exclusive)
     for i, question in enumerate(questions):
@@ -140,9 +148,13 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
         truth = column[known].astype(np.int64)
         reasons[i] = _too_few(truth, question.answers)
         if reasons[i] is None:
-            slope[i], intercept[i] = _fit(_log(answers[known, i]), truth, with_intercept=not exclusive)
+            slope[i], intercept[i] = _fit(
+                _log(answers[known, i]), truth, with_intercept=not exclusive
+            )
 
-    scaled = replace(identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons))
+    scaled = replace(
+        identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons)
+    )
     calibrated = _answers(scaled.apply(predictions.predicted), exclusive)
     floors = [
         none if reason else _floors(calibrated[:, i], predictions.targets[:, i])
@@ -151,7 +163,9 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
     return replace(scaled, floors=tuple(floors))
 
 
-def calibrate(predictions: Predictions, fitted: Sequence[Calibration]) -> tuple[Float32s, NDArray[np.bool_]]:
+def calibrate(
+    predictions: Predictions, fitted: Sequence[Calibration]
+) -> tuple[Float32s, NDArray[np.bool_]]:
     """Return the calibrated predictions [N, P] of a task, and where the model abstains [N, G].
 
     `fitted` holds the calibration of each fold.
@@ -165,7 +179,9 @@ def calibrate(predictions: Predictions, fitted: Sequence[Calibration]) -> tuple[
     return after, withheld
 
 
-def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task: Task) -> dict[str, Any]:
+def score_calibration(
+    held_out: Predictions, fitted: Sequence[Calibration], task: Task
+) -> dict[str, Any]:
     """Return the metrics of calibration before and after, the share abstained and the errors among the rest.
 
     `fitted` holds the calibration of each fold. What is undefined is None.
@@ -181,8 +197,14 @@ def score_calibration(held_out: Predictions, fitted: Sequence[Calibration], task
     }
 
 
-def _calibration_metrics(targets: Float32s, probabilities: Float32s, task: Task) -> dict[str, float | None]:
-    values = {metric.name: metric(targets, probabilities) for metric in task.metrics if metric.of_calibration}
+def _calibration_metrics(
+    targets: Float32s, probabilities: Float32s, task: Task
+) -> dict[str, float | None]:
+    values = {
+        metric.name: metric(targets, probabilities)
+        for metric in task.metrics
+        if metric.of_calibration
+    }
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
@@ -196,7 +218,11 @@ def _share(values: NDArray[np.bool_]) -> float | None:
 
 def _answers(probabilities: Float32s, exclusive: bool) -> Float32s:
     """Return the probability of each answer to each question [N, G, C]."""
-    return probabilities[:, None] if exclusive else np.stack([1 - probabilities, probabilities], axis=-1)
+    return (
+        probabilities[:, None]
+        if exclusive
+        else np.stack([1 - probabilities, probabilities], axis=-1)
+    )
 
 
 def _log(probabilities: Float32s) -> Floats:
@@ -231,7 +257,9 @@ def _fit(logs: Floats, truth: NDArray[np.int64], *, with_intercept: bool) -> tup
     last = np.broadcast_to(np.arange(answers) == answers - 1, logs.shape).astype(np.float64)
     features = np.stack([logs, last], axis=-1) if with_intercept else logs[..., None]
     solution = _newton(features, soft, np.eye(features.shape[-1])[0])
-    if solution[0] < 0:  # the tuning samples are ranked the wrong way round: the best that is left is their base rate
+    if (
+        solution[0] < 0
+    ):  # the tuning samples are ranked the wrong way round: the best that is left is their base rate
         solution = np.r_[0.0, _newton(features[..., 1:], soft, np.zeros(features.shape[-1] - 1))]
     return float(solution[0]), float(solution[1]) if with_intercept else 0.0
 
@@ -242,7 +270,11 @@ def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
     def loss(solution: Floats) -> float:
         logits = features @ solution
         top = logits.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - (soft * logits).sum(axis=1)).mean())
+        return float(
+            (
+                np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - (soft * logits).sum(axis=1)
+            ).mean()
+        )
 
     solution = start
     for _ in range(_NEWTON_STEPS):

@@ -23,7 +23,9 @@ _HALF_A_CASE = 0.5
 class LinearModel(Protocol):
     """A kind of linear model with K outputs."""
 
-    def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def path(
+        self, features: Tensor, targets: Tensor, weight: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Return weights [K, W] and biases [K] for every C of `PENALTIES`.
 
         Minimises C times the weighted sum of losses plus half the squared length of the weights, the biases free.
@@ -40,7 +42,9 @@ class LinearModel(Protocol):
 class YesNo:
     """Targets are 0 or 1."""
 
-    def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def path(
+        self, features: Tensor, targets: Tensor, weight: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Fit each from the one before by Newton's method in the row space of the features, where solutions lie."""
         rows, basis = _row_space(features)
         rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
@@ -52,7 +56,9 @@ class YesNo:
             for _ in range(_NEWTON_STEPS):
                 chance = torch.sigmoid(rows @ solution)
                 gradient = inverse * rows.T @ (weight * (chance - targets)) + penalty * solution
-                curvature = inverse * rows.T @ (rows * (weight * chance * (1 - chance))[:, None]) + torch.diag(penalty)
+                curvature = inverse * rows.T @ (
+                    rows * (weight * chance * (1 - chance))[:, None]
+                ) + torch.diag(penalty)
                 step = torch.linalg.solve(curvature, gradient)
                 solution = solution - step
                 if step.abs().max() < 1e-8:
@@ -75,28 +81,40 @@ class OneOf:
 
     num_classes: int
 
-    def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def path(
+        self, features: Tensor, targets: Tensor, weight: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Fit scikit-learn's multinomial regression in the row space of the features, each from the one before.
 
         A class without a target is held to be as frequent as half a case.
         """
-        from sklearn.exceptions import ConvergenceWarning  # here: it takes half a second, which few runs need
+        from sklearn.exceptions import (
+            ConvergenceWarning,
+        )  # here: it takes half a second, which few runs need
         from sklearn.linear_model import LogisticRegression
 
         rows, basis = _row_space(features)
         present = torch.unique(targets).long()
-        two = len(present) == 2  # which scikit-learn fits as a yes or no, whose penalty on the difference is twice ours
+        two = (
+            len(present) == 2
+        )  # which scikit-learn fits as a yes or no, whose penalty on the difference is twice ours
         model = LogisticRegression(tol=1e-6, max_iter=_LBFGS_STEPS, warm_start=True)
         path = []
 
         for inverse in PENALTIES:
             weights = torch.zeros(self.num_classes, features.shape[1], dtype=features.dtype)
-            bias = torch.full((self.num_classes,), float(np.log(_HALF_A_CASE / len(targets))), dtype=features.dtype)
+            bias = torch.full(
+                (self.num_classes,),
+                float(np.log(_HALF_A_CASE / len(targets))),
+                dtype=features.dtype,
+            )
             fitted = torch.zeros(1, dtype=features.dtype)
             if len(present) > 1:
                 model.C = 2 * inverse if two else inverse
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ConvergenceWarning)  # of the last digits, under a weak penalty
+                    warnings.simplefilter(
+                        "ignore", ConvergenceWarning
+                    )  # of the last digits, under a weak penalty
                     model.fit(rows.numpy(), targets.numpy(), sample_weight=weight.numpy())
                 halves = np.array([[-0.5], [0.5]]) if two else np.eye(len(present))
                 weights[present] = torch.from_numpy(halves @ model.coef_) @ basis.T
@@ -127,7 +145,9 @@ class ByLoss:
     num_outputs: int
     task_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(repr=False)
 
-    def path(self, features: Tensor, targets: Tensor, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def path(
+        self, features: Tensor, targets: Tensor, weight: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
         """Fit each from the one before by L-BFGS in the row space of the features, where solutions lie.
 
         Directions are scaled by about the curvature of the penalised loss, so that steps of one length suit all.

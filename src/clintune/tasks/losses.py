@@ -23,7 +23,9 @@ def known_cross_entropy(
     truth = torch.where(known, targets.float(), 0.0)
     negative, positive = class_weights
     weights = torch.where(known, negative + truth * (positive - negative), 0.0)
-    total = functional.binary_cross_entropy_with_logits(logits, truth, weight=weights, reduction="sum")
+    total = functional.binary_cross_entropy_with_logits(
+        logits, truth, weight=weights, reduction="sum"
+    )
     return total, known.sum()
 
 

@@ -36,14 +36,18 @@ class Multiclass(Task):
     )
     """AUROC and AUPRC are means over the classes, each against the others."""
 
-    def __init__(self, *, label: str, weight: float = 1.0, classes: list[str] | None = None) -> None:
+    def __init__(
+        self, *, label: str, weight: float = 1.0, classes: list[str] | None = None
+    ) -> None:
         super().__init__(label=label, weight=weight)
         self._classes = None if classes is None else list(classes)
 
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their numbers."""
-        assert self._classes is not None, "classes are known once a cohort is read or the state is loaded"
+        assert self._classes is not None, (
+            "classes are known once a cohort is read or the state is loaded"
+        )
         return self._classes
 
     @property
@@ -73,7 +77,9 @@ class Multiclass(Task):
                 f"{len(self._classes)} classes; name every class in `classes` or correct the label"
             )
 
-        number = pl.col(VALUE).replace_strict(self._classes, range(len(self._classes)), return_dtype=pl.Float32)
+        number = pl.col(VALUE).replace_strict(
+            self._classes, range(len(self._classes)), return_dtype=pl.Float32
+        )
         return table.select(*SAMPLE, target=pl.concat_list(number.fill_null(float("nan"))))
 
     def state(self) -> dict[str, Any]:

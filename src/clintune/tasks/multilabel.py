@@ -39,14 +39,18 @@ class Multilabel(Task):
     )
     """Means over the phenotypes; `_micro` takes all pairs of sample and phenotype together."""
 
-    def __init__(self, *, label: str, weight: float = 1.0, phenotypes: list[str] | None = None) -> None:
+    def __init__(
+        self, *, label: str, weight: float = 1.0, phenotypes: list[str] | None = None
+    ) -> None:
         super().__init__(label=label, weight=weight)
         self._names = None if phenotypes is None else list(phenotypes)
 
     @property
     def output_names(self) -> list[str]:
         """Return the phenotypes."""
-        assert self._names is not None, "phenotypes are known once a cohort is read or the state is loaded"
+        assert self._names is not None, (
+            "phenotypes are known once a cohort is read or the state is loaded"
+        )
         return self._names
 
     def read(self, root: Path) -> pl.DataFrame | None:
@@ -59,14 +63,24 @@ class Multilabel(Task):
             return None
         self._names = sorted(files) if self._names is None else self._names
         for name in sorted(set(files) - set(self._names)):
-            raise DataError(f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file")
+            raise DataError(
+                f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file"
+            )
 
         tables = [
             label_values(table, file, {VALUE: pl.Boolean}).with_columns(phenotype=pl.lit(name))
-            for (name, file), table in zip(files.items(), read_label_files(root, list(files.values())), strict=True)
+            for (name, file), table in zip(
+                files.items(), read_label_files(root, list(files.values())), strict=True
+            )
         ]
-        wide = pl.concat(tables).with_columns(pl.col(VALUE).cast(pl.Float32)).pivot("phenotype", index=SAMPLE)
-        values = [pl.col(name) if name in files else pl.lit(None, pl.Float32) for name in self._names]
+        wide = (
+            pl.concat(tables)
+            .with_columns(pl.col(VALUE).cast(pl.Float32))
+            .pivot("phenotype", index=SAMPLE)
+        )
+        values = [
+            pl.col(name) if name in files else pl.lit(None, pl.Float32) for name in self._names
+        ]
         target = pl.concat_list([value.fill_null(float("nan")) for value in values])
         return wide.select(*SAMPLE, target=target)
 
@@ -79,7 +93,11 @@ class Multilabel(Task):
                 f"{files[0]}: is one file, while a task of many phenotypes reads a folder {self.label}/ with a file "
                 "of each; make that folder, or choose the task binary"
             )
-        return {check_name(file.stem, "phenotype", DataError): file for file in files if file.parent in folders}
+        return {
+            check_name(file.stem, "phenotype", DataError): file
+            for file in files
+            if file.parent in folders
+        }
 
     def state(self) -> dict[str, Any]:
         """Return the phenotypes."""

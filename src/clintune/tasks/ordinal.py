@@ -42,7 +42,9 @@ class Ordinal(Multiclass):
     def __init__(self, *, label: str, classes: list[str], weight: float = 1.0) -> None:
         super().__init__(label=label, weight=weight, classes=classes)
         if len(set(classes)) < max(2, len(classes)):
-            raise ConfigError(f"classes of '{label}' are two or more, each named once, from lowest to highest")
+            raise ConfigError(
+                f"classes of '{label}' are two or more, each named once, from lowest to highest"
+            )
         self._base = [0.0] * (len(classes) - 1)
 
     def fit(self, targets: Float32s) -> None:
@@ -59,7 +61,11 @@ class Ordinal(Multiclass):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore classes and logits; ValueError where they do not go together."""
         base = state.get("base")
-        if state.keys() != {"classes", "base"} or not isinstance(base, list) or not all(map(is_finite, base)):
+        if (
+            state.keys() != {"classes", "base"}
+            or not isinstance(base, list)
+            or not all(map(is_finite, base))
+        ):
             raise ValueError("does not hold classes and base, a list of numbers")
         super().load_state({"classes": state["classes"]})
         if len(base) != len(self.classes) - 1:

@@ -62,14 +62,21 @@ class Question:
             column, output = self.column, self.outputs.start
             return [BinaryView(name=self.name, outcome=_column(column), risk=_column(output))]
         return [
-            BinaryView(name=answer, outcome=_is_answer(self.column, number), risk=_column(self.outputs.start + number))
+            BinaryView(
+                name=answer,
+                outcome=_is_answer(self.column, number),
+                risk=_column(self.outputs.start + number),
+            )
             for number, answer in enumerate(self.answers)
         ]
 
 
 def yes_or_no(names: Sequence[str]) -> list[Question]:
     """Return a yes-or-no question for each column of targets, which is answered by the same column of predictions."""
-    return [Question(name=name, answers=YES_OR_NO, column=i, outputs=slice(i, i + 1)) for i, name in enumerate(names)]
+    return [
+        Question(name=name, answers=YES_OR_NO, column=i, outputs=slice(i, i + 1))
+        for i, name in enumerate(names)
+    ]
 
 
 def one_of(classes: Sequence[str]) -> list[Question]:

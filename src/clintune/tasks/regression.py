@@ -46,7 +46,9 @@ class Regression(Task):
     ) -> None:
         super().__init__(label=label, weight=weight)
         if not 0 < interval < 1:
-            raise ConfigError(f"interval {interval} is no share of values; give one between 0 and 1, as 0.9")
+            raise ConfigError(
+                f"interval {interval} is no share of values; give one between 0 and 1, as 0.9"
+            )
         if loss not in ("gaussian", "quantile"):
             raise ConfigError(f"loss '{loss}' is neither gaussian nor quantile")
         self.kind = loss
@@ -63,7 +65,9 @@ class Regression(Task):
         low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
         spread = (high - low) / _IQR_OF_NORMAL or known.std()
         if not spread:
-            raise DataError(f"labels/{self.label}: all training values are the same; nothing can be learnt from them")
+            raise DataError(
+                f"labels/{self.label}: all training values are the same; nothing can be learnt from them"
+            )
         self._center, self._scale = rounded(middle), rounded(spread)
 
     def state(self) -> dict[str, Any]:
@@ -72,20 +76,30 @@ class Regression(Task):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore median and spread; ValueError for anything but two finite numbers, the second above 0."""
-        if state.keys() != {"center", "scale"} or not all(map(is_finite, state.values())) or state["scale"] <= 0:
+        if (
+            state.keys() != {"center", "scale"}
+            or not all(map(is_finite, state.values()))
+            or state["scale"] <= 0
+        ):
             raise ValueError("does not hold center and a scale above 0")
         self._center, self._scale = float(state["center"]), float(state["scale"])
 
     @property
     def output_names(self) -> list[str]:
         """Return mean and log of the spread, or the median and its distances to both ends of the interval."""
-        return ["mean", "log_spread"] if self.kind == "gaussian" else ["median", "to_low", "to_high"]
+        return (
+            ["mean", "log_spread"] if self.kind == "gaussian" else ["median", "to_low", "to_high"]
+        )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sum of negative log-likelihoods or pinball losses, in units of the training spread."""
         known, filled, truth = known_only(outputs, targets)
         values = (truth[:, 0] - self._center) / self._scale
-        losses = self._gaussian(filled, values) if self.kind == "gaussian" else self._pinball(filled, values)
+        losses = (
+            self._gaussian(filled, values)
+            if self.kind == "gaussian"
+            else self._pinball(filled, values)
+        )
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -127,22 +141,24 @@ class Regression(Task):
     def figures(self) -> Sequence[Figure]:
         """Return true values against predicted ones, and what is left of them."""
         unit = f" ({self.unit})" if self.unit else ""
-        groups = (
-            f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer than {SMALLEST_SHOWN}."
-        )
+        groups = f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer than {SMALLEST_SHOWN}."
         return [
             Figure(
                 title=f"True and predicted value{unit}",
                 caption=f"{groups} Dots are medians, lines hold half and nine tenths of the true values; on the dashed "
                 "line, predictions are right.",
-                draw=lambda canvas, predictions: _draw_groups(canvas, predictions, unit, residual=False),
+                draw=lambda canvas, predictions: _draw_groups(
+                    canvas, predictions, unit, residual=False
+                ),
                 is_drawable=_is_drawable,
             ),
             Figure(
                 title=f"Residuals{unit}",
                 caption=f"{groups} True less predicted value: groups off the dashed line are predicted too high or too "
                 "low.",
-                draw=lambda canvas, predictions: _draw_groups(canvas, predictions, unit, residual=True),
+                draw=lambda canvas, predictions: _draw_groups(
+                    canvas, predictions, unit, residual=True
+                ),
                 is_drawable=_is_drawable,
             ),
         ]
@@ -170,7 +186,9 @@ def _spread(log_spread: Tensor) -> Tensor:
 
 def _around(outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return both ends of the interval around the median."""
-    return outputs[:, 0] - functional.softplus(outputs[:, 1]), outputs[:, 0] + functional.softplus(outputs[:, 2])
+    return outputs[:, 0] - functional.softplus(outputs[:, 1]), outputs[:, 0] + functional.softplus(
+        outputs[:, 2]
+    )
 
 
 def _pinball(error: Tensor, level: float) -> Tensor:
@@ -206,4 +224,7 @@ def _draw_groups(canvas: Any, predictions: Predictions, unit: str, *, residual: 
 
     ends = [min(middles), max(middles)]
     axes.plot(ends, [0, 0] if residual else ends, color="0.5", lw=1, ls="--")
-    axes.set(xlabel=f"predicted value{unit}", ylabel=f"true less predicted{unit}" if residual else f"true value{unit}")
+    axes.set(
+        xlabel=f"predicted value{unit}",
+        ylabel=f"true less predicted{unit}" if residual else f"true value{unit}",
+    )

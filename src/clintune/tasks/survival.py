@@ -61,12 +61,16 @@ class Survival(Task):
         super().__init__(label=label, weight=weight)
         self.events = list(events or [])
         if len(self.events) == 1 or len(set(self.events)) < len(self.events):
-            raise ConfigError(f"events of '{label}' are two or more, each named once; leave them out for one")
+            raise ConfigError(
+                f"events of '{label}' are two or more, each named once; leave them out for one"
+            )
         if num_intervals < 2:
             raise ConfigError(f"num_intervals of '{label}' is {num_intervals}; give 2 or more")
         for name, days in (("edges", edges), ("horizons", horizons)):
             if days is not None and not are_rising(list(days)):
-                raise ConfigError(f"{name} of '{label}' are {list(days)}; give days above 0 that rise")
+                raise ConfigError(
+                    f"{name} of '{label}' are {list(days)}; give days above 0 that rise"
+                )
         self.num_intervals = num_intervals
         self._given_edges, self._given_horizons = (
             None if days is None else [float(day) for day in days] for days in (edges, horizons)
@@ -102,17 +106,27 @@ class Survival(Task):
 
         if self.events:
             foreign = table.filter(~pl.col(KIND).is_in(self.events))
-            _refuse(foreign, where, f"column {KIND} is none of the task's events; name it in `events`, or correct it")
+            _refuse(
+                foreign,
+                where,
+                f"column {KIND} is none of the task's events; name it in `events`, or correct it",
+            )
             event = pl.col(KIND).replace_strict(
                 self.events, range(1, self.num_kinds + 1), default=0.0, return_dtype=pl.Float32
             )
         else:
             silent = table.filter(pl.col(DAYS).is_not_null() & pl.col(EVENT).is_null())
-            _refuse(silent, where, f"column {EVENT} is null beside days: write whether the event was seen")
+            _refuse(
+                silent,
+                where,
+                f"column {EVENT} is null beside days: write whether the event was seen",
+            )
             event = pl.col(EVENT).cast(pl.Float32)
 
         days = pl.col(DAYS).cast(pl.Float32)
-        known = [pl.when(days.is_not_null()).then(part).fill_null(float("nan")) for part in (days, event)]
+        known = [
+            pl.when(days.is_not_null()).then(part).fill_null(float("nan")) for part in (days, event)
+        ]
         table = table.select(*SAMPLE, days=known[0], event=known[1])
 
         if self._answer is None:
@@ -128,7 +142,9 @@ class Survival(Task):
         times = known[known[:, 1] > 0, 0]
         self._answer = self._answer or self._find_answer(targets)
         if len(np.unique(times)) < 2 or self._answer is None:
-            raise DataError(f"labels/{self.label}: the training split has fewer than two times of events")
+            raise DataError(
+                f"labels/{self.label}: the training split has fewer than two times of events"
+            )
 
         self._hazards = Hazards.of(known, self.num_kinds, self.num_intervals, self._given_edges)
 
@@ -172,12 +188,16 @@ class Survival(Task):
     def predict(self, outputs: Tensor) -> Tensor:
         """Return the cumulative incidence of each kind of event at each day that is told [N, P], kinds outermost."""
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        return self._hazards.incidence(outputs, self._answer_or_any.days).flatten(start_dim=1).float()
+        return (
+            self._hazards.incidence(outputs, self._answer_or_any.days).flatten(start_dim=1).float()
+        )
 
     @property
     def predicted_names(self) -> list[str]:
         """Return the kind of event, where there are several, and the day by which it comes."""
-        return [f"{kind}by {day:g} days" for kind in self._kinds("") for day in self._answer_or_any.days]
+        return [
+            f"{kind}by {day:g} days" for kind in self._kinds("") for day in self._answer_or_any.days
+        ]
 
     @property
     def predicted_columns(self) -> list[str]:
@@ -232,14 +252,19 @@ class Survival(Task):
 
     def prediction_table(self, predicted: Float32s) -> dict[str, Any]:
         """Return the incidences, and the risk by each horizon."""
-        risks = {f"predicted_risk_{view.name.replace(' ', '_')}": view.risk(predicted) for view in self.binary_views}
+        risks = {
+            f"predicted_risk_{view.name.replace(' ', '_')}": view.risk(predicted)
+            for view in self.binary_views
+        }
         return {**super().prediction_table(predicted), **risks}
 
     def targets_from(self, table: pl.DataFrame) -> Float32s:
         """Return days and the number of the kind of event."""
         if self.events and KIND in table.columns:
             numbers = range(1, self.num_kinds + 1)
-            kind = pl.col(KIND).replace_strict(self.events, numbers, default=0.0, return_dtype=pl.Float32)
+            kind = pl.col(KIND).replace_strict(
+                self.events, numbers, default=0.0, return_dtype=pl.Float32
+            )
             table = table.with_columns(kind)
         return super().targets_from(table)
 

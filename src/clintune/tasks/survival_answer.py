@@ -38,7 +38,9 @@ class Answer:
     window: tuple[float, float]
 
     @classmethod
-    def of(cls, targets: Float32s, horizons: Sequence[float] | None, edges: Sequence[float] | None) -> Self | None:
+    def of(
+        cls, targets: Float32s, horizons: Sequence[float] | None, edges: Sequence[float] | None
+    ) -> Self | None:
         """Return what suits labels [N, 2], rounded; None where these have no two times of events."""
         known = targets[~np.isnan(targets).any(axis=1)].astype(np.float64)
         times = known[known[:, 1] > 0, 0]
@@ -46,7 +48,11 @@ class Answer:
             return None
 
         low, high = (rounded(day) for day in np.quantile(known[:, 0], WINDOW))
-        days = [*np.quantile(times, np.linspace(0, 1, _MOST_DAYS)[1:-1]), np.quantile(known[:, 0], LAST), high]
+        days = [
+            *np.quantile(times, np.linspace(0, 1, _MOST_DAYS)[1:-1]),
+            np.quantile(known[:, 0], LAST),
+            high,
+        ]
         return cls(
             days=rising([*days, *(edges or [])]),
             horizons=[float(day) for day in horizons or rising(np.quantile(times, _HORIZONS))],
@@ -70,7 +76,9 @@ class Answer:
         if not 0 <= window[0] <= window[1]:
             raise ValueError("holds a window that ends before it begins")
         low, high = map(float, window)
-        return cls(days=list(map(float, days)), horizons=list(map(float, horizons)), window=(low, high))
+        return cls(
+            days=list(map(float, days)), horizons=list(map(float, horizons)), window=(low, high)
+        )
 
     def views(self, kinds: Sequence[str]) -> list[BinaryView]:
         """Return whether each kind of event came by each horizon; `kinds` are how their names begin."""
@@ -92,8 +100,14 @@ class Answer:
         curves = predicted.reshape(len(predicted), -1, len(self.days)).astype(np.float64)
         curves = np.concatenate([np.zeros_like(curves[..., :1]), curves], axis=2)
         known = ~np.isnan(targets).any(axis=1)
-        day, event = np.where(known, targets[:, 0], 1.0), np.where(known, targets[:, 1], 0.0).astype(np.int64)
-        place, rows = np.minimum(np.searchsorted(self.days, day), len(self.days) - 1), np.arange(len(day))
+        day, event = (
+            np.where(known, targets[:, 0], 1.0),
+            np.where(known, targets[:, 1], 0.0).astype(np.int64),
+        )
+        place, rows = (
+            np.minimum(np.searchsorted(self.days, day), len(self.days) - 1),
+            np.arange(len(day)),
+        )
 
         had_event = (event > 0) & (day <= self.days[-1])
         of_kind = curves[rows, np.maximum(event - 1, 0)]
@@ -105,7 +119,9 @@ class Answer:
 
 def risk_by(predicted: Float32s, kind: int, days: Sequence[float], day: float) -> Float32s:
     """Return the risk [N] of an event of a kind (from 0) by a day, of incidences at `days`."""
-    risks: Float32s = incidence_at(curves_of(predicted, kind, days), days, [day])[:, 0].astype(np.float32)
+    risks: Float32s = incidence_at(curves_of(predicted, kind, days), days, [day])[:, 0].astype(
+        np.float32
+    )
     return risks
 
 

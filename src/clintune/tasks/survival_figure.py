@@ -20,7 +20,9 @@ _COUNTED_AT = 6
 """Days at which the figure tells how many are still followed."""
 
 
-def survival_figure(name: str, kind: int, days: Sequence[float], horizon: float, *, competing: bool) -> Figure:
+def survival_figure(
+    name: str, kind: int, days: Sequence[float], horizon: float, *, competing: bool
+) -> Figure:
     """Return the figure of a kind of event (from 0), by groups of its risk by the day `horizon`.
 
     It shows who is still without the one event, or who had one of several `competing` ones.
@@ -37,7 +39,13 @@ def survival_figure(name: str, kind: int, days: Sequence[float], horizon: float,
 
 
 def _draw(
-    canvas: Any, predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float, competing: bool
+    canvas: Any,
+    predictions: Predictions,
+    *,
+    kind: int,
+    days: Sequence[float],
+    horizon: float,
+    competing: bool,
 ) -> None:
     above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     drawn = np.array([0.0, *days])
@@ -65,17 +73,25 @@ def _draw(
     above.legend(loc="best", fontsize=8)
     margin = 0.04 * days[-1]  # for the counts at both ends
     below.set(
-        xlim=(-margin, days[-1] + margin), ylim=(0.4 - len(_GROUPS), 0.6), yticks=[], xlabel="days", ylabel="followed"
+        xlim=(-margin, days[-1] + margin),
+        ylim=(0.4 - len(_GROUPS), 0.6),
+        yticks=[],
+        xlabel="days",
+        ylabel="followed",
     )
     below.grid(visible=False)
 
 
-def _is_drawable(predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float) -> bool:
+def _is_drawable(
+    predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float
+) -> bool:
     groups = _risk_groups(predictions, kind, days, horizon)
     return all(len(np.unique(predictions.subject_id[rows])) >= SMALLEST_SHOWN for rows in groups)
 
 
-def _risk_groups(predictions: Predictions, kind: int, days: Sequence[float], horizon: float) -> list[NDArray[np.int64]]:
+def _risk_groups(
+    predictions: Predictions, kind: int, days: Sequence[float], horizon: float
+) -> list[NDArray[np.int64]]:
     """Return the rows of patients of low, middle and high risk."""
     known = np.flatnonzero(~np.isnan(predictions.targets).any(axis=1))
     risks = risk_by(predictions.predicted[known], kind, days, horizon)

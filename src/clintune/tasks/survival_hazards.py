@@ -47,7 +47,13 @@ class Hazards:
         return cls(edges=list(edges), base=[[0.0] * len(edges) for _ in range(num_kinds)])
 
     @classmethod
-    def of(cls, known: NDArray[np.float64], num_kinds: int, num_intervals: int, edges: list[float] | None) -> Self:
+    def of(
+        cls,
+        known: NDArray[np.float64],
+        num_kinds: int,
+        num_intervals: int,
+        edges: list[float] | None,
+    ) -> Self:
         """Return the hazards of labels [N, 2], rounded, in intervals that end at `edges` or hold like many events.
 
         Those are fewer than `num_intervals` where an interval would have fewer than 11 events.
@@ -81,9 +87,13 @@ class Hazards:
         if not isinstance(base, list) or not all(isinstance(row, list) for row in base):
             raise ValueError("holds a base that is no list of lists")
         numbers = [number for row in base for number in row]
-        if [len(row) for row in base] != [len(edges)] * num_kinds or not all(map(is_finite, numbers)):
+        if [len(row) for row in base] != [len(edges)] * num_kinds or not all(
+            map(is_finite, numbers)
+        ):
             raise ValueError("does not hold a number of base for each interval and kind of event")
-        return cls(edges=[float(day) for day in edges], base=[list(map(float, row)) for row in base])
+        return cls(
+            edges=[float(day) for day in edges], base=[list(map(float, row)) for row in base]
+        )
 
     def seen(self, days: Tensor, event: Tensor) -> Seen:
         """Return what follow-up of so many days [N], which ended with these events [N], shows of the intervals."""
@@ -91,7 +101,11 @@ class Hazards:
         place = torch.searchsorted(edges[1:], days.contiguous()).clamp(max=len(self.edges) - 1)
         had_event = (event > 0) & (days <= edges[-1])
         lived = ((days[:, None] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
-        return Seen(place, had_event, torch.where(had_event[:, None], lived.scatter(1, place[:, None], 0.0), lived))
+        return Seen(
+            place,
+            had_event,
+            torch.where(had_event[:, None], lived.scatter(1, place[:, None], 0.0), lived),
+        )
 
     def logs(self, outputs: Tensor) -> Tensor:
         """Return the log of the chance of no event, and of each kind, in each interval [N, 1 + K, J]."""

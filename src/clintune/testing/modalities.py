@@ -87,16 +87,26 @@ class _ModalityChecks:
             for view in range(1, modality.views):
                 _assert_same(modality.prepare(item, view), modality.prepare(item, view))
                 before, after = modality.prepare(item), modality.prepare(item, view)
-                assert any(not torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
+                assert any(
+                    not torch.equal(before.tensors[name], after.tensors[name])
+                    for name in before.tensors
+                )
 
     def hours(self) -> None:
         modality = self.built()
         for item in self.items():
-            now, later = modality.prepare(item), modality.prepare(replace(item, hours=item.hours + 8))
+            now, later = (
+                modality.prepare(item),
+                modality.prepare(replace(item, hours=item.hours + 8)),
+            )
             assert now.hours.dtype == torch.float32
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
-            if modality.native and modality.rows is not None:  # a text may tell the hours, and be longer
-                now, later = (replace(part, tensors={}, hours=part.hours[:1]) for part in (now, later))
+            if (
+                modality.native and modality.rows is not None
+            ):  # a text may tell the hours, and be longer
+                now, later = (
+                    replace(part, tensors={}, hours=part.hours[:1]) for part in (now, later)
+                )
             torch.testing.assert_close(later.hours, now.hours + 8)
 
     def broken(self) -> None:
@@ -104,7 +114,9 @@ class _ModalityChecks:
         item = self.items()[0]
         if item.path is None and item.text is None:
             return
-        secret = replace(item, code="SECRET//CODE", where="table.parquet row 7", text=item.text and "  ")
+        secret = replace(
+            item, code="SECRET//CODE", where="table.parquet row 7", text=item.text and "  "
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, content in enumerate([b"", b"SECRET garbage" * 50, None]):
             path = None
@@ -129,7 +141,9 @@ class _ModalityChecks:
         assert modality.rows is not None
         reader = modality.rows.numbered(codes)
         rows = to_columns(items, codes, range(len(items)))
-        first, second = (part.preprocess_rows(rows) for part in (reader, pickle.loads(pickle.dumps(reader))))
+        first, second = (
+            part.preprocess_rows(rows) for part in (reader, pickle.loads(pickle.dumps(reader)))
+        )
         for name, tensor in first.tensors.items():
             assert torch.equal(tensor, second.tensors[name])
 
@@ -143,15 +157,23 @@ class _ModalityChecks:
         assert tokens.hours.isfinite().all()
         if modality.piecewise:
             assert len(tokens.embeddings) == len(pieces.hours) * modality.tokens_per_piece
-        assert not torch.equal(tokens.embeddings[0], tokens.embeddings[-1]), "different items give the same tokens"
+        assert not torch.equal(tokens.embeddings[0], tokens.embeddings[-1]), (
+            "different items give the same tokens"
+        )
 
     def neighbours(self) -> None:
         modality = self.built()
         items = sorted(self.items(), key=lambda item: -item.hours)
-        samples = [items[:1], items[1:3], items[3:]] if self.columnar else [[item] for item in self.items()]
+        samples = (
+            [items[:1], items[1:3], items[3:]]
+            if self.columnar
+            else [[item] for item in self.items()]
+        )
         alone = [_encode(modality, _pieces(modality, [sample]), 1) for sample in samples]
         for order in (range(len(samples)), range(len(samples))[::-1], [2, 0]):
-            together = _encode(modality, _pieces(modality, [samples[number] for number in order]), len(order))
+            together = _encode(
+                modality, _pieces(modality, [samples[number] for number in order]), len(order)
+            )
             for owner, number in enumerate(order):
                 mine = together.embeddings[together.owner == owner]
                 expected = alone[number].embeddings
@@ -162,16 +184,24 @@ class _ModalityChecks:
         other.load_state_dict(modality.state_dict(), strict=True)
         _assert_same(modality.prepare(self.items()[0]), other.prepare(self.items()[0]))
         samples = [[item] for item in self.items()]
-        first, second = (_encode(part, _pieces(part, samples), len(samples)) for part in (modality, other))
+        first, second = (
+            _encode(part, _pieces(part, samples), len(samples)) for part in (modality, other)
+        )
         assert torch.equal(first.embeddings, second.embeddings)
 
     def modes(self) -> None:
         modality = self._build(2)
         trained = [parameter.requires_grad for parameter in modality.parameters()]
-        assert any(trained) == (modality.mode == "full"), f"mode {modality.mode}: {sum(trained)} tensors train"
+        assert any(trained) == (modality.mode == "full"), (
+            f"mode {modality.mode}: {sum(trained)} tensors train"
+        )
         modality.train()
-        assert modality.mode != "frozen" or not any(module.training for module in modality.modules())
-        assert modality.cacheable == (modality.mode == "frozen" and modality.piecewise and modality.rows is None)
+        assert modality.mode != "frozen" or not any(
+            module.training for module in modality.modules()
+        )
+        assert modality.cacheable == (
+            modality.mode == "frozen" and modality.piecewise and modality.rows is None
+        )
         json.dumps([modality.settings(), modality.source], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:
@@ -191,7 +221,11 @@ def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch
         return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
     pieces = [modality.prepare(item) for item in items]
     owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
-    return PieceBatch(tensors=collate_pieces(pieces), hours=torch.cat([part.hours for part in pieces]), owner=owners)
+    return PieceBatch(
+        tensors=collate_pieces(pieces),
+        hours=torch.cat([part.hours for part in pieces]),
+        owner=owners,
+    )
 
 
 def _encode(modality: Modality, pieces: PieceBatch, num_samples: int) -> Tokens:

@@ -53,8 +53,14 @@ class _TaskChecks:
     def additive(self) -> None:
         task, outputs = self._fitted()
         known = torch.from_numpy(self.targets)
-        parts = [task.loss(outputs[rows], known[rows]) for rows in (slice(0, 1), slice(1, 3), slice(3, None))]
-        sums = sum((loss for loss, _ in parts), torch.zeros(())), sum((count for _, count in parts), torch.zeros(()))
+        parts = [
+            task.loss(outputs[rows], known[rows])
+            for rows in (slice(0, 1), slice(1, 3), slice(3, None))
+        ]
+        sums = (
+            sum((loss for loss, _ in parts), torch.zeros(())),
+            sum((count for _, count in parts), torch.zeros(())),
+        )
         _assert_close(sums, task.loss(outputs, known))
 
     def gradients(self) -> None:
@@ -62,7 +68,9 @@ class _TaskChecks:
         targets = self.targets.copy()
         targets[0] = np.nan
         for scale in (1.0, 1e4):
-            (gradient,) = torch.autograd.grad(task.loss(outputs * scale, torch.from_numpy(targets))[0], outputs)
+            (gradient,) = torch.autograd.grad(
+                task.loss(outputs * scale, torch.from_numpy(targets))[0], outputs
+            )
             assert gradient.isfinite().all()
 
     def answers(self) -> None:
@@ -92,11 +100,15 @@ class _TaskChecks:
         assert all(np.isnan(score) for score in nothing.values())
 
         for metric in task.metrics:
-            weights = np.stack([np.ones(len(predicted)), np.arange(len(predicted)) % 3]).astype(np.float64)
+            weights = np.stack([np.ones(len(predicted)), np.arange(len(predicted)) % 3]).astype(
+                np.float64
+            )
             several = metric(self.targets, predicted, weights)
             np.testing.assert_allclose(several[0], scores[metric.name], rtol=1e-6)
             low, high = metric.bounds
-            assert np.isnan(several).all() or (low <= np.nanmin(several) and np.nanmax(several) <= high), metric.name
+            assert np.isnan(several).all() or (
+                low <= np.nanmin(several) and np.nanmax(several) <= high
+            ), metric.name
 
     def state(self) -> None:
         task, outputs = self._fitted()
@@ -105,7 +117,9 @@ class _TaskChecks:
         other.load_state(state)
         assert other.output_names == task.output_names
         targets = torch.from_numpy(self.targets)
-        for before, after in zip(task.loss(outputs, targets), other.loss(outputs, targets), strict=True):
+        for before, after in zip(
+            task.loss(outputs, targets), other.loss(outputs, targets), strict=True
+        ):
             assert torch.equal(before, after)
         assert torch.equal(other.predict(outputs), task.predict(outputs))
 
@@ -116,7 +130,9 @@ class _TaskChecks:
         pieces = list(task.parts.values()) or [task]
         for i, part in enumerate(pieces):
             one = slice(i, i + 1) if task.parts else slice(None)
-            table = pl.DataFrame(part.label_table(targets[:, one]) | part.prediction_table(predicted[:, one]))
+            table = pl.DataFrame(
+                part.label_table(targets[:, one]) | part.prediction_table(predicted[:, one])
+            )
             again = part.from_table(table)
             np.testing.assert_allclose(again[0], targets[:, one], rtol=1e-6)
             np.testing.assert_allclose(again[1], predicted[:, one], rtol=1e-6)
@@ -146,7 +162,9 @@ class _TaskChecks:
             known = ~target.isnan().reshape(len(target), -1).any(dim=1)
             if not known.any() or not model.can_learn(target[known]):
                 continue
-            weights, bias = model.path(features[known], target[known], torch.ones(int(known.sum())).double())[0]
+            weights, bias = model.path(
+                features[known], target[known], torch.ones(int(known.sum())).double()
+            )[0]
             assert weights.shape == (outputs.stop - outputs.start, 3)
             assert weights.isfinite().all()
             assert bias.isfinite().all()
@@ -154,7 +172,9 @@ class _TaskChecks:
     def _fitted(self) -> tuple[Task, Tensor]:
         task = self.make()
         task.fit(self.targets)
-        outputs = torch.randn(len(self.targets), task.num_outputs, generator=generator("check_task"))
+        outputs = torch.randn(
+            len(self.targets), task.num_outputs, generator=generator("check_task")
+        )
         return task, outputs.requires_grad_()
 
 

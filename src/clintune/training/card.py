@@ -7,7 +7,9 @@ from clintune.core.text import markdown
 
 def card(config: DictConfig) -> str:
     """Return it in Markdown; `clintune publish` writes the model card."""
-    tasks, modalities = (", ".join(map(markdown, names)) for names in (config.tasks, config.modalities))
+    tasks, modalities = (
+        ", ".join(map(markdown, names)) for names in (config.tasks, config.modalities)
+    )
     return f"""# {markdown(config.name)}
 
 Predicts {tasks} from {modalities}.

@@ -47,12 +47,20 @@ class Progress:
     finished: bool = False
 
     def __str__(self) -> str:
-        best = "" if self.best_score is None else f", best tuning score {self.best_score:.4f} at step {self.best_step}"
+        best = (
+            ""
+            if self.best_score is None
+            else f", best tuning score {self.best_score:.4f} at step {self.best_step}"
+        )
         return f"{self.step} steps{best}"
 
 
 def save(
-    folder: Path, progress: Progress, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
+    folder: Path,
+    progress: Progress,
+    parameters: Mapping[str, nn.Parameter],
+    average: Average,
+    optimizer: Any,
 ) -> None:
     """Write a checkpoint as `folder/step-N`, then remove all others: at any moment one of them is whole.
 
@@ -82,14 +90,18 @@ def save(
             if tensors or name in _NEEDED:
                 save_file(tensors, partial / name)
         write_json(partial / _PROGRESS, asdict(progress))
-        write_json(partial / _SUMS, {path.name: file_sha256(path) for path in sorted(partial.iterdir())})
+        write_json(
+            partial / _SUMS, {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+        )
 
     for other in _checkpoints(folder):
         if other != written:
             shutil.rmtree(other)
 
 
-def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any) -> Progress:
+def restore(
+    folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
+) -> Progress:
     """Load the last whole checkpoint in place and return its progress; a fresh progress where there is none.
 
     Raises TrainingError when checkpoints are damaged and none is whole, or the last holds other tensors than the model.
@@ -110,7 +122,9 @@ def restore(folder: Path, parameters: Mapping[str, nn.Parameter], average: Avera
         key, _, name = word.partition(":")
         parameter = parameters[name]
         alike = value.shape == parameter.shape and key != "step"
-        state.setdefault(numbers[name], {})[key] = share_like(value, parameter.detach()) if alike else value
+        state.setdefault(numbers[name], {})[key] = (
+            share_like(value, parameter.detach()) if alike else value
+        )
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
 
@@ -131,13 +145,20 @@ def load_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
 def _load(path: Path, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
     """Load parameters by name, in place; TrainingError when the names or shapes differ."""
     wrong = sorted(values.keys() ^ parameters.keys())
-    wrong += [name for name in values.keys() & parameters.keys() if values[name].shape != parameters[name].shape]
+    wrong += [
+        name
+        for name in values.keys() & parameters.keys()
+        if values[name].shape != parameters[name].shape
+    ]
     if wrong:
         raise TrainingError(
             f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); resume with the recipe "
             "that wrote it, or train anew"
         )
-    copy_into(parameters, {name: share_like(value, parameters[name].detach()) for name, value in values.items()})
+    copy_into(
+        parameters,
+        {name: share_like(value, parameters[name].detach()) for name, value in values.items()},
+    )
 
 
 def _last_whole(folder: Path) -> Path | None:
@@ -149,7 +170,9 @@ def _last_whole(folder: Path) -> Path | None:
     for checkpoint in reversed(_checkpoints(folder)):
         if (file := _damaged_file(checkpoint)) is None:
             if damaged:
-                console.print(f"{damaged[0]}: is damaged or missing; going on from {checkpoint.name}, which is whole")
+                console.print(
+                    f"{damaged[0]}: is damaged or missing; going on from {checkpoint.name}, which is whole"
+                )
             return checkpoint
         damaged.append(file)
     if damaged:
@@ -166,7 +189,9 @@ def _damaged_file(checkpoint: Path) -> Path | None:
     if not isinstance(sums, dict) or not _NEEDED <= sums.keys() <= _NEEDED | {_AVERAGE}:
         return checkpoint / _SUMS
     files = (checkpoint / name for name in sums)
-    return next((file for file in files if not file.is_file() or file_sha256(file) != sums[file.name]), None)
+    return next(
+        (file for file in files if not file.is_file() or file_sha256(file) != sums[file.name]), None
+    )
 
 
 def _read_best(folder: Path) -> dict[str, Tensor]:
@@ -206,7 +231,9 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _names(parameters: Mapping[str, nn.Parameter], optimizer: Any) -> list[str]:
     """Return the names of the optimizer's parameters, in the order in which it numbers them."""
     names = {id(parameter): name for name, parameter in parameters.items()}
-    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    return [
+        names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]
+    ]
 
 
 def _progress(folder: Path) -> Progress:

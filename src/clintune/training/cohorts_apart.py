@@ -41,7 +41,9 @@ class _Measured(NamedTuple):
 def _measured(samples: Samples, name: str) -> Iterator[_Measured]:
     """Yield each cohort with the codes of what its samples see of a modality, each row once."""
     known = pl.DataFrame({"name": samples.codes()}).with_row_index(CODE).cast({CODE: pl.Int32})
-    for index, first, stop in zip(samples.indexes, samples.first[:-1], samples.first[1:], strict=True):
+    for index, first, stop in zip(
+        samples.indexes, samples.first[:-1], samples.first[1:], strict=True
+    ):
         items = samples.items(name, np.arange(first, stop))
         rows = pl.DataFrame(
             {
@@ -52,7 +54,9 @@ def _measured(samples: Samples, name: str) -> Iterator[_Measured]:
         )
         value = pl.when(pl.col("value").is_finite()).then("value")
         subjects = pl.col("subject").filter(pl.col("value").is_finite()).n_unique()
-        codes = rows.group_by(CODE).agg(middle=value.median(), subjects=subjects).join(known, on=CODE)
+        codes = (
+            rows.group_by(CODE).agg(middle=value.median(), subjects=subjects).join(known, on=CODE)
+        )
         yield _Measured(index.name, codes)
 
 
@@ -72,7 +76,9 @@ def _units_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
     known = [part.codes.filter(pl.col("subjects") >= SMALLEST_SHOWN) for part in (one, other)]
     ratio = pl.col("middle") / pl.col("middle_right")
     apart = known[0].join(known[1], on=CODE).with_columns(times=pl.max_horizontal(ratio, 1 / ratio))
-    far = apart.filter(pl.col("times").is_finite(), pl.col("times") >= _APART).sort("times", CODE, descending=True)
+    far = apart.filter(pl.col("times").is_finite(), pl.col("times") >= _APART).sort(
+        "times", CODE, descending=True
+    )
     if far.is_empty():
         return
 

@@ -52,7 +52,11 @@ def describe(config: DictConfig) -> None:
     every_unit = units(config, Path(), samples)
     drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
     by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
-    warnings = list(dict.fromkeys(said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)))
+    warnings = list(
+        dict.fromkeys(
+            said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)
+        )
+    )
     check_patience(config, by_unit)
 
     rows = by_unit[0]
@@ -88,7 +92,9 @@ def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> T
     )
     counted = set[int]()
 
-    def add(name: str, kind: str, shape: str, mode: str, parts: Sequence[nn.Module | nn.Parameter]) -> None:
+    def add(
+        name: str, kind: str, shape: str, mode: str, parts: Sequence[nn.Module | nn.Parameter]
+    ) -> None:
         sizes = [f"{number:,}" for number in _count(parts, counted)]
         table.add_row(*(Text(visible(cell)) for cell in (name, kind, shape, mode, *sizes)))
 
@@ -101,7 +107,13 @@ def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> T
     for name, projector in model.projectors.items():
         add(f"projectors.{name}", "Projector", str(model.backbone.width), "full", [projector])
     for name, head in model.heads.items():
-        add(f"tasks.{name}", type(workspace.tasks[name]).__name__, str(outputs[name]), "full", [head])
+        add(
+            f"tasks.{name}",
+            type(workspace.tasks[name]).__name__,
+            str(outputs[name]),
+            "full",
+            [head],
+        )
     add("time, kinds, queries", "", "", "full", [model])
 
     trains, total = _count([model], set())
@@ -140,7 +152,11 @@ def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence
     trainer, folds = config.trainer, len(every_unit) // config.cv_repeats
     product = [
         f"{number} {what}{'s'[: number > 1]}"
-        for number, what in ((folds, "fold"), (config.cv_repeats, "repeat"), (config.ensemble, "member"))
+        for number, what in (
+            (folds, "fold"),
+            (config.cv_repeats, "repeat"),
+            (config.ensemble, "member"),
+        )
     ]
     total = len(every_unit) * config.ensemble
     steps = [num_steps(config, rows["train"]) for rows in by_unit]
@@ -162,7 +178,13 @@ def _passed_over(config: DictConfig) -> Iterator[str]:
             yield f"{key}.held_out does not count beside cv, which holds out its folds; leave one of them out"
         asked = (splits.tuning, splits.held_out) != (default.tuning, default.held_out)
         own = Path(cohort.root) / subject_splits_filepath
-        if config.cv is None and splits.group is None and asked and not is_remote(cohort.root) and own.is_file():
+        if (
+            config.cv is None
+            and splits.group is None
+            and asked
+            and not is_remote(cohort.root)
+            and own.is_file()
+        ):
             yield f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; drop one of them"
 
 
@@ -170,7 +192,11 @@ def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
     """Return how many steps a member takes over the training samples `rows`."""
     trainer = config.trainer
     order = Order(
-        rows, rows, batch_size=trainer.batch_size, micro_batch_size=trainer.micro_batch_size, seed=config.seed
+        rows,
+        rows,
+        batch_size=trainer.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        seed=config.seed,
     )
     steps: int | None = trainer.max_steps
     return math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
@@ -178,7 +204,9 @@ def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
 
 def _budget(workspace: Workspace) -> str:
     endless = np.array([2**32])
-    budget = sum(int(part.num_tokens(endless)[0]) for part in workspace.modalities.values()) + len(workspace.tasks)
+    budget = sum(int(part.num_tokens(endless)[0]) for part in workspace.modalities.values()) + len(
+        workspace.tasks
+    )
     limit = workspace.config.backbone.max_tokens
     return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
 
@@ -188,7 +216,11 @@ def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Ta
     samples = workspace.samples
     title = "samples by split"
     if num_units > 1:
-        title += f", of {num_units} folds" if len(by_unit) == num_units else f", of the first of {num_units} folds"
+        title += (
+            f", of {num_units} folds"
+            if len(by_unit) == num_units
+            else f", of the first of {num_units} folds"
+        )
     table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
 
     counts: dict[str, list[list[int]]] = {}
@@ -219,9 +251,17 @@ def _labels(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[tup
     known = ~np.isnan(targets).all(axis=1)
     yield f"tasks.{name}: labelled", int(known.sum())
 
-    classes = {answer for question in task.questions if question.is_multiclass for answer in question.answers}
+    classes = {
+        answer
+        for question in task.questions
+        if question.is_multiclass
+        for answer in question.answers
+    }
     for view in task.binary_views:
-        outcome, what = view.outcome(targets), f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}"
+        outcome, what = (
+            view.outcome(targets),
+            f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}",
+        )
         yield f"{what}: yes", int((outcome == 1).sum())
         if view.name not in classes:
             yield f"{what}: no", int((outcome == 0).sum())

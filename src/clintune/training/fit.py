@@ -55,7 +55,10 @@ def members(config: DictConfig, unit: Unit) -> list[Member]:
             unit=unit,
             number=number,
             seed=derive_seed(config.seed, "member", number, *unit.seed_parts),
-            label=" ".join(filter(None, [unit.label, f"member {number}" if config.ensemble > 1 else ""])) or "train",
+            label=" ".join(
+                filter(None, [unit.label, f"member {number}" if config.ensemble > 1 else ""])
+            )
+            or "train",
             checkpoints=checkpoints[number],
             package=packages[number],
         )
@@ -64,7 +67,11 @@ def members(config: DictConfig, unit: Unit) -> list[Member]:
 
 
 def fit_member(
-    workspace: Workspace, member: Member, ready: Prepared, accelerator: Accelerator, history: History
+    workspace: Workspace,
+    member: Member,
+    ready: Prepared,
+    accelerator: Accelerator,
+    history: History,
 ) -> tuple[Package, dict[str, Tensor]]:
     """Train one member; return it as a package, with the tensors that the package holds, whole on every process."""
     config, rows = workspace.config, ready.rows
@@ -128,7 +135,11 @@ def fit_member(
 
 def _num_steps(trainer: Trainer, order: Order) -> int:
     """Return how many steps are asked for, or how many the epochs take."""
-    return math.ceil(trainer.epochs * order.steps_per_epoch) if trainer.max_steps is None else int(trainer.max_steps)
+    return (
+        math.ceil(trainer.epochs * order.steps_per_epoch)
+        if trainer.max_steps is None
+        else int(trainer.max_steps)
+    )
 
 
 @contextmanager
@@ -145,7 +156,9 @@ def _watched(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterat
         yield watch
 
 
-def _order(workspace: Workspace, member: Member, ready: Prepared, modalities: Mapping[str, Modality]) -> Order:
+def _order(
+    workspace: Workspace, member: Member, ready: Prepared, modalities: Mapping[str, Modality]
+) -> Order:
     trainer = workspace.config.trainer
     lengths = num_tokens(workspace.samples, modalities, ready.pieces)
     return Order(

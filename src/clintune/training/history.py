@@ -16,7 +16,9 @@ from clintune.training.tracking import Tracker
 class History:
     """Appends records to `history.jsonl`; hands their numbers to the tracker, and how far they are to the status."""
 
-    def __init__(self, path: Path, tracker: Tracker | None, report: Report, resumption: Resumption | None) -> None:
+    def __init__(
+        self, path: Path, tracker: Tracker | None, report: Report, resumption: Resumption | None
+    ) -> None:
         """Take the `resumption` of a run that goes on."""
         self.path = path
         self.tracker = tracker
@@ -35,23 +37,35 @@ class History:
         trained = max((r["step"] for r in records if place <= r.items()), default=0)
         if self.resumption is not None and step == 0 < trained:
             part = part_of(unit, member) or "the run"
-            console.print(f"{part}: no checkpoint is left of {trained} trained steps; training begins anew")
+            console.print(
+                f"{part}: no checkpoint is left of {trained} trained steps; training begins anew"
+            )
         text = "".join(json.dumps(record) + "\n" for record in kept)
         if text.encode() != self.path.read_bytes():
             write_text(self.path, text)
 
     def append(self, unit: Unit, member: int, record: dict[str, Any], num_steps: int) -> None:
         """Append one step's record, of `num_steps`; a metric that is undefined is null."""
-        defined = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()}
+        defined = {
+            key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()
+        }
         line = {**_place(unit, member), **defined}
         with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        best = max(filter(None, [self.report.status.best, defined.get("tuning/score")]), default=None)
-        self.report.update(part=part_of(unit, member), step=record["step"], num_steps=num_steps, best=best)
+        best = max(
+            filter(None, [self.report.status.best, defined.get("tuning/score")]), default=None
+        )
+        self.report.update(
+            part=part_of(unit, member), step=record["step"], num_steps=num_steps, best=best
+        )
         if self.tracker is not None:
             prefix = "" if unit.fold is None else f"{unit.repeat}-{unit.fold}/"
             prefix += f"member-{member}/" if member else ""
-            numbers = {prefix + key: float(v) for key, v in defined.items() if key != "step" and v is not None}
+            numbers = {
+                prefix + key: float(v)
+                for key, v in defined.items()
+                if key != "step" and v is not None
+            }
             with storing(self.path.parent):
                 self.tracker.log(int(record["step"]), numbers)
 
@@ -70,7 +84,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         elif line.endswith(b"\n"):
             damaged += 1
     if damaged:
-        console.print(f"{path}: {damaged} of {len(lines)} lines are damaged and left out; curves lack these steps")
+        console.print(
+            f"{path}: {damaged} of {len(lines)} lines are damaged and left out; curves lack these steps"
+        )
     return records
 
 

@@ -114,11 +114,17 @@ def check_answers(
             single = [question.name for question in asked if question.num_answers == 1]
             absent = [question.name for question in asked if question.num_answers == 0]
             varied = len(asked) - len(single) - len(absent)
-            learnable = learnable or (split == "train" and (varied > 0 or _differ(samples.targets(name)[mine])))
+            learnable = learnable or (
+                split == "train" and (varied > 0 or _differ(samples.targets(name)[mine]))
+            )
             if single and varied == 0:
-                said.append(f"tasks.{name}: the {split} split has one answer only; {_CONSEQUENCE[split]}")
+                said.append(
+                    f"tasks.{name}: the {split} split has one answer only; {_CONSEQUENCE[split]}"
+                )
             elif single:
-                said.append(f"tasks.{name}: {len(single)} of {len(asked)} outputs have one answer in the {split} split")
+                said.append(
+                    f"tasks.{name}: {len(single)} of {len(asked)} outputs have one answer in the {split} split"
+                )
     return said, learnable
 
 
@@ -131,7 +137,10 @@ _CONSEQUENCE = {
 
 def asked_of(name: str, task: Task, targets: NDArray[np.float32]) -> list[Asked]:
     """Return the yes-or-no questions that a task can answer, with the answers that targets [S, T] give."""
-    return [Asked(f"{name}/{view.name}" if view.name else name, view.outcome(targets)) for view in task.binary_views]
+    return [
+        Asked(f"{name}/{view.name}" if view.name else name, view.outcome(targets))
+        for view in task.binary_views
+    ]
 
 
 def _differ(targets: NDArray[np.float32]) -> bool:
@@ -169,7 +178,9 @@ def aurocs(
         return above / (num_yes * num_no), num_yes, num_no
 
 
-def _seen(samples: Samples, rows: NDArray[np.int64], modality: str, source: Counted | None, num_codes: int) -> Seen:
+def _seen(
+    samples: Samples, rows: NDArray[np.int64], modality: str, source: Counted | None, num_codes: int
+) -> Seen:
     seen = samples.seen(modality, rows)
     present, unreadable = np.zeros((2, len(rows)), np.bool_)
     present[seen.owner] = True
@@ -211,7 +222,9 @@ def _missing(modality: str, seen: Seen, question: Asked, num_tests: int) -> Iter
             )
 
 
-def _codes(modality: str, seen: Seen, question: Asked, codes: Sequence[str], num_tests: int) -> Iterator[str]:
+def _codes(
+    modality: str, seen: Seen, question: Asked, codes: Sequence[str], num_tests: int
+) -> Iterator[str]:
     """Yield the codes whose presence, newest value or time tells the answers almost alone."""
     yes, known = question.yes, question.known
     mine = known[seen.owner]
@@ -233,7 +246,11 @@ def _codes(modality: str, seen: Seen, question: Asked, codes: Sequence[str], num
         telling = np.maximum(auroc, 1 - auroc)
         for number in np.flatnonzero(enough & (telling >= ALMOST_ALONE)).tolist():
             few = num_yes[number] + num_no[number] < SMALLEST_SHOWN
-            if few or number in named or _chance(telling[number], num_yes[number], num_no[number]) >= alpha:
+            if (
+                few
+                or number in named
+                or _chance(telling[number], num_yes[number], num_no[number]) >= alpha
+            ):
                 continue
             named.add(number)
             yield (

@@ -98,7 +98,11 @@ class Limits:
                     f"which are not read (the newest alone is): {percent(part.older, part.items)} of all rows"
                 )
             if part.samples_cut:
-                fate = "read their oldest pieces as one token" if part.sums_up else "lose their oldest pieces"
+                fate = (
+                    "read their oldest pieces as one token"
+                    if part.sums_up
+                    else "lose their oldest pieces"
+                )
                 said.append(
                     f"{name}: {in_percent(part.samples_cut, part.samples)} {of} {fate} "
                     f"(max_pieces {part.budget}): {percent(part.pieces_cut, part.pieces)} of all pieces"
@@ -120,7 +124,9 @@ class Limits:
                 f"(backbone.max_tokens {self.max_tokens}): {percent(self.tokens_cut, self.tokens)} of all tokens"
             )
         if self.without_anything:
-            said.append(f"{in_percent(self.without_anything, self.samples)} {of} have nothing that can be read")
+            said.append(
+                f"{in_percent(self.without_anything, self.samples)} {of} have nothing that can be read"
+            )
         return [*said, *self.warnings]
 
 
@@ -175,7 +181,9 @@ def read_limits(run: Path) -> dict[str, Any]:
         return {"sentences": [], "lacking": {}}
     known = read_json(path)
     if not _is_known(known):
-        raise PackageError(f"{path}: is not what clintune writes there; fetch the package, or train the run, again")
+        raise PackageError(
+            f"{path}: is not what clintune writes there; fetch the package, or train the run, again"
+        )
     return {"sentences": known["sentences"], "lacking": known["lacking"]}
 
 
@@ -190,11 +198,15 @@ def _is_known(known: Any) -> bool:
     return shares and all(isinstance(sentence, str) for sentence in sentences)
 
 
-def _count(part: Part, samples: Samples, name: str, source: Counted, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count(
+    part: Part, samples: Samples, name: str, source: Counted, rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Add to `part` what some samples have of a modality; return how many pieces each has [N]."""
     seen = samples.seen(name, rows)
     read = source.select(seen)
-    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0) + source.left_out(read.number)
+    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0) + source.left_out(
+        read.number
+    )
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
     pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)

@@ -71,12 +71,16 @@ def missing_media(workspace: Workspace) -> dict[str, Errors]:
     rows = np.flatnonzero(samples.labelled())
     missing: dict[str, Errors] = {}
     for name, modality in workspace.modalities.items():
-        if modality.media_column is None or any(is_remote(c.root) for c in workspace.config.cohorts.values()):
+        if modality.media_column is None or any(
+            is_remote(c.root) for c in workspace.config.cohorts.values()
+        ):
             continue
         items = samples.items(name, rows)
         paths = [path for _, found in items.paths() for path in found]
         absent = {path for path in set(paths) if not path.is_file()}
-        gone = [pair for pair in zip(items.numbers.tolist(), paths, strict=True) if pair[1] in absent]
+        gone = [
+            pair for pair in zip(items.numbers.tolist(), paths, strict=True) if pair[1] in absent
+        ]
         missing[name] = {number: why_absent(path) for number, path in gone}
         _check(workspace, name, missing[name], len(items))
     return missing
@@ -132,7 +136,9 @@ def _read(
     num_read = len(numbers) - len(errors.keys() & set(numbers))
     said = list(_blank_words(name, num_blank, num_read))
     if errors:
-        said.append(f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at")
+        said.append(
+            f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at"
+        )
     return lengths, errors, said
 
 
@@ -160,4 +166,6 @@ def _check(workspace: Workspace, modality: str, errors: Errors, num_items: int) 
         {"modality": modality, "row": item.where, "reason": reason_alone(errors[item.number])}
         for item in Items(workspace.samples, modality, numbers, np.zeros(len(numbers)))
     ]
-    check_readable(bad, num_items, workspace.config.data.max_bad_fraction, workspace.cache / UNREADABLE)
+    check_readable(
+        bad, num_items, workspace.config.data.max_bad_fraction, workspace.cache / UNREADABLE
+    )

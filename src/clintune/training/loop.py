@@ -68,7 +68,9 @@ def train(fit: Fit) -> None:
 
     fit.model.train()
     with step_by_step():
-        for micro_batches in loader(fit, fit.order.steps(progress.step, fit.num_steps, *_place(accelerator))):
+        for micro_batches in loader(
+            fit, fit.order.steps(progress.step, fit.num_steps, *_place(accelerator))
+        ):
             if progress.finished:
                 break
             # ---- one step -----------------------------------------------------------------------------------------
@@ -104,7 +106,9 @@ def train(fit: Fit) -> None:
         copy_into(fit.parameters, fit.average.values)
 
 
-def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[str, float], Seen, int]:
+def train_step(
+    fit: Fit, step: int, micro_batches: list[Batch]
+) -> tuple[dict[str, float], Seen, int]:
     """Take one optimizer step; return each task's mean loss, which modalities met which labels, and the signal to stop.
 
     Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
@@ -112,9 +116,12 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
     """
     accelerator, tasks = fit.accelerator, fit.tasks
     pairs = [(name, task) for name in _bare(fit.model).modalities for task in tasks]
-    together = [float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs]
+    together = [
+        float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs
+    ]
     labels = [
-        float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches)) for name, task in tasks.items()
+        float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches))
+        for name, task in tasks.items()
     ]
     totals = over_processes([*labels, *together])
     counts = dict(zip(tasks, totals, strict=False))
@@ -140,12 +147,20 @@ def train_step(fit: Fit, step: int, micro_batches: list[Batch]) -> tuple[dict[st
 
     norm = whole(accelerator.clip_grad_norm_(list(fit.parameters.values()), fit.trainer.clip))
     # Under fp16 the scaler itself skips a step whose gradient overflowed, and lowers its scale.
-    _check_finite(accelerator, step, sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]), suspects)
+    _check_finite(
+        accelerator,
+        step,
+        sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]),
+        suspects,
+    )
     fit.optimizer.step()
     fit.optimizer.zero_grad(set_to_none=True)
     asked = [float(asked_to_stop() == number) for number in SIGNALS]
     ended = over_processes([*sums.tolist(), *asked])
-    losses, stop = ended[: len(tasks)], next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0)
+    losses, stop = (
+        ended[: len(tasks)],
+        next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0),
+    )
     seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
     return dict(zip(tasks, losses, strict=True)), seen, stop
 
@@ -227,7 +242,10 @@ def _idle(fit: Fit, losses: Mapping[str, float]) -> Iterator[str]:
             yield f"tasks.{name}.weight is 0: raise it, or drop the task"
         elif not losses[name]:
             yield f"the loss of tasks.{name} is 0 whatever the model says: its labels do not differ"
-    longest, budget = int(fit.order.lengths[fit.order.rows].max()) + len(fit.tasks), _bare(fit.model).max_tokens
+    longest, budget = (
+        int(fit.order.lengths[fit.order.rows].max()) + len(fit.tasks),
+        _bare(fit.model).max_tokens,
+    )
     if longest > budget:
         yield f"samples have up to {longest} tokens, and backbone.max_tokens={budget} drops the oldest: raise it"
 
@@ -241,7 +259,9 @@ def _judge(fit: Fit, score: float) -> None:
             checkpoint.save_best(fit.folder, fit.parameters)
     else:
         progress.stale += 1
-        progress.finished = fit.trainer.patience is not None and progress.stale >= fit.trainer.patience
+        progress.finished = (
+            fit.trainer.patience is not None and progress.stale >= fit.trainer.patience
+        )
 
 
 def _place(accelerator: Accelerator) -> tuple[int, int]:
@@ -266,7 +286,10 @@ def _bare(model: nn.Module) -> Any:
 
 
 def _check_finite(
-    accelerator: Accelerator, step: int, values: Tensor, suspects: list[tuple[dict[str, Tensor], list[str]]]
+    accelerator: Accelerator,
+    step: int,
+    values: Tensor,
+    suspects: list[tuple[dict[str, Tensor], list[str]]],
 ) -> None:
     """Stop all processes together, naming the samples whose outputs are not finite, or else all of the step's."""
     finite = accelerator.reduce(torch.isfinite(values).all().float().reshape(1), "min")
@@ -274,7 +297,9 @@ def _check_finite(
         return
     keys, bad = [], []
     for outputs, batch_keys in suspects:
-        fine = torch.stack([logits.isfinite().all(1) for logits in outputs.values()]).all(0).tolist()
+        fine = (
+            torch.stack([logits.isfinite().all(1) for logits in outputs.values()]).all(0).tolist()
+        )
         keys += batch_keys
         bad += [key for key, is_fine in zip(batch_keys, fine, strict=True) if not is_fine]
     named = sorted(gather_object(bad)) or sorted(gather_object(keys))

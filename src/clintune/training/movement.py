@@ -20,7 +20,9 @@ _SEEN_IN_HALF_PRECISION = 1e-6
 _CHANCES = 200
 """Steps with data in which a tensor that is read may get zeros alone."""
 _NAMED = 3
-_NOTHING_READS_THEM = "nothing that is trained reads them: freeze them (mode, adapter.targets), or take them out"
+_NOTHING_READS_THEM = (
+    "nothing that is trained reads them: freeze them (mode, adapter.targets), or take them out"
+)
 
 
 class MovementCheck:
@@ -52,7 +54,9 @@ class MovementCheck:
         had = [name for name in without if _had_data(name, seen) and self._could_learn(name)]
         for name in had:
             self.chances[name] += 1
-        stuck = [name for name in had if causes or name not in read or self.chances[name] >= _CHANCES]
+        stuck = [
+            name for name in had if causes or name not in read or self.chances[name] >= _CHANCES
+        ]
         if stuck:
             listed = ", ".join(stuck[:_NAMED])
             more = f" and {len(stuck) - _NAMED} more" if len(stuck) > _NAMED else ""
@@ -68,12 +72,23 @@ class MovementCheck:
 
     def _without_gradient(self) -> tuple[list[str], set[str]]:
         """Return the tensors that had no gradient yet but zeros, and those which had zeros, in any process."""
-        moments = [self.optimizer.state.get(self.parameters[name], {}).get("exp_avg") for name in self.still]
-        has_one = torch.stack([torch.zeros((), dtype=torch.bool) if m is None else _any(m) for m in moments])
-        numbers = over_processes([*has_one.double().tolist(), *(float(m is not None) for m in moments)])
+        moments = [
+            self.optimizer.state.get(self.parameters[name], {}).get("exp_avg")
+            for name in self.still
+        ]
+        has_one = torch.stack(
+            [torch.zeros((), dtype=torch.bool) if m is None else _any(m) for m in moments]
+        )
+        numbers = over_processes(
+            [*has_one.double().tolist(), *(float(m is not None) for m in moments)]
+        )
         count = len(self.still)
-        without = [name for name, number in zip(self.still, numbers[:count], strict=True) if not number]
-        return without, {name for name, number in zip(self.still, numbers[count:], strict=True) if number}
+        without = [
+            name for name, number in zip(self.still, numbers[:count], strict=True) if not number
+        ]
+        return without, {
+            name for name, number in zip(self.still, numbers[count:], strict=True) if number
+        }
 
     def _could_learn(self, name: str) -> bool:
         return ".lora_A." not in name or self.moved[name] > _SEEN_IN_HALF_PRECISION

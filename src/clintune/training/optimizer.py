@@ -26,10 +26,15 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> 
         decay = trainer.weight_decay if parameter.ndim > 1 and name != "queries" else 0.0
         if not rate:
             key = "head_lr" if name.startswith(NEW_PARTS) and trainer.head_lr is not None else "lr"
-            raise ConfigError(f"trainer.{key} is 0: {name} and others would not learn; raise it, or freeze them")
+            raise ConfigError(
+                f"trainer.{key} is 0: {name} and others would not learn; raise it, or freeze them"
+            )
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay} for (rate, decay), g in groups.items()],
+        [
+            {"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+            for (rate, decay), g in groups.items()
+        ],
         fused=True,
     )
 
@@ -46,7 +51,9 @@ def schedule(trainer: Trainer, step: int, num_steps: int) -> float:
         return 1 - done
     if trainer.schedule == "constant":
         return 1.0
-    raise ConfigError(f"trainer.schedule '{trainer.schedule}' does not exist; use cosine, linear or constant")
+    raise ConfigError(
+        f"trainer.schedule '{trainer.schedule}' does not exist; use cosine, linear or constant"
+    )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -61,7 +68,9 @@ class Average:
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self.parameters = parameters
         self.decay = decay
-        self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in parameters.items()} if decay else {}
+        self.values: dict[str, Tensor] = (
+            {name: p.detach().clone() for name, p in parameters.items()} if decay else {}
+        )
 
     @torch.no_grad()
     def update(self, step: int) -> None:

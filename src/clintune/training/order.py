@@ -43,7 +43,9 @@ class Order:
         """Return the epoch of a step and the rows of its batch, samples of like length side by side."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        rows = self.rows[np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])]
+        rows = self.rows[
+            np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])
+        ]
         return epoch, rows[np.argsort(self.lengths[rows], kind="stable")]
 
     def micro_batches(self, step: int, num_processes: int) -> list[Draw]:
@@ -53,13 +55,20 @@ class Order:
         """
         epoch, rows = self.batch(step)
         if len(rows) < num_processes:
-            raise ConfigError(f"trainer.batch_size {len(rows)} is less than {num_processes} processes; raise it")
+            raise ConfigError(
+                f"trainer.batch_size {len(rows)} is less than {num_processes} processes; raise it"
+            )
         most = len(rows) // num_processes * num_processes
-        num = min(math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes, most)
+        num = min(
+            math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes, most
+        )
         parts = np.array_split(rows, num)
         while self.micro_batch_tokens is not None:
             parts = cut_evenly(rows, self.lengths[rows], num)
-            if num == most or max(int(self.lengths[part].sum()) for part in parts) <= self.micro_batch_tokens:
+            if (
+                num == most
+                or max(int(self.lengths[part].sum()) for part in parts) <= self.micro_batch_tokens
+            ):
                 break
             num += num_processes
         return [Draw(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
@@ -72,7 +81,9 @@ class Order:
 class Steps(Sequence[list[Draw]]):
     """A lazy sequence: the draws that one process runs in each step."""
 
-    def __init__(self, order: Order, first: int, last: int, process: int, num_processes: int) -> None:
+    def __init__(
+        self, order: Order, first: int, last: int, process: int, num_processes: int
+    ) -> None:
         self.order = order
         self.first = first
         self.last = last
@@ -86,10 +97,14 @@ class Steps(Sequence[list[Draw]]):
         assert isinstance(position, int)
         if not 0 <= position < len(self):
             raise IndexError(position)
-        return self.order.micro_batches(self.first + position, self.num_processes)[self.process :: self.num_processes]
+        return self.order.micro_batches(self.first + position, self.num_processes)[
+            self.process :: self.num_processes
+        ]
 
 
-def cut_evenly(rows: NDArray[np.int64], lengths: NDArray[np.int64], num: int) -> list[NDArray[np.int64]]:
+def cut_evenly(
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], num: int
+) -> list[NDArray[np.int64]]:
     """Cut samples into `num` parts of about as many tokens, none of them empty."""
     ends = np.cumsum(lengths)
     number = np.arange(1, num)
@@ -100,11 +115,15 @@ def cut_evenly(rows: NDArray[np.int64], lengths: NDArray[np.int64], num: int) ->
 
 @lru_cache(maxsize=2)
 def _permutation(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    order: NDArray[np.int64] = torch.randperm(length, generator=generator(seed, "order", epoch)).numpy()
+    order: NDArray[np.int64] = torch.randperm(
+        length, generator=generator(seed, "order", epoch)
+    ).numpy()
     return order
 
 
 def inference_draws(rows: NDArray[np.int64], batch_size: int, view: int = 0) -> list[Draw]:
     """Return draws that cover `rows` once, in order."""
-    parts: Iterator[NDArray[np.int64]] = (rows[i : i + batch_size] for i in range(0, len(rows), batch_size))
+    parts: Iterator[NDArray[np.int64]] = (
+        rows[i : i + batch_size] for i in range(0, len(rows), batch_size)
+    )
     return [Draw(rows=part.tolist(), view=view) for part in parts]

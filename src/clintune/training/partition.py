@@ -13,7 +13,14 @@ from omegaconf import DictConfig
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import UNREADABLE
-from clintune.cohort.splits import assign_folds, fold_splits, group_folds, read_folds, subject_splits, thin_out
+from clintune.cohort.splits import (
+    assign_folds,
+    fold_splits,
+    group_folds,
+    read_folds,
+    subject_splits,
+    thin_out,
+)
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, value_sha256
 
@@ -65,9 +72,13 @@ def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str
         splits, balance = cohort.splits, _balance(cohort, index)
         if unit.fold is not None:
             fold_of_sample = _folds(config, cohort, index, unit.repeat)
-            part = fold_splits(index, fold_of_sample, unit.fold, splits.tuning, splits.seed, balance)
+            part = fold_splits(
+                index, fold_of_sample, unit.fold, splits.tuning, splits.seed, balance
+            )
         elif splits.group is not None:
-            part = fold_splits(index, _held_out(cohort, index), 1, splits.tuning, splits.seed, balance)
+            part = fold_splits(
+                index, _held_out(cohort, index), 1, splits.tuning, splits.seed, balance
+            )
         else:
             part = subject_splits(index, splits, balance)
 
@@ -85,7 +96,9 @@ def rows_by_split(split: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
 
 def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
     """Write which split each subject is in, and a checksum, so that the run folder alone says what was held out."""
-    table = pl.DataFrame({"cohort": samples.cohort, "subject_id": samples.subject_id, "split": split})
+    table = pl.DataFrame(
+        {"cohort": samples.cohort, "subject_id": samples.subject_id, "split": split}
+    )
     table = table.filter(pl.col("split") != "").unique(maintain_order=True)
     with atomic_path(path) as partial:
         table.write_parquet(partial, metadata={_SUM: _sum(table)})
@@ -99,7 +112,9 @@ def read_splits(path: Path, samples: Samples) -> NDArray[np.str_]:
     try:
         table, written = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path).get(_SUM)
     except UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); restore it, or train anew") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}); restore it, or train anew"
+        ) from error
     if written != _sum(table):
         raise DataError(f"{path}: is not as the run wrote it; restore it, or train anew")
 
@@ -119,7 +134,9 @@ def _num_folds(config: DictConfig, samples: Samples) -> int:
     if not isinstance(config.cv, str):
         raise ConfigError(f"cv '{config.cv}' is neither a number of folds nor a file of folds")
     if len(config.cohorts) != 1:
-        raise ConfigError("cv names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number")
+        raise ConfigError(
+            "cv names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"
+        )
     if config.cv_repeats != 1:
         raise ConfigError("cv names a file of folds, which cannot be repeated; set cv_repeats=1")
     return len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
@@ -131,18 +148,26 @@ def _folds(config: DictConfig, cohort: Any, index: RowSource, repeat: int) -> ND
     if path is None:
         return assign_folds(index, config.cv, cohort.splits.seed, repeat, _balance(cohort, index))
     if repeat:
-        raise ConfigError(f"cohorts.{index.name}.folds is a file, which cannot be repeated; set cv_repeats=1")
+        raise ConfigError(
+            f"cohorts.{index.name}.folds is a file, which cannot be repeated; set cv_repeats=1"
+        )
     names, fold = np.unique(read_folds(Path(path), index), return_inverse=True)
     if isinstance(config.cv, int) and len(names) != config.cv:
-        raise ConfigError(f"cv={config.cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}")
+        raise ConfigError(
+            f"cv={config.cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}"
+        )
     return fold
 
 
 def _held_out(cohort: Any, index: RowSource) -> NDArray[np.int64]:
     """Return 1 for each sample of a cohort that is held out by its group, else 0."""
     if cohort.groups is None:
-        raise ConfigError(f"cohorts.{index.name}.splits.group names a column of cohorts.{index.name}.groups; set that")
-    return group_folds(index, Path(cohort.groups), cohort.splits.group, cohort.splits.held_out_groups)
+        raise ConfigError(
+            f"cohorts.{index.name}.splits.group names a column of cohorts.{index.name}.groups; set that"
+        )
+    return group_folds(
+        index, Path(cohort.groups), cohort.splits.group, cohort.splits.held_out_groups
+    )
 
 
 def _balance(cohort: Any, index: RowSource) -> NDArray[np.float32] | None:
@@ -150,5 +175,7 @@ def _balance(cohort: Any, index: RowSource) -> NDArray[np.float32] | None:
     if task is None:
         return None
     if task not in index.widths or not index.widths[task]:
-        raise ConfigError(f"cohorts.{index.name}.splits.stratify: '{task}' is no task with labels in this cohort")
+        raise ConfigError(
+            f"cohorts.{index.name}.splits.stratify: '{task}' is no task with labels in this cohort"
+        )
     return index.targets(task)

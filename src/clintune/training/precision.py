@@ -37,6 +37,10 @@ def spare_casts(model: Fusion, dtype: torch.dtype | None) -> None:
     for module in (module for part in parts for module in part.modules()):
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False  # type: ignore[assignment]
-        elif isinstance(module, nn.Linear) and not module.weight.requires_grad and module.weight.is_floating_point():
+        elif (
+            isinstance(module, nn.Linear)
+            and not module.weight.requires_grad
+            and module.weight.is_floating_point()
+        ):
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)

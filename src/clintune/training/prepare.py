@@ -43,7 +43,10 @@ _LACKING = {
         "the last step is kept rather than the best, and nothing calibrates or stops early",
         "the best step, and the calibration, are chosen by chance",
     ),
-    held_out_split: ("the run cannot be evaluated", "its figures have no intervals, and say little"),
+    held_out_split: (
+        "the run cannot be evaluated",
+        "its figures have no intervals, and say little",
+    ),
 }
 """What follows from a split without a sample, and with few."""
 Unreadable = dict[str, str]
@@ -81,7 +84,9 @@ def prepare_unit(
     statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
-    pieces, unreadable = fill_caches(workspace, modalities, statistics, everything, local_device(), run)
+    pieces, unreadable = fill_caches(
+        workspace, modalities, statistics, everything, local_device(), run
+    )
 
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
@@ -118,7 +123,9 @@ def check_unit(
     for name, task in tasks.items():
         targets = samples.targets(name)[rows["train"]]
         if np.isnan(targets).all():
-            raise DataError(f"tasks.{name}: no training sample has a known label; check the split, or drop the task")
+            raise DataError(
+                f"tasks.{name}: no training sample has a known label; check the split, or drop the task"
+            )
         task.fit(targets)
     said, learnable = check_answers(samples, rows, tasks)
     if not (learnable or one_answer_will_do):
@@ -177,7 +184,11 @@ def small_splits(samples: Samples, by_unit: Sequence[Mapping[str, NDArray[np.int
 
 def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
     """Return what the statistics of each modality hold back, and what is doubtful of its training items."""
-    return [f"{name}: {said}" for name, part in modalities.items() for said in part.remarks(statistics[name])]
+    return [
+        f"{name}: {said}"
+        for name, part in modalities.items()
+        for said in part.remarks(statistics[name])
+    ]
 
 
 def fill_caches(
@@ -207,9 +218,14 @@ def fill_caches(
             continue
 
         items = samples.items(name, rows)
-        pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(items, device, workers)
+        pieces = PieceCache(name, modality, statistics[name], cache, precision(config)).fill(
+            items, device, workers
+        )
         sources[name] = pieces
-        mine = [{"modality": name, "row": row, "reason": reason_alone(why)} for row, why in pieces.errors.items()]
+        mine = [
+            {"modality": name, "row": row, "reason": reason_alone(why)}
+            for row, why in pieces.errors.items()
+        ]
         check_readable(mine, len(items), config.data.max_bad_fraction, (run or cache) / UNREADABLE)
         bad += mine
     make_room(cache, config.data.cache_limit_gb)
@@ -217,7 +233,11 @@ def fill_caches(
 
 
 def check_readable(
-    bad: Sequence[Unreadable], num_items: int, max_bad_fraction: float, listed: Path | None, what: str = "items"
+    bad: Sequence[Unreadable],
+    num_items: int,
+    max_bad_fraction: float,
+    listed: Path | None,
+    what: str = "items",
 ) -> None:
     """Raise DataError, with the first of the unreadable items of a modality, where they are too many of its items.
 
@@ -259,5 +279,7 @@ def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
         return
     known = [pl.read_csv(report, glob=False)] if report.exists() else []
     with atomic_path(report) as partial:
-        pl.concat([*known, pl.DataFrame(bad)]).unique(["modality", "row"], maintain_order=True).write_csv(partial)
+        pl.concat([*known, pl.DataFrame(bad)]).unique(
+            ["modality", "row"], maintain_order=True
+        ).write_csv(partial)
     console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")

@@ -51,7 +51,9 @@ def fit_probe(
     """
     heads = package.model.task_heads
     names = list(next(iter(heads.values())).skip)
-    pooled = pooled_embeddings({name: package.model.encoders[name] for name in names}, samples, caches, rows)
+    pooled = pooled_embeddings(
+        {name: package.model.encoders[name] for name in names}, samples, caches, rows
+    )
     features = torch.cat([pooled[name] for name in names], dim=1).double()
     widths = [pooled[name].shape[1] for name in names]
     choices = column_choices([package.model.encoders[name].probe_choices for name in names], widths)
@@ -62,8 +64,14 @@ def fit_probe(
             known = ~target.isnan().reshape(len(target), -1).any(dim=1)
             subject = samples.subject[rows][known]
             fold = subject_folds(subject, target[known].float().numpy(), seed)
-            weight = subject_weights(subject) if package.config.per_subject else torch.ones(len(subject)).double()
-            weights, bias = remembered_fit(kind, features[known], target[known], weight, choices, fold, cache)
+            weight = (
+                subject_weights(subject)
+                if package.config.per_subject
+                else torch.ones(len(subject)).double()
+            )
+            weights, bias = remembered_fit(
+                kind, features[known], target[known], weight, choices, fold, cache
+            )
             head.probe_bias[outputs] = bias.float()
             for name, part in zip(names, torch.split(weights, widths, dim=1), strict=True):
                 head.skip[name].get_parameter("weight").data[outputs] = part.float()
@@ -71,7 +79,10 @@ def fit_probe(
 
 
 def pooled_embeddings(
-    modalities: Mapping[str, Modality], samples: Samples, caches: Mapping[str, PieceSource], rows: NDArray[np.int64]
+    modalities: Mapping[str, Modality],
+    samples: Samples,
+    caches: Mapping[str, PieceSource],
+    rows: NDArray[np.int64],
 ) -> dict[str, Tensor]:
     """Return what the probe reads of each modality [N, W] in its plain view, on the CPU; zeros where there is none."""
     pooled: dict[str, list[Tensor]] = {name: [] for name in modalities}
@@ -88,14 +99,18 @@ def pooled_embeddings(
     return {name: torch.cat(parts) for name, parts in pooled.items()}
 
 
-def column_choices(choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[int]) -> list[list[int]]:
+def column_choices(
+    choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[int]
+) -> list[list[int]]:
     """Combine the choices of every modality into choices of columns of all of them side by side."""
     starts = np.cumsum([0, *widths])
     shifted = [
         [[int(start) + column for column in choice] for choice in part]
         for start, part in zip(starts, choices, strict=False)
     ]
-    return [[column for choice in combination for column in choice] for combination in product(*shifted)]
+    return [
+        [column for choice in combination for column in choice] for combination in product(*shifted)
+    ]
 
 
 def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed: int) -> Tensor:
@@ -154,7 +169,12 @@ def fit_output(
 
     Returns weights [K, W], zero outside the chosen columns and where a column is always zero, and biases [K].
     """
-    losses = torch.stack([validation_losses(kind, features[:, columns], targets, weight, fold) for columns in choices])
+    losses = torch.stack(
+        [
+            validation_losses(kind, features[:, columns], targets, weight, fold)
+            for columns in choices
+        ]
+    )
     choice, penalty = divmod(int(losses.argmin()), len(PENALTIES))
     columns = [column for column in choices[choice] if features[:, column].any()]
     chosen, bias = kind.path(features[:, columns], targets, weight)[penalty]
@@ -163,13 +183,17 @@ def fit_output(
     return weights, bias
 
 
-def validation_losses(kind: LinearModel, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor) -> Tensor:
+def validation_losses(
+    kind: LinearModel, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor
+) -> Tensor:
     """Return the loss, summed over the folds' held-out rows, for each penalty; folds of one answer train nothing."""
     losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for held_out in range(NUM_FOLDS):
         train, test = fold != held_out, fold == held_out
         if not test.any() or not kind.can_learn(targets[train]):
             continue
-        for i, (weights, bias) in enumerate(kind.path(features[train], targets[train], weight[train])):
+        for i, (weights, bias) in enumerate(
+            kind.path(features[train], targets[train], weight[train])
+        ):
             losses[i] += kind.loss(features[test] @ weights.T + bias, targets[test], weight[test])
     return losses

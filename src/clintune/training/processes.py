@@ -38,7 +38,9 @@ def find_rank() -> bool:
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
     environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
-    environment["LOCAL_WORLD_SIZE"] = environment["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0].partition(",")[0]
+    environment["LOCAL_WORLD_SIZE"] = (
+        environment["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0].partition(",")[0]
+    )
     environment.setdefault("MASTER_ADDR", _first_node(environment["SLURM_STEP_NODELIST"]))
     environment.setdefault("MASTER_PORT", str(20_000 + int(environment["SLURM_JOB_ID"]) % 20_000))
     return True
@@ -61,17 +63,25 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
     """
     if path := os.environ.get(_ERROR_FILE):
         moment = int(time.time()) + 3600 * follows
-        Path(path).write_text(json.dumps({"message": message, "timestamp": moment}), encoding="utf-8")
+        Path(path).write_text(
+            json.dumps({"message": message, "timestamp": moment}), encoding="utf-8"
+        )
     return LAUNCHED in os.environ and "RANK" in os.environ
 
 
 def lost_another(error: BaseException) -> bool:
     """Return whether an error says only that another process of the job is gone."""
     signs = ("gloo", "nccl", "closed by peer", "connection reset", "broken pipe")
-    return num_processes() > 1 and isinstance(error, RuntimeError) and any(s in str(error).lower() for s in signs)
+    return (
+        num_processes() > 1
+        and isinstance(error, RuntimeError)
+        and any(s in str(error).lower() for s in signs)
+    )
 
 
 def _first_node(nodes: str) -> str:
     """Return the first host of a SLURM list such as `gpu[03-07]`."""
-    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    )
     return listed.stdout.split()[0]

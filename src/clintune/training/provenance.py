@@ -19,7 +19,18 @@ from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, files_below, read_json, value_sha256
 from clintune.training.workspace import Workspace
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "timm", "polars", "numpy", "hydra-core", "meds")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "timm",
+    "polars",
+    "numpy",
+    "hydra-core",
+    "meds",
+)
 
 
 def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, Any]:
@@ -40,7 +51,10 @@ def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, An
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: version(name) for name in _PACKAGES},
         "cohorts": {
-            index.name: {"fingerprint": index.fingerprint, "files": _files(index.root, workspace.cache)}
+            index.name: {
+                "fingerprint": index.fingerprint,
+                "files": _files(index.root, workspace.cache),
+            }
             for index in workspace.samples.indexes
         },
     }
@@ -54,7 +68,9 @@ def check_data(run: Path, workspace: Workspace) -> None:
     recorded = read_json(run / "provenance.json")["cohorts"]
     for index in workspace.samples.indexes:
         before, now = recorded[index.name]["files"], _files(index.root, workspace.cache)
-        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        changed = sorted(
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+        )
         if changed:
             raise DataError(
                 f"{index.root / changed[0]}: is not as it was when {run.name} was trained; restore it, or train anew"
@@ -76,7 +92,9 @@ def _commit() -> str | None:
     """Return the commit of the checkout that runs, with + where it has changes; None outside a checkout."""
     here = Path(__file__).parent
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
         # Without a lock: a run that is killed meanwhile must not leave one in the checkout.
         status = ["git", "--no-optional-locks", "status", "--porcelain"]
         changed = subprocess.run(status, cwd=here, capture_output=True, text=True, check=True)

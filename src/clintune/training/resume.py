@@ -77,7 +77,9 @@ def run_config(run: Path) -> DictConfig:
     config = load_config(path)
     if (run / "provenance.json").exists():
         record = read_json(run / "provenance.json")
-        written = {part.get("recipe_sha256") for part in (record, *record.get("resumed", []))} - {None}
+        written = {part.get("recipe_sha256") for part in (record, *record.get("resumed", []))} - {
+            None
+        }
         if written and file_sha256(path) not in written:
             raise ConfigError(
                 f"{path}: is not as the run wrote it; restore it, and give changes in the command, as KEY=VALUE"
@@ -96,7 +98,11 @@ def is_finished(run: Path, config: DictConfig) -> bool:
     status = read_status(run)
     units = [run] if config.cv is None else list((run / "folds").glob("*-*"))
     num_packages = [len(list((unit / "package").rglob(MANIFEST))) for unit in units]
-    return status is not None and status.state == "done" and min(num_packages, default=0) >= config.ensemble
+    return (
+        status is not None
+        and status.state == "done"
+        and min(num_packages, default=0) >= config.ensemble
+    )
 
 
 def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
@@ -108,7 +114,9 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
     changes = changes_between(before, now)
     results = sorted(key for key in changes if not _listed(key, AT_ANY_TIME))
     if results and is_finished(run, before):
-        raise ConfigError(f"--resume: the run is finished, and {', '.join(results)} would change it; train anew")
+        raise ConfigError(
+            f"--resume: the run is finished, and {', '.join(results)} would change it; train anew"
+        )
     if fixed := [key for key in results if not _listed(key, FOR_STEPS_TO_COME)]:
         raise ConfigError(
             f"--resume: {', '.join(fixed)} cannot change in a run that has begun; train anew "
@@ -116,18 +124,24 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
         )
     if results and (done := next(run.rglob("package"), None)):
         where = done.relative_to(run)
-        raise ConfigError(f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); train anew")
+        raise ConfigError(
+            f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); train anew"
+        )
 
     steps, trained = now.trainer.max_steps, trained_steps(run)
     if "trainer.max_steps" in changes and steps is not None and steps <= trained:
-        raise ConfigError(f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; raise it")
+        raise ConfigError(
+            f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; raise it"
+        )
     return changes
 
 
 def changes_between(before: DictConfig, now: DictConfig) -> Changes:
     """Return the keys in which two configs differ, and both values; None stands for a key that is not there."""
     one, two = (dict(leaves(OmegaConf.to_container(c, resolve=True))) for c in (before, now))
-    return {key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)}
+    return {
+        key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)
+    }
 
 
 class Resumption:
@@ -171,7 +185,10 @@ def changes_in_words(provenance: Mapping[str, Any]) -> list[str]:
     for resumed in provenance.get("resumed", []):
         changes = {key: c for key, c in resumed["changes"].items() if not _listed(key, AT_ANY_TIME)}
         if changes:
-            told = ", ".join(f"{key} {change['now']} (before: {change['before']})" for key, change in changes.items())
+            told = ", ".join(
+                f"{key} {change['now']} (before: {change['before']})"
+                for key, change in changes.items()
+            )
             where = " of ".join(filter(None, [f"step {resumed['step']}", resumed["part"]]))
             sentences.append(f"After {where} training went on with other settings: {told}.")
     return sentences
@@ -187,7 +204,9 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _listed(key: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(key, pattern) or fnmatchcase(key, f"{pattern}.*") for pattern in patterns)
+    return any(
+        fnmatchcase(key, pattern) or fnmatchcase(key, f"{pattern}.*") for pattern in patterns
+    )
 
 
 def trained_steps(run: Path) -> int:

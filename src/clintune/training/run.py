@@ -49,7 +49,9 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     with ExitStack() as stack:
         report = _hold(stack, run) if run else None
         if run is None:
-            writable_folder(config.runs, "runs")  # before hours are spent on what could not be written
+            writable_folder(
+                config.runs, "runs"
+            )  # before hours are spent on what could not be written
 
         workspace = open_workspace(config)
         is_new = run is None or not (run / "provenance.json").exists()
@@ -60,7 +62,10 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
         if report is None and run is not None:
             report = _hold(stack, run)
 
-        prepared = {unit.seed_parts: prepare_unit(workspace, unit, run) for unit in _unfinished(workspace, run)}
+        prepared = {
+            unit.seed_parts: prepare_unit(workspace, unit, run)
+            for unit in _unfinished(workspace, run)
+        }
         accelerator = make_accelerator(config)
         if run is None:
             run = _agree(config, accelerator)
@@ -75,7 +80,9 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
                 write_json(run / "provenance.json", provenance(workspace, run / "recipe.yaml"))
 
         tracker = _tracker(config, run) if accelerator.is_main_process else None
-        history = History(run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config))
+        history = History(
+            run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config)
+        )
         for unit in units(config, run, workspace.samples):
             if unit.seed_parts in prepared:
                 _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
@@ -115,7 +122,9 @@ def _is_packaged(config: DictConfig, unit: Unit) -> bool:
     packages = [member.package for member in members(config, unit)]
     for package in packages:
         if package.exists() and not (package / MANIFEST).is_file():
-            raise PackageError(f"{package}: {MANIFEST} is missing; restore the package, or remove it and resume")
+            raise PackageError(
+                f"{package}: {MANIFEST} is missing; restore the package, or remove it and resume"
+            )
     return all(package.exists() for package in packages)
 
 
@@ -127,7 +136,12 @@ def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
 
 
 def _train_unit(
-    workspace: Workspace, unit: Unit, ready: Prepared, accelerator: Accelerator, history: History, run: Path
+    workspace: Workspace,
+    unit: Unit,
+    ready: Prepared,
+    accelerator: Accelerator,
+    history: History,
+    run: Path,
 ) -> None:
     if accelerator.is_main_process:
         tell(run, ready)

@@ -33,19 +33,29 @@ def list_runs(folder: Path) -> None:
     Raises ConfigError when there is no such folder.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; give the folder that runs are written to (key `runs`)")
+        raise ConfigError(
+            f"{folder}: no such folder; give the folder that runs are written to (key `runs`)"
+        )
     runs = sorted((path.parent for path in folder.rglob("recipe.yaml")), key=lambda run: run.name)
     if not runs:
-        console.print(f"{folder}: no run is there; give the folder that runs are written to (key `runs`)")
+        console.print(
+            f"{folder}: no run is there; give the folder that runs are written to (key `runs`)"
+        )
         return
     statuses = {run: read_status(run) for run in runs}
-    differences = {run: settings for siblings in _siblings(runs) for run, settings in _differences(siblings).items()}
+    differences = {
+        run: settings
+        for siblings in _siblings(runs)
+        for run, settings in _differences(siblings).items()
+    }
 
     table = Table("run", "state", "step", "best", "duration", "host", "job", "differs in", box=None)
     for run, status in statuses.items():
         table.add_row(str(run), *(_cells(status) if status else _UNKNOWN), differences[run])
     # Below the table: a long line within would make all of its columns as wide.
-    errors = [f"{run}: {status.error}" for run, status in statuses.items() if status and status.error]
+    errors = [
+        f"{run}: {status.error}" for run, status in statuses.items() if status and status.error
+    ]
     print_table(table, *errors, width=_WIDEST)
 
 
@@ -56,15 +66,21 @@ def print_logs(run: Path) -> None:
     """
     status = read_status(run)
     if status is None and not any((run / name).is_file() for name in ("recipe.yaml", "job.yaml")):
-        raise ConfigError(f"run {run}: no run there; give the folder that `clintune train` or `predict` printed")
+        raise ConfigError(
+            f"run {run}: no run there; give the folder that `clintune train` or `predict` printed"
+        )
     if status and status.error:
         print(f"{status.state}: {visible(status.error)}")
 
     patterns = {run / "logs" / "*.log", *([Path(status.logs)] if status and status.logs else [])}
-    written = {path.resolve() for pattern in patterns for path in pattern.parent.rglob(pattern.name)}
+    written = {
+        path.resolve() for pattern in patterns for path in pattern.parent.rglob(pattern.name)
+    }
     files = [path for path in written if path.stat().st_size]
     if not files:
-        console.print(f"{run}: {status.state if status else 'has not begun'}; nothing is written in logs/ yet")
+        console.print(
+            f"{run}: {status.state if status else 'has not begun'}; nothing is written in logs/ yet"
+        )
     for path in sorted(files, key=lambda path: (path.stat().st_mtime, path)):
         print(f"==> {visible(path)}")
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -77,7 +93,14 @@ def _cells(status: Status) -> list[str]:
     duration = "" if status.state == "queued" else str(timedelta(seconds=seconds))
     step = f"{status.part} {status.step}/{status.num_steps}".strip() if status.num_steps else ""
     best = "" if status.best is None else f"{status.best:.4f}"
-    return [status.state, step, best, duration, "" if status.state == "queued" else status.host, status.job or ""]
+    return [
+        status.state,
+        step,
+        best,
+        duration,
+        "" if status.state == "queued" else status.host,
+        status.job or "",
+    ]
 
 
 def _siblings(runs: Iterable[Path]) -> list[list[Path]]:
@@ -109,4 +132,8 @@ def _read(run: Path) -> Any:
         recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return {key: value for key, value in recipe.items() if key not in _PLACES} if isinstance(recipe, dict) else {}
+    return (
+        {key: value for key, value in recipe.items() if key not in _PLACES}
+        if isinstance(recipe, dict)
+        else {}
+    )

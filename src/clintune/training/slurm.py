@@ -46,7 +46,9 @@ def submit(name: str, cluster: Any, works: Sequence[Work]) -> list[str]:
     except ImportError as error:
         raise ConfigError("cluster=slurm needs submitit; pip install 'clintune[slurm]'") from error
     if which("sbatch") is None:
-        raise ConfigError("cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local")
+        raise ConfigError(
+            "cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local"
+        )
 
     folders = [work.folder.resolve() for work in works]
     logs = folders[0] / "logs" if len(works) == 1 else folders[0].parent / f"{folders[0].name}-logs"
@@ -57,7 +59,9 @@ def submit(name: str, cluster: Any, works: Sequence[Work]) -> list[str]:
         with executor.batch():
             jobs = [executor.submit(run_words, work.words, str(logs)) for work in works]
     except (FailedJobError, subprocess.CalledProcessError) as error:
-        raise ConfigError(f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*") from error
+        raise ConfigError(
+            f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*"
+        ) from error
     ids = [str(job.job_id) for job in jobs]
     for job, folder in zip(ids, folders, strict=True):
         if read_status(folder) is None:  # a job that starts at once has said more by now
@@ -91,7 +95,10 @@ def follow(run: Path, job: str) -> None:
     try:
         status = _watch(run, job)
     except StoppedError as error:
-        error.when, error.again = f", but job {job} was not", f"clintune runs {quote(str(run.parent))}"
+        error.when, error.again = (
+            f", but job {job} was not",
+            f"clintune runs {quote(str(run.parent))}",
+        )
         raise
     if status.state == "failed":
         raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
@@ -99,14 +106,25 @@ def follow(run: Path, job: str) -> None:
 
 def _watch(run: Path, job: str) -> Status:
     """Show the progress of a job until its run ends, and return how it stands then."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     said = ""
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task(f"job {job}", total=None)
-        while (status := read_status(run)) is None or status.state in {"queued", "running", "preempted"}:
+        while (status := read_status(run)) is None or status.state in {
+            "queued",
+            "running",
+            "preempted",
+        }:
             if status is not None:
                 where = f"job {job} {status.state} {status.part}".strip()
-                bar.update(line, description=where, completed=status.step, total=status.num_steps or None)
+                bar.update(
+                    line, description=where, completed=status.step, total=status.num_steps or None
+                )
                 if where != said:
                     console.note(where)
                     said = where
@@ -150,9 +168,14 @@ def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
     }
 
     # Without a time of ours the partition's own counts, not submitit's five minutes.
-    return {key: value for key, value in asked.items() if value is not None} | {"time": cluster.time}
+    return {key: value for key, value in asked.items() if value is not None} | {
+        "time": cluster.time
+    }
 
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else type(error).__name__)
+    return next(
+        (line for line in lines if "error" in line.lower()),
+        lines[-1] if lines else type(error).__name__,
+    )

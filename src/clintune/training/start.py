@@ -14,7 +14,9 @@ from clintune.training.slurm import Work, follow, processes_a_node, submit
 from clintune.training.status import read_status, slurm_state
 
 
-def start(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool) -> list[Path]:
+def start(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
+) -> list[Path]:
     """Train each config, the first in `run` where it goes on with one, under `overrides`.
 
     Prints the run folders and returns them.
@@ -56,18 +58,31 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
         print(work.folder)
 
 
-def _submit(configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool) -> list[Path]:
-    if run is not None and (status := read_status(run)) and status.job is not None and slurm_state(status.job):
-        raise ConfigError(f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first")
+def _submit(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool
+) -> list[Path]:
+    if (
+        run is not None
+        and (status := read_status(run))
+        and status.job is not None
+        and slurm_state(status.job)
+    ):
+        raise ConfigError(
+            f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first"
+        )
     if wait and len(configs) > 1:
         raise ConfigError("--wait follows one job; a sweep is many: see `clintune runs`")
     cluster = configs[0].cluster
     if any(config.cluster != cluster for config in configs):
-        raise ConfigError("a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*")
+        raise ConfigError(
+            "a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*"
+        )
     with collector_paused():
         from clintune.training.run import new_run
 
     runs = [run] if run else [new_run(config) for config in configs]
-    works = [Work(["train", "--resume", str(folder.resolve()), *overrides], folder) for folder in runs]
+    works = [
+        Work(["train", "--resume", str(folder.resolve()), *overrides], folder) for folder in runs
+    ]
     send(configs[0].name, cluster, works, wait=wait)
     return runs

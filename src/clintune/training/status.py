@@ -63,9 +63,19 @@ def read_status(run: Path) -> Status | None:
     if status is None:
         return None
     if status.state == "running" and not _is_alive(status):
-        return replace(status, state="failed", error=status.error or f"its process on {status.host} died")
-    if status.state in {"queued", "preempted"} and status.job is not None and slurm_state(status.job) is None:
-        return replace(status, state="failed", error=status.error or f"job {status.job} is no longer in the queue")
+        return replace(
+            status, state="failed", error=status.error or f"its process on {status.host} died"
+        )
+    if (
+        status.state in {"queued", "preempted"}
+        and status.job is not None
+        and slurm_state(status.job) is None
+    ):
+        return replace(
+            status,
+            state="failed",
+            error=status.error or f"job {status.job} is no longer in the queue",
+        )
     return status
 
 
@@ -80,7 +90,11 @@ class Report:
         self.shown = shown
         self.began = psutil.Process().create_time()
         self.start = time.monotonic()
-        fresh = Status(state="running", job=os.environ.get("SLURM_JOB_ID"), logs=str(run.resolve() / "logs" / "*.log"))
+        fresh = Status(
+            state="running",
+            job=os.environ.get("SLURM_JOB_ID"),
+            logs=str(run.resolve() / "logs" / "*.log"),
+        )
         known = read_status(run) or fresh
         self.status = replace(
             known,
@@ -102,7 +116,9 @@ class Report:
         urgent = changed or not (self.run / FILE).exists()
         due = urgent or now - self.status.updated >= _WRITE_SECONDS
         if self.shown and due and not self._another_failed():
-            status = replace(status, updated=now, seconds=self.seconds_before + time.monotonic() - self.start)
+            status = replace(
+                status, updated=now, seconds=self.seconds_before + time.monotonic() - self.start
+            )
             status.write(self.run)
         self.status = status
 
@@ -110,9 +126,14 @@ class Report:
         """Say why this process failed, whichever it is, unless another one failed before."""
         if not self._another_failed():
             known, mine = _read(self.run) or self.status, self.status
-            replace(known, state="failed", error=error, host=mine.host, pid=mine.pid, updated=time.time()).write(
-                self.run
-            )
+            replace(
+                known,
+                state="failed",
+                error=error,
+                host=mine.host,
+                pid=mine.pid,
+                updated=time.time(),
+            ).write(self.run)
 
     def _another_failed(self) -> bool:
         """Return whether another process of this job failed since this one began."""
@@ -174,7 +195,9 @@ def slurm_state(job: str) -> str | None:
     """Return what SLURM says of a job that waits or runs, as PENDING; None where it knows none or is not here."""
     if shutil.which("squeue") is None:
         return None
-    done = subprocess.run(["squeue", "--noheader", "--jobs", job, "--format", "%T"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["squeue", "--noheader", "--jobs", job, "--format", "%T"], capture_output=True, text=True
+    )
     return next(iter(done.stdout.split()), None)
 
 
@@ -184,6 +207,8 @@ def _is_alive(status: Status) -> bool:
     if status.host != socket.gethostname():
         return time.time() - status.updated < _SILENT_SECONDS
     try:
-        return bool(psutil.Process(status.pid).create_time() <= status.updated)  # later: the number was given out again
+        return bool(
+            psutil.Process(status.pid).create_time() <= status.updated
+        )  # later: the number was given out again
     except psutil.NoSuchProcess:
         return False

@@ -77,7 +77,9 @@ def _heed(number: int, frame: FrameType | None) -> None:
     global _asked, _in_loop
     if os.getpid() != _listener:
         return
-    impatient = number == signal.SIGINT and _asked == signal.SIGINT and _in_loop and num_processes() == 1
+    impatient = (
+        number == signal.SIGINT and _asked == signal.SIGINT and _in_loop and num_processes() == 1
+    )
     if impatient or (not _asked and not _in_loop):
         _asked, _in_loop = number, False
         raise StoppedError(number)

@@ -28,11 +28,14 @@ def check_device(config: DictConfig) -> None:
     """
     has_gpu, several = torch.cuda.is_available(), num_processes() > 1
     wrong = {
-        "strategy=single takes one process; use strategy=ddp or fsdp2": config.strategy.kind == "single" and several,
+        "strategy=single takes one process; use strategy=ddp or fsdp2": config.strategy.kind
+        == "single"
+        and several,
         "strategy.cpu_offload needs a GPU, and several processes": (
             config.strategy.cpu_offload and not (has_gpu and several)
         ),
-        "trainer.precision=fp16 needs a GPU; use bf16 or fp32": config.trainer.precision == "fp16" and not has_gpu,
+        "trainer.precision=fp16 needs a GPU; use bf16 or fp32": config.trainer.precision == "fp16"
+        and not has_gpu,
     }
     if found := [problem for problem, is_so in wrong.items() if is_so]:
         raise ConfigError("; and ".join(found))
@@ -69,7 +72,9 @@ def make_accelerator(config: DictConfig) -> Accelerator:
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if num_processes() > 1 else None,
     )
     if len(found := set(gather_object([computed]))) > 1:
-        raise ConfigError(f"the processes of this job compute in {' and '.join(sorted(found))}; set trainer.precision")
+        raise ConfigError(
+            f"the processes of this job compute in {' and '.join(sorted(found))}; set trainer.precision"
+        )
     return accelerator
 
 
@@ -103,7 +108,12 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
 def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
     """Shard the layers of the backbone one by one, then what is left; accelerate's own FSDP ignores CPUs silently."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        MixedPrecisionPolicy,
+        OffloadPolicy,
+        fully_shard,
+    )
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
@@ -120,12 +130,16 @@ def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> No
     idle = {p for part in model.encoders.values() if part.cacheable for p in part.parameters()}
     # Resharded after each forward pass, unlike torch's default for the outermost module: else the averaged weights,
     # gathered to be scored, would still be there in the next step.
-    fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=offload, ignored_params=idle)
+    fully_shard(
+        model, mesh=mesh, reshard_after_forward=True, offload_policy=offload, ignored_params=idle
+    )
     if not cpu_offload:
         model.to(accelerator.device)  # buffers
 
 
-def gradients_meet(model: nn.Module, accelerator: Accelerator, meet: bool) -> AbstractContextManager[Any]:
+def gradients_meet(
+    model: nn.Module, accelerator: Accelerator, meet: bool
+) -> AbstractContextManager[Any]:
     """Return a context in whose backward pass the gradients of all processes are summed, or not yet."""
     from torch.distributed.fsdp import FSDPModule
 
@@ -157,4 +171,8 @@ def wholes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def share_like(value: Tensor, like: Tensor) -> Tensor:
     """Return this process's share of a whole value, laid out as `like`; the value itself where that is whole."""
     value = value.to(like.device)
-    return distribute_tensor(value, like.device_mesh, like.placements) if isinstance(like, DTensor) else value
+    return (
+        distribute_tensor(value, like.device_mesh, like.placements)
+        if isinstance(like, DTensor)
+        else value
+    )

@@ -18,7 +18,23 @@ _ONE_FILE, _ONE_TEXT = 0.1, 0.5
 _MOST = 5_000
 """Samples that suffice to find it."""
 _UNKNOWN = frozenset(
-    ["nan", "na", "n/a", "null", "none", "unknown", "missing", "todo", "?", "-", "-1", "-9", "-99", "-999", "9999"]
+    [
+        "nan",
+        "na",
+        "n/a",
+        "null",
+        "none",
+        "unknown",
+        "missing",
+        "todo",
+        "?",
+        "-",
+        "-1",
+        "-9",
+        "-99",
+        "-999",
+        "9999",
+    ]
 )
 """What exports write where a label is unknown."""
 
@@ -58,10 +74,15 @@ def in_two_cohorts(samples: Samples) -> Iterator[str]:
     for name in samples.indexes[0].modalities:
         columns[f"items {name}"] = samples.num_items(name)
     for task in samples.tasks:
-        columns |= {f"label {task} {number}": column for number, column in enumerate(samples.targets(task).T)}
+        columns |= {
+            f"label {task} {number}": column
+            for number, column in enumerate(samples.targets(task).T)
+        }
 
     table = pl.DataFrame({**columns, "cohort": samples.cohort})
-    twice = table.group_by(list(columns)).agg(pl.col("cohort").n_unique()).filter(pl.col("cohort") > 1)
+    twice = (
+        table.group_by(list(columns)).agg(pl.col("cohort").n_unique()).filter(pl.col("cohort") > 1)
+    )
     if len(twice) >= SMALLEST_SHOWN:
         yield (
             f"{len(twice)} samples stand in two cohorts alike, by subject id, prediction time, labels and numbers of "
@@ -76,6 +97,11 @@ def alike_classes(tasks: Mapping[str, Task]) -> Iterator[str]:
             names = " and ".join(visible(repr(output)) for output in group)
             yield f"tasks.{name}: {names} differ in case or spaces alone; write one name where one class is meant"
 
-        classes = [answer for question in task.questions if question.is_multiclass for answer in question.answers]
+        classes = [
+            answer
+            for question in task.questions
+            if question.is_multiclass
+            for answer in question.answers
+        ]
         for answer in (answer for answer in classes if answer.strip().casefold() in _UNKNOWN):
             yield f"tasks.{name}: the class {visible(repr(answer))} looks like an unknown label; write null for it"

@@ -57,7 +57,9 @@ def open_workspace(config: DictConfig) -> Workspace:
 
     indexes, groups = [], {}
     for name, cohort in config.cohorts.items():
-        beside = [path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)]
+        beside = [
+            path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)
+        ]
         root = open_root(str(name), cohort, cache, beside)
         if not is_remote(cohort.root):
             cohort.root = str(root)
@@ -73,7 +75,14 @@ def open_workspace(config: DictConfig) -> Workspace:
             )
 
     _check_codes(modalities, samples)
-    return Workspace(config=config, cache=cache, samples=samples, tasks=tasks, modalities=modalities, groups=groups)
+    return Workspace(
+        config=config,
+        cache=cache,
+        samples=samples,
+        tasks=tasks,
+        modalities=modalities,
+        groups=groups,
+    )
 
 
 def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
@@ -85,7 +94,9 @@ def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
 def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
     known = {"loss", *_choosing(tasks)}
     if metric is not None and metric not in known:
-        raise ConfigError(f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}")
+        raise ConfigError(
+            f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}"
+        )
 
 
 def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
@@ -94,5 +105,9 @@ def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
     for name, modality in modalities.items():
         for code in modality.codes or []:
             if known.to_frame().filter(has_code([code])).is_empty():
-                hint = nearest(code, count_codes(samples).common)  # a code of few subjects would tell of them
-                raise ConfigError(f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}")
+                hint = nearest(
+                    code, count_codes(samples).common
+                )  # a code of few subjects would tell of them
+                raise ConfigError(
+                    f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}"
+                )

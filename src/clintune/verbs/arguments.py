@@ -77,8 +77,14 @@ def run_folder(name: str) -> Path:
     """Return the folder of a run; ConfigError when it is not one."""
     folder = Path(name).expanduser()
     if not (folder / "recipe.yaml").is_file():
-        above = next((run for run in folder.absolute().parents if (run / "recipe.yaml").is_file()), None)
-        remedy = "give the folder that `clintune train` printed" if above is None else f"give the run itself, {above}"
+        above = next(
+            (run for run in folder.absolute().parents if (run / "recipe.yaml").is_file()), None
+        )
+        remedy = (
+            "give the folder that `clintune train` printed"
+            if above is None
+            else f"give the run itself, {above}"
+        )
         raise ConfigError(f"run {name}: no recipe.yaml there; {remedy}")
     return folder
 
@@ -89,7 +95,9 @@ def key_values(verb: str, words: Sequence[str], known: Iterable[str]) -> dict[st
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not value:
-            raise ConfigError(f"{verb}: '{word}' is no KEY=VALUE; it takes {', '.join(f'{name}=' for name in known)}")
+            raise ConfigError(
+                f"{verb}: '{word}' is no KEY=VALUE; it takes {', '.join(f'{name}=' for name in known)}"
+            )
         if key not in known:
             raise ConfigError(f"{verb}: key '{key}' does not exist{nearest(key, known)}")
         values[key] = value

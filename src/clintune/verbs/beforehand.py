@@ -53,7 +53,10 @@ def check_data(configs: Mapping[str, DictConfig]) -> None:
     """Refuse a benchmark of whose experiments none has its data; one that has them runs without the others."""
     lacking = {name: [*folder_problems(config), *_raw(config)] for name, config in configs.items()}
     if all(lacking.values()):
-        _refuse("benchmark", list(dict.fromkeys(problem for problems in lacking.values() for problem in problems)))
+        _refuse(
+            "benchmark",
+            list(dict.fromkeys(problem for problems in lacking.values() for problem in problems)),
+        )
 
 
 def check_runs(runs: str, *, make: bool) -> None:
@@ -71,10 +74,14 @@ def check_packages(run: Path, config: DictConfig) -> None:
     """Refuse to evaluate a run that lacks the package of a model: it was not trained, or not to its end."""
     check_trained(run)
     units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
-    names = [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
+    names = (
+        [f"member-{number}" for number in range(config.ensemble)] if config.ensemble > 1 else [""]
+    )
     for folder in (unit / "package" / name for unit in units for name in names):
         if not (folder / MANIFEST).is_file() and any(folder.glob("*.safetensors")):
-            raise ConfigError(f"evaluate: {folder}: {MANIFEST} is missing; restore the package, or train anew")
+            raise ConfigError(
+                f"evaluate: {folder}: {MANIFEST} is missing; restore the package, or train anew"
+            )
         if not (folder / MANIFEST).is_file():
             raise ConfigError(
                 f"evaluate: {folder}: no package there; train the run to its end (clintune train --resume {run})"
@@ -91,8 +98,14 @@ def check_package(source: str) -> None:
     """Refuse a folder of this machine that is neither a package nor a run with one; another address is not asked."""
     folder = Path(source).expanduser()
     inside = folder / "package" if (folder / "recipe.yaml").is_file() else folder
-    if folder.is_dir() and not any(inside.glob("*.safetensors")) and not any(inside.glob("member-*/*.safetensors")):
-        raise PackageError(f"{folder}: no package there; give a package, or a run that was trained to its end")
+    if (
+        folder.is_dir()
+        and not any(inside.glob("*.safetensors"))
+        and not any(inside.glob("member-*/*.safetensors"))
+    ):
+        raise PackageError(
+            f"{folder}: no package there; give a package, or a run that was trained to its end"
+        )
 
 
 def check_trusted(verb: str, source: str, trusted: Sequence[str]) -> None:
@@ -104,7 +117,9 @@ def check_trusted(verb: str, source: str, trusted: Sequence[str]) -> None:
         top = module.partition(".")[0]
         files = [Path(beside, f"{top}.py"), Path(beside, top)] if isinstance(beside, str) else []
         if not (top and is_installed(top)) and not any(file.exists() for file in files):
-            raise ConfigError(f"{verb}: no Python module {module} to trust; correct its name, or install it")
+            raise ConfigError(
+                f"{verb}: no Python module {module} to trust; correct its name, or install it"
+            )
 
 
 def _refuse(verb: str, problems: list[str]) -> None:
@@ -134,7 +149,11 @@ def _cluster(cluster: Any) -> Iterator[str]:
             yield f"cluster=slurm needs submitit; {how_to_install('submitit')}"
         elif which("sbatch") is None:
             yield "cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local"
-    elif cluster.gpus_per_node and (there := num_gpus()) is not None and there < cluster.gpus_per_node:
+    elif (
+        cluster.gpus_per_node
+        and (there := num_gpus()) is not None
+        and there < cluster.gpus_per_node
+    ):
         yield (
             f"'cluster.gpus_per_node' is {cluster.gpus_per_node}, but this machine has {there} GPUs that can be used; "
             "lower it, or give cluster.processes"
@@ -144,7 +163,9 @@ def _cluster(cluster: Any) -> Iterator[str]:
 def _packable(config: DictConfig) -> Iterator[str]:
     """Yield what no package can hold: it would be refused after the training, when the run is evaluated."""
     if "modalities" in config:
-        for problem in out_of_bounds({name: OmegaConf.to_container(config[name]) for name in COMPOSED}):
+        for problem in out_of_bounds(
+            {name: OmegaConf.to_container(config[name]) for name in COMPOSED}
+        ):
             yield f"{problem}, as docs/package.md has them; no package could hold the model"
 
 
@@ -163,7 +184,9 @@ def _device(config: DictConfig) -> Iterator[str]:
 def _weights(config: DictConfig) -> Iterator[str]:
     """Yield each folder of weights, or of a tokenizer, that is not there; what may be an id of a hub is not asked."""
     parts = {f"modalities.{name}": part for name, part in (config.get("modalities") or {}).items()}
-    parts = {name: part for name, part in parts.items() if str(part.get("_target_")).startswith(_OURS)}
+    parts = {
+        name: part for name, part in parts.items() if str(part.get("_target_")).startswith(_OURS)
+    }
     for where, part in {"backbone": config.get("backbone") or {}, **parts}.items():
         for key in ("source", "tokenizer"):
             value = OmegaConf.select(part, key) if isinstance(part, DictConfig) else None
@@ -197,7 +220,11 @@ def _raw(config: DictConfig) -> Iterator[str]:
 def _tuning(config: DictConfig) -> Iterator[str]:
     """Yield that a run would wait in vain for a tuning score to stop early by."""
     trainer = config.get("trainer")
-    if trainer is None or trainer.patience is None or any(_may_be_tuned(config, c) for c in config.cohorts.values()):
+    if (
+        trainer is None
+        or trainer.patience is None
+        or any(_may_be_tuned(config, c) for c in config.cohorts.values())
+    ):
         return
     yield "'trainer.patience' waits for tuning scores, but splits.tuning is 0 everywhere; raise it, or drop patience"
 
@@ -208,4 +235,6 @@ def _may_be_tuned(config: DictConfig, cohort: Any) -> bool:
     drawn = config.cv is not None or cohort.splits.group is not None
     # A file of splits of the cohort's own, or one that a `source` may write, counts instead of the share.
     unseen = is_remote(cohort.root) or cohort.source is not None
-    return not drawn and (unseen or (Path(cohort.root).expanduser() / subject_splits_filepath).is_file())
+    return not drawn and (
+        unseen or (Path(cohort.root).expanduser() / subject_splits_filepath).is_file()
+    )

@@ -51,7 +51,9 @@ def benchmark(argv: Sequence[str]) -> None:
         console.print(line)
     print(out)
     if progress.failed:
-        raise TrainingError(f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again")
+        raise TrainingError(
+            f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again"
+        )
 
 
 def _failures(reasons: Mapping[str, str]) -> Iterator[str]:

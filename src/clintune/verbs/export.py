@@ -18,9 +18,15 @@ def export(argv: Sequence[str]) -> None:
         meaning=PACKAGE,
         words="out=FOLDER (must be given), revision=NAME",
     )
-    parser.add_argument("--onnx", action="store_true", help="write backbone.onnx too (extra `onnx`)")
     parser.add_argument(
-        "--trust", action="append", default=[], metavar="MODULE", help="module whose classes it may use"
+        "--onnx", action="store_true", help="write backbone.onnx too (extra `onnx`)"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="module whose classes it may use",
     )
     arguments = parser.parse_intermixed_args(argv)
     settings = key_values("export", arguments.words, ("out", "revision"))
@@ -36,6 +42,10 @@ def export(argv: Sequence[str]) -> None:
         from clintune.publishing.export import export_backbones
 
     export_backbones(
-        arguments.package, out, onnx=arguments.onnx, revision=settings.get("revision"), trusted=arguments.trust
+        arguments.package,
+        out,
+        onnx=arguments.onnx,
+        revision=settings.get("revision"),
+        trusted=arguments.trust,
     )
     print(out)

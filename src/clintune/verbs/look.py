@@ -18,14 +18,18 @@ from clintune.verbs.arguments import Parser, days, one_recipe, recipe_parser
 def runs(argv: Sequence[str]) -> None:
     """List runs and how they stand."""
     parser = Parser("runs", "List runs, the newest last.")
-    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    parser.add_argument(
+        "folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)"
+    )
     list_runs(Path(parser.parse_args(argv).folder))
 
 
 def logs(argv: Sequence[str]) -> None:
     """Print the logs of a run or of a scoring job."""
     parser = Parser("logs", "Print what a run wrote while it ran.")
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or of what `clintune predict` does")
+    parser.add_argument(
+        "run", metavar="RUN", help="folder of a run, or of what `clintune predict` does"
+    )
     print_logs(Path(parser.parse_args(argv).run))
 
 
@@ -49,9 +53,17 @@ def cache(argv: Sequence[str]) -> None:
     """List or clear the cache."""
     parser = Parser("cache", "List what is kept between runs, or clear it.")
     default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=default, help=f"data.cache (default {default})")
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        default=default,
+        help=f"data.cache (default {default})",
+    )
     parser.add_argument("--clear", action="store_true", help="remove what no process is using")
-    parser.add_argument("--older-than", type=days, metavar="DAYS", help="clear only what was not used for so long")
+    parser.add_argument(
+        "--older-than", type=days, metavar="DAYS", help="clear only what was not used for so long"
+    )
     arguments = parser.parse_args(argv)
     folder = Path(arguments.folder).expanduser()
     if arguments.older_than is not None and not arguments.clear:
@@ -59,13 +71,17 @@ def cache(argv: Sequence[str]) -> None:
     if not folder.is_dir():
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
     if not (folder / TAG).exists():
-        raise ConfigError(f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe")
+        raise ConfigError(
+            f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe"
+        )
 
     from clintune.core import cache_folder
     from clintune.core.private import how_to_close
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what the terminal cannot show
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names may hold what the terminal cannot show
     if arguments.clear:
         gone, left = cache_folder.clear(folder, arguments.older_than or 0.0)
         print(f"freed {gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
@@ -75,4 +91,6 @@ def cache(argv: Sequence[str]) -> None:
     for line in table(folder):
         print(line)
     if closing := how_to_close(folder):
-        print(f"other users can read it; close it with `{closing}`, unless its group shares it (data.shared)")
+        print(
+            f"other users can read it; close it with `{closing}`, unless its group shares it (data.shared)"
+        )

@@ -23,10 +23,18 @@ def predict(argv: Sequence[str]) -> None:
         words="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, times=FILE or last, and other keys of "
         "configs/predict.yaml",
     )
-    parser.add_argument("--resume", action="store_true", help="PACKAGE is the folder of a job that was stopped: go on")
-    parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="PACKAGE is the folder of a job that was stopped: go on",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
+    )
     if "--resume" in argv and all(word.startswith("-") for word in argv):
-        raise ConfigError("predict --resume: name the folder of a job: clintune predict --resume OUT")
+        raise ConfigError(
+            "predict --resume: name the folder of a job: clintune predict --resume OUT"
+        )
     arguments = parser.parse_intermixed_args(argv)
 
     if arguments.resume:

@@ -26,21 +26,30 @@ def publish(argv: Sequence[str]) -> None:
         words="hub=ADDRESS (hf://org/name, models:/name, a folder, a URL), tag=v1, revision=BRANCH, fold=0-3, "
         "canaries=FILE (one string a line that no file may hold); cohorts.NAME.root=FOLDER, data.cache=FOLDER (moved)",
     )
-    parser.add_argument("--public", action="store_true", help="let everybody see it, where the hub knows private")
+    parser.add_argument(
+        "--public", action="store_true", help="let everybody see it, where the hub knows private"
+    )
     parser.add_argument("--draft", action="store_true", help="with open questions on the card")
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     places = [word for word in arguments.words if word.startswith(("cohorts.", "data."))]
-    settings = key_values("publish", [word for word in arguments.words if word not in places], _KEYS)
+    settings = key_values(
+        "publish", [word for word in arguments.words if word not in places], _KEYS
+    )
     of_hub = [*(settings.keys() & {"tag", "revision"}), *(["--public"] if arguments.public else [])]
     if of_hub and "hub" not in settings:
-        raise ConfigError(f"publish: {of_hub[0]} says how to send to a hub; add hub=ADDRESS, or leave it out")
+        raise ConfigError(
+            f"publish: {of_hub[0]} says how to send to a hub; add hub=ADDRESS, or leave it out"
+        )
     canaries = _lines(settings["canaries"]) if "canaries" in settings else []
 
     hub = None
     if "hub" in settings:
         hub = open_hub(
-            settings["hub"], revision=settings.get("revision"), tag=settings.get("tag"), public=arguments.public
+            settings["hub"],
+            revision=settings.get("revision"),
+            tag=settings.get("tag"),
+            public=arguments.public,
         )
 
     # Before torch: who learns that questions are open should not wait for it.
@@ -53,7 +62,9 @@ def publish(argv: Sequence[str]) -> None:
         from clintune.publishing.release import make_release
 
     with held(run, "published"):
-        release = make_release(run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft, places=places)
+        release = make_release(
+            run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft, places=places
+        )
     print(release if hub is None else hub.send(release))
 
 
@@ -64,5 +75,7 @@ def _lines(name: str) -> list[str]:
     except (OSError, UnicodeDecodeError):
         lines = []
     if not lines:
-        raise ConfigError(f"publish: canaries={name} is no file with text; give one with a string a line")
+        raise ConfigError(
+            f"publish: canaries={name} is no file with text; give one with a string a line"
+        )
     return lines

@@ -27,11 +27,25 @@ from clintune.verbs.beforehand import check_beforehand, check_folders, check_pac
 
 def train(argv: Sequence[str]) -> None:
     """Fine-tune the model of a recipe, or resume a run: here, in several processes, or as a job of SLURM."""
-    parser = recipe_parser("train", "Fine-tune the model of a recipe; the last line printed is the run folder.")
-    parser.add_argument("-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value")
-    parser.add_argument("--dry-run", action="store_true", help="build everything, print parts and sizes, train nothing")
-    parser.add_argument("--resume", action="store_true", help="RECIPE is the folder of a run that was stopped: go on")
-    parser.add_argument("--wait", action="store_true", help="with cluster=slurm: follow the job until it ends")
+    parser = recipe_parser(
+        "train", "Fine-tune the model of a recipe; the last line printed is the run folder."
+    )
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="sweep: KEY=A,B trains one run a value"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, print parts and sizes, train nothing",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="RECIPE is the folder of a run that was stopped: go on",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
+    )
     if "--resume" in argv and all(word.startswith("-") for word in argv):
         raise ConfigError(
             "--resume: name the folder of a run: clintune train --resume RUN (`clintune runs` lists them)"
@@ -43,8 +57,12 @@ def train(argv: Sequence[str]) -> None:
     run, overrides = None, []
     if arguments.resume:
         if arguments.multirun or arguments.dry_run:
-            raise ConfigError("--resume goes with neither --multirun nor --dry-run; resume the runs one by one")
-        if folders := [word for word in arguments.words if "=" not in word and Path(word).expanduser().is_dir()]:
+            raise ConfigError(
+                "--resume goes with neither --multirun nor --dry-run; resume the runs one by one"
+            )
+        if folders := [
+            word for word in arguments.words if "=" not in word and Path(word).expanduser().is_dir()
+        ]:
             raise ConfigError(
                 f"--resume takes the folder of a run in place of the recipe: clintune train --resume {folders[0]}"
             )
@@ -88,19 +106,35 @@ def evaluate(argv: Sequence[str]) -> None:
         words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER",
     )
     parser.add_argument(
-        "--bootstrap", type=at_least(10), default=1000, metavar="N", help="resamples of the intervals (default 1000)"
+        "--bootstrap",
+        type=at_least(10),
+        default=1000,
+        metavar="N",
+        help="resamples of the intervals (default 1000)",
     )
-    parser.add_argument("--no-ablations", action="store_true", help="leave out each modality alone and each left out")
-    parser.add_argument("--against", metavar="RUN", help="compare with another evaluated run, paired by subject")
     parser.add_argument(
-        "--processes", type=at_least(1), default=1, metavar="N", help="processes that share the samples"
+        "--no-ablations",
+        action="store_true",
+        help="leave out each modality alone and each left out",
+    )
+    parser.add_argument(
+        "--against", metavar="RUN", help="compare with another evaluated run, paired by subject"
+    )
+    parser.add_argument(
+        "--processes",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="processes that share the samples",
     )
 
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     against = None if arguments.against is None else run_folder(arguments.against)
     if against is not None and against.resolve() == run.resolve():
-        raise ConfigError(f"evaluate: --against {arguments.against} is the run itself; name another one")
+        raise ConfigError(
+            f"evaluate: --against {arguments.against} is the run itself; name another one"
+        )
     config = moved(run_config(run), arguments.words, "evaluate")
     check_folders(config, "evaluate")
     if not find_rank() and arguments.processes > 1:
@@ -131,7 +165,9 @@ def _check_key(config: DictConfig, key: str) -> None:
         if not isinstance(node, DictConfig):
             return
         if name not in node and OmegaConf.get_type(node) is not dict:
-            raise ConfigError(f"--resume: key '{visible(key)}' does not exist{nearest(name, map(str, node))}")
+            raise ConfigError(
+                f"--resume: key '{visible(key)}' does not exist{nearest(name, map(str, node))}"
+            )
         node = node.get(name)
 
 
@@ -141,15 +177,23 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
     for override in overrides:
         try:
             if "=" not in override or override.startswith(("+", "~")):
-                raise ConfigError(f"--resume: '{visible(override)}' is no KEY=VALUE with a key of recipe.yaml")
+                raise ConfigError(
+                    f"--resume: '{visible(override)}' is no KEY=VALUE with a key of recipe.yaml"
+                )
             _check_key(before, override.partition("=")[0])
             config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
             OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except (OmegaConfBaseException, YAMLError) as error:
             key = override.partition("=")[0]
             is_group = key in before and isinstance(before[key], DictConfig)
-            remedy = f"give one of its keys, as {key}.KEY=VALUE" if is_group else "use KEY=VALUE with a key of it"
-            raise ConfigError(f"--resume: override '{visible(override)}' does not fit recipe.yaml; {remedy}") from error
+            remedy = (
+                f"give one of its keys, as {key}.KEY=VALUE"
+                if is_group
+                else "use KEY=VALUE with a key of it"
+            )
+            raise ConfigError(
+                f"--resume: override '{visible(override)}' does not fit recipe.yaml; {remedy}"
+            ) from error
 
     check_config(config, "--resume")
     changes = check_changes(run, before, config)

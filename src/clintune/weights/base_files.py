@@ -15,9 +15,24 @@ IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
 MOST_COUNT = 2**24
 """The greatest whole number under a key that counts or measures something."""
 _LAYERS = 2**12
-_MOST = {"label": 2**16} | dict.fromkeys(("layers", "n_layer", "num_layer", "depth", "blocks", "stages"), _LAYERS)
+_MOST = {"label": 2**16} | dict.fromkeys(
+    ("layers", "n_layer", "num_layer", "depth", "blocks", "stages"), _LAYERS
+)
 """The greatest whole number under a key that holds such a word: more labels or layers than any real model has."""
-_COUNTS = ("num", "layer", "size", "dim", "width", "depth", "head", "expert", "rank", "hidden", "position", "channel")
+_COUNTS = (
+    "num",
+    "layer",
+    "size",
+    "dim",
+    "width",
+    "depth",
+    "head",
+    "expert",
+    "rank",
+    "hidden",
+    "position",
+    "channel",
+)
 _READ = frozenset(
     {
         "config.json",
@@ -79,19 +94,31 @@ def check_base(folder: Path, source: str) -> None:
     code or sizes that no model has.
     """
     if (folder / "adapter_config.json").exists():
-        raise WeightsError(f"weights {source}: holds adapter_config.json, which names another base; merge it first")
+        raise WeightsError(
+            f"weights {source}: holds adapter_config.json, which names another base; merge it first"
+        )
     for path in sorted(folder.iterdir()):
         if (is_read(path) or path.suffix == ".safetensors") and not path.is_file():
-            raise WeightsError(f"weights {source}: {visible(path.name)} is no plain file; fetch the model again")
+            raise WeightsError(
+                f"weights {source}: {visible(path.name)} is no plain file; fetch the model again"
+            )
 
-    read = {name: _read(folder / name, source) for name in (*_ELSEWHERE, _INDEX) if (folder / name).is_file()}
+    read = {
+        name: _read(folder / name, source)
+        for name in (*_ELSEWHERE, _INDEX)
+        if (folder / name).is_file()
+    }
     for name, keys in _ELSEWHERE.items():
         for key in keys:
             if key in read.get(name, {}):
                 remedy = "take the key out, or take another model"
-                raise WeightsError(f"weights {source}: {name} leads to files without a checksum ({key}); {remedy}")
+                raise WeightsError(
+                    f"weights {source}: {name} leads to files without a checksum ({key}); {remedy}"
+                )
     for problem in (*asks_too_much(read.get("config.json")), *_packed(read.get("config.json"))):
-        raise WeightsError(f"weights {source}: config.json {problem}; correct it, or take another model")
+        raise WeightsError(
+            f"weights {source}: config.json {problem}; correct it, or take another model"
+        )
     if _INDEX in read:
         _check_index(folder, source, read[_INDEX])
 
@@ -103,7 +130,9 @@ def _read(path: Path, source: str) -> Mapping[str, Any]:
             raise ValueError("too large")
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"weights {source}: {path.name} is not JSON; fetch the model again") from error
+        raise WeightsError(
+            f"weights {source}: {path.name} is not JSON; fetch the model again"
+        ) from error
     if not isinstance(value, dict):
         raise WeightsError(f"weights {source}: {path.name} is no mapping; fetch the model again")
     return value

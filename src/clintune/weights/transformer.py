@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def load_transformer(
-    weights: ResolvedWeights | Mapping[str, Any], *, dtype: "torch.dtype | None" = None, **options: Any
+    weights: ResolvedWeights | Mapping[str, Any],
+    *,
+    dtype: "torch.dtype | None" = None,
+    **options: Any,
 ) -> "PreTrainedModel":
     """Load the bare Hugging Face model of a resolved folder, or make a random one from a config with `model_type`.
 
@@ -33,7 +36,9 @@ def load_transformer(
         try:
             return AutoModel.from_config(config, dtype=dtype, trust_remote_code=False)  # type: ignore[no-any-return,no-untyped-call]
         except (AssertionError, ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
+            raise ConfigError(
+                f"config of a random transformer cannot be used ({_line(error)}); correct it"
+            ) from error
 
     try:
         with _quiet(), building_within(*stored_size(weights)):
@@ -48,9 +53,13 @@ def load_transformer(
                 **options,
             )
     except BudgetError as error:
-        raise WeightsError(f"weights {weights.source}: config.json {error}; fetch the model again") from error
+        raise WeightsError(
+            f"weights {weights.source}: config.json {error}; fetch the model again"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"weights {weights.source}: not a model that transformers loads ({_line(error)})") from error
+        raise WeightsError(
+            f"weights {weights.source}: not a model that transformers loads ({_line(error)})"
+        ) from error
 
     lost = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     lost += sorted(key for key, *_ in info["mismatched_keys"])
@@ -70,7 +79,11 @@ def stored_size(weights: ResolvedWeights) -> tuple[int, int]:
     Raises WeightsError for a file that is none of safetensors.
     """
     try:
-        headers = [header for path in weights.path.glob("*.safetensors") for header in read_headers(path).values()]
+        headers = [
+            header
+            for path in weights.path.glob("*.safetensors")
+            for header in read_headers(path).values()
+        ]
     except ValueError as error:
         raise WeightsError(f"weights {weights.source}: {error}; fetch the model again") from error
     # Packed types of a few bits hold two or more entries a byte.
@@ -90,13 +103,17 @@ def _transformer_config(config: Mapping[str, Any]) -> "PreTrainedConfig":
     from transformers import AutoConfig
 
     if "model_type" not in config:
-        raise ConfigError("config of a random transformer lacks model_type; add it, as in model_type: bert")
+        raise ConfigError(
+            "config of a random transformer lacks model_type; add it, as in model_type: bert"
+        )
     for problem in [*asks_too_much(config), *_not_settings(config)]:
         raise ConfigError(f"config of a random transformer {problem}; correct it")
     try:
         return AutoConfig.for_model(**config)
     except (ValueError, TypeError, StrictDataclassError) as error:
-        raise ConfigError(f"config of a random transformer cannot be used ({_line(error)}); correct it") from error
+        raise ConfigError(
+            f"config of a random transformer cannot be used ({_line(error)}); correct it"
+        ) from error
 
 
 def _not_settings(config: Mapping[str, Any]) -> Iterator[str]:
@@ -120,4 +137,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return visible(str(error).strip().splitlines()[0][:200]) if str(error).strip() else type(error).__name__
+    return (
+        visible(str(error).strip().splitlines()[0][:200])
+        if str(error).strip()
+        else type(error).__name__
+    )

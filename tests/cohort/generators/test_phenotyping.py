@@ -37,7 +37,11 @@ def test_notes_and_labs_carry_the_phenotypes_in_part(root):
     data = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet"))])
     label = read_labels(root)["diabetes"]
     known = data.join(label, on="subject_id").filter(pl.col("time") <= pl.col("prediction_time"))
-    texts = known.drop_nulls("text_value").group_by("subject_id").agg(pl.col("text_value").str.join(" "))
+    texts = (
+        known.drop_nulls("text_value")
+        .group_by("subject_id")
+        .agg(pl.col("text_value").str.join(" "))
+    )
     table = label.join(texts, on="subject_id").sort("subject_id")
     words = TfidfVectorizer(ngram_range=(1, 2)).fit_transform(table["text_value"])
     target, half = table["boolean_value"].to_numpy(), len(table) // 2
@@ -50,7 +54,9 @@ def test_notes_and_labs_carry_the_phenotypes_in_part(root):
 def test_diagnoses_stand_after_the_prediction_time_only(root):
     data = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet"))])
     label = read_labels(root)["gout"].select("subject_id", "prediction_time")
-    diagnoses = data.filter(pl.col("code").str.starts_with("DIAGNOSIS//")).join(label, on="subject_id")
+    diagnoses = data.filter(pl.col("code").str.starts_with("DIAGNOSIS//")).join(
+        label, on="subject_id"
+    )
     assert (diagnoses["time"] > diagnoses["prediction_time"]).all()
 
 
@@ -60,5 +66,7 @@ def test_a_seed_reproduces_the_cohort_and_a_subject_stands_alone(root, tmp_path)
     many = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*"))])
     assert few.equals(many.filter(pl.col("subject_id") <= 30))
     write_phenotyping(tmp_path / "other", subjects=30, seed=1)
-    other = pl.concat([pl.read_parquet(path) for path in sorted((tmp_path / "other/data").glob("*"))])
+    other = pl.concat(
+        [pl.read_parquet(path) for path in sorted((tmp_path / "other/data").glob("*"))]
+    )
     assert not np.array_equal(few["code"].to_numpy(), other["code"].to_numpy())

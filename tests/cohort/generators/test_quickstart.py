@@ -30,7 +30,9 @@ def read_data(root):
 
 
 def contents(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 def test_a_seed_reproduces_every_byte_and_another_seed_does_not(root, tmp_path):
@@ -47,7 +49,9 @@ def test_files_keep_the_meds_schemas(root):
     for shard in shards:
         DataSchema.validate(DataSchema.align(pq.read_table(shard)))
     LabelSchema.validate(LabelSchema.align(pq.read_table(root / "labels/deterioration.parquet")))
-    SubjectSplitSchema.validate(SubjectSplitSchema.align(pq.read_table(root / "metadata/subject_splits.parquet")))
+    SubjectSplitSchema.validate(
+        SubjectSplitSchema.align(pq.read_table(root / "metadata/subject_splits.parquet"))
+    )
     codes = pl.read_parquet(root / "metadata/codes.parquet")["code"]
     assert set(read_data(root)["code"]) == set(codes)
 
@@ -55,7 +59,9 @@ def test_files_keep_the_meds_schemas(root):
 def test_media_files_exist_and_can_be_read(root):
     data = read_data(root)
     images = data["image_path"].drop_nulls().to_list()
-    assert sorted(images) == sorted(str(path.relative_to(root)) for path in (root / "images").iterdir())
+    assert sorted(images) == sorted(
+        str(path.relative_to(root)) for path in (root / "images").iterdir()
+    )
     for path in images:
         with Image.open(root / path) as image:
             assert (image.size, image.mode) == ((24, 24), "L")
@@ -66,7 +72,11 @@ def test_media_files_exist_and_can_be_read(root):
 def test_a_subject_does_not_depend_on_how_many_there_are(root, tmp_path):
     write_quickstart(tmp_path / "few", **{**SMALL, "subjects": 8})
     few = read_data(tmp_path / "few").sort("subject_id", "time", "code", maintain_order=True)
-    many = read_data(root).filter(pl.col("subject_id") <= 8).sort("subject_id", "time", "code", maintain_order=True)
+    many = (
+        read_data(root)
+        .filter(pl.col("subject_id") <= 8)
+        .sort("subject_id", "time", "code", maintain_order=True)
+    )
     assert few.equals(many)
 
 
@@ -78,8 +88,19 @@ def test_rows_after_the_prediction_time_give_the_outcome_away_and_earlier_ones_d
         data.filter(~(pl.col("time") > pl.col("prediction_time")).fill_null(False)),
     )
     revealed = after.filter(pl.col("code") == "DETERIORATION")
-    assert revealed.select(pl.col("numeric_value").cast(pl.Boolean) == pl.col("boolean_value")).to_series().all()
-    assert set(before["code"]) == {"NOTE//PROGRESS", "IMAGE//CXR", "ACTIGRAPHY", "AGE", "SEX//F", "SEX//M"}
+    assert (
+        revealed.select(pl.col("numeric_value").cast(pl.Boolean) == pl.col("boolean_value"))
+        .to_series()
+        .all()
+    )
+    assert set(before["code"]) == {
+        "NOTE//PROGRESS",
+        "IMAGE//CXR",
+        "ACTIGRAPHY",
+        "AGE",
+        "SEX//F",
+        "SEX//M",
+    }
 
 
 def test_three_independent_factors_decide_together_and_no_one_alone():
@@ -101,7 +122,12 @@ def test_notes_say_more_the_worse_a_patient_does():
         for number in range(60):
             note = progress_note(np.random.default_rng(number), severity)
             phrases = enumerate(zip(_BREATH, _COURSE, strict=True))
-            levels += [level for level, pair in phrases for phrase in (*pair[0], *pair[1]) if phrase in note]
+            levels += [
+                level
+                for level, pair in phrases
+                for phrase in (*pair[0], *pair[1])
+                if phrase in note
+            ]
         return np.mean(levels)
 
     means = [mean_level(severity) for severity in (-2, -0.5, 0.5, 2)]
@@ -113,7 +139,10 @@ def test_opacities_fill_the_lungs_the_worse_a_patient_does():
     lung = (slice(24, 40), slice(14, 24))
 
     def mean_shade(severity):
-        images = [np.asarray(chest_image(np.random.default_rng(number), severity, 64)) for number in range(40)]
+        images = [
+            np.asarray(chest_image(np.random.default_rng(number), severity, 64))
+            for number in range(40)
+        ]
         return np.mean([image[lung].mean() / image.mean() for image in images])
 
     shades = [mean_shade(severity) for severity in (-2, 0, 2)]
@@ -124,10 +153,19 @@ def test_nights_are_the_more_broken_the_worse_a_patient_does_and_days_are_not():
     midnight = datetime(2020, 1, 1)
 
     def mean_counts(severity):
-        counts = [activity_counts(np.random.default_rng(number), severity, midnight, 2)[60:] for number in range(30)]
-        return np.nanmean([count[:240] for count in counts]), np.nanmean([count[600:960] for count in counts])
+        counts = [
+            activity_counts(np.random.default_rng(number), severity, midnight, 2)[60:]
+            for number in range(30)
+        ]
+        return np.nanmean([count[:240] for count in counts]), np.nanmean(
+            [count[600:960] for count in counts]
+        )
 
     (calm, day_calm), (broken, day_broken) = mean_counts(-2), mean_counts(2)
     assert broken > 3 * calm
     assert day_broken == pytest.approx(day_calm, rel=0.1)
-    assert np.isnan(np.concatenate([activity_counts(np.random.default_rng(n), 0, midnight, 2) for n in range(9)])).any()
+    assert np.isnan(
+        np.concatenate(
+            [activity_counts(np.random.default_rng(n), 0, midnight, 2) for n in range(9)]
+        )
+    ).any()

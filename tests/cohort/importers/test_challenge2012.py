@@ -9,7 +9,13 @@ from clintune.cohort.importers.challenge2012 import import_challenge2012
 from clintune.core.errors import DataError
 
 FACTS = [("Age", 54), ("Gender", 1), ("Height", -1), ("ICUType", 4), ("Weight", 80.5)]
-MEASURED = [(0, "Weight", 81), (7, "HR", 73), (7, "GCS", 15), (61, "NIDiasABP", -1), (2880, "HR", 90)]
+MEASURED = [
+    (0, "Weight", 81),
+    (7, "HR", 73),
+    (7, "GCS", 15),
+    (61, "NIDiasABP", -1),
+    (2880, "HR", 90),
+]
 OUTCOMES = {
     "a": ["1,6,1,9,-1,0", "2,16,8,8,4,1"],
     "b": ["3,6,1,-1,-1,0"],
@@ -28,7 +34,12 @@ def write_parquet(raw, measured=MEASURED, outcomes=OUTCOMES):
         rows = [(stay, 0, fact, value) for stay in stays(name) for fact, value in FACTS]
         rows += [(stay, *row) for stay in stays(name) if stay != 5 for row in measured]
         rows += [(stay, 30, "", 1.9) for stay in stays(name) if name == "c"]
-        schema = {"RecordID": pl.Int32, "minute": pl.Int16, "parameter": pl.String, "value": pl.Float32}
+        schema = {
+            "RecordID": pl.Int32,
+            "minute": pl.Int16,
+            "parameter": pl.String,
+            "value": pl.Float32,
+        }
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(raw / f"set-{name}.parquet")
     lines = [f"{name},{row}" for name, rows in outcomes.items() for row in rows]
     (raw / "outcomes.csv").write_text("\n".join([f"set,{HEADER}", *lines]))
@@ -41,10 +52,19 @@ def write_text(raw, measured=MEASURED):
         (raw / f"set-{name}").mkdir()
         (raw / f"Outcomes-{name}.txt").write_text("\n".join([HEADER, *OUTCOMES[name]]))
         for stay in stays(name):
-            rows = [(0, "RecordID", stay), *((0, *fact) for fact in FACTS), *(measured if stay != 5 else [])]
+            rows = [
+                (0, "RecordID", stay),
+                *((0, *fact) for fact in FACTS),
+                *(measured if stay != 5 else []),
+            ]
             rows += [(30, "", 1.9)] if name == "c" else []
-            lines = [f"{minute // 60:02d}:{minute % 60:02d},{what},{value}" for minute, what, value in rows]
-            (raw / f"set-{name}" / f"{stay}.txt").write_text("\n".join(["Time,Parameter,Value", *lines]))
+            lines = [
+                f"{minute // 60:02d}:{minute % 60:02d},{what},{value}"
+                for minute, what, value in rows
+            ]
+            (raw / f"set-{name}" / f"{stay}.txt").write_text(
+                "\n".join(["Time,Parameter,Value", *lines])
+            )
     return raw
 
 
@@ -100,7 +120,10 @@ def test_the_text_files_of_the_challenge_read_as_the_tables_do(tmp_path):
     import_challenge2012(tmp_path / "texts", write_text(tmp_path / "text"))
     assert events_of(tmp_path / "texts").equals(events_of(tmp_path / "tables"))
     for label in ("mortality", "length_of_stay"):
-        table, text = (pl.read_parquet(tmp_path / kind / f"labels/{label}.parquet") for kind in ("tables", "texts"))
+        table, text = (
+            pl.read_parquet(tmp_path / kind / f"labels/{label}.parquet")
+            for kind in ("tables", "texts")
+        )
         assert text.equals(table)
 
 
@@ -126,13 +149,21 @@ def test_bad_measurements_are_answered_with_the_file(tmp_path, measured, message
     ("outcomes", "message"),
     [
         ({**OUTCOMES, "c": []}, "2 stays have no row among the outcomes"),
-        ({**OUTCOMES, "b": ["3,6,1,long,-1,0"]}, r"outcomes\.csv: row 2: column Length_of_stay is not a number"),
-        ({**OUTCOMES, "b": ["3,6,1,4,-1,9"]}, "row 2: column In-hospital_death holds no value of the data set"),
+        (
+            {**OUTCOMES, "b": ["3,6,1,long,-1,0"]},
+            r"outcomes\.csv: row 2: column Length_of_stay is not a number",
+        ),
+        (
+            {**OUTCOMES, "b": ["3,6,1,4,-1,9"]},
+            "row 2: column In-hospital_death holds no value of the data set",
+        ),
     ],
 )
 def test_bad_outcomes_are_answered_with_file_row_and_column(tmp_path, outcomes, message):
     with pytest.raises(DataError, match=message) as caught:
-        import_challenge2012(tmp_path / "cohort", write_parquet(tmp_path / "raw", outcomes=outcomes))
+        import_challenge2012(
+            tmp_path / "cohort", write_parquet(tmp_path / "raw", outcomes=outcomes)
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -147,11 +178,15 @@ def test_a_set_that_is_missing_or_empty_is_named(tmp_path):
         import_challenge2012(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     import_challenge2012(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "challenge2012")
     deaths = pl.read_parquet(tmp_path / "cohort/labels/mortality.parquet")
-    deaths = deaths.join(pl.read_parquet(tmp_path / "cohort/metadata/groups.parquet"), on="subject_id")
+    deaths = deaths.join(
+        pl.read_parquet(tmp_path / "cohort/metadata/groups.parquet"), on="subject_id"
+    )
     died = deaths.group_by("set").agg(pl.len(), pl.col("boolean_value").sum()).sort("set")
     assert died.rows() == [("a", 4000, 554), ("b", 4000, 568), ("c", 4000, 585)]
     days = pl.read_parquet(tmp_path / "cohort/labels/length_of_stay.parquet")

@@ -49,14 +49,20 @@ def test_each_row_is_a_sample_of_its_own_with_its_own_items(tmp_path):
         media_column = "image_path"
 
         def claims(self):
-            return has_code(["IMAGE//", "NOTE//", "VIEW//", "SEX//", "AGE", "TEMPERATURE", "SPO2", "LEUKOCYTES"])
+            return has_code(
+                ["IMAGE//", "NOTE//", "VIEW//", "SEX//", "AGE", "TEMPERATURE", "SPO2", "LEUKOCYTES"]
+            )
 
-    tasks = {label: Binary(label=label) for label in ("went_icu", "survival", "intubated", "finding")}
+    tasks = {
+        label: Binary(label=label) for label in ("went_icu", "survival", "intubated", "finding")
+    }
     cohort = Cohort(root=str(root), lookback_hours=0)
     index = SampleIndex.open("covid", cohort, {"every": Every()}, tasks, tmp_path / "cache")
     # The second row of patient 97 has no known label. Ids run in the order of the patients' names: 178, 311a, 97.
     assert index.subject_ids.tolist() == [1, 2, 3]
-    severe, mild = (list(index.rows["every"].read(*index.seen("every", np.array([row]))[:2])) for row in (1, 2))
+    severe, mild = (
+        list(index.rows["every"].read(*index.seen("every", np.array([row]))[:2])) for row in (1, 2)
+    )
     targets = {task: index.targets(task)[:, 0].tolist() for task in tasks}
     assert [item.code for item in mild] == [
         "IMAGE//CXR", "NOTE//CLINICAL", "AGE", "TEMPERATURE", "SEX//M", "VIEW//PA",
@@ -100,9 +106,17 @@ def test_pairs_that_share_images_are_linked_and_folds_keep_them(tmp_path):
     ("rows", "header", "message"),
     [
         ([ROWS[0].replace(",65,", ",old,")], HEADER, "row 0: column age is not a number"),
-        ([ROWS[3], ROWS[0].replace("97,0,", "97,soon,")], HEADER, "row 1: column offset is not a number"),
+        (
+            [ROWS[3], ROWS[0].replace("97,0,", "97,soon,")],
+            HEADER,
+            "row 1: column offset is not a number",
+        ),
         ([ROWS[0].replace("a.jpg", "z.jpg")], HEADER, "row 0: column filename names no file"),
-        ([ROWS[0].replace("a.jpg", "../folds.csv")], HEADER, "row 0: column filename names no file"),
+        (
+            [ROWS[0].replace("a.jpg", "../folds.csv")],
+            HEADER,
+            "row 0: column filename names no file",
+        ),
         ([ROWS[0][2:]], HEADER, "row 0: column patientid is empty"),
         ([ROWS[0].replace("97,", "98,", 1)], HEADER, "1 patients of metadata.csv have no fold"),
         (ROWS, HEADER.replace("went_icu", "icu"), r"metadata\.csv: lacks column went_icu"),
@@ -119,19 +133,29 @@ def test_a_missing_table_is_named(tmp_path):
         import_covid_cxr(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     root = tmp_path / "cohort"
     import_covid_cxr(root, Path(os.environ["CLINTUNE_DATA"]) / "covid_cxr")
-    tasks = {label: Binary(label=label) for label in ("went_icu", "survival", "intubated", "finding")}
-    index = SampleIndex.open("covid", Cohort(root=str(root), lookback_hours=0), {}, tasks, tmp_path / "cache")
+    tasks = {
+        label: Binary(label=label) for label in ("went_icu", "survival", "intubated", "finding")
+    }
+    index = SampleIndex.open(
+        "covid", Cohort(root=str(root), lookback_hours=0), {}, tasks, tmp_path / "cache"
+    )
     known = {task: int((index.targets(task) >= 0).sum()) for task in tasks}
     assert known == {"went_icu": 270, "survival": 223, "intubated": 165, "finding": 489}
     positive = {task: int((index.targets(task) == 1).sum()) for task in tasks}
     assert positive == {"went_icu": 193, "survival": 45, "intubated": 102, "finding": 396}
     folds = read_folds(Path("metadata/folds.parquet"), index)
     assert set(folds.tolist()) == {0, 1, 2, 3, 4}
-    assert {str(split) for split in fold_splits(index, folds, 0, 0.1, 0)} == {"train", "tuning", "held_out"}
+    assert {str(split) for split in fold_splits(index, folds, 0, 0.1, 0)} == {
+        "train",
+        "tuning",
+        "held_out",
+    }
 
 
 def test_the_set_as_it_is_downloaded_is_read_without_slices_and_with_folds_of_its_own(tmp_path):
@@ -149,5 +173,8 @@ def test_the_set_as_it_is_downloaded_is_read_without_slices_and_with_folds_of_it
 
 
 def test_a_set_that_is_not_there_says_where_it_is(tmp_path):
-    with pytest.raises(DataError, match=r"metadata.csv: is missing; download the data set from https://.*, or correct"):
+    with pytest.raises(
+        DataError,
+        match=r"metadata.csv: is missing; download the data set from https://.*, or correct",
+    ):
         import_covid_cxr(tmp_path / "cohort", tmp_path / "raw")

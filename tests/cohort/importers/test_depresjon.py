@@ -20,7 +20,11 @@ def write_recording(path, first, minutes, style, skip=()):
     for minute in range(minutes):
         if minute not in skip:
             when = first + timedelta(minutes=minute)
-            stamp = f"{when:%Y-%m-%d %H:%M:%S}" if style == "iso" else f"{when.day}/{when.month}/{when:%Y %H:%M}"
+            stamp = (
+                f"{when:%Y-%m-%d %H:%M:%S}"
+                if style == "iso"
+                else f"{when.day}/{when.month}/{when:%Y %H:%M}"
+            )
             lines.append(f"{stamp},,{when.hour * 60 + when.minute},,")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines))
@@ -30,12 +34,16 @@ def write_raw(raw, scores=SCORES, skip=()):
     (raw / "scores").mkdir(parents=True)
     (raw / "scores/scores.csv").write_bytes(scores)
     write_recording(raw / "condition/condition_1.csv", datetime(2003, 5, 7, 12), 5 * 1440, "iso")
-    write_recording(raw / "control/control_1.csv", datetime(2003, 3, 7, 15), 6 * 1440, "day first", skip)
+    write_recording(
+        raw / "control/control_1.csv", datetime(2003, 3, 7, 15), 6 * 1440, "day first", skip
+    )
     return raw
 
 
 def signals(root):
-    return {path.name: read_signal(path, path.name) for path in sorted((root / "signals").glob("*.npz"))}
+    return {
+        path.name: read_signal(path, path.name) for path in sorted((root / "signals").glob("*.npz"))
+    }
 
 
 def test_each_window_is_whole_days_from_midnight_whatever_the_format_of_the_dates(tmp_path):
@@ -59,7 +67,10 @@ def test_neither_season_nor_length_can_be_read_from_a_sample(tmp_path):
         (2, datetime(2000, 1, 5), False),
     ]
     events = pl.read_parquet(tmp_path / "cohort/data/0.parquet")
-    assert events.filter(pl.col("code") == "ACTIGRAPHY")["time"].to_list() == labels["prediction_time"].to_list()
+    assert (
+        events.filter(pl.col("code") == "ACTIGRAPHY")["time"].to_list()
+        == labels["prediction_time"].to_list()
+    )
     facts = events.filter(pl.col("time").is_null())
     assert facts.select("subject_id", "code", "numeric_value").rows() == [
         (1, "SEX//M", None), (1, "AGE", 37.0), (2, "SEX//F", None), (2, "AGE", 22.0),
@@ -94,9 +105,15 @@ def test_bad_scores_are_answered_with_file_row_and_column(tmp_path, scores, mess
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["2003-05-07 12:00:00,,1", "2003-05-07 12:01:00,,x"], "row 1: column activity cannot be read"),
+        (
+            ["2003-05-07 12:00:00,,1", "2003-05-07 12:01:00,,x"],
+            "row 1: column activity cannot be read",
+        ),
         (["2003-05-07 12:00:00,,1", "noon,,2"], "row 1: column timestamp cannot be read"),
-        (["2003-05-07 12:01:00,,1", "2003-05-07 12:00:00,,2"], "row 1: column timestamp lies before"),
+        (
+            ["2003-05-07 12:01:00,,1", "2003-05-07 12:00:00,,2"],
+            "row 1: column timestamp lies before",
+        ),
         ([], "has no row"),
     ],
 )
@@ -107,11 +124,15 @@ def test_bad_recordings_are_answered_with_file_row_and_column(tmp_path, lines, m
         import_depresjon(tmp_path / "cohort", raw)
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     import_depresjon(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "depresjon")
     labels = pl.read_parquet(tmp_path / "cohort/labels/depression.parquet")
     people = labels.group_by("subject_id").agg(pl.col("boolean_value").first())["boolean_value"]
     assert (people.sum(), len(people)) == (23, 55)
     assert all(np.isfinite(signal.values).all() for signal in signals(tmp_path / "cohort").values())
-    assert {signal.values.shape for signal in signals(tmp_path / "cohort").values()} == {(1, 4 * 1440)}
+    assert {signal.values.shape for signal in signals(tmp_path / "cohort").values()} == {
+        (1, 4 * 1440)
+    }

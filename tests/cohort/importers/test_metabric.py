@@ -18,14 +18,19 @@ def write_raw(raw, rows=None, header=HEADER, labels=None):
     raw.mkdir(parents=True)
     if rows is None:
         draw = np.random.default_rng(0)
-        rows = [[f"{40 + person}.5", *draw.integers(0, 9, 5).astype(str)] for person in range(NUM_PEOPLE)]
+        rows = [
+            [f"{40 + person}.5", *draw.integers(0, 9, 5).astype(str)]
+            for person in range(NUM_PEOPLE)
+        ]
         for row in rows:
             for number in _CLASSES.values():
                 row += np.eye(number, dtype=int)[draw.integers(number)].astype(str).tolist()
         rows[1][HEADER.index("stage")] = "1.1903520209"
         rows[-1] = rows[3]
     labels = labels or [f"{100 + person} ,{person % 2} " for person in range(NUM_PEOPLE)]
-    (raw / "cleaned_features_final.csv").write_text("\n".join([",".join(header), *map(",".join, rows)]))
+    (raw / "cleaned_features_final.csv").write_text(
+        "\n".join([",".join(header), *map(",".join, rows)])
+    )
     (raw / "label.csv").write_text("\n".join(["event_time,label", *labels]))
     return rows
 
@@ -77,11 +82,31 @@ def spoilt(row, column, value):
     ("spoil", "header", "labels", "message"),
     [
         (spoilt(2, "NPI", "high"), HEADER, None, r"final\.csv: row 2: column NPI is not a number"),
-        (spoilt(5, "site", "2"), HEADER, None, r"final\.csv: row 5: column site holds no value of the data set"),
+        (
+            spoilt(5, "site", "2"),
+            HEADER,
+            None,
+            r"final\.csv: row 5: column site holds no value of the data set",
+        ),
         (lambda rows: rows, HEADER[:-1], None, r"final\.csv: lacks column Genefu_duplicated_2"),
-        (lambda rows: rows, HEADER, ["1,0"], r"label\.csv: has 1 rows, cleaned_features_final\.csv 30"),
-        (lambda rows: rows, HEADER, [f",{n % 2}" for n in range(30)], "row 0: column event_time is empty"),
-        (lambda rows: rows, HEADER, [f"9,{n}" for n in range(30)], "row 2: column label holds no value"),
+        (
+            lambda rows: rows,
+            HEADER,
+            ["1,0"],
+            r"label\.csv: has 1 rows, cleaned_features_final\.csv 30",
+        ),
+        (
+            lambda rows: rows,
+            HEADER,
+            [f",{n % 2}" for n in range(30)],
+            "row 0: column event_time is empty",
+        ),
+        (
+            lambda rows: rows,
+            HEADER,
+            [f"9,{n}" for n in range(30)],
+            "row 2: column label holds no value",
+        ),
     ],
 )
 def test_bad_input_is_answered_with_file_row_and_column(tmp_path, spoil, header, labels, message):
@@ -101,11 +126,15 @@ def test_two_classes_of_one_column_are_refused(tmp_path):
         import_metabric(tmp_path / "cohort", tmp_path / "raw")
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     import_metabric(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "metabric")
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert (len(labels), labels["boolean_value"].sum()) == (1981, 888)
     linked = pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet")
     assert (len(linked), linked["unit"].n_unique()) == (68, 1)
-    assert len(pl.read_parquet(tmp_path / "cohort/data/0.parquet").filter(code="STAGE")) == 1981 - 447
+    assert (
+        len(pl.read_parquet(tmp_path / "cohort/data/0.parquet").filter(code="STAGE")) == 1981 - 447
+    )

@@ -71,7 +71,10 @@ def test_survival_is_asked_of_those_followed_up_with_age_and_illnesses(tmp_path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"total_AC": pl.lit("much")}, r"nhanes_2011_2014\.parquet: row 0: column total_AC is not a number"),
+        (
+            {"total_AC": pl.lit("much")},
+            r"nhanes_2011_2014\.parquet: row 0: column total_AC is not a number",
+        ),
         ({"mortstat": pl.lit(2)}, "row 0: column mortstat holds no value of the data set"),
         ({"SEQN": pl.lit("7")}, "column SEQN is empty or has a number twice"),
     ],
@@ -89,7 +92,9 @@ def test_another_question_and_a_missing_table_are_named(tmp_path):
         import_nhanes_activity(tmp_path / "cohort", tmp_path, "age")
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     raw = Path(os.environ["CLINTUNE_DATA"]) / "nhanes_activity_mortality"
     import_nhanes_activity(tmp_path / "survival", raw, "survival")

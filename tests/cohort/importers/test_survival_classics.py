@@ -89,7 +89,10 @@ def test_a_person_without_a_twin_is_not_linked_and_twins_are(tmp_path):
     assert not (tmp_path / "cohort/metadata/linked_subjects.parquet").exists()
     twins = table.with_columns(pl.col(table.columns[:8]).gather([0, *range(1, 19), 0]))
     imported(tmp_path, "gbsg", twins)
-    assert pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet").rows() == [(1, 1), (20, 1)]
+    assert pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet").rows() == [
+        (1, 1),
+        (20, 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,10 @@ def test_a_person_without_a_twin_is_not_linked_and_twins_are(tmp_path):
     [
         ({"age": pl.lit("old")}, r"gbsg\.parquet: row 0: column age is not a number"),
         ({"rfstime": pl.lit(None, pl.Int64)}, r"gbsg\.parquet: row 0: column rfstime is empty"),
-        ({"status": pl.lit(2)}, r"gbsg\.parquet: row 0: column status holds no value of the data set"),
+        (
+            {"status": pl.lit(2)},
+            r"gbsg\.parquet: row 0: column status holds no value of the data set",
+        ),
     ],
 )
 def test_bad_cells_are_answered_with_file_row_and_column(tmp_path, change, message):
@@ -109,7 +115,9 @@ def test_bad_cells_are_answered_with_file_row_and_column(tmp_path, change, messa
 def test_a_set_that_is_unknown_missing_or_incomplete_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"no set 'suport2'; did you mean 'support2'\?"):
         import_survival_classic(tmp_path / "cohort", tmp_path, "suport2")
-    with pytest.raises(DataError, match=r"support2\.csv: is missing; download the data set from https://"):
+    with pytest.raises(
+        DataError, match=r"support2\.csv: is missing; download the data set from https://"
+    ):
         import_survival_classic(tmp_path / "cohort", tmp_path, "support2")
     made_up("gbsg").drop("nodes").write_parquet(tmp_path / "gbsg.parquet")
     with pytest.raises(DataError, match=r"gbsg\.parquet: lacks column nodes"):
@@ -119,7 +127,9 @@ def test_a_set_that_is_unknown_missing_or_incomplete_is_named(tmp_path):
         import_survival_classic(tmp_path / "cohort", tmp_path, "gbsg")
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 @pytest.mark.parametrize(
     ("name", "ends"),
     [
@@ -130,6 +140,8 @@ def test_a_set_that_is_unknown_missing_or_incomplete_is_named(tmp_path):
     ],
 )
 def test_the_real_data_have_the_published_counts(tmp_path, name, ends):
-    import_survival_classic(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics", name)
+    import_survival_classic(
+        tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics", name
+    )
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert dict(labels.to_series(3).value_counts().iter_rows()) == ends

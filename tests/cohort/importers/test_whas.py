@@ -48,7 +48,9 @@ def test_a_file_of_another_layout_is_refused(tmp_path):
 
 
 def test_what_is_missing_is_named_file_or_package(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"deepsurv_whas\.h5: is missing; download the data set from https://"):
+    with pytest.raises(
+        DataError, match=r"deepsurv_whas\.h5: is missing; download the data set from https://"
+    ):
         import_whas(tmp_path / "cohort", tmp_path)
     (tmp_path / "deepsurv_whas.h5").touch()
     monkeypatch.setattr(whas, "is_installed", lambda module: False)
@@ -56,7 +58,9 @@ def test_what_is_missing_is_named_file_or_package(tmp_path, monkeypatch):
         import_whas(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif("CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
+)
 def test_the_real_data_have_the_published_counts(tmp_path):
     pytest.importorskip("h5py")
     import_whas(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics")

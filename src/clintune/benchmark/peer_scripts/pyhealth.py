@@ -63,10 +63,17 @@ class Samples:
         labels = rows["label"].tolist() if "label" in rows else [0] * len(rows)
         samples = [{"patient_id": str(n), "label": label} for n, label in enumerate(labels)]
         if not self.has_images:
-            return [sample | {"facts": vector} for sample, vector in zip(samples, vectors, strict=True)]
+            return [
+                sample | {"facts": vector} for sample, vector in zip(samples, vectors, strict=True)
+            ]
         return [
             # Whether there is an image stands among the numbers too: there must be one, as a step of a series.
-            sample | {"ehr": [[*vector, float(there)]], "cxr": image if there else str(self.blank), "cxr_mask": there}
+            sample
+            | {
+                "ehr": [[*vector, float(there)]],
+                "cxr": image if there else str(self.blank),
+                "cxr_mask": there,
+            }
             for sample, vector, image, there in zip(
                 samples, vectors, rows["image"], rows["image"].notna().astype(int), strict=True
             )
@@ -85,11 +92,18 @@ def fit(
     first = create_sample_dataset(made.make(train), made.schema, {"label": "binary"})
 
     def loader(rows: pd.DataFrame) -> Any:
-        fitted = {"input_processors": first.input_processors, "output_processors": first.output_processors}
+        fitted = {
+            "input_processors": first.input_processors,
+            "output_processors": first.output_processors,
+        }
         dataset = create_sample_dataset(made.make(rows), made.schema, {"label": "binary"}, **fitted)
         return get_dataloader(dataset, BATCH)
 
-    model = MedFuse(first, cxr_backbone="resnet18", cxr_pretrained=False) if made.has_images else MLP(first)
+    model = (
+        MedFuse(first, cxr_backbone="resnet18", cxr_pretrained=False)
+        if made.has_images
+        else MLP(first)
+    )
     trainer = TimedTrainer(model, metrics=["roc_auc"], output_path=".", exp_name="model")
     trainer.deadline = deadline
     scored = tuning["label"].nunique() == 2

@@ -33,7 +33,10 @@ def work(script: str, folder: Path) -> dict[str, Any]:
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     rows = pd.read_parquet(folder / "rows.parquet")
     split = rows.pop("split")
-    train, tuning = (rows[split == name].reset_index(drop=True).astype({"label": int}) for name in ("train", "tuning"))
+    train, tuning = (
+        rows[split == name].reset_index(drop=True).astype({"label": int})
+        for name in ("train", "tuning")
+    )
     held_out = rows[split == "held_out"].drop(columns="label").reset_index(drop=True)
     peer = runpy.run_path(script)  # imports the library, before the clock runs
     began = time.perf_counter()
@@ -51,7 +54,9 @@ def work(script: str, folder: Path) -> dict[str, Any]:
 
 def end_with_input(folder: Path) -> None:
     """Wait for the end of the standard input, then leave nothing behind."""
-    while os.read(0, 1):  # not by `sys.stdin`, whose lock a thread would hold when the interpreter ends
+    while os.read(
+        0, 1
+    ):  # not by `sys.stdin`, whose lock a thread would hold when the interpreter ends
         pass
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
@@ -63,7 +68,9 @@ def main(script: str, folder: Path) -> None:
     try:
         result = work(script, folder)
     except Exception as error:
-        (folder / "result.json").write_text(json.dumps({"kind": type(error).__name__}), encoding="utf-8")
+        (folder / "result.json").write_text(
+            json.dumps({"kind": type(error).__name__}), encoding="utf-8"
+        )
         raise
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 _DAY = 1440
 
 
-def activity_counts(rng: np.random.Generator, severity: float, start: datetime, days: int) -> NDArray[np.float32]:
+def activity_counts(
+    rng: np.random.Generator, severity: float, start: datetime, days: int
+) -> NDArray[np.float32]:
     """Return counts a minute [days * 1440] from local time `start`, NaN where the watch was off.
 
     The standard normal `severity` shows in the share of the night that is spent awake and in how often one wakes;

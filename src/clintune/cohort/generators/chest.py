@@ -22,20 +22,30 @@ def chest_image(rng: np.random.Generator, severity: float, size: int) -> Image.I
     heart = _soft(1 - ((x - 0.12) / 0.26) ** 2 - ((y - 0.3) / 0.3) ** 2, 0.2)
     lungs = np.zeros_like(x)
     for centre_x, centre_y, wide, high in _LUNGS:
-        lungs += _soft(1 - ((x - centre_x * build) / (wide * build)) ** 2 - ((y - centre_y) / high) ** 2, 0.12)
+        lungs += _soft(
+            1 - ((x - centre_x * build) / (wide * build)) ** 2 - ((y - centre_y) / high) ** 2, 0.12
+        )
     lungs = np.minimum(lungs, 1) * (1 - heart)
     spine = np.exp(-((x / 0.09) ** 2))
-    ribs = np.square(np.maximum(0, np.sin(11 * (y + 0.35 * x**2) + rng.uniform(0, 6))) ** 2) * (np.abs(x) < 0.75)
+    ribs = np.square(np.maximum(0, np.sin(11 * (y + 0.35 * x**2) + rng.uniform(0, 6))) ** 2) * (
+        np.abs(x) < 0.75
+    )
 
     image = 0.62 * body - 0.45 * lungs + 0.1 * heart + 0.14 * spine + 0.07 * ribs * body
     image += 0.5 * _opacities(rng, severity, x, y, build) * lungs
-    image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.035) * rng.standard_normal(x.shape, np.float32)
+    image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.035) * rng.standard_normal(
+        x.shape, np.float32
+    )
     image = rng.uniform(0.8, 1.2) * image + rng.uniform(-0.06, 0.08)
     return Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
 
 
 def _opacities(
-    rng: np.random.Generator, severity: float, x: NDArray[np.float32], y: NDArray[np.float32], build: float
+    rng: np.random.Generator,
+    severity: float,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    build: float,
 ) -> NDArray[np.float32]:
     """Return cloudy patches from 0 to 1; their number and size grow with severity."""
     extent = NormalDist().cdf(severity)

@@ -9,7 +9,14 @@ import numpy as np
 import polars as pl
 
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, Events, write_labels, write_splits, write_tables
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_splits,
+    write_tables,
+)
 from clintune.core.seeding import derive_seed
 
 Question = Literal["order", "trend", "number"]
@@ -33,11 +40,14 @@ def write_events(root: Path, question: Question, subjects: int, seed: int = 0) -
     for subject in range(subjects):
         found, label = _QUESTIONS[question](draw)
         others = [
-            (draw.uniform(0, _HOURS), f"OTHER//{draw.integers(_NUM_OTHERS)}", None) for _ in range(draw.poisson(6))
+            (draw.uniform(0, _HOURS), f"OTHER//{draw.integers(_NUM_OTHERS)}", None)
+            for _ in range(draw.poisson(6))
         ]
         for hours, code, value in sorted([*found, *others], key=lambda event: event[0]):
             events.add(subject, _START + timedelta(hours=hours), code, numeric_value=value)
-        labels.append({SUBJECT: subject, PREDICTION_TIME: _START + timedelta(hours=_HOURS), BOOLEAN: label})
+        labels.append(
+            {SUBJECT: subject, PREDICTION_TIME: _START + timedelta(hours=_HOURS), BOOLEAN: label}
+        )
 
     write_tables(root, f"events_{question}", events.table())
     write_labels(root, "outcome", pl.DataFrame(labels))
@@ -55,12 +65,16 @@ def _trend(draw: np.random.Generator) -> tuple[Timed, bool]:
     hours = np.sort(draw.uniform(0, _HOURS, draw.integers(4, 9)))
     steps = np.linspace(-1, 1, len(hours)) * (1 if rises else -1)
     values = 100 + 20 * draw.standard_normal() + 8 * steps + draw.standard_normal(len(hours))
-    return [(hour, "LAB//X", value) for hour, value in zip(hours.tolist(), values.tolist(), strict=True)], rises
+    return [
+        (hour, "LAB//X", value) for hour, value in zip(hours.tolist(), values.tolist(), strict=True)
+    ], rises
 
 
 def _number(draw: np.random.Generator) -> tuple[Timed, bool]:
     number = int(draw.integers(1, 11))
-    return [(hour, "DRUG//A", None) for hour in draw.uniform(0, _HOURS, number).tolist()], number > 5
+    return [
+        (hour, "DRUG//A", None) for hour in draw.uniform(0, _HOURS, number).tolist()
+    ], number > 5
 
 
 _QUESTIONS: dict[Question, Callable[[np.random.Generator], tuple[Timed, bool]]] = {

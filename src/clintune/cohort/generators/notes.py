@@ -112,7 +112,9 @@ def progress_note(rng: np.random.Generator, severity: float) -> str:
     lines = [_say(rng, levels, severity) for levels in (_BREATH, _BREATH, _COURSE, _COURSE)]
     num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 8 else int(rng.integers(0, 3))
     lines += [str(line) for line in rng.choice(_NEUTRAL, num_neutral, replace=False)]
-    return " ".join([str(rng.choice(_OPENING)), *(lines[place] for place in rng.permutation(len(lines)))])
+    return " ".join(
+        [str(rng.choice(_OPENING)), *(lines[place] for place in rng.permutation(len(lines)))]
+    )
 
 
 def outcome_note(outcome: bool) -> str:

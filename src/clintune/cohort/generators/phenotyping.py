@@ -10,7 +10,14 @@ from meds.schema import held_out_split, train_split, tuning_split
 
 from clintune.cohort.generators.conditions import CONDITIONS, Condition
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, Events, write_labels, write_splits, write_tables
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_splits,
+    write_tables,
+)
 
 _MENTIONED = 0.6
 """Chance that a note names a condition the patient has; labs and drugs show with the chances below."""
@@ -19,7 +26,13 @@ _PRESCRIBED = (0.5, 0.01)
 """(with, without the condition)."""
 _UNLABELLED = 0.05
 _FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
-_HAS = ("Known {}.", "History of {}.", "Admitted with {}.", "Being treated for {}.", "Findings consistent with {}.")
+_HAS = (
+    "Known {}.",
+    "History of {}.",
+    "Admitted with {}.",
+    "Being treated for {}.",
+    "Findings consistent with {}.",
+)
 _HAS_NOT = ("No evidence of {}.", "Denies {}.", "Mother had {}.", "Work-up for {} was negative.")
 _FILLER = (
     "Lives alone and manages the household.",
@@ -38,7 +51,9 @@ def write_phenotyping(root: Path, subjects: int = 3000, seed: int = 0) -> None:
     after the prediction time give the phenotypes away. Each subject depends on the seed and its number alone.
     """
     events = Events()
-    labels: dict[str, list[tuple[int, datetime, bool]]] = {condition.name: [] for condition in CONDITIONS}
+    labels: dict[str, list[tuple[int, datetime, bool]]] = {
+        condition.name: [] for condition in CONDITIONS
+    }
     splits = {}
     for subject in range(1, subjects + 1):
         rng = np.random.default_rng((seed, subject))
@@ -53,10 +68,14 @@ def write_phenotyping(root: Path, subjects: int = 3000, seed: int = 0) -> None:
             events.add(subject, _before(rng, time), code, numeric_value=value)
         for condition, has in zip(CONDITIONS, present, strict=True):
             if has:
-                events.add(subject, time + timedelta(days=1), f"DIAGNOSIS//{condition.name.upper()}")
+                events.add(
+                    subject, time + timedelta(days=1), f"DIAGNOSIS//{condition.name.upper()}"
+                )
             if rng.random() >= _UNLABELLED:
                 labels[condition.name].append((subject, time, has))
-        splits[subject] = str(rng.choice((train_split, tuning_split, held_out_split), p=(0.6, 0.15, 0.25)))
+        splits[subject] = str(
+            rng.choice((train_split, tuning_split, held_out_split), p=(0.6, 0.15, 0.25))
+        )
     write_tables(root, "phenotyping", events.table(), shards=4)
     for name, rows in labels.items():
         table = pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row")
@@ -79,7 +98,9 @@ def _note(rng: np.random.Generator, present: list[bool]) -> str:
     lines = [str(line) for line in rng.choice(_FILLER, 2, replace=False)]
     for condition, has in zip(CONDITIONS, present, strict=True):
         if rng.random() < (_MENTIONED if has else 0.04):
-            lines.append(str(rng.choice(_HAS if has else _HAS_NOT)).format(rng.choice(condition.wordings)))
+            lines.append(
+                str(rng.choice(_HAS if has else _HAS_NOT)).format(rng.choice(condition.wordings))
+            )
     return " ".join(lines[place] for place in rng.permutation(len(lines)))
 
 
@@ -88,6 +109,13 @@ def _facts(rng: np.random.Generator, present: list[bool]) -> Iterator[tuple[str,
     for condition, has in zip(CONDITIONS, present, strict=True):
         if rng.random() < _TESTED[not has]:
             code, mean, deviation, shift = condition.lab
-            yield code, float(np.float32(mean + deviation * rng.standard_normal() + has * shift * rng.random()))
+            yield (
+                code,
+                float(
+                    np.float32(
+                        mean + deviation * rng.standard_normal() + has * shift * rng.random()
+                    )
+                ),
+            )
         if rng.random() < _PRESCRIBED[not has]:
             yield condition.drug, None

@@ -70,10 +70,15 @@ def write_quickstart(
         _add_aftermath(rng, events, patient, root, image_size)
     write_tables(root, "quickstart", events.table(), _SHARDS)
     rows = [(patient.subject, patient.time, patient.outcome) for patient in patients]
-    write_labels(root, "deterioration", pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"))
+    write_labels(
+        root, "deterioration", pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row")
+    )
     ends = {train_split: 0.6, tuning_split: 0.75, held_out_split: 1.0}
     place = {patient.subject: patient.subject / subjects for patient in patients}
-    write_splits(root, {who: next(split for split, end in ends.items() if at <= end) for who, at in place.items()})
+    write_splits(
+        root,
+        {who: next(split for split, end in ends.items() if at <= end) for who, at in place.items()},
+    )
 
 
 def _draw(seed: int, subject: int) -> _Patient:
@@ -94,7 +99,12 @@ def _before(rng: np.random.Generator, patient: _Patient, hours: float) -> dateti
 
 def _add_facts(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
     events.add(patient.subject, None, f"SEX//{'FM'[int(rng.integers(2))]}")
-    events.add(patient.subject, None, "AGE", numeric_value=float(np.clip(np.round(rng.normal(64, 14)), 18, 99)))
+    events.add(
+        patient.subject,
+        None,
+        "AGE",
+        numeric_value=float(np.clip(np.round(rng.normal(64, 14)), 18, 99)),
+    )
 
 
 def _add_notes(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
@@ -103,13 +113,17 @@ def _add_notes(rng: np.random.Generator, events: Events, patient: _Patient) -> N
         events.add(patient.subject, _before(rng, patient, 48), "NOTE//PROGRESS", text_value=text)
 
 
-def _add_images(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int) -> None:
+def _add_images(
+    rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int
+) -> None:
     for number in range(int(rng.integers(1, 3))):
         path = _save_image(rng, root, f"{patient.subject:06d}_{number}", patient.factors[1], size)
         events.add(patient.subject, _before(rng, patient, 36), "IMAGE//CXR", image_path=path)
 
 
-def _add_signal(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, days: int) -> None:
+def _add_signal(
+    rng: np.random.Generator, events: Events, patient: _Patient, root: Path, days: int
+) -> None:
     path = root / "signals" / f"{patient.subject:06d}.npz"
     end = patient.time - timedelta(minutes=int(rng.integers(0, 60)))
     start = end - timedelta(days=days)
@@ -118,13 +132,22 @@ def _add_signal(rng: np.random.Generator, events: Events, patient: _Patient, roo
     events.add(patient.subject, end, "ACTIGRAPHY", waveform_path=path.relative_to(root).as_posix())
 
 
-def _add_aftermath(rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int) -> None:
+def _add_aftermath(
+    rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int
+) -> None:
     """Add rows from a minute after the prediction time on that name the outcome, or show it."""
     after = patient.time + timedelta(minutes=1)
     events.add(patient.subject, after, "NOTE//OUTCOME", text_value=outcome_note(patient.outcome))
     events.add(patient.subject, after, "DETERIORATION", numeric_value=float(patient.outcome))
-    path = _save_image(rng, root, f"{patient.subject:06d}_after", 3.0 if patient.outcome else -3.0, size)
-    events.add(patient.subject, after + timedelta(hours=int(rng.integers(1, 48))), "IMAGE//CXR", image_path=path)
+    path = _save_image(
+        rng, root, f"{patient.subject:06d}_after", 3.0 if patient.outcome else -3.0, size
+    )
+    events.add(
+        patient.subject,
+        after + timedelta(hours=int(rng.integers(1, 48))),
+        "IMAGE//CXR",
+        image_path=path,
+    )
 
 
 def _save_image(rng: np.random.Generator, root: Path, name: str, severity: float, size: int) -> str:

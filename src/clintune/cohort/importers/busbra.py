@@ -16,7 +16,14 @@ from clintune.cohort.importers.facts import CATEGORY, FOLDS_FILE
 from clintune.cohort.importers.raw import numbers, only, read_raw
 from clintune.cohort.shards import SUBJECT
 from clintune.cohort.splits import deal
-from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, Events, write_labels, write_subject_table, write_tables
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_subject_table,
+    write_tables,
+)
 from clintune.core.errors import DataError
 
 _HOME = "https://zenodo.org/records/8231412"
@@ -36,7 +43,9 @@ def import_busbra(root: Path, raw: Path) -> None:
     column or cell that cannot be read.
     """
     path = raw / "bus_data.csv"
-    rows = read_raw(path, ["ID", "Case", "Pathology", "BIRADS", "Device"], _HOME, optional=("file", "fold"))
+    rows = read_raw(
+        path, ["ID", "Case", "Pathology", "BIRADS", "Device"], _HOME, optional=("file", "fold")
+    )
     cases = numbers(rows["Case"], path, needed=True).cast(pl.Int64)
     only(rows["BIRADS"], _CATEGORIES, path, needed=True)
     only(rows["Pathology"], _PATHOLOGY, path, needed=True)
@@ -49,12 +58,16 @@ def import_busbra(root: Path, raw: Path) -> None:
         target = root / "images" / f"{row:06d}{image.suffix.lower()}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, target)
-        events.add(case, moment, "IMAGE//ULTRASOUND", image_path=target.relative_to(root).as_posix())
+        events.add(
+            case, moment, "IMAGE//ULTRASOUND", image_path=target.relative_to(root).as_posix()
+        )
     write_tables(root, "busbra", events.table())
 
     keys = pl.DataFrame({SUBJECT: cases, PREDICTION_TIME: moments})
     write_labels(root, "birads", keys.with_columns(rows["BIRADS"].alias(CATEGORY)))
-    write_labels(root, "malignant", keys.with_columns((rows["Pathology"] == "malignant").alias(BOOLEAN)))
+    write_labels(
+        root, "malignant", keys.with_columns((rows["Pathology"] == "malignant").alias(BOOLEAN))
+    )
     _write_metadata(root, path, rows, cases)
 
 
@@ -63,8 +76,14 @@ def _images(raw: Path, path: Path, rows: pl.DataFrame) -> list[Path]:
     column = "file" if "file" in rows.columns else "ID"
     names = [name or "" if column == "file" else f"Images/{name}.png" for name in rows[column]]
     for row, name in enumerate(names):
-        if not name or not (raw / name).resolve().is_relative_to(raw.resolve()) or not (raw / name).is_file():
-            raise DataError(f"{path}: row {row}: column {column} names no image in {raw}; download it from {_HOME}")
+        if (
+            not name
+            or not (raw / name).resolve().is_relative_to(raw.resolve())
+            or not (raw / name).is_file()
+        ):
+            raise DataError(
+                f"{path}: row {row}: column {column} names no image in {raw}; download it from {_HOME}"
+            )
     return [raw / name for name in names]
 
 
@@ -80,15 +99,25 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
 
     by_patient = pl.DataFrame({SUBJECT: cases, "fold": folds, "device": rows["Device"]})
     by_patient = by_patient.group_by(SUBJECT, maintain_order=True).agg(
-        pl.col("fold").first(), pl.col("fold").n_unique().alias("num_folds"), pl.col("device").first()
+        pl.col("fold").first(),
+        pl.col("fold").n_unique().alias("num_folds"),
+        pl.col("device").first(),
     )
     if (parted := by_patient["num_folds"] > 1).any():
-        raise DataError(f"{path}: column fold puts {parted.sum()} patients into several folds; give each one")
+        raise DataError(
+            f"{path}: column fold puts {parted.sum()} patients into several folds; give each one"
+        )
 
     few = pl.len().over("device") < _FEWEST_OF_DEVICE
-    by_patient = by_patient.with_columns(pl.when(few).then(pl.lit("other")).otherwise("device").alias("device"))
+    by_patient = by_patient.with_columns(
+        pl.when(few).then(pl.lit("other")).otherwise("device").alias("device")
+    )
 
-    write_subject_table(root / FOLDS_FILE, "fold", dict(by_patient.select(SUBJECT, "fold").iter_rows()))
     write_subject_table(
-        root / "metadata/groups.parquet", "device", dict(by_patient.select(SUBJECT, "device").iter_rows())
+        root / FOLDS_FILE, "fold", dict(by_patient.select(SUBJECT, "fold").iter_rows())
+    )
+    write_subject_table(
+        root / "metadata/groups.parquet",
+        "device",
+        dict(by_patient.select(SUBJECT, "device").iter_rows()),
     )

@@ -49,11 +49,15 @@ def import_challenge2012(root: Path, raw: Path) -> None:
     rows = pl.concat([_read_set(raw, name) for name in _SPLIT_OF_SET])
     outcomes = _read_outcomes(raw)
     if strangers := rows.select(pl.col(_ID).unique()).join(outcomes, on=_ID, how="anti").height:
-        raise DataError(f"{raw}: {strangers} stays have no row among the outcomes; download the data set from {_HOME}")
+        raise DataError(
+            f"{raw}: {strangers} stays have no row among the outcomes; download the data set from {_HOME}"
+        )
 
     unnamed = rows[_NAME] == ""
     if unnamed.any():
-        console.print(f"challenge2012: {unnamed.sum()} rows without a name of what was measured are left out")
+        console.print(
+            f"challenge2012: {unnamed.sum()} rows without a name of what was measured are left out"
+        )
     write_tables(root, "challenge2012", _events(rows.filter(~unnamed), raw), shards=_SHARDS)
     _write_labels(root, outcomes)
     sets = dict(outcomes.select(_ID, "set").iter_rows())
@@ -65,12 +69,16 @@ def _read_set(raw: Path, name: str) -> pl.DataFrame:
     """Read `set-NAME.parquet`, or the folder `set-NAME` with a file a stay: RecordID, minute, parameter, value."""
     path, folder = raw / f"set-{name}.parquet", raw / f"set-{name}"
     if not path.is_file() and not folder.is_dir():
-        raise DataError(f"{folder}: is missing; download the data set from {_HOME}, or correct `raw`")
+        raise DataError(
+            f"{folder}: is missing; download the data set from {_HOME}, or correct `raw`"
+        )
     try:
         table = pl.read_parquet(path, glob=False) if path.is_file() else _read_stays(folder)
     except UNREADABLE as error:
         place = path if path.is_file() else folder
-        raise DataError(f"{place}: cannot be read ({type(error).__name__}); download it again from {_HOME}") from error
+        raise DataError(
+            f"{place}: cannot be read ({type(error).__name__}); download it again from {_HOME}"
+        ) from error
     kinds = {_ID: pl.Int64, _MINUTE: pl.Int64, _NAME: pl.String, _VALUE: pl.Float32}
     if missing := [column for column in kinds if column not in table.columns]:
         raise DataError(f"{path}: lacks column {missing[0]}; write it again")
@@ -84,10 +92,19 @@ def _read_stays(folder: Path) -> pl.DataFrame:
         raise DataError(f"{folder}: holds no .txt file; download the data set from {_HOME}")
 
     table = pl.scan_csv(files, infer_schema=False, glob=False, include_file_paths="file").collect()
-    if missing := [column for column in ("Time", "Parameter", "Value") if column not in table.columns]:
-        raise DataError(f"{files[0]}: lacks column {missing[0]}; download the data set again from {_HOME}")
+    if missing := [
+        column for column in ("Time", "Parameter", "Value") if column not in table.columns
+    ]:
+        raise DataError(
+            f"{files[0]}: lacks column {missing[0]}; download the data set again from {_HOME}"
+        )
 
-    clock = pl.col("Time").str.extract_groups(r"^(\d+):(\d\d)$").struct.unnest().cast(pl.Int64, strict=False)
+    clock = (
+        pl.col("Time")
+        .str.extract_groups(r"^(\d+):(\d\d)$")
+        .struct.unnest()
+        .cast(pl.Int64, strict=False)
+    )
     table = table.filter(pl.col("Parameter") != _ID).with_columns(clock)
     found = table.select(
         pl.col("file").str.extract(r"(\d+)\.txt$").cast(pl.Int64, strict=False).alias(_ID),
@@ -99,7 +116,9 @@ def _read_stays(folder: Path) -> pl.DataFrame:
     for column, written in ((_ID, "file name"), (_MINUTE, "column Time"), (_VALUE, "column Value")):
         if (wrong := found[column].is_null()).any():
             file = Path(table["file"][wrong.arg_true()[0]])
-            raise DataError(f"{file}: {written} cannot be read in one of its rows; download it again from {_HOME}")
+            raise DataError(
+                f"{file}: {written} cannot be read in one of its rows; download it again from {_HOME}"
+            )
     return found
 
 
@@ -114,11 +133,16 @@ def _events(rows: pl.DataFrame, raw: Path) -> pl.DataFrame:
     described, measured = described.filter(recorded), measured.filter(recorded)
 
     moment = pl.lit(_ADMITTED, MOMENT) + pl.duration(minutes=_MINUTE, time_unit="us")
-    parts = [_rows(described.filter(pl.col(_NAME) == name), pl.lit(code)) for name, code in _FACTS.items()]
+    parts = [
+        _rows(described.filter(pl.col(_NAME) == name), pl.lit(code))
+        for name, code in _FACTS.items()
+    ]
     for name, (code, kinds) in _CODED.items():
         cells = described.filter(pl.col(_NAME) == name)
         if not cells[_VALUE].cast(pl.Float64).is_in([float(kind) for kind in kinds]).all():
-            raise DataError(f"{raw}: {name} of a stay is none of {', '.join(map(str, kinds))}; correct it")
+            raise DataError(
+                f"{raw}: {name} of a stay is none of {', '.join(map(str, kinds))}; correct it"
+            )
         kind = pl.col(_VALUE).cast(pl.Int64).replace_strict(kinds, return_dtype=pl.String)
         parts.append(_rows(cells, pl.lit(f"{code}//") + kind, value=None))
     parts.append(_rows(measured, pl.lit("MEASURED//") + pl.col(_NAME), moment))
@@ -144,7 +168,10 @@ def _read_outcomes(raw: Path) -> pl.DataFrame:
         tables = [(raw / "outcomes.csv", read_raw(raw / "outcomes.csv", ["set", *columns], _HOME))]
     else:
         paths = {name: raw / f"Outcomes-{name}.txt" for name in _SPLIT_OF_SET}
-        tables = [(path, read_raw(path, columns, _HOME).with_columns(set=pl.lit(name))) for name, path in paths.items()]
+        tables = [
+            (path, read_raw(path, columns, _HOME).with_columns(set=pl.lit(name)))
+            for name, path in paths.items()
+        ]
 
     parts = []
     for path, table in tables:
@@ -154,7 +181,10 @@ def _read_outcomes(raw: Path) -> pl.DataFrame:
                 {
                     "set": only(table["set"], tuple(_SPLIT_OF_SET), path),
                     _ID: numbers(table[_ID], path, needed=True).cast(pl.Int64),
-                    "died": numbers(only(table["In-hospital_death"], ("0", "1"), path), path, needed=True) > 0,
+                    "died": numbers(
+                        only(table["In-hospital_death"], ("0", "1"), path), path, needed=True
+                    )
+                    > 0,
                     "days": days.zip_with(days >= 0, pl.Series([None], dtype=pl.Float64)),
                 }
             )
@@ -165,7 +195,8 @@ def _read_outcomes(raw: Path) -> pl.DataFrame:
 def _write_labels(root: Path, outcomes: pl.DataFrame) -> None:
     """Write both labels; the days still to come are unknown of the dead and of stays that ended before 48 hours."""
     keys = outcomes.select(
-        pl.col(_ID).alias(SUBJECT), pl.lit(_ADMITTED + timedelta(hours=_HOURS), MOMENT).alias(PREDICTION_TIME)
+        pl.col(_ID).alias(SUBJECT),
+        pl.lit(_ADMITTED + timedelta(hours=_HOURS), MOMENT).alias(PREDICTION_TIME),
     )
     write_labels(root, "mortality", keys.with_columns(outcomes["died"].alias(BOOLEAN)))
     to_come = pl.col("days") - _HOURS / 24

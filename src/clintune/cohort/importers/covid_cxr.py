@@ -16,7 +16,14 @@ import polars as pl
 from clintune.cohort.importers.raw import number, read_raw
 from clintune.cohort.shards import SUBJECT
 from clintune.cohort.splits import LINKED_FILE, deal
-from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, Events, write_labels, write_subject_table, write_tables
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_subject_table,
+    write_tables,
+)
 from clintune.core.errors import DataError
 
 _HOME = "https://github.com/ieee8023/covid-chestxray-dataset"
@@ -50,20 +57,36 @@ def import_covid_cxr(root: Path, raw: Path) -> None:
     Raises DataError for a file, column or cell that cannot be read.
     """
     path = raw / "metadata.csv"
-    columns = ["patientid", "filename", "clinical_notes", "location", "finding", *_OUTCOMES, *_FACTS, *_CODED]
+    columns = [
+        "patientid",
+        "filename",
+        "clinical_notes",
+        "location",
+        "finding",
+        *_OUTCOMES,
+        *_FACTS,
+        *_CODED,
+    ]
     rows = read_raw(path, [*columns, "modality"], _HOME).with_row_index("row")
     rows = rows.filter(modality="X-ray")
     if rows["patientid"].null_count():
         raise DataError(
             f"{path}: row {rows.filter(pl.col('patientid').is_null())['row'][0]}: column patientid is empty; fill it"
         )
-    ids = {patient: number for number, patient in enumerate(sorted(set(rows["patientid"])), start=1)}
+    ids = {
+        patient: number for number, patient in enumerate(sorted(set(rows["patientid"])), start=1)
+    }
     moments = _moments(rows, path)
 
     events = Events(media=["image_path"])
     for cells, moment in zip(rows.iter_rows(named=True), moments, strict=True):
         row, subject = cells["row"], ids[cells["patientid"]]
-        events.add(subject, moment, "IMAGE//CXR", image_path=_copy_image(root, raw, cells["filename"], path, row))
+        events.add(
+            subject,
+            moment,
+            "IMAGE//CXR",
+            image_path=_copy_image(root, raw, cells["filename"], path, row),
+        )
         if cells["clinical_notes"]:
             events.add(subject, moment, "NOTE//CLINICAL", text_value=cells["clinical_notes"])
         for column, code in _FACTS.items():
@@ -102,12 +125,17 @@ def _copy_image(root: Path, raw: Path, name: str | None, path: Path, row: int) -
     return target.relative_to(root).as_posix()
 
 
-def _write_labels(root: Path, rows: pl.DataFrame, ids: dict[str, int], moments: list[datetime]) -> None:
+def _write_labels(
+    root: Path, rows: pl.DataFrame, ids: dict[str, int], moments: list[datetime]
+) -> None:
     keys = {SUBJECT: [ids[patient] for patient in rows["patientid"]], PREDICTION_TIME: moments}
     values: dict[str, list[Any]] = {
-        outcome: [meaning.get(cell) for cell in rows[outcome]] for outcome, meaning in _OUTCOMES.items()
+        outcome: [meaning.get(cell) for cell in rows[outcome]]
+        for outcome, meaning in _OUTCOMES.items()
     }
-    values["finding"] = [None if cell in (None, "?", "todo") else "COVID-19" in cell for cell in rows["finding"]]
+    values["finding"] = [
+        None if cell in (None, "?", "todo") else "COVID-19" in cell for cell in rows["finding"]
+    ]
     for outcome, known in values.items():
         table = pl.DataFrame({**keys, BOOLEAN: pl.Series(known, dtype=pl.Boolean)})
         write_labels(root, outcome, table.drop_nulls())
@@ -124,7 +152,9 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
     folds = _read_folds(path, ids) if path.is_file() else _draw_folds(ids, linked)
     write_subject_table(metadata / "folds.parquet", "fold", folds)
 
-    sites = {patient: site for patient, site in rows.select("patientid", "location").iter_rows() if site}
+    sites = {
+        patient: site for patient, site in rows.select("patientid", "location").iter_rows() if site
+    }
     counts = pl.Series(list(sites.values())).value_counts()
     named = {site for site, count in counts.iter_rows() if count >= _SMALLEST_SITE}
     site_of = {ids[name]: sites[name] if sites.get(name) in named else "other" for name in ids}
@@ -134,10 +164,15 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
 def _read_folds(path: Path, ids: dict[str, int]) -> dict[int, int]:
     """Return the fold of each subject as a file has it."""
     folds = read_raw(path, ["patientid", "fold"], _HOME)
-    fold_of = {patient: number(fold, path, row, "fold") for row, (patient, fold) in enumerate(folds.iter_rows())}
+    fold_of = {
+        patient: number(fold, path, row, "fold")
+        for row, (patient, fold) in enumerate(folds.iter_rows())
+    }
     missing = [patient for patient in ids if fold_of.get(patient) is None]
     if missing:
-        raise DataError(f"{path}: {len(missing)} patients of metadata.csv have no fold; add a row for each")
+        raise DataError(
+            f"{path}: {len(missing)} patients of metadata.csv have no fold; add a row for each"
+        )
     return {ids[name]: int(fold_of[name] or 0) for name in ids}
 
 

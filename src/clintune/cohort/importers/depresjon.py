@@ -47,7 +47,9 @@ def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
         group = (name or "").split("_")[0]
         if group not in _GROUPS or gender not in _SEX:
             column = "name" if group not in _GROUPS else "gender"
-            raise DataError(f"{path}: row {row}: column {column} holds no value of the data set; correct it")
+            raise DataError(
+                f"{path}: row {row}: column {column} holds no value of the data set; correct it"
+            )
 
         subject = ids[name] = len(ids) + 1
         events.add(subject, None, f"SEX//{_SEX[gender]}")
@@ -57,18 +59,26 @@ def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
         num_days = int(number(days, path, row, "days") or 0)
         windows = _windows(_read_minutes(recording), num_days, window_days)
         if not windows:
-            raise DataError(f"{recording}: has no whole window of {window_days} days; make window_days smaller")
+            raise DataError(
+                f"{recording}: has no whole window of {window_days} days; make window_days smaller"
+            )
 
         for place, window in windows:
             start = _DAY_0 + timedelta(days=place * window_days)
             end = start + timedelta(days=window_days)
             signal = root / "signals" / f"{subject:03d}_{place}.npz"
             write_signal(signal, window[None], 1 / 60, start, ["activity"])
-            events.add(subject, end, "ACTIGRAPHY", waveform_path=signal.relative_to(root).as_posix())
+            events.add(
+                subject, end, "ACTIGRAPHY", waveform_path=signal.relative_to(root).as_posix()
+            )
             labels.append((subject, end, _GROUPS[group]))
 
     write_tables(root, "depresjon", events.table())
-    write_labels(root, "depression", pl.DataFrame(labels, schema=[SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"))
+    write_labels(
+        root,
+        "depression",
+        pl.DataFrame(labels, schema=[SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"),
+    )
 
 
 def _middle(band: str | None, path: Path, row: int) -> float:
@@ -87,14 +97,20 @@ def _read_minutes(path: Path) -> tuple[datetime, NDArray[np.float32]]:
         raise DataError(f"{path}: has no row; download the data set again from {_HOME}")
     # Some files write the day first; told apart by the separator, because 7/5 could be either.
     iso = "-" in (table["timestamp"][0] or "")
-    times = table["timestamp"].str.to_datetime("%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False)
+    times = table["timestamp"].str.to_datetime(
+        "%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False
+    )
     counts = table["activity"].cast(pl.Float32, strict=False)
     for column, values in (("timestamp", times), ("activity", counts)):
         if values.null_count():
-            raise DataError(f"{path}: row {values.is_null().arg_true()[0]}: column {column} cannot be read; correct it")
+            raise DataError(
+                f"{path}: row {values.is_null().arg_true()[0]}: column {column} cannot be read; correct it"
+            )
     minutes = (times - times[0]).dt.total_minutes().to_numpy()
     if minutes.min() < 0:
-        raise DataError(f"{path}: row {minutes.argmin()}: column timestamp lies before the first row; sort the rows")
+        raise DataError(
+            f"{path}: row {minutes.argmin()}: column timestamp lies before the first row; sort the rows"
+        )
     signal = np.full(minutes.max() + 1, np.nan, np.float32)
     signal[minutes] = counts.to_numpy()
     return times[0], signal

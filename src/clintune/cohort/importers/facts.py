@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from clintune.cohort.shards import CODE, MOMENT, NUMBER, SUBJECT, TEXT, TIME
 from clintune.cohort.splits import LINKED_FILE, assign_folds
-from clintune.cohort.writer import BOOLEAN, PREDICTION_TIME, write_labels, write_subject_table, write_tables
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    write_labels,
+    write_subject_table,
+    write_tables,
+)
 
 PREDICTED = datetime(2000, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 """The moment at which everybody is predicted."""
@@ -34,7 +40,9 @@ class _People(NamedTuple):
     subject_ids: NDArray[np.int64]
 
 
-def write_people(root: Path, name: str, subjects: pl.Series, facts: Mapping[str, pl.Series]) -> None:
+def write_people(
+    root: Path, name: str, subjects: pl.Series, facts: Mapping[str, pl.Series]
+) -> None:
     """Write a cohort of `subjects` whose `facts` are columns by code, and link those with the same facts.
 
     Numbers become rows of their code with a value, text becomes a row of `code//text`, null becomes none.
@@ -64,7 +72,9 @@ def _rows(subjects: pl.Series, code: str, column: pl.Series) -> pl.DataFrame:
     )
 
 
-def write_outcome(root: Path, label: str, subjects: pl.Series, values: Mapping[str, pl.Series]) -> None:
+def write_outcome(
+    root: Path, label: str, subjects: pl.Series, values: Mapping[str, pl.Series]
+) -> None:
     """Write a label of people: value columns of MEDS by name, null where unknown."""
     kinds = {BOOLEAN: pl.Boolean, FLOAT: pl.Float32, CATEGORY: pl.String}
     known = {name: column.cast(kinds[name]) for name, column in values.items()}
@@ -80,4 +90,6 @@ def write_folds(root: Path, subjects: pl.Series, balanced: pl.Series) -> None:
     targets = balanced.cast(pl.Float32).fill_null(float("nan")).to_numpy()[:, None]
     people = _People(root, subjects.cast(pl.Int64).to_numpy())
     folds = assign_folds(people, _NUM_FOLDS, 0, 0, targets)
-    write_subject_table(root / FOLDS_FILE, "fold", dict(zip(subjects.to_list(), folds.tolist(), strict=True)))
+    write_subject_table(
+        root / FOLDS_FILE, "fold", dict(zip(subjects.to_list(), folds.tolist(), strict=True))
+    )

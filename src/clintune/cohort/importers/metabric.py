@@ -57,7 +57,9 @@ def import_metabric(root: Path, raw: Path) -> None:
     table = read_raw(path, [*_NUMBERS, *chain.from_iterable(places.values())], _HOME)
     outcomes = read_raw(raw / "label.csv", ["event_time", "label"], _HOME)
     if len(table) != len(outcomes):
-        raise DataError(f"{raw / 'label.csv'}: has {len(outcomes)} rows, {path.name} {len(table)}; take both anew")
+        raise DataError(
+            f"{raw / 'label.csv'}: has {len(outcomes)} rows, {path.name} {len(table)}; take both anew"
+        )
 
     subjects = pl.Series(range(1, len(table) + 1), dtype=pl.Int64)
     facts = {code: _measured(numbers(table[column], path)) for column, code in _NUMBERS.items()}
@@ -65,11 +67,15 @@ def import_metabric(root: Path, raw: Path) -> None:
     write_people(root, "metabric", subjects, facts)
 
     days = numbers(outcomes["event_time"], raw / "label.csv", needed=True)
-    seen = numbers(only(outcomes["label"], ("0", "1"), raw / "label.csv"), raw / "label.csv", needed=True)
+    seen = numbers(
+        only(outcomes["label"], ("0", "1"), raw / "label.csv"), raw / "label.csv", needed=True
+    )
     write_outcome(root, "survival", subjects, {FLOAT: days, BOOLEAN: seen > 0})
     write_folds(root, subjects, seen)
     sites = facts["SITE"].fill_null("other")
-    write_subject_table(root / "metadata/groups.parquet", "site", dict(zip(subjects, sites, strict=True)))
+    write_subject_table(
+        root / "metadata/groups.parquet", "site", dict(zip(subjects, sites, strict=True))
+    )
 
 
 def _measured(values: pl.Series) -> pl.Series:
@@ -89,6 +95,8 @@ def _class(columns: pl.DataFrame, path: Path) -> pl.Series:
         holds = only(column, ("0", "1"), path) == "1"
         if (twice := holds & chosen.is_not_null()).any():
             row = twice.arg_true()[0]
-            raise DataError(f"{path}: row {row}: column {columns.columns[0]} has two classes; keep one")
+            raise DataError(
+                f"{path}: row {row}: column {columns.columns[0]} has two classes; keep one"
+            )
         chosen = pl.select(pl.when(holds).then(pl.lit(str(place))).otherwise(chosen)).to_series()
     return chosen

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from clintune.cohort.importers.facts import DAYS_PER_MONTH, FLOAT, write_folds, write_outcome, write_people
+from clintune.cohort.importers.facts import (
+    DAYS_PER_MONTH,
+    FLOAT,
+    write_folds,
+    write_outcome,
+    write_people,
+)
 from clintune.cohort.importers.raw import numbers, only, read_either
 from clintune.cohort.writer import BOOLEAN
 from clintune.core.errors import ConfigError, DataError
@@ -19,7 +25,9 @@ _MEASURES = (
     "AC", "log10AC", "PAXMTSM", "log10PAXMTSM", "actisteps", "adeptsteps", "oaksteps", "scrfsteps", "scsslsteps",
     "vsrevsteps", "vssteps",
 )  # fmt: skip
-_ACTIVITY = tuple(f"{part}_{measure}" for measure in _MEASURES for part in ("total", "peak1", "peak30"))
+_ACTIVITY = tuple(
+    f"{part}_{measure}" for measure in _MEASURES for part in ("total", "peak1", "peak30")
+)
 _AGE, _SEX, _WORN = "age_in_years_at_screening", "gender", "num_valid_days"
 _SEEN, _MONTHS = "mortstat", "permth_exm"
 _COVARIATES = (
@@ -45,19 +53,28 @@ def import_nhanes_activity(root: Path, raw: Path, question: str) -> None:
         raise ConfigError(f"question '{question}': is none of {', '.join(_QUESTIONS)}")
     columns = ["SEQN", _AGE, _SEX, _WORN, _SEEN, _MONTHS, *_ACTIVITY, *_COVARIATES]
     path, table = read_either(raw, _TABLE, columns, _HOME, _NOT_KNOWN)
-    measured = [numbers(table[column], path) for column in ("SEQN", _AGE, _WORN, _MONTHS, *_ACTIVITY)]
+    measured = [
+        numbers(table[column], path) for column in ("SEQN", _AGE, _WORN, _MONTHS, *_ACTIVITY)
+    ]
     table = table.with_columns(*measured, only(table[_SEEN], ("0", "1"), path) == "1")
 
     table = _asked(table, question)
     if table["SEQN"].null_count() or table["SEQN"].is_duplicated().any():
-        raise DataError(f"{path}: column SEQN is empty or has a number twice; give each person one row")
+        raise DataError(
+            f"{path}: column SEQN is empty or has a number twice; give each person one row"
+        )
     subjects = table["SEQN"].cast(pl.Int64)
     write_people(root, f"nhanes_{question}", subjects, _facts(table, question))
     if question == "age":
         write_outcome(root, "age", subjects, {FLOAT: table[_AGE]})
         write_folds(root, subjects, table[_AGE])
     else:
-        write_outcome(root, "survival", subjects, {FLOAT: table[_MONTHS] * DAYS_PER_MONTH, BOOLEAN: table[_SEEN]})
+        write_outcome(
+            root,
+            "survival",
+            subjects,
+            {FLOAT: table[_MONTHS] * DAYS_PER_MONTH, BOOLEAN: table[_SEEN]},
+        )
         write_folds(root, subjects, table[_SEEN])
 
 

@@ -10,7 +10,11 @@ from clintune.core.errors import DataError
 
 
 def read_raw(
-    path: Path, columns: Sequence[str], home: str, unknown: Sequence[str] = (), optional: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    home: str,
+    unknown: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Read columns of a CSV file as text without outer blanks, null where empty or one of `unknown`.
 
@@ -20,7 +24,9 @@ def read_raw(
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
     try:
-        table = pl.read_csv(path, glob=False, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+        table = pl.read_csv(
+            path, glob=False, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True
+        )
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}"
@@ -39,8 +45,12 @@ def read_either(
     try:
         table = pl.read_parquet(path, glob=False)
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); write it again") from error
-    return path, _cleaned(table.with_columns(pl.all().cast(pl.String)), path, columns, home, unknown)
+        raise DataError(
+            f"{path}: not a readable Parquet file ({type(error).__name__}); write it again"
+        ) from error
+    return path, _cleaned(
+        table.with_columns(pl.all().cast(pl.String)), path, columns, home, unknown
+    )
 
 
 def _cleaned(
@@ -48,20 +58,26 @@ def _cleaned(
 ) -> pl.DataFrame:
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise DataError(f"{path}: lacks column {missing[0]}; download the data set again from {home}")
+        raise DataError(
+            f"{path}: lacks column {missing[0]}; download the data set again from {home}"
+        )
     text = pl.all().str.strip_chars()
     known = (text.str.len_chars() > 0) & ~text.is_in(list(unknown))
     return table.select(columns).with_columns(pl.when(known).then(text))
 
 
-def number(value: str | None, path: Path, row: int, column: str, unknown: Sequence[str] = ()) -> float | None:
+def number(
+    value: str | None, path: Path, row: int, column: str, unknown: Sequence[str] = ()
+) -> float | None:
     """Return a cell as a number, None where it is empty or one of `unknown`; raises DataError for anything else."""
     if value is None or value in unknown:
         return None
     try:
         return float(value)
     except ValueError as error:
-        raise DataError(f"{path}: row {row}: column {column} is not a number; correct or empty it") from error
+        raise DataError(
+            f"{path}: row {row}: column {column} is not a number; correct or empty it"
+        ) from error
 
 
 def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
@@ -72,7 +88,9 @@ def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
     found = cells.cast(pl.Float64, strict=False)
     if (wrong := found.is_null() & cells.is_not_null()).any():
         row = wrong.arg_true()[0]
-        raise DataError(f"{path}: row {row}: column {cells.name} is not a number; correct or empty it")
+        raise DataError(
+            f"{path}: row {row}: column {cells.name} is not a number; correct or empty it"
+        )
     found = pl.select(pl.when(found.is_finite()).then(found)).to_series().alias(cells.name)
     if needed:
         _check_filled(found, path)
@@ -83,7 +101,9 @@ def only(cells: pl.Series, known: Sequence[str], path: Path, *, needed: bool = F
     """Return a column as it is; raises DataError for the first cell that is not one of `known`, nor empty if it may."""
     if (wrong := ~cells.is_in(list(known)).fill_null(True)).any():
         row = wrong.arg_true()[0]
-        raise DataError(f"{path}: row {row}: column {cells.name} holds no value of the data set; correct it")
+        raise DataError(
+            f"{path}: row {row}: column {cells.name} holds no value of the data set; correct it"
+        )
     if needed:
         _check_filled(cells, path)
     return cells
@@ -92,4 +112,6 @@ def only(cells: pl.Series, known: Sequence[str], path: Path, *, needed: bool = F
 def _check_filled(cells: pl.Series, path: Path) -> None:
     if cells.null_count():
         row = cells.is_null().arg_true()[0]
-        raise DataError(f"{path}: row {row}: column {cells.name} is empty; fill it, or drop the row")
+        raise DataError(
+            f"{path}: row {row}: column {cells.name} is empty; fill it, or drop the row"
+        )

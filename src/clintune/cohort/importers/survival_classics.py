@@ -86,7 +86,9 @@ def import_survival_classic(root: Path, raw: Path, name: str) -> None:
         raise ConfigError(f"name: there is no set '{name}'{nearest(name, _SETS)}")
     chosen = _SETS[name]
     outcome = [column for _, *pair in chosen.ends for column in pair]
-    path, table = read_either(raw, name, [*chosen.measured, *chosen.classes, *outcome], chosen.home, _NOT_KNOWN)
+    path, table = read_either(
+        raw, name, [*chosen.measured, *chosen.classes, *outcome], chosen.home, _NOT_KNOWN
+    )
 
     subjects = pl.Series(range(1, len(table) + 1), dtype=pl.Int64)
     facts = {_code(column): numbers(table[column], path) for column in chosen.measured}
@@ -112,6 +114,10 @@ def _first_end(table: pl.DataFrame, path: Path, chosen: _Set) -> tuple[pl.Series
     end = pl.zeros(len(table), pl.Int64, eager=True)
     for place, (_, time, seen) in reversed(list(enumerate(chosen.ends, start=1))):
         came = numbers(only(table[seen], ("0", "1"), path), path, needed=True) > 0
-        days = numbers(table[time], path, needed=True).zip_with(came, days) if place < len(chosen.ends) else days
+        days = (
+            numbers(table[time], path, needed=True).zip_with(came, days)
+            if place < len(chosen.ends)
+            else days
+        )
         end = pl.select(pl.when(came).then(place).otherwise(end)).to_series()
     return days * chosen.unit_days, end

@@ -37,7 +37,9 @@ def import_whas(root: Path, raw: Path) -> None:
     facts = {}
     for place in range(_NUM_FEATURES):
         column = pl.Series(features[:, place].astype(np.float64))
-        facts[f"FEATURE_{place}"] = column if place in _MEASURED else column.cast(pl.Int64).cast(pl.String)
+        facts[f"FEATURE_{place}"] = (
+            column if place in _MEASURED else column.cast(pl.Int64).cast(pl.String)
+        )
     write_people(root, "whas", subjects, facts)
     events = pl.Series(seen.astype(np.int64))
     write_outcome(root, "survival", subjects, {FLOAT: pl.Series(days), BOOLEAN: events > 0})
@@ -49,7 +51,9 @@ def _once(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
     rows = np.column_stack(arrays)
     first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
     if len(first) < len(rows):
-        console.print(f"whas: {len(rows) - len(first)} of {len(rows)} rows repeat a person and are left out")
+        console.print(
+            f"whas: {len(rows) - len(first)} of {len(rows)} rows repeat a person and are left out"
+        )
     return [array[first] for array in arrays]
 
 
@@ -64,11 +68,18 @@ def _read(path: Path) -> list[NDArray[Any]]:
         with import_module("h5py").File(path, "r") as file:
             features, days, seen = (_joined(file, name) for name in ("x", "t", "e"))
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); download it again from {_HOME}") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}); download it again from {_HOME}"
+        ) from error
 
     shapes = [features.shape, days.shape, seen.shape]
-    if shapes != [(len(days), _NUM_FEATURES), (len(days),), (len(days),)] or not np.isfinite(features).all():
-        raise DataError(f"{path}: does not hold {_NUM_FEATURES} features, a time and an end a row; download it again")
+    if (
+        shapes != [(len(days), _NUM_FEATURES), (len(days),), (len(days),)]
+        or not np.isfinite(features).all()
+    ):
+        raise DataError(
+            f"{path}: does not hold {_NUM_FEATURES} features, a time and an end a row; download it again"
+        )
     return [features, days, seen]
 
 
