@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clintune.training.stop import SIGNALS
+from clintune.launch.signals import SIGNALS
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"

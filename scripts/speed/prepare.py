@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModel
 from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.cohort.samples import Samples
 from clintune.config.compose import compose_recipe
+from clintune.experiment.open import open_workspace
 from clintune.modalities.image_encoders import load_efficientnet_lite0
-from clintune.training.workspace import open_workspace
 from clintune.weights import resolve
 
 SPLITS = "subject_splits.parquet"

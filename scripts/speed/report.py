@@ -58,7 +58,7 @@ class Ratio:
 
 def machine(precision: str | None) -> dict[str, Any]:
     """Return the facts of this machine, with the precision to use: bf16 where the hardware computes in it."""
-    from clintune.core.precision import has_bf16  # imports torch, which `--help` need not
+    from clintune.layers.precision import has_bf16  # imports torch, which `--help` need not
 
     info = (
         Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""

@@ -23,7 +23,7 @@ def clintune(settings: Settings, *more: str, keep: int = 0) -> tuple[Meter, dict
     from prepare import overrides
 
     from clintune.config.compose import compose_recipe
-    from clintune.core.garbage import collector_paused
+    from clintune.launch.memory import collector_paused
 
     with collector_paused():  # as the command line does
         from clintune.model.fusion import Fusion

@@ -13,11 +13,11 @@ from clintune.config.overrides import quoted
 from clintune.config.recipes import find_recipe
 from clintune.core.errors import ConfigError
 from clintune.core.files import read_json
-from clintune.core.garbage import collector_paused
-from clintune.training.resume import held, run_config
-from clintune.training.start import start
-from clintune.training.status import read_status
-from clintune.training.stop import listening
+from clintune.experiment.resume import held, run_config
+from clintune.launch.memory import collector_paused
+from clintune.launch.signals import listening
+from clintune.launch.status import read_status
+from clintune.training.launch import start
 from clintune.verbs.arguments import run_folder
 from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
 

@@ -23,10 +23,10 @@ from clintune.core.errors import (
     TrainingError,
 )
 from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
-from clintune.core.private import private_files
 from clintune.core.text import visible
-from clintune.training.processes import lost_another, tell_launcher
-from clintune.training.stop import listen, listen_no_more
+from clintune.launch.processes import lost_another, tell_launcher
+from clintune.launch.signals import listen, listen_no_more
+from clintune.storage.private import private_files
 
 VERBS = {
     "train": (

@@ -7,7 +7,7 @@ import pytest
 
 from clintune.benchmark.missing import thinned
 from clintune.config.compose import compose_recipe
-from clintune.training.workspace import open_workspace
+from clintune.experiment.open import open_workspace
 
 MODALITIES = ("notes", "imaging", "wearable", "static")
 

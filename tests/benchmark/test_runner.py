@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from peer_stand_in import stand_in
 
-from clintune.benchmark.cells import ABOUT
+from clintune.benchmark.trials import ABOUT
 from clintune.cli import main
 
 SUITE = """# A tiny suite.

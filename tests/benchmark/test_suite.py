@@ -2,9 +2,9 @@
 
 import pytest
 
-from clintune.benchmark.cells import plan
 from clintune.benchmark.runner import check_is_benchmark
 from clintune.benchmark.suite import find_suite, read_suite, shipped_suites
+from clintune.benchmark.trials import plan
 from clintune.cli import main
 from clintune.core.errors import ConfigError
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from clintune.benchmark.cells import Cell
-from clintune.benchmark.outcome import predictions_folder
+from clintune.benchmark.method_result import predictions_folder
 from clintune.benchmark.table import find_entries, make_rows, score_seeds, write_table
+from clintune.benchmark.trials import Cell
 from clintune.contracts import Predictions
 from clintune.evaluation.intervals import MEAN, bootstrap, intervals, paired_differences
 from clintune.evaluation.predictions import write_predictions

@@ -38,7 +38,7 @@ def test_a_signature_read_from_source_is_that_of_the_class(target):
 
 def test_a_type_that_only_an_import_would_tell_takes_anything():
     assert (
-        parameters("clintune.cohort.importers.depresjon.import_depresjon")["raw"].annotation is Any
+        parameters("clintune.cohort.datasets.depresjon.import_depresjon")["raw"].annotation is Any
     )
 
 

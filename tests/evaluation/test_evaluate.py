@@ -12,12 +12,12 @@ from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.evaluation.collect import check_finite
 from clintune.evaluation.predictions import read_predictions
+from clintune.experiment.folds import Unit
 from clintune.metrics.classification import brier
 from clintune.package.calibrations import read_calibrations
 from clintune.publishing.release import make_release
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import fit_calibration
-from clintune.training.partition import Unit
 from conftest import evaluate, train
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from clintune.core.errors import WeightsError
-from clintune.hub.manifest import write_manifest
 from clintune.package.load import load_package
+from clintune.package.manifest import write_manifest
 from clintune.package.sample import write_sample
 from clintune.weights import load_transformer, resolve
 from clintune.weights.base_files import IMPLEMENTATIONS, asks_too_much, is_read

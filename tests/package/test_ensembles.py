@@ -9,9 +9,9 @@ import yaml
 from broken import describe
 
 from clintune.core.errors import ClintuneError, PackageError
-from clintune.hub.manifest import write_manifest
 from clintune.inference.load import load
 from clintune.package.calibrations import write_calibrations
+from clintune.package.manifest import write_manifest
 from clintune.tasks.calibration import Calibration
 
 FITTED = Calibration(
@@ -151,7 +151,7 @@ def test_a_text_that_is_no_address_is_refused_in_one_short_line(source):
 
 
 def test_limits_are_those_that_a_run_writes_or_none(tmp_path):
-    from clintune.training.limits import read_limits
+    from clintune.experiment.limits import read_limits
 
     for held in (
         [],

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import PackageError
-from clintune.hub.manifest import read_manifest, write_manifest
 from clintune.inference.load import load
 from clintune.package.calibrations import read_calibrations, write_calibrations
 from clintune.package.description import read_description
 from clintune.package.load import load_package
+from clintune.package.manifest import read_manifest, write_manifest
 from clintune.package.sample import SAMPLE, write_sample
 from clintune.package.tensors import package_headers, read_tensors
 from clintune.tasks.calibration import Calibration

@@ -13,14 +13,13 @@ from safetensors.torch import load_file, save_file
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
-from clintune.model.batching import Batches
+from clintune.experiment.fold_data import fill_caches
+from clintune.experiment.open import open_workspace
+from clintune.features.batching import Batches, inference_draws
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.package.write import write_package
 from clintune.training import run as runs
-from clintune.training.order import inference_draws
-from clintune.training.prepare import fill_caches
-from clintune.training.workspace import open_workspace
 from conftest import write_recipe
 
 

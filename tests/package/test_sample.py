@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clintune.core.errors import PackageError
-from clintune.hub.manifest import write_manifest
 from clintune.package.load import load_package
+from clintune.package.manifest import write_manifest
 from clintune.package.sample import SAMPLE, write_sample
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from clintune.config.compose import load_config
+from clintune.experiment.fold_data import fill_caches
+from clintune.experiment.open import open_workspace
 from clintune.inference.forward import predict_member
 from clintune.package.load import load_package
-from clintune.training.prepare import fill_caches
-from clintune.training.workspace import open_workspace
 from conftest import KINDS, plant, train, weights
 
 AGED = "modalities.static.codes=[AGE]"

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from clintune.cli import main
-from clintune.training.limits import read_limits
+from clintune.experiment.limits import read_limits
 from conftest import KINDS, evaluate, plant, train
 from spoiling import LABELS, SPLITS, spoil
 

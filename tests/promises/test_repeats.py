@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clintune.cli import main
-from clintune.training.resume import trained_steps
+from clintune.experiment.resume import trained_steps
 from conftest import evaluate, run_python, train, weights, write_recipe
 
 MORTAL = """

@@ -9,11 +9,11 @@ from markdown_it import MarkdownIt
 
 from clintune.core.text import visible
 from clintune.evaluation.intervals import Interval
-from clintune.publishing.answers import QUESTIONS, Answers
 from clintune.publishing.card import write_card
+from clintune.publishing.card_answers import QUESTIONS, Answers
+from clintune.publishing.card_facts import Facts
 from clintune.publishing.cohort_table import CountRow
 from clintune.publishing.energy import Compute
-from clintune.publishing.facts import Facts
 from clintune.publishing.operating_points import OperatingPoint
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration

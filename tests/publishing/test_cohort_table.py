@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clintune.evaluation.disclosure import hide_small
+from clintune.experiment.folds import SPLITS
 from clintune.publishing.cohort_table import cohort_table
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-from clintune.training.partition import SPLITS
 
 
 def test_large_counts_are_shown():

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
-from clintune.hub.manifest import write_manifest
-from clintune.publishing.computed import checksums
-from clintune.publishing.fragments import stray, written
-from clintune.publishing.leaks import Search
+from clintune.package.manifest import write_manifest
+from clintune.publishing.privacy.computed import checksums
+from clintune.publishing.privacy.fragments import stray, written
+from clintune.publishing.privacy.leaks import Search
 
 LOOKS = {
     "decimal": "12345.678901",

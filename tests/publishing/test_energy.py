@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from clintune.launch.status import Status
 from clintune.publishing.energy import read_compute
-from clintune.training.status import Status
 
 
 @pytest.mark.parametrize(

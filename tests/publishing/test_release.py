@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from transformers import BertConfig, BertModel
 
 from clintune.core.errors import ConfigError, PackageError
-from clintune.hub.manifest import local_manifest
 from clintune.package.contents import Package
 from clintune.package.load import load_package
+from clintune.package.manifest import local_manifest
 from clintune.publishing.gate import check_floor
 from clintune.publishing.release import make_release
 from conftest import evaluate, train, write_recipe

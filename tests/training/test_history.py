@@ -8,9 +8,9 @@ import pytest
 
 from clintune.core.console import console
 from clintune.core.errors import StorageError
+from clintune.experiment.folds import Unit
+from clintune.launch.status import Report, resumable
 from clintune.training.history import History, read_history
-from clintune.training.partition import Unit
-from clintune.training.status import Report, resumable
 
 UNIT = Unit(folder=Path("run"))
 

@@ -10,14 +10,13 @@ import torch
 
 from clintune.config.compose import compose_recipe, load_config
 from clintune.core.files import file_sha256
-from clintune.core.precision import has_bf16
-from clintune.model.batching import Batches
+from clintune.experiment.fold_data import prepare_unit
+from clintune.experiment.folds import units
+from clintune.experiment.open import open_workspace
+from clintune.features.batching import Batches, inference_draws
+from clintune.layers.precision import has_bf16, resolve_precision
 from clintune.model.build import build_model, make_modalities
-from clintune.training.order import inference_draws
-from clintune.training.partition import units
-from clintune.training.precision import precision, spare_casts
-from clintune.training.prepare import prepare_unit
-from clintune.training.workspace import open_workspace
+from clintune.training.sharding import spare_casts
 from conftest import evaluate, train
 
 BF16 = "trainer.precision=bf16"
@@ -40,11 +39,11 @@ def test_evaluation_finds_the_scores_that_tuning_found(recipe, computed):
 
 @pytest.mark.parametrize("has", [True, False])
 def test_auto_is_settled_when_training_begins_and_kept(recipe, monkeypatch, has):
-    monkeypatch.setattr("clintune.training.precision.has_bf16", lambda: has)
+    monkeypatch.setattr("clintune.layers.precision.has_bf16", lambda: has)
     run = train(recipe(), "trainer.precision=auto", "trainer.max_steps=1")
     kept = load_config(run / "recipe.yaml")
-    monkeypatch.setattr("clintune.training.precision.has_bf16", lambda: not has)  # another machine
-    assert precision(kept) == ("bf16" if has else "fp32")
+    monkeypatch.setattr("clintune.layers.precision.has_bf16", lambda: not has)  # another machine
+    assert resolve_precision(kept.trainer.precision) == ("bf16" if has else "fp32")
 
 
 @pytest.mark.skipif(

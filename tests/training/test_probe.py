@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
-from clintune.model.sealed import save_sealed
+from clintune.features.sealed import save_sealed
 from clintune.tasks.linear import PENALTIES, OneOf, YesNo
 from clintune.training.probe import (
     NUM_FOLDS,

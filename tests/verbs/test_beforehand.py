@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clintune.cli import main
-from clintune.core import gpus
+from clintune.launch import gpus
 from clintune.verbs.beforehand import check_trusted
 from conftest import run_python
 from own_recipe import RECIPE

@@ -3,7 +3,7 @@
 import pytest
 
 from clintune.cli import main
-from clintune.prediction.folder import read_job
+from clintune.scoring.job_folder import read_job
 from conftest import run_python
 
 

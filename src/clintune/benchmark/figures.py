@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from clintune.benchmark.names import is_own, label
+from clintune.benchmark.method_names import is_own, label
 from clintune.benchmark.table import Row, costs
 from clintune.evaluation.figures import COLORS, FAINT, INK, render
 from clintune.evaluation.report import MAX_PANELS

@@ -9,21 +9,21 @@ from pathlib import Path
 from meds.schema import held_out_split
 from omegaconf import DictConfig
 
+from clintune.benchmark.method_result import Outcome
 from clintune.benchmark.missing import thinned
-from clintune.benchmark.outcome import Outcome
 from clintune.config.parts import modules_of
 from clintune.core.errors import DataError
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.collect import ByTask, predict_run
+from clintune.experiment.folds import units
+from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.resume import run_config
+from clintune.launch.device import make_accelerator
+from clintune.launch.status import read_status
 from clintune.model.build import parameters_of
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
-from clintune.training.partition import units
-from clintune.training.resume import run_config
 from clintune.training.run import train_run
-from clintune.training.status import read_status
-from clintune.training.strategy import make_accelerator
-from clintune.training.workspace import Workspace, open_workspace
 
 
 def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> Outcome:

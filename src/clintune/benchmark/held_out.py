@@ -11,9 +11,9 @@ from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.evaluation.collect import ByTask
 from clintune.evaluation.predict import concatenate
-from clintune.training.partition import units
-from clintune.training.prepare import Prepared, prepare_unit
-from clintune.training.workspace import Workspace
+from clintune.experiment.fold_data import Prepared, prepare_unit
+from clintune.experiment.folds import units
+from clintune.experiment.open import Workspace
 
 
 def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArray[np.int64]]]:

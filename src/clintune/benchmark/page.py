@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from clintune.benchmark import figures
-from clintune.benchmark.names import is_own, label
+from clintune.benchmark.method_names import is_own, label
 from clintune.benchmark.runner import Progress
 from clintune.benchmark.suite import Suite
 from clintune.benchmark.table import Entry, Row, costs, find_entries, make_rows, write_table

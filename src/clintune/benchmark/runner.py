@@ -14,14 +14,14 @@ from typing import Any
 import psutil
 from omegaconf import OmegaConf
 
-from clintune.benchmark.cells import ABOUT, Cell
-from clintune.benchmark.names import PEERS
-from clintune.benchmark.peer_home import not_installed, peer_python
+from clintune.benchmark.external.home import not_installed, peer_python
+from clintune.benchmark.method_names import PEERS
+from clintune.benchmark.trials import ABOUT, Cell
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import lock_of, only_one
-from clintune.training.stop import listen
+from clintune.launch.signals import listen
 
 _POLL_SECONDS = 0.2
 

@@ -14,7 +14,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from clintune.benchmark.names import BASELINES, EMBEDDED, PEERS, split_name
+from clintune.benchmark.method_names import BASELINES, EMBEDDED, PEERS, split_name
 from clintune.config.recipes import find_file
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest

@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from clintune.benchmark.cells import Cell, read_about
-from clintune.benchmark.names import is_own
-from clintune.benchmark.outcome import predictions_folder
+from clintune.benchmark.method_names import is_own
+from clintune.benchmark.method_result import predictions_folder
+from clintune.benchmark.trials import Cell, read_about
 from clintune.config.parts import make_parts
 from clintune.contracts import Predictions
 from clintune.core.files import atomic_path

@@ -17,11 +17,11 @@ from meds.schema import LabelSchema, data_subdirectory, dataset_metadata_filepat
 from numpy.typing import NDArray
 
 from clintune.cohort import shards
+from clintune.cohort.arrays import spans
 from clintune.cohort.doubts import Doubts
 from clintune.cohort.row_writer import STATIC, RowWriter
 from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
-from clintune.core.arrays import spans
 from clintune.core.errors import DataError
 
 PREDICTION_TIME = LabelSchema.prediction_time_name

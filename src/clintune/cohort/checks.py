@@ -13,7 +13,7 @@ from clintune.cohort.shards import data_files
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError
 from clintune.core.files import file_sha256, files_below
-from clintune.core.remote import is_remote
+from clintune.storage.remote import is_remote
 
 _OURS = "clintune.tasks."
 """Tasks of one's own may keep their labels elsewhere."""

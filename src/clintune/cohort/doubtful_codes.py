@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 import polars as pl
 from meds.schema import birth_code
 
+from clintune.cohort.sentinels import SENTINELS, have_sentinels
 from clintune.cohort.shards import CODE, NAN, NUMBER, TIME
-from clintune.core.sentinels import SENTINELS, have_sentinels
 from clintune.core.text import first_few, spelled_alike
 
 _BINS = 10

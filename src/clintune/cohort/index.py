@@ -21,12 +21,12 @@ from clintune.cohort.row_source import Seen as Seen
 from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
 from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
-from clintune.core.cache_folder import in_use
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import only_one
+from clintune.storage.cache_folder import in_use
 
 _FORMAT = 7
 _READERS = {".dcm": "pydicom", ".hea": "wfdb"}

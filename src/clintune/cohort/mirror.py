@@ -19,11 +19,11 @@ from meds.schema import data_subdirectory
 
 from clintune.cohort.labels import FOLDERS as LABELS
 from clintune.cohort.records import record_files
-from clintune.core.cache_folder import in_use
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.remote import Remote, Version, is_remote, redact
+from clintune.storage.cache_folder import in_use
+from clintune.storage.remote import Remote, Version, is_remote, redact
 
 _ABOUT = "remote.json"
 _SUFFIX = ".mirror"

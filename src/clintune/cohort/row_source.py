@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clintune.cohort.arrays import spans
 from clintune.cohort.rows import ModalityRows
 from clintune.cohort.shards import TIME
-from clintune.core.arrays import spans
 
 _HOUR = 3_600_000_000
 

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
-from clintune.core.cache_entries import WRITTEN
-from clintune.core.cache_folder import in_use
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json
 from clintune.core.locks import only_one
-from clintune.core.remote import is_remote, redact
+from clintune.storage.cache_entries import WRITTEN
+from clintune.storage.cache_folder import in_use
+from clintune.storage.remote import is_remote, redact
 
 
 def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()) -> Path:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from clintune.core.remote import has_secret, is_remote, redact
+from clintune.storage.remote import has_secret, is_remote, redact
 
 _SECRET = re.compile("key|secret|token|passw|pwd|credential|connection_string|auth", re.IGNORECASE)
 _INSTEAD = "set it in the environment (AWS_ACCESS_KEY_ID and such) or the protocol's own file (~/.aws, ~/.netrc)"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clintune.config.suggest import nearest
-from clintune.core.remote import is_remote, redact
+from clintune.storage.remote import is_remote, redact
 
 _MOST_FOLDS = 1000
 

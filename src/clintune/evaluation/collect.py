@@ -15,13 +15,13 @@ from clintune.core.errors import DataError, PackageError
 from clintune.core.text import visible
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.predict import concatenate, to_predictions
+from clintune.experiment.fold_data import fill_caches, write_unreadable
+from clintune.experiment.folds import Unit, read_splits, rows_by_split, units
+from clintune.experiment.open import Workspace
 from clintune.inference.forward import Predicted, average, predict_member
+from clintune.layers.precision import resolve_precision
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
-from clintune.training.partition import Unit, read_splits, rows_by_split, units
-from clintune.training.precision import precision
-from clintune.training.prepare import fill_caches, write_unreadable
-from clintune.training.workspace import Workspace
 
 MEMBER = "member"
 ByTask = dict[str, Predictions]
@@ -118,7 +118,7 @@ def _predict_unit(
                 rows[split],
                 kept,
                 batch_size=config.trainer.micro_batch_size,
-                precision=precision(config),
+                precision=resolve_precision(config.trainer.precision),
                 processes=accelerator,
             )
         members.append(answers)

@@ -24,17 +24,17 @@ from clintune.evaluation.report_content import ReportContent
 from clintune.evaluation.scored import Scored, of_tasks
 from clintune.evaluation.subgroups import by_group, by_view
 from clintune.evaluation.subjects import take
-from clintune.hub.manifest import MANIFEST
+from clintune.experiment.folds import units
+from clintune.experiment.limits import read_limits
+from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.provenance import check_data
+from clintune.experiment.resume import changes_in_words, run_config
+from clintune.launch.device import make_accelerator
 from clintune.package.calibrations import CALIBRATION, write_calibrations
+from clintune.package.manifest import MANIFEST
 from clintune.package.members import member_folders, trained_members
 from clintune.tasks.calibration import Calibration, fit_calibration, score_calibration
 from clintune.training.history import read_history
-from clintune.training.limits import read_limits
-from clintune.training.partition import units
-from clintune.training.provenance import check_data
-from clintune.training.resume import changes_in_words, run_config
-from clintune.training.strategy import make_accelerator
-from clintune.training.workspace import Workspace, open_workspace
 
 
 def evaluate_run(

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Protocol
 
 from clintune.core.errors import ConfigError, PackageError
-from clintune.core.remote import is_remote
 from clintune.core.text import visible
 from clintune.hub.folder import FolderHub, UrlHub
 from clintune.hub.huggingface import HuggingFaceHub
-from clintune.hub.manifest import check_paths
 from clintune.hub.mlflow import MLflowHub
+from clintune.package.manifest import check_paths
+from clintune.storage.remote import is_remote
 
 __all__ = ["Hub", "check_paths", "open_hub", "source_of"]
 

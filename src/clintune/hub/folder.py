@@ -7,8 +7,7 @@ from pathlib import Path
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, sweep_leftovers
 from clintune.core.locks import lock_of, only_one
-from clintune.core.remote import Remote, redact
-from clintune.hub.manifest import (
+from clintune.package.manifest import (
     MANIFEST,
     check_listing,
     fetch_whole,
@@ -16,6 +15,7 @@ from clintune.hub.manifest import (
     local_manifest,
     read_manifest,
 )
+from clintune.storage.remote import Remote, redact
 
 
 class FolderHub:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clintune.core.errors import PackageError, explained
 from clintune.core.files import file_sha256
-from clintune.hub.manifest import MANIFEST, check_listing, fetch_whole, local_manifest
+from clintune.package.manifest import MANIFEST, check_listing, fetch_whole, local_manifest
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile

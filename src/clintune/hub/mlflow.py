@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from clintune.core.errors import ConfigError, PackageError
-from clintune.hub.manifest import MANIFEST, fetch_whole, local_manifest
+from clintune.package.manifest import MANIFEST, fetch_whole, local_manifest
 
 _ARTIFACTS = "package"
 _EXPERIMENT = "clintune"

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
+from clintune.experiment.fold_data import Unreadable, check_readable, reason_alone
+from clintune.features.columnar import columnar
+from clintune.features.pieces import Known, PieceSource
+from clintune.features.preprocess import WORTH_A_WORKER, Preparer, encoding, hold_pieces
 from clintune.inference.answers import Answers, Problem, Settings
 from clintune.inference.forward import Predicted, predict_member
+from clintune.layers.precision import resolve_precision
 from clintune.modalities.base import Modality
-from clintune.model.columnar import columnar
-from clintune.model.encode import WORTH_A_WORKER, Preparer, encoding, hold_pieces
-from clintune.model.pieces import Known, PieceSource
 from clintune.package.contents import Package
 from clintune.tasks.calibration import Calibration
-from clintune.training.precision import precision, settled
-from clintune.training.prepare import Unreadable, check_readable, reason_alone
 
 _MANY = 100
 """Samples of which none has a finite answer that are enough to stop in the midst."""
@@ -120,7 +120,11 @@ class Answerer:
 
     def _precision(self, member: Package) -> str:
         asked = self.settings.precision
-        return precision(member.config) if asked is None else settled(asked)
+        return (
+            resolve_precision(member.config.trainer.precision)
+            if asked is None
+            else resolve_precision(asked)
+        )
 
     def _sources(
         self,

@@ -14,11 +14,10 @@ from torch.utils.data import DataLoader
 
 from clintune.cohort.samples import Samples
 from clintune.contracts import Batch
-from clintune.core.precision import computing_in
-from clintune.model.batching import Batches, Draw
-from clintune.model.pieces import PieceSource
+from clintune.features.batching import Batches, Draw, inference_draws
+from clintune.features.pieces import PieceSource
+from clintune.layers.precision import computing_in
 from clintune.package.contents import Package
-from clintune.training.order import inference_draws
 
 Predicted = dict[str, NDArray[np.float32]]
 """Task to predictions [N, P]."""

@@ -9,17 +9,17 @@ import torch
 
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.text import visible
+from clintune.experiment.limits import FILE as LIMITS
 from clintune.hub.base import open_hub, source_of
-from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.inference.predictor import Predictor
 from clintune.model.backbone import Backbone
 from clintune.package.calibrations import CALIBRATION, read_calibrations
 from clintune.package.contents import Package
 from clintune.package.load import load_package
+from clintune.package.manifest import MANIFEST, local_manifest
 from clintune.package.members import check_alike, members_found
 from clintune.package.plain import read_yaml
 from clintune.tasks.calibration import Calibration
-from clintune.training.limits import FILE as LIMITS
 
 RECIPE = "recipe.yaml"
 """The file that tells a run from a package."""

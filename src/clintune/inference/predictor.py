@@ -15,13 +15,13 @@ from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import find_shards, media_columns, read_subjects, scan_shard
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.remote import is_remote
 from clintune.inference.answerer import Answerer, never_finite
 from clintune.inference.answers import Settings
 from clintune.inference.events import claims_of, hold_events
 from clintune.inference.table import answer_table
 from clintune.inference.times import moments_at
 from clintune.package.contents import Package
+from clintune.storage.remote import is_remote
 from clintune.tasks.base import Task
 from clintune.tasks.calibration import Calibration
 

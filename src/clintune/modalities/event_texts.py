@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from clintune.cohort.arrays import spans
 from clintune.contracts import Item, PieceBatch, RowColumns
-from clintune.core.arrays import spans
 from clintune.modalities.base import Mode, RowModality
 from clintune.modalities.event_reader import timed_rows
 from clintune.modalities.events import Events

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from clintune.core.budget import building_within
 from clintune.core.errors import ConfigError, WeightsError
 from clintune.core.text import visible
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, stored_size
+from clintune.weights.budget import building_within
 
 _HALF = (0.5, 0.5, 0.5)
 _TIMM_READS = "model.safetensors"

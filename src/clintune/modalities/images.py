@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
+from clintune.modalities.absent_media import why_absent
 from clintune.modalities.pixels import MOST_PIXELS, Floats, UnreadableImageError, check_shape, show
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")

@@ -17,9 +17,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
+from clintune.layers.varlen import is_packed, pack_model, run_packed
+from clintune.layers.varlen_layout import Layout
 from clintune.modalities.base import Modality, Mode, claimed, load_encoder
-from clintune.packed.layout import Layout
-from clintune.packed.run import is_packed, pack_model, run_packed
 from clintune.weights import (
     ResolvedWeights,
     drop_unused,

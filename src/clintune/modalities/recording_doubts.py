@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from clintune.cohort.sentinels import SENTINELS, have_sentinels, is_sentinel
+from clintune.cohort.two_groups import FAR, two_groups
 from clintune.core.disclosure import SMALLEST_SHOWN, rough_share
-from clintune.core.sentinels import SENTINELS, have_sentinels, is_sentinel
 from clintune.core.text import spelled_alike, visible
-from clintune.core.two_groups import FAR, two_groups
 from clintune.modalities.recording import Signal, Values
 
 SHARES = ("gaps", "flat")

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.core.absent import why_absent
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.text import visible
+from clintune.modalities.absent_media import why_absent
 from clintune.modalities.recording import Signal, later, means
 from clintune.modalities.recording_clock import check_clocks
 from clintune.modalities.recording_times import read_times, usual_step

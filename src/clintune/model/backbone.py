@@ -11,8 +11,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from clintune.config.schema import Backbone as Settings
 from clintune.core.errors import ConfigError
-from clintune.packed.layout import Layout
-from clintune.packed.run import is_packed, pack_model, run_packed
+from clintune.layers.varlen import is_packed, pack_model, run_packed
+from clintune.layers.varlen_layout import Layout
 from clintune.weights import ResolvedWeights, drop_unused, load_transformer, resolve
 from clintune.weights.positions import first_position, max_positions
 

@@ -12,13 +12,13 @@ from clintune.cohort.samples import Samples
 from clintune.config.parts import make_parts
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
+from clintune.features.columnar import TrainingRows
+from clintune.features.statistics import Statistics as Statistics
+from clintune.features.statistics import remembered_statistics
 from clintune.modalities.base import Modality
 from clintune.model.adapters import adapt_backbone, adapt_encoder
 from clintune.model.backbone import Backbone, load_backbone
-from clintune.model.columnar import TrainingRows
 from clintune.model.fusion import Fusion
-from clintune.model.statistics import Statistics as Statistics
-from clintune.model.statistics import remembered_statistics
 
 
 def make_modalities(config: DictConfig) -> dict[str, Modality]:

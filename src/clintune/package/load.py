@@ -13,7 +13,6 @@ from clintune.config.schema import Config
 from clintune.core.errors import ClintuneError, PackageError, StorageError
 from clintune.core.paths import check_name
 from clintune.core.text import in_short, visible
-from clintune.hub.manifest import local_manifest
 from clintune.model.adapters import is_peft
 from clintune.model.backbone import Backbone
 from clintune.model.build import build_model, make_modalities
@@ -31,6 +30,7 @@ from clintune.package.contents import (
     package_tensors,
 )
 from clintune.package.description import Answer, Description, read_description
+from clintune.package.manifest import local_manifest
 from clintune.package.origin import Origin
 from clintune.package.sample import SAMPLE, repeat_answer
 from clintune.package.size import check_size

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short
-from clintune.hub.manifest import MANIFEST
 from clintune.package.contents import ABOUT, Package
+from clintune.package.manifest import MANIFEST
 
 _MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 

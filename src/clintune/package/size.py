@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from clintune.core.budget import BudgetError, building_within
 from clintune.core.errors import PackageError
-from clintune.core.tensor_headers import Header
 from clintune.core.text import in_short, visible
 from clintune.model.build import make_modalities
 from clintune.package.contents import ADAPTER, PARTS
 from clintune.package.tensors import package_headers
 from clintune.weights import load_transformer
+from clintune.weights.budget import BudgetError, building_within
+from clintune.weights.tensor_headers import Header
 
 _OWN = "clintune."
 _ENCODERS = "modalities."

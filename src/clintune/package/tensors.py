@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.core.errors import PackageError
-from clintune.core.tensor_headers import Header, read_headers
 from clintune.core.text import in_short
+from clintune.weights.tensor_headers import Header, read_headers
 
 _DTYPES = {
     "BOOL": torch.bool,

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from clintune import __version__
 from clintune.core.files import atomic_path
-from clintune.hub.manifest import write_manifest
 from clintune.model.adapters import is_peft
 from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
 from clintune.package.description import FORMAT
+from clintune.package.manifest import write_manifest
 
 
 def write_package(
@@ -25,9 +25,8 @@ def write_package(
     `tensors` are those of `package_tensors`, whole and on the CPU.
     """
     model = package.model
-    composition = {
-        key: OmegaConf.to_container(package.config, resolve=True)[key] for key in SECTIONS
-    }  # type: ignore[call-overload,index]
+    config: Any = OmegaConf.to_container(package.config, resolve=True)
+    composition = {key: config[key] for key in SECTIONS}
     about = {
         "format": FORMAT,
         "clintune": __version__,

@@ -14,11 +14,11 @@ from markupsafe import Markup
 from clintune.core.text import markdown, visible
 from clintune.evaluation.disclosure import FEW, SMALLEST_SHOWN, shown, shown_part, shown_together
 from clintune.evaluation.intervals import Interval
-from clintune.publishing.answers import Answers
-from clintune.publishing.facts import Facts
-from clintune.publishing.names import output_name
+from clintune.experiment.folds import SPLITS
+from clintune.publishing.card_answers import Answers
+from clintune.publishing.card_facts import Facts
 from clintune.publishing.operating_points import OperatingPoint
-from clintune.training.partition import SPLITS
+from clintune.publishing.question_names import output_name
 
 _PIPELINES = {
     frozenset({"notes"}): "text-classification",

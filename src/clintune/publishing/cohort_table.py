@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from clintune.cohort.samples import Samples
 from clintune.evaluation.disclosure import hide_small
-from clintune.publishing.names import output_name
+from clintune.experiment.folds import rows_by_split
+from clintune.publishing.question_names import output_name
 from clintune.tasks.base import Task
 from clintune.tasks.questions import YES_OR_NO
-from clintune.training.partition import rows_by_split
 
 
 class CountRow(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clintune.core.files import read_json
-from clintune.training.status import read_status
+from clintune.launch.status import read_status
 
 CPU_WATTS = 85 * 0.5
 """A processor of unknown kind: codecarbon's POWER_CONSTANT times its CONSUMPTION_PERCENTAGE_CONSTANT (v3.3.1)."""

@@ -10,9 +10,9 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256, read_json
 from clintune.evaluation.predictions import RAW
-from clintune.hub.manifest import MANIFEST, local_manifest
 from clintune.package.calibrations import read_calibrations
 from clintune.package.contents import Package
+from clintune.package.manifest import MANIFEST, local_manifest
 from clintune.tasks.base import Task
 
 

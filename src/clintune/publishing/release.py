@@ -11,23 +11,23 @@ from clintune.config.moved import moved
 from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
-from clintune.hub.manifest import write_manifest
+from clintune.experiment.folds import Unit, read_splits, units
+from clintune.experiment.open import open_workspace
+from clintune.experiment.provenance import check_data
+from clintune.experiment.resume import check_trained, run_config
 from clintune.inference.load import load
+from clintune.launch.device import make_accelerator
 from clintune.package.calibrations import CALIBRATION
 from clintune.package.contents import ABOUT, Package
+from clintune.package.manifest import write_manifest
 from clintune.package.members import trained_members
 from clintune.package.sample import write_sample
-from clintune.publishing.about import read_about
-from clintune.publishing.answers import read_answers, require_answers
 from clintune.publishing.card import write_card
-from clintune.publishing.facts import read_facts
+from clintune.publishing.card_answers import read_answers, require_answers
+from clintune.publishing.card_facts import read_facts
 from clintune.publishing.gate import check_answers, check_evaluated, check_floor, check_rounded
-from clintune.publishing.leaks import search_for_canaries, search_for_patients
-from clintune.training.partition import Unit, read_splits, units
-from clintune.training.provenance import check_data
-from clintune.training.resume import check_trained, run_config
-from clintune.training.strategy import make_accelerator
-from clintune.training.workspace import open_workspace
+from clintune.publishing.metadata import read_about
+from clintune.publishing.privacy.leaks import search_for_canaries, search_for_patients
 
 
 def make_release(

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.files import atomic_path, file_sha256, write_json
+from clintune.launch.processes import is_main
 from clintune.training.optimizer import Average, copy_into
-from clintune.training.processes import is_main
-from clintune.training.strategy import share_like, wholes
+from clintune.training.sharding import share_like, wholes
 
 _WEIGHTS = "trainable.safetensors"
 _AVERAGE = "average.safetensors"

@@ -7,9 +7,9 @@ from typing import Any
 
 from clintune.core.console import console
 from clintune.core.files import storing, write_text
-from clintune.training.partition import Unit
-from clintune.training.resume import Resumption
-from clintune.training.status import Report
+from clintune.experiment.folds import Unit
+from clintune.experiment.resume import Resumption
+from clintune.launch.status import Report
 from clintune.training.tracking import Tracker
 
 

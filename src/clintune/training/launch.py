@@ -1,98 +1,88 @@
-"""Starting a job as several processes of this machine. Torch is imported only to start them."""
+"""Start runs where their config says: in this process, in several of this machine, or as a job of SLURM."""
 
-import logging
-import os
-import shlex
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-import psutil
+from omegaconf import DictConfig
 
-from clintune.core.errors import ClintuneError, ConfigError, StoppedError, TrainingError
-from clintune.training.processes import LAUNCHED
-from clintune.training.stop import heeded
+from clintune.core.errors import ConfigError
+from clintune.launch.local import start_processes
+from clintune.launch.memory import collector_paused
+from clintune.launch.processes import is_placed
+from clintune.launch.slurm import Work, follow, processes_a_node, submit
+from clintune.launch.status import read_status, slurm_state
 
 
-def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
-    """Run `clintune WORDS` as several processes of this machine, with torch's elastic launcher, and wait for them.
+def start(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
+) -> list[Path]:
+    """Train each config, the first in `run` where it goes on with one, under `overrides`.
 
-    The first process has this terminal; the others write below `logs`. When one fails the others are ended, and what
-    that one said is raised: TrainingError, ConfigError or StoppedError.
+    Prints the run folders and returns them.
+
+    A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    if configs[0].cluster.kind == "slurm" and not is_placed():
+        return _submit(configs, run, overrides, wait)
+    if wait:
+        raise ConfigError("--wait follows a job; it goes with cluster=slurm")
+    with collector_paused():
+        from clintune.launch.device import check_gpus
+        from clintune.training.run import new_run, train_run
 
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # we say it in one line
-    os.environ[LAUNCHED] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=number,
-        run_id=f"clintune-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="127.0.0.1",
-        max_restarts=0,
-        signals_to_handle="SIGQUIT",  # the others are passed on
-        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, number), Std.ALL)),
-    )
-
-    again = shlex.join(["clintune", *words])
-    try:
-        with _signals_passed_on():
-            elastic_launch(config, sys.executable)("-m", "clintune.cli", *words)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise _as_error(rank, failure.exitcode, failure.message, again) from error
-    except SignalException as error:
-        raise StoppedError(error.sigval.value, again=again) from error
+    folders = []
+    for config in configs:
+        check_gpus(config.cluster)
+        if is_placed() or processes_a_node(config.cluster) == 1:
+            if (done := train_run(config, run)) is not None:
+                print(done)
+                folders.append(done)
+            continue
+        folder = run or new_run(config)
+        words = ["train", "--resume", str(folder), *overrides]
+        start_processes(words, processes_a_node(config.cluster), folder / "logs")
+        folders.append(folder)
+    return folders
 
 
-@contextmanager
-def _signals_passed_on() -> Iterator[None]:
-    """Pass signals on to the processes inside the block, and wait until they have saved and ended.
+def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
+    """Submit a job of SLURM for each work and print its folder, followed to its end first if asked.
 
-    The launcher itself would kill them after half a minute, which a step may take. A second signal kills them at once.
+    Raises ConfigError as `submit` does, TrainingError with the error of a job that failed.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-
-    asked = False
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        children = psutil.Process().children()
-        if asked:
-            for child in children:
-                child.kill()
-            return
-        asked = True
-        for child in children:
-            child.send_signal(number)
-        psutil.wait_procs(children)
-        raise SignalException(f"stopped by signal {number}", signal.Signals(number))
-
-    before = {number: signal.signal(number, pass_on) for number in heeded()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for job, work in zip(submit(name, cluster, works), works, strict=True):
+        print(f"job {job}, logs with `clintune logs {work.folder}`")
+        if wait:
+            follow(work.folder, job)
+        print(work.folder)
 
 
-def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError | StoppedError:
-    if code == 2:
-        return ConfigError(message)
-    if code > 128:
-        return StoppedError(code - 128, again=again)
-    if code < 0:
-        message = f"was killed by signal {-code}; go on with `{again}`"
-    return TrainingError(f"process {rank}: {message}")
+def _submit(
+    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool
+) -> list[Path]:
+    if (
+        run is not None
+        and (status := read_status(run))
+        and status.job is not None
+        and slurm_state(status.job)
+    ):
+        raise ConfigError(
+            f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first"
+        )
+    if wait and len(configs) > 1:
+        raise ConfigError("--wait follows one job; a sweep is many: see `clintune runs`")
+    cluster = configs[0].cluster
+    if any(config.cluster != cluster for config in configs):
+        raise ConfigError(
+            "a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*"
+        )
+    with collector_paused():
+        from clintune.training.run import new_run
+
+    runs = [run] if run else [new_run(config) for config in configs]
+    works = [
+        Work(["train", "--resume", str(folder.resolve()), *overrides], folder) for folder in runs
+    ]
+    send(configs[0].name, cluster, works, wait=wait)
+    return runs

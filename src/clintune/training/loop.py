@@ -16,15 +16,16 @@ from clintune.config.schema import Trainer
 from clintune.contracts import Batch
 from clintune.core.errors import DataError, StoppedError, TrainingError
 from clintune.core.seeding import seeded
-from clintune.model.batching import Batches, Draw
+from clintune.features.batching import Batches, Draw
+from clintune.launch.device import num_workers
+from clintune.launch.signals import SIGNALS, asked_to_stop, step_by_step
 from clintune.tasks.base import Task
 from clintune.training import checkpoint
 from clintune.training.checkpoint import Progress
-from clintune.training.movement import MovementCheck, Seen
 from clintune.training.optimizer import Average, copy_into, schedule, set_rate
-from clintune.training.order import Order
-from clintune.training.stop import SIGNALS, asked_to_stop, step_by_step
-from clintune.training.strategy import gradients_meet, num_workers, over_processes, whole
+from clintune.training.sampler import Order
+from clintune.training.sharding import gradients_meet, over_processes, whole
+from clintune.training.stuck_parameters import MovementCheck, Seen
 
 Watch = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""

@@ -21,15 +21,14 @@ from clintune.cohort.splits import deal
 from clintune.contracts import Tokens
 from clintune.core.locks import only_one
 from clintune.core.seeding import generator
+from clintune.features.batching import Batches, inference_draws
+from clintune.features.pieces import PieceSource
+from clintune.features.sealed import drop, is_intact, save_sealed
 from clintune.modalities.base import Modality
-from clintune.model.batching import Batches
 from clintune.model.fusion import skip_features
-from clintune.model.pieces import PieceSource
-from clintune.model.sealed import drop, is_intact, save_sealed
 from clintune.package.contents import Package
 from clintune.tasks import linear
 from clintune.tasks.linear import PENALTIES, LinearModel
-from clintune.training.order import inference_draws
 
 NUM_FOLDS = 4
 _BATCH = 64

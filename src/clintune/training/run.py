@@ -13,24 +13,24 @@ from clintune.config.compose import to_yaml
 from clintune.core.console import console
 from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
-from clintune.core.memory import keep_freed_memory
 from clintune.core.paths import timed_folder, writable_folder
-from clintune.hub.manifest import MANIFEST
+from clintune.experiment.fold_data import UNREADABLE, Prepared, prepare_unit, tell
+from clintune.experiment.folds import Unit, units, write_splits
+from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.provenance import check_data, provenance
+from clintune.experiment.resume import Resumption, held
+from clintune.launch.device import check_device, local_device, make_accelerator
+from clintune.launch.memory import keep_freed_memory
+from clintune.launch.processes import is_main, num_processes
+from clintune.launch.signals import listen
+from clintune.launch.status import Report, reported, resumable
+from clintune.layers.precision import resolve_precision
+from clintune.package.manifest import MANIFEST
 from clintune.package.write import write_package
 from clintune.training.card import card
-from clintune.training.fit import fit_member, members
 from clintune.training.history import History
-from clintune.training.partition import Unit, units, write_splits
-from clintune.training.precision import precision
-from clintune.training.prepare import UNREADABLE, Prepared, prepare_unit, tell
-from clintune.training.processes import is_main, num_processes
-from clintune.training.provenance import check_data, provenance
-from clintune.training.resume import Resumption, held
-from clintune.training.status import Report, reported, resumable
-from clintune.training.stop import listen
-from clintune.training.strategy import check_device, local_device, make_accelerator
 from clintune.training.tracking import Tracker
-from clintune.training.workspace import Workspace, open_workspace
+from clintune.training.train_member import fit_member, members
 
 
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
@@ -42,7 +42,9 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     """
     listen()
     check_device(config)
-    config.trainer.precision = precision(config)  # settled here: the recipe keeps it
+    config.trainer.precision = resolve_precision(
+        config.trainer.precision
+    )  # settled here: the recipe keeps it
     if local_device().type == "cpu":
         keep_freed_memory()
 

@@ -12,14 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from clintune.cohort.checks import folder_problems
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.extras import how_to_install, is_installed
-from clintune.core.gpus import num_gpus
 from clintune.core.paths import writable_folder
-from clintune.core.remote import is_remote
-from clintune.hub.manifest import MANIFEST
+from clintune.experiment.resume import check_trained
+from clintune.launch.gpus import num_gpus
+from clintune.launch.processes import is_placed
 from clintune.package.bounds import COMPOSED, out_of_bounds
+from clintune.package.manifest import MANIFEST
 from clintune.package.plain import read_yaml
-from clintune.training.processes import is_placed
-from clintune.training.resume import check_trained
+from clintune.storage.remote import is_remote
 from clintune.training.tracking import PACKAGES
 
 _OURS = "clintune.modalities."

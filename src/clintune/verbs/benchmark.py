@@ -4,13 +4,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from clintune.benchmark.cells import plan
 from clintune.benchmark.runner import check_is_benchmark, run_cells
 from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
+from clintune.benchmark.trials import plan
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
-from clintune.core.garbage import collector_paused
 from clintune.core.paths import writable_folder
+from clintune.launch.memory import collector_paused
 from clintune.verbs.arguments import verb_parser
 from clintune.verbs.beforehand import check_data
 
@@ -19,7 +19,7 @@ def benchmark(argv: Sequence[str]) -> None:
     """Run the cells of a suite that are not finished; write the table and the page of those that are."""
     if list(argv) == ["--cell"]:  # the process of one cell, see `benchmark.runner`
         with collector_paused():
-            from clintune.benchmark.work import answer
+            from clintune.benchmark.run_trial import answer
         answer(sys.stdin, sys.stdout)
         return
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.core.errors import ConfigError
-from clintune.core.garbage import collector_paused
+from clintune.launch.memory import collector_paused
 from clintune.verbs.arguments import PACKAGE, key_values, verb_parser
 from clintune.verbs.beforehand import check_package, check_trusted
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from clintune.config.compose import compose_recipe, to_yaml
 from clintune.config.recipes import find_recipe, shipped_recipes, summary
-from clintune.core.cache_entries import TAG, gigabytes, table
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
-from clintune.training.run_list import list_runs, print_logs
+from clintune.experiment.run_list import list_runs, print_logs
+from clintune.storage.cache_entries import TAG, gigabytes, table
 from clintune.verbs.arguments import Parser, days, one_recipe, recipe_parser
 
 
@@ -75,8 +75,8 @@ def cache(argv: Sequence[str]) -> None:
             f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe"
         )
 
-    from clintune.core import cache_folder
-    from clintune.core.private import how_to_close
+    from clintune.storage import cache_folder
+    from clintune.storage.private import how_to_close
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(

@@ -6,9 +6,9 @@ from pathlib import Path
 from clintune.config.compose import compose_scoring
 from clintune.config.overrides import quoted, read_overrides
 from clintune.core.errors import ConfigError
-from clintune.core.remote import is_remote
-from clintune.prediction.folder import make_job, read_job, removed_if_refused
-from clintune.prediction.start import start_job
+from clintune.scoring.job_folder import make_job, read_job, removed_if_refused
+from clintune.scoring.launch import start_job
+from clintune.storage.remote import is_remote
 from clintune.verbs.arguments import PACKAGE, verb_parser
 from clintune.verbs.beforehand import check_beforehand, check_package, check_trusted
 

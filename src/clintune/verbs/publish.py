@@ -5,10 +5,10 @@ from pathlib import Path
 
 from clintune.config.moved import moved
 from clintune.core.errors import ConfigError
-from clintune.core.garbage import collector_paused
+from clintune.experiment.resume import held, run_config
 from clintune.hub.base import open_hub
-from clintune.publishing.answers import read_answers, require_answers
-from clintune.training.resume import held, run_config
+from clintune.launch.memory import collector_paused
+from clintune.publishing.card_answers import read_answers, require_answers
 from clintune.verbs.arguments import key_values, run_folder, verb_parser
 from clintune.verbs.beforehand import check_evaluated
 

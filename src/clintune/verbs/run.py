@@ -16,11 +16,11 @@ from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
-from clintune.core.garbage import collector_paused
 from clintune.core.text import visible
-from clintune.training.launch import start_processes
-from clintune.training.processes import find_rank, is_main
-from clintune.training.resume import check_changes, held, is_finished, run_config
+from clintune.experiment.resume import check_changes, held, is_finished, run_config
+from clintune.launch.local import start_processes
+from clintune.launch.memory import collector_paused
+from clintune.launch.processes import find_rank, is_main
 from clintune.verbs.arguments import at_least, one_recipe, recipe_parser, run_folder, verb_parser
 from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
 
@@ -83,12 +83,12 @@ def train(argv: Sequence[str]) -> None:
         if run is None:
             check_runs(config.runs, make=not arguments.dry_run)
     if arguments.dry_run:
-        from clintune.training.describe import describe
+        from clintune.training.dry_run import describe
 
         for config in configs:
             describe(config)
     else:
-        from clintune.training.start import start
+        from clintune.training.launch import start
 
         runs = start(configs, run, overrides, wait=arguments.wait)
         if arguments.multirun and is_main():

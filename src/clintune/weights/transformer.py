@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from clintune.core.budget import BudgetError, building_within
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.core.tensor_headers import read_headers
 from clintune.core.text import visible
 from clintune.weights.base_files import asks_too_much
+from clintune.weights.budget import BudgetError, building_within
 from clintune.weights.sources import ResolvedWeights
+from clintune.weights.tensor_headers import read_headers
 
 if TYPE_CHECKING:
     import torch

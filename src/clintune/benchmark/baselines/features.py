@@ -1,0 +1,66 @@
+"""What baselines read of samples: the frozen embeddings of each modality, or the text of their notes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.samples import Items, Samples
+from clintune.core.errors import ConfigError
+from clintune.experiment.fold_data import Prepared
+from clintune.training.probe import pooled_embeddings
+
+Inputs = Mapping[str, NDArray[Any]]
+"""By modality: features [N, W], NaN in the rows of samples that lack it; or texts [N, 1], empty where there is none."""
+Read = Callable[[Samples, NDArray[np.int64]], Inputs]
+"""Samples and rows of them to what a baseline reads."""
+
+
+def embeddings(ready: Prepared, modality: str | None) -> Read:
+    """Return what reads the mean frozen embeddings, plain facts or features of a modality, or of all that have any.
+
+    They are what `model.skip=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
+    """
+    frozen = {name: part for name, part in ready.modalities.items() if part.probe_width}
+    chosen = (
+        frozen
+        if modality is None
+        else {name: part for name, part in frozen.items() if name == modality}
+    )
+    if not chosen:
+        lacking = "no modality has" if modality is None else f"modality '{modality}' does not have"
+        raise ConfigError(
+            f"this baseline reads a frozen encoder, which {lacking}; take it out of the suite"
+        )
+
+    def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
+        pooled = pooled_embeddings(chosen, samples, ready.pieces, rows)
+        arrays = {name: part.double().numpy() for name, part in pooled.items()}
+        return {
+            name: np.where(part.any(axis=1, keepdims=True), part, np.nan)
+            for name, part in arrays.items()
+        }
+
+    return read
+
+
+def texts(ready: Prepared) -> Read:
+    """Return what reads the texts of a sample's items as one, oldest first."""
+
+    def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
+        parts = [list[str]() for _ in rows]
+        for name in ready.modalities:
+            seen = samples.seen(name, rows)
+            numbers, place = np.unique(seen.number, return_inverse=True)
+            items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
+            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):
+                parts[owner].append(items[position].text or "")
+        return {"text": np.array([["\n".join(filter(None, part))] for part in parts], dtype=object)}
+
+    return read
+
+
+def nothing(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
+    """Read nothing of the samples `rows`."""
+    return {"nothing": np.zeros((len(rows), 0))}

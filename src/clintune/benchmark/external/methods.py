@@ -1,0 +1,261 @@
+"""Other libraries on the same samples, folds and seeds, as their users would run them.
+
+Each yes-or-no question of each fold is a table of rows (`peer_rows`) that the peer's own Python fits and answers
+(`peer_scripts/run.py`). Its folder holds patients' text: no one else may read it, and it goes with the process.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from meds.schema import held_out_split, train_split, tuning_split
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from clintune.benchmark.external.home import RUN, not_installed, peer_python, peer_script
+from clintune.benchmark.external.images import ImageFiles
+from clintune.benchmark.external.rows import PeerRows, informative
+from clintune.benchmark.external.weights import image_model, text_model
+from clintune.benchmark.held_out import held_out_units, joined
+from clintune.benchmark.method_result import Outcome
+from clintune.benchmark.missing import thinned
+from clintune.cohort.splits import deal
+from clintune.contracts import Predictions
+from clintune.core.errors import ConfigError, TrainingError
+from clintune.core.seeding import derive_seed
+from clintune.evaluation.predict import to_predictions
+from clintune.experiment.fold_data import Prepared
+from clintune.experiment.open import Workspace, open_workspace
+from clintune.launch.signals import listen
+
+Floats = NDArray[np.float32]
+_TUNING_FOLDS = 5
+"""One in so many training subjects is kept to stop by, where the recipe has no tuning split."""
+_ANOTHERS = ("PYTHON", "SLURM_")
+"""Beginnings of variables that are about this process and its job, not a peer's."""
+
+
+def predict_peer(
+    config: DictConfig, method: str, missing: Sequence[float], seconds: float
+) -> Outcome:
+    """Let a peer fit every yes-or-no question in every fold, each within `seconds`, and predict the held-out samples.
+
+    Raises ConfigError for another kind of task, or where it is not installed or reads nothing of what the recipe has;
+    DataError when no sample is held out; TrainingError when it fails.
+    """
+    listen()  # a signal ends the peer and removes its folder
+    python = peer_python(method)
+    if python is None:
+        raise ConfigError(not_installed(method))
+    workspace = open_workspace(config)
+    parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
+
+    with tempfile.TemporaryDirectory(prefix="clintune-peer-") as folder:
+        peer = Peer(method, python, Path(folder), config.seed, seconds)
+        for number, ready, rows in held_out_units(workspace):
+            for task, by_share in _predict_unit(peer, workspace, ready, missing).items():
+                for share, chances in by_share.items():
+                    part = to_predictions(
+                        workspace.samples, rows, task, chances, number, config.per_subject
+                    )
+                    parts[share].setdefault(task, []).append(part)
+
+    return Outcome(
+        predictions=joined(parts),
+        tasks=workspace.tasks,
+        fit_seconds=peer.fit_seconds,
+        predict_seconds=peer.predict_seconds,
+        parameters=peer.parameters,
+        library=peer.library,
+    )
+
+
+def _predict_unit(
+    peer: "Peer", workspace: Workspace, ready: Prepared, missing: Sequence[float]
+) -> dict[str, dict[float, Floats]]:
+    """Return the probabilities [N, O] of the held-out samples by task and share missing."""
+    samples, rows = workspace.samples, ready.rows[held_out_split]
+    known = np.concatenate([ready.rows[train_split], ready.rows[tuning_split]])
+    tuning = np.arange(len(known)) >= len(ready.rows[train_split])
+
+    for name, task in ready.tasks.items():
+        if not task.questions or any(question.is_multiclass for question in task.questions):
+            raise ConfigError(
+                f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite"
+            )
+
+    peer.begin(ready)
+    reader = PeerRows(ready, peer.images)
+    learnt = reader.read(samples, known)
+    learnt = learnt.select(informative(learnt))
+    asked = pl.concat(
+        [
+            reader.read(thinned(samples, share, workspace.config.seed), rows).select(learnt.columns)
+            for share in missing
+        ]
+    )
+
+    found = {}
+    for name in ready.tasks:
+        columns = [
+            peer.answer(learnt, answers, samples.subject[known], tuning, asked)
+            for answers in samples.targets(name)[known].T
+        ]
+        table = np.stack(columns, axis=1).astype(np.float32)
+        found[name] = dict(zip(missing, np.split(table, len(missing)), strict=True))
+    return found
+
+
+@dataclass
+class Peer:
+    """A peer at work in `folder`, and what it has cost so far.
+
+    `weights` counts those that trained for each question of the last unit; `library` is its name and version.
+    """
+
+    name: str
+    python: Path
+    folder: Path
+    seed: int
+    seconds: float
+    fit_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    weights: list[int] = field(default_factory=list)
+    library: str | None = None
+    models: dict[str, str | None] | None = None
+
+    def __post_init__(self) -> None:
+        (self.folder / "images").mkdir()
+        self.images = ImageFiles(self.folder / "images")
+
+    @property
+    def parameters(self) -> int:
+        """Return how many weights the questions of a fold have together."""
+        return sum(self.weights)
+
+    def begin(self, ready: Prepared) -> None:
+        """Begin a unit; before the first the weights that the recipe begins from are put where the peer finds them."""
+        self.weights = []
+        self.models = self.models or {
+            "text_model": text_model(ready.modalities),
+            "image_model": image_model(ready.modalities, self.folder / "image_model"),
+        }
+
+    def answer(
+        self,
+        learnt: pl.DataFrame,
+        answers: Floats,
+        subject: NDArray[np.int64],
+        tuning: NDArray[np.bool_],
+        asked: pl.DataFrame,
+    ) -> NDArray[np.float64]:
+        """Fit the rows whose answer is known and return the probability of yes for each row of `asked`."""
+        known = ~np.isnan(answers)
+        yes = answers[known]
+        if len(np.unique(yes)) < 2:  # nothing to tell apart
+            return np.full(len(asked), yes.mean() if len(yes) else 0.5)
+
+        kept = tuning[known] if tuning[known].any() else _to_stop_by(yes, subject[known], self.seed)
+        split = np.where(kept, tuning_split, train_split)
+        rows = [
+            learnt.filter(known).with_columns(
+                split=pl.Series(split, dtype=pl.String), label=pl.Series(yes)
+            ),
+            asked.with_columns(split=pl.lit(held_out_split), label=pl.lit(None, pl.Float32)),
+        ]
+
+        told = self._run(pl.concat(rows))
+        self.fit_seconds += told["fit_seconds"]
+        self.predict_seconds += told["predict_seconds"]
+        self.weights.append(told["parameters"])
+        self.library = told["library"]
+
+        answered = pl.read_parquet(self.folder / "probabilities.parquet", glob=False)
+        chances = answered["probability"].to_numpy().astype(np.float64)
+        if chances.shape != (len(asked),) or not np.isfinite(chances).all():
+            raise TrainingError(f"{self.name} did not answer every row with a probability")
+        return chances
+
+    def _run(self, rows: pl.DataFrame) -> dict[str, Any]:
+        """Let the peer's Python work on the rows; return what it tells of the fit."""
+        work = self.folder / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        result = self.folder / "result.json"
+        result.unlink(missing_ok=True)
+        rows.write_parquet(self.folder / "rows.parquet")
+        settings = {"seed": self.seed, "seconds": self.seconds, **(self.models or {})}
+        (self.folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+
+        # What it says may hold patients' text, and goes to the log of this process only where that was asked for.
+        said = 2 if os.environ.get("CLINTUNE_DEBUG") else subprocess.DEVNULL
+        words = [
+            str(word) for word in (self.python, "-I", RUN, peer_script(self.name), self.folder)
+        ]
+
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=_environment(work)
+        ) as process:
+            try:
+                code = process.wait()
+            except BaseException:
+                process.kill()
+                raise
+
+        told: dict[str, Any] = (
+            json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
+        )
+
+        if code:
+            what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            kind = f" ({told['kind']})" if "kind" in told else ""
+            raise TrainingError(
+                f"{self.name} {what}{kind}; what it said is withheld because it may hold patient data: run again with "
+                "CLINTUNE_DEBUG=1 to have it in the log of the cell, below logs/"
+            )
+
+        if not told["reads"]:
+            raise ConfigError(
+                f"{self.name} reads none of what this recipe has; take it out of the suite"
+            )
+        return told
+
+
+def _to_stop_by(yes: Floats, subject: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Return which training rows are kept to stop by: some subjects, balanced; none where too few say yes, or no."""
+    distinct, number = np.unique(subject, return_inverse=True)
+    draws = np.random.default_rng(derive_seed(seed, "peer tuning")).random(len(distinct))
+    kept: NDArray[np.bool_] = deal(number, draws, _TUNING_FOLDS, yes) == 0
+    return (
+        kept
+        if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2
+        else np.zeros(len(yes), bool)
+    )
+
+
+def _environment(work: Path) -> Mapping[str, str]:
+    """Return the variables of a peer: nothing is fetched, and nothing written outside `work`."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(_ANOTHERS)}
+    homes = (
+        "HOME",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "HF_HOME",
+        "TORCH_HOME",
+        "MPLCONFIGDIR",
+    )
+    return {
+        **own,
+        **dict.fromkeys(homes, str(work)),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }

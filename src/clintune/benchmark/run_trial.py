@@ -1,0 +1,97 @@
+"""What the process of one cell does: read a spec, fit and predict, write the predictions, answer with its costs."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from clintune import __version__
+from clintune.benchmark.baselines.classical import predict_baseline
+from clintune.benchmark.external.methods import predict_peer
+from clintune.benchmark.finetuned import predict_finetuned
+from clintune.benchmark.method_names import PEERS, is_own
+from clintune.benchmark.method_result import predictions_folder
+from clintune.config.modules import use_modules
+from clintune.config.schema import Config
+from clintune.core.files import value_sha256
+from clintune.evaluation.predictions import write_predictions
+from clintune.experiment.fold_data import fill_caches
+from clintune.experiment.folds import rows_by_split, split_of, units
+from clintune.experiment.open import open_workspace
+from clintune.experiment.provenance import provenance
+from clintune.launch.device import local_device
+from clintune.launch.memory import peak_memory_mb
+from clintune.model.build import build_modalities, fit_statistics, make_modalities
+
+
+def answer(questions: TextIO, answers: TextIO) -> None:
+    """Do what the spec on the first line of `questions` asks for, and write what came out as JSON to `answers`.
+
+    The process ends with whoever asked.
+    """
+    spec = json.loads(questions.readline())
+    threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
+    config: Any = OmegaConf.merge(OmegaConf.structured(Config), spec["config"])
+    use_modules(config)
+    json.dump(_work(config, spec) if "method" in spec else _prepare(config), answers)
+    answers.flush()
+
+
+def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Fit and predict one cell; write the held-out predictions by share of missing, and return the rest."""
+    method, missing = spec["method"], spec["missing"]
+    if is_own(method):
+        outcome = predict_finetuned(config, Path(spec["run"]), missing)
+    elif method in PEERS:
+        outcome = predict_peer(config, method, missing, spec["peer_seconds"])
+    else:
+        outcome = predict_baseline(config, method, missing)
+
+    for share, by_task in outcome.predictions.items():
+        for name, predictions in by_task.items():
+            write_predictions(
+                predictions_folder(Path(spec["folder"]), share),
+                name,
+                predictions,
+                outcome.tasks[name],
+            )
+
+    return {
+        "fit_seconds": outcome.fit_seconds,
+        "predict_seconds": outcome.predict_seconds,
+        "parameters": outcome.parameters,
+        "peak_mb": peak_memory_mb(),
+        "clintune": __version__,
+        "library": outcome.library,
+        "tasks": {
+            name: {"config": OmegaConf.to_container(config.tasks[name]), "state": task.state()}
+            for name, task in outcome.tasks.items()
+        },
+    }
+
+
+def _prepare(config: DictConfig) -> dict[str, Any]:
+    """Compute what all cells of an experiment share; return the fingerprint of its tables, wherever they are."""
+    workspace = open_workspace(config)
+    samples = workspace.samples
+    split = split_of(config, samples, units(config, Path(), samples)[0])
+    modalities = make_modalities(config)
+    statistics = fit_statistics(modalities, samples, rows_by_split(split)["train"], workspace.cache)
+    build_modalities(modalities, statistics, config.seed)
+    fill_caches(
+        workspace, modalities, statistics, np.flatnonzero(samples.labelled()), local_device()
+    )
+    cohorts = provenance(workspace)["cohorts"]
+    return {"data": value_sha256({name: cohort["files"] for name, cohort in cohorts.items()})}
+
+
+def _end_with(questions: TextIO) -> None:
+    """Ask this process to stop once nobody can ask any more."""
+    questions.read()
+    os.kill(os.getpid(), signal.SIGTERM)

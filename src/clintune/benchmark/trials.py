@@ -1,0 +1,152 @@
+"""A cell: one method on one experiment with one seed. What it is, what determines its result, where the result is."""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from clintune import __version__
+from clintune.benchmark.external.home import peer_files
+from clintune.benchmark.method_names import PEERS, is_own, split_name
+from clintune.benchmark.suite import Suite
+from clintune.config.compose import compose_recipe
+from clintune.config.recipes import find_recipe
+from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError
+from clintune.core.files import value_sha256
+
+ABOUT = "cell.json"
+_ELSEWHERE = ("runs", "modules", "data", "cluster", "tracker")
+"""Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
+_OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "held_out.py", "features.py", "learners.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One method on one experiment, in one of its levels (empty: it has none), with one seed; `config` is resolved.
+
+    `peer_seconds` limits each fit of a peer; None for every other method, which it does not concern.
+    """
+
+    experiment: str
+    level: str
+    method: str
+    seed: int
+    missing: tuple[float, ...]
+    config: DictConfig
+    peer_seconds: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Return its name for people."""
+        return " ".join(
+            filter(None, [self.experiment, self.level, self.method, f"seed {self.seed}"])
+        )
+
+    def key(self, data: str) -> str:
+        """Return a hash of everything that determines its result; `data` is the fingerprint of its cohorts."""
+        config: Any = OmegaConf.to_container(self.config, resolve=True)
+        what = {name: value for name, value in config.items() if name not in _ELSEWHERE}
+        for cohort in what["cohorts"].values():
+            for name in ("root", "source", "storage"):
+                del cohort[name]
+        limits = [] if self.peer_seconds is None else [self.peer_seconds]
+        return value_sha256([what, self.method, self.missing, data, _code(self.method), *limits])[
+            :16
+        ]
+
+    def folder(self, out: Path, data: str) -> Path:
+        """Return where its result is below `out`."""
+        return out / "cells" / self._place / f"{self.seed}-{self.key(data)}"
+
+    def run(self, out: Path, data: str) -> Path:
+        """Return the folder of its run below `out`, where the method is clintune's own."""
+        return out / "runs" / self._place / f"{self.seed}-{self.key(data)}"
+
+    @property
+    def _place(self) -> Path:
+        return Path(self.experiment, self.level or "all", self.method.replace("/", "."))
+
+
+def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
+    """Return the cells of a suite, in the order in which they run; `overrides` are those of every recipe.
+
+    The seed is that of the model and, for all methods alike, of the splits; a file of folds stays as it is. Raises
+    ConfigError as `compose_recipe` does, and for an override of the seed.
+    """
+    if any(word.startswith("seed=") for word in overrides):
+        raise ConfigError("a benchmark has several seeds; write seeds=[0,1,2] rather than seed=0")
+
+    cells = []
+    for name, experiment in suite.experiments.items():
+        recipe = find_recipe(experiment.recipe)
+        for level, changes in (experiment.levels or {"": []}).items():
+            common = [*experiment.overrides, *changes, *overrides]
+            plain = compose_recipe(recipe, common)
+            _check_modalities(f"'experiments.{name}.baselines'", experiment.baselines, plain)
+            configs = dict.fromkeys(experiment.baselines, plain)
+            configs |= {
+                method: compose_recipe(recipe, [*common, *own])
+                for method, own in suite.clintune.items()
+            }
+            for method, config in configs.items():
+                cells += [
+                    Cell(
+                        experiment=name,
+                        level=level,
+                        method=method,
+                        seed=seed,
+                        missing=tuple(suite.missing),
+                        config=_seeded(config, seed),
+                        peer_seconds=suite.peer_seconds if method in PEERS else None,
+                    )
+                    for seed in suite.seeds
+                ]
+
+    return cells
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Return what a finished cell says of itself."""
+    about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    return about
+
+
+def _check_modalities(where: str, baselines: Sequence[str], config: DictConfig) -> None:
+    """Raise ConfigError for a baseline of a modality that the recipe does not have."""
+    for baseline in baselines:
+        _, modality = split_name(baseline)
+        if modality is not None and modality not in config.modalities:
+            known = nearest(modality, map(str, config.modalities))
+            raise ConfigError(
+                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{known}"
+            )
+
+
+def _seeded(config: DictConfig, seed: int) -> DictConfig:
+    config = deepcopy(config)
+    config.seed = seed
+    for cohort in config.cohorts.values():
+        cohort.splits.seed = seed
+    return config
+
+
+def _code(method: str) -> list[str]:
+    """Return the versions of the code that a method's result depends on."""
+    named = [Path(__file__).with_name(name) for name in (_OWN if is_own(method) else _BASELINES)]
+    files = [path.read_bytes() for path in (peer_files(method) if method in PEERS else named)]
+    learner = [] if is_own(method) or method in PEERS else [_version("scikit-learn")]
+    return [__version__, sha256(b"".join(files)).hexdigest(), *learner]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,123 @@
+"""Import BUS-BRA: ultrasound images of breast lesions, their BI-RADS category and what the biopsy found.
+
+Each image is a sample with a moment of its own: read with a look-back of 0 hours, it sees itself alone. Nothing but the
+image is an event: histology is the answer, the category is a radiologist's reading of the same image, the box was drawn
+by one, and the device tells something of both; it is a group to report by.
+"""
+
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from clintune.cohort.datasets.facts import CATEGORY, FOLDS_FILE
+from clintune.cohort.datasets.raw import numbers, only, read_raw
+from clintune.cohort.shards import SUBJECT
+from clintune.cohort.splits import deal
+from clintune.cohort.writer import (
+    BOOLEAN,
+    PREDICTION_TIME,
+    Events,
+    write_labels,
+    write_subject_table,
+    write_tables,
+)
+from clintune.core.errors import DataError
+
+_HOME = "https://zenodo.org/records/8231412"
+_DAY_0 = datetime(2000, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
+_CATEGORIES = ("2", "3", "4", "5")
+_PATHOLOGY = ("benign", "malignant")
+_NUM_FOLDS = 5
+_FEWEST_OF_DEVICE = 11
+"""Patients that a device must have to be named: smaller counts are not reported."""
+
+
+def import_busbra(root: Path, raw: Path) -> None:
+    """Write the cohort to `root` from `bus_data.csv` in `raw` and the images that it names.
+
+    Labels, by image: birads (2, 3, 4 or 5) and malignant. Images are those of the column `file`, or
+    `Images/ID.png` without one; folds are those of the column `fold`, or drawn by patient. Raises DataError for a file,
+    column or cell that cannot be read.
+    """
+    path = raw / "bus_data.csv"
+    rows = read_raw(
+        path, ["ID", "Case", "Pathology", "BIRADS", "Device"], _HOME, optional=("file", "fold")
+    )
+    cases = numbers(rows["Case"], path, needed=True).cast(pl.Int64)
+    only(rows["BIRADS"], _CATEGORIES, path, needed=True)
+    only(rows["Pathology"], _PATHOLOGY, path, needed=True)
+
+    events = Events(media=["image_path"])
+    images = _images(raw, path, rows)
+    place = cases.to_frame().select(pl.int_range(pl.len()).over("Case")).to_series()
+    moments = [_DAY_0 + timedelta(minutes=minute) for minute in place]
+    for row, (case, moment, image) in enumerate(zip(cases, moments, images, strict=True)):
+        target = root / "images" / f"{row:06d}{image.suffix.lower()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(image, target)
+        events.add(
+            case, moment, "IMAGE//ULTRASOUND", image_path=target.relative_to(root).as_posix()
+        )
+    write_tables(root, "busbra", events.table())
+
+    keys = pl.DataFrame({SUBJECT: cases, PREDICTION_TIME: moments})
+    write_labels(root, "birads", keys.with_columns(rows["BIRADS"].alias(CATEGORY)))
+    write_labels(
+        root, "malignant", keys.with_columns((rows["Pathology"] == "malignant").alias(BOOLEAN))
+    )
+    _write_metadata(root, path, rows, cases)
+
+
+def _images(raw: Path, path: Path, rows: pl.DataFrame) -> list[Path]:
+    """Return the file of each row; raises DataError for one that is not there, or lies elsewhere."""
+    column = "file" if "file" in rows.columns else "ID"
+    names = [name or "" if column == "file" else f"Images/{name}.png" for name in rows[column]]
+    for row, name in enumerate(names):
+        if (
+            not name
+            or not (raw / name).resolve().is_relative_to(raw.resolve())
+            or not (raw / name).is_file()
+        ):
+            raise DataError(
+                f"{path}: row {row}: column {column} names no image in {raw}; download it from {_HOME}"
+            )
+    return [raw / name for name in names]
+
+
+def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series) -> None:
+    """Write the fold and the device of each patient."""
+    if "fold" in rows.columns:
+        folds = numbers(rows["fold"], path, needed=True).cast(pl.Int64)
+    else:
+        _, patient = np.unique(cases.to_numpy(), return_inverse=True)
+        worst = numbers(rows["BIRADS"], path).cast(pl.Float32).to_numpy()[:, None]
+        draws = np.random.default_rng(0).random(patient.max() + 1)
+        folds = pl.Series(deal(patient, draws, _NUM_FOLDS, worst))
+
+    by_patient = pl.DataFrame({SUBJECT: cases, "fold": folds, "device": rows["Device"]})
+    by_patient = by_patient.group_by(SUBJECT, maintain_order=True).agg(
+        pl.col("fold").first(),
+        pl.col("fold").n_unique().alias("num_folds"),
+        pl.col("device").first(),
+    )
+    if (parted := by_patient["num_folds"] > 1).any():
+        raise DataError(
+            f"{path}: column fold puts {parted.sum()} patients into several folds; give each one"
+        )
+
+    few = pl.len().over("device") < _FEWEST_OF_DEVICE
+    by_patient = by_patient.with_columns(
+        pl.when(few).then(pl.lit("other")).otherwise("device").alias("device")
+    )
+
+    write_subject_table(
+        root / FOLDS_FILE, "fold", dict(by_patient.select(SUBJECT, "fold").iter_rows())
+    )
+    write_subject_table(
+        root / "metadata/groups.parquet",
+        "device",
+        dict(by_patient.select(SUBJECT, "device").iter_rows()),
+    )

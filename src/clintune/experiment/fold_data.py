@@ -1,0 +1,285 @@
+"""Everything read and computed once before training: each item's pieces, and what is left out or suspect."""
+
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from meds.schema import held_out_split, tuning_split
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from clintune.cohort.checks import equal_cohorts
+from clintune.cohort.samples import Samples
+from clintune.core.console import console
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.errors import ConfigError, DataError
+from clintune.core.files import atomic_path
+from clintune.core.text import visible
+from clintune.experiment.cohorts_apart import between_cohorts
+from clintune.experiment.folds import Unit, rows_by_split, split_of
+from clintune.experiment.label_leaks import check_answers, find_leaks
+from clintune.experiment.limits import Counted, Limits, measure, write_limits
+from clintune.experiment.open import Workspace
+from clintune.experiment.twins import alike_classes, in_two_cohorts, one_for_many
+from clintune.features.cache import PieceCache
+from clintune.features.columnar import ColumnarPieces, columnar
+from clintune.features.pieces import StoredPieces
+from clintune.launch.device import local_device, num_workers
+from clintune.layers.precision import resolve_precision
+from clintune.modalities.base import Modality
+from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
+from clintune.storage.cache_folder import make_room
+from clintune.tasks.base import Task
+
+UNREADABLE = "unreadable.csv"
+_ROW = re.compile(r"\A.*?: row \d+: ")
+_LACKING = {
+    tuning_split: (
+        "the last step is kept rather than the best, and nothing calibrates or stops early",
+        "the best step, and the calibration, are chosen by chance",
+    ),
+    held_out_split: (
+        "the run cannot be evaluated",
+        "its figures have no intervals, and say little",
+    ),
+}
+"""What follows from a split without a sample, and with few."""
+Unreadable = dict[str, str]
+"""An item that could not be read: modality, row, reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What the members of a unit share: the split of the samples, and all that was learnt or computed from it."""
+
+    split: NDArray[np.str_]
+    rows: dict[str, NDArray[np.int64]]
+    tasks: dict[str, Task]
+    modalities: dict[str, Modality]
+    statistics: Statistics
+    pieces: dict[str, StoredPieces | ColumnarPieces]
+    unreadable: list[Unreadable]
+    limits: Limits
+
+
+def prepare_unit(
+    workspace: Workspace, unit: Unit, run: Path | None = None, *, one_answer_will_do: bool = False
+) -> Prepared:
+    """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
+
+    Raises DataError as `check_unit` and `fill_caches` do; the latter leaves its list in the folder `run`.
+    """
+    config, samples = workspace.config, workspace.samples
+    split = split_of(config, samples, unit)
+    rows = rows_by_split(split)
+    modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
+    warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
+    if not one_answer_will_do:
+        check_patience(config, [rows])
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    build_modalities(modalities, statistics, config.seed)
+    everything = np.concatenate(list(rows.values()))
+    pieces, unreadable = fill_caches(
+        workspace, modalities, statistics, everything, local_device(), run
+    )
+
+    limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
+    limits.warnings += [*remarks(modalities, statistics), *warnings]
+    limits.warnings += suspicions(samples, [rows], tasks, modalities, pieces)
+    return Prepared(
+        split=split,
+        rows=rows,
+        tasks=tasks,
+        modalities=modalities,
+        statistics=statistics,
+        pieces=pieces,
+        unreadable=unreadable,
+        limits=limits,
+    )
+
+
+def check_unit(
+    samples: Samples,
+    rows: Mapping[str, NDArray[np.int64]],
+    tasks: Mapping[str, Task],
+    *,
+    one_answer_will_do: bool = False,
+) -> list[str]:
+    """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only, and for
+    classes and samples that stand twice.
+
+    Raises DataError for cohorts of the same people, a split without training samples, a task without training labels
+    and, unless `one_answer_will_do`, a training split in which every task has one answer only.
+    """
+    if problem := next(equal_cohorts({index.name: index.root for index in samples.indexes}), None):
+        raise DataError(problem)
+    if not len(rows["train"]):
+        raise DataError("no sample is in the training split; check the cohort's splits and labels")
+    for name, task in tasks.items():
+        targets = samples.targets(name)[rows["train"]]
+        if np.isnan(targets).all():
+            raise DataError(
+                f"tasks.{name}: no training sample has a known label; check the split, or drop the task"
+            )
+        task.fit(targets)
+    said, learnable = check_answers(samples, rows, tasks)
+    if not (learnable or one_answer_will_do):
+        raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
+    return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
+
+
+def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
+    """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each unit by split."""
+    if config.trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_unit):
+        raise ConfigError(
+            "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
+            "drop patience"
+        )
+
+
+def suspicions(
+    samples: Samples,
+    by_unit: Sequence[Mapping[str, NDArray[np.int64]]],
+    tasks: Mapping[str, Task],
+    modalities: Mapping[str, Modality],
+    sources: Mapping[str, Counted],
+) -> list[str]:
+    """Return what is suspect of the data of units, a sentence each; the first stands for all but its splits.
+
+    `by_unit` holds the rows of each unit by split, `sources` the pieces of each modality.
+    """
+    rows = by_unit[0]
+    tabled = [name for name, source in sources.items() if isinstance(source, ColumnarPieces)]
+    return [
+        *find_leaks(samples, rows["train"], tasks, list(modalities), sources),
+        *between_cohorts(samples, tabled),
+        *one_for_many(samples, np.concatenate(list(rows.values())), modalities, sources),
+        *small_splits(samples, by_unit),
+    ]
+
+
+def small_splits(samples: Samples, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
+    """Return a sentence for the tuning and for the held-out split where a unit has no, or few, subjects there.
+
+    `by_unit` holds the rows of each unit by split.
+    """
+    sentences = []
+    for split, (if_empty, if_small) in _LACKING.items():
+        sizes = [len(np.unique(samples.subject[rows[split]])) for rows in by_unit]
+        empty, small = sizes.count(0), sum(0 < size < SMALLEST_SHOWN for size in sizes)
+        for number, said, so in (
+            (empty, "no sample is", if_empty),
+            (small, f"fewer than {SMALLEST_SHOWN} subjects are", if_small),
+        ):
+            if number:
+                folds = "" if len(by_unit) == 1 else f" of {number} folds"
+                sentences.append(f"{said} in the {split} split{folds}: {so}")
+    return sentences
+
+
+def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
+    """Return what the statistics of each modality hold back, and what is doubtful of its training items."""
+    return [
+        f"{name}: {said}"
+        for name, part in modalities.items()
+        for said in part.remarks(statistics[name])
+    ]
+
+
+def fill_caches(
+    workspace: Workspace,
+    modalities: Mapping[str, Modality],
+    statistics: Statistics,
+    rows: NDArray[np.int64],
+    device: torch.device,
+    run: Path | None = None,
+) -> tuple[dict[str, StoredPieces | ColumnarPieces], list[Unreadable]]:
+    """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
+
+    Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
+    run on `device` in the run's precision. Unreadable items are left out and returned too; where they are more than
+    `data.max_bad_fraction` of a modality's items, DataError names the first, and the file in `run`, or in the cache,
+    that lists them all. A cache larger than `data.cache_limit_gb` then loses what is longest unused.
+    """
+    config, samples, cache = workspace.config, workspace.samples, workspace.cache
+    workers = num_workers(config.trainer.workers, device)
+    sources: dict[str, StoredPieces | ColumnarPieces] = {}
+    bad: list[Unreadable] = []
+    for name, modality in modalities.items():
+        modality.to(device).eval()
+        rows_of = columnar(samples, name, modality)
+        if rows_of is not None:
+            sources[name] = rows_of
+            continue
+
+        items = samples.items(name, rows)
+        pieces = PieceCache(
+            name, modality, statistics[name], cache, resolve_precision(config.trainer.precision)
+        ).fill(items, device, workers)
+        sources[name] = pieces
+        mine = [
+            {"modality": name, "row": row, "reason": reason_alone(why)}
+            for row, why in pieces.errors.items()
+        ]
+        check_readable(mine, len(items), config.data.max_bad_fraction, (run or cache) / UNREADABLE)
+        bad += mine
+    make_room(cache, config.data.cache_limit_gb)
+    return sources, bad
+
+
+def check_readable(
+    bad: Sequence[Unreadable],
+    num_items: int,
+    max_bad_fraction: float,
+    listed: Path | None,
+    what: str = "items",
+) -> None:
+    """Raise DataError, with the first of the unreadable items of a modality, where they are too many of its items.
+
+    All of them are then listed in the CSV file `listed`, if there is to be one, in place of an older list.
+    """
+    if len(bad) <= max_bad_fraction * num_items:
+        return
+
+    key, told = "max_bad_fraction", ""
+    if listed is not None:
+        with atomic_path(listed) as partial:
+            pl.DataFrame(bad).write_csv(partial)
+        key, told = "data.max_bad_fraction", f"; they are listed in {listed}"
+    raise DataError(
+        f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, more than "
+        f"{key}={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}{told}"
+    )
+
+
+def reason_alone(error: object) -> str:
+    """Return what is wrong with an item without its row, which stands in a column of its own.
+
+    Items of equal content share an error, which names the row of the first of them.
+    """
+    return _ROW.sub("", str(error), count=1)
+
+
+def tell(run: Path, ready: Prepared) -> None:
+    """Write what a unit leaves out and what is suspect of it to the run folder; say what is new there."""
+    write_unreadable(run / UNREADABLE, ready.unreadable)
+    if write_limits(run, ready.limits):
+        for sentence in ready.limits.sentences():
+            console.print(f"note: {visible(sentence)}")
+
+
+def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
+    """Add unreadable items to `report` (CSV: modality, row, reason), each once."""
+    if not bad:
+        return
+    known = [pl.read_csv(report, glob=False)] if report.exists() else []
+    with atomic_path(report) as partial:
+        pl.concat([*known, pl.DataFrame(bad)]).unique(
+            ["modality", "row"], maintain_order=True
+        ).write_csv(partial)
+    console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")

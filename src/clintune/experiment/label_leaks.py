@@ -1,0 +1,266 @@
+"""Data that tell the label by themselves: a code, a row or a missing file that stands for the answer.
+
+Each training subject counts once in a test, which is made of the last of its labelled samples, and of the first; each
+is corrected for their number.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import erfc, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clintune.cohort.samples import Samples
+from clintune.cohort.shards import CODE, NUMBER
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.experiment.limits import Counted
+from clintune.tasks.base import Task
+
+ALPHA = 0.05
+"""Chance of any false alarm among the tests of one kind."""
+ALMOST_ALONE = 0.98
+"""AUROC beyond which one code tells a label almost alone."""
+_TELLING = 0.6
+"""AUROC beyond which it is worth a word that a modality is absent."""
+_MOST = 50_000
+"""Training subjects that suffice for any test."""
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A yes-or-no question of a task: its name, and the answer of each of some subjects [S], NaN where unknown."""
+
+    name: str
+    answers: NDArray[np.float32]
+
+    @property
+    def known(self) -> Bools:
+        """Return whose answer is known [S]."""
+        return ~np.isnan(self.answers)
+
+    @property
+    def yes(self) -> Bools:
+        """Return whose answer is yes [S]."""
+        yes: Bools = self.answers == 1
+        return yes
+
+    @property
+    def num_answers(self) -> int:
+        """Return how many different answers are known."""
+        return len(np.unique(self.answers[self.known]))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What subjects see of one modality: whether anything, whether any of it cannot be read [S]; the newest of a code.
+
+    `owner`, `code`, `value` and `hours` [P] are of the newest row of each subject and code.
+    """
+
+    present: Bools
+    unreadable: Bools
+    owner: NDArray[np.int64]
+    code: NDArray[np.int64]
+    value: NDArray[np.float64]
+    hours: NDArray[np.float64]
+
+
+def find_leaks(
+    samples: Samples,
+    rows: NDArray[np.int64],
+    tasks: Mapping[str, Task],
+    modalities: Sequence[str],
+    sources: Mapping[str, Counted],
+) -> list[str]:
+    """Return a sentence for each modality or code that tells a label almost alone in the training samples `rows`.
+
+    `sources` tell which items cannot be read; a modality without one is taken to be readable. Codes that fewer than 11
+    subjects have are not named.
+    """
+    found: list[str] = []
+    codes = samples.codes().to_list()
+    for name, task in tasks.items():
+        last = one_labelled(samples, rows, samples.targets(name), last=True)
+        first = one_labelled(samples, rows, samples.targets(name), last=False)
+        for chosen in (last,) if np.array_equal(first, last) else (last, first):
+            asked = asked_of(name, task, samples.targets(name)[chosen])
+            num_tests = 2 * len(asked) * len(modalities)
+            differing = [question for question in asked if question.num_answers > 1]
+            for modality in modalities:
+                seen = _seen(samples, chosen, modality, sources.get(modality), len(codes))
+                for question in differing:
+                    found += _missing(modality, seen, question, num_tests)
+                    found += _codes(modality, seen, question, codes, num_tests)
+
+    # What both tell is said once, as the last samples have it.
+    by_what = {sentence.partition(" (")[0]: sentence for sentence in reversed(found)}
+    return list(reversed(by_what.values()))
+
+
+def check_answers(
+    samples: Samples, rows: Mapping[str, NDArray[np.int64]], tasks: Mapping[str, Task]
+) -> tuple[list[str], bool]:
+    """Return a sentence for each split in which a task has one answer only, and whether any task can be learnt.
+
+    It can where its training labels, of which there are some, differ in any of its outputs.
+    """
+    said, learnable = [], False
+    for name, task in tasks.items():
+        for split, mine in rows.items():
+            asked = asked_of(name, task, samples.targets(name)[mine])
+            single = [question.name for question in asked if question.num_answers == 1]
+            absent = [question.name for question in asked if question.num_answers == 0]
+            varied = len(asked) - len(single) - len(absent)
+            learnable = learnable or (
+                split == "train" and (varied > 0 or _differ(samples.targets(name)[mine]))
+            )
+            if single and varied == 0:
+                said.append(
+                    f"tasks.{name}: the {split} split has one answer only; {_CONSEQUENCE[split]}"
+                )
+            elif single:
+                said.append(
+                    f"tasks.{name}: {len(single)} of {len(asked)} outputs have one answer in the {split} split"
+                )
+    return said, learnable
+
+
+_CONSEQUENCE = {
+    "train": "nothing can be learnt from it",
+    "tuning": "it cannot choose the best step, nor calibrate",
+    "held_out": "it cannot be scored",
+}
+
+
+def asked_of(name: str, task: Task, targets: NDArray[np.float32]) -> list[Asked]:
+    """Return the yes-or-no questions that a task can answer, with the answers that targets [S, T] give."""
+    return [
+        Asked(f"{name}/{view.name}" if view.name else name, view.outcome(targets))
+        for view in task.binary_views
+    ]
+
+
+def _differ(targets: NDArray[np.float32]) -> bool:
+    """Return whether any two of the known targets [S, T] differ."""
+    known = targets[~np.isnan(targets).any(axis=1)]
+    return bool((known != known[:1]).any())
+
+
+def one_labelled(
+    samples: Samples, rows: NDArray[np.int64], targets: NDArray[np.float32], *, last: bool
+) -> NDArray[np.int64]:
+    """Return the last, or first, of the samples `rows` of each subject that has a known target, of at most `_MOST`."""
+    labelled = np.sort(rows[~np.isnan(targets[rows]).all(axis=1)])[:: -1 if last else 1]
+    chosen = labelled[np.unique(samples.subject[labelled], return_index=True)[1]]
+    return np.sort(chosen)[:: -(-len(chosen) // _MOST) or 1]
+
+
+def aurocs(
+    code: NDArray[np.int64], score: NDArray[np.float64], yes: Bools, num_codes: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for each code [C], the AUROC of the scores [P] of its rows, and how many of them are yes and no.
+
+    NaN where all are one or the other. Ties count half.
+    """
+    order = np.lexsort((score, code))
+    code, score, yes = code[order], score[order], yes[order]
+    starts = np.flatnonzero(np.r_[True, (code[1:] != code[:-1]) | (score[1:] != score[:-1])])
+    sizes = np.diff(np.r_[starts, len(code)])
+    middle = np.repeat(starts + (sizes + 1) / 2, sizes) if len(code) else np.empty(0)
+    rank = middle - np.searchsorted(code, code, "left")
+
+    num_yes, num_no = (np.bincount(code[part], minlength=num_codes) for part in (yes, ~yes))
+    above = np.bincount(code[yes], rank[yes], minlength=num_codes) - num_yes * (num_yes + 1) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return above / (num_yes * num_no), num_yes, num_no
+
+
+def _seen(
+    samples: Samples, rows: NDArray[np.int64], modality: str, source: Counted | None, num_codes: int
+) -> Seen:
+    seen = samples.seen(modality, rows)
+    present, unreadable = np.zeros((2, len(rows)), np.bool_)
+    present[seen.owner] = True
+    if source is not None:
+        unreadable[seen.owner[source.lengths(seen.number, np.zeros_like(seen.number)) == 0]] = True
+
+    code = samples.column(modality, CODE, seen.number).astype(np.int64)
+    pair = seen.owner * num_codes + code
+    newest = seen.take(len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1])
+    return Seen(
+        present=present,
+        unreadable=unreadable,
+        owner=newest.owner,
+        code=samples.column(modality, CODE, newest.number).astype(np.int64),
+        value=samples.column(modality, NUMBER, newest.number).astype(np.float64),
+        hours=newest.hours,
+    )
+
+
+def _missing(modality: str, seen: Seen, question: Asked, num_tests: int) -> Iterator[str]:
+    """Yield what the absence of a modality, or its unreadable items, say of the answers, by Fisher's exact test."""
+    from scipy.stats import fisher_exact  # here: it takes most of a second
+
+    yes, known = question.yes, question.known
+
+    for absent, where, least in (
+        (seen.unreadable, "items that cannot be read", 0.5),
+        (~seen.present, "its absence", _TELLING),
+    ):
+        table = np.array([[(absent & known & side).sum() for side in (yes, ~yes)],
+                          [(~absent & known & side).sum() for side in (yes, ~yes)]])  # fmt: skip
+        shares = table[0] / table.sum(axis=0)
+        auroc = 0.5 + abs(shares[0] - shares[1]) / 2
+        if auroc > least and (p := fisher_exact(table).pvalue) < ALPHA / num_tests:
+            answer = "yes" if shares[0] > shares[1] else "no"
+            yield (
+                f"modality {modality}: {where} can tell the label of {question.name}: more often so where it is "
+                f"{answer} (p = {p:.2g} on training subjects); restore what is missing, or leave it out for all"
+            )
+
+
+def _codes(
+    modality: str, seen: Seen, question: Asked, codes: Sequence[str], num_tests: int
+) -> Iterator[str]:
+    """Yield the codes whose presence, newest value or time tells the answers almost alone."""
+    yes, known = question.yes, question.known
+    mine = known[seen.owner]
+    code, answer = seen.code[mine], yes[seen.owner[mine]]
+    num_codes = len(codes)
+    totals = [int((yes & known).sum()), int((~yes & known).sum())]
+    has = [np.bincount(code[part], minlength=num_codes) for part in (answer, ~answer)]
+    enough = has[0] + has[1] >= SMALLEST_SHOWN
+    alpha = ALPHA / max(3 * num_tests * int(enough.sum()), 1)
+
+    presence = 0.5 + (has[0] / totals[0] - has[1] / totals[1]) / 2
+    scored = [(presence, np.full(num_codes, totals[0]), np.full(num_codes, totals[1]), "")]
+    for score, what in ((seen.value[mine], ", its value"), (seen.hours[mine], ", its time")):
+        finite = np.isfinite(score)
+        scored.append((*aurocs(code[finite], score[finite], answer[finite], num_codes), what))
+
+    named = set[int]()
+    for auroc, num_yes, num_no, what in scored:
+        telling = np.maximum(auroc, 1 - auroc)
+        for number in np.flatnonzero(enough & (telling >= ALMOST_ALONE)).tolist():
+            few = num_yes[number] + num_no[number] < SMALLEST_SHOWN
+            if (
+                few
+                or number in named
+                or _chance(telling[number], num_yes[number], num_no[number]) >= alpha
+            ):
+                continue
+            named.add(number)
+            yield (
+                f"modality {modality}, code {codes[number]}{what}: tells the label of {question.name} almost alone "
+                f"(AUROC {telling[number]:.3f} on training subjects); if it is written after the outcome, take it out "
+                "of `codes`, or out of the cohort"
+            )
+
+
+def _chance(auroc: float, num_yes: int, num_no: int) -> float:
+    """Return the two-sided p of an AUROC under the normal approximation of the Mann-Whitney test."""
+    deviation = sqrt((num_yes + num_no + 1) / (12 * num_yes * num_no))
+    return erfc(abs(auroc - 0.5) / deviation / sqrt(2))

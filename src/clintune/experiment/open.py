@@ -1,0 +1,113 @@
+"""What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from omegaconf import DictConfig
+
+from clintune.cohort.checks import folder_problems
+from clintune.cohort.codes import count_codes
+from clintune.cohort.index import SampleIndex
+from clintune.cohort.samples import Samples
+from clintune.cohort.source import open_root
+from clintune.cohort.subject_table import read_subject_table
+from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError, DataError
+from clintune.modalities.base import Modality, has_code
+from clintune.model.build import make_modalities
+from clintune.package.contents import make_tasks
+from clintune.storage.cache_folder import open_cache
+from clintune.storage.remote import is_remote
+from clintune.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A config with its data open."""
+
+    config: DictConfig
+    cache: Path
+    samples: Samples
+    tasks: dict[str, Task]
+    modalities: dict[str, Modality]
+    groups: dict[str, pl.DataFrame]
+    """Each cohort's table of groups (`Cohort.groups`), where it has one."""
+
+
+def open_workspace(config: DictConfig) -> Workspace:
+    """Write or fetch missing cohorts, open their indexes, read the labels.
+
+    Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist and a
+    task whose targets fit neither its outputs nor the numbers of its classes.
+    """
+    if problems := list(folder_problems(config)):
+        raise DataError("; and ".join(problems))
+    cache = open_cache(config.data.cache, shared=config.data.shared)
+
+    # The run folder must find weights and data from any working directory.
+    for part in (config.backbone, *config.modalities.values()):
+        if "source" in part and Path(part.source).expanduser().is_dir():
+            part.source = str(Path(part.source).expanduser().resolve())
+
+    modalities, tasks = make_modalities(config), make_tasks(config)
+    _check_metric(config.trainer.metric, tasks)
+
+    indexes, groups = [], {}
+    for name, cohort in config.cohorts.items():
+        beside = [
+            path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)
+        ]
+        root = open_root(str(name), cohort, cache, beside)
+        if not is_remote(cohort.root):
+            cohort.root = str(root)
+        if cohort.groups is not None:
+            groups[str(name)] = read_subject_table(root / cohort.groups)
+        indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
+
+    samples = Samples(indexes)
+    for name, task in tasks.items():
+        if np.isnan(samples.targets(name)).all():
+            raise DataError(
+                f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
+            )
+
+    _check_codes(modalities, samples)
+    return Workspace(
+        config=config,
+        cache=cache,
+        samples=samples,
+        tasks=tasks,
+        modalities=modalities,
+        groups=groups,
+    )
+
+
+def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
+    """Yield the names of the metrics of which either more or less is better."""
+    for task in tasks.values():
+        yield from (metric.name for metric in task.metrics if metric.higher_is_better is not None)
+
+
+def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
+    known = {"loss", *_choosing(tasks)}
+    if metric is not None and metric not in known:
+        raise ConfigError(
+            f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}"
+        )
+
+
+def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
+    """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
+    known = samples.codes()
+    for name, modality in modalities.items():
+        for code in modality.codes or []:
+            if known.to_frame().filter(has_code([code])).is_empty():
+                hint = nearest(
+                    code, count_codes(samples).common
+                )  # a code of few subjects would tell of them
+                raise ConfigError(
+                    f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}"
+                )

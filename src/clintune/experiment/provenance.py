@@ -1,0 +1,103 @@
+"""What a run was made of: versions, machine, input files, data fingerprints."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from clintune import __version__
+from clintune.cohort.labels import FOLDERS
+from clintune.cohort.seal import table_hashes
+from clintune.cohort.shards import find_shards
+from clintune.core.errors import DataError
+from clintune.core.files import file_sha256, files_below, read_json, value_sha256
+from clintune.experiment.open import Workspace
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "timm",
+    "polars",
+    "numpy",
+    "hydra-core",
+    "meds",
+)
+
+
+def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, Any]:
+    """Return a JSON-able record of code, environment, config and data; input files are named relative to their root.
+
+    With the `recipe` that the run wrote, its hash is part of it.
+    """
+    config = workspace.config
+    return {
+        "clintune": __version__,
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["clintune", *sys.argv[1:]],
+        "config_sha256": config_sha256(config),
+        "recipe_sha256": None if recipe is None else file_sha256(recipe),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "packages": {name: version(name) for name in _PACKAGES},
+        "cohorts": {
+            index.name: {
+                "fingerprint": index.fingerprint,
+                "files": _files(index.root, workspace.cache),
+            }
+            for index in workspace.samples.indexes
+        },
+    }
+
+
+def check_data(run: Path, workspace: Workspace) -> None:
+    """Refuse to go on with a run on other data than it began with.
+
+    Raises DataError naming the first table of a cohort that was changed, added or removed since.
+    """
+    recorded = read_json(run / "provenance.json")["cohorts"]
+    for index in workspace.samples.indexes:
+        before, now = recorded[index.name]["files"], _files(index.root, workspace.cache)
+        changed = sorted(
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+        )
+        if changed:
+            raise DataError(
+                f"{index.root / changed[0]}: is not as it was when {run.name} was trained; restore it, or train anew"
+            )
+
+
+def config_sha256(config: DictConfig) -> str:
+    """Return the hash of a resolved config."""
+    return value_sha256(OmegaConf.to_container(config, resolve=True))
+
+
+def _files(root: Path, cache: Path) -> dict[str, str]:
+    """Hash every table of a cohort; media files are hashed by the piece cache."""
+    others = [path for folder in ("metadata", *FOLDERS) for path in files_below(root / folder)]
+    return table_hashes(root, [*find_shards(root), *others], cache)
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that runs, with + where it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        # Without a lock: a run that is killed meanwhile must not leave one in the checkout.
+        status = ["git", "--no-optional-locks", "status", "--porcelain"]
+        changed = subprocess.run(status, cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

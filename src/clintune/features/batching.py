@@ -1,0 +1,152 @@
+"""From samples to batches: look up their items, keep the newest pieces within budget, gather them, lay them flat."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Samples
+from clintune.contracts import Batch, PieceBatch
+from clintune.core.seeding import generator
+from clintune.features.pieces import PieceSource
+from clintune.modalities.base import Modality
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """The samples of one batch and what is random about it.
+
+    `epoch` None is inference: view `view` of every item and no dropout of modalities. In training the views and the
+    dropped modalities are drawn from (seed, epoch, row), so they depend neither on workers nor on the batch.
+    """
+
+    rows: Sequence[int]
+    epoch: int | None = None
+    seed: int = 0
+    view: int = 0
+
+
+class Batches(Dataset[Batch]):
+    """The batch of any draw: give it to a DataLoader whose sampler yields draws. Cheap to pickle."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        modalities: Mapping[str, Modality],
+        sources: Mapping[str, PieceSource],
+        modality_dropout: float = 0.0,
+        zero_fill: bool = False,
+    ) -> None:
+        self.samples = samples
+        self.sources = {name: sources[name] for name in modalities}
+        self.budgets = {name: modality.max_pieces for name, modality in modalities.items()}
+        self.views = {name: modality.views for name, modality in modalities.items()}
+        self.modality_dropout = modality_dropout
+        self.zero_fill = zero_fill
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        rows = np.asarray(draw.rows, np.int64)
+        seen = {name: self.samples.seen(name, rows) for name in self.sources}
+        kept = self._kept(seen, rows, draw)
+        pieces = {}
+        for name, items in seen.items():
+            part = self._pieces(name, items.take(kept[name][items.owner]), rows, draw)
+            if self.zero_fill:
+                part = self._filled(name, part, len(rows))
+            if part is not None:
+                pieces[name] = part
+        targets = {
+            task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks
+        }
+        return Batch(pieces=pieces, targets=targets, keys=self.samples.keys(rows))
+
+    def _kept(
+        self, seen: Mapping[str, Seen], rows: NDArray[np.int64], draw: Draw
+    ) -> dict[str, NDArray[np.bool_]]:
+        """Return which samples [N] keep each modality, of those that have it; one always stays."""
+        kept = {
+            name: np.bincount(items.owner, minlength=len(rows)) > 0 for name, items in seen.items()
+        }
+        if draw.epoch is None or not self.modality_dropout:
+            return kept
+        for number, row in enumerate(rows.tolist()):
+            present = [name for name in kept if kept[name][number]]
+            if not present:
+                continue
+            drawn = torch.rand(
+                len(present), generator=generator(draw.seed, "modality_dropout", draw.epoch, row)
+            ).tolist()
+            stays = present[drawn.index(max(drawn))]
+            for name, u in zip(present, drawn, strict=True):
+                kept[name][number] = u >= self.modality_dropout or (
+                    name == stays and max(drawn) < self.modality_dropout
+                )
+        return kept
+
+    def _view(self, name: str, rows: NDArray[np.int64], draw: Draw) -> NDArray[np.int64]:
+        """Return the view of each sample [N]."""
+        views = self.views[name]
+        if draw.epoch is None or views == 1:
+            return np.full(len(rows), min(draw.view, views - 1), np.int64)
+        chances = (generator(draw.seed, "view", name, draw.epoch, row) for row in rows.tolist())
+        return np.array(
+            [int(torch.randint(views, (), generator=chance)) for chance in chances], np.int64
+        )
+
+    def _pieces(
+        self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw
+    ) -> PieceBatch | None:
+        """Return the samples' pieces, of the newest items that fit the budget."""
+        seen = self.sources[name].select(seen)
+        view = self._view(name, rows, draw)[seen.owner]
+        return self.sources[name].read(seen, view, self.budgets[name])
+
+    def _filled(self, name: str, pieces: PieceBatch | None, num_samples: int) -> PieceBatch:
+        """Return the pieces with one of zeros, at the prediction time, for each sample that has none."""
+        present = np.empty(0, np.int64) if pieces is None else pieces.owner.numpy()
+        absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present))
+        blank = replace(self.sources[name].blank(len(absent)), owner=absent)
+        if pieces is None:
+            return blank
+        parts = (pieces.encoded, blank.encoded)
+        encoded = [part for part in parts if part is not None]
+        return PieceBatch(
+            tensors={
+                key: torch.cat([value, blank.tensors[key]]) for key, value in pieces.tensors.items()
+            },
+            hours=torch.cat([pieces.hours, blank.hours]),
+            owner=torch.cat([pieces.owner, blank.owner]),
+            encoded=torch.cat(encoded) if encoded else None,
+        )
+
+
+def num_tokens(
+    samples: Samples, modalities: Mapping[str, Modality], sources: Mapping[str, PieceSource]
+) -> NDArray[np.int64]:
+    """Return how many tokens each sample has [N]: those of its pieces within budget, in their plain view.
+
+    Items that were never prepared, of samples that the caches were not filled for, count as none.
+    """
+    tokens = np.zeros(len(samples), np.int64)
+    for name, modality in modalities.items():
+        for start in range(0, len(samples), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(samples)))
+            seen = sources[name].select(samples.seen(name, rows))
+            lengths = sources[name].lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
+            pieces = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
+            tokens[rows] += modality.num_tokens(pieces)
+    return tokens
+
+
+def inference_draws(rows: NDArray[np.int64], batch_size: int, view: int = 0) -> list[Draw]:
+    """Return draws that cover `rows` once, in order."""
+    parts: Iterator[NDArray[np.int64]] = (
+        rows[i : i + batch_size] for i in range(0, len(rows), batch_size)
+    )
+    return [Draw(rows=part.tolist(), view=view) for part in parts]

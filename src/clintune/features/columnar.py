@@ -1,0 +1,132 @@
+"""Pieces that the rows of the index give by arithmetic on whole columns: nothing is prepared or kept on disk."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clintune.cohort.index import Seen
+from clintune.cohort.samples import Samples
+from clintune.cohort.shards import CODE, NUMBER
+from clintune.contracts import PieceBatch, RowColumns
+from clintune.features.cuts import Beyond
+from clintune.modalities.base import Modality
+from clintune.modalities.rows import RowReader
+
+_TOGETHER = 1_000_000
+"""Rows of training subjects that are fitted on at once, about."""
+
+
+def columnar(samples: Samples, name: str, modality: Modality) -> "ColumnarPieces | None":
+    """Return the pieces of a built modality that reads columns; None for one that reads item by item."""
+    if modality.rows is None:
+        return None
+    return ColumnarPieces(samples, name, modality.rows.numbered(samples.codes().to_list()))
+
+
+class ColumnarPieces:
+    """The pieces that a reader, which knows the numbers of the codes, makes of rows."""
+
+    def __init__(self, samples: Samples, modality: str, reader: RowReader) -> None:
+        self.samples = samples
+        self.modality = modality
+        self.reader = reader
+
+    def select(self, seen: Seen) -> Seen:
+        """Return the items that a sample reads, in order: all, or the newest of each code."""
+        if self.reader.keep == "all":
+            return seen
+        code = self.samples.column(self.modality, CODE, seen.number)
+        pair = seen.owner * self._num_codes + code
+        newest = len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1]
+        newest.sort()
+        return seen.take(newest)
+
+    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+        """Return the pieces of each sample; the reader spends its budget itself. There is one view."""
+        if not len(seen.number):
+            return None
+        return self.reader.preprocess_rows(_columns(self.samples, self.modality, seen, seen.owner))
+
+    def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many pieces items give, of texts about how many [I]."""
+        return np.full(len(number), self.reader.pieces_per_row, np.int64)
+
+    def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return 0 for every item."""
+        return np.zeros(len(number), np.int64)
+
+    def beyond(self, seen: Seen) -> Beyond:
+        """Return no hours: a row is no file."""
+        none = np.zeros(len(seen.number))
+        return Beyond(none, none, none)
+
+    def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return -1 for every item: a row is no document of one subject's own."""
+        return np.full(len(number), -1)
+
+    def blank(self, number: int) -> PieceBatch:
+        """Return a piece of zeros, at the prediction time, for each of so many samples."""
+        zero = np.zeros(1)
+        one = RowColumns(
+            code=zero.astype(np.int32),
+            value=zero.astype(np.float32),
+            hours=zero,
+            owner=zero.astype(int),
+        )
+        made = self.reader.preprocess_rows(one)
+        tensors = {
+            name: tensor.new_zeros(number, *tensor.shape[1:])
+            for name, tensor in made.tensors.items()
+        }
+        return PieceBatch(tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number))
+
+    @cached_property
+    def _num_codes(self) -> int:
+        return len(self.samples.codes())
+
+
+class TrainingRows:
+    """The rows that the training samples `rows` see, each once, as the first of them sees it.
+
+    They come in chunks, all rows of a subject in one, so that no more than a chunk is in memory.
+    """
+
+    def __init__(self, samples: Samples, modality: str, rows: NDArray[np.int64]) -> None:
+        self.samples = samples
+        self.modality = modality
+        self.rows = np.unique(rows)
+        self.codes = samples.codes().to_list()
+        """What the numbers of the codes stand for."""
+
+    def __iter__(self) -> Iterator[RowColumns]:
+        """Yield the chunks; the owner of a row is its subject by number."""
+        subject = self.samples.subject[self.rows]
+        before = np.cumsum(self.samples.num_items(self.modality)[self.rows]) // _TOGETHER
+        starts = np.flatnonzero(np.diff(before, prepend=-1))  # where the next million begins ...
+        starts = np.unique(
+            np.searchsorted(subject, subject[starts], "left")
+        )  # ... or rather the subject there
+        for part in np.split(self.rows, starts[1:]):
+            items = self.samples.items(self.modality, part)
+            seen = Seen(items.numbers, items.hours, items.subjects)
+            yield _columns(self.samples, self.modality, seen, items.subjects)
+
+    def fingerprint(self) -> str:
+        """Return a hash of which rows these are."""
+        digest = sha256("".join(index.fingerprint for index in self.samples.indexes).encode())
+        for part in (self.modality.encode(), self.rows.tobytes()):
+            digest.update(part)
+        return digest.hexdigest()
+
+
+def _columns(samples: Samples, modality: str, seen: Seen, owner: NDArray[np.int64]) -> RowColumns:
+    return RowColumns(
+        code=samples.column(modality, CODE, seen.number),
+        value=samples.column(modality, NUMBER, seen.number),
+        hours=seen.hours,
+        owner=owner,
+    )

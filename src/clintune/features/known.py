@@ -1,0 +1,66 @@
+"""What a cache holds already, for whoever only reads there: a job that scores leaves nothing of its patients."""
+
+from pathlib import Path
+
+from clintune.cohort.samples import Items
+from clintune.core.console import console
+from clintune.features.cache import PieceCache
+from clintune.features.inventory import Scanned, scan
+from clintune.features.item_keys import item_keys, stamped_media, view_key
+from clintune.features.pieces import Block, Known, read_block
+from clintune.features.sealed import damaged
+from clintune.storage.cache_folder import in_use
+
+
+class KnownPieces:
+    """What a cache holds of the pieces of a modality, for whoever has the same items; nothing is written there.
+
+    Hashes of media files are remembered in the folder `memory`.
+    """
+
+    def __init__(self, cached: PieceCache, memory: Path) -> None:
+        self._modality = cached.modality
+        self._folder = cached.folder
+        self._memory = memory
+        self._found = Scanned([], {}, [])
+        self._blocks: dict[int, Block] = {}
+        if cached.folder.is_dir():
+            in_use(cached.folder)
+            self._found = scan(cached.folder)
+
+    def of(self, items: Items, views: int) -> Known:
+        """Return the pieces that are there of the first `views` of some items; damaged ones are not."""
+        if not self._found.places:
+            return Known()
+        keys = item_keys(items, stamped_media(items, self._modality), self._memory, self._modality)
+        found = {
+            (number, view): self._found.places[view_key(key, view)]
+            for number, key in zip(items.numbers.tolist(), keys, strict=True)
+            for view in range(views)
+            if view_key(key, view) in self._found.places
+        }
+        self._open({place.shard for place in found.values()})
+        found = {one: place for one, place in found.items() if place.shard in self._blocks}
+        shards = sorted({place.shard for place in found.values()})
+        number_of = {shard: number for number, shard in enumerate(shards)}
+        return Known(
+            places={
+                one: (number_of[place.shard], place.start, place.length)
+                for one, place in found.items()
+            },
+            blocks=[self._blocks[shard] for shard in shards],
+            extents={number: place.extent for (number, _), place in found.items()},
+        )
+
+    def _open(self, shards: set[int]) -> None:
+        """Open those shards that are not open yet; what is not as it was written is named and forgotten."""
+        paths = {
+            shard: self._folder / self._found.shards[shard]
+            for shard in sorted(shards - self._blocks.keys())
+        }
+        bad = damaged(paths.values())
+        for path in bad:
+            console.print(f"{path}: is not as it was written; what it held is made anew")
+        self._blocks |= {
+            shard: read_block(path) for shard, path in paths.items() if path not in bad
+        }

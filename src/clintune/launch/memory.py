@@ -1,0 +1,45 @@
+"""The memory of this process: what it keeps, when it collects garbage, how much it had at most."""
+
+import ctypes
+import gc
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of malloc.h
+_NEVER = -1
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks for reuse: else a CPU gets new zeroed pages for them at every step.
+
+    This is glibc's `mallopt`; another C library is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory that this process has had so far, in MB."""
+    peak = resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss  # in units of 1024 bytes, but of bytes on macOS
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause the garbage collector, for large imports, and spare it what they made: that stays until the process ends.
+
+    Looking through it costs a second while they go on, and a third of one at every full collection later.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # later there may be garbage, which would be kept for good
+            gc.freeze()
+        gc.enable()

@@ -1,0 +1,153 @@
+"""The folder of a scoring job: what is asked in job.yaml, and which parts are done. No torch here."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from clintune.config.compose import load_config, to_yaml
+from clintune.config.schema import Scoring
+from clintune.core.errors import ClintuneError, ConfigError, TrainingError
+from clintune.core.files import read_json, write_text
+from clintune.core.paths import check_name, timed_folder, writable_folder
+from clintune.launch.processes import is_placed
+from clintune.launch.status import read_status
+
+JOB = "job.yaml"
+ORIGIN = "origin.json"
+SUMMARY = "summary.json"
+UNREADABLE = "unreadable.csv"
+WORK = "work"
+"""The folder of what a job needs until it is finished: the index of the cohort, with the text of its notes."""
+_ASKED = (
+    "package",
+    "revision",
+    "trusted",
+    "cohorts",
+    "times",
+    "shard_size",
+    "batch_size",
+    "precision",
+)
+"""The keys that results depend on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The samples [start, stop) that are scored together, and where the job `out` keeps what came of them."""
+
+    out: Path
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of its files."""
+        return f"{self.number:06d}"
+
+    @property
+    def record(self) -> Path:
+        """Return the file of its counts, the last to be written: with it the shard is done."""
+        return self.out / "shards" / f"{self.name}.json"
+
+    @property
+    def unreadable(self) -> Path:
+        """Return the table of its unreadable items."""
+        return self.out / "shards" / f"{self.name}.parquet"
+
+    def is_done(self) -> bool:
+        """Return whether everything of it is written."""
+        return self.record.exists()
+
+    def read_record(self) -> dict[str, Any]:
+        """Return its counts."""
+        record: dict[str, Any] = read_json(self.record)
+        return record
+
+
+def done_shards(out: Path) -> set[str]:
+    """Return the names of the shards that are done, at the cost of one look into the folder."""
+    return {path.stem for path in out.glob("shards/[0-9]*.json")}
+
+
+def cut(out: Path, num_samples: int, shard_size: int) -> list[Shard]:
+    """Return the fewest shards of at most `shard_size` samples, all of about one size, the last as well."""
+    num = -(-num_samples // shard_size)
+    bounds = [num_samples * i // num for i in range(num + 1)]
+    return [Shard(out=out, number=i, start=bounds[i], stop=bounds[i + 1]) for i in range(num)]
+
+
+def make_job(config: DictConfig) -> Path:
+    """Write job.yaml to a new folder, or to that of the same job, which then goes on; return the folder.
+
+    Paths become absolute, so that the job goes on from anywhere. Raises ConfigError for a folder that holds anything
+    else, and for times that are no file.
+    """
+    if Path(config.package).expanduser().exists():
+        config.package = str(Path(config.package).expanduser().resolve())
+    if config.times is not None and config.times != "last":
+        times = Path(config.times).expanduser().resolve()
+        if not times.is_file():
+            raise ConfigError(
+                f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels"
+            )
+        config.times = str(times)
+
+    if config.out is None:
+        name = check_name(_name_of(config.package), "package: the last part of its address")
+        out = timed_folder(writable_folder("predictions", "out") / name)
+    else:
+        out = writable_folder(config.out, "out")
+        _check_is_ours(out, config)
+    write_text(out / JOB, to_yaml(config))
+    return out
+
+
+@contextmanager
+def removed_if_refused(out: Path) -> Iterator[None]:
+    """Remove what a new job left in its folder if package, cohort or cluster are refused before it began.
+
+    One that somebody started before stays, and one whose processes failed by themselves: its logs say why.
+    """
+    is_new = read_status(out) is None and not is_placed()
+    try:
+        yield
+    except ClintuneError as error:
+        if (
+            is_new
+            and not isinstance(error, TrainingError)
+            and not (out / "shards" / ORIGIN).exists()
+        ):
+            shutil.rmtree(out, ignore_errors=True)  # a mounted folder can only be emptied
+        raise
+
+
+def read_job(out: Path) -> DictConfig:
+    """Return the config of the job in a folder; ConfigError where there is none."""
+    if not (out / JOB).is_file():
+        raise ConfigError(f"{out}: no {JOB} there; give the folder that `clintune predict` printed")
+    return load_config(out / JOB, Scoring)
+
+
+def _check_is_ours(out: Path, config: DictConfig) -> None:
+    if not any(out.iterdir()):
+        return
+    if not (out / JOB).is_file():
+        raise ConfigError(f"out: {out} holds other files; name another folder")
+    before = read_job(out)
+    for key in _ASKED:
+        if before[key] != config[key]:
+            raise ConfigError(
+                f"out: {out} holds the results of a job with other `{key}`; name another folder"
+            )
+
+
+def _name_of(package: str) -> str:
+    """Return a short name: that of the recipe for a run, else the last part of the address."""
+    folder = Path(package)
+    return folder.parent.name if (folder / "recipe.yaml").is_file() else folder.name

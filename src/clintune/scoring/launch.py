@@ -1,0 +1,45 @@
+"""Start a scoring job where its config says: in this process, in several of this machine, or as a job of SLURM."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from clintune.core.console import console
+from clintune.core.errors import ConfigError
+from clintune.launch.local import start_processes
+from clintune.launch.memory import collector_paused
+from clintune.launch.processes import is_main, is_placed
+from clintune.launch.slurm import Work, processes_a_node
+from clintune.scoring.job_folder import SUMMARY
+from clintune.training.launch import send
+
+
+def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
+    """Score what is left of the job in a folder, and print the folder; of a finished job, say only that it is.
+
+    A process that a launcher or a job started scores here. Raises ConfigError for a cluster that cannot be.
+    """
+    if (out / SUMMARY).exists():
+        console.print(f"{out} is finished; nothing is left to do")
+        print(out)
+        return
+    words = ["predict", "--resume", str(out)]
+    processes = processes_a_node(config.cluster)
+    if config.cluster.kind == "slurm" and not is_placed():
+        send("predict", config.cluster, [Work([*words[:-1], str(out.resolve())], out)], wait=wait)
+        return
+    if wait:
+        raise ConfigError("--wait follows a job; it goes with cluster=slurm")
+    with collector_paused():
+        from clintune.launch.device import check_gpus
+
+    check_gpus(config.cluster)
+    if processes > 1 and not is_placed():
+        start_processes(words, processes, out / "logs")
+        return
+    with collector_paused():
+        from clintune.scoring.score_shards import score_job
+
+    score_job(out)
+    if is_main():
+        print(out)

@@ -1,0 +1,99 @@
+"""Score the samples of one shard of a job, with what its cache knows already."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from clintune.cohort.labels import SAMPLE
+from clintune.features.cache import PieceCache
+from clintune.features.known import KnownPieces
+from clintune.inference.answerer import Answerer, FindPieces
+from clintune.inference.answers import Answers, Settings
+from clintune.launch.device import num_workers
+from clintune.modalities.base import Modality, Strange
+from clintune.scoring.job import Job
+from clintune.scoring.job_folder import UNREADABLE
+
+_LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredShard:
+    """Answers to the samples of a shard, and what could not be read of which sample.
+
+    `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what `Modality.strange` returns,
+    of the first member.
+    """
+
+    answers: Answers
+    unreadable: pl.DataFrame
+    strange: Mapping[str, Strange]
+
+
+class Scorer:
+    """Scores samples of a job, whose features are read from its cache where that has them."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.samples = job.samples
+        self.workers = num_workers(job.config.workers, job.device)
+        self.answerer = Answerer(
+            job.predictor.members,
+            job.predictor.calibrations,
+            job.samples,
+            Settings(
+                batch_size=job.config.batch_size,
+                precision=job.config.precision,
+                workers=self.workers,
+                max_bad_fraction=job.config.data.max_bad_fraction,
+                listed=job.shards[0].out / UNREADABLE,
+                together="items of a shard",
+            ),
+            self._find,
+        )
+
+    def score(self, rows: NDArray[np.int64]) -> ScoredShard:
+        """Score the samples `rows`; raises what `Answerer.answer` does."""
+        answers = self.answerer.answer(rows)
+        return ScoredShard(
+            answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows)
+        )
+
+    def _find(
+        self, name: str, modality: Modality, statistics: Mapping[str, object], precision: str
+    ) -> FindPieces:
+        """Return what finds pieces of a modality in the job's cache.
+
+        Where the job keeps features, those of all its samples are computed first, as for training.
+        """
+        cached = PieceCache(name, modality, dict(statistics), self.job.cache, precision)
+        if self.job.config.keep:
+            cached.fill(
+                self.samples.items(name, np.arange(len(self.samples))),
+                self.job.device,
+                self.workers,
+            )
+        return KnownPieces(cached, self.job.work / "media").of
+
+    def _strange(self, rows: NDArray[np.int64]) -> dict[str, Strange]:
+        """Return what is not as in training in the facts of some samples, as the first member knows them."""
+        found: dict[str, Strange] = {}
+        for name, source in self.answerer.tabled[0].items():
+            seen = source.select(self.samples.seen(name, rows))
+            modality = self.job.predictor.members[0].model.encoders[name]
+            pieces = source.read(seen, np.zeros_like(seen.number), modality.max_pieces)
+            found |= {} if pieces is None else modality.strange(pieces.tensors)
+        return found
+
+    def _unreadable(self, rows: NDArray[np.int64], answers: Answers) -> pl.DataFrame:
+        """Return what is wrong with samples, a line each."""
+        owners = np.array([problem.sample for problem in answers.problems], np.int64)
+        listed = pl.DataFrame([problem[1:] for problem in answers.problems], _LISTED, orient="row")
+        subjects, times = (
+            column[rows[owners]]
+            for column in (self.samples.subject_id, self.samples.prediction_time)
+        )
+        return listed.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED)

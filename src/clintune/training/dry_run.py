@@ -1,0 +1,272 @@
+"""The dry run: everything built, nothing trained; what train would refuse is refused here."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from meds.schema import subject_splits_filepath
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from clintune.config.schema import Splits, Trainer
+from clintune.core.console import console
+from clintune.core.seeding import derive_seed
+from clintune.core.text import visible
+from clintune.experiment.fold_data import check_patience, check_unit, remarks, suspicions
+from clintune.experiment.folds import SPLITS, Unit, rows_by_split, split_of, units
+from clintune.experiment.inspect import look, missing_media
+from clintune.experiment.open import Workspace, open_workspace
+from clintune.launch.device import check_device
+from clintune.layers.precision import resolve_precision
+from clintune.model.build import build_model, fit_statistics
+from clintune.model.fusion import Fusion
+from clintune.storage.remote import is_remote
+from clintune.tasks.base import Task
+from clintune.training.sampler import Order
+
+LORA_SHARE = 0.05
+"""Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
+_CHEAP = 5_000_000
+"""Samples times folds below which every fold is drawn."""
+
+Rows = dict[str, NDArray[np.int64]]
+
+
+def describe(config: DictConfig) -> None:
+    """Print parts, shapes, parameters, trainings, samples and labels by split, and what budgets leave out.
+
+    Built is the model of the first fold. Raises what training would raise before its first step, where that can be
+    known without reading every item.
+    """
+    check_device(config)
+    config.trainer.precision = resolve_precision(config.trainer.precision)
+    workspace = open_workspace(config)
+    samples, modalities = workspace.samples, workspace.modalities
+    missing = missing_media(workspace)
+
+    every_unit = units(config, Path(), samples)
+    drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
+    by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
+    warnings = list(
+        dict.fromkeys(
+            said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)
+        )
+    )
+    check_patience(config, by_unit)
+
+    rows = by_unit[0]
+    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
+    model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
+    console.print_table(_parts(workspace, model, outputs))
+    _say_share(config, model)
+    console.print(_trainings(config, every_unit, by_unit))
+    console.print(_budget(workspace))
+    console.print_table(_splits(workspace, by_unit, len(every_unit)))
+
+    limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
+    limits.warnings += [*remarks(modalities, statistics), *warnings]
+    limits.warnings += suspicions(samples, by_unit, workspace.tasks, modalities, sources)
+    for sentence in [*_passed_over(config), *limits.sentences()]:
+        console.print(f"note: {visible(sentence)}", style="yellow")
+
+
+def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> Table:
+    """Return the parts of the model; their parameters add up to those of the whole."""
+    config = workspace.config
+    table = Table(
+        "part",
+        "kind",
+        "shape",
+        "mode",
+        "trainable",
+        "total",
+        title=Text(visible(config.name)),
+        box=SIMPLE,
+        title_justify="left",
+    )
+    counted = set[int]()
+
+    def add(
+        name: str, kind: str, shape: str, mode: str, parts: Sequence[nn.Module | nn.Parameter]
+    ) -> None:
+        sizes = [f"{number:,}" for number in _count(parts, counted)]
+        table.add_row(*(Text(visible(cell)) for cell in (name, kind, shape, mode, *sizes)))
+
+    for name, modality in workspace.modalities.items():
+        width = modality.width or model.backbone.width
+        shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
+        add(name, type(modality).__name__, shape, modality.mode, [modality])
+    shape = f"{config.backbone.max_tokens} x {model.backbone.width}"
+    add("backbone", config.backbone.source, shape, config.adapter.mode, [model.backbone])
+    for name, projector in model.projectors.items():
+        add(f"projectors.{name}", "Projector", str(model.backbone.width), "full", [projector])
+    for name, head in model.heads.items():
+        add(
+            f"tasks.{name}",
+            type(workspace.tasks[name]).__name__,
+            str(outputs[name]),
+            "full",
+            [head],
+        )
+    add("time, kinds, queries", "", "", "full", [model])
+
+    trains, total = _count([model], set())
+    table.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")
+    return table
+
+
+def _count(parts: Sequence[nn.Module | nn.Parameter], counted: set[int]) -> tuple[int, int]:
+    """Return the numbers of (trainable, all) parameters that were not counted before."""
+    trains = total = 0
+    for part in parts:
+        for parameter in part.parameters() if isinstance(part, nn.Module) else [part]:
+            if id(parameter) not in counted:
+                counted.add(id(parameter))
+                total += parameter.numel()
+                trains += parameter.numel() * parameter.requires_grad
+    return trains, total
+
+
+def _say_share(config: DictConfig, model: Fusion) -> None:
+    console.print(
+        "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs"
+    )
+    trains, total = _count([model], set())
+    console.print(f"trainable share {trains / total:.2%}")
+    if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
+        console.print(
+            f"note: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
+            "LoRA adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
+            style="yellow",
+        )
+
+
+def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence[Rows]) -> str:
+    """Say how many models are trained, and in how many steps each."""
+    trainer, folds = config.trainer, len(every_unit) // config.cv_repeats
+    product = [
+        f"{number} {what}{'s'[: number > 1]}"
+        for number, what in (
+            (folds, "fold"),
+            (config.cv_repeats, "repeat"),
+            (config.ensemble, "member"),
+        )
+    ]
+    total = len(every_unit) * config.ensemble
+    steps = [num_steps(config, rows["train"]) for rows in by_unit]
+    by = "trainer.epochs" if trainer.max_steps is None else "trainer.max_steps"
+    batch = f"of {trainer.batch_size} samples ({by})"
+    return f"trainings: {' x '.join(product)} = {total}, each of {_range(steps)} steps {batch}"
+
+
+def _passed_over(config: DictConfig) -> Iterator[str]:
+    """Yield the settings of a recipe that do not count beside others, or beside files of the cohort."""
+    trainer = config.trainer
+    if trainer.max_steps is not None and trainer.epochs != Trainer().epochs:
+        steps, epochs = trainer.max_steps, trainer.epochs
+        yield f"trainer.max_steps {steps} counts, not trainer.epochs {epochs:g}; give one of the two"
+
+    for name, cohort in config.cohorts.items():
+        key, splits, default = f"cohorts.{name}.splits", cohort.splits, Splits()
+        if config.cv is not None and splits.held_out != default.held_out:
+            yield f"{key}.held_out does not count beside cv, which holds out its folds; leave one of them out"
+        asked = (splits.tuning, splits.held_out) != (default.tuning, default.held_out)
+        own = Path(cohort.root) / subject_splits_filepath
+        if (
+            config.cv is None
+            and splits.group is None
+            and asked
+            and not is_remote(cohort.root)
+            and own.is_file()
+        ):
+            yield f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; drop one of them"
+
+
+def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
+    """Return how many steps a member takes over the training samples `rows`."""
+    trainer = config.trainer
+    order = Order(
+        rows,
+        rows,
+        batch_size=trainer.batch_size,
+        micro_batch_size=trainer.micro_batch_size,
+        seed=config.seed,
+    )
+    steps: int | None = trainer.max_steps
+    return math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
+
+
+def _budget(workspace: Workspace) -> str:
+    endless = np.array([2**32])
+    budget = sum(int(part.num_tokens(endless)[0]) for part in workspace.modalities.values()) + len(
+        workspace.tasks
+    )
+    limit = workspace.config.backbone.max_tokens
+    return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
+
+
+def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Table:
+    """Return samples, subjects, labels and modalities by split; over folds, the least and the most."""
+    samples = workspace.samples
+    title = "samples by split"
+    if num_units > 1:
+        title += (
+            f", of {num_units} folds"
+            if len(by_unit) == num_units
+            else f", of the first of {num_units} folds"
+        )
+    table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
+
+    counts: dict[str, list[list[int]]] = {}
+    for rows in by_unit:
+        for number, split in enumerate(SPLITS):
+            for what, count in _facts(workspace, rows[split]):
+                counts.setdefault(what, [[] for _ in SPLITS])[number].append(count)
+    for what, by_split in counts.items():
+        table.add_row(Text(visible(what)), *(_range(several) for several in by_split))
+
+    if len(samples) > sum(len(rows) for rows in by_unit[0].values()):
+        table.caption = f"{len(samples) - sum(len(rows) for rows in by_unit[0].values())} samples are in no split"
+    return table
+
+
+def _facts(workspace: Workspace, rows: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
+    """Yield what is counted of the samples of a split, with the number."""
+    samples = workspace.samples
+    yield "samples", len(rows)
+    yield "subjects", len(np.unique(samples.subject[rows]))
+    for name, task in workspace.tasks.items():
+        yield from _labels(name, task, samples.targets(name)[rows])
+    for name in workspace.modalities:
+        yield f"with {name}", int((samples.num_items(name)[rows] > 0).sum())
+
+
+def _labels(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[tuple[str, int]]:
+    known = ~np.isnan(targets).all(axis=1)
+    yield f"tasks.{name}: labelled", int(known.sum())
+
+    classes = {
+        answer
+        for question in task.questions
+        if question.is_multiclass
+        for answer in question.answers
+    }
+    for view in task.binary_views:
+        outcome, what = (
+            view.outcome(targets),
+            f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}",
+        )
+        yield f"{what}: yes", int((outcome == 1).sum())
+        if view.name not in classes:
+            yield f"{what}: no", int((outcome == 0).sum())
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

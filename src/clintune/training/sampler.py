@@ -1,0 +1,121 @@
+"""The order of the data: a pure function of seed and step, the same for any number of processes and any resume."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clintune.core.errors import ConfigError
+from clintune.core.seeding import generator
+from clintune.features.batching import Draw
+
+
+class Order:
+    """Which samples each step sees, and how they are shared out as micro-batches.
+
+    An epoch is a permutation cut into batches of `batch_size`; the rest that fills none is left to other epochs,
+    whose permutations differ. A split smaller than a batch is one batch.
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        *,
+        batch_size: int,
+        micro_batch_size: int,
+        micro_batch_tokens: int | None = None,
+        seed: int,
+    ) -> None:
+        """Take the training rows and the length of every sample, in tokens."""
+        self.rows = rows
+        self.lengths = lengths
+        self.batch_size = min(batch_size, len(rows))
+        self.micro_batch_size = micro_batch_size
+        self.micro_batch_tokens = micro_batch_tokens
+        self.seed = seed
+        self.steps_per_epoch = len(rows) // self.batch_size
+
+    def batch(self, step: int) -> tuple[int, NDArray[np.int64]]:
+        """Return the epoch of a step and the rows of its batch, samples of like length side by side."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size
+        rows = self.rows[
+            np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])
+        ]
+        return epoch, rows[np.argsort(self.lengths[rows], kind="stable")]
+
+    def micro_batches(self, step: int, num_processes: int) -> list[Draw]:
+        """Cut a step's batch into micro-batches, a multiple of the number of processes; process p takes every p-th.
+
+        Raises ConfigError when there are fewer samples than processes.
+        """
+        epoch, rows = self.batch(step)
+        if len(rows) < num_processes:
+            raise ConfigError(
+                f"trainer.batch_size {len(rows)} is less than {num_processes} processes; raise it"
+            )
+        most = len(rows) // num_processes * num_processes
+        num = min(
+            math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes, most
+        )
+        parts = np.array_split(rows, num)
+        while self.micro_batch_tokens is not None:
+            parts = cut_evenly(rows, self.lengths[rows], num)
+            if (
+                num == most
+                or max(int(self.lengths[part].sum()) for part in parts) <= self.micro_batch_tokens
+            ):
+                break
+            num += num_processes
+        return [Draw(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
+
+    def steps(self, first: int, last: int, process: int, num_processes: int) -> "Steps":
+        """Return one process's draws of each step from `first` up to `last`, made when asked for."""
+        return Steps(self, first, last, process, num_processes)
+
+
+class Steps(Sequence[list[Draw]]):
+    """A lazy sequence: the draws that one process runs in each step."""
+
+    def __init__(
+        self, order: Order, first: int, last: int, process: int, num_processes: int
+    ) -> None:
+        self.order = order
+        self.first = first
+        self.last = last
+        self.process = process
+        self.num_processes = num_processes
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, position: int | slice) -> list[Draw]:  # type: ignore[override]
+        assert isinstance(position, int)
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self.order.micro_batches(self.first + position, self.num_processes)[
+            self.process :: self.num_processes
+        ]
+
+
+def cut_evenly(
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], num: int
+) -> list[NDArray[np.int64]]:
+    """Cut samples into `num` parts of about as many tokens, none of them empty."""
+    ends = np.cumsum(lengths)
+    number = np.arange(1, num)
+    cuts = np.searchsorted(ends, ends[-1] * number / num)
+    cuts = np.maximum.accumulate(np.maximum(cuts, number) - number) + number
+    return np.split(rows, np.minimum(cuts, len(rows) - num + number))
+
+
+@lru_cache(maxsize=2)
+def _permutation(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    order: NDArray[np.int64] = torch.randperm(
+        length, generator=generator(seed, "order", epoch)
+    ).numpy()
+    return order

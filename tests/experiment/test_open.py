@@ -1,0 +1,61 @@
+"""What a recipe names is looked for before anything is trained."""
+
+import polars as pl
+import pytest
+
+from clintune.config.compose import compose_recipe
+from clintune.core.errors import ClintuneError
+from clintune.experiment.open import open_workspace
+from clintune.training.run import train_run
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "modalities.static.codes=[SEXX//]",
+            r"modalities\.static\.codes: no row has 'SEXX//'.*did you mean 'SEX//",
+        ),
+        (
+            "modalities.notes.codes=[NOTE//PROGRES]",
+            r"notes\.codes: no row has .*did you mean 'NOTE//PROGRESS'",
+        ),
+        (
+            "trainer.metric=aurc",
+            r"trainer\.metric': 'aurc' is a metric of no task; did you mean 'auroc'\?",
+        ),
+        ("cohorts.tiny.groups=sites.parquet", r"sites\.parquet: is missing; write it"),
+        (
+            "runs=FILE/runs",
+            r"runs: .*/file/runs cannot be written to \(Not a directory\); name another folder",
+        ),
+        (
+            "data.cache=FILE",
+            r"data\.cache: .*/file cannot be written to \(File exists\); name another folder",
+        ),
+    ],
+)
+def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(
+    recipe, tmp_path, override, message
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(ClintuneError, match=message):
+        train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_groups_keep_every_column_of_their_table(recipe, cohort):
+    sites = pl.DataFrame({"subject_id": [1, 2], "site": ["a", "b"], "device": ["x", "x"]})
+    sites.write_parquet(cohort / "sites.parquet")
+    config = compose_recipe(recipe(cohort), ["cohorts.tiny.groups=sites.parquet"])
+    assert open_workspace(config).groups["tiny"].equals(sites)
+
+
+def test_a_mistyped_code_brings_up_no_code_of_few_subjects(recipe, cohort):
+    shard = sorted((cohort / "data").glob("*.parquet"))[0]
+    table = pl.read_parquet(shard)
+    rows = [{"subject_id": table["subject_id"][0], "code": "SEXX//RARE"}] * 20
+    pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(shard)
+    with pytest.raises(ClintuneError, match="no row has 'SEXX//RAR'; correct") as error:
+        open_workspace(compose_recipe(recipe(cohort), ["modalities.static.codes=[SEXX//RAR]"]))
+    assert "RARE" not in str(error.value)

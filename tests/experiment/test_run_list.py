@@ -1,0 +1,69 @@
+"""What `clintune runs` and `clintune logs` print."""
+
+import pytest
+
+from clintune.core.errors import ConfigError
+from clintune.experiment.run_list import list_runs, print_logs
+from clintune.launch.status import Status
+
+RECIPE = "name: x\nruns: {runs}\nadapter: {{r: {r}, alpha: 16}}\ntrainer: {{lr: {lr}}}\n"
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Return the folders of two runs that differ in one setting, the second of which failed after a change of clock."""
+    folders = []
+    for number, r in enumerate((2, 4)):
+        run = tmp_path / "x" / f"2026010{number + 1}-120000"
+        run.mkdir(parents=True)
+        (run / "recipe.yaml").write_text(RECIPE.format(runs=number, r=r, lr=0.1))
+        folders.append(run)
+    Status(state="done", started=1000.0, updated=1060.0, host="h").write(folders[0])
+    Status(state="failed", started=200_000.0, updated=100.0, host="h", error="e" * 400).write(
+        folders[1]
+    )
+    return folders
+
+
+def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_it(
+    tmp_path, sweep, capsys
+):
+    list_runs(tmp_path)
+    header, first, second, error = capsys.readouterr().out.splitlines()
+    assert header.split()[-2:] == ["differs", "in"]
+    assert first.split()[-1] == "adapter.r=2"
+    assert second.split()[-1] == "adapter.r=4"
+    assert "0:01:00" in first
+    assert "0:00:00" in second, "no time is negative, whatever the clock did"
+    assert error == f"{sweep[1]}: {'e' * 400}"
+    assert max(len(line.rstrip()) for line in (header, first, second)) < 200
+
+
+def test_many_differences_are_counted_and_a_broken_recipe_is_no_obstacle(tmp_path, sweep, capsys):
+    (sweep[1] / "recipe.yaml").write_text("a: 1\nb: 2\nc: 3\nd: [")
+    list_runs(tmp_path)
+    assert "adapter.alpha=16 adapter.r=2 trainer.lr=0.1" in capsys.readouterr().out
+    (sweep[1] / "recipe.yaml").write_text("a: 1\nb: 2\nc: 3\n")
+    list_runs(tmp_path)
+    assert "a=1 adapter.alpha=None adapter.r=None and 3 more" in capsys.readouterr().out
+
+
+def test_logs_that_are_empty_are_no_error_and_all_that_there_is_is_printed(sweep, capsys):
+    run = sweep[0]
+    print_logs(run)
+    assert "done; nothing is written in logs/ yet" in capsys.readouterr().err
+    (run / "logs" / "deep").mkdir(parents=True)
+    (run / "logs" / "messages.log").touch()
+    print_logs(run)
+    assert "nothing is written" in capsys.readouterr().err
+    (run / "logs" / "messages.log").write_text("step 1\n")
+    (run / "logs" / "deep" / "1.log").write_text("of process 1\n")
+    print_logs(run)
+    printed = capsys.readouterr().out
+    assert "step 1\n" in printed
+    assert "of process 1\n" in printed
+
+
+def test_what_is_no_run_has_no_logs(tmp_path):
+    with pytest.raises(ConfigError, match="no run there; give the folder"):
+        print_logs(tmp_path)
