@@ -1,9 +1,15 @@
-"""The floors of the house: a room imports only from lower ones."""
+"""The floors of the house: a room imports only from lower ones, and says what it is for.
+
+`python tests/test_floors.py` writes them into docs/architecture.md.
+"""
 
 import ast
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "clintune"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "clintune"
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- floors: begin -->\n", "<!-- floors: end -->\n"
 FLOORS = [
     {"core", "metrics"},
     {"storage"},
@@ -65,3 +71,41 @@ def num_lines(path):
 
 def test_files_stay_small():
     assert [str(path) for path in SOURCE.rglob("*.py") if num_lines(path) > 300] == []
+
+
+def purpose(room):
+    """Return the sentences before the first blank line of a room's docstring, in one line."""
+    path = SOURCE / room / "__init__.py" if (SOURCE / room).is_dir() else SOURCE / f"{room}.py"
+    text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def rooms_within(room):
+    """Return the rooms that stand within a room, as `room/inner`."""
+    return sorted(f"{room}/{path.parent.name}" for path in (SOURCE / room).glob("*/__init__.py"))
+
+
+def table_of_floors():
+    """Return the floors from the top down, as a Markdown table."""
+    lines = ["| room | what it is for |", "|---|---|"]
+    for floor in reversed(FLOORS[:-1]):
+        for room in sorted(floor):
+            lines += [f"| `{name}` | {purpose(name)} |" for name in [room, *rooms_within(room)]]
+        lines.append("| | |")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def test_every_room_says_what_it_is_for():
+    rooms = [room for floor in FLOORS for room in floor if (SOURCE / room).is_dir()]
+    inner = [name for room in rooms for name in rooms_within(room)]
+    assert [room for room in [*rooms, *inner] if not purpose(room)] == []
+
+
+def test_the_architecture_page_shows_the_floors():
+    written = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert written == table_of_floors(), "run python tests/test_floors.py"
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + table_of_floors() + END + rest.partition(END)[2])

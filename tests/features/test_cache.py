@@ -238,7 +238,7 @@ def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(
 ):
     def start(stop):
         paths = os.pathsep.join(
-            [str(Path(__file__).parent), str(Path(__file__).parents[2] / "src")]
+            [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2] / "src")]
         )
         return subprocess.Popen(
             [sys.executable, "-c", FILL, str(stop), str(cohort), str(tmp_path / "cache")],

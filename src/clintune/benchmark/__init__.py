@@ -1,0 +1,1 @@
+"""Methods compared on the same samples, folds and seeds, as one page."""

@@ -24,7 +24,10 @@ from clintune.core.files import value_sha256
 ABOUT = "cell.json"
 _ELSEWHERE = ("runs", "modules", "data", "cluster", "tracker")
 """Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
-_OWN, _BASELINES = ("finetuned.py",), ("baselines.py", "held_out.py", "features.py", "learners.py")
+_ROOM = Path(__file__).parent
+_LEARNERS = ("classical.py", "features.py", "learners.py")
+_OWN_CODE = [_ROOM / "finetuned.py"]
+_BASELINE_CODE = [_ROOM / "held_out.py", *(_ROOM / "baselines" / name for name in _LEARNERS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +142,8 @@ def _seeded(config: DictConfig, seed: int) -> DictConfig:
 
 def _code(method: str) -> list[str]:
     """Return the versions of the code that a method's result depends on."""
-    named = [Path(__file__).with_name(name) for name in (_OWN if is_own(method) else _BASELINES)]
-    files = [path.read_bytes() for path in (peer_files(method) if method in PEERS else named)]
+    own = _OWN_CODE if is_own(method) else _BASELINE_CODE
+    files = [path.read_bytes() for path in (peer_files(method) if method in PEERS else own)]
     learner = [] if is_own(method) or method in PEERS else [_version("scikit-learn")]
     return [__version__, sha256(b"".join(files)).hexdigest(), *learner]
 

@@ -1,0 +1,1 @@
+"""Recipes: found, composed, checked within a second and without torch."""

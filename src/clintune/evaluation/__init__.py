@@ -1,0 +1,1 @@
+"""How good a run is on held-out subjects: metrics with intervals, analyses, the report."""

@@ -1,0 +1,1 @@
+"""Processes: started here or by SLURM, stopped by signals, watched by their status file."""

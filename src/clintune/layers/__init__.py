@@ -1,0 +1,1 @@
+"""Building blocks of networks: transformers without padding, dropout, precision."""

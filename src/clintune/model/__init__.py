@@ -1,0 +1,1 @@
+"""From pieces to outputs: encoders, backbone with adapter, fusion, heads."""

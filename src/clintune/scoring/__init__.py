@@ -1,0 +1,1 @@
+"""A model over a whole cohort: shards that processes share, resumed after a stop."""

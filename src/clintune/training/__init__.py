@@ -1,0 +1,1 @@
+"""From an experiment to adapter packages: the loop and what only the loop needs."""

@@ -242,7 +242,7 @@ def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, s
         "from clintune.config.compose import compose_recipe\n"
         "predict_peer(compose_recipe(Path(sys.argv[1])), 'autogluon', [0.0], 60.0)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
     cell = subprocess.Popen(
         [sys.executable, "-c", code, recipe()], env=environment, stderr=subprocess.DEVNULL
     )

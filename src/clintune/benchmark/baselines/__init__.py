@@ -1,0 +1,1 @@
+"""Classical methods on what frozen encoders see."""

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from clintune.core.paths import config_root
 
-RUN = Path(__file__).with_name("peer_scripts") / "run.py"
-_CODE = ("peers.py", "held_out.py", "peer_rows.py", "peer_images.py", "peer_weights.py")
+_ROOM = Path(__file__).parent
+RUN = _ROOM / "scripts" / "run.py"
+_CODE = [_ROOM / name for name in ("methods.py", "rows.py", "images.py", "weights.py")]
+_CODE.append(_ROOM.with_name("held_out.py"))
 
 
 def peer_python(name: str) -> Path | None:
@@ -30,4 +32,4 @@ def peer_script(name: str) -> Path:
 
 def peer_files(name: str) -> list[Path]:
     """Return the code on which a peer's result depends."""
-    return [*(Path(__file__).with_name(file) for file in _CODE), RUN, peer_script(name)]
+    return [*_CODE, RUN, peer_script(name)]

@@ -1,7 +1,7 @@
 """Other libraries on the same samples, folds and seeds, as their users would run them.
 
 Each yes-or-no question of each fold is a table of rows (`peer_rows`) that the peer's own Python fits and answers
-(`peer_scripts/run.py`). Its folder holds patients' text: no one else may read it, and it goes with the process.
+(`scripts/run.py`). Its folder holds patients' text: no one else may read it, and it goes with the process.
 """
 
 import json

@@ -1,0 +1,1 @@
+"""What a release could tell of a patient: found texts and ids, membership inference."""
