@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel
 from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.cohort.samples import Samples
 from clintune.config.compose import compose_recipe
-from clintune.experiment.open import open_workspace
+from clintune.experiment.open import open_experiment
 from clintune.modalities.image_encoders import load_efficientnet_lite0
 from clintune.weights import resolve
 
@@ -113,8 +113,8 @@ def write_samples(folder: Path, settings: Settings) -> None:
     config = compose_recipe(
         folder / "speed.yaml", [*overrides(settings), f"data.cache={folder / 'listing'}"]
     )
-    workspace = open_workspace(config)
-    samples = workspace.samples
+    experiment = open_experiment(config)
+    samples = experiment.samples
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as file:
         for row in samples.labelled().nonzero()[0]:
             file.write(json.dumps(_listed(samples, int(row))) + "\n")

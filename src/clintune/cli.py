@@ -24,8 +24,8 @@ from clintune.core.errors import (
 )
 from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
 from clintune.core.text import visible
-from clintune.launch.processes import lost_another, tell_launcher
-from clintune.launch.signals import listen, listen_no_more
+from clintune.launch.processes import is_collateral_failure, report_to_launcher
+from clintune.launch.signals import ignore_signals, install_signal_handlers
 from clintune.storage.private import private_files
 
 VERBS = {
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_any_text()
     try:
-        listen()
+        install_signal_handlers()
         code = _run(*arguments)
         if sys.stdout is not None:  # None where it was closed before we began
             sys.stdout.flush()
@@ -80,17 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (
         BaseException
     ) as error:  # also what no Exception is: a signal, Ctrl-C, a panic of a library in Rust
-        listen_no_more()  # it ends already, and says why
+        ignore_signals()  # it ends already, and says why
         return _explain(error)
     finally:
-        listen_no_more()  # nor does a signal disturb what Python does at its end
+        ignore_signals()  # nor does a signal disturb what Python does at its end
         _drop_unwritten()
 
 
 def say(message: str, *, follows: bool = False) -> None:
     """Tell people why the command ends, in one line: on stderr, or to the launcher that started this process."""
     line = visible(message)
-    if not tell_launcher(line, follows=follows):
+    if not report_to_launcher(line, follows=follows):
         with suppress(OSError, ValueError):  # nobody reads it, or the disk it goes to is full
             print(f"clintune: {line}", file=sys.stderr, flush=True)
 
@@ -122,7 +122,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, ClintuneError):
         say(str(error))
         return 1 if isinstance(error, TrainingError | StorageError) else 2
-    if lost_another(error):
+    if is_collateral_failure(error):
         say("another process of the job ended; see what it said", follows=True)
         return 128 + signal.SIGTERM
     say(unexpected(error))

@@ -7,14 +7,14 @@ import pytest
 
 from clintune.benchmark.missing import thinned
 from clintune.config.compose import compose_recipe
-from clintune.experiment.open import open_workspace
+from clintune.experiment.open import open_experiment
 
 MODALITIES = ("notes", "imaging", "wearable", "static")
 
 
 @pytest.fixture
 def samples(recipe):
-    return open_workspace(compose_recipe(recipe())).samples
+    return open_experiment(compose_recipe(recipe())).samples
 
 
 def has(samples, modality):

@@ -35,7 +35,8 @@ def words(suite, out):
 
 def finished(out):
     return {
-        path.parent: path.stat().st_mtime_ns for path in (out / "cells").glob(f"tiny/*/*/*/{ABOUT}")
+        path.parent: path.stat().st_mtime_ns
+        for path in (out / "trials").glob(f"tiny/*/*/*/{ABOUT}")
     }
 
 
@@ -83,7 +84,8 @@ def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_f
     assert f"\nlost logistic/static seed 0 and 1 more: {reason}" in said
     assert said.count(reason) == 2
     assert (
-        said.splitlines()[-1] == "clintune: 3 of 10 cells failed; the same command tries them again"
+        said.splitlines()[-1]
+        == "clintune: 3 of 10 trials failed; the same command tries them again"
     )
 
 
@@ -96,7 +98,7 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(
     monkeypatch.setenv("CLINTUNE_PEERS", str(tmp_path / "peers"))
     program = [sys.executable, "-m", "clintune.cli", *words(suite, out)]
     first = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    for line in first.stderr:  # until the first cell is done and the one of the model has begun
+    for line in first.stderr:  # until the first trial is done and the one of the model has begun
         if "logistic/imaging" in line:
             break
     while not list((out / "runs").glob("tiny/all/lora/*/folds/0-0/checkpoints/step-*")):
@@ -111,7 +113,7 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(
     assert main(words(suite, out)) == 1
     printed, said = capfd.readouterr()
     assert (
-        said.splitlines()[-1] == "clintune: 1 of 5 cells failed; the same command tries them again"
+        said.splitlines()[-1] == "clintune: 1 of 5 trials failed; the same command tries them again"
     )
     assert "tiny logistic/imaging seed 0: this baseline reads a frozen encoder" in said
     assert said.count("left out: pyhealth: not installed; run scripts/peers/venv pyhealth") == 1

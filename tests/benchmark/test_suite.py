@@ -18,11 +18,11 @@ def written(tmp_path, text):
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_compose_with_three_seeds(name):
     suite = read_suite(find_suite(name))
-    cells = plan(suite, ["data.raw=/data"])
-    assert {cell.seed for cell in cells} == {0, 1, 2}
-    assert {cell.method for cell in cells} >= set(suite.clintune)
-    assert all(cell.config.seed == cell.seed for cell in cells)
-    assert {cohort.splits.seed for cell in cells for cohort in cell.config.cohorts.values()} == {
+    trials = plan(suite, ["data.raw=/data"])
+    assert {trial.seed for trial in trials} == {0, 1, 2}
+    assert {trial.method for trial in trials} >= set(suite.clintune)
+    assert all(trial.config.seed == trial.seed for trial in trials)
+    assert {cohort.splits.seed for trial in trials for cohort in trial.config.cohorts.values()} == {
         0,
         1,
         2,
@@ -35,8 +35,8 @@ def test_overrides_of_the_suite_and_of_its_recipes_reach_them(tmp_path):
         "experiments: {a: {recipe: quickstart, overrides: [ensemble=2]}}\nclintune: {lora: []}",
     )
     suite = read_suite(path, ["seeds=[5]"])
-    (cell,) = plan(suite, ["trainer.max_steps=3"])
-    assert (cell.seed, cell.config.ensemble, cell.config.trainer.max_steps) == (5, 2, 3)
+    (trial,) = plan(suite, ["trainer.max_steps=3"])
+    assert (trial.seed, trial.config.ensemble, trial.config.trainer.max_steps) == (5, 2, 3)
 
 
 def test_a_seed_that_would_be_overwritten_is_refused():
@@ -120,11 +120,11 @@ def test_a_baseline_of_a_modality_that_the_recipe_lacks_is_refused_at_once(tmp_p
 def test_a_folder_that_holds_other_things_takes_no_benchmark(tmp_path, monkeypatch, capsys):
     suite = written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [prevalence]}}")
     monkeypatch.setattr(
-        "clintune.verbs.benchmark.run_cells", lambda *parts: pytest.fail("it began")
+        "clintune.verbs.benchmark.run_trials", lambda *parts: pytest.fail("it began")
     )
     assert main(["benchmark", str(suite), f"out={tmp_path}"]) == 2
     assert f"out: {tmp_path} holds other files; name another folder" in capsys.readouterr().err
-    for begun in ("cells", "cells.lock"):
+    for begun in ("trials", "trials.lock"):
         (tmp_path / begun).mkdir()
         check_is_benchmark(tmp_path)
         (tmp_path / begun).rmdir()
@@ -144,7 +144,7 @@ def test_a_cell_is_known_by_what_determines_its_result_and_nothing_else(tmp_path
     )
 
     def keys(*overrides, data="data", suite=()):
-        return [cell.key(data) for cell in plan(read_suite(path, suite), overrides)]
+        return [trial.key(data) for trial in plan(read_suite(path, suite), overrides)]
 
     plain = keys()
     assert len(set(plain)) == 4

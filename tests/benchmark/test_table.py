@@ -1,4 +1,4 @@
-"""The table: intervals over subjects and seeds, paired differences, and what becomes of cells that failed."""
+"""The table: intervals over subjects and seeds, paired differences, and what becomes of trials that failed."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 
 from clintune.benchmark.method_result import predictions_folder
 from clintune.benchmark.table import find_entries, make_rows, score_seeds, write_table
-from clintune.benchmark.trials import Cell
+from clintune.benchmark.trials import Trial
 from clintune.contracts import Predictions
 from clintune.evaluation.intervals import MEAN, bootstrap, intervals, paired_differences
 from clintune.evaluation.predictions import write_predictions
@@ -59,13 +59,13 @@ def scored(predictions):
 
 
 def written(folder, method, seed, noise, **changes):
-    """Write a finished cell; return its folder and what it is."""
-    cell = Cell(experiment="e", level="", method=method, seed=seed, missing=(0.0,), config=None)
+    """Write a finished trial; return its folder and what it is."""
+    trial = Trial(experiment="e", level="", method=method, seed=seed, missing=(0.0,), config=None)
     place = folder / f"{method}-{seed}"
     for name, part in predict(seed, noise).items():
         write_predictions(predictions_folder(place, 0.0), name, part, TASKS[name])
-    (place / "cell.json").write_text(json.dumps({**ABOUT, "seed": seed, "run": None, **changes}))
-    return place, cell
+    (place / "trial.json").write_text(json.dumps({**ABOUT, "seed": seed, "run": None, **changes}))
+    return place, trial
 
 
 def test_one_seed_is_the_interval_of_an_evaluation():

@@ -33,7 +33,7 @@ class Reader:
     prefix: str = ""
     media_column: str | None = None
 
-    def claims(self):
+    def row_filter(self):
         return pl.col("code").str.starts_with(self.prefix)
 
 

@@ -12,7 +12,7 @@ from cohort_samples import EVENTS, T0, Reader, at, items_of, labels, open_index,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.cohort.build import Claim
+from clintune.cohort.build import RowSelection
 from clintune.cohort.in_memory import InMemory
 from clintune.cohort.shards import ROW, typed
 from clintune.core.errors import DataError
@@ -43,10 +43,13 @@ def table(rows, **columns):
 def hold(events, keys, readers=READERS, **options):
     """Return the samples of rows in memory at (subject, minute) keys."""
     samples = labels(*((*key, []) for key in keys)).drop("target")
-    claims = {name: Claim(reader.claims(), reader.media_column) for name, reader in readers.items()}
+    row_filter = {
+        name: RowSelection(reader.row_filter(), reader.media_column)
+        for name, reader in readers.items()
+    }
     scan = typed(events.lazy().with_row_index(ROW), "events", options.get("media", []))
     settings = {"root": Path("/"), "has_zone": False, "media": [], **options}
-    return InMemory("events", scan, samples, claims, **settings)
+    return InMemory("events", scan, samples, row_filter, **settings)
 
 
 def plain(source, row, name):
@@ -73,7 +76,7 @@ def test_memory_and_disk_show_each_sample_the_same(rows, keys, lookback):
             for row in range(len(keys)):
                 assert plain(held, row, name) == plain(stored, row, name)
             for one, other in zip(
-                *(s.first_seen(name, np.arange(len(keys))) for s in (held, stored)), strict=True
+                *(s.each_item_once(name, np.arange(len(keys))) for s in (held, stored)), strict=True
             ):
                 assert np.array_equal(one, other)
 

@@ -8,7 +8,7 @@ GOOD = pl.DataFrame({"subject_id": [1, 1], "time": [T0, None], "code": ["a", "b"
 
 
 class NeedsUnit(Reader):
-    def claims(self):
+    def row_filter(self):
         return pl.col("unit") == "mg"
 
 

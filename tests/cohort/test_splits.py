@@ -15,7 +15,7 @@ from clintune.cohort.splits import (
     group_folds,
     read_folds,
     subject_splits,
-    thin_out,
+    subsample_train,
 )
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
@@ -306,7 +306,7 @@ def test_fewer_training_subjects_are_a_part_of_more_and_nobody_else_moves(ids, s
     index = index_of(ids)
     split = subject_splits(index, Splits(tuning=0.1, held_out=0.2))
     fewer, more = (
-        thin_out(index, split, share, seed, labels_of(index)) for share in sorted(shares)
+        subsample_train(index, split, share, seed, labels_of(index)) for share in sorted(shares)
     )
     train = split == "train"
     assert all(len(parts) == 1 for parts in parts_of(index, fewer))
@@ -323,7 +323,7 @@ def test_fewer_training_subjects_keep_the_balance_of_a_label():
     label = (np.arange(400) % 4 == 0).astype(np.float32)[:, None]
     split = np.full(400, "train")
     for share in (0.1, 0.25, 0.5):
-        kept = thin_out(index, split, share, 0, label) == "train"
+        kept = subsample_train(index, split, share, 0, label) == "train"
         assert abs(label[kept].sum() - 100 * share) <= 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from clintune.config.compose import compose_recipe
-from clintune.config.parts import make_parts
+from clintune.config.parts import instantiate_section
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, StoppedError
@@ -258,7 +258,7 @@ def test_what_a_constructor_refuses_names_its_part():
         ({"max_pieces": 0}, "max_pieces is 0 and views 1; give 1 or more"),
     ):
         with pytest.raises(ConfigError, match=f"modalities.wearable: {message}"):
-            make_parts("modalities", OmegaConf.create({"wearable": rhythm | values}))
+            instantiate_section("modalities", OmegaConf.create({"wearable": rhythm | values}))
 
 
 def stop():
@@ -267,4 +267,6 @@ def stop():
 
 def test_a_signal_that_comes_while_a_part_is_made_is_not_the_parts_fault():
     with pytest.raises(StoppedError):
-        make_parts("modalities", OmegaConf.create({"wearable": {"_target_": f"{__name__}.stop"}}))
+        instantiate_section(
+            "modalities", OmegaConf.create({"wearable": {"_target_": f"{__name__}.stop"}})
+        )

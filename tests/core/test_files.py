@@ -10,8 +10,8 @@ import pytest
 from clintune.core.errors import DataError, StorageError
 from clintune.core.files import (
     atomic_path,
+    file_signature,
     files_below,
-    stamp,
     sweep_leftovers,
     value_sha256,
     write_json,
@@ -89,9 +89,9 @@ def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp
         != value_sha256({"a": 2, "b": 1})
     )
     (tmp_path / "a").write_text("1")
-    before = stamp([tmp_path / "a"])
+    before = file_signature([tmp_path / "a"])
     (tmp_path / "a").write_text("22")
-    assert stamp([tmp_path / "a"]) != before
+    assert file_signature([tmp_path / "a"]) != before
 
 
 @pytest.mark.parametrize("relative", [False, True])

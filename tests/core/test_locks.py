@@ -2,14 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from clintune.core.locks import if_free, only_one
+from clintune.core.locks import exclusive_lock, try_lock
 
 
 def test_work_is_done_by_one_at_a_time_and_whoever_waited_knows(tmp_path, capsys):
     inside, most, made = [], [], tmp_path / "made"
 
     def work(number):
-        with only_one(made, "the thing") as waited:
+        with exclusive_lock(made, "the thing") as waited:
             inside.append(number)
             most.append(len(inside))
             first = not made.exists()
@@ -28,11 +28,11 @@ def test_work_is_done_by_one_at_a_time_and_whoever_waited_knows(tmp_path, capsys
 
 def test_a_lock_is_free_again_after_an_error(tmp_path):
     try:
-        with only_one(tmp_path / "made", "the thing"):
-            with if_free(tmp_path / "made") as free:
+        with exclusive_lock(tmp_path / "made", "the thing"):
+            with try_lock(tmp_path / "made") as free:
                 assert not free
             raise RuntimeError
     except RuntimeError:
         pass
-    with if_free(tmp_path / "made") as free:
+    with try_lock(tmp_path / "made") as free:
         assert free

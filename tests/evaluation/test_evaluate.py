@@ -12,7 +12,7 @@ from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.evaluation.collect import check_finite
 from clintune.evaluation.predictions import read_predictions
-from clintune.experiment.folds import Unit
+from clintune.experiment.folds import Fold
 from clintune.metrics.classification import brier
 from clintune.package.calibrations import read_calibrations
 from clintune.publishing.release import make_release
@@ -137,10 +137,10 @@ def test_tasks_of_odd_names_are_evaluated_and_published(recipe):
 
 
 def test_an_answer_that_is_no_number_is_an_error_of_the_package(tmp_path):
-    unit = Unit(folder=tmp_path)
-    check_finite(unit, "icu", np.full((3, 2), 0.5, np.float32))
+    fold = Fold(folder=tmp_path)
+    check_finite(fold, "icu", np.full((3, 2), 0.5, np.float32))
     for wrong in (np.nan, np.inf):
         with pytest.raises(
             PackageError, match="the answers for icu are not finite in 1 of 3 samples"
         ):
-            check_finite(unit, "icu", np.array([[0.5], [wrong], [0.1]], np.float32))
+            check_finite(fold, "icu", np.array([[0.5], [wrong], [0.1]], np.float32))

@@ -13,7 +13,7 @@ from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.config.schema import Cohort
 from clintune.core.errors import DataError
-from clintune.experiment.fold_data import check_unit
+from clintune.experiment.fold_data import check_fold
 from clintune.experiment.label_leaks import aurocs, check_answers, find_leaks
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
@@ -182,8 +182,8 @@ def test_one_answer_in_a_split_is_said_and_in_training_refused(tmp_path):
         DataError,
         match="the train split has one answer only; nothing can be learnt from it: correct",
     ):
-        check_unit(samples, rows, tasks)
-    assert len(check_unit(samples, rows, tasks, one_answer_will_do=True)) == 1
+        check_fold(samples, rows, tasks)
+    assert len(check_fold(samples, rows, tasks, one_answer_will_do=True)) == 1
 
 
 @settings(max_examples=50)

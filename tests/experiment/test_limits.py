@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.experiment.limits import Limits, Part, measure, read_limits, write_limits
 from clintune.features.cuts import hours_beyond
 
@@ -26,7 +26,7 @@ class Made:
             (n, owner) for owner, row in enumerate(rows.tolist()) for n in self.items[name][row]
         ]
         number, owner = (np.array([pair[i] for pair in pairs], np.int64) for i in range(2))
-        return Seen(number, np.zeros(len(number)), owner)
+        return VisibleItems(number, np.zeros(len(number)), owner)
 
 
 class Source:

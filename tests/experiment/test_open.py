@@ -5,7 +5,7 @@ import pytest
 
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import ClintuneError
-from clintune.experiment.open import open_workspace
+from clintune.experiment.open import open_experiment
 from clintune.training.run import train_run
 
 
@@ -48,7 +48,7 @@ def test_groups_keep_every_column_of_their_table(recipe, cohort):
     sites = pl.DataFrame({"subject_id": [1, 2], "site": ["a", "b"], "device": ["x", "x"]})
     sites.write_parquet(cohort / "sites.parquet")
     config = compose_recipe(recipe(cohort), ["cohorts.tiny.groups=sites.parquet"])
-    assert open_workspace(config).groups["tiny"].equals(sites)
+    assert open_experiment(config).groups["tiny"].equals(sites)
 
 
 def test_a_mistyped_code_brings_up_no_code_of_few_subjects(recipe, cohort):
@@ -57,5 +57,5 @@ def test_a_mistyped_code_brings_up_no_code_of_few_subjects(recipe, cohort):
     rows = [{"subject_id": table["subject_id"][0], "code": "SEXX//RARE"}] * 20
     pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(shard)
     with pytest.raises(ClintuneError, match="no row has 'SEXX//RAR'; correct") as error:
-        open_workspace(compose_recipe(recipe(cohort), ["modalities.static.codes=[SEXX//RAR]"]))
+        open_experiment(compose_recipe(recipe(cohort), ["modalities.static.codes=[SEXX//RAR]"]))
     assert "RARE" not in str(error.value)

@@ -13,7 +13,7 @@ from opened import open_samples, small_imaging
 from torch.utils.data import DataLoader
 
 from clintune.core.seeding import generator
-from clintune.features.batching import Batches, Draw, num_tokens
+from clintune.features.batching import Batches, BatchSpec, num_tokens
 from clintune.features.cache import PieceCache
 from clintune.features.columnar import columnar
 from clintune.modalities.notes import Notes
@@ -127,10 +127,10 @@ def expected_names(modalities, sample, row, draw, dropout):
 @pytest.mark.parametrize(
     ("draw", "dropout"),
     [
-        (Draw(rows=[3, 50, 41, 119, 0, 90, 51, 7], epoch=2, seed=5), 0.6),
-        (Draw(rows=[1, 2, 3, 4], epoch=0, seed=1), 0.0),
-        (Draw(rows=[159, 44, 80], view=2), 0.6),
-        (Draw(rows=[100]), 0.0),
+        (BatchSpec(rows=[3, 50, 41, 119, 0, 90, 51, 7], epoch=2, seed=5), 0.6),
+        (BatchSpec(rows=[1, 2, 3, 4], epoch=0, seed=1), 0.0),
+        (BatchSpec(rows=[159, 44, 80], view=2), 0.6),
+        (BatchSpec(rows=[100]), 0.0),
     ],
 )
 def test_a_batch_holds_the_newest_pieces_of_each_sample(parts, draw, dropout):
@@ -182,7 +182,7 @@ def test_the_cases_are_hard_enough(parts):
 def test_tokens_are_counted_as_batches_bring_them(parts):
     samples, modalities, sources = parts
     rows = list(range(len(samples)))
-    batch = Batches(samples, modalities, sources)[Draw(rows=rows)]
+    batch = Batches(samples, modalities, sources)[BatchSpec(rows=rows)]
     counted = sum(
         np.bincount(batch.pieces[name].owner.numpy(), minlength=len(rows))
         * modality.tokens_per_piece
@@ -193,7 +193,7 @@ def test_tokens_are_counted_as_batches_bring_them(parts):
 
 def test_batches_travel_light_and_read_the_same_in_a_worker(parts):
     samples, modalities, sources = parts
-    draws = [Draw(rows=[number, number + 60], epoch=1) for number in range(4)]
+    draws = [BatchSpec(rows=[number, number + 60], epoch=1) for number in range(4)]
     batches = Batches(samples, modalities, sources, 0.3)
     assert len(pickle.dumps(batches)) < 20_000
     copy = pickle.loads(pickle.dumps(batches))
@@ -216,8 +216,8 @@ def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_ot
 ):
     samples, modalities, sources = parts
     rows = list(range(len(samples)))
-    plain = Batches(samples, modalities, sources)[Draw(rows=rows)]
-    filled = Batches(samples, modalities, sources, zero_fill=True)[Draw(rows=rows)]
+    plain = Batches(samples, modalities, sources)[BatchSpec(rows=rows)]
+    filled = Batches(samples, modalities, sources, zero_fill=True)[BatchSpec(rows=rows)]
     for name, part in filled.pieces.items():
         before = plain.pieces[name]
         lacking = sorted(set(rows) - set(before.owner.tolist()))
@@ -237,10 +237,12 @@ def test_a_batch_of_nothing_but_zeros_has_the_shapes_of_others(parts):
     seen = {name: samples.num_items(name) for name in modalities}
     name = next(name for name in modalities if (seen[name] == 0).any())
     row = int(np.flatnonzero(seen[name] == 0)[0])
-    filled = Batches(samples, modalities, sources, zero_fill=True)[Draw(rows=[row])].pieces[name]
-    other = Batches(samples, modalities, sources)[Draw(rows=[int(np.argmax(seen[name]))])].pieces[
+    filled = Batches(samples, modalities, sources, zero_fill=True)[BatchSpec(rows=[row])].pieces[
         name
     ]
+    other = Batches(samples, modalities, sources)[
+        BatchSpec(rows=[int(np.argmax(seen[name]))])
+    ].pieces[name]
     assert filled.owner.tolist() == [0]
     assert {key: tensor.shape[2:] for key, tensor in filled.tensors.items()} == {
         key: tensor.shape[2:] for key, tensor in other.tensors.items()

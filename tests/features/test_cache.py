@@ -12,7 +12,7 @@ import pytest
 import torch
 from opened import open_samples, small_imaging
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.features.cache import PieceCache
 from clintune.modalities.notes import NativeNotes, Notes
 
@@ -63,7 +63,7 @@ def fill(cohort, tmp_path):
 def read(pieces, item, view=0):
     """Return one item's pieces."""
     number, view = np.array([item.number]), np.array([view])
-    return pieces.read(Seen(number, np.array([item.hours]), np.zeros(1, int)), view, 10**6)
+    return pieces.read(VisibleItems(number, np.array([item.hours]), np.zeros(1, int)), view, 10**6)
 
 
 def assert_current(modality, pieces, items):

@@ -9,7 +9,7 @@ from opened import open_samples
 
 from clintune.cohort.shards import NUMBER
 from clintune.features import columnar
-from clintune.features.batching import Batches, Draw
+from clintune.features.batching import Batches, BatchSpec
 from clintune.modalities.events import Events
 from clintune.modalities.static import Static
 from clintune.model.build import fit_statistics
@@ -56,7 +56,7 @@ def test_a_sample_without_events_is_filled_with_one_blank(samples):
         modalities[name].build(found)
     sources = {name: columnar.columnar(opened, name, part) for name, part in modalities.items()}
     rows = np.arange(len(opened))
-    batch = Batches(opened, modalities, sources, zero_fill=True)[Draw(rows=rows)]
+    batch = Batches(opened, modalities, sources, zero_fill=True)[BatchSpec(rows=rows)]
     seen = opened.num_items("events")
     counts = np.bincount(batch.pieces["events"].owner, minlength=len(rows))
     assert (counts[seen == 0] == 1).all()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.contracts import Extent
 from clintune.features.cuts import Cuts
 
@@ -29,7 +29,7 @@ def test_each_pair_of_item_and_moment_that_cuts_it_has_a_part_of_its_own(data):
     cuts = Cuts.of(SimpleNamespace(samples=samples, modality="m", moments=lambda: moments), extents)
 
     asked = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    seen = Seen(*asked, np.zeros(len(pairs), np.int64))
+    seen = VisibleItems(*asked, np.zeros(len(pairs), np.int64))
     found = cuts.select(seen).number.tolist()
     cut = [pair for pair in sorted(set(pairs)) if extents.get(pair[0], Extent(0, 0)).end > pair[1]]
     assert list(zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)) == cut
@@ -44,5 +44,5 @@ def test_each_pair_of_item_and_moment_that_cuts_it_has_a_part_of_its_own(data):
 
 def test_a_part_that_nobody_asked_for_has_a_place_of_its_own():
     cuts = Cuts(np.array([0]), np.array([1.0]), np.zeros(2), np.array([5.0, 0.0]))
-    seen = Seen(np.array([0, 0, 1]), np.array([1.0, 2.0, 1.0]), np.zeros(3, np.int64))
+    seen = VisibleItems(np.array([0, 0, 1]), np.array([1.0, 2.0, 1.0]), np.zeros(3, np.int64))
     assert cuts.select(seen).number.tolist() == [2, 3, 1]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from opened import open_samples, small_imaging
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.features.cache import PieceCache
 from clintune.features.known import KnownPieces
-from clintune.features.preprocess import Preparer, hold_pieces
+from clintune.features.preprocess import PreprocessWorkers, hold_pieces
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def hold(cohort, tmp_path):
         samples = open_samples([cohort], {"imaging": modality}, tmp_path / "cache")
         items = samples.items("imaging", np.arange(len(samples)))
         return items, *hold_pieces(
-            Preparer(samples, "imaging", modality, workers),
+            PreprocessWorkers(samples, "imaging", modality, workers),
             items,
             modality,
             modality.views,
@@ -42,7 +42,7 @@ def hold(cohort, tmp_path):
 def everything(source, items, view):
     """Return the pieces of all items, asked for in another order than they were made in."""
     numbers = items.numbers[::-1].copy()
-    seen = Seen(numbers, np.arange(len(numbers)) / 7, np.arange(len(numbers)))
+    seen = VisibleItems(numbers, np.arange(len(numbers)) / 7, np.arange(len(numbers)))
     views = np.full(len(numbers), view)
     return source.read(seen, views, 10**6)
 
@@ -77,7 +77,7 @@ def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(
 
     def prepare(todo):
         asked.extend(todo)
-        return Preparer(items.samples, "imaging", modality)(todo)
+        return PreprocessWorkers(items.samples, "imaging", modality)(todo)
 
     again, _ = hold_pieces(prepare, items, modality, modality.views, "fp32", CPU, known)
     half = set(items.numbers[: len(items) // 2].tolist())
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_has_no_pieces_and_its_reason(hold, cohort):
 def test_a_worker_prepares_the_same_and_stays_for_the_next_items(hold, cohort, tmp_path):
     modality = small_imaging()
     items, held, _ = hold(modality)
-    prepare = Preparer(items.samples, "imaging", modality, workers=1)
+    prepare = PreprocessWorkers(items.samples, "imaging", modality, workers=1)
     for part in (items[:5], items[5:]):
         again, _ = hold_pieces(prepare, part, modality, 1, "fp32", CPU)
         torch.testing.assert_close(

@@ -58,14 +58,14 @@ def test_rows_with_a_time_and_without_text_are_claimed():
         (1, "LAB//X", None),
     ]
     table = pl.DataFrame(rows, schema=["time", "code", "text_value"], orient="row")
-    assert table.select(Events().claims()).to_series().to_list() == [
+    assert table.select(Events().row_filter()).to_series().to_list() == [
         False,
         True,
         False,
         False,
         True,
     ]
-    assert table.select(Events(codes=["LAB//"]).claims()).to_series().sum() == 1
+    assert table.select(Events(codes=["LAB//"]).row_filter()).to_series().sum() == 1
 
 
 def test_values_are_normal_scores_and_wild_ones_are_clipped():

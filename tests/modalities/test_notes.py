@@ -270,13 +270,13 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
     table = pl.DataFrame(
         {"code": ["NOTE//A", "NOTE//B", "X", "X"], "text_value": ["fine", " \n", None, "yes"]}
     )
-    assert table.select(Notes(source="x").claims()).to_series().to_list() == [
+    assert table.select(Notes(source="x").row_filter()).to_series().to_list() == [
         True,
         False,
         False,
         True,
     ]
-    assert table.select(Notes(source="x", codes=["NOTE//"]).claims()).to_series().to_list() == [
+    assert table.select(Notes(source="x", codes=["NOTE//"]).row_filter()).to_series().to_list() == [
         True,
         False,
         False,
@@ -315,7 +315,7 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
 def test_the_same_notes_are_claimed_and_read(minilm, text, says):
     for notes in (minilm, NativeNotes(source="bundled:minilm")):
         notes.tokenizer = minilm.tokenizer
-        assert pl.DataFrame({"text_value": [text]}).select(notes.claims()).item() is says
+        assert pl.DataFrame({"text_value": [text]}).select(notes.row_filter()).item() is says
         if says:
             assert len(notes.prepare(replace(ITEM, text=text)))
         else:

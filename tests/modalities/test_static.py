@@ -35,11 +35,11 @@ def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
     table = pl.DataFrame(
         {"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]}
     )
-    claims = [
-        table.select(Static(codes=codes).claims()).to_series().to_list()
+    row_filter = [
+        table.select(Static(codes=codes).row_filter()).to_series().to_list()
         for codes in (None, ["LAB//"], ["LAB//HR"])
     ]
-    assert claims == [
+    assert row_filter == [
         [True, True, *more, False] for more in ([False, False], [True, True], [True, False])
     ]
 

@@ -15,7 +15,7 @@ from clintune.modalities.base import Modality
 from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
-from clintune.model.fusion import Fusion, pack, pool
+from clintune.model.fusion import Fusion, order_by_time, pool
 from clintune.package.contents import package_tensors
 
 SMALL = {
@@ -63,10 +63,10 @@ class Fixed(Modality):
         self.width = width
         self.native = native
 
-    def claims(self):
+    def row_filter(self):
         raise AssertionError("not asked here")
 
-    build = prepare = encode = fake = claims
+    build = prepare = encode = fake = row_filter
 
     def token_ids(self, tensors):
         return tensors["ids"]
@@ -184,7 +184,7 @@ def test_native_tokens_are_the_backbones_own_embeddings():
     pieces = PieceBatch(
         tensors={"ids": ids}, hours=torch.zeros(3), owner=torch.zeros(3, dtype=torch.long)
     )
-    embeddings, lengths = pack(
+    embeddings, lengths = order_by_time(
         [model._project("notes", model._encode("notes", pieces, 1))], model.queries, 1, 48
     )
     torch.testing.assert_close(embeddings[:3], model.backbone.embed(ids))
@@ -198,7 +198,7 @@ def test_packing_agrees_with_a_plain_reference(rows, max_tokens):
     values = torch.arange(1.0, len(rows) + 1)[:, None]
     owner = torch.tensor([o for o, _ in rows], dtype=torch.long)
     hours = torch.tensor([float(h) for _, h in rows])
-    embeddings, lengths = pack(
+    embeddings, lengths = order_by_time(
         [Tokens(embeddings=values, owner=owner, hours=hours)], queries, 4, max_tokens
     )
     parts = embeddings[:, 0].split(lengths.tolist())
@@ -310,10 +310,10 @@ def test_the_backbone_reads_the_features_that_the_probe_chose():
 
     assert [reads(0), reads(1)] == [True, True]
     model.task_heads["y"].skip["a"].weight.data[0] = torch.tensor([0.0, 0.5])
-    model.keep_choice()
+    model.mask_unselected_features()
     assert [reads(0), reads(1)] == [False, True]
     model.task_heads["z"].skip["a"].weight.data[2] = torch.tensor([0.1, 0.0])
-    model.keep_choice()
+    model.mask_unselected_features()
     assert reads(0)
     again = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
     again.load_state_dict(package_tensors(model), strict=False)

@@ -137,7 +137,7 @@ def test_a_class_beside_the_recipe_of_a_run_is_found_where_it_is_trusted(shared_
     describe(run / "package", target)
     assert (
         type(load(run, trusted=["clintune_test_outcome"]).members[0].tasks["outcome"]).__name__
-        == "Outcome"
+        == "MethodResult"
     )
 
 

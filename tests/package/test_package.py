@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
-from clintune.experiment.fold_data import fill_caches
-from clintune.experiment.open import open_workspace
-from clintune.features.batching import Batches, inference_draws
+from clintune.experiment.fold_data import precompute_pieces
+from clintune.experiment.open import open_experiment
+from clintune.features.batching import Batches, sequential_batches
 from clintune.package.load import load_package
 from clintune.package.members import trained_members
 from clintune.package.write import write_package
@@ -43,15 +43,15 @@ def package(trained, tmp_path):
 
 
 def outputs(config, package, tmp_path):
-    workspace = open_workspace(config)
-    rows = np.arange(len(workspace.samples))
+    experiment = open_experiment(config)
+    rows = np.arange(len(experiment.samples))
     model = package.model.eval()
-    caches, _ = fill_caches(
-        workspace, model.encoders, package.statistics, rows, torch.device("cpu")
+    caches, _ = precompute_pieces(
+        experiment, model.encoders, package.statistics, rows, torch.device("cpu")
     )
-    batches = Batches(workspace.samples, model.encoders, caches)
+    batches = Batches(experiment.samples, model.encoders, caches)
     with torch.no_grad():
-        return torch.cat([model(batches[draw])["outcome"] for draw in inference_draws(rows, 16)])
+        return torch.cat([model(batches[draw])["outcome"] for draw in sequential_batches(rows, 16)])
 
 
 def sign(package):
@@ -187,7 +187,7 @@ def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, mo
         "from clintune.tasks.binary import Binary\n\n\nclass Outcome(Binary): pass\n"
     )
     monkeypatch.syspath_prepend(str(package.parent))
-    assert type(load_package(package, trusted=["mine"]).tasks["outcome"]).__name__ == "Outcome"
+    assert type(load_package(package, trusted=["mine"]).tasks["outcome"]).__name__ == "MethodResult"
 
 
 @pytest.mark.parametrize(

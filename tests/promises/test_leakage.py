@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from clintune.config.compose import load_config
-from clintune.experiment.fold_data import fill_caches
-from clintune.experiment.open import open_workspace
+from clintune.experiment.fold_data import precompute_pieces
+from clintune.experiment.open import open_experiment
 from clintune.inference.forward import predict_member
 from clintune.package.load import load_package
 from conftest import KINDS, plant, train, weights
@@ -21,13 +21,15 @@ AGED = "modalities.static.codes=[AGE]"
 
 def predictions(run):
     """Return the risk of every sample by the run's package on the data as they are now."""
-    workspace = open_workspace(load_config(run / "recipe.yaml"))
-    package, rows = load_package(run / "package"), np.arange(len(workspace.samples))
+    experiment = open_experiment(load_config(run / "recipe.yaml"))
+    package, rows = load_package(run / "package"), np.arange(len(experiment.samples))
     encoders = package.model.encoders
-    caches, _ = fill_caches(workspace, encoders, package.statistics, rows, torch.device("cpu"))
+    caches, _ = precompute_pieces(
+        experiment, encoders, package.statistics, rows, torch.device("cpu")
+    )
     everything = {"all": frozenset(encoders)}
     settings = {"batch_size": 8, "precision": "fp32"}
-    return predict_member(package, caches, workspace.samples, rows, everything, **settings)["all"][
+    return predict_member(package, caches, experiment.samples, rows, everything, **settings)["all"][
         "outcome"
     ]
 

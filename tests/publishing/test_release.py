@@ -166,8 +166,8 @@ def test_of_a_run_of_folds_one_fold_is_published_with_its_own_numbers(recipe):
     ):
         make_release(run, draft=True)
     with pytest.raises(ConfigError, match=r"fold=0-7 does not exist; the run has 0-0, 0-1"):
-        make_release(run, fold="0-7", draft=True)
-    release = make_release(run, fold="0-1", draft=True)
+        make_release(run, fold_name="0-7", draft=True)
+    release = make_release(run, fold_name="0-1", draft=True)
     assert release == run / "folds" / "0-1" / "release"
     results = ModelCard((release / "README.md").read_text()).data.eval_results
     auroc = next(result.metric_value for result in results if result.metric_type == "roc_auc")
@@ -178,7 +178,7 @@ def test_of_a_run_of_folds_one_fold_is_published_with_its_own_numbers(recipe):
 def test_without_a_tuning_split_nothing_is_calibrated_and_the_card_says_so(recipe):
     run = train(recipe(), "cv=2", "cohorts.tiny.splits.tuning=0", "trainer.max_steps=2")
     evaluate(run)
-    release = make_release(run, fold="0-0", draft=True)
+    release = make_release(run, fold_name="0-0", draft=True)
     assert files(release) == ONE - {"calibration.json"}
     assert (
         "Not calibrated, and it never abstains: there was no tuning split."

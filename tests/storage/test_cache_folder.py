@@ -11,9 +11,9 @@ import pytest
 from clintune.cli import main
 from clintune.core.errors import ConfigError
 from clintune.core.files import write_json
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.storage.cache_entries import entries, locks
-from clintune.storage.cache_folder import claim, clear, in_use, make_room, open_cache, sweep
+from clintune.storage.cache_folder import claim, clear, evict, mark_used, open_cache, sweep
 from clintune.storage.private import private_files
 
 DAY = 86_400
@@ -56,23 +56,23 @@ def start(code, cache):
 
 
 def test_beyond_the_limit_the_longest_unused_go_first(cache, capsys):
-    make_room(cache, None)
+    evict(cache, None)
     assert len(entries(cache)) == 5
-    make_room(cache, 0.0025)
+    evict(cache, 0.0025)
     assert names(cache) == {"index/ward-1", "pieces/b", "statistics/static-0.json"}
     assert capsys.readouterr().err.count("cache: removed 2 folders") == 1
-    make_room(cache, 0.0025)
+    evict(cache, 0.0025)
     assert capsys.readouterr().err == ""
 
 
 def test_what_this_or_another_process_uses_stays(cache):
     code = "from clintune.storage.cache_folder import in_use\nin_use(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
-    in_use(cache / "index/clinic-2")
+    mark_used(cache / "index/clinic-2")
     for path in ("pieces/b", "index/clinic-2"):
         os.utime(cache / path / ".used", (0, 0))
     other = start(code, cache)
     os.utime(cache / "pieces/b" / ".used", (0, 0))
-    make_room(cache, 0)
+    evict(cache, 0)
     assert names(cache) == {"pieces/b", "index/clinic-2", "statistics/static-0.json"}
     gone, left = clear(cache, 0)
     assert [entry.owner for entry in gone] == ["static"]
@@ -81,7 +81,7 @@ def test_what_this_or_another_process_uses_stays(cache):
     }
     other.send_signal(signal.SIGKILL)
     other.communicate()
-    make_room(cache, 0)
+    evict(cache, 0)
     assert names(cache) == {"index/clinic-2"}
 
 
@@ -100,13 +100,13 @@ def test_leftovers_of_a_killed_process_go_and_those_of_a_living_one_stay(cache):
     )
     writer = start(code, cache)
     (leftover,) = (cache / "pieces/b").glob(".x*")
-    make_room(cache, None)
+    evict(cache, None)
     assert clear(cache, 0)[0]
     assert leftover.exists()
     assert names(cache) == {"pieces/b"}
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
-    make_room(cache, None)
+    evict(cache, None)
     assert not leftover.exists()
     assert (cache / "pieces/b/data").exists()
 
@@ -181,7 +181,7 @@ def test_cohorts_and_copies_count_and_go_but_never_a_folder_of_the_users(cache, 
         ("all", "0.012"),
     }
 
-    make_room(cache, 0.0065)
+    evict(cache, 0.0065)
     assert not (cache / "cohorts/written").exists()
     assert not (cache / "remote/far-1.mirror").exists()
     assert main(["cache", str(cache), "--clear"]) == 0
@@ -192,14 +192,14 @@ def test_cohorts_and_copies_count_and_go_but_never_a_folder_of_the_users(cache, 
 
 def test_locks_of_what_is_gone_are_swept_and_those_that_somebody_holds_stay(cache):
     for number in range(20):
-        with only_one(cache / "statistics" / f"gone-{number}.json", "nothing"):
+        with exclusive_lock(cache / "statistics" / f"gone-{number}.json", "nothing"):
             pass
     code = (
         "from clintune.core.locks import only_one\n"
         "with only_one(cache / 'media/new.parquet', 'x'):\n    print('ready', flush=True)\n    input()"
     )
     holder = start(code, cache)
-    with only_one(cache / "pieces/b", "b"):
+    with exclusive_lock(cache / "pieces/b", "b"):
         sweep(cache)
         assert [lock.name for lock in locks(cache)] == ["b.lock", "new.parquet.lock"]
     holder.kill()
@@ -243,10 +243,10 @@ def test_only_the_owner_reads_the_cache_or_its_group_where_it_is_shared(
     try:
         with private_files():
             cache = open_cache(str(tmp_path / "cache"), shared=shared)
-            with only_one(cache / "statistics" / "x.json", "x"):
+            with exclusive_lock(cache / "statistics" / "x.json", "x"):
                 write_json(cache / "statistics" / "x.json", {})
             (cache / "pieces" / "b").mkdir(parents=True)
-            in_use(cache / "pieces" / "b")
+            mark_used(cache / "pieces" / "b")
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)

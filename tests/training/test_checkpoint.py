@@ -10,7 +10,7 @@ from torch import nn
 from clintune.config.schema import Trainer
 from clintune.core.errors import TrainingError
 from clintune.training.checkpoint import Progress, load_best, restore, save, save_best
-from clintune.training.optimizer import Average, make_optimizer
+from clintune.training.optimizer import WeightEMA, make_optimizer
 
 NAMES = ("backbone.a.weight", "backbone.b.bias", "heads.icu.readout.weight", "queries")
 
@@ -19,7 +19,7 @@ def model(seed, **settings):
     """Return parameters, their average and an optimizer that took two steps."""
     torch.manual_seed(seed)
     parameters = {name: nn.Parameter(torch.randn(3, 3)) for name in NAMES}
-    average = Average(parameters, 0.5)
+    average = WeightEMA(parameters, 0.5)
     optimizer = make_optimizer(parameters, Trainer(**settings))
     for step in (1, 2):
         for parameter in parameters.values():

@@ -8,11 +8,11 @@ import pytest
 
 from clintune.core.console import console
 from clintune.core.errors import StorageError
-from clintune.experiment.folds import Unit
-from clintune.launch.status import Report, resumable
+from clintune.experiment.folds import Fold
+from clintune.launch.status import StatusWriter, resumable
 from clintune.training.history import History, read_history
 
-UNIT = Unit(folder=Path("run"))
+UNIT = Fold(folder=Path("run"))
 
 
 def records(path):
@@ -20,7 +20,7 @@ def records(path):
 
 
 def test_a_fit_that_goes_on_drops_its_own_later_records_alone(tmp_path):
-    history = History(tmp_path / "history.jsonl", None, Report(tmp_path, shown=False), None)
+    history = History(tmp_path / "history.jsonl", None, StatusWriter(tmp_path, shown=False), None)
     for member, step in [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]:
         history.append(UNIT, member, {"step": step, "loss": 0.5, "tuning/score": float("nan")}, 3)
     before = history.path.read_bytes()
@@ -49,7 +49,7 @@ def test_damaged_lines_of_a_history_are_left_out_with_a_word_and_an_unfinished_o
 
 def test_a_disk_that_takes_no_more_is_named_and_how_to_go_on(tmp_path):
     (tmp_path / "full").symlink_to("/dev/full")
-    history = History(tmp_path / "full", None, Report(tmp_path, shown=False), None)
+    history = History(tmp_path / "full", None, StatusWriter(tmp_path, shown=False), None)
     with pytest.raises(StorageError) as caught, resumable("train", "--resume", "runs/my run"):
         history.append(UNIT, 0, {"step": 1, "loss": 0.5}, 3)
     assert re.fullmatch(
@@ -68,7 +68,7 @@ def test_a_fit_that_begins_anew_without_its_checkpoint_says_so(tmp_path, capsys)
         def keep(self, part, step):
             pass
 
-    history = History(tmp_path / "history.jsonl", None, Report(tmp_path, shown=False), Kept())
+    history = History(tmp_path / "history.jsonl", None, StatusWriter(tmp_path, shown=False), Kept())
     history.begin(UNIT, 0, 0)
     assert not capsys.readouterr().err
     for step in (1, 2, 3):

@@ -8,7 +8,7 @@ from torch import nn
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
-from clintune.training.optimizer import Average, make_optimizer, schedule, set_rate
+from clintune.training.optimizer import WeightEMA, make_optimizer, schedule, set_rate
 
 
 def test_the_rate_warms_up_linearly_to_1_and_decays_by_the_formula():
@@ -38,7 +38,7 @@ def test_an_unknown_schedule_is_refused_by_name():
 
 def test_the_average_is_the_weighted_sum_of_all_weights_seen():
     parameter = nn.Parameter(torch.tensor([1.0, -2.0]))
-    average = Average({"w": parameter}, 0.5)
+    average = WeightEMA({"w": parameter}, 0.5)
     seen, factors = [parameter.detach().clone()], [1.0]
     for step in range(1, 21):
         with torch.no_grad():

@@ -10,10 +10,10 @@ import torch
 
 from clintune.config.compose import compose_recipe, load_config
 from clintune.core.files import file_sha256
-from clintune.experiment.fold_data import prepare_unit
-from clintune.experiment.folds import units
-from clintune.experiment.open import open_workspace
-from clintune.features.batching import Batches, inference_draws
+from clintune.experiment.fold_data import prepare_fold
+from clintune.experiment.folds import folds
+from clintune.experiment.open import open_experiment
+from clintune.features.batching import Batches, sequential_batches
 from clintune.layers.precision import has_bf16, resolve_precision
 from clintune.model.build import build_model, make_modalities
 from clintune.training.sharding import spare_casts
@@ -68,21 +68,25 @@ def test_a_run_that_trained_in_fp16_on_a_gpu_can_be_evaluated_without_one(recipe
 
 
 def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recipe, tmp_path):
-    workspace = open_workspace(compose_recipe(recipe(), [BF16, "modalities.notes.mode=lora"]))
-    (unit,) = units(workspace.config, tmp_path, workspace.samples)
-    ready = prepare_unit(workspace, unit)
+    experiment = open_experiment(compose_recipe(recipe(), [BF16, "modalities.notes.mode=lora"]))
+    (fold,) = folds(experiment.config, tmp_path, experiment.samples)
+    ready = prepare_fold(experiment, fold)
     outcomes = []
     for dtype in (None, torch.bfloat16):
         model = build_model(
-            workspace.config, make_modalities(workspace.config), ready.statistics, {"outcome": 1}, 0
+            experiment.config,
+            make_modalities(experiment.config),
+            ready.statistics,
+            {"outcome": 1},
+            0,
         )
         spare_casts(model, dtype)
         held = {
             p.dtype for part in (model.backbone, model.encoders["notes"]) for p in part.parameters()
         }
         assert held == {torch.float32} | ({dtype} if dtype else set())
-        batch = Batches(workspace.samples, model.encoders, ready.pieces)[
-            inference_draws(np.arange(8), 8)[0]
+        batch = Batches(experiment.samples, model.encoders, ready.pieces)[
+            sequential_batches(np.arange(8), 8)[0]
         ]
         with torch.autocast("cpu", torch.bfloat16):
             logits = model.eval()(batch)["outcome"]

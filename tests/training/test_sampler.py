@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import ConfigError
-from clintune.features.batching import inference_draws
-from clintune.training.sampler import Order
+from clintune.features.batching import sequential_batches
+from clintune.training.sampler import BatchSampler
 
 LENGTHS = np.arange(200) % 7 + 1
 
 
 def order(num, batch_size, micro, seed=0, tokens=None):
-    return Order(
+    return BatchSampler(
         np.arange(100, 100 + num),
         LENGTHS,
         batch_size=batch_size,
@@ -92,4 +92,4 @@ def test_fewer_samples_than_processes_are_refused():
 
 def test_inference_covers_every_row_once_in_order():
     rows = np.array([5, 3, 9, 1, 7])
-    assert [row for draw in inference_draws(rows, 2) for row in draw.rows] == rows.tolist()
+    assert [row for draw in sequential_batches(rows, 2) for row in draw.rows] == rows.tolist()

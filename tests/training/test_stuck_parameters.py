@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from clintune.core.errors import TrainingError
-from clintune.training.stuck_parameters import MovementCheck
+from clintune.training.stuck_parameters import StuckParameterCheck
 
 NAMES = [
     "backbone.layer.lora_A.weight",
@@ -22,7 +22,7 @@ NAMES = [
 
 def checked(parameters, **settings):
     """Return a check of these parameters under AdamW."""
-    return MovementCheck(
+    return StuckParameterCheck(
         parameters, torch.optim.AdamW(parameters.values(), **{"lr": 1e-3, **settings})
     )
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from meds.schema import held_out_split
 from omegaconf import DictConfig
 
-from clintune.benchmark.method_result import Outcome
+from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.config.parts import modules_of
 from clintune.core.errors import DataError
 from clintune.evaluation.ablations import WHOLE
 from clintune.evaluation.collect import ByTask, predict_run
-from clintune.experiment.folds import units
-from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.folds import folds
+from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.resume import run_config
 from clintune.launch.device import make_accelerator
 from clintune.launch.status import read_status
@@ -26,7 +26,7 @@ from clintune.package.members import trained_members
 from clintune.training.run import train_run
 
 
-def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> Outcome:
+def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> MethodResult:
     """Train the run of a config in the folder `run`, or go on with it, and predict its held-out samples.
 
     Its checkpoints are removed: its packages are there. Raises DataError when no sample is held out.
@@ -37,12 +37,12 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
     assert status is not None
 
     began = time.perf_counter()
-    workspace = open_workspace(run_config(run))
-    accelerator = make_accelerator(workspace.config)
-    chosen = {WHOLE: frozenset(workspace.modalities)}
+    experiment = open_experiment(run_config(run))
+    accelerator = make_accelerator(experiment.config)
+    chosen = {WHOLE: frozenset(experiment.modalities)}
     predictions: dict[float, ByTask] = {}
     for share in missing:
-        reduced = replace(workspace, samples=thinned(workspace.samples, share, config.seed))
+        reduced = replace(experiment, samples=thinned(experiment.samples, share, config.seed))
         by_variant = predict_run(run, reduced, chosen, accelerator)[held_out_split]
         if not by_variant:
             raise DataError(
@@ -51,22 +51,22 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
         predictions[share] = by_variant[WHOLE]
 
     seconds = time.perf_counter() - began
-    for unit in units(workspace.config, run, workspace.samples):
-        shutil.rmtree(unit.folder / "checkpoints", ignore_errors=True)
-    return Outcome(
+    for fold in folds(experiment.config, run, experiment.samples):
+        shutil.rmtree(fold.folder / "checkpoints", ignore_errors=True)
+    return MethodResult(
         predictions=predictions,
-        tasks=workspace.tasks,
+        tasks=experiment.tasks,
         fit_seconds=status.seconds,
         predict_seconds=seconds,
-        parameters=_num_fitted(run, workspace),
+        parameters=_num_fitted(run, experiment),
     )
 
 
-def _num_fitted(run: Path, workspace: Workspace) -> int:
+def _num_fitted(run: Path, experiment: Experiment) -> int:
     """Return how many weights of a member were fitted: those that trained, and those of the probe."""
-    config = workspace.config
-    unit = units(config, run, workspace.samples)[0]
-    folder = trained_members(unit.folder / "package", config.ensemble)[0]
+    config = experiment.config
+    fold = folds(config, run, experiment.samples)[0]
+    folder = trained_members(fold.folder / "package", config.ensemble)[0]
     model = load_package(folder, trusted=modules_of(config)).model
     trained = 0 if config.trainer.max_steps == 0 else parameters_of(model)[0]
     if config.model.skip != "probe":

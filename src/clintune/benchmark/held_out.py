@@ -11,15 +11,15 @@ from clintune.contracts import Predictions
 from clintune.core.errors import DataError
 from clintune.evaluation.collect import ByTask
 from clintune.evaluation.predict import concatenate
-from clintune.experiment.fold_data import Prepared, prepare_unit
-from clintune.experiment.folds import units
-from clintune.experiment.open import Workspace
+from clintune.experiment.fold_data import FoldData, prepare_fold
+from clintune.experiment.folds import folds
+from clintune.experiment.open import Experiment
 
 
-def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArray[np.int64]]]:
+def held_out_folds(experiment: Experiment) -> Iterator[tuple[int, FoldData, NDArray[np.int64]]]:
     """Return the number of each fold, its parts, and the rows held out; DataError when there are none."""
-    for number, unit in enumerate(units(workspace.config, Path(), workspace.samples)):
-        ready = prepare_unit(workspace, unit, one_answer_will_do=True)
+    for number, fold in enumerate(folds(experiment.config, Path(), experiment.samples)):
+        ready = prepare_fold(experiment, fold, one_answer_will_do=True)
         rows = ready.rows[held_out_split]
         if not len(rows):
             raise DataError(
@@ -28,7 +28,9 @@ def held_out_units(workspace: Workspace) -> Iterator[tuple[int, Prepared, NDArra
         yield number, ready, rows
 
 
-def joined(parts: Mapping[float, Mapping[str, Sequence[Predictions]]]) -> dict[float, ByTask]:
+def concatenate_by_share(
+    parts: Mapping[float, Mapping[str, Sequence[Predictions]]],
+) -> dict[float, ByTask]:
     """Return the predictions of all folds as one, by share of missing and task."""
     return {
         share: {task: concatenate(several) for task, several in by_task.items()}

@@ -9,7 +9,7 @@ from clintune.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class MethodResult:
     """Held-out predictions by the share of samples that lose a modality, over all folds.
 
     `parameters` counts what was fitted, None where that is no number of weights; `library` is that of a peer.
@@ -24,5 +24,5 @@ class Outcome:
 
 
 def predictions_folder(folder: Path, share: float) -> Path:
-    """Return where a cell keeps its predictions with so large a share missing."""
+    """Return where a trial keeps its predictions with so large a share missing."""
     return folder / "predictions" / f"{share:g}"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.cohort.row_source import RowSource, Seen
+from clintune.cohort.row_source import RowSource, VisibleItems
 from clintune.cohort.samples import Samples
 from clintune.core.seeding import derive_seed
 
@@ -25,7 +25,7 @@ class Thinned(Samples):
     def __reduce__(self) -> tuple[Callable[..., "Thinned"], tuple[Any, ...]]:
         return Thinned, (self.indexes, self.share, self.seed)
 
-    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+    def seen(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
         """Return what the samples `rows` see, one after the other, static items first; `owner` indexes `rows`."""
         seen = super().seen(modality, rows)
         return seen.take(self._kept(modality)[rows][seen.owner])

@@ -11,7 +11,7 @@ from clintune.benchmark import figures
 from clintune.benchmark.method_names import is_own, label
 from clintune.benchmark.runner import Progress
 from clintune.benchmark.suite import Suite
-from clintune.benchmark.table import Entry, Row, costs, find_entries, make_rows, write_table
+from clintune.benchmark.table import MethodScores, Row, costs, find_entries, make_rows, write_table
 from clintune.config.recipes import summary
 from clintune.core.console import print_table
 from clintune.core.files import write_text
@@ -19,7 +19,7 @@ from clintune.evaluation.page import page_template
 
 
 def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> None:
-    """Write `results.parquet` and `index.html` of the finished cells to `out`, and print the table.
+    """Write `results.parquet` and `index.html` of the finished trials to `out`, and print the table.
 
     `path` is the file of the suite.
     """
@@ -58,8 +58,8 @@ def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[str, Any]:
     """Return what the page tells of an experiment."""
-    places = list(dict.fromkeys(row.entry.place for row in rows))
-    parts = [[row for row in rows if row.entry.place == place] for place in places]
+    places = list(dict.fromkeys(row.entry.setting for row in rows))
+    parts = [[row for row in rows if row.entry.setting == setting] for setting in places]
     first = rows[0].primary[rows[0].main]
     title = f"{name}: {first.title} of each method"
     if len({row.entry.missing for row in rows}) > 1:
@@ -115,13 +115,13 @@ def _printed(name: str, rows: Sequence[Row]) -> Table:
     first = rows[0].primary[rows[0].main].title
     columns = ("method", first, "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
     table = Table(*columns, title=name, box=SIMPLE)
-    place = None
+    setting = None
 
     for row in rows:
         entry, score, spent = row.entry, row.score, costs(row.entry)
-        if entry.place != place and _place_name(entry):
+        if entry.setting != setting and _place_name(entry):
             table.add_row(_place_name(entry), style="bold")
-        place = entry.place
+        setting = entry.setting
         change = row.difference
         table.add_row(
             label(entry.method),
@@ -138,7 +138,7 @@ def _printed(name: str, rows: Sequence[Row]) -> Table:
     return table
 
 
-def _place_name(entry: Entry) -> str:
+def _place_name(entry: MethodScores) -> str:
     """Return the level and share missing in words, empty where an experiment has neither."""
     missing = f"{entry.missing:.0%} missing" if entry.missing else ""
     return ", ".join(filter(None, [entry.level, missing]))

@@ -1,4 +1,4 @@
-"""What the process of one cell does: read a spec, fit and predict, write the predictions, answer with its costs."""
+"""What the process of one trial does: read a spec, fit and predict, write the predictions, answer with its costs."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from clintune.config.modules import use_modules
 from clintune.config.schema import Config
 from clintune.core.files import value_sha256
 from clintune.evaluation.predictions import write_predictions
-from clintune.experiment.fold_data import fill_caches
-from clintune.experiment.folds import rows_by_split, split_of, units
-from clintune.experiment.open import open_workspace
+from clintune.experiment.fold_data import precompute_pieces
+from clintune.experiment.folds import folds, rows_by_split, split_of
+from clintune.experiment.open import open_experiment
 from clintune.experiment.provenance import provenance
 from clintune.launch.device import local_device
 from clintune.launch.memory import peak_memory_mb
@@ -44,7 +44,7 @@ def answer(questions: TextIO, answers: TextIO) -> None:
 
 
 def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Fit and predict one cell; write the held-out predictions by share of missing, and return the rest."""
+    """Fit and predict one trial; write the held-out predictions by share of missing, and return the rest."""
     method, missing = spec["method"], spec["missing"]
     if is_own(method):
         outcome = predict_finetuned(config, Path(spec["run"]), missing)
@@ -77,17 +77,19 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prepare(config: DictConfig) -> dict[str, Any]:
-    """Compute what all cells of an experiment share; return the fingerprint of its tables, wherever they are."""
-    workspace = open_workspace(config)
-    samples = workspace.samples
-    split = split_of(config, samples, units(config, Path(), samples)[0])
+    """Compute what all trials of an experiment share; return the fingerprint of its tables, wherever they are."""
+    experiment = open_experiment(config)
+    samples = experiment.samples
+    split = split_of(config, samples, folds(config, Path(), samples)[0])
     modalities = make_modalities(config)
-    statistics = fit_statistics(modalities, samples, rows_by_split(split)["train"], workspace.cache)
-    build_modalities(modalities, statistics, config.seed)
-    fill_caches(
-        workspace, modalities, statistics, np.flatnonzero(samples.labelled()), local_device()
+    statistics = fit_statistics(
+        modalities, samples, rows_by_split(split)["train"], experiment.cache
     )
-    cohorts = provenance(workspace)["cohorts"]
+    build_modalities(modalities, statistics, config.seed)
+    precompute_pieces(
+        experiment, modalities, statistics, np.flatnonzero(samples.labelled()), local_device()
+    )
+    cohorts = provenance(experiment)["cohorts"]
     return {"data": value_sha256({name: cohort["files"] for name, cohort in cohorts.items()})}
 
 

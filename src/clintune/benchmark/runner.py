@@ -1,4 +1,4 @@
-"""Run cells, each in a process of its own, so that its seconds and its memory are its own."""
+"""Run trials, each in a process of its own, so that its seconds and its memory are its own."""
 
 import contextlib
 import json
@@ -16,41 +16,41 @@ from omegaconf import OmegaConf
 
 from clintune.benchmark.external.home import not_installed, peer_python
 from clintune.benchmark.method_names import PEERS
-from clintune.benchmark.trials import ABOUT, Cell
+from clintune.benchmark.trials import ABOUT, Trial
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.files import atomic_path, write_json
-from clintune.core.locks import lock_of, only_one
-from clintune.launch.signals import listen
+from clintune.core.locks import exclusive_lock, lock_of
+from clintune.launch.signals import install_signal_handlers
 
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How the cells stand: the folders of the finished ones, and why each other one is not."""
+    """How the trials stand: the folders of the finished ones, and why each other one is not."""
 
-    finished: dict[Path, Cell]
+    finished: dict[Path, Trial]
     failed: dict[str, str]
 
 
 def check_is_benchmark(out: Path) -> None:
-    """Raise ConfigError for a folder that holds anything and no cells of a benchmark."""
-    begun = (out / "cells").exists() or lock_of(out / "cells").exists()
+    """Raise ConfigError for a folder that holds anything and no trials of a benchmark."""
+    begun = (out / "trials").exists() or lock_of(out / "trials").exists()
     if not begun and any(out.iterdir()):
         raise ConfigError(f"out: {out} holds other files; name another folder")
 
 
-def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) -> Progress:
-    """Run what is not finished of the cells, those of the `chosen` methods; a failure stops no other cell.
+def run_trials(trials: Sequence[Trial], chosen: Sequence[str] | None, out: Path) -> Progress:
+    """Run what is not finished of the trials, those of the `chosen` methods; a failure stops no other trial.
 
-    Where the data of an experiment cannot be had, that is said once, and every cell that was wanted of it fails.
-    A cell's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
-    run cells in one folder the others wait. A peer that is not installed is left out with a line; ConfigError where it
+    Where the data of an experiment cannot be had, that is said once, and every trial that was wanted of it fails.
+    A trial's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
+    run trials in one folder the others wait. A peer that is not installed is left out with a line; ConfigError where it
     is one of the `chosen`.
     """
-    listen()
-    methods = dict.fromkeys(cell.method for cell in cells)
+    install_signal_handlers()
+    methods = dict.fromkeys(trial.method for trial in trials)
     absent = [method for method in methods if method in PEERS and peer_python(method) is None]
     for method in absent:
         if chosen and method in chosen:
@@ -60,80 +60,80 @@ def run_cells(cells: Sequence[Cell], chosen: Sequence[str] | None, out: Path) ->
 
     progress = Progress(finished={}, failed={})
 
-    with only_one(out / "cells", f"the cells in {out}"):
-        for leftover in (out / "cells").glob("*/*/*/.*"):  # of a process that was killed
+    with exclusive_lock(out / "trials", f"the trials in {out}"):
+        for leftover in (out / "trials").glob("*/*/*/.*"):  # of a process that was killed
             shutil.rmtree(leftover)
         data: dict[str, str | TrainingError] = {}
-        for number, cell in enumerate(cells, start=1):
-            if cell.experiment not in data:
-                data[cell.experiment] = _prepare(cell, out)
-                if isinstance(data[cell.experiment], TrainingError):
-                    console.print(f"{cell.experiment}: {data[cell.experiment]}")
-            wanted = cell.method not in absent if chosen is None else cell.method in chosen
-            said = _run_unless_done(cell, data[cell.experiment], wanted, progress, out)
+        for number, trial in enumerate(trials, start=1):
+            if trial.experiment not in data:
+                data[trial.experiment] = _prepare(trial, out)
+                if isinstance(data[trial.experiment], TrainingError):
+                    console.print(f"{trial.experiment}: {data[trial.experiment]}")
+            wanted = trial.method not in absent if chosen is None else trial.method in chosen
+            said = _run_unless_done(trial, data[trial.experiment], wanted, progress, out)
             if said:
-                console.print(f"[{number}/{len(cells)}] {cell.title}: {said}")
+                console.print(f"[{number}/{len(trials)}] {trial.title}: {said}")
 
     return progress
 
 
 def _run_unless_done(
-    cell: Cell, data: str | TrainingError, wanted: bool, progress: Progress, out: Path
+    trial: Trial, data: str | TrainingError, wanted: bool, progress: Progress, out: Path
 ) -> str | None:
-    """Take a cell into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
+    """Take a trial into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
     if isinstance(data, TrainingError):
         if wanted:
-            progress.failed[cell.title] = str(data)
+            progress.failed[trial.title] = str(data)
         return None
 
     said = None
     try:
-        folder = cell.folder(out, data)
+        folder = trial.folder(out, data)
         if wanted and not folder.exists():
-            about = _run(cell, folder, data, out)
+            about = _run(trial, folder, data, out)
             said = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
         if folder.exists():
-            progress.finished[folder] = cell
+            progress.finished[folder] = trial
     except TrainingError as error:
-        said = progress.failed[cell.title] = str(error)
+        said = progress.failed[trial.title] = str(error)
     return said
 
 
-def _prepare(cell: Cell, out: Path) -> str | TrainingError:
+def _prepare(trial: Trial, out: Path) -> str | TrainingError:
     """Write or fetch the cohorts of an experiment and fill the caches; return the fingerprint of the data.
 
-    So no cell pays for what all of them share.
+    So no trial pays for what all of them share.
     """
-    console.print(f"{cell.experiment}: cohorts and frozen encoders")
+    console.print(f"{trial.experiment}: cohorts and frozen encoders")
     try:
-        answer, _ = _process({"config": _plain(cell)}, out / "logs" / f"{cell.experiment}.log")
+        answer, _ = _process({"config": _plain(trial)}, out / "logs" / f"{trial.experiment}.log")
     except TrainingError as error:
         return error
     return str(answer["data"])
 
 
-def _run(cell: Cell, folder: Path, data: str, out: Path) -> dict[str, Any]:
+def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
     run, log = (
-        cell.run(out, data),
-        out / "logs" / f"{'.'.join(folder.relative_to(out / 'cells').parts)}.log",
+        trial.run(out, data),
+        out / "logs" / f"{'.'.join(folder.relative_to(out / 'trials').parts)}.log",
     )
     with atomic_path(folder) as partial:
         partial.mkdir()
         spec = {
-            "config": _plain(cell),
-            "method": cell.method,
-            "missing": cell.missing,
-            "peer_seconds": cell.peer_seconds,
+            "config": _plain(trial),
+            "method": trial.method,
+            "missing": trial.missing,
+            "peer_seconds": trial.peer_seconds,
             "folder": str(partial.resolve()),
             "run": str(run.resolve()),
         }
 
         answer, peak_mb = _process(spec, log)
         about = {
-            "experiment": cell.experiment,
-            "level": cell.level,
-            "method": cell.method,
-            "seed": cell.seed,
+            "experiment": trial.experiment,
+            "level": trial.level,
+            "method": trial.method,
+            "seed": trial.seed,
             **answer,
             "peak_mb": max(peak_mb, answer["peak_mb"]),
             "run": run.relative_to(out).as_posix() if run.exists() else None,
@@ -150,7 +150,7 @@ def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]
     process does: its standard input closes.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "clintune.cli", "benchmark", "--cell"]
+    words = [sys.executable, "-m", "clintune.cli", "benchmark", "--trial"]
     with (
         log.open("w", encoding="utf-8") as said,
         tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
@@ -201,5 +201,5 @@ def _reason(log: Path, code: int) -> str:
     )
 
 
-def _plain(cell: Cell) -> Any:
-    return OmegaConf.to_container(cell.config, resolve=True)
+def _plain(trial: Trial) -> Any:
+    return OmegaConf.to_container(trial.config, resolve=True)

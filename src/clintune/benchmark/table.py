@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 
 from clintune.benchmark.method_names import is_own
 from clintune.benchmark.method_result import predictions_folder
-from clintune.benchmark.trials import Cell, read_about
-from clintune.config.parts import make_parts
+from clintune.benchmark.trials import Trial, read_about
+from clintune.config.parts import instantiate_section
 from clintune.contracts import Predictions
 from clintune.core.files import atomic_path
 from clintune.evaluation.disclosure import SMALLEST_SHOWN
@@ -44,8 +44,8 @@ _FOLDS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
-    """A method on an experiment at a level and share missing: the folders of its finished cells, by seed."""
+class MethodScores:
+    """A method on an experiment at a level and share missing: the folders of its finished trials, by seed."""
 
     experiment: str
     level: str
@@ -55,17 +55,17 @@ class Entry:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Return the seeds of its finished cells."""
+        """Return the seeds of its finished trials."""
         return tuple(self.folders)
 
     @property
-    def place(self) -> tuple[str, str, float]:
+    def setting(self) -> tuple[str, str, float]:
         """Return what entries that can be compared share."""
         return self.experiment, self.level, self.missing
 
     @cached_property
     def about(self) -> list[dict[str, Any]]:
-        """Return what each of its cells says of itself."""
+        """Return what each of its trials says of itself."""
         return [read_about(folder) for folder in self.folders.values()]
 
 
@@ -76,7 +76,7 @@ class Row:
     `differences` are to `baseline`, the best of those here; None for that one itself and where there is none.
     """
 
-    entry: Entry
+    entry: MethodScores
     scores: Mapping[str, Mapping[str, Interval]]
     main: str
     primary: Mapping[str, Metric]
@@ -97,23 +97,23 @@ class Row:
         )
 
 
-def find_entries(finished: Mapping[Path, Cell]) -> list[Entry]:
-    """Return the entries of finished cells, in the order of the suite."""
+def find_entries(finished: Mapping[Path, Trial]) -> list[MethodScores]:
+    """Return the entries of finished trials, in the order of the suite."""
     found: dict[tuple[str, str, float, str], dict[int, Path]] = {}
-    for folder, cell in finished.items():
-        for share in cell.missing:
-            found.setdefault((cell.experiment, cell.level, share, cell.method), {})[cell.seed] = (
-                folder
-            )
-    return [Entry(*key, folders) for key, folders in found.items()]
+    for folder, trial in finished.items():
+        for share in trial.missing:
+            found.setdefault((trial.experiment, trial.level, share, trial.method), {})[
+                trial.seed
+            ] = folder
+    return [MethodScores(*key, folders) for key, folders in found.items()]
 
 
-def make_rows(entries: Sequence[Entry], replicates: int = REPLICATES) -> list[Row]:
+def make_rows(entries: Sequence[MethodScores], replicates: int = REPLICATES) -> list[Row]:
     """Score every entry and compare it with the best baseline of its place."""
     table = cache(lambda entry, seeds: score_seeds(_read(entry, seeds), replicates))
     rows: list[Row] = []
-    for place in dict.fromkeys(entry.place for entry in entries):
-        here = [entry for entry in entries if entry.place == place]
+    for setting in dict.fromkeys(entry.setting for entry in entries):
+        here = [entry for entry in entries if entry.setting == setting]
         primary = primary_metrics(_tasks(here[0]))
         main = MEAN if MEAN in primary else next(iter(primary))
         others = [entry for entry in here if not is_own(entry.method)]
@@ -193,8 +193,8 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
         pl.DataFrame(lines, infer_schema_length=None).write_parquet(partial)
 
 
-def costs(entry: Entry) -> dict[str, Any]:
-    """Return the means over the seeds of what an entry's cells took, and how many weights were fitted."""
+def costs(entry: MethodScores) -> dict[str, Any]:
+    """Return the means over the seeds of what an entry's trials took, and how many weights were fitted."""
     means = {name: float(np.mean([about[name] for about in entry.about])) for name in COSTS}
     return means | {"parameters": entry.about[0]["parameters"]}
 
@@ -231,18 +231,18 @@ def _lines(row: Row) -> list[dict[str, Any]]:
     return lines
 
 
-def _tasks(entry: Entry) -> dict[str, Task]:
-    """Return the tasks of an entry, as its cells fitted them."""
+def _tasks(entry: MethodScores) -> dict[str, Task]:
+    """Return the tasks of an entry, as its trials fitted them."""
     about = entry.about[0]["tasks"]
     composition = OmegaConf.create({name: part["config"] for name, part in about.items()})
-    tasks: dict[str, Task] = make_parts("tasks", composition)
+    tasks: dict[str, Task] = instantiate_section("tasks", composition)
     for name, task in tasks.items():
         task.load_state(about[name]["state"])
     return tasks
 
 
-def _read(entry: Entry, seeds: Sequence[int]) -> dict[int, dict[str, Scored]]:
-    """Return the predictions of an entry's cells by seed and task, with what scores them."""
+def _read(entry: MethodScores, seeds: Sequence[int]) -> dict[int, dict[str, Scored]]:
+    """Return the predictions of an entry's trials by seed and task, with what scores them."""
     tasks, by_seed = _tasks(entry), {}
     for seed in seeds:
         folder = predictions_folder(entry.folders[seed], entry.missing)

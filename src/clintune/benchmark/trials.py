@@ -1,4 +1,4 @@
-"""A cell: one method on one experiment with one seed. What it is, what determines its result, where the result is."""
+"""A trial: one method on one experiment with one seed. What it is, what determines its result, where the result is."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
 
-ABOUT = "cell.json"
+ABOUT = "trial.json"
 _ELSEWHERE = ("runs", "modules", "data", "cluster", "tracker")
 """Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
 _ROOM = Path(__file__).parent
@@ -31,7 +31,7 @@ _BASELINE_CODE = [_ROOM / "held_out.py", *(_ROOM / "baselines" / name for name i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Trial:
     """One method on one experiment, in one of its levels (empty: it has none), with one seed; `config` is resolved.
 
     `peer_seconds` limits each fit of a peer; None for every other method, which it does not concern.
@@ -66,7 +66,7 @@ class Cell:
 
     def folder(self, out: Path, data: str) -> Path:
         """Return where its result is below `out`."""
-        return out / "cells" / self._place / f"{self.seed}-{self.key(data)}"
+        return out / "trials" / self._place / f"{self.seed}-{self.key(data)}"
 
     def run(self, out: Path, data: str) -> Path:
         """Return the folder of its run below `out`, where the method is clintune's own."""
@@ -77,8 +77,8 @@ class Cell:
         return Path(self.experiment, self.level or "all", self.method.replace("/", "."))
 
 
-def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
-    """Return the cells of a suite, in the order in which they run; `overrides` are those of every recipe.
+def plan(suite: Suite, overrides: Sequence[str]) -> list[Trial]:
+    """Return the trials of a suite, in the order in which they run; `overrides` are those of every recipe.
 
     The seed is that of the model and, for all methods alike, of the splits; a file of folds stays as it is. Raises
     ConfigError as `compose_recipe` does, and for an override of the seed.
@@ -86,7 +86,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
     if any(word.startswith("seed=") for word in overrides):
         raise ConfigError("a benchmark has several seeds; write seeds=[0,1,2] rather than seed=0")
 
-    cells = []
+    trials = []
     for name, experiment in suite.experiments.items():
         recipe = find_recipe(experiment.recipe)
         for level, changes in (experiment.levels or {"": []}).items():
@@ -99,8 +99,8 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
                 for method, own in suite.clintune.items()
             }
             for method, config in configs.items():
-                cells += [
-                    Cell(
+                trials += [
+                    Trial(
                         experiment=name,
                         level=level,
                         method=method,
@@ -112,11 +112,11 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Cell]:
                     for seed in suite.seeds
                 ]
 
-    return cells
+    return trials
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Return what a finished cell says of itself."""
+    """Return what a finished trial says of itself."""
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return about
 

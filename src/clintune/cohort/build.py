@@ -30,7 +30,7 @@ RANGE = ("static", "static_stop", "start", "stop")
 
 
 @dataclass(frozen=True)
-class Claim:
+class RowSelection:
     """What a modality reads: `rows` is true for its rows, `media` names the column of its files."""
 
     rows: pl.Expr
@@ -38,7 +38,7 @@ class Claim:
 
 
 @dataclass
-class Cut:
+class SampleWindows:
     """The samples of a cohort in (subject, time) order and what each may see; times in microseconds.
 
     `ranges[modality]` is int64 [4, N] in the order of RANGE; `covered` [N] says that the subject has data.
@@ -58,14 +58,14 @@ class Cut:
         first = np.searchsorted(self.subjects, subjects, "left")
         return spans(first, np.searchsorted(self.subjects, subjects, "right") - first)[0]
 
-    def keep(self, which: NDArray[np.bool_]) -> "Cut":
+    def keep(self, which: NDArray[np.bool_]) -> "SampleWindows":
         """Return some of the samples and what they may see."""
         ranges = {name: seen[:, which] for name, seen in self.ranges.items()}
-        kept = Cut(self.subjects[which], self.times[which], self.lookback, ranges)
+        kept = SampleWindows(self.subjects[which], self.times[which], self.lookback, ranges)
         kept.covered = self.covered[which]
         return kept
 
-    def look(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
+    def visible_ranges(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
         """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
         subjects, times = self.subjects[samples], self.times[samples]
         row_subjects = rows[SUBJECT].to_numpy()
@@ -86,7 +86,7 @@ class Cut:
 def write_index(
     folder: Path,
     root: Path,
-    claims: Mapping[str, Claim],
+    row_filter: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],
     lookback_hours: float | None,
     about: Mapping[str, Any],
@@ -102,25 +102,25 @@ def write_index(
     has_zone = cohort_has_zone(root, names)
     samples = _samples(root, labels)
 
-    cut = Cut(
+    windows = SampleWindows(
         subjects=samples[SUBJECT].to_numpy(),
         times=samples[PREDICTION_TIME].to_physical().to_numpy(),
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
-        ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in claims},
+        ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in row_filter},
     )
 
-    codes, doubts = _write_rows(folder, root, names, claims, cut)
+    codes, doubts = _write_rows(folder, root, names, row_filter, windows)
     remarks = doubts.told(samples)
-    if not cut.covered.all():
-        remarks.append(_without_data(root, samples, cut.covered, labels, drop_unknown))
-        samples, cut = samples.filter(pl.Series(cut.covered)), cut.keep(cut.covered)
+    if not windows.covered.all():
+        remarks.append(_without_data(root, samples, windows.covered, labels, drop_unknown))
+        samples, windows = samples.filter(pl.Series(windows.covered)), windows.keep(windows.covered)
 
-    widths = _write_samples(folder / "samples.arrow", samples, labels, cut)
+    widths = _write_samples(folder / "samples.arrow", samples, labels, windows)
     description = {
         **about,
         "tasks": widths,
         "shards": names,
-        "modalities": sorted(claims),
+        "modalities": sorted(row_filter),
         "codes": codes,
         "remarks": remarks,
         "has_zone": has_zone,
@@ -129,9 +129,13 @@ def write_index(
 
 
 def _write_rows(
-    folder: Path, root: Path, names: Sequence[str], claims: Mapping[str, Claim], cut: Cut
+    folder: Path,
+    root: Path,
+    names: Sequence[str],
+    row_filter: Mapping[str, RowSelection],
+    windows: SampleWindows,
 ) -> tuple[list[str], Doubts]:
-    """Write what modalities claim of the shards `names`, and where each sample begins and ends in it to `cut`.
+    """Write what modalities claim of the shards `names`, and where each sample begins and ends in it to `windows`.
 
     Returns the codes of all rows, and what is doubtful. Raises DataError for a subject in two shards.
     """
@@ -139,7 +143,7 @@ def _write_rows(
     owners, codes, doubts = [], dict[str, int](), Doubts()
 
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in claims}
+        writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in row_filter}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
@@ -147,15 +151,17 @@ def _write_rows(
                 codes.setdefault(code, len(codes))
             doubts.add(scan, where)
 
-            mine = cut.of_subjects(owners[-1])
-            cut.covered[mine] = True
-            for name, claim in claims.items():
+            mine = windows.of_subjects(owners[-1])
+            windows.covered[mine] = True
+            for name, claim in row_filter.items():
                 rows = claimed_rows(scan, where, claim, media)
                 if claim.media is not None and len(rows):
                     shards.check_paths(rows, claim.media, where)
                 if len(rows):
                     doubts.add_claimed(name, rows)
-                    cut.ranges[name][:, mine] = cut.look(mine, rows) + writers[name].num_rows
+                    windows.ranges[name][:, mine] = (
+                        windows.visible_ranges(mine, rows) + writers[name].num_rows
+                    )
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 
     _check_owners(owners, names)
@@ -179,7 +185,9 @@ def _bisect(
     return low
 
 
-def claimed_rows(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str]) -> pl.DataFrame:
+def claimed_rows(
+    scan: pl.LazyFrame, where: str, claim: RowSelection, media: list[str]
+) -> pl.DataFrame:
     """Return a shard's rows that a modality claims, in (subject, time) order, static rows first."""
     columns = scan.collect_schema().names()
     if claim.media is not None:
@@ -194,7 +202,7 @@ def claimed_rows(scan: pl.LazyFrame, where: str, claim: Claim, media: list[str])
     missing = sorted(set(claim.rows.meta.root_names()) - set(columns))
     if missing:
         raise DataError(
-            f"{where}: lacks column {missing[0]}, which a modality's `claims` reads; add it"
+            f"{where}: lacks column {missing[0]}, which a modality's `row_filter` reads; add it"
         )
 
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
@@ -271,7 +279,10 @@ def _without_data(
 
 
 def _write_samples(
-    path: Path, samples: pl.DataFrame, labels: Mapping[str, pl.DataFrame | None], cut: Cut
+    path: Path,
+    samples: pl.DataFrame,
+    labels: Mapping[str, pl.DataFrame | None],
+    windows: SampleWindows,
 ) -> dict[str, int]:
     """Write one row a sample; return the width T of each task's target, 0 where the cohort has no labels for it."""
     columns = {
@@ -297,7 +308,7 @@ def _write_samples(
         widths[task] = int(lengths[0])
         columns[f"target/{task}"] = target.to_arrow(compat_level=pl.CompatLevel.oldest())
 
-    for modality, ranges in cut.ranges.items():
+    for modality, ranges in windows.ranges.items():
         columns |= {
             f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)
         }

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, Cut, claimed_rows
+from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, SampleWindows, claimed_rows
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.row_writer import plain_columns, text_table
 from clintune.cohort.rows import HeldRows
@@ -47,7 +47,7 @@ class InMemory(RowSource):
         name: str,
         events: pl.LazyFrame,
         samples: pl.DataFrame,
-        claims: Mapping[str, Claim],
+        row_filter: Mapping[str, RowSelection],
         *,
         root: Path,
         has_zone: bool,
@@ -72,7 +72,7 @@ class InMemory(RowSource):
 
         samples = samples.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT))
         samples = samples.sort(SUBJECT, PREDICTION_TIME)
-        self._cut = Cut(
+        self._windows = SampleWindows(
             subjects=samples[SUBJECT].to_numpy(),
             times=samples[PREDICTION_TIME].to_physical().to_numpy(),
             lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
@@ -81,7 +81,7 @@ class InMemory(RowSource):
         self._check_subjects(events)
 
         self.rows = {}
-        for modality, claim in sorted(claims.items()):
+        for modality, claim in sorted(row_filter.items()):
             rows = claimed_rows(events, name, claim, media)
             if rows.is_empty():
                 rows = _NOTHING
@@ -92,7 +92,7 @@ class InMemory(RowSource):
     def _check_subjects(self, events: pl.LazyFrame) -> None:
         """Raise DataError where samples are of subjects without a row."""
         known = events.select(pl.col(SUBJECT).unique()).collect().to_series()
-        wanted = pl.Series(SUBJECT, np.unique(self._cut.subjects))
+        wanted = pl.Series(SUBJECT, np.unique(self._windows.subjects))
         if number := int((~wanted.is_in(known.implode())).sum()):
             raise DataError(
                 f"{self.name}: hold no row of {number} of the {len(wanted)} subjects to predict "
@@ -101,7 +101,9 @@ class InMemory(RowSource):
 
     def _add(self, modality: str, rows: pl.DataFrame) -> None:
         """Keep what a modality reads, and find out which of it each sample may see."""
-        self._cut.ranges[modality] = self._cut.look(np.arange(len(self._cut.subjects)), rows)
+        self._windows.ranges[modality] = self._windows.visible_ranges(
+            np.arange(len(self._windows.subjects)), rows
+        )
         texts = text_table(rows.with_columns(pl.lit(0, pl.Int32).alias("shard")))
         known = (self.root, self.codes, [self.name], self.has_zone)
         self.rows = {
@@ -112,12 +114,12 @@ class InMemory(RowSource):
     @cached_property
     def subject_ids(self) -> NDArray[np.int64]:
         """Subject of each sample [N]."""
-        return self._cut.subjects
+        return self._windows.subjects
 
     @cached_property
     def prediction_times(self) -> NDArray[np.datetime64]:
         """Prediction time of each sample [N], datetime64[us]."""
-        return self._cut.times.view("datetime64[us]")
+        return self._windows.times.view("datetime64[us]")
 
     def targets(self, task: str) -> NDArray[Any]:
         """Return no targets: rows in memory have no labels."""
@@ -125,5 +127,5 @@ class InMemory(RowSource):
 
     @cached_property
     def _ranges(self) -> Mapping[str, NDArray[np.int64]]:
-        assert all(len(ranges) == len(RANGE) for ranges in self._cut.ranges.values())
-        return self._cut.ranges
+        assert all(len(ranges) == len(RANGE) for ranges in self._windows.ranges.values())
+        return self._windows.ranges

@@ -14,10 +14,10 @@ from meds.schema import dataset_metadata_filepath
 from numpy.typing import NDArray
 
 import clintune
-from clintune.cohort.build import PREDICTION_TIME, RANGE, Claim, write_index
+from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, write_index
 from clintune.cohort.mirror import local_root
 from clintune.cohort.row_source import RowSource
-from clintune.cohort.row_source import Seen as Seen
+from clintune.cohort.row_source import VisibleItems as VisibleItems
 from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
 from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
@@ -25,8 +25,8 @@ from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
-from clintune.core.locks import only_one
-from clintune.storage.cache_folder import in_use
+from clintune.core.locks import exclusive_lock
+from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
 _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
@@ -40,7 +40,7 @@ class Claimant(Protocol):
     def media_column(self) -> str | None:
         """Name the media column of the items, if they are files."""
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Return an expression that is true for the modality's rows."""
 
 
@@ -80,7 +80,7 @@ class SampleIndex(RowSource):
 
         known = (self.root, self.codes, about["shards"], self.has_zone)
         self.rows = {name: StoredRows(folder, name, *known) for name in about["modalities"]}
-        in_use(folder)
+        mark_used(folder)
 
     @classmethod
     def open(
@@ -103,8 +103,8 @@ class SampleIndex(RowSource):
                 f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
             )
 
-        claims = {
-            key: Claim(modality.claims(), modality.media_column)
+        row_filter = {
+            key: RowSelection(modality.row_filter(), modality.media_column)
             for key, modality in modalities.items()
         }
         labels = {key: task.read(root) for key, task in tasks.items()}
@@ -117,11 +117,11 @@ class SampleIndex(RowSource):
         tables = table_hashes(
             root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache
         )
-        fingerprint = _fingerprint(name, root, cohort, tables, claims, labels)
+        fingerprint = _fingerprint(name, root, cohort, tables, row_filter, labels)
 
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
         damage(folder)  # many processes read it side by side; under the lock it is remembered
-        with only_one(folder, f"the index of {name}"):
+        with exclusive_lock(folder, f"the index of {name}"):
             damaged = damage(folder)
             if damaged and folder.is_dir():
                 console.print(
@@ -131,7 +131,9 @@ class SampleIndex(RowSource):
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 with atomic_path(folder) as partial:
                     drop = cohort.unknown_subjects == "drop"
-                    write_index(partial, root, claims, labels, cohort.lookback_hours, about, drop)
+                    write_index(
+                        partial, root, row_filter, labels, cohort.lookback_hours, about, drop
+                    )
             index = cls(folder)
 
         for key in (
@@ -166,7 +168,9 @@ class SampleIndex(RowSource):
         lacking = {end: package for end, package in _READERS.items() if not is_installed(package)}
         if not lacking:
             return
-        paths = self.rows[modality].paths(self.first_seen(modality, np.arange(len(self))).number)
+        paths = self.rows[modality].paths(
+            self.each_item_once(modality, np.arange(len(self))).number
+        )
         for end, package in lacking.items():
             if number := sum(path.suffix.lower() == end for path in paths):
                 raise ConfigError(
@@ -208,7 +212,7 @@ def _fingerprint(
     root: Path,
     cohort: CohortConfig,
     tables: Mapping[str, str],
-    claims: Mapping[str, Claim],
+    row_filter: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],
 ) -> str:
     return value_sha256(
@@ -224,7 +228,7 @@ def _fingerprint(
             "tables": tables,
             "claims": {
                 key: [claim.rows.meta.serialize().hex(), claim.media]
-                for key, claim in claims.items()
+                for key, claim in row_filter.items()
             },
             "labels": {
                 key: None if table is None else _digest(table) for key, table in labels.items()

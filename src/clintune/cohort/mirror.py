@@ -21,8 +21,8 @@ from clintune.cohort.labels import FOLDERS as LABELS
 from clintune.cohort.records import record_files
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
-from clintune.core.locks import only_one
-from clintune.storage.cache_folder import in_use
+from clintune.core.locks import exclusive_lock
+from clintune.storage.cache_folder import mark_used
 from clintune.storage.remote import Remote, Version, is_remote, redact
 
 _ABOUT = "remote.json"
@@ -49,9 +49,9 @@ def open_mirror(
     that cannot be reached or holds no table.
     """
     folder = local_root(url, cache)
-    with only_one(folder, f"the copy of {redact(url)}"):
+    with exclusive_lock(folder, f"the copy of {redact(url)}"):
         folder.mkdir(exist_ok=True)
-        in_use(folder)
+        mark_used(folder)
     mirror = Mirror(folder, Remote(key, url, storage))
     write_json(folder / _ABOUT, {"key": key, "url": url, "storage": dict(storage)})
     _mirror.cache_clear()
@@ -183,7 +183,7 @@ class Mirror:
     def _locked(self) -> Iterator[Path]:
         """Hold the copy's lock; yield a folder for files under way, without what a killed process left there."""
         scratch = self.folder.with_suffix(".partial")
-        with only_one(self.folder, f"the copy of {redact(self.remote.url)}"):
+        with exclusive_lock(self.folder, f"the copy of {redact(self.remote.url)}"):
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:

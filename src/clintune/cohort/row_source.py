@@ -21,16 +21,16 @@ from clintune.cohort.shards import TIME
 _HOUR = 3_600_000_000
 
 
-class Seen(NamedTuple):
+class VisibleItems(NamedTuple):
     """Items of some samples, each three numbers [I]: its row, its hours, whose item it is."""
 
     number: NDArray[np.int64]
     hours: NDArray[np.float64]
     owner: NDArray[np.int64]
 
-    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "Seen":
+    def take(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> "VisibleItems":
         """Return some of the items."""
-        return Seen(self.number[which], self.hours[which], self.owner[which])
+        return VisibleItems(self.number[which], self.hours[which], self.owner[which])
 
 
 class RowSource(ABC):
@@ -82,12 +82,12 @@ class RowSource(ABC):
         seen: NDArray[np.int64] = static_stop - static + stop - start
         return seen
 
-    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+    def seen(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
         """Return what the samples `rows` see, in their order, static items first, then oldest."""
         static, static_stop, start, stop = self._ranges[modality][:, rows]
         return self._expand(modality, rows, static, static_stop, start, stop)
 
-    def first_seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+    def each_item_once(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
         """Return what the samples `rows` see, each item once, at the first sample to see it.
 
         `owner` counts those samples. They are taken in their order, whatever that of `rows`.
@@ -100,7 +100,9 @@ class RowSource(ABC):
         start[again] = np.maximum(start[again], np.minimum(stop[again - 1], stop[again]))
         return self._expand(modality, rows, static, static_stop, start, stop)
 
-    def _expand(self, modality: str, rows: NDArray[np.int64], *bounds: NDArray[np.int64]) -> Seen:
+    def _expand(
+        self, modality: str, rows: NDArray[np.int64], *bounds: NDArray[np.int64]
+    ) -> VisibleItems:
         static, static_stop, start, stop = bounds
         starts = np.stack([static, start], axis=1).ravel()
         numbers, which = spans(starts, np.stack([static_stop, stop], axis=1).ravel() - starts)
@@ -108,4 +110,4 @@ class RowSource(ABC):
 
         passed = self.prediction_times[rows][owner] - self.rows[modality].column(TIME)[numbers]
         hours = np.where(np.isnat(passed), 0.0, passed.astype(np.float64) / _HOUR)
-        return Seen(number=numbers, hours=hours, owner=owner)
+        return VisibleItems(number=numbers, hours=hours, owner=owner)

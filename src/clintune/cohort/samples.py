@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.row_source import RowSource, Seen
+from clintune.cohort.row_source import RowSource, VisibleItems
 from clintune.cohort.row_writer import COLUMNS
 from clintune.cohort.shards import CODE
 from clintune.contracts import Item
@@ -85,13 +85,15 @@ class Samples:
             CODE, sorted({code for index in self.indexes for code in index.codes}), pl.String
         )
 
-    def seen(self, modality: str, rows: NDArray[np.int64]) -> Seen:
+    def seen(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
         """Return what the samples `rows` see, one after the other, static items first; `owner` indexes `rows`."""
         parts = []
         for number, mine in self._shared_out(rows):
             seen = self.indexes[number].seen(modality, rows[mine] - self.first[number])
             parts.append(
-                Seen(seen.number + self._first_item[modality][number], seen.hours, mine[seen.owner])
+                VisibleItems(
+                    seen.number + self._first_item[modality][number], seen.hours, mine[seen.owner]
+                )
             )
         if len(parts) == 1:
             return parts[0]
@@ -102,7 +104,7 @@ class Samples:
         """Return what the samples `rows` see of a modality, each item once, at the first sample to see it."""
         parts, subjects = [], [np.empty(0, np.int64)]
         for number, mine in self._shared_out(rows):
-            seen = self.indexes[number].first_seen(modality, rows[mine] - self.first[number])
+            seen = self.indexes[number].each_item_once(modality, rows[mine] - self.first[number])
             parts.append(seen._replace(number=seen.number + self._first_item[modality][number]))
             subjects.append(self.subject[np.unique(rows[mine])[seen.owner]])
         seen = _together(parts)
@@ -142,9 +144,9 @@ class Samples:
         )
 
 
-def _together(parts: list[Seen]) -> Seen:
-    nothing = Seen(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
-    return Seen(*map(np.concatenate, zip(nothing, *parts, strict=True)))
+def _together(parts: list[VisibleItems]) -> VisibleItems:
+    nothing = VisibleItems(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+    return VisibleItems(*map(np.concatenate, zip(nothing, *parts, strict=True)))
 
 
 class Moments(NamedTuple):
@@ -204,7 +206,7 @@ class Items(Sequence[Item]):
 
     def moments(self) -> Moments:
         """Return each item at each of the hours at which a sample sees it, in ascending order."""
-        seen = Seen(self.numbers, self.hours, self.numbers)  # at the first sample alone
+        seen = VisibleItems(self.numbers, self.hours, self.numbers)  # at the first sample alone
         if self.rows is not None:
             seen = self.samples.seen(self.modality, self.rows)
         order = np.lexsort((seen.hours, seen.number))

@@ -11,8 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from clintune.core.files import Stamp, file_sha256, read_sealed, stamp, value_sha256, write_sealed
-from clintune.core.locks import only_one
+from clintune.core.files import (
+    Stamp,
+    file_sha256,
+    file_signature,
+    read_sealed,
+    value_sha256,
+    write_sealed,
+)
+from clintune.core.locks import exclusive_lock
 
 INDEX = "index.json"
 _THREADS = 8
@@ -43,7 +50,7 @@ def damage(folder: Path) -> str | None:
     if missing := [path.name for path in expected if not path.is_file()]:
         return missing[0]
 
-    standing = stamp([folder / INDEX, *expected])
+    standing = file_signature([folder / INDEX, *expected])
     if _intact.get(folder) != standing:
         found = _hashes(expected)
         if changed := [path.name for path in expected if found[path] != expected[path]]:
@@ -57,9 +64,9 @@ def table_hashes(root: Path, paths: Iterable[Path], cache: Path) -> dict[str, st
     memory = (
         cache.expanduser() / "media" / f"{root.name} tables-{value_sha256(str(root))[:16]}.json"
     )
-    with only_one(memory, "the checksums of a cohort's tables"):
+    with exclusive_lock(memory, "the checksums of a cohort's tables"):
         known = read_sealed(memory) or {}
-        now = {path: touched for path, *touched in stamp(paths)}
+        now = {path: touched for path, *touched in file_signature(paths)}
         new = [path for path, touched in now.items() if known.get(path, [None])[0] != touched]
         if new:
             digests = _hashes(Path(path) for path in new)

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import atomic_path, files_below, stamp, value_sha256, write_json
-from clintune.core.locks import only_one
+from clintune.core.files import atomic_path, file_signature, files_below, value_sha256, write_json
+from clintune.core.locks import exclusive_lock
 from clintune.storage.cache_entries import WRITTEN
-from clintune.storage.cache_folder import in_use
+from clintune.storage.cache_folder import mark_used
 from clintune.storage.remote import is_remote, redact
 
 
@@ -58,7 +58,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
         for key, value in write.keywords.items()
     }
     root.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(root.with_name(f".{root.name}"), f"the cohort {name}"):
+    with exclusive_lock(root.with_name(f".{root.name}"), f"the cohort {name}"):
         wanted = {
             "source": _source_digest(write.func, settings),
             "raw": _raw_digest(settings.get("raw")),
@@ -67,7 +67,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
             with atomic_path(root) as partial:
                 write.func(partial, **settings)
                 write_json(partial / WRITTEN, wanted)
-        in_use(root)
+        mark_used(root)
     return root
 
 
@@ -82,7 +82,7 @@ def _raw_digest(raw: Path | None) -> str | None:
     """Hash names, sizes and times of the raw files; None where there are none (any more)."""
     if raw is None or not raw.exists():
         return None
-    files = stamp(files_below(raw) if raw.is_dir() else [raw])
+    files = file_signature(files_below(raw) if raw.is_dir() else [raw])
     return value_sha256(
         [(Path(path).relative_to(raw).as_posix(), *touched) for path, *touched in files]
     )

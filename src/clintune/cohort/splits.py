@@ -95,10 +95,10 @@ def assign_folds(
         raise ConfigError(
             f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds"
         )
-    return deal(unit_of_sample, _draw(units, "fold", seed, repeat), folds, stratify)
+    return assign_balanced(unit_of_sample, _draw(units, "fold", seed, repeat), folds, stratify)
 
 
-def deal(
+def assign_balanced(
     unit_of_sample: NDArray[np.int64],
     draws: NDArray[np.float64],
     folds: int,
@@ -177,7 +177,7 @@ def group_folds(
     return is_held_out.astype(np.int64)
 
 
-def thin_out(
+def subsample_train(
     index: Samples,
     split: NDArray[np.str_],
     share: float,
@@ -253,8 +253,8 @@ def _strata(unit_of_sample: NDArray[np.int64], targets: NDArray[np.float32]) -> 
 
     A unit counts with its largest target, so a subject who is ever positive is positive.
     """
-    by_unit = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
-    largest = by_unit.group_by(pl.Series("unit", unit_of_sample)).max().sort("unit").drop("unit")
+    by_fold = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
+    largest = by_fold.group_by(pl.Series("unit", unit_of_sample)).max().sort("unit").drop("unit")
     bins = np.stack([_bins(column.to_numpy()) for column in largest.iter_columns()], axis=1)
     return np.unique(np.column_stack([bins.sum(1), bins]), axis=0, return_inverse=True)[1].astype(
         np.int64

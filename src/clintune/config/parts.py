@@ -10,7 +10,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.outside import outside_reason
 
 
-def make_parts(section: str, parts: DictConfig) -> dict[str, Any]:
+def instantiate_section(section: str, parts: DictConfig) -> dict[str, Any]:
     """Instantiate each part of a section, such as `modalities`, by name.
 
     Raises ConfigError that names the part whose constructor refuses its values.

@@ -47,7 +47,7 @@ class StorageError(ClintuneError, OSError):
 
 
 @contextmanager
-def explained(
+def translate_errors(
     kind: type[ClintuneError], where: str, reason: Callable[[Exception], str | None]
 ) -> Iterator[None]:
     """Turn a library's error into the `kind` of ours that says `WHERE: REASON`; one without a reason stays as it is."""

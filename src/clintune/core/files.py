@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clintune.core.errors import DataError, StorageError, explained
+from clintune.core.errors import DataError, StorageError, translate_errors
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some of it, or name another folder",
@@ -76,7 +76,9 @@ def sweep_leftovers(path: Path) -> None:
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn what any library says of a disk that does not take `path` into a StorageError that names it."""
-    with explained(StorageError, str(path), lambda error: storage_reason(error, path.parent)):
+    with translate_errors(
+        StorageError, str(path), lambda error: storage_reason(error, path.parent)
+    ):
         yield
 
 
@@ -199,7 +201,7 @@ def value_sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def stamp(paths: Iterable[Path]) -> list[Stamp]:
+def file_signature(paths: Iterable[Path]) -> list[Stamp]:
     """Return how each file stands: changes whenever one of the files does.
 
     Nobody can set the time of change back, as `rsync -t` and a restore do with that of modification.

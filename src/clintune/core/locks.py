@@ -21,7 +21,7 @@ def lock_of(path: Path) -> Path:
 
 
 @contextmanager
-def only_one(path: Path, what: str) -> Iterator[bool]:
+def exclusive_lock(path: Path, what: str) -> Iterator[bool]:
     """Hold the lock that guards `path` while `what` is made there; yield whether it had to be waited for.
 
     Who waits says once who holds the lock. The lock of a process that dies is gone with it. Raises StorageError where
@@ -60,7 +60,7 @@ def refused_if_held(path: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def if_free(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Hold the lock that guards `path` unless somebody else does; yield whether it is held."""
     lock = FileLock(lock_of(path))
     try:

@@ -24,9 +24,9 @@ from clintune.evaluation.report_content import ReportContent
 from clintune.evaluation.scored import Scored, of_tasks
 from clintune.evaluation.subgroups import by_group, by_view
 from clintune.evaluation.subjects import take
-from clintune.experiment.folds import units
+from clintune.experiment.folds import folds
 from clintune.experiment.limits import read_limits
-from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.provenance import check_data
 from clintune.experiment.resume import changes_in_words, run_config
 from clintune.launch.device import make_accelerator
@@ -45,24 +45,24 @@ def evaluate_run(
     against: Path | None,
     places: Sequence[str] = (),
 ) -> None:
-    """Score every unit of a run on its tuning and held-out samples; write predictions, metrics.json and report.html.
+    """Score every fold of a run on its tuning and held-out samples; write predictions, metrics.json and report.html.
 
     With `against`, compare the held-out predictions with those of another run, paired by subject; `places` say where
     data stand now, as `config.moved` reads them. Raises DataError when no sample is held out, PackageError when the
     run is not trained to its end, or an answer is not finite.
     """
     config = moved(run_config(run), places, "evaluate")
-    workspace = open_workspace(config)
-    tasks = workspace.tasks
-    check_data(run, workspace)
-    for unit in units(config, run, workspace.samples):
-        trained_members(unit.folder / "package", config.ensemble)
-    check_held_out(run, workspace)
+    experiment = open_experiment(config)
+    tasks = experiment.tasks
+    check_data(run, experiment)
+    for fold in folds(config, run, experiment.samples):
+        trained_members(fold.folder / "package", config.ensemble)
+    check_held_out(run, experiment)
 
-    named = variants(workspace.modalities)
+    named = variants(experiment.modalities)
     chosen = named if ablate_modalities else {WHOLE: named[WHOLE]}
     accelerator = make_accelerator(config)
-    predicted = predict_run(run, workspace, chosen, accelerator)
+    predicted = predict_run(run, experiment, chosen, accelerator)
     if not accelerator.is_main_process:
         return
 
@@ -70,8 +70,8 @@ def evaluate_run(
     metrics: dict[str, Any] = {
         split: to_json(intervals(parts, replicates=replicates)) for split, parts in scored.items()
     }
-    metrics |= _details(workspace, predicted[HELD_OUT], scored, chosen, replicates)
-    fitted = _fit_calibrations(run, workspace, scored)
+    metrics |= _details(experiment, predicted[HELD_OUT], scored, chosen, replicates)
+    fitted = _fit_calibrations(run, experiment, scored)
     if TUNING in scored:
         metrics["calibration"] = {
             name: score_calibration(
@@ -93,25 +93,25 @@ def evaluate_run(
 
     metrics["packages"] = {
         member.relative_to(run).as_posix(): file_sha256(member / MANIFEST)
-        for unit in units(config, run, workspace.samples)
-        for member in member_folders(unit.folder / "package", config.ensemble)
+        for fold in folds(config, run, experiment.samples)
+        for member in member_folders(fold.folder / "package", config.ensemble)
     }
     if against is not None:
         metrics["against"] = compare_runs(run, against, tasks, replicates)
     write_json(run / "metrics.json", metrics)
-    _report(run, workspace, metrics, scored[HELD_OUT], replicates)
+    _report(run, experiment, metrics, scored[HELD_OUT], replicates)
     _print(metrics)
 
 
 def _details(
-    workspace: Workspace,
+    experiment: Experiment,
     held_out: Mapping[str, ByTask],
     scored: Mapping[str, Mapping[str, Scored]],
     chosen: Mapping[str, frozenset[str]],
     replicates: int,
 ) -> dict[str, Any]:
     """Return what stands in metrics.json beside the splits: folds, members, ablations, groups, where there are any."""
-    config, tasks = workspace.config, workspace.tasks
+    config, tasks = experiment.config, experiment.tasks
     details: dict[str, Any] = {}
     if config.cv is not None:
         by_fold = {split: fold_values(parts) for split, parts in scored.items()}
@@ -125,13 +125,13 @@ def _details(
 
     if len(chosen) > 1:
         by_kept = {kept: held_out[variant] for variant, kept in chosen.items()}
-        compared = ablate(by_kept.__getitem__, workspace.modalities, tasks, replicates=replicates)
+        compared = ablate(by_kept.__getitem__, experiment.modalities, tasks, replicates=replicates)
         details["ablations"] = {
             variant: ablation.to_json() for variant, ablation in compared.items()
         }
 
-    if workspace.groups:
-        by_column = by_group(scored[HELD_OUT], workspace.groups, replicates=replicates)
+    if experiment.groups:
+        by_column = by_group(scored[HELD_OUT], experiment.groups, replicates=replicates)
         details["groups"] = {}
         for column, by_name in by_column.items():
             details["groups"][column] = {group: to_json(table) for group, table in by_name.items()}
@@ -139,15 +139,15 @@ def _details(
 
 
 def _fit_calibrations(
-    run: Path, workspace: Workspace, scored: Mapping[str, Mapping[str, Scored]]
+    run: Path, experiment: Experiment, scored: Mapping[str, Mapping[str, Scored]]
 ) -> list[dict[str, Calibration]]:
-    """Return the calibration of each task by unit, fitted on the unit's tuning samples and written there.
+    """Return the calibration of each task by fold, fitted on the fold's tuning samples and written there.
 
     Without tuning samples predictions stay as they are, and nothing is written.
     """
-    tasks = workspace.tasks
+    tasks = experiment.tasks
     fitted: list[dict[str, Calibration]] = []
-    for number, unit in enumerate(units(workspace.config, run, workspace.samples)):
+    for number, fold in enumerate(folds(experiment.config, run, experiment.samples)):
         if TUNING not in scored:
             fitted.append(
                 {name: Calibration.identity(task.questions) for name, task in tasks.items()}
@@ -156,18 +156,18 @@ def _fit_calibrations(
         parts = {name: part.predictions for name, part in scored[TUNING].items()}
         parts = {name: take(part, part.fold == number) for name, part in parts.items()}
         fitted.append({name: fit_calibration(part, tasks[name]) for name, part in parts.items()})
-        write_calibrations(unit.folder / CALIBRATION, fitted[-1])
+        write_calibrations(fold.folder / CALIBRATION, fitted[-1])
     return fitted
 
 
 def _report(
     run: Path,
-    workspace: Workspace,
+    experiment: Experiment,
     metrics: Mapping[str, Any],
     held_out: Mapping[str, Scored],
     replicates: int,
 ) -> None:
-    config, tasks = workspace.config, workspace.tasks
+    config, tasks = experiment.config, experiment.tasks
     outputs = {
         name: to_json(by_view(part.predictions, tasks[name], replicates=replicates))
         for name, part in held_out.items()

@@ -31,7 +31,7 @@ def to_predictions(
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of several units as one."""
+    """Return the predictions of several folds as one."""
     return Predictions(
         cohort=np.concatenate([part.cohort for part in parts]),
         subject_id=np.concatenate([part.subject_id for part in parts]),

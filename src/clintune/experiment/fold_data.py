@@ -21,10 +21,10 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path
 from clintune.core.text import visible
 from clintune.experiment.cohorts_apart import between_cohorts
-from clintune.experiment.folds import Unit, rows_by_split, split_of
+from clintune.experiment.folds import Fold, rows_by_split, split_of
 from clintune.experiment.label_leaks import check_answers, find_leaks
 from clintune.experiment.limits import Counted, Limits, measure, write_limits
-from clintune.experiment.open import Workspace
+from clintune.experiment.open import Experiment
 from clintune.experiment.twins import alike_classes, in_two_cohorts, one_for_many
 from clintune.features.cache import PieceCache
 from clintune.features.columnar import ColumnarPieces, columnar
@@ -33,7 +33,7 @@ from clintune.launch.device import local_device, num_workers
 from clintune.layers.precision import resolve_precision
 from clintune.modalities.base import Modality
 from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
-from clintune.storage.cache_folder import make_room
+from clintune.storage.cache_folder import evict
 from clintune.tasks.base import Task
 
 UNREADABLE = "unreadable.csv"
@@ -54,8 +54,8 @@ Unreadable = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """What the members of a unit share: the split of the samples, and all that was learnt or computed from it."""
+class FoldData:
+    """What the members of a fold share: the split of the samples, and all that was learnt or computed from it."""
 
     split: NDArray[np.str_]
     rows: dict[str, NDArray[np.int64]]
@@ -67,31 +67,31 @@ class Prepared:
     limits: Limits
 
 
-def prepare_unit(
-    workspace: Workspace, unit: Unit, run: Path | None = None, *, one_answer_will_do: bool = False
-) -> Prepared:
-    """Fit tasks and statistics on the training samples of a unit, and fill the caches of all its samples.
+def prepare_fold(
+    experiment: Experiment, fold: Fold, run: Path | None = None, *, one_answer_will_do: bool = False
+) -> FoldData:
+    """Fit tasks and statistics on the training samples of a fold, and fill the caches of all its samples.
 
-    Raises DataError as `check_unit` and `fill_caches` do; the latter leaves its list in the folder `run`.
+    Raises DataError as `check_fold` and `precompute_pieces` do; the latter leaves its list in the folder `run`.
     """
-    config, samples = workspace.config, workspace.samples
-    split = split_of(config, samples, unit)
+    config, samples = experiment.config, experiment.samples
+    split = split_of(config, samples, fold)
     rows = rows_by_split(split)
-    modalities, tasks = make_modalities(config), deepcopy(workspace.tasks)
-    warnings = check_unit(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
+    modalities, tasks = make_modalities(config), deepcopy(experiment.tasks)
+    warnings = check_fold(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     if not one_answer_will_do:
         check_patience(config, [rows])
-    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
+    statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
-    pieces, unreadable = fill_caches(
-        workspace, modalities, statistics, everything, local_device(), run
+    pieces, unreadable = precompute_pieces(
+        experiment, modalities, statistics, everything, local_device(), run
     )
 
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += suspicions(samples, [rows], tasks, modalities, pieces)
-    return Prepared(
+    return FoldData(
         split=split,
         rows=rows,
         tasks=tasks,
@@ -103,14 +103,14 @@ def prepare_unit(
     )
 
 
-def check_unit(
+def check_fold(
     samples: Samples,
     rows: Mapping[str, NDArray[np.int64]],
     tasks: Mapping[str, Task],
     *,
     one_answer_will_do: bool = False,
 ) -> list[str]:
-    """Fit the tasks on the training samples of a unit; return a sentence for each split with one answer only, and for
+    """Fit the tasks on the training samples of a fold; return a sentence for each split with one answer only, and for
     classes and samples that stand twice.
 
     Raises DataError for cohorts of the same people, a split without training samples, a task without training labels
@@ -133,9 +133,9 @@ def check_unit(
     return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
 
 
-def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
-    """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each unit by split."""
-    if config.trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_unit):
+def check_patience(config: DictConfig, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
+    """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each fold by split."""
+    if config.trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_fold):
         raise ConfigError(
             "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
             "drop patience"
@@ -144,40 +144,40 @@ def check_patience(config: DictConfig, by_unit: Sequence[Mapping[str, NDArray[np
 
 def suspicions(
     samples: Samples,
-    by_unit: Sequence[Mapping[str, NDArray[np.int64]]],
+    by_fold: Sequence[Mapping[str, NDArray[np.int64]]],
     tasks: Mapping[str, Task],
     modalities: Mapping[str, Modality],
     sources: Mapping[str, Counted],
 ) -> list[str]:
-    """Return what is suspect of the data of units, a sentence each; the first stands for all but its splits.
+    """Return what is suspect of the data of folds, a sentence each; the first stands for all but its splits.
 
-    `by_unit` holds the rows of each unit by split, `sources` the pieces of each modality.
+    `by_fold` holds the rows of each fold by split, `sources` the pieces of each modality.
     """
-    rows = by_unit[0]
+    rows = by_fold[0]
     tabled = [name for name, source in sources.items() if isinstance(source, ColumnarPieces)]
     return [
         *find_leaks(samples, rows["train"], tasks, list(modalities), sources),
         *between_cohorts(samples, tabled),
         *one_for_many(samples, np.concatenate(list(rows.values())), modalities, sources),
-        *small_splits(samples, by_unit),
+        *small_splits(samples, by_fold),
     ]
 
 
-def small_splits(samples: Samples, by_unit: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
-    """Return a sentence for the tuning and for the held-out split where a unit has no, or few, subjects there.
+def small_splits(samples: Samples, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
+    """Return a sentence for the tuning and for the held-out split where a fold has no, or few, subjects there.
 
-    `by_unit` holds the rows of each unit by split.
+    `by_fold` holds the rows of each fold by split.
     """
     sentences = []
     for split, (if_empty, if_small) in _LACKING.items():
-        sizes = [len(np.unique(samples.subject[rows[split]])) for rows in by_unit]
+        sizes = [len(np.unique(samples.subject[rows[split]])) for rows in by_fold]
         empty, small = sizes.count(0), sum(0 < size < SMALLEST_SHOWN for size in sizes)
         for number, said, so in (
             (empty, "no sample is", if_empty),
             (small, f"fewer than {SMALLEST_SHOWN} subjects are", if_small),
         ):
             if number:
-                folds = "" if len(by_unit) == 1 else f" of {number} folds"
+                folds = "" if len(by_fold) == 1 else f" of {number} folds"
                 sentences.append(f"{said} in the {split} split{folds}: {so}")
     return sentences
 
@@ -191,8 +191,8 @@ def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[
     ]
 
 
-def fill_caches(
-    workspace: Workspace,
+def precompute_pieces(
+    experiment: Experiment,
     modalities: Mapping[str, Modality],
     statistics: Statistics,
     rows: NDArray[np.int64],
@@ -206,7 +206,7 @@ def fill_caches(
     `data.max_bad_fraction` of a modality's items, DataError names the first, and the file in `run`, or in the cache,
     that lists them all. A cache larger than `data.cache_limit_gb` then loses what is longest unused.
     """
-    config, samples, cache = workspace.config, workspace.samples, workspace.cache
+    config, samples, cache = experiment.config, experiment.samples, experiment.cache
     workers = num_workers(config.trainer.workers, device)
     sources: dict[str, StoredPieces | ColumnarPieces] = {}
     bad: list[Unreadable] = []
@@ -228,7 +228,7 @@ def fill_caches(
         ]
         check_readable(mine, len(items), config.data.max_bad_fraction, (run or cache) / UNREADABLE)
         bad += mine
-    make_room(cache, config.data.cache_limit_gb)
+    evict(cache, config.data.cache_limit_gb)
     return sources, bad
 
 
@@ -265,8 +265,8 @@ def reason_alone(error: object) -> str:
     return _ROW.sub("", str(error), count=1)
 
 
-def tell(run: Path, ready: Prepared) -> None:
-    """Write what a unit leaves out and what is suspect of it to the run folder; say what is new there."""
+def tell(run: Path, ready: FoldData) -> None:
+    """Write what a fold leaves out and what is suspect of it to the run folder; say what is new there."""
     write_unreadable(run / UNREADABLE, ready.unreadable)
     if write_limits(run, ready.limits):
         for sentence in ready.limits.sentences():

@@ -1,4 +1,4 @@
-"""Units of a run: one for a plain run, one a fold under `cv`; each with its own split of the samples."""
+"""Folds of a run: one for a plain run, one a fold under `cv`; each with its own split of the samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from clintune.cohort.splits import (
     group_folds,
     read_folds,
     subject_splits,
-    thin_out,
+    subsample_train,
 )
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, value_sha256
@@ -29,51 +29,51 @@ _SUM = "sha256"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unit:
+class Fold:
     """One split of the samples and the folder of what is trained on it."""
 
     folder: Path
     repeat: int = 0
-    fold: int | None = None
+    number: int | None = None
 
     @property
     def seed_parts(self) -> tuple[int, int]:
-        """Return what tells this unit's seeds from those of other units."""
-        return self.repeat, -1 if self.fold is None else self.fold
+        """Return what tells this fold's seeds from those of other folds."""
+        return self.repeat, -1 if self.number is None else self.number
 
     @property
     def label(self) -> str:
-        """Return the unit's name for people."""
-        return "" if self.fold is None else f"repeat {self.repeat} fold {self.fold}"
+        """Return the fold's name for people."""
+        return "" if self.number is None else f"repeat {self.repeat} fold {self.number}"
 
 
-def units(config: DictConfig, run: Path, samples: Samples) -> list[Unit]:
-    """Return the units of a run, in the order in which they are trained.
+def folds(config: DictConfig, run: Path, samples: Samples) -> list[Fold]:
+    """Return the folds of a run, in the order in which they are trained.
 
     Raises ConfigError for a `cv` that is neither a number of folds nor a file of folds.
     """
     if config.cv is None:
         if config.cv_repeats != 1:
             raise ConfigError("cv_repeats is set without cv; add cv=5")
-        return [Unit(folder=run)]
+        return [Fold(folder=run)]
     num_folds = _num_folds(config, samples)
     return [
-        Unit(folder=run / "folds" / f"{repeat}-{fold}", repeat=repeat, fold=fold)
+        Fold(folder=run / "folds" / f"{repeat}-{fold}", repeat=repeat, number=fold)
         for repeat in range(config.cv_repeats)
         for fold in range(num_folds)
     ]
 
 
-def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str_]:
-    """Return the split of each sample [N] in a unit, cohort by cohort; samples without any known label are in none."""
+def split_of(config: DictConfig, samples: Samples, fold: Fold) -> NDArray[np.str_]:
+    """Return the split of each sample [N] in a fold, cohort by cohort; samples without any known label are in none."""
     parts = []
     for index in samples.indexes:
         cohort = config.cohorts[index.name]
         splits, balance = cohort.splits, _balance(cohort, index)
-        if unit.fold is not None:
-            fold_of_sample = _folds(config, cohort, index, unit.repeat)
+        if fold.number is not None:
+            fold_of_sample = _folds(config, cohort, index, fold.repeat)
             part = fold_splits(
-                index, fold_of_sample, unit.fold, splits.tuning, splits.seed, balance
+                index, fold_of_sample, fold.number, splits.tuning, splits.seed, balance
             )
         elif splits.group is not None:
             part = fold_splits(
@@ -83,7 +83,7 @@ def split_of(config: DictConfig, samples: Samples, unit: Unit) -> NDArray[np.str
             part = subject_splits(index, splits, balance)
 
         if splits.train_share < 1:
-            part = thin_out(index, part, splits.train_share, splits.seed, balance)
+            part = subsample_train(index, part, splits.train_share, splits.seed, balance)
         parts.append(part)
     split = np.concatenate(parts)
     return np.where(samples.labelled(), split, "")

@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Pieces
 from clintune.core.disclosure import SMALLEST_SHOWN, in_percent
@@ -14,10 +14,10 @@ from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.experiment.fold_data import UNREADABLE, check_readable, reason_alone
 from clintune.experiment.limits import Counted, Limits, measure
-from clintune.experiment.open import Workspace
+from clintune.experiment.open import Experiment
 from clintune.features.columnar import columnar
 from clintune.features.cuts import Beyond, hours_beyond
-from clintune.features.preprocess import Preparer, View
+from clintune.features.preprocess import PreprocessWorkers, View
 from clintune.modalities.absent_media import why_absent
 from clintune.modalities.base import Modality
 from clintune.storage.remote import is_remote
@@ -41,7 +41,7 @@ class Lengths:
         self.begin, self.end = np.zeros((2, num_items))
         self.contents = np.full(num_items, -1)
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return all items."""
         return seen
 
@@ -57,22 +57,22 @@ class Lengths:
         """Return what is one for items of equal pieces [I]; -1 for those that were not read."""
         return self.contents[number]
 
-    def beyond(self, seen: Seen) -> Beyond:
+    def beyond(self, seen: VisibleItems) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
         return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 
 
-def missing_media(workspace: Workspace) -> dict[str, Errors]:
+def missing_media(experiment: Experiment) -> dict[str, Errors]:
     """Return the items of labelled samples whose media file is not there, of cohorts on this machine.
 
     Raises DataError where there are more than `data.max_bad_fraction` allows.
     """
-    samples = workspace.samples
+    samples = experiment.samples
     rows = np.flatnonzero(samples.labelled())
     missing: dict[str, Errors] = {}
-    for name, modality in workspace.modalities.items():
+    for name, modality in experiment.modalities.items():
         if modality.media_column is None or any(
-            is_remote(c.root) for c in workspace.config.cohorts.values()
+            is_remote(c.root) for c in experiment.config.cohorts.values()
         ):
             continue
         items = samples.items(name, rows)
@@ -82,19 +82,19 @@ def missing_media(workspace: Workspace) -> dict[str, Errors]:
             pair for pair in zip(items.numbers.tolist(), paths, strict=True) if pair[1] in absent
         ]
         missing[name] = {number: why_absent(path) for number, path in gone}
-        _check(workspace, name, missing[name], len(items))
+        _check(experiment, name, missing[name], len(items))
     return missing
 
 
-def look(
-    workspace: Workspace, rows: NDArray[np.int64], missing: Mapping[str, Errors]
+def inspect_samples(
+    experiment: Experiment, rows: NDArray[np.int64], missing: Mapping[str, Errors]
 ) -> tuple[Limits, dict[str, Counted]]:
     """Read some of the samples `rows`, drawn by the run's seed; return what they lose, and how long their items are.
 
     Modalities are built. Raises DataError where what was read is enough to refuse the cohort as training would.
     """
-    samples, modalities = workspace.samples, workspace.modalities
-    random = np.random.default_rng(derive_seed(workspace.config.seed, "look"))
+    samples, modalities = experiment.samples, experiment.modalities
+    random = np.random.default_rng(derive_seed(experiment.config.seed, "look"))
     drawn = np.sort(random.permutation(rows)[:NUM_SAMPLES])
 
     sources: dict[str, Counted] = {}
@@ -105,10 +105,10 @@ def look(
             sources[name] = rows_of
             continue
         sources[name], errors, said = _read(samples, name, modality, drawn, missing.get(name, {}))
-        _check(workspace, name, errors, len(samples.items(name, rows)))
+        _check(experiment, name, errors, len(samples.items(name, rows)))
         warnings += said
 
-    limits = measure(samples, drawn, modalities, sources, workspace.config.backbone.max_tokens)
+    limits = measure(samples, drawn, modalities, sources, experiment.config.backbone.max_tokens)
     limits.drawn = len(drawn) < len(rows)
     limits.warnings += warnings
     return limits, sources
@@ -120,7 +120,7 @@ def _read(
     """Read items that the samples `rows` see; return how long they are, what is wrong, and what to say of them."""
     lengths, errors, num_blank = Lengths(samples.num_rows(name)), dict(missing), 0
     numbers = [n for n in samples.items(name, rows).numbers.tolist() if n not in errors][:NUM_ITEMS]
-    prepared = Preparer(samples, name, modality)([View(number, 0) for number in numbers])
+    prepared = PreprocessWorkers(samples, name, modality)([View(number, 0) for number in numbers])
 
     for number, pieces in zip(numbers, prepared, strict=True):
         if isinstance(pieces, DataError):
@@ -159,13 +159,13 @@ def _content(pieces: Pieces) -> int:
     return int.from_bytes(digest.digest()[:7])
 
 
-def _check(workspace: Workspace, modality: str, errors: Errors, num_items: int) -> None:
+def _check(experiment: Experiment, modality: str, errors: Errors, num_items: int) -> None:
     """Refuse, as training would, a modality of which too many items are known to be unreadable; list them."""
     numbers = np.array(sorted(errors), np.int64)
     bad = [
         {"modality": modality, "row": item.where, "reason": reason_alone(errors[item.number])}
-        for item in Items(workspace.samples, modality, numbers, np.zeros(len(numbers)))
+        for item in Items(experiment.samples, modality, numbers, np.zeros(len(numbers)))
     ]
     check_readable(
-        bad, num_items, workspace.config.data.max_bad_fraction, workspace.cache / UNREADABLE
+        bad, num_items, experiment.config.data.max_bad_fraction, experiment.cache / UNREADABLE
     )

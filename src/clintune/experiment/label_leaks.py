@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LabelledPairs:
     """What subjects see of one modality: whether anything, whether any of it cannot be read [S]; the newest of a code.
 
     `owner`, `code`, `value` and `hours` [P] are of the newest row of each subject and code.
@@ -180,7 +180,7 @@ def aurocs(
 
 def _seen(
     samples: Samples, rows: NDArray[np.int64], modality: str, source: Counted | None, num_codes: int
-) -> Seen:
+) -> LabelledPairs:
     seen = samples.seen(modality, rows)
     present, unreadable = np.zeros((2, len(rows)), np.bool_)
     present[seen.owner] = True
@@ -190,7 +190,7 @@ def _seen(
     code = samples.column(modality, CODE, seen.number).astype(np.int64)
     pair = seen.owner * num_codes + code
     newest = seen.take(len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1])
-    return Seen(
+    return LabelledPairs(
         present=present,
         unreadable=unreadable,
         owner=newest.owner,
@@ -200,7 +200,7 @@ def _seen(
     )
 
 
-def _missing(modality: str, seen: Seen, question: Asked, num_tests: int) -> Iterator[str]:
+def _missing(modality: str, seen: LabelledPairs, question: Asked, num_tests: int) -> Iterator[str]:
     """Yield what the absence of a modality, or its unreadable items, say of the answers, by Fisher's exact test."""
     from scipy.stats import fisher_exact  # here: it takes most of a second
 
@@ -223,7 +223,7 @@ def _missing(modality: str, seen: Seen, question: Asked, num_tests: int) -> Iter
 
 
 def _codes(
-    modality: str, seen: Seen, question: Asked, codes: Sequence[str], num_tests: int
+    modality: str, seen: LabelledPairs, question: Asked, codes: Sequence[str], num_tests: int
 ) -> Iterator[str]:
     """Yield the codes whose presence, newest value or time tells the answers almost alone."""
     yes, known = question.yes, question.known

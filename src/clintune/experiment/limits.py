@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.cohort.samples import Samples
 from clintune.core.disclosure import in_percent, percent, rough_share
 from clintune.core.errors import PackageError
@@ -28,7 +28,7 @@ _MONTH = 24 * 30
 class Counted(Protocol):
     """What is needed of a source of pieces: which items a sample reads, and how many pieces each has."""
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return those of the items that a sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -40,7 +40,7 @@ class Counted(Protocol):
     def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what is one for items of equal content [I]; -1 where nobody knows."""
 
-    def beyond(self, seen: Seen) -> Beyond:
+    def beyond(self, seen: VisibleItems) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
 
 

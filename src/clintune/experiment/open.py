@@ -25,7 +25,7 @@ from clintune.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workspace:
+class Experiment:
     """A config with its data open."""
 
     config: DictConfig
@@ -37,7 +37,7 @@ class Workspace:
     """Each cohort's table of groups (`Cohort.groups`), where it has one."""
 
 
-def open_workspace(config: DictConfig) -> Workspace:
+def open_experiment(config: DictConfig) -> Experiment:
     """Write or fetch missing cohorts, open their indexes, read the labels.
 
     Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist and a
@@ -75,7 +75,7 @@ def open_workspace(config: DictConfig) -> Workspace:
             )
 
     _check_codes(modalities, samples)
-    return Workspace(
+    return Experiment(
         config=config,
         cache=cache,
         samples=samples,

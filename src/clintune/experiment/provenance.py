@@ -17,7 +17,7 @@ from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, files_below, read_json, value_sha256
-from clintune.experiment.open import Workspace
+from clintune.experiment.open import Experiment
 
 _PACKAGES = (
     "torch",
@@ -33,12 +33,12 @@ _PACKAGES = (
 )
 
 
-def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, Any]:
+def provenance(experiment: Experiment, recipe: Path | None = None) -> dict[str, Any]:
     """Return a JSON-able record of code, environment, config and data; input files are named relative to their root.
 
     With the `recipe` that the run wrote, its hash is part of it.
     """
-    config = workspace.config
+    config = experiment.config
     return {
         "clintune": __version__,
         "commit": _commit(),
@@ -53,21 +53,21 @@ def provenance(workspace: Workspace, recipe: Path | None = None) -> dict[str, An
         "cohorts": {
             index.name: {
                 "fingerprint": index.fingerprint,
-                "files": _files(index.root, workspace.cache),
+                "files": _files(index.root, experiment.cache),
             }
-            for index in workspace.samples.indexes
+            for index in experiment.samples.indexes
         },
     }
 
 
-def check_data(run: Path, workspace: Workspace) -> None:
+def check_data(run: Path, experiment: Experiment) -> None:
     """Refuse to go on with a run on other data than it began with.
 
     Raises DataError naming the first table of a cohort that was changed, added or removed since.
     """
     recorded = read_json(run / "provenance.json")["cohorts"]
-    for index in workspace.samples.indexes:
-        before, now = recorded[index.name]["files"], _files(index.root, workspace.cache)
+    for index in experiment.samples.indexes:
+        before, now = recorded[index.name]["files"], _files(index.root, experiment.cache)
         changed = sorted(
             name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
         )

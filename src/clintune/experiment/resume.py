@@ -96,8 +96,8 @@ def check_trained(run: Path) -> None:
 def is_finished(run: Path, config: DictConfig) -> bool:
     """Return whether a run ended well and every model that it trained still has its package."""
     status = read_status(run)
-    units = [run] if config.cv is None else list((run / "folds").glob("*-*"))
-    num_packages = [len(list((unit / "package").rglob(MANIFEST))) for unit in units]
+    folds = [run] if config.cv is None else list((run / "folds").glob("*-*"))
+    num_packages = [len(list((fold / "package").rglob(MANIFEST))) for fold in folds]
     return (
         status is not None
         and status.state == "done"

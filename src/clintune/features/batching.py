@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.cohort.samples import Samples
 from clintune.contracts import Batch, PieceBatch
 from clintune.core.seeding import generator
@@ -19,7 +19,7 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Draw:
+class BatchSpec:
     """The samples of one batch and what is random about it.
 
     `epoch` None is inference: view `view` of every item and no dropout of modalities. In training the views and the
@@ -50,7 +50,7 @@ class Batches(Dataset[Batch]):
         self.modality_dropout = modality_dropout
         self.zero_fill = zero_fill
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchSpec) -> Batch:
         rows = np.asarray(draw.rows, np.int64)
         seen = {name: self.samples.seen(name, rows) for name in self.sources}
         kept = self._kept(seen, rows, draw)
@@ -67,7 +67,7 @@ class Batches(Dataset[Batch]):
         return Batch(pieces=pieces, targets=targets, keys=self.samples.keys(rows))
 
     def _kept(
-        self, seen: Mapping[str, Seen], rows: NDArray[np.int64], draw: Draw
+        self, seen: Mapping[str, VisibleItems], rows: NDArray[np.int64], draw: BatchSpec
     ) -> dict[str, NDArray[np.bool_]]:
         """Return which samples [N] keep each modality, of those that have it; one always stays."""
         kept = {
@@ -89,7 +89,7 @@ class Batches(Dataset[Batch]):
                 )
         return kept
 
-    def _view(self, name: str, rows: NDArray[np.int64], draw: Draw) -> NDArray[np.int64]:
+    def _view(self, name: str, rows: NDArray[np.int64], draw: BatchSpec) -> NDArray[np.int64]:
         """Return the view of each sample [N]."""
         views = self.views[name]
         if draw.epoch is None or views == 1:
@@ -100,7 +100,7 @@ class Batches(Dataset[Batch]):
         )
 
     def _pieces(
-        self, name: str, seen: Seen, rows: NDArray[np.int64], draw: Draw
+        self, name: str, seen: VisibleItems, rows: NDArray[np.int64], draw: BatchSpec
     ) -> PieceBatch | None:
         """Return the samples' pieces, of the newest items that fit the budget."""
         seen = self.sources[name].select(seen)
@@ -144,9 +144,9 @@ def num_tokens(
     return tokens
 
 
-def inference_draws(rows: NDArray[np.int64], batch_size: int, view: int = 0) -> list[Draw]:
+def sequential_batches(rows: NDArray[np.int64], batch_size: int, view: int = 0) -> list[BatchSpec]:
     """Return draws that cover `rows` once, in order."""
     parts: Iterator[NDArray[np.int64]] = (
         rows[i : i + batch_size] for i in range(0, len(rows), batch_size)
     )
-    return [Draw(rows=part.tolist(), view=view) for part in parts]
+    return [BatchSpec(rows=part.tolist(), view=view) for part in parts]

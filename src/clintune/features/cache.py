@@ -16,17 +16,17 @@ from clintune.cohort.samples import Items
 from clintune.contracts import Extent, Pieces
 from clintune.core.errors import DataError
 from clintune.core.files import value_sha256, write_json
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.core.progress_bar import counted
 from clintune.features import preprocess as encode
 from clintune.features.cuts import Cuts
 from clintune.features.inventory import Scanned, scan
 from clintune.features.item_keys import item_keys, listed, stamped_media, view_key
 from clintune.features.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
-from clintune.features.preprocess import Preparer, View, encoding, laid_flat, make_pieces
+from clintune.features.preprocess import PreprocessWorkers, View, encoding, laid_flat, make_pieces
 from clintune.features.sealed import damaged, drop, is_intact, save_sealed
 from clintune.modalities.base import Modality
-from clintune.storage.cache_folder import in_use
+from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
 """Raise it whenever files are read otherwise than before: what is cached would stay as it was."""
@@ -57,7 +57,7 @@ class PieceCache:
         `workers` processes read and prepare the items (0: this one); the frozen encoder runs on `device`. Of several
         processes that fill at once one does the work. Unreadable items have no pieces and are tried again next time.
         """
-        with only_one(self.folder, f"the pieces of {self.name}") as waited:
+        with exclusive_lock(self.folder, f"the pieces of {self.name}") as waited:
             self._open_folder()
 
             stamped = stamped_media(items, self.modality)
@@ -84,7 +84,7 @@ class PieceCache:
 
     def _open_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        in_use(self.folder)
+        mark_used(self.folder)
         about = self.folder / "about.json"
         if not about.exists():
             source = (
@@ -153,7 +153,9 @@ class PieceCache:
     ) -> dict[str, DataError]:
         """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
-        prepared = Preparer(items.samples, self.name, self.modality, num)(list(todo.values()))
+        prepared = PreprocessWorkers(items.samples, self.name, self.modality, num)(
+            list(todo.values())
+        )
         shown = counted(prepared, f"prepare {self.name}", len(todo), "items")
         errors: dict[str, DataError] = {}
         for shard, failed in make_pieces(todo, shown, self.modality, self.precision, device):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import CODE, NUMBER
 from clintune.contracts import PieceBatch, RowColumns
@@ -35,7 +35,7 @@ class ColumnarPieces:
         self.modality = modality
         self.reader = reader
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return the items that a sample reads, in order: all, or the newest of each code."""
         if self.reader.keep == "all":
             return seen
@@ -45,7 +45,7 @@ class ColumnarPieces:
         newest.sort()
         return seen.take(newest)
 
-    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+    def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
         """Return the pieces of each sample; the reader spends its budget itself. There is one view."""
         if not len(seen.number):
             return None
@@ -59,7 +59,7 @@ class ColumnarPieces:
         """Return 0 for every item."""
         return np.zeros(len(number), np.int64)
 
-    def beyond(self, seen: Seen) -> Beyond:
+    def beyond(self, seen: VisibleItems) -> Beyond:
         """Return no hours: a row is no file."""
         none = np.zeros(len(seen.number))
         return Beyond(none, none, none)
@@ -112,7 +112,7 @@ class TrainingRows:
         )  # ... or rather the subject there
         for part in np.split(self.rows, starts[1:]):
             items = self.samples.items(self.modality, part)
-            seen = Seen(items.numbers, items.hours, items.subjects)
+            seen = VisibleItems(items.numbers, items.hours, items.subjects)
             yield _columns(self.samples, self.modality, seen, items.subjects)
 
     def fingerprint(self) -> str:
@@ -123,7 +123,9 @@ class TrainingRows:
         return digest.hexdigest()
 
 
-def _columns(samples: Samples, modality: str, seen: Seen, owner: NDArray[np.int64]) -> RowColumns:
+def _columns(
+    samples: Samples, modality: str, seen: VisibleItems, owner: NDArray[np.int64]
+) -> RowColumns:
     return RowColumns(
         code=samples.column(modality, CODE, seen.number),
         value=samples.column(modality, NUMBER, seen.number),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.cohort.samples import Items
 from clintune.contracts import Extent
 
@@ -66,7 +66,7 @@ class Cuts:
     def __len__(self) -> int:
         return len(self.number)
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return the items with the numbers of their parts, where a sample sees a part."""
         places = np.flatnonzero(self.end[seen.number] > seen.hours)
         if not len(places):
@@ -75,7 +75,7 @@ class Cuts:
         number[places] = self.first + self._place(seen.number[places], seen.hours[places])
         return seen._replace(number=number)
 
-    def beyond(self, seen: Seen) -> Beyond:
+    def beyond(self, seen: VisibleItems) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
         return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 

@@ -23,7 +23,10 @@ def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
 
 def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
     """Return stamps by cohort as plain values in one order, for a key."""
-    return [sorted((str(path), stamp) for path, stamp in found.items()) for _, found in stamped]
+    return [
+        sorted((str(path), file_signature) for path, file_signature in found.items())
+        for _, found in stamped
+    ]
 
 
 def item_keys(
@@ -35,7 +38,10 @@ def item_keys(
         known = remembered_sha256(
             found.values(), memory / f"{index.name}-{_short(str(index.root))}.json"
         )
-        content |= {path: known[stamp] if stamp else "" for path, stamp in found.items()}
+        content |= {
+            path: known[file_signature] if file_signature else ""
+            for path, file_signature in found.items()
+        }
     return [item_key(item, content, timed=modality.timed) for item in items]
 
 

@@ -9,7 +9,7 @@ from clintune.features.inventory import Scanned, scan
 from clintune.features.item_keys import item_keys, stamped_media, view_key
 from clintune.features.pieces import Block, Known, read_block
 from clintune.features.sealed import damaged
-from clintune.storage.cache_folder import in_use
+from clintune.storage.cache_folder import mark_used
 
 
 class KnownPieces:
@@ -25,7 +25,7 @@ class KnownPieces:
         self._found = Scanned([], {}, [])
         self._blocks: dict[int, Block] = {}
         if cached.folder.is_dir():
-            in_use(cached.folder)
+            mark_used(cached.folder)
             self._found = scan(cached.folder)
 
     def of(self, items: Items, views: int) -> Known:

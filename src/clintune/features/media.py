@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clintune.cohort.mirror import fetch_media
 from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Path, size and modification time in ns of each file that a media path stands for; empty where there is none."""
@@ -20,7 +20,9 @@ def stamps(paths: Iterable[Path], files: Callable[[Path], list[Path]]) -> dict[P
     listed = list(dict.fromkeys(paths))
     fetch_media(listed)  # those of a remote cohort
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(listed, pool.map(lambda path: _stamp(files(path)), listed), strict=True))
+        return dict(
+            zip(listed, pool.map(lambda path: _file_signature(files(path)), listed), strict=True)
+        )
 
 
 def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str]:
@@ -30,9 +32,9 @@ def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str
     memory that is not as it was written is made again.
     """
     stamped = list(stamped)
-    wanted = {file for stamp in stamped for file in stamp}
+    wanted = {file for file_signature in stamped for file in file_signature}
 
-    with only_one(memory, "hashes of media files"):
+    with exclusive_lock(memory, "hashes of media files"):
         written = read_sealed(memory) or {}
         known = {(path, *touched): digest for path, (touched, digest) in written.items()}
         missing = sorted(wanted - known.keys())
@@ -43,16 +45,16 @@ def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str
             known |= new
             listed = {path: [touched, digest] for (path, *touched), digest in new.items()}
             write_sealed(memory, written | listed)
-    return {stamp: _content(stamp, known) for stamp in stamped}
+    return {file_signature: _content(file_signature, known) for file_signature in stamped}
 
 
-def _content(stamp: Stamp, known: dict[tuple[str, int, int], str]) -> str:
-    if len(stamp) == 1:
-        return known[stamp[0]]
-    return value_sha256([(Path(file[0]).name, known[file]) for file in stamp])
+def _content(file_signature: Stamp, known: dict[tuple[str, int, int], str]) -> str:
+    if len(file_signature) == 1:
+        return known[file_signature[0]]
+    return value_sha256([(Path(file[0]).name, known[file]) for file in file_signature])
 
 
-def _stamp(files: list[Path]) -> Stamp:
+def _file_signature(files: list[Path]) -> Stamp:
     found = []
     for file in files:
         try:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.arrays import spans
-from clintune.cohort.index import Seen
+from clintune.cohort.index import VisibleItems
 from clintune.contracts import Extent, PieceBatch
 from clintune.features.cuts import Beyond, Cuts
 from clintune.features.sealed import read_about
@@ -76,13 +76,13 @@ _BITS = 40
 class PieceSource(Protocol):
     """The pieces of one modality by item and view; cheap to pickle."""
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return those of the items that a sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many pieces items have [I]; -1 for one never prepared."""
 
-    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+    def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
         """Return the pieces of what `select` returned, of the newest items that fit each sample's budget.
 
         `view` [I] is that of each item. None where there is nothing.
@@ -110,7 +110,7 @@ class _Blocks(ABC):
     def _last_block(self) -> int:
         """Return the number of the last block."""
 
-    def select(self, seen: Seen) -> Seen:
+    def select(self, seen: VisibleItems) -> VisibleItems:
         """Return all items, or the parts of them that a sample sees."""
         return self.cuts.select(seen)
 
@@ -118,7 +118,7 @@ class _Blocks(ABC):
         """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
         return self._places(number, view).length
 
-    def read(self, seen: Seen, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
+    def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
         """Return the pieces of each sample, oldest item first; of pieces of one time the first ones."""
         lengths = self.lengths(seen.number, view)
         assert (lengths >= 0).all(), "a sample's item was never prepared"
@@ -126,7 +126,9 @@ class _Blocks(ABC):
         chosen = np.flatnonzero(kept)
         return self._gather(seen.take(chosen), view[chosen], kept[chosen]) if len(chosen) else None
 
-    def _gather(self, seen: Seen, view: NDArray[np.int64], kept: NDArray[np.int64]) -> PieceBatch:
+    def _gather(
+        self, seen: VisibleItems, view: NDArray[np.int64], kept: NDArray[np.int64]
+    ) -> PieceBatch:
         """Return the `kept` [I] newest pieces of each item in order."""
         place = self._places(seen.number, view)
         piece, item = spans(place.start, place.length)
@@ -219,7 +221,7 @@ class StoredPieces(_Blocks):
         place = self._places(number, np.zeros_like(number))
         return np.where(place.length > 0, (place.block << _BITS) + place.start, -1)
 
-    def beyond(self, seen: Seen) -> Beyond:
+    def beyond(self, seen: VisibleItems) -> Beyond:
         """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
         return self.cuts.beyond(seen)
 

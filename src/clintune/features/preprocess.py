@@ -39,7 +39,7 @@ class View(NamedTuple):
     hours: float | None = None
 
 
-class Preparer:
+class PreprocessWorkers:
     """Prepares items by number and view, in this process or in `workers` others, which stay for the next call."""
 
     def __init__(self, samples: Samples, name: str, modality: Modality, workers: int = 0) -> None:
@@ -120,7 +120,7 @@ def make_pieces(
 
 
 def hold_pieces(
-    prepare: Preparer,
+    prepare: PreprocessWorkers,
     items: Items,
     modality: Modality,
     views: int,

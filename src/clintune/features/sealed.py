@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clintune.core.console import console
-from clintune.core.files import Stamp, atomic_path, stamp, value_sha256
+from clintune.core.files import Stamp, atomic_path, file_signature, value_sha256
 
 Tensors = Mapping[str, Tensor]
 _THREADS = 8
@@ -32,7 +32,7 @@ def save_sealed(path: Path, tensors: Tensors, about: Any = None) -> None:
     metadata = {"about": json.dumps(about), "tensors": _digest(whole)}
     with atomic_path(path) as partial:
         save_file(whole, partial, metadata={**metadata, "seal": value_sha256(metadata)})
-    _intact.update(stamp([path]))
+    _intact.update(file_signature([path]))
 
 
 def read_about(path: Path) -> Any:
@@ -52,7 +52,7 @@ def read_about(path: Path) -> Any:
 def is_intact(path: Path) -> bool:
     """Return whether a file is as it was written; all of it is read, once a process until it is touched."""
     try:
-        (standing,) = stamp([path])
+        (standing,) = file_signature([path])
         if standing not in _intact:
             with safe_open(path, "pt") as file:
                 metadata = dict(file.metadata())

@@ -8,7 +8,7 @@ from typing import Any
 from clintune import __version__, modalities
 from clintune.cohort.samples import Items
 from clintune.core.files import file_sha256, read_sealed, value_sha256, write_sealed
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.features.columnar import TrainingRows
 from clintune.features.item_keys import listed, stamped_media
 from clintune.features.sealed import drop
@@ -32,7 +32,7 @@ def remembered_statistics(
     if type(modality).fit is Modality.fit:
         return {}
     path = cache / "statistics" / f"{name}-{_key(modality, items)[:32]}.json"
-    with only_one(path, f"the statistics of {name}"):
+    with exclusive_lock(path, f"the statistics of {name}"):
         statistics = read_sealed(path)
         if statistics is None:
             if path.exists():

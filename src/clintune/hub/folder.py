@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, sweep_leftovers
-from clintune.core.locks import lock_of, only_one
+from clintune.core.locks import exclusive_lock, lock_of
 from clintune.package.manifest import (
     MANIFEST,
     check_listing,
@@ -29,7 +29,7 @@ class FolderHub:
         manifest = local_manifest(folder)
         if self._holds(manifest):
             return str(self.path.absolute())
-        with only_one(self.path, "the package there") as waited:
+        with exclusive_lock(self.path, "the package there") as waited:
             try:
                 sweep_leftovers(self.path)
                 if not (waited and self._holds(manifest)):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clintune.core.errors import PackageError, explained
+from clintune.core.errors import PackageError, translate_errors
 from clintune.core.files import file_sha256
 from clintune.package.manifest import MANIFEST, check_listing, fetch_whole, local_manifest
 
@@ -40,7 +40,7 @@ class HuggingFaceHub:
     def send(self, folder: Path) -> str:
         """Send the package as one commit; what was uploaded before an interruption is not uploaded again."""
         manifest = local_manifest(folder)
-        with explained(PackageError, self.where, _reason):
+        with translate_errors(PackageError, self.where, _reason):
             from huggingface_hub import HfApi, get_token
 
             if get_token() is None:
@@ -68,7 +68,7 @@ class HuggingFaceHub:
 
     def fetch(self, cache: Path) -> Path:
         """Fetch the package into `cache`; without a network the copy that is there, if the revision was seen before."""
-        with explained(PackageError, self.where, _reason):
+        with translate_errors(PackageError, self.where, _reason):
             from huggingface_hub import HfApi
 
             api = HfApi(library_name="clintune")

@@ -12,7 +12,7 @@ from clintune.core.files import value_sha256
 from clintune.experiment.fold_data import Unreadable, check_readable, reason_alone
 from clintune.features.columnar import columnar
 from clintune.features.pieces import Known, PieceSource
-from clintune.features.preprocess import WORTH_A_WORKER, Preparer, encoding, hold_pieces
+from clintune.features.preprocess import WORTH_A_WORKER, PreprocessWorkers, encoding, hold_pieces
 from clintune.inference.answers import Answers, Problem, Settings
 from clintune.inference.forward import Predicted, predict_member
 from clintune.layers.precision import resolve_precision
@@ -35,7 +35,7 @@ Finder = Callable[[str, Modality, Mapping[str, object], str], FindPieces]
 class _Reader(NamedTuple):
     """What prepares the items of a modality, and what is known of them."""
 
-    prepare: Preparer
+    prepare: PreprocessWorkers
     known: FindPieces
 
 
@@ -163,7 +163,9 @@ class Answerer:
         if key not in self._readers:
             workers = min(self.settings.workers, len(items) // WORTH_A_WORKER)
             find = self._find(name, modality, member.statistics[name], computed)
-            self._readers[key] = _Reader(Preparer(self.samples, name, modality, workers), find)
+            self._readers[key] = _Reader(
+                PreprocessWorkers(self.samples, name, modality, workers), find
+            )
         reader = self._readers[key]
 
         views = modality.views if member.config.model.average_views else 1

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from clintune.cohort.build import Claim
+from clintune.cohort.build import RowSelection
 from clintune.cohort.in_memory import InMemory
 from clintune.cohort.labels import SAMPLE, checked_keys
 from clintune.cohort.shards import CODE, ROW, SUBJECT, TIME, read_subjects, typed
@@ -32,7 +32,7 @@ class Reader(Protocol):
     def takes_bytes(self) -> bool:
         """Return whether that column may hold the bytes of the files."""
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Return an expression that is true for the modality's rows."""
 
 
@@ -46,8 +46,8 @@ def hold_events(
     reads.
     """
     table = to_polars(events, EVENTS)
-    claims = claims_of(modalities)
-    named = [claim.media for claim in claims.values() if claim.media is not None]
+    row_filter = claims_of(modalities)
+    named = [claim.media for claim in row_filter.values() if claim.media is not None]
     media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, modalities)
@@ -64,7 +64,7 @@ def hold_events(
         EVENTS,
         scan,
         samples,
-        claims,
+        row_filter,
         root=root,
         has_zone=clock is not None and clock[1],
         media=media,
@@ -77,12 +77,12 @@ def hold_events(
     return held, samples
 
 
-def claims_of(modalities: Mapping[str, Reader]) -> dict[str, Claim]:
+def claims_of(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
     """Return which rows each modality reads."""
-    claims = {}
+    row_filter = {}
     for name, modality in modalities.items():
-        claims[name] = Claim(modality.claims(), modality.media_column)
-    return claims
+        row_filter[name] = RowSelection(modality.row_filter(), modality.media_column)
+    return row_filter
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:

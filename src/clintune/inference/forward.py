@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from clintune.cohort.samples import Samples
 from clintune.contracts import Batch
-from clintune.features.batching import Batches, Draw, inference_draws
+from clintune.features.batching import Batches, BatchSpec, sequential_batches
 from clintune.features.pieces import PieceSource
 from clintune.layers.precision import computing_in
 from clintune.package.contents import Package
@@ -46,7 +46,7 @@ def predict_member(
     by_view = []
 
     for view in range(views or num_views(package)):
-        draws = inference_draws(rows, batch_size, view)
+        draws = sequential_batches(rows, batch_size, view)
         with computing_in(precision, package.model.queries.device):
             done = _predict_draws(package, sources, samples, draws[first::shared_by], variants)
         by_process = [done] if processes is None else gather_object([done])
@@ -76,7 +76,7 @@ def _predict_draws(
     package: Package,
     sources: Mapping[str, PieceSource],
     samples: Samples,
-    draws: Sequence[Draw],
+    draws: Sequence[BatchSpec],
     variants: Mapping[str, frozenset[str]],
 ) -> list[dict[str, Predicted]]:
     """Return the predictions of each batch under every variant."""

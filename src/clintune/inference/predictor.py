@@ -134,7 +134,7 @@ class Predictor:
             raise DataError(f"{root}: no subject has an event with a time; {remedy}")
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
-        claims = claims_of(self.members[0].model.encoders)
+        row_filter = claims_of(self.members[0].model.encoders)
 
         found = 0
         for name in names:
@@ -146,7 +146,7 @@ class Predictor:
                     name,
                     scan,
                     mine,
-                    claims,
+                    row_filter,
                     root=root,
                     has_zone=has_zone,
                     media=media,

@@ -14,7 +14,7 @@ import psutil
 
 from clintune.core.errors import ClintuneError, ConfigError, StoppedError, TrainingError
 from clintune.launch.processes import LAUNCHED
-from clintune.launch.signals import heeded
+from clintune.launch.signals import handled_signals
 
 
 def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
@@ -80,7 +80,7 @@ def _signals_passed_on() -> Iterator[None]:
         psutil.wait_procs(children)
         raise SignalException(f"stopped by signal {number}", signal.Signals(number))
 
-    before = {number: signal.signal(number, pass_on) for number in heeded()}
+    before = {number: signal.signal(number, pass_on) for number in handled_signals()}
     try:
         yield
     finally:

@@ -20,12 +20,12 @@ def enter_job() -> None:
     os.environ[_IN_JOB] = "1"
 
 
-def is_placed() -> bool:
+def is_worker() -> bool:
     """Return whether this process is already where the run should train: in a job, or one of several processes."""
-    return find_rank() or _IN_JOB in os.environ
+    return init_rank() or _IN_JOB in os.environ
 
 
-def find_rank() -> bool:
+def init_rank() -> bool:
     """Return whether this process is one of several (or one) that a launcher started; learn its rank from SLURM.
 
     torchrun and `accelerate launch` say it in the environment; of `srun` its own variables are translated.
@@ -56,7 +56,7 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def tell_launcher(message: str, *, follows: bool = False) -> bool:
+def report_to_launcher(message: str, *, follows: bool = False) -> bool:
     """Write down why this process ends, for its launcher; return whether the launcher will tell people.
 
     What only `follows` from the end of another process is dated later, so that the launcher names the other.
@@ -69,7 +69,7 @@ def tell_launcher(message: str, *, follows: bool = False) -> bool:
     return LAUNCHED in os.environ and "RANK" in os.environ
 
 
-def lost_another(error: BaseException) -> bool:
+def is_collateral_failure(error: BaseException) -> bool:
     """Return whether an error says only that another process of the job is gone."""
     signs = ("gloo", "nccl", "closed by peer", "connection reset", "broken pipe")
     return (

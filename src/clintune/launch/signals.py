@@ -19,24 +19,24 @@ _listener = 0
 """The process that listens: the handlers that its workers inherit do nothing, it ends them itself."""
 
 
-def listen() -> None:
+def install_signal_handlers() -> None:
     """Heed the signals from here on; does nothing outside the main thread, where Python lets no one listen."""
     global _listener
     if threading.current_thread() is threading.main_thread():
         _listener = os.getpid()
-        for number in heeded():
-            signal.signal(number, _heed)
+        for number in handled_signals():
+            signal.signal(number, _on_signal)
 
 
-def listen_no_more() -> None:
+def ignore_signals() -> None:
     """Let a signal that still comes pass; whoever listened is about to end."""
     for number in SIGNALS:
-        if signal.getsignal(number) is _heed:
+        if signal.getsignal(number) is _on_signal:
             signal.signal(number, lambda number, frame: None)
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def signal_handlers_installed() -> Iterator[None]:
     """Give the signals back after the block: a notebook goes on, and its next run was not asked to stop."""
     global _asked
     is_main = threading.current_thread() is threading.main_thread()
@@ -49,18 +49,18 @@ def listening() -> Iterator[None]:
         _asked = 0
 
 
-def heeded() -> list[signal.Signals]:
+def handled_signals() -> list[signal.Signals]:
     """Return the signals that were not set to be ignored, as nohup does SIGHUP, and a shell SIGINT in background."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def asked_to_stop() -> int:
+def pending_signal() -> int:
     """Return the signal that asked this process to stop, 0 if none did."""
     return _asked
 
 
 @contextmanager
-def step_by_step() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Let a signal wait inside the block, which asks after each step whether there was one.
 
     A second Ctrl-C does not wait, unless it may be the same one that a launcher passed on.
@@ -73,7 +73,7 @@ def step_by_step() -> Iterator[None]:
         _in_loop = False
 
 
-def _heed(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     global _asked, _in_loop
     if os.getpid() != _listener:
         return

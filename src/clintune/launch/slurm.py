@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, StoppedError, TrainingError
 from clintune.launch.processes import enter_job
-from clintune.launch.signals import listen
+from clintune.launch.signals import install_signal_handlers
 from clintune.launch.status import Status, read_status
 
 _SIGNAL = "USR1"
@@ -75,7 +75,7 @@ def run_words(words: Sequence[str], logs: str) -> None:
     The code of a failure is left in a file of `logs` too: srun ends the other processes by a signal, and then itself as
     if the job had been preempted.
     """
-    listen()  # in place of submitit's handlers, which would not let the step in hand end
+    install_signal_handlers()  # in place of submitit's handlers, which would not let the step in hand end
     enter_job()
     sys.argv[1:] = words
     try:

@@ -19,8 +19,8 @@ from typeguard import TypeCheckError, check_type
 from clintune.core.errors import StoppedError, StorageError
 from clintune.core.files import write_json
 from clintune.core.outside import in_words
-from clintune.launch.processes import lost_another, num_processes
-from clintune.launch.signals import listen_no_more
+from clintune.launch.processes import is_collateral_failure, num_processes
+from clintune.launch.signals import ignore_signals
 
 FILE = "status.json"
 STATES = ("queued", "running", "done", "failed", "preempted")
@@ -79,7 +79,7 @@ def read_status(run: Path) -> Status | None:
     return status
 
 
-class Report:
+class StatusWriter:
     """Keeps the status of a run up to date while it runs; of the processes other than the main one, only how they fail.
 
     The first failure stands: what the launcher does to the other processes then does not hide it.
@@ -144,14 +144,14 @@ class Report:
 
 
 @contextmanager
-def reported(run: Path, shown: bool) -> Iterator[Report]:
+def reported(run: Path, shown: bool) -> Iterator[StatusWriter]:
     """Report a run as running inside the block, and afterwards how it ended."""
-    report = Report(run, shown)
+    report = StatusWriter(run, shown)
     report.update(state="running")
     try:
         yield report
     except BaseException as error:
-        listen_no_more()  # one more signal would end the process before it says how it ended
+        ignore_signals()  # one more signal would end the process before it says how it ended
         with suppress(OSError):  # a disk that is full hides no error
             _report_end(report, error)
         raise
@@ -171,10 +171,10 @@ def resumable(*words: str) -> Iterator[None]:
         raise StorageError(f"{error}; then go on with `{again}`") from error
 
 
-def _report_end(report: Report, error: BaseException) -> None:
+def _report_end(report: StatusWriter, error: BaseException) -> None:
     if isinstance(error, StoppedError):
         report.update(state="preempted")
-    elif lost_another(error):
+    elif is_collateral_failure(error):
         report.update(state="preempted", error="another process of the job ended")
     else:
         report.fail(in_words(error))

@@ -85,7 +85,7 @@ class Modality(nn.Module, ABC):
         self.source: dict[str, Any] = {}
 
     @abstractmethod
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Return a boolean expression over MEDS columns that is true for the rows this modality reads."""
 
     @abstractmethod
@@ -198,7 +198,7 @@ class RowModality(Modality):
         super().__init__(mode=mode, max_pieces=reader.max_pieces, codes=codes)
         self.rows: RowReader = reader
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Claim the rows that the reader takes."""
         return self.rows.row_filter()
 

@@ -66,7 +66,7 @@ class Imaging(Modality):
         self.regions = regions
         self.flip = flip
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Claim rows with an image, of the listed codes where there is a list."""
         return claimed(pl.col("image_path").is_not_null(), self.codes)
 

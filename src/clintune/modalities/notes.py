@@ -75,7 +75,7 @@ class Notes(Modality):
         self.overlap_tokens = overlap_tokens
         self.pooling = pooling
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Claim rows with text that is not blank, of the listed codes where there is a list."""
         return _has_text(self.codes)
 
@@ -208,7 +208,7 @@ class NativeNotes(Modality):
         self.tokenizer_source = source
         self.revision = revision
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Claim rows with text that is not blank, of the listed codes where there is a list."""
         return _has_text(self.codes)
 

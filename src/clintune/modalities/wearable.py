@@ -81,7 +81,7 @@ class Wearable(Modality):
         """Return L, the samples of a window."""
         return round(self.window_hours * 3600 * self.rate_hz)
 
-    def claims(self) -> pl.Expr:
+    def row_filter(self) -> pl.Expr:
         """Claim rows with a recording, of the listed codes where there is a list."""
         return claimed(pl.col("waveform_path").is_not_null(), self.codes)
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from clintune.cohort.samples import Samples
-from clintune.config.parts import make_parts
+from clintune.config.parts import instantiate_section
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.features.columnar import TrainingRows
@@ -23,7 +23,7 @@ from clintune.model.fusion import Fusion
 
 def make_modalities(config: DictConfig) -> dict[str, Modality]:
     """Instantiate the modalities of a config; nothing is loaded yet."""
-    return make_parts("modalities", config.modalities)
+    return instantiate_section("modalities", config.modalities)
 
 
 def fit_statistics(

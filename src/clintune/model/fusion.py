@@ -47,10 +47,10 @@ class Fusion(nn.Module):
             }
         )
 
-        self.kinds = ParametersByName(
+        self.modality_embedding = ParametersByName(
             {name: nn.Parameter(torch.zeros(width)) for name in modalities}
         )
-        self.clock = TimeEmbedding(width)
+        self.time_embedding = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
         widths = skip_widths(modalities, skip)
 
@@ -72,7 +72,7 @@ class Fusion(nn.Module):
         return cast(dict[str, Head], dict(self.heads.items()))
 
     @torch.no_grad()
-    def keep_choice(self) -> None:
+    def mask_unselected_features(self) -> None:
         """Let the backbone read the features that the probe of some output reads, where there was a choice."""
         for name, projector in self.projectors.items():
             if isinstance(projector.chosen, Tensor):
@@ -118,12 +118,12 @@ class Fusion(nn.Module):
         """Return tokens in the backbone's width, with the embeddings of their modality and their time."""
         native = name not in self.projectors
         projected = tokens.embeddings if native else self.projectors[name](tokens.embeddings)
-        projected = projected + self.kinds[name] + self.clock(tokens.hours)
+        projected = projected + self.modality_embedding[name] + self.time_embedding(tokens.hours)
         return Tokens(embeddings=projected, owner=tokens.owner, hours=tokens.hours)
 
     def _run(self, tokens: list[Tokens], num_samples: int) -> Tensor:
         """Return the hidden states [N, Q, D] of the query tokens."""
-        embeddings, lengths = pack(tokens, self.queries, num_samples, self.max_tokens)
+        embeddings, lengths = order_by_time(tokens, self.queries, num_samples, self.max_tokens)
         hidden: Tensor = self.backbone(embeddings, lengths)
         num_queries = len(self.queries)
         first = lengths.cumsum(0) - num_queries
@@ -135,12 +135,12 @@ class Fusion(nn.Module):
         absent = [name for name in self.modalities if name not in present]
         parameters = [parameter for name in absent for parameter in self._parameters_of(name)]
         if not present:
-            parameters += self.clock.parameters()
+            parameters += self.time_embedding.parameters()
         sums = [parameter.sum() for parameter in parameters if parameter.requires_grad]
         return torch.stack(sums).sum() * 0.0 if sums else self.queries.new_zeros(())
 
     def _parameters_of(self, name: str) -> Iterator[nn.Parameter]:
-        yield self.kinds[name]
+        yield self.modality_embedding[name]
         yield from self.modalities[name].parameters()
         if name in self.projectors:
             yield from self.projectors[name].parameters()
@@ -225,7 +225,7 @@ class Head(nn.Module):
         return logits if self.training else (logits + self.probe_bias + self._skip(pooled)) / 2
 
     @torch.no_grad()
-    def keep_probe(self) -> None:
+    def answer_with_probe(self) -> None:
         """Answer with the probe alone: the readout, which nobody trained, becomes zero and the average the probe."""
         nn.init.zeros_(self.readout.weight)
         for tensor in (self.probe_bias, *self.skip.parameters()):
@@ -281,7 +281,7 @@ def pool(tokens: Tokens, num_samples: int, scaled: bool) -> Tensor:
     return sums / counts[:, None]
 
 
-def pack(
+def order_by_time(
     tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int
 ) -> tuple[Tensor, Tensor]:
     """Put each sample's tokens in time order, oldest first, then its queries, and the samples one behind the other.

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from clintune.config.parts import make_parts
+from clintune.config.parts import instantiate_section
 from clintune.contracts import Batch
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
@@ -43,7 +43,7 @@ class Package:
 
 def make_tasks(config: DictConfig) -> dict[str, Task]:
     """Instantiate the tasks of a config."""
-    return make_parts("tasks", config.tasks)
+    return instantiate_section("tasks", config.tasks)
 
 
 def package_tensors(model: Fusion) -> dict[str, Tensor]:

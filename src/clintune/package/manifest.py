@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clintune.core.errors import PackageError
 from clintune.core.files import atomic_path, file_sha256, write_json
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.core.paths import check_name, writable_folder
 from clintune.core.text import visible
 from clintune.storage.cache_folder import claim
@@ -122,7 +122,7 @@ def fetch_whole(
     partial = folder.with_suffix(".partial")
     claim(writable_folder(str(cache), "CLINTUNE_CACHE"))
 
-    with only_one(folder, f"the copy of {where}"):
+    with exclusive_lock(folder, f"the copy of {where}"):
         if not folder.exists():
             partial.mkdir(exist_ok=True)
             download(partial, manifest)

@@ -18,8 +18,8 @@ from clintune.evaluation.predictions import RAW, read_predictions
 from clintune.evaluation.scored import of_task, of_tasks
 from clintune.evaluation.subgroups import by_group
 from clintune.evaluation.subjects import count_labels, take
-from clintune.experiment.folds import Unit, read_splits, rows_by_split
-from clintune.experiment.open import Workspace
+from clintune.experiment.folds import Fold, read_splits, rows_by_split
+from clintune.experiment.open import Experiment
 from clintune.package.calibrations import CALIBRATION, read_calibrations
 from clintune.package.contents import Package
 from clintune.publishing.cohort_table import CountRow, cohort_table
@@ -74,30 +74,30 @@ class Facts:
 
 def read_facts(
     run: Path,
-    workspace: Workspace,
+    experiment: Experiment,
     number: int,
-    unit: Unit,
+    fold: Fold,
     members: Mapping[Path, Package],
     accelerator: Accelerator,
 ) -> Facts:
-    """Collect the facts of unit `number` of an evaluated run, whose `members` stand in the folders that name them."""
-    config, tasks, samples = workspace.config, workspace.tasks, workspace.samples
-    split = read_splits(unit.folder / "splits.parquet", samples)
+    """Collect the facts of fold `number` of an evaluated run, whose `members` stand in the folders that name them."""
+    config, tasks, samples = experiment.config, experiment.tasks, experiment.samples
+    split = read_splits(fold.folder / "splits.parquet", samples)
     rows = rows_by_split(split)
-    plain = {name: _read(run / RAW / name, workspace, number) for name in (TUNING, HELD_OUT)}
+    plain = {name: _read(run / RAW / name, experiment, number) for name in (TUNING, HELD_OUT)}
 
-    path = unit.folder / CALIBRATION
+    path = fold.folder / CALIBRATION
     calibrations = read_calibrations(path) if path.exists() else {}
     tuning, held_out = (_calibrate(plain[name], calibrations) for name in (TUNING, HELD_OUT))
     scored = of_tasks(held_out, tasks)
 
     return Facts(
         name=config.name,
-        fold=None if unit.fold is None else unit.folder.name,
+        fold=None if fold.number is None else fold.folder.name,
         num_members=len(members),
         tasks=tasks,
         modalities={
-            name: type(modality).__name__ for name, modality in workspace.modalities.items()
+            name: type(modality).__name__ for name, modality in experiment.modalities.items()
         },
         weights={
             name: part
@@ -108,7 +108,7 @@ def read_facts(
         cohorts=cohort_table(samples, split, tasks),
         num_held_out=len(np.unique(samples.subject[rows[HELD_OUT]])),
         scores=intervals(scored),
-        groups=by_group(scored, workspace.groups) if workspace.groups else {},
+        groups=by_group(scored, experiment.groups) if experiment.groups else {},
         calibrations=calibrations,
         calibrated={
             name: _shown(
@@ -120,17 +120,17 @@ def read_facts(
             if (task := tasks[name]).questions
         },
         operating_points=_operating_points(tuning, held_out, tasks),
-        membership=membership_inference(workspace, members.values(), rows, accelerator),
+        membership=membership_inference(experiment, members.values(), rows, accelerator),
         compute=read_compute(run, config.cluster.nodes),
         provenance=_provenance(run),
     )
 
 
-def _read(folder: Path, workspace: Workspace, number: int) -> dict[str, Predictions]:
-    """Return the predictions of one unit of a run, by task; none where the run has no such split."""
+def _read(folder: Path, experiment: Experiment, number: int) -> dict[str, Predictions]:
+    """Return the predictions of one fold of a run, by task; none where the run has no such split."""
     if not folder.is_dir():
         return {}
-    parts = {name: read_predictions(folder, name, task) for name, task in workspace.tasks.items()}
+    parts = {name: read_predictions(folder, name, task) for name, task in experiment.tasks.items()}
     mine = {name: take(part, part.fold == number) for name, part in parts.items()}
     return {name: replace(part, fold=np.zeros_like(part.fold)) for name, part in mine.items()}
 

@@ -11,8 +11,8 @@ from clintune.config.moved import moved
 from clintune.config.parts import modules_of
 from clintune.core.errors import ConfigError
 from clintune.core.files import atomic_path
-from clintune.experiment.folds import Unit, read_splits, units
-from clintune.experiment.open import open_workspace
+from clintune.experiment.folds import Fold, folds, read_splits
+from clintune.experiment.open import open_experiment
 from clintune.experiment.provenance import check_data
 from clintune.experiment.resume import check_trained, run_config
 from clintune.inference.load import load
@@ -33,7 +33,7 @@ from clintune.publishing.privacy.leaks import search_for_canaries, search_for_pa
 def make_release(
     run: Path,
     *,
-    fold: str | None = None,
+    fold_name: str | None = None,
     canaries: Sequence[str] = (),
     draft: bool = False,
     places: Sequence[str] = (),
@@ -41,67 +41,67 @@ def make_release(
     """Make the release of a run, or of one fold (`0-3`: repeat and fold), beside its package; return its folder.
 
     `places` say where data stand now, as `config.moved` reads them. No file may hold one of the strings `canaries`.
-    Raises ConfigError for a run of folds without `fold`, or open questions where it is no draft; PackageError for a run
+    Raises ConfigError for a run of folds without `fold_name`, or open questions where it is no draft; PackageError for a run
     that is not trained and evaluated, and for a release that holds what is a patient's: then it is not left behind.
     """
     config = moved(run_config(run), places, "publish")
-    _check_fold(run, config, fold)
+    _check_fold(run, config, fold_name)
     check_trained(run)
     answers = read_answers(run, config.name)
     if not draft:
         require_answers(answers, run)
 
-    workspace = open_workspace(config)
-    check_data(run, workspace)
-    number, unit = _unit(units(config, run, workspace.samples), fold)
-    folders = trained_members(unit.folder / "package", config.ensemble)
+    experiment = open_experiment(config)
+    check_data(run, experiment)
+    number, fold = _fold(folds(config, run, experiment.samples), fold_name)
+    folders = trained_members(fold.folder / "package", config.ensemble)
     check_evaluated(run, folders)
 
     accelerator = make_accelerator(config)
-    loaded = load(unit.folder / "package", device=accelerator.device, trusted=modules_of(config))
+    loaded = load(fold.folder / "package", device=accelerator.device, trusted=modules_of(config))
     members = dict(zip(folders, loaded.members, strict=True))
     check_floor(members)
-    check_answers(workspace.samples, workspace.tasks)
-    check_rounded(run, unit.folder / CALIBRATION)
-    facts = read_facts(run, workspace, number, unit, members, accelerator)
+    check_answers(experiment.samples, experiment.tasks)
+    check_rounded(run, fold.folder / CALIBRATION)
+    facts = read_facts(run, experiment, number, fold, members, accelerator)
 
-    release = unit.folder / "release"
+    release = fold.folder / "release"
 
     with atomic_path(release) as partial:
         partial.mkdir()
         for folder, package in members.items():
             _add_member(folder, package, partial if len(members) == 1 else partial / folder.name)
-        if (unit.folder / CALIBRATION).exists():
-            shutil.copyfile(unit.folder / CALIBRATION, partial / CALIBRATION)
+        if (fold.folder / CALIBRATION).exists():
+            shutil.copyfile(fold.folder / CALIBRATION, partial / CALIBRATION)
         card = write_card(facts, answers, draft=draft, num_canaries=len(canaries))
         (partial / "README.md").write_text(card, encoding="utf-8")
         write_manifest(partial)
         search_for_canaries(partial, canaries)
-        split = read_splits(unit.folder / "splits.parquet", workspace.samples)
+        split = read_splits(fold.folder / "splits.parquet", experiment.samples)
         search_for_patients(
-            partial, workspace.samples, np.flatnonzero(split != ""), facts.checksums
+            partial, experiment.samples, np.flatnonzero(split != ""), facts.checksums
         )
     return release
 
 
-def _check_fold(run: Path, config: DictConfig, fold: str | None) -> None:
-    if config.cv is not None and fold is None:
+def _check_fold(run: Path, config: DictConfig, fold_name: str | None) -> None:
+    if config.cv is not None and fold_name is None:
         raise ConfigError(
             f"run {run} was cross-validated: it holds a model a fold and none of all data; train it with cv=null and "
             "publish that, or publish one fold: fold=0-3"
         )
-    if config.cv is None and fold is not None:
-        raise ConfigError(f"run {run} has no folds; leave fold={fold} out")
+    if config.cv is None and fold_name is not None:
+        raise ConfigError(f"run {run} has no folds; leave fold={fold_name} out")
 
 
-def _unit(found: Sequence[Unit], fold: str | None) -> tuple[int, Unit]:
-    """Return the unit to publish and its number among all."""
-    names = [unit.folder.name for unit in found]
-    if fold is None:
+def _fold(found: Sequence[Fold], fold_name: str | None) -> tuple[int, Fold]:
+    """Return the fold to publish and its number among all."""
+    names = [fold.folder.name for fold in found]
+    if fold_name is None:
         return 0, found[0]
-    if fold not in names:
-        raise ConfigError(f"fold={fold} does not exist; the run has {', '.join(names)}")
-    return names.index(fold), found[names.index(fold)]
+    if fold_name not in names:
+        raise ConfigError(f"fold={fold_name} does not exist; the run has {', '.join(names)}")
+    return names.index(fold_name), found[names.index(fold_name)]
 
 
 def _add_member(folder: Path, package: Package, target: Path) -> None:

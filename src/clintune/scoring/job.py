@@ -15,7 +15,7 @@ from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import file_sha256, read_json, value_sha256, write_json
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.experiment.limits import read_limits
 from clintune.inference.load import fetch, load, package_folder
 from clintune.inference.predictor import Predictor
@@ -115,7 +115,7 @@ def _package_sha256(folder: Path) -> str:
 def _check_origin(out: Path, origin: dict[str, str]) -> None:
     """Write down what the job is made from, or refuse to go on with anything else."""
     path = out / "shards" / ORIGIN
-    with only_one(path, "the job"):
+    with exclusive_lock(path, "the job"):
         if not path.exists():
             write_json(path, origin)
         before = read_json(path)

@@ -14,7 +14,7 @@ from clintune.config.schema import Scoring
 from clintune.core.errors import ClintuneError, ConfigError, TrainingError
 from clintune.core.files import read_json, write_text
 from clintune.core.paths import check_name, timed_folder, writable_folder
-from clintune.launch.processes import is_placed
+from clintune.launch.processes import is_worker
 from clintune.launch.status import read_status
 
 JOB = "job.yaml"
@@ -114,7 +114,7 @@ def removed_if_refused(out: Path) -> Iterator[None]:
 
     One that somebody started before stays, and one whose processes failed by themselves: its logs say why.
     """
-    is_new = read_status(out) is None and not is_placed()
+    is_new = read_status(out) is None and not is_worker()
     try:
         yield
     except ClintuneError as error:

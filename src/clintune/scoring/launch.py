@@ -8,7 +8,7 @@ from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
-from clintune.launch.processes import is_main, is_placed
+from clintune.launch.processes import is_main, is_worker
 from clintune.launch.slurm import Work, processes_a_node
 from clintune.scoring.job_folder import SUMMARY
 from clintune.training.launch import send
@@ -25,7 +25,7 @@ def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
         return
     words = ["predict", "--resume", str(out)]
     processes = processes_a_node(config.cluster)
-    if config.cluster.kind == "slurm" and not is_placed():
+    if config.cluster.kind == "slurm" and not is_worker():
         send("predict", config.cluster, [Work([*words[:-1], str(out.resolve())], out)], wait=wait)
         return
     if wait:
@@ -34,7 +34,7 @@ def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
         from clintune.launch.device import check_gpus
 
     check_gpus(config.cluster)
-    if processes > 1 and not is_placed():
+    if processes > 1 and not is_worker():
         start_processes(words, processes, out / "logs")
         return
     with collector_paused():

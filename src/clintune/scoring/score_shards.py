@@ -11,7 +11,7 @@ import numpy as np
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import atomic_path, write_json
-from clintune.core.locks import if_free
+from clintune.core.locks import try_lock
 from clintune.core.progress_bar import progress_bar
 from clintune.core.text import first_few
 from clintune.evaluation.predict import to_predictions
@@ -19,8 +19,8 @@ from clintune.evaluation.predictions import CALIBRATED, RAW, write_shard
 from clintune.inference.answers import Answers
 from clintune.launch.memory import peak_memory_mb
 from clintune.launch.processes import is_main
-from clintune.launch.signals import listen
-from clintune.launch.status import Report, reported, resumable
+from clintune.launch.signals import install_signal_handlers
+from clintune.launch.status import StatusWriter, reported, resumable
 from clintune.scoring.job import Job, open_job
 from clintune.scoring.job_folder import Shard, done_shards
 from clintune.scoring.score import Scorer
@@ -38,7 +38,7 @@ def score_job(out: Path) -> None:
 
     Raises what opening and scoring raise; StoppedError after a signal, which drops the shard in hand.
     """
-    listen()
+    install_signal_handlers()
     with _resumable(out), reported(out, is_main()) as report:
         job = open_job(out)
         if is_main():
@@ -49,7 +49,7 @@ def score_job(out: Path) -> None:
         with _bar(job, report, out) as show:
             while left := show():
                 for shard in left:
-                    with if_free(shard.record) as mine:
+                    with try_lock(shard.record) as mine:
                         if mine and not shard.is_done():
                             _score(job, scorer, shard)
                             show()
@@ -152,7 +152,7 @@ def _resumable(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(job: Job, report: Report, out: Path) -> Iterator[Callable[[], list[Shard]]]:
+def _bar(job: Job, report: StatusWriter, out: Path) -> Iterator[Callable[[], list[Shard]]]:
     """Yield what shows, and reports, how many samples are done, whichever process scored them; it returns the rest."""
     with progress_bar("score", len(job.samples), "samples", shown=is_main()) as advance:
 

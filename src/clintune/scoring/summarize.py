@@ -10,7 +10,7 @@ import polars as pl
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN, percent
 from clintune.core.files import atomic_path, read_json, sweep_leftovers, write_json
-from clintune.core.locks import lock_of, only_one
+from clintune.core.locks import exclusive_lock, lock_of
 from clintune.evaluation.predictions import CALIBRATED, RAW
 from clintune.inference.answerer import never_finite
 from clintune.scoring.job_folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard, read_job
@@ -23,7 +23,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
 
     Raises PackageError where a task has a finite answer for no sample.
     """
-    with only_one(out / "shards" / SUMMARY, "the summary"):
+    with exclusive_lock(out / "shards" / SUMMARY, "the summary"):
         shutil.rmtree(out / WORK, ignore_errors=True)
         if (out / SUMMARY).exists():
             return

@@ -20,7 +20,7 @@ from pathlib import Path
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.files import write_text
-from clintune.core.locks import if_free, lock_of
+from clintune.core.locks import lock_of, try_lock
 from clintune.core.paths import writable_folder
 from clintune.core.text import visible
 from clintune.storage.cache_entries import (
@@ -75,7 +75,7 @@ def claim(folder: Path) -> None:
     )
 
 
-def in_use(folder: Path) -> None:
+def mark_used(folder: Path) -> None:
     """Keep `folder` from being removed as long as this process lives, and remember that it was used now."""
     try:
         descriptor = os.open(folder / MARK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -90,7 +90,7 @@ def in_use(folder: Path) -> None:
         os.close(before)
 
 
-def make_room(cache: Path, limit_gb: float | None) -> None:
+def evict(cache: Path, limit_gb: float | None) -> None:
     """Remove leftovers of killed processes and, beyond the limit, the longest unused folders that nobody uses.
 
     Everything counts. What goes can be made again: no folder of the user's, and nothing as small as statistics.
@@ -137,7 +137,7 @@ def clear(cache: Path, older_than_days: float) -> tuple[list[Entry], list[tuple[
 
 def remove(path: Path) -> bool:
     """Remove a file or folder of the cache whole, unless somebody writes or uses it; return whether it is gone."""
-    with if_free(guarded(path)) as free:
+    with try_lock(guarded(path)) as free:
         if not free or _is_used(path):
             return False
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -150,13 +150,13 @@ def remove(path: Path) -> bool:
 def sweep(cache: Path) -> None:
     """Remove temporary folders that killed processes left, and locks of what is gone, where nobody is writing."""
     for guard, leftover in list(_leftovers(cache)):
-        with if_free(guard) as free:
+        with try_lock(guard) as free:
             if free:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     for lock in locks(cache):
         guard = lock.with_suffix("")
-        with if_free(guard) as free:
+        with try_lock(guard) as free:
             if free and not _guards_something(guard):
                 _drop_lock(guard)
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from clintune.core.errors import ClintuneError, DataError, explained
+from clintune.core.errors import ClintuneError, DataError, translate_errors
 
 _THREADS = 16
 # What tells two versions of a file apart, by protocol; the first that a listing has is used, after the size.
@@ -250,7 +250,7 @@ class Remote:
         return path if inside else None
 
     def _access(self) -> AbstractContextManager[None]:
-        return explained(self.error, f"{self.key}: {redact(self.url)}", self._reason)
+        return translate_errors(self.error, f"{self.key}: {redact(self.url)}", self._reason)
 
     def _reason(self, error: Exception) -> str:
         """Return what is wrong and what to do."""

@@ -29,7 +29,7 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     Nothing is made, read or built until a check runs.
     """
     checks = _ModalityChecks(make, folder)
-    yield "claims_is_a_truth_value", checks.claims
+    yield "claims_is_a_truth_value", checks.row_filter
     yield "statistics_survive_json", checks.statistics
     yield "prepare_repeats_itself", checks.prepare
     yield "hours_follow_the_item", checks.hours
@@ -58,7 +58,7 @@ class _ModalityChecks:
             for item in self.items():
                 yield replace(item, subject=subject)
 
-    def claims(self) -> None:
+    def row_filter(self) -> None:
         modality = self.make()
         media = {modality.media_column: ["file", None]} if modality.media_column else {}
         table = pl.DataFrame(
@@ -71,7 +71,7 @@ class _ModalityChecks:
                 **media,
             }
         )
-        claimed = table.select(claimed=modality.claims())["claimed"]
+        claimed = table.select(claimed=modality.row_filter())["claimed"]
         assert claimed.dtype == pl.Boolean
         assert claimed.null_count() == 0, "claims() is null for some rows; make it true or false"
 

@@ -21,8 +21,8 @@ from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.files import atomic_path, file_sha256, write_json
 from clintune.launch.processes import is_main
-from clintune.training.optimizer import Average, copy_into
-from clintune.training.sharding import share_like, wholes
+from clintune.training.optimizer import WeightEMA, copy_into
+from clintune.training.sharding import gather_state_dict, shard_like
 
 _WEIGHTS = "trainable.safetensors"
 _AVERAGE = "average.safetensors"
@@ -59,7 +59,7 @@ def save(
     folder: Path,
     progress: Progress,
     parameters: Mapping[str, nn.Parameter],
-    average: Average,
+    average: WeightEMA,
     optimizer: Any,
 ) -> None:
     """Write a checkpoint as `folder/step-N`, then remove all others: at any moment one of them is whole.
@@ -69,9 +69,9 @@ def save(
     state = optimizer.state_dict()["state"]
     names = _names(parameters, optimizer)
     files = {
-        _WEIGHTS: wholes(parameters),
-        _AVERAGE: wholes(average.values),
-        _OPTIMIZER: wholes(
+        _WEIGHTS: gather_state_dict(parameters),
+        _AVERAGE: gather_state_dict(average.values),
+        _OPTIMIZER: gather_state_dict(
             {
                 f"{key}:{names[n]}": torch.as_tensor(value)
                 for n, values in state.items()
@@ -100,7 +100,7 @@ def save(
 
 
 def restore(
-    folder: Path, parameters: Mapping[str, nn.Parameter], average: Average, optimizer: Any
+    folder: Path, parameters: Mapping[str, nn.Parameter], average: WeightEMA, optimizer: Any
 ) -> Progress:
     """Load the last whole checkpoint in place and return its progress; a fresh progress where there is none.
 
@@ -115,7 +115,7 @@ def restore(
     _load(checkpoint / _WEIGHTS, load_file(checkpoint / _WEIGHTS), parameters)
     if average.values:
         for name, value in load_file(checkpoint / _AVERAGE).items():
-            average.values[name] = share_like(value, parameters[name].detach())
+            average.values[name] = shard_like(value, parameters[name].detach())
     numbers = {name: number for number, name in enumerate(_names(parameters, optimizer))}
     state: dict[int, dict[str, Tensor]] = {}
     for word, value in load_file(checkpoint / _OPTIMIZER).items():
@@ -123,7 +123,7 @@ def restore(
         parameter = parameters[name]
         alike = value.shape == parameter.shape and key != "step"
         state.setdefault(numbers[name], {})[key] = (
-            share_like(value, parameter.detach()) if alike else value
+            shard_like(value, parameter.detach()) if alike else value
         )
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
@@ -131,7 +131,7 @@ def restore(
 
 def save_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     """Write the weights as the best so far; all processes take part."""
-    tensors = wholes(parameters)
+    tensors = gather_state_dict(parameters)
     if is_main():
         with atomic_path(folder / _BEST) as partial:
             save_file(tensors, partial, metadata={_SUM: _digest(tensors)})
@@ -157,7 +157,7 @@ def _load(path: Path, values: Mapping[str, Tensor], parameters: Mapping[str, nn.
         )
     copy_into(
         parameters,
-        {name: share_like(value, parameters[name].detach()) for name, value in values.items()},
+        {name: shard_like(value, parameters[name].detach()) for name, value in values.items()},
     )
 
 

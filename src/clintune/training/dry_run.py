@@ -17,17 +17,17 @@ from clintune.config.schema import Splits, Trainer
 from clintune.core.console import console
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
-from clintune.experiment.fold_data import check_patience, check_unit, remarks, suspicions
-from clintune.experiment.folds import SPLITS, Unit, rows_by_split, split_of, units
-from clintune.experiment.inspect import look, missing_media
-from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.fold_data import check_fold, check_patience, remarks, suspicions
+from clintune.experiment.folds import SPLITS, Fold, folds, rows_by_split, split_of
+from clintune.experiment.inspect import inspect_samples, missing_media
+from clintune.experiment.open import Experiment, open_experiment
 from clintune.launch.device import check_device
 from clintune.layers.precision import resolve_precision
 from clintune.model.build import build_model, fit_statistics
 from clintune.model.fusion import Fusion
 from clintune.storage.remote import is_remote
 from clintune.tasks.base import Task
-from clintune.training.sampler import Order
+from clintune.training.sampler import BatchSampler
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
@@ -37,7 +37,7 @@ _CHEAP = 5_000_000
 Rows = dict[str, NDArray[np.int64]]
 
 
-def describe(config: DictConfig) -> None:
+def dry_run(config: DictConfig) -> None:
     """Print parts, shapes, parameters, trainings, samples and labels by split, and what budgets leave out.
 
     Built is the model of the first fold. Raises what training would raise before its first step, where that can be
@@ -45,40 +45,40 @@ def describe(config: DictConfig) -> None:
     """
     check_device(config)
     config.trainer.precision = resolve_precision(config.trainer.precision)
-    workspace = open_workspace(config)
-    samples, modalities = workspace.samples, workspace.modalities
-    missing = missing_media(workspace)
+    experiment = open_experiment(config)
+    samples, modalities = experiment.samples, experiment.modalities
+    missing = missing_media(experiment)
 
-    every_unit = units(config, Path(), samples)
-    drawn = every_unit if len(every_unit) * len(samples) <= _CHEAP else every_unit[:1]
-    by_unit = [rows_by_split(split_of(config, samples, unit)) for unit in drawn]
+    every_fold = folds(config, Path(), samples)
+    drawn = every_fold if len(every_fold) * len(samples) <= _CHEAP else every_fold[:1]
+    by_fold = [rows_by_split(split_of(config, samples, fold)) for fold in drawn]
     warnings = list(
         dict.fromkeys(
-            said for rows in by_unit for said in check_unit(samples, rows, workspace.tasks)
+            said for rows in by_fold for said in check_fold(samples, rows, experiment.tasks)
         )
     )
-    check_patience(config, by_unit)
+    check_patience(config, by_fold)
 
-    rows = by_unit[0]
-    statistics = fit_statistics(modalities, samples, rows["train"], workspace.cache)
-    outputs = {name: task.num_outputs for name, task in workspace.tasks.items()}
+    rows = by_fold[0]
+    statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
+    outputs = {name: task.num_outputs for name, task in experiment.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
-    console.print_table(_parts(workspace, model, outputs))
+    console.print_table(_parts(experiment, model, outputs))
     _say_share(config, model)
-    console.print(_trainings(config, every_unit, by_unit))
-    console.print(_budget(workspace))
-    console.print_table(_splits(workspace, by_unit, len(every_unit)))
+    console.print(_trainings(config, every_fold, by_fold))
+    console.print(_budget(experiment))
+    console.print_table(_splits(experiment, by_fold, len(every_fold)))
 
-    limits, sources = look(workspace, np.concatenate(list(rows.values())), missing)
+    limits, sources = inspect_samples(experiment, np.concatenate(list(rows.values())), missing)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
-    limits.warnings += suspicions(samples, by_unit, workspace.tasks, modalities, sources)
+    limits.warnings += suspicions(samples, by_fold, experiment.tasks, modalities, sources)
     for sentence in [*_passed_over(config), *limits.sentences()]:
         console.print(f"note: {visible(sentence)}", style="yellow")
 
 
-def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> Table:
+def _parts(experiment: Experiment, model: Fusion, outputs: Mapping[str, int]) -> Table:
     """Return the parts of the model; their parameters add up to those of the whole."""
-    config = workspace.config
+    config = experiment.config
     table = Table(
         "part",
         "kind",
@@ -98,7 +98,7 @@ def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> T
         sizes = [f"{number:,}" for number in _count(parts, counted)]
         table.add_row(*(Text(visible(cell)) for cell in (name, kind, shape, mode, *sizes)))
 
-    for name, modality in workspace.modalities.items():
+    for name, modality in experiment.modalities.items():
         width = modality.width or model.backbone.width
         shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
         add(name, type(modality).__name__, shape, modality.mode, [modality])
@@ -109,7 +109,7 @@ def _parts(workspace: Workspace, model: Fusion, outputs: Mapping[str, int]) -> T
     for name, head in model.heads.items():
         add(
             f"tasks.{name}",
-            type(workspace.tasks[name]).__name__,
+            type(experiment.tasks[name]).__name__,
             str(outputs[name]),
             "full",
             [head],
@@ -147,9 +147,9 @@ def _say_share(config: DictConfig, model: Fusion) -> None:
         )
 
 
-def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence[Rows]) -> str:
+def _trainings(config: DictConfig, every_fold: Sequence[Fold], by_fold: Sequence[Rows]) -> str:
     """Say how many models are trained, and in how many steps each."""
-    trainer, folds = config.trainer, len(every_unit) // config.cv_repeats
+    trainer, folds = config.trainer, len(every_fold) // config.cv_repeats
     product = [
         f"{number} {what}{'s'[: number > 1]}"
         for number, what in (
@@ -158,8 +158,8 @@ def _trainings(config: DictConfig, every_unit: Sequence[Unit], by_unit: Sequence
             (config.ensemble, "member"),
         )
     ]
-    total = len(every_unit) * config.ensemble
-    steps = [num_steps(config, rows["train"]) for rows in by_unit]
+    total = len(every_fold) * config.ensemble
+    steps = [num_steps(config, rows["train"]) for rows in by_fold]
     by = "trainer.epochs" if trainer.max_steps is None else "trainer.max_steps"
     batch = f"of {trainer.batch_size} samples ({by})"
     return f"trainings: {' x '.join(product)} = {total}, each of {_range(steps)} steps {batch}"
@@ -191,7 +191,7 @@ def _passed_over(config: DictConfig) -> Iterator[str]:
 def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
     """Return how many steps a member takes over the training samples `rows`."""
     trainer = config.trainer
-    order = Order(
+    order = BatchSampler(
         rows,
         rows,
         batch_size=trainer.batch_size,
@@ -202,48 +202,48 @@ def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
     return math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
 
 
-def _budget(workspace: Workspace) -> str:
+def _budget(experiment: Experiment) -> str:
     endless = np.array([2**32])
-    budget = sum(int(part.num_tokens(endless)[0]) for part in workspace.modalities.values()) + len(
-        workspace.tasks
+    budget = sum(int(part.num_tokens(endless)[0]) for part in experiment.modalities.values()) + len(
+        experiment.tasks
     )
-    limit = workspace.config.backbone.max_tokens
+    limit = experiment.config.backbone.max_tokens
     return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
 
 
-def _splits(workspace: Workspace, by_unit: Sequence[Rows], num_units: int) -> Table:
+def _splits(experiment: Experiment, by_fold: Sequence[Rows], num_units: int) -> Table:
     """Return samples, subjects, labels and modalities by split; over folds, the least and the most."""
-    samples = workspace.samples
+    samples = experiment.samples
     title = "samples by split"
     if num_units > 1:
         title += (
             f", of {num_units} folds"
-            if len(by_unit) == num_units
+            if len(by_fold) == num_units
             else f", of the first of {num_units} folds"
         )
     table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
 
     counts: dict[str, list[list[int]]] = {}
-    for rows in by_unit:
+    for rows in by_fold:
         for number, split in enumerate(SPLITS):
-            for what, count in _facts(workspace, rows[split]):
+            for what, count in _facts(experiment, rows[split]):
                 counts.setdefault(what, [[] for _ in SPLITS])[number].append(count)
     for what, by_split in counts.items():
         table.add_row(Text(visible(what)), *(_range(several) for several in by_split))
 
-    if len(samples) > sum(len(rows) for rows in by_unit[0].values()):
-        table.caption = f"{len(samples) - sum(len(rows) for rows in by_unit[0].values())} samples are in no split"
+    if len(samples) > sum(len(rows) for rows in by_fold[0].values()):
+        table.caption = f"{len(samples) - sum(len(rows) for rows in by_fold[0].values())} samples are in no split"
     return table
 
 
-def _facts(workspace: Workspace, rows: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
+def _facts(experiment: Experiment, rows: NDArray[np.int64]) -> Iterator[tuple[str, int]]:
     """Yield what is counted of the samples of a split, with the number."""
-    samples = workspace.samples
+    samples = experiment.samples
     yield "samples", len(rows)
     yield "subjects", len(np.unique(samples.subject[rows]))
-    for name, task in workspace.tasks.items():
+    for name, task in experiment.tasks.items():
         yield from _labels(name, task, samples.targets(name)[rows])
-    for name in workspace.modalities:
+    for name in experiment.modalities:
         yield f"with {name}", int((samples.num_items(name)[rows] > 0).sum())
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from clintune.core.console import console
 from clintune.core.files import storing, write_text
-from clintune.experiment.folds import Unit
+from clintune.experiment.folds import Fold
 from clintune.experiment.resume import Resumption
-from clintune.launch.status import Report
+from clintune.launch.status import StatusWriter
 from clintune.training.tracking import Tracker
 
 
@@ -17,7 +17,11 @@ class History:
     """Appends records to `history.jsonl`; hands their numbers to the tracker, and how far they are to the status."""
 
     def __init__(
-        self, path: Path, tracker: Tracker | None, report: Report, resumption: Resumption | None
+        self,
+        path: Path,
+        tracker: Tracker | None,
+        report: StatusWriter,
+        resumption: Resumption | None,
     ) -> None:
         """Take the `resumption` of a run that goes on."""
         self.path = path
@@ -25,18 +29,18 @@ class History:
         self.report = report
         self.resumption = resumption
 
-    def begin(self, unit: Unit, member: int, step: int) -> None:
+    def begin(self, fold: Fold, member: int, step: int) -> None:
         """Keep that a fit goes on from `step`, and drop its records after it: they are about to be made again."""
         if self.resumption is not None:
-            self.resumption.keep(part_of(unit, member), step)
+            self.resumption.keep(part_of(fold, member), step)
         if not self.path.exists():
             return
-        place = _place(unit, member).items()
+        place = _place(fold, member).items()
         records = read_history(self.path)
         kept = [r for r in records if not place <= r.items() or r["step"] <= step]
         trained = max((r["step"] for r in records if place <= r.items()), default=0)
         if self.resumption is not None and step == 0 < trained:
-            part = part_of(unit, member) or "the run"
+            part = part_of(fold, member) or "the run"
             console.print(
                 f"{part}: no checkpoint is left of {trained} trained steps; training begins anew"
             )
@@ -44,22 +48,22 @@ class History:
         if text.encode() != self.path.read_bytes():
             write_text(self.path, text)
 
-    def append(self, unit: Unit, member: int, record: dict[str, Any], num_steps: int) -> None:
+    def append(self, fold: Fold, member: int, record: dict[str, Any], num_steps: int) -> None:
         """Append one step's record, of `num_steps`; a metric that is undefined is null."""
         defined = {
             key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()
         }
-        line = {**_place(unit, member), **defined}
+        line = {**_place(fold, member), **defined}
         with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         best = max(
             filter(None, [self.report.status.best, defined.get("tuning/score")]), default=None
         )
         self.report.update(
-            part=part_of(unit, member), step=record["step"], num_steps=num_steps, best=best
+            part=part_of(fold, member), step=record["step"], num_steps=num_steps, best=best
         )
         if self.tracker is not None:
-            prefix = "" if unit.fold is None else f"{unit.repeat}-{unit.fold}/"
+            prefix = "" if fold.number is None else f"{fold.repeat}-{fold.number}/"
             prefix += f"member-{member}/" if member else ""
             numbers = {
                 prefix + key: float(v)
@@ -90,9 +94,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def part_of(unit: Unit, member: int) -> str:
+def part_of(fold: Fold, member: int) -> str:
     """Return the name of a fit for people; that of a run of one fit is empty."""
-    return " ".join(filter(None, [unit.label, f"member {member}" if member else ""]))
+    return " ".join(filter(None, [fold.label, f"member {member}" if member else ""]))
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -104,5 +108,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
-def _place(unit: Unit, member: int) -> dict[str, int | None]:
-    return {"repeat": unit.repeat, "fold": unit.fold, "member": member}
+def _place(fold: Fold, member: int) -> dict[str, int | None]:
+    return {"repeat": fold.repeat, "fold": fold.number, "member": member}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from clintune.core.errors import ConfigError
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
-from clintune.launch.processes import is_placed
+from clintune.launch.processes import is_worker
 from clintune.launch.slurm import Work, follow, processes_a_node, submit
 from clintune.launch.status import read_status, slurm_state
 
@@ -23,7 +23,7 @@ def start(
 
     A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
     """
-    if configs[0].cluster.kind == "slurm" and not is_placed():
+    if configs[0].cluster.kind == "slurm" and not is_worker():
         return _submit(configs, run, overrides, wait)
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
@@ -34,7 +34,7 @@ def start(
     folders = []
     for config in configs:
         check_gpus(config.cluster)
-        if is_placed() or processes_a_node(config.cluster) == 1:
+        if is_worker() or processes_a_node(config.cluster) == 1:
             if (done := train_run(config, run)) is not None:
                 print(done)
                 folders.append(done)

@@ -62,7 +62,7 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["initial_lr"] * factor
 
 
-class Average:
+class WeightEMA:
     """An exponential moving average of the trainable weights, its start corrected as in Adam (decay 0: no average)."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:

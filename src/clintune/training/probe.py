@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.samples import Samples
-from clintune.cohort.splits import deal
+from clintune.cohort.splits import assign_balanced
 from clintune.contracts import Tokens
-from clintune.core.locks import only_one
+from clintune.core.locks import exclusive_lock
 from clintune.core.seeding import generator
-from clintune.features.batching import Batches, inference_draws
+from clintune.features.batching import Batches, sequential_batches
 from clintune.features.pieces import PieceSource
 from clintune.features.sealed import drop, is_intact, save_sealed
 from clintune.modalities.base import Modality
@@ -74,7 +74,7 @@ def fit_probe(
             head.probe_bias[outputs] = bias.float()
             for name, part in zip(names, torch.split(weights, widths, dim=1), strict=True):
                 head.skip[name].get_parameter("weight").data[outputs] = part.float()
-    package.model.keep_choice()
+    package.model.mask_unselected_features()
 
 
 def pooled_embeddings(
@@ -86,7 +86,7 @@ def pooled_embeddings(
     """Return what the probe reads of each modality [N, W] in its plain view, on the CPU; zeros where there is none."""
     pooled: dict[str, list[Tensor]] = {name: [] for name in modalities}
     batches = Batches(samples, modalities, caches)
-    for draw in inference_draws(rows, _BATCH):
+    for draw in sequential_batches(rows, _BATCH):
         batch = batches[draw]
         for name, modality in modalities.items():
             if name in batch.pieces:
@@ -116,7 +116,7 @@ def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed
     """Deal subjects into folds, those ever positive and the others evenly; returns the fold of each sample [N]."""
     distinct, number = np.unique(subject, return_inverse=True)
     draws = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).double().numpy()
-    return torch.from_numpy(deal(number, draws, NUM_FOLDS, targets))
+    return torch.from_numpy(assign_balanced(number, draws, NUM_FOLDS, targets))
 
 
 def subject_weights(subject: NDArray[np.int64]) -> Tensor:
@@ -144,7 +144,7 @@ def remembered_fit(
     for tensor in (features, targets, weight, fold):
         digest.update(tensor.numpy().tobytes())
     path = cache / "statistics" / f"probe-{digest.hexdigest()[:32]}.safetensors"
-    with only_one(path, "a probe"):
+    with exclusive_lock(path, "a probe"):
         if path.exists() and not is_intact(path):
             drop(path)
         if not path.exists():

@@ -14,33 +14,33 @@ from clintune.core.console import console
 from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
 from clintune.core.paths import timed_folder, writable_folder
-from clintune.experiment.fold_data import UNREADABLE, Prepared, prepare_unit, tell
-from clintune.experiment.folds import Unit, units, write_splits
-from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.fold_data import UNREADABLE, FoldData, prepare_fold, tell
+from clintune.experiment.folds import Fold, folds, write_splits
+from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.provenance import check_data, provenance
 from clintune.experiment.resume import Resumption, held
 from clintune.launch.device import check_device, local_device, make_accelerator
 from clintune.launch.memory import keep_freed_memory
 from clintune.launch.processes import is_main, num_processes
-from clintune.launch.signals import listen
-from clintune.launch.status import Report, reported, resumable
+from clintune.launch.signals import install_signal_handlers
+from clintune.launch.status import StatusWriter, reported, resumable
 from clintune.layers.precision import resolve_precision
 from clintune.package.manifest import MANIFEST
 from clintune.package.write import write_package
 from clintune.training.card import card
 from clintune.training.history import History
 from clintune.training.tracking import Tracker
-from clintune.training.train_member import fit_member, members
+from clintune.training.train_member import members, train_member
 
 
 def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
-    """Train every member of every unit of a run that is not packaged yet; return the run folder.
+    """Train every member of every fold of a run that is not packaged yet; return the run folder.
 
     With `run`, begin or go on in that folder, which no other job may hold. What can take long, index and caches, is
     done before the processes meet. Processes other than the main one return None. Raises what the data, the weights
     and the loop raise; StoppedError after a signal.
     """
-    listen()
+    install_signal_handlers()
     check_device(config)
     config.trainer.precision = resolve_precision(
         config.trainer.precision
@@ -55,18 +55,18 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
                 config.runs, "runs"
             )  # before hours are spent on what could not be written
 
-        workspace = open_workspace(config)
+        experiment = open_experiment(config)
         is_new = run is None or not (run / "provenance.json").exists()
         if run is not None and not is_new:
-            check_data(run, workspace)
+            check_data(run, experiment)
         if run is None and num_processes() == 1:
             run = new_run(config)
         if report is None and run is not None:
             report = _hold(stack, run)
 
         prepared = {
-            unit.seed_parts: prepare_unit(workspace, unit, run)
-            for unit in _unfinished(workspace, run)
+            fold.seed_parts: prepare_fold(experiment, fold, run)
+            for fold in _unfinished(experiment, run)
         }
         accelerator = make_accelerator(config)
         if run is None:
@@ -79,15 +79,15 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             if is_new:
                 write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
                 (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
-                write_json(run / "provenance.json", provenance(workspace, run / "recipe.yaml"))
+                write_json(run / "provenance.json", provenance(experiment, run / "recipe.yaml"))
 
         tracker = _tracker(config, run) if accelerator.is_main_process else None
         history = History(
             run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config)
         )
-        for unit in units(config, run, workspace.samples):
-            if unit.seed_parts in prepared:
-                _train_unit(workspace, unit, prepared[unit.seed_parts], accelerator, history, run)
+        for fold in folds(config, run, experiment.samples):
+            if fold.seed_parts in prepared:
+                _train_fold(experiment, fold, prepared[fold.seed_parts], accelerator, history, run)
 
         if tracker is not None:
             with storing(run):
@@ -96,7 +96,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     return run if accelerator.is_main_process else None
 
 
-def _hold(stack: ExitStack, run: Path) -> Report:
+def _hold(stack: ExitStack, run: Path) -> StatusWriter:
     """Hold the run for this job and report how it stands, until the stack is left."""
     stack.enter_context(held(run, "trained"))
     stack.enter_context(resumable("train", "--resume", str(run)))
@@ -111,17 +111,17 @@ def new_run(config: DictConfig) -> Path:
     return run
 
 
-def _unfinished(workspace: Workspace, run: Path | None) -> list[Unit]:
-    """Return the units that lack a package; before a run has a folder, all of them."""
-    everything = units(workspace.config, run or Path(), workspace.samples)
+def _unfinished(experiment: Experiment, run: Path | None) -> list[Fold]:
+    """Return the folds that lack a package; before a run has a folder, all of them."""
+    everything = folds(experiment.config, run or Path(), experiment.samples)
     if run is None:
         return everything
-    return [unit for unit in everything if not _is_packaged(workspace.config, unit)]
+    return [fold for fold in everything if not _is_packaged(experiment.config, fold)]
 
 
-def _is_packaged(config: DictConfig, unit: Unit) -> bool:
-    """Return whether all members of a unit have their package; PackageError for one without its manifest."""
-    packages = [member.package for member in members(config, unit)]
+def _is_packaged(config: DictConfig, fold: Fold) -> bool:
+    """Return whether all members of a fold have their package; PackageError for one without its manifest."""
+    packages = [member.package for member in members(config, fold)]
     for package in packages:
         if package.exists() and not (package / MANIFEST).is_file():
             raise PackageError(
@@ -137,22 +137,24 @@ def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
     return Path(shared[0])
 
 
-def _train_unit(
-    workspace: Workspace,
-    unit: Unit,
-    ready: Prepared,
+def _train_fold(
+    experiment: Experiment,
+    fold: Fold,
+    ready: FoldData,
     accelerator: Accelerator,
     history: History,
     run: Path,
 ) -> None:
     if accelerator.is_main_process:
         tell(run, ready)
-        write_splits(unit.folder / "splits.parquet", workspace.samples, ready.split)
-    for member in members(workspace.config, unit):
+        write_splits(fold.folder / "splits.parquet", experiment.samples, ready.split)
+    for member in members(experiment.config, fold):
         if not member.package.exists():
-            package, tensors = fit_member(workspace, member, ready, accelerator, history)
+            package, tensors = train_member(experiment, member, ready, accelerator, history)
             if accelerator.is_main_process:
-                write_package(member.package, package, tensors, member.seed, card(workspace.config))
+                write_package(
+                    member.package, package, tensors, member.seed, card(experiment.config)
+                )
         accelerator.wait_for_everyone()
 
 

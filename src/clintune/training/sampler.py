@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
-from clintune.features.batching import Draw
+from clintune.features.batching import BatchSpec
 
 
-class Order:
+class BatchSampler:
     """Which samples each step sees, and how they are shared out as micro-batches.
 
     An epoch is a permutation cut into batches of `batch_size`; the rest that fills none is left to other epochs,
@@ -48,7 +48,7 @@ class Order:
         ]
         return epoch, rows[np.argsort(self.lengths[rows], kind="stable")]
 
-    def micro_batches(self, step: int, num_processes: int) -> list[Draw]:
+    def micro_batches(self, step: int, num_processes: int) -> list[BatchSpec]:
         """Cut a step's batch into micro-batches, a multiple of the number of processes; process p takes every p-th.
 
         Raises ConfigError when there are fewer samples than processes.
@@ -71,18 +71,18 @@ class Order:
             ):
                 break
             num += num_processes
-        return [Draw(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
+        return [BatchSpec(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
 
-    def steps(self, first: int, last: int, process: int, num_processes: int) -> "Steps":
+    def steps(self, first: int, last: int, process: int, num_processes: int) -> "ProcessBatches":
         """Return one process's draws of each step from `first` up to `last`, made when asked for."""
-        return Steps(self, first, last, process, num_processes)
+        return ProcessBatches(self, first, last, process, num_processes)
 
 
-class Steps(Sequence[list[Draw]]):
+class ProcessBatches(Sequence[list[BatchSpec]]):
     """A lazy sequence: the draws that one process runs in each step."""
 
     def __init__(
-        self, order: Order, first: int, last: int, process: int, num_processes: int
+        self, order: BatchSampler, first: int, last: int, process: int, num_processes: int
     ) -> None:
         self.order = order
         self.first = first
@@ -93,7 +93,7 @@ class Steps(Sequence[list[Draw]]):
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __getitem__(self, position: int | slice) -> list[Draw]:  # type: ignore[override]
+    def __getitem__(self, position: int | slice) -> list[BatchSpec]:  # type: ignore[override]
         assert isinstance(position, int)
         if not 0 <= position < len(self):
             raise IndexError(position)

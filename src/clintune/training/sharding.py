@@ -17,7 +17,7 @@ from clintune.layers.precision import LOWER
 from clintune.model.fusion import Fusion
 
 
-def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
+def distribute_model(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
     """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
     replace_dropout(model)
     backbone: Any = model.backbone.model
@@ -26,11 +26,11 @@ def spread(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Mo
     if config.strategy.kind != "fsdp2" or accelerator.num_processes == 1:
         spare_casts(model, LOWER.get(accelerator.mixed_precision))
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
-    _share_out(model, accelerator, config.strategy.cpu_offload)
+    _apply_fsdp2(model, accelerator, config.strategy.cpu_offload)
     return model
 
 
-def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
+def _apply_fsdp2(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
     """Shard the layers of the backbone one by one, then what is left; accelerate's own FSDP ignores CPUs silently."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import (
@@ -62,19 +62,19 @@ def _share_out(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> No
         model.to(accelerator.device)  # buffers
 
 
-def gradients_meet(
-    model: nn.Module, accelerator: Accelerator, meet: bool
+def gradient_sync(
+    model: nn.Module, accelerator: Accelerator, sync: bool
 ) -> AbstractContextManager[Any]:
     """Return a context in whose backward pass the gradients of all processes are summed, or not yet."""
     from torch.distributed.fsdp import FSDPModule
 
     if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(meet)
+        model.set_requires_gradient_sync(sync)
         return nullcontext()
-    return nullcontext() if meet else accelerator.no_sync(model)
+    return nullcontext() if sync else accelerator.no_sync(model)
 
 
-def over_processes(numbers: list[float]) -> list[float]:
+def all_reduce_sum(numbers: list[float]) -> list[float]:
     """Sum numbers over the processes, on the CPU: the GPU is still busy with the step before."""
     if num_processes() == 1:
         return numbers
@@ -83,17 +83,19 @@ def over_processes(numbers: list[float]) -> list[float]:
     return total.tolist()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor gathered from all processes that hold a share of it: all of them must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def wholes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gather_state_dict(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors gathered, on the CPU and contiguous, ready to be written."""
-    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
+    return {
+        name: full_tensor(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()
+    }
 
 
-def share_like(value: Tensor, like: Tensor) -> Tensor:
+def shard_like(value: Tensor, like: Tensor) -> Tensor:
     """Return this process's share of a whole value, laid out as `like`; the value itself where that is whole."""
     value = value.to(like.device)
     return (

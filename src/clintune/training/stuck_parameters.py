@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from clintune.core.errors import TrainingError
-from clintune.training.sharding import over_processes
+from clintune.training.sharding import all_reduce_sum
 
 Seen = set[tuple[str, str]]
 """Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
@@ -25,7 +25,7 @@ _NOTHING_READS_THEM = (
 )
 
 
-class MovementCheck:
+class StuckParameterCheck:
     """Watches the first steps until each trainable tensor has had a gradient.
 
     The first moment of AdamW tells, rather than the weights: in a long warm-up a step is less than their rounding, and
@@ -79,7 +79,7 @@ class MovementCheck:
         has_one = torch.stack(
             [torch.zeros((), dtype=torch.bool) if m is None else _any(m) for m in moments]
         )
-        numbers = over_processes(
+        numbers = all_reduce_sum(
             [*has_one.double().tolist(), *(float(m is not None) for m in moments)]
         )
         count = len(self.still)

@@ -15,7 +15,7 @@ from clintune.core.extras import how_to_install, is_installed
 from clintune.core.paths import writable_folder
 from clintune.experiment.resume import check_trained
 from clintune.launch.gpus import num_gpus
-from clintune.launch.processes import is_placed
+from clintune.launch.processes import is_worker
 from clintune.package.bounds import COMPOSED, out_of_bounds
 from clintune.package.manifest import MANIFEST
 from clintune.package.plain import read_yaml
@@ -142,7 +142,7 @@ def _packages(config: DictConfig) -> Iterator[str]:
 
 def _cluster(cluster: Any) -> Iterator[str]:
     """Yield what this machine lacks of the place where the job should run."""
-    if is_placed():
+    if is_worker():
         return
     if cluster.kind == "slurm":
         if not is_installed("submitit"):
@@ -171,7 +171,7 @@ def _packable(config: DictConfig) -> Iterator[str]:
 
 def _device(config: DictConfig) -> Iterator[str]:
     """Yield what needs a GPU where this machine, which is to compute, has none."""
-    elsewhere = config.cluster.kind == "slurm" and not is_placed()
+    elsewhere = config.cluster.kind == "slurm" and not is_worker()
     if elsewhere or num_gpus() != 0:
         return
     key = "precision" if "precision" in config else "trainer.precision"

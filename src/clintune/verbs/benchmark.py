@@ -1,10 +1,10 @@
-"""The verb that compares methods. Only the processes of cells, and the table at the end, import torch."""
+"""The verb that compares methods. Only the processes of trials, and the table at the end, import torch."""
 
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from clintune.benchmark.runner import check_is_benchmark, run_cells
+from clintune.benchmark.runner import check_is_benchmark, run_trials
 from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
 from clintune.benchmark.trials import plan
 from clintune.core.console import console
@@ -16,8 +16,8 @@ from clintune.verbs.beforehand import check_data
 
 
 def benchmark(argv: Sequence[str]) -> None:
-    """Run the cells of a suite that are not finished; write the table and the page of those that are."""
-    if list(argv) == ["--cell"]:  # the process of one cell, see `benchmark.runner`
+    """Run the trials of a suite that are not finished; write the table and the page of those that are."""
+    if list(argv) == ["--trial"]:  # the process of one trial, see `benchmark.runner`
         with collector_paused():
             from clintune.benchmark.run_trial import answer
         answer(sys.stdin, sys.stdout)
@@ -37,12 +37,12 @@ def benchmark(argv: Sequence[str]) -> None:
     outs = [word.removeprefix("out=") for word in arguments.words if word.startswith("out=")]
     words = [word for word in arguments.words if not word.startswith("out=")]
     suite = read_suite(path, [word for word in words if is_suite_key(word)])
-    cells = plan(suite, [word for word in words if not is_suite_key(word)])
-    check_data({cell.experiment: cell.config for cell in cells})
+    trials = plan(suite, [word for word in words if not is_suite_key(word)])
+    check_data({trial.experiment: trial.config for trial in trials})
     out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
     check_is_benchmark(out)
 
-    progress = run_cells(cells, suite.methods, out)
+    progress = run_trials(trials, suite.methods, out)
 
     with collector_paused():
         from clintune.benchmark.page import write_results
@@ -52,15 +52,15 @@ def benchmark(argv: Sequence[str]) -> None:
     print(out)
     if progress.failed:
         raise TrainingError(
-            f"{len(progress.failed)} of {len(cells)} cells failed; the same command tries them again"
+            f"{len(progress.failed)} of {len(trials)} trials failed; the same command tries them again"
         )
 
 
 def _failures(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line a reason: the first cell that failed for it, and how many more."""
-    cells = defaultdict(list)
+    """Yield a line a reason: the first trial that failed for it, and how many more."""
+    trials = defaultdict(list)
     for title, reason in reasons.items():
-        cells[reason].append(title)
-    for reason, titles in cells.items():
+        trials[reason].append(title)
+    for reason, titles in trials.items():
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         yield f"{titles[0]}{more}: {reason}"

@@ -63,7 +63,11 @@ def publish(argv: Sequence[str]) -> None:
 
     with held(run, "published"):
         release = make_release(
-            run, fold=settings.get("fold"), canaries=canaries, draft=arguments.draft, places=places
+            run,
+            fold_name=settings.get("fold"),
+            canaries=canaries,
+            draft=arguments.draft,
+            places=places,
         )
     print(release if hub is None else hub.send(release))
 

@@ -20,7 +20,7 @@ from clintune.core.text import visible
 from clintune.experiment.resume import check_changes, held, is_finished, run_config
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
-from clintune.launch.processes import find_rank, is_main
+from clintune.launch.processes import init_rank, is_main
 from clintune.verbs.arguments import at_least, one_recipe, recipe_parser, run_folder, verb_parser
 from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
 
@@ -83,10 +83,10 @@ def train(argv: Sequence[str]) -> None:
         if run is None:
             check_runs(config.runs, make=not arguments.dry_run)
     if arguments.dry_run:
-        from clintune.training.dry_run import describe
+        from clintune.training.dry_run import dry_run
 
         for config in configs:
-            describe(config)
+            dry_run(config)
     else:
         from clintune.training.launch import start
 
@@ -137,7 +137,7 @@ def evaluate(argv: Sequence[str]) -> None:
         )
     config = moved(run_config(run), arguments.words, "evaluate")
     check_folders(config, "evaluate")
-    if not find_rank() and arguments.processes > 1:
+    if not init_rank() and arguments.processes > 1:
         check_packages(run, config)
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
@@ -197,6 +197,6 @@ def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConf
 
     check_config(config, "--resume")
     changes = check_changes(run, before, config)
-    for key, (was, now) in {} if find_rank() else changes.items():
+    for key, (was, now) in {} if init_rank() else changes.items():
         print(f"{key}: {was} -> {now}", file=sys.stderr)
     return config

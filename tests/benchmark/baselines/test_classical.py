@@ -11,8 +11,8 @@ from clintune.benchmark.baselines.classical import predict_baseline
 from clintune.config.compose import compose_recipe
 from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError, DataError
-from clintune.experiment.folds import split_of, units
-from clintune.experiment.open import open_workspace
+from clintune.experiment.folds import folds, split_of
+from clintune.experiment.open import open_experiment
 
 FACTS = ["modalities.static.codes=[AGE]"]
 
@@ -25,7 +25,7 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
     config = composed(recipe, *FACTS)
     found = predict_baseline(config, "boosting/static", [0.0]).predictions[0.0]["outcome"]
 
-    samples = open_workspace(config).samples
+    samples = open_experiment(config).samples
     rows = pl.concat(
         [pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))]
     )
@@ -38,9 +38,9 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
         [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
     )
     targets = samples.targets("outcome")[:, 0]
-    for unit in units(config, Path(), samples):
-        split = split_of(config, samples, unit)
-        train, test = split == "train", found.fold == unit.fold
+    for fold in folds(config, Path(), samples):
+        split = split_of(config, samples, fold)
+        train, test = split == "train", found.fold == fold.number
         model = HistGradientBoostingClassifier(random_state=0).fit(table[train], targets[train])
         expected = model.predict_proba(table[split == "held_out"])[:, 1]
         np.testing.assert_array_equal(
@@ -53,10 +53,10 @@ def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
     """Change every held-out note and nothing but the held-out predictions may move: the fit stays."""
     config = compose_recipe(recipe(cohort))
     before = predict_baseline(config, "tfidf", [0.0])
-    samples = open_workspace(config).samples
+    samples = open_experiment(config).samples
     held_out = set(
         samples.subject_id[
-            split_of(config, samples, units(config, Path(), samples)[0]) == "held_out"
+            split_of(config, samples, folds(config, Path(), samples)[0]) == "held_out"
         ].tolist()
     )
     for shard in sorted((cohort / "data").glob("*.parquet")):

@@ -28,8 +28,8 @@ from clintune.cli import main
 from clintune.config.compose import compose_recipe
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, TrainingError
-from clintune.experiment.folds import split_of, units
-from clintune.experiment.open import open_workspace
+from clintune.experiment.folds import folds, split_of
+from clintune.experiment.open import open_experiment
 from clintune.modalities.imaging import Imaging
 
 LOGISTIC = """
@@ -102,7 +102,7 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
     outcome = predict_peer(config, "autogluon", [0.0], 60.0)
     found = outcome.predictions[0.0]["outcome"]
 
-    samples = open_workspace(config).samples
+    samples = open_experiment(config).samples
     rows = events(quickstart)
     ages = dict(
         rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows()
@@ -113,9 +113,9 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
         [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
     )
     targets = samples.targets("outcome")[:, 0]
-    for unit in units(config, Path(), samples):
-        split = split_of(config, samples, unit)
-        test = found.fold == unit.fold
+    for fold in folds(config, Path(), samples):
+        split = split_of(config, samples, fold)
+        test = found.fold == fold.number
         trained = table[split == "train", 0]
         design = np.c_[(table[:, 0] - trained.mean()) / trained.std(), table[:, 1:]]
         learnt = np.isin(split, ["train", "tuning"])
@@ -147,9 +147,9 @@ def test_rows_hold_what_a_sample_sees_and_no_label_that_is_held_out(
     assert rows.filter(pl.col("split") != "held_out")["label"].null_count() == 0
     assert set(rows["split"]) == {"train", "tuning", "held_out"}
 
-    samples = open_workspace(config).samples
-    unit = units(config, Path(), samples)[0]
-    place = np.flatnonzero(split_of(config, samples, unit) == "held_out")
+    samples = open_experiment(config).samples
+    fold = folds(config, Path(), samples)[0]
+    place = np.flatnonzero(split_of(config, samples, fold) == "held_out")
     whole, thin = held_out.head(len(place)), held_out.tail(len(place))
     assert len(held_out) == 2 * len(place)
     np.testing.assert_array_equal(
@@ -243,17 +243,17 @@ def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, s
         "predict_peer(compose_recipe(Path(sys.argv[1])), 'autogluon', [0.0], 60.0)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
-    cell = subprocess.Popen(
+    trial = subprocess.Popen(
         [sys.executable, "-c", code, recipe()], env=environment, stderr=subprocess.DEVNULL
     )
     while not (seen / "begun").exists():
         with contextlib.suppress(subprocess.TimeoutExpired):
-            assert cell.wait(0.05) is None
+            assert trial.wait(0.05) is None
     pid, folder = (seen / "begun").read_text().split()
     peer = psutil.Process(int(pid))
     assert (Path(folder) / "rows.parquet").exists()
-    cell.send_signal(how)
-    cell.wait()
+    trial.send_signal(how)
+    trial.wait()
     with contextlib.suppress(psutil.NoSuchProcess):
         peer.wait(60)
     assert not Path(folder).exists()
@@ -277,8 +277,8 @@ def test_the_time_limit_is_part_of_what_a_peer_s_cell_is_and_of_no_other(tmp_pat
 
     def keys(*words):
         return {
-            cell.method: cell.key("data")
-            for cell in plan(read_suite(path, ["seeds=[0]", *words]), [])
+            trial.method: trial.key("data")
+            for trial in plan(read_suite(path, ["seeds=[0]", *words]), [])
         }
 
     plain, limited = keys(), keys("peer_seconds=5")

@@ -48,7 +48,7 @@ def test_each_row_is_a_sample_of_its_own_with_its_own_items(tmp_path):
     class Every:
         media_column = "image_path"
 
-        def claims(self):
+        def row_filter(self):
             return has_code(
                 ["IMAGE//", "NOTE//", "VIEW//", "SEX//", "AGE", "TEMPERATURE", "SPO2", "LEUKOCYTES"]
             )

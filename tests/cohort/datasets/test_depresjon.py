@@ -20,12 +20,12 @@ def write_recording(path, first, minutes, style, skip=()):
     for minute in range(minutes):
         if minute not in skip:
             when = first + timedelta(minutes=minute)
-            stamp = (
+            file_signature = (
                 f"{when:%Y-%m-%d %H:%M:%S}"
                 if style == "iso"
                 else f"{when.day}/{when.month}/{when:%Y %H:%M}"
             )
-            lines.append(f"{stamp},,{when.hour * 60 + when.minute},,")
+            lines.append(f"{file_signature},,{when.hour * 60 + when.minute},,")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines))
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from clintune.config.compose import compose_recipe
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
-from clintune.experiment.open import open_workspace
+from clintune.experiment.open import open_experiment
 from clintune.publishing.gate import check_answers
 from clintune.publishing.privacy.leaks import Search, search_for_canaries, search_for_patients
 from clintune.tasks.binary import Binary
@@ -45,7 +45,7 @@ def samples(recipe, cohort):
     ]:
         if path != shard:
             pl.read_parquet(path).with_columns(ids).write_parquet(path)
-    return open_workspace(compose_recipe(recipe(cohort), [])).samples
+    return open_experiment(compose_recipe(recipe(cohort), [])).samples
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def coded(recipe, cohort):
             pl.concat([table, pl.DataFrame(rows, schema=table.schema)]).write_parquet(shard)
             number -= len(having)
         assert number == 0
-        return open_workspace(compose_recipe(recipe(cohort), [])).samples
+        return open_experiment(compose_recipe(recipe(cohort), [])).samples
 
     return coded
 

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from clintune.config.compose import load_config
 from clintune.experiment.folds import read_splits, rows_by_split
-from clintune.experiment.open import open_workspace
+from clintune.experiment.open import open_experiment
 from clintune.launch.device import make_accelerator
 from clintune.package.load import load_package
 from clintune.publishing.privacy.membership import membership_inference
@@ -14,14 +14,14 @@ from conftest import train
 
 
 def attacked(run):
-    """Return the interval of the attack on a run, and the workspace and rows that it was made on."""
+    """Return the interval of the attack on a run, and the experiment and rows that it was made on."""
     config = load_config(run / "recipe.yaml")
-    workspace = open_workspace(config)
-    rows = rows_by_split(read_splits(run / "splits.parquet", workspace.samples))
+    experiment = open_experiment(config)
+    rows = rows_by_split(read_splits(run / "splits.parquet", experiment.samples))
     members = [load_package(run / "package")]
     return (
-        membership_inference(workspace, members, rows, make_accelerator(config), replicates=100),
-        workspace,
+        membership_inference(experiment, members, rows, make_accelerator(config), replicates=100),
+        experiment,
         rows,
     )
 
@@ -46,11 +46,11 @@ def test_the_auroc_is_that_of_the_losses_by_sklearn(recipe):
     from clintune.publishing.privacy.membership import _predict, mean_losses
 
     run = train(recipe(), "trainer.max_steps=20", "trainer.lr=1e-2")
-    found, workspace, rows = attacked(run)
+    found, experiment, rows = attacked(run)
     both = np.concatenate([rows["train"], rows["held_out"]])
-    accelerator = make_accelerator(workspace.config)
-    probabilities = _predict(workspace, load_package(run / "package"), both, accelerator)[WHOLE]
-    scores = -mean_losses(workspace.samples, workspace.tasks, both, probabilities)
+    accelerator = make_accelerator(experiment.config)
+    probabilities = _predict(experiment, load_package(run / "package"), both, accelerator)[WHOLE]
+    scores = -mean_losses(experiment.samples, experiment.tasks, both, probabilities)
     is_member = np.arange(len(both)) < len(rows["train"])
     assert found.value == pytest.approx(roc_auc_score(is_member, scores))
     assert found.n_samples == len(both)

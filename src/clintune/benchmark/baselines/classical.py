@@ -14,33 +14,33 @@ from omegaconf import DictConfig
 
 from clintune.benchmark.baselines.features import Read, embeddings, nothing, texts
 from clintune.benchmark.baselines.learners import FITS, Examples, Fit, Fitted
-from clintune.benchmark.held_out import held_out_units, joined
+from clintune.benchmark.held_out import concatenate_by_share, held_out_folds
 from clintune.benchmark.method_names import split_name
-from clintune.benchmark.method_result import Outcome
+from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.cohort.samples import Samples
 from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError
 from clintune.evaluation.predict import to_predictions
-from clintune.experiment.fold_data import Prepared
-from clintune.experiment.open import Workspace, open_workspace
+from clintune.experiment.fold_data import FoldData
+from clintune.experiment.open import Experiment, open_experiment
 from clintune.tasks.base import Task
 from clintune.tasks.questions import Question
 
 
-def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) -> Outcome:
+def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) -> MethodResult:
     """Fit a baseline in every fold and predict the held-out samples.
 
     Raises ConfigError where the recipe has nothing that the baseline reads, DataError when no sample is held out.
     """
-    workspace = open_workspace(config)
-    samples = workspace.samples
+    experiment = open_experiment(config)
+    samples = experiment.samples
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
     fit_seconds = predict_seconds = 0.0
 
-    for number, ready, rows in held_out_units(workspace):
+    for number, ready, rows in held_out_folds(experiment):
         began = time.perf_counter()
-        fitted = FittedUnit(workspace, ready, method)
+        fitted = FittedFold(experiment, ready, method)
         done = time.perf_counter()
 
         for share, by_task in parts.items():
@@ -51,20 +51,20 @@ def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) 
         fit_seconds += done - began
         predict_seconds += time.perf_counter() - done
 
-    return Outcome(
-        predictions=joined(parts),
-        tasks=workspace.tasks,
+    return MethodResult(
+        predictions=concatenate_by_share(parts),
+        tasks=experiment.tasks,
         fit_seconds=fit_seconds,
         predict_seconds=predict_seconds,
         parameters=fitted.parameters,
     )
 
 
-class FittedUnit:
-    """A baseline fitted on the training samples of a unit, for every task."""
+class FittedFold:
+    """A baseline fitted on the training samples of a fold, for every task."""
 
-    def __init__(self, workspace: Workspace, ready: Prepared, method: str) -> None:
-        config, samples, rows = workspace.config, workspace.samples, ready.rows[train_split]
+    def __init__(self, experiment: Experiment, ready: FoldData, method: str) -> None:
+        config, samples, rows = experiment.config, experiment.samples, ready.rows[train_split]
         self.tasks = ready.tasks
         self.read = _reader(ready, method)
         everyone = Examples(
@@ -128,7 +128,7 @@ def fit_task(
     return fitted
 
 
-def _reader(ready: Prepared, method: str) -> Read:
+def _reader(ready: FoldData, method: str) -> Read:
     name, modality = split_name(method)
     if name == "prevalence":
         return nothing

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import ConfigError
-from clintune.experiment.fold_data import Prepared
+from clintune.experiment.fold_data import FoldData
 from clintune.training.probe import pooled_embeddings
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -17,7 +17,7 @@ Read = Callable[[Samples, NDArray[np.int64]], Inputs]
 """Samples and rows of them to what a baseline reads."""
 
 
-def embeddings(ready: Prepared, modality: str | None) -> Read:
+def embeddings(ready: FoldData, modality: str | None) -> Read:
     """Return what reads the mean frozen embeddings, plain facts or features of a modality, or of all that have any.
 
     They are what `model.skip=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
@@ -45,7 +45,7 @@ def embeddings(ready: Prepared, modality: str | None) -> Read:
     return read
 
 
-def texts(ready: Prepared) -> Read:
+def texts(ready: FoldData) -> Read:
     """Return what reads the texts of a sample's items as one, oldest first."""
 
     def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:

@@ -24,17 +24,17 @@ from clintune.benchmark.external.home import RUN, not_installed, peer_python, pe
 from clintune.benchmark.external.images import ImageFiles
 from clintune.benchmark.external.rows import PeerRows, informative
 from clintune.benchmark.external.weights import image_model, text_model
-from clintune.benchmark.held_out import held_out_units, joined
-from clintune.benchmark.method_result import Outcome
+from clintune.benchmark.held_out import concatenate_by_share, held_out_folds
+from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
-from clintune.cohort.splits import deal
+from clintune.cohort.splits import assign_balanced
 from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.seeding import derive_seed
 from clintune.evaluation.predict import to_predictions
-from clintune.experiment.fold_data import Prepared
-from clintune.experiment.open import Workspace, open_workspace
-from clintune.launch.signals import listen
+from clintune.experiment.fold_data import FoldData
+from clintune.experiment.open import Experiment, open_experiment
+from clintune.launch.signals import install_signal_handlers
 
 Floats = NDArray[np.float32]
 _TUNING_FOLDS = 5
@@ -45,32 +45,32 @@ _ANOTHERS = ("PYTHON", "SLURM_")
 
 def predict_peer(
     config: DictConfig, method: str, missing: Sequence[float], seconds: float
-) -> Outcome:
+) -> MethodResult:
     """Let a peer fit every yes-or-no question in every fold, each within `seconds`, and predict the held-out samples.
 
     Raises ConfigError for another kind of task, or where it is not installed or reads nothing of what the recipe has;
     DataError when no sample is held out; TrainingError when it fails.
     """
-    listen()  # a signal ends the peer and removes its folder
+    install_signal_handlers()  # a signal ends the peer and removes its folder
     python = peer_python(method)
     if python is None:
         raise ConfigError(not_installed(method))
-    workspace = open_workspace(config)
+    experiment = open_experiment(config)
     parts: dict[float, dict[str, list[Predictions]]] = {share: {} for share in missing}
 
     with tempfile.TemporaryDirectory(prefix="clintune-peer-") as folder:
         peer = Peer(method, python, Path(folder), config.seed, seconds)
-        for number, ready, rows in held_out_units(workspace):
-            for task, by_share in _predict_unit(peer, workspace, ready, missing).items():
+        for number, ready, rows in held_out_folds(experiment):
+            for task, by_share in _predict_fold(peer, experiment, ready, missing).items():
                 for share, chances in by_share.items():
                     part = to_predictions(
-                        workspace.samples, rows, task, chances, number, config.per_subject
+                        experiment.samples, rows, task, chances, number, config.per_subject
                     )
                     parts[share].setdefault(task, []).append(part)
 
-    return Outcome(
-        predictions=joined(parts),
-        tasks=workspace.tasks,
+    return MethodResult(
+        predictions=concatenate_by_share(parts),
+        tasks=experiment.tasks,
         fit_seconds=peer.fit_seconds,
         predict_seconds=peer.predict_seconds,
         parameters=peer.parameters,
@@ -78,11 +78,11 @@ def predict_peer(
     )
 
 
-def _predict_unit(
-    peer: "Peer", workspace: Workspace, ready: Prepared, missing: Sequence[float]
+def _predict_fold(
+    peer: "Peer", experiment: Experiment, ready: FoldData, missing: Sequence[float]
 ) -> dict[str, dict[float, Floats]]:
     """Return the probabilities [N, O] of the held-out samples by task and share missing."""
-    samples, rows = workspace.samples, ready.rows[held_out_split]
+    samples, rows = experiment.samples, ready.rows[held_out_split]
     known = np.concatenate([ready.rows[train_split], ready.rows[tuning_split]])
     tuning = np.arange(len(known)) >= len(ready.rows[train_split])
 
@@ -98,7 +98,9 @@ def _predict_unit(
     learnt = learnt.select(informative(learnt))
     asked = pl.concat(
         [
-            reader.read(thinned(samples, share, workspace.config.seed), rows).select(learnt.columns)
+            reader.read(thinned(samples, share, experiment.config.seed), rows).select(
+                learnt.columns
+            )
             for share in missing
         ]
     )
@@ -118,7 +120,7 @@ def _predict_unit(
 class Peer:
     """A peer at work in `folder`, and what it has cost so far.
 
-    `weights` counts those that trained for each question of the last unit; `library` is its name and version.
+    `weights` counts those that trained for each question of the last fold; `library` is its name and version.
     """
 
     name: str
@@ -141,8 +143,8 @@ class Peer:
         """Return how many weights the questions of a fold have together."""
         return sum(self.weights)
 
-    def begin(self, ready: Prepared) -> None:
-        """Begin a unit; before the first the weights that the recipe begins from are put where the peer finds them."""
+    def begin(self, ready: FoldData) -> None:
+        """Begin a fold; before the first the weights that the recipe begins from are put where the peer finds them."""
         self.weights = []
         self.models = self.models or {
             "text_model": text_model(ready.modalities),
@@ -219,7 +221,7 @@ class Peer:
             kind = f" ({told['kind']})" if "kind" in told else ""
             raise TrainingError(
                 f"{self.name} {what}{kind}; what it said is withheld because it may hold patient data: run again with "
-                "CLINTUNE_DEBUG=1 to have it in the log of the cell, below logs/"
+                "CLINTUNE_DEBUG=1 to have it in the log of the trial, below logs/"
             )
 
         if not told["reads"]:
@@ -233,7 +235,7 @@ def _to_stop_by(yes: Floats, subject: NDArray[np.int64], seed: int) -> NDArray[n
     """Return which training rows are kept to stop by: some subjects, balanced; none where too few say yes, or no."""
     distinct, number = np.unique(subject, return_inverse=True)
     draws = np.random.default_rng(derive_seed(seed, "peer tuning")).random(len(distinct))
-    kept: NDArray[np.bool_] = deal(number, draws, _TUNING_FOLDS, yes) == 0
+    kept: NDArray[np.bool_] = assign_balanced(number, draws, _TUNING_FOLDS, yes) == 0
     return (
         kept
         if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clintune.benchmark.baselines.features import embeddings, texts
 from clintune.benchmark.external.images import ImageFiles
 from clintune.cohort.samples import Items, Samples
-from clintune.experiment.fold_data import Prepared
+from clintune.experiment.fold_data import FoldData
 from clintune.modalities.base import Modality
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import NativeNotes, Notes
@@ -19,13 +19,13 @@ from clintune.modalities.static import Static
 
 
 class PeerRows:
-    """Reads the samples of a unit as rows.
+    """Reads the samples of a fold as rows.
 
     Numbers are what a probe reads of plain facts and of signals. A fact has a column of its value, null where it is
     absent, and one of whether it is there. Notes are one text, oldest first; of several images the newest is taken.
     """
 
-    def __init__(self, ready: Prepared, images: ImageFiles) -> None:
+    def __init__(self, ready: FoldData, images: ImageFiles) -> None:
         self.ready = ready
         self.images = images
         self.notes = {
@@ -91,7 +91,7 @@ class PeerRows:
     def _unreadable(self) -> set[tuple[str, str]]:
         return {(one["modality"], one["row"]) for one in self.ready.unreadable}
 
-    def _only(self, modalities: Mapping[str, Modality]) -> Prepared:
+    def _only(self, modalities: Mapping[str, Modality]) -> FoldData:
         return replace(self.ready, modalities=dict(modalities))
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from clintune.cohort.datasets.facts import CATEGORY, FOLDS_FILE
 from clintune.cohort.datasets.raw import numbers, only, read_raw
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.splits import deal
+from clintune.cohort.splits import assign_balanced
 from clintune.cohort.writer import (
     BOOLEAN,
     PREDICTION_TIME,
@@ -95,7 +95,7 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
         _, patient = np.unique(cases.to_numpy(), return_inverse=True)
         worst = numbers(rows["BIRADS"], path).cast(pl.Float32).to_numpy()[:, None]
         draws = np.random.default_rng(0).random(patient.max() + 1)
-        folds = pl.Series(deal(patient, draws, _NUM_FOLDS, worst))
+        folds = pl.Series(assign_balanced(patient, draws, _NUM_FOLDS, worst))
 
     by_patient = pl.DataFrame({SUBJECT: cases, "fold": folds, "device": rows["Device"]})
     by_patient = by_patient.group_by(SUBJECT, maintain_order=True).agg(

@@ -15,7 +15,7 @@ import polars as pl
 
 from clintune.cohort.datasets.raw import number, read_raw
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.splits import LINKED_FILE, deal
+from clintune.cohort.splits import LINKED_FILE, assign_balanced
 from clintune.cohort.writer import (
     BOOLEAN,
     PREDICTION_TIME,
@@ -181,5 +181,5 @@ def _draw_folds(ids: dict[str, int], linked: dict[int, int]) -> dict[int, int]:
     units = [linked.get(subject, subject) for subject in ids.values()]
     distinct, unit_of_subject = np.unique(units, return_inverse=True)
     draws = np.random.default_rng(0).random(len(distinct))
-    folds = deal(unit_of_subject, draws, _NUM_FOLDS)
+    folds = assign_balanced(unit_of_subject, draws, _NUM_FOLDS)
     return dict(zip(ids.values(), folds.tolist(), strict=True))

@@ -17,8 +17,8 @@ from clintune.evaluation.ablations import WHOLE, variants
 from clintune.evaluation.intervals import Interval, intervals
 from clintune.evaluation.predict import to_predictions
 from clintune.evaluation.scored import Scored
-from clintune.experiment.fold_data import fill_caches
-from clintune.experiment.open import Workspace
+from clintune.experiment.fold_data import precompute_pieces
+from clintune.experiment.open import Experiment
 from clintune.inference.forward import Predicted, average, predict_member
 from clintune.layers.precision import resolve_precision
 from clintune.metrics.classification import auroc
@@ -31,7 +31,7 @@ Float32s = NDArray[np.float32]
 
 
 def membership_inference(
-    workspace: Workspace,
+    experiment: Experiment,
     members: Iterable[Package],
     rows: Mapping[str, NDArray[np.int64]],
     accelerator: Accelerator,
@@ -46,11 +46,11 @@ def membership_inference(
     if not len(inside) or not len(outside):
         return None
     attacked = np.concatenate([inside, outside])
-    together = average([_predict(workspace, member, attacked, accelerator) for member in members])[
+    together = average([_predict(experiment, member, attacked, accelerator) for member in members])[
         WHOLE
     ]
-    samples = workspace.samples
-    scores = -mean_losses(samples, workspace.tasks, attacked, together)
+    samples = experiment.samples
+    scores = -mean_losses(samples, experiment.tasks, attacked, together)
     is_member = np.repeat(np.array([1, 0], np.float32), [len(inside), len(outside)])
     predictions = to_predictions(samples, attacked, samples.tasks[0], scores[:, None], 0, False)
     attack = Scored(replace(predictions, targets=is_member[:, None]), [auroc])
@@ -70,19 +70,19 @@ def mean_losses(
 
 
 def _predict(
-    workspace: Workspace, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
+    experiment: Experiment, package: Package, rows: NDArray[np.int64], accelerator: Accelerator
 ) -> dict[str, Predicted]:
-    caches, _ = fill_caches(
-        workspace, package.model.encoders, package.statistics, rows, accelerator.device
+    caches, _ = precompute_pieces(
+        experiment, package.model.encoders, package.statistics, rows, accelerator.device
     )
     return predict_member(
         package,
         caches,
-        workspace.samples,
+        experiment.samples,
         rows,
-        {WHOLE: variants(workspace.modalities)[WHOLE]},
-        batch_size=workspace.config.trainer.micro_batch_size,
-        precision=resolve_precision(workspace.config.trainer.precision),
+        {WHOLE: variants(experiment.modalities)[WHOLE]},
+        batch_size=experiment.config.trainer.micro_batch_size,
+        precision=resolve_precision(experiment.config.trainer.precision),
         views=1,
         processes=accelerator,
     )
