@@ -162,7 +162,7 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
     def fail(arguments):
         raise KeyError("John Doe, born 1950")
 
-    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", fail)
     assert cli.main(["recipes"]) == 1
     printed = capsys.readouterr().err
     assert "John Doe" not in printed
@@ -213,7 +213,7 @@ def test_names_that_strangers_chose_end_in_one_line_that_shows_itself(monkeypatc
     def fail(arguments):
         raise DataError("task \x1b]0;owned\x07\nclintune: all is well\u202e")
 
-    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", fail)
     assert cli.main(["recipes"]) == 2
     printed = capsys.readouterr().err
     assert printed == "clintune: task \\x1b]0;owned\\x07\\nclintune: all is well\\u202e\n"

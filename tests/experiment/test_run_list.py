@@ -1,9 +1,10 @@
-"""What `clintune runs` and `clintune logs` print."""
+"""What `clintune runs`, `clintune logs` and a sweep print."""
 
 import pytest
 
 from clintune.core.errors import ConfigError
-from clintune.experiment.run_list import list_runs, print_logs
+from clintune.experiment.logs import print_logs
+from clintune.experiment.run_list import list_runs, print_sweep
 from clintune.launch.status import Status
 
 RECIPE = "name: x\nruns: {runs}\nadapter: {{r: {r}, alpha: 16}}\ntrainer: {{lr: {lr}}}\n"
@@ -46,6 +47,29 @@ def test_many_differences_are_counted_and_a_broken_recipe_is_no_obstacle(tmp_pat
     (sweep[1] / "recipe.yaml").write_text("a: 1\nb: 2\nc: 3\n")
     list_runs(tmp_path)
     assert "a=1 adapter.alpha=None adapter.r=None and 3 more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("order", "first"), [("best", 1), ("duration", 2), (None, 0)])
+def test_runs_are_sorted_with_the_greatest_first(tmp_path, capsys, order, first):
+    durations, scores = (5.0, 10.0, 900.0), (None, -0.25, -0.5)
+    runs = [tmp_path / f"2026010{number}-120000" for number in range(3)]
+    for run, seconds, best in zip(runs, durations, scores, strict=True):
+        run.mkdir()
+        (run / "recipe.yaml").write_text("a: 1\n")
+        Status(state="done", started=0.0, updated=seconds, best=best).write(run)
+    list_runs(tmp_path, order)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names[0] == str(runs[first])
+    assert set(names) == set(map(str, runs))
+
+
+def test_a_sweep_shows_settings_and_scores(sweep, capsys):
+    Status(state="done", best=0.7654).write(sweep[0])
+    print_sweep({sweep[0]: "adapter.r=2 seed=1", sweep[1]: "adapter.r=4 seed=1"})
+    _, first, second = capsys.readouterr().err.splitlines()
+    assert "0.7654" in first
+    assert first.endswith("adapter.r=2 seed=1")
+    assert "failed" in second
 
 
 def test_logs_that_are_empty_are_no_error_and_all_that_there_is_is_printed(sweep, capsys):

@@ -18,6 +18,7 @@ from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 from clintune.experiment.resume import check_changes, held, is_finished, run_config
+from clintune.experiment.run_list import print_sweep
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
 from clintune.launch.processes import init_rank, is_main
@@ -92,8 +93,8 @@ def train(argv: Sequence[str]) -> None:
 
         runs = start(configs, run, overrides, wait=arguments.wait)
         if arguments.multirun and is_main():
-            for job, folder in zip(jobs, runs, strict=True):
-                print(f"{' '.join(job)} -> {folder}", file=sys.stderr)
+            settings = map(" ".join, jobs)
+            print_sweep(dict(zip(runs, settings, strict=True)))
 
 
 def evaluate(argv: Sequence[str]) -> None:

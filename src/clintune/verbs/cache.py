@@ -1,4 +1,4 @@
-"""Verbs that show what is there: runs and their logs, recipes, the cache. No torch."""
+"""The verb that lists or clears the cache. No torch."""
 
 import io
 import os
@@ -6,47 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clintune.config.compose import compose_recipe, to_yaml
-from clintune.config.recipes import find_recipe, shipped_recipes, summary
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
-from clintune.experiment.run_list import list_runs, print_logs
+from clintune.storage import cache_folder
 from clintune.storage.cache_entries import TAG, gigabytes, table
-from clintune.verbs.arguments import Parser, days, one_recipe, recipe_parser
-
-
-def runs(argv: Sequence[str]) -> None:
-    """List runs and how they stand."""
-    parser = Parser("runs", "List runs, the newest last.")
-    parser.add_argument(
-        "folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)"
-    )
-    list_runs(Path(parser.parse_args(argv).folder))
-
-
-def logs(argv: Sequence[str]) -> None:
-    """Print the logs of a run or of a scoring job."""
-    parser = Parser("logs", "Print what a run wrote while it ran.")
-    parser.add_argument(
-        "run", metavar="RUN", help="folder of a run, or of what `clintune predict` does"
-    )
-    print_logs(Path(parser.parse_args(argv).run))
-
-
-def recipes(argv: Sequence[str]) -> None:
-    """List the shipped recipes with one line each."""
-    Parser("recipes", "List the recipes that come with clintune.").parse_args(argv)
-    found = shipped_recipes()
-    width = max(map(len, found), default=0)
-    for name, path in found.items():
-        print(f"{name:<{width}}  {summary(path)}")
-
-
-def show(argv: Sequence[str]) -> None:
-    """Print the composed config of a recipe."""
-    arguments = recipe_parser("show", "Print the composed config of a recipe.").parse_args(argv)
-    one_recipe("show", arguments.words)
-    print(to_yaml(compose_recipe(find_recipe(arguments.recipe), arguments.words)), end="")
+from clintune.storage.private import how_to_close
+from clintune.verbs.arguments import Parser, days
 
 
 def cache(argv: Sequence[str]) -> None:
@@ -74,9 +39,6 @@ def cache(argv: Sequence[str]) -> None:
         raise ConfigError(
             f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe"
         )
-
-    from clintune.storage import cache_folder
-    from clintune.storage.private import how_to_close
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
