@@ -17,6 +17,7 @@ from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, order_by_time, pool
 from clintune.package.contents import package_tensors
+from clintune.training.optimizer import NEW_PARTS
 
 SMALL = {
     "hidden_size": 16,
@@ -168,6 +169,13 @@ def test_every_trainable_part_is_in_the_graph_whatever_is_missing(present):
         if p.requires_grad and set(name.split(".")) & ({"a", "b"} - present)
     ]
     assert all(not p.grad.any() for p in absent)
+
+
+def test_parts_that_start_untrained_learn_at_the_rate_of_heads():
+    names = [name for name, p in fusion().named_parameters() if p.requires_grad]
+    pretrained = [name for name in names if not name.startswith(NEW_PARTS)]
+    assert pretrained == [name for name in names if name.startswith("backbone.")]
+    assert all(any(name.startswith(part) for name in names) for part in NEW_PARTS)
 
 
 def test_only_lora_trains_in_the_backbone():
