@@ -186,7 +186,7 @@ def test_only_lora_trains_in_the_backbone():
 
 def test_native_tokens_are_the_backbones_own_embeddings():
     model = fusion(notes=Fixed(0, native=True), skip=None)
-    for parameter in (model.kinds["notes"], model.clock.linear.weight):
+    for parameter in (model.modality_embedding["notes"], model.time_embedding.linear.weight):
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
     pieces = PieceBatch(
