@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- floors: begin -->\n", "<!-- floors: end -->\n"
 FLOORS = [
     {"core", "metrics"},
-    {"storage"},
+    {"storage", "report"},
     {"config", "weights", "layers", "contracts"},
     {"launch"},
     {"cohort"},

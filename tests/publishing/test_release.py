@@ -173,6 +173,9 @@ def test_of_a_run_of_folds_one_fold_is_published_with_its_own_numbers(recipe):
     auroc = next(result.metric_value for result in results if result.metric_type == "roc_auc")
     folds = json.loads((run / "metrics.json").read_text())["folds"]
     assert auroc == pytest.approx(folds[1]["held_out"]["outcome"]["auroc"], abs=1e-4)
+    own = json.loads((run / "folds" / "0-1" / "metrics.json").read_text())
+    assert own["held_out"]["outcome"]["auroc"]["value"] == folds[1]["held_out"]["outcome"]["auroc"]
+    assert own["membership"]["n_samples"] == own["membership"]["n_subjects"]
 
 
 def test_without_a_tuning_split_nothing_is_calibrated_and_the_card_says_so(recipe):
@@ -191,12 +194,11 @@ def test_a_run_that_was_not_evaluated_or_trained_on_since_is_refused(run, shared
     with pytest.raises(PackageError, match=r"not evaluated; run `clintune evaluate"):
         make_release(run, draft=True)
     shutil.move(run / "kept.json", run / "metrics.json")
-    shutil.move(run / "predictions_raw", run / "kept")
-    with pytest.raises(
-        PackageError, match="evaluated by an earlier version, without predictions_raw"
-    ):
+    measured = (run / "metrics.json").read_text()
+    (run / "metrics.json").write_text(json.dumps({"held_out": {}}))
+    with pytest.raises(PackageError, match="lacks the scores of calibrated probabilities"):
         make_release(run, draft=True)
-    shutil.move(run / "kept", run / "predictions_raw")
+    (run / "metrics.json").write_text(measured)
     other = shared_run("trainer.max_steps=2")
     shutil.rmtree(run / "package")
     shutil.copytree(other / "package", run / "package")

@@ -263,4 +263,4 @@ def test_a_figure_is_drawn_of_eleven_patients_a_group_and_no_fewer():
             targets=drawn(size),
             predicted=np.sort(rng.random((size, 3)), axis=1).astype(np.float32),
         )
-        assert task.figures[0].is_drawable(predictions) == is_drawable
+        assert (task.figures[0].points(predictions) is not None) == is_drawable

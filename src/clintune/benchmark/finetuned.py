@@ -13,8 +13,8 @@ from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.config.parts import modules_of
 from clintune.core.errors import DataError
-from clintune.evaluation.ablations import WHOLE
-from clintune.evaluation.collect import ByTask, predict_run
+from clintune.evaluation.collect import predict_run, whole
+from clintune.evaluation.context import WHOLE, ByTask
 from clintune.experiment.folds import folds
 from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.resume import run_config
@@ -39,11 +39,11 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
     began = time.perf_counter()
     experiment = open_experiment(run_config(run))
     accelerator = make_accelerator(experiment.config)
-    chosen = {WHOLE: frozenset(experiment.modalities)}
+    request = whole(experiment.modalities)
     predictions: dict[float, ByTask] = {}
     for share in missing:
         reduced = replace(experiment, samples=thinned(experiment.samples, share, config.seed))
-        by_variant = predict_run(run, reduced, chosen, accelerator)[held_out_split]
+        by_variant = predict_run(run, reduced, [request], accelerator).get(held_out_split)
         if not by_variant:
             raise DataError(
                 "no labelled sample is held out; check the splits of the recipe's cohorts"

@@ -21,8 +21,8 @@ from clintune.benchmark.method_result import predictions_folder
 from clintune.benchmark.trials import Trial, read_about
 from clintune.config.parts import instantiate_section
 from clintune.contracts import Predictions
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import atomic_path
-from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import (
     MEAN,
     Difference,

@@ -224,6 +224,8 @@ class Config:
     per_subject: bool = False
     """Whether a subject counts once: predictions of its samples are averaged before scoring, a probe weighs them so."""
     runs: str = "runs"
+    evaluation: list[str] | None = None
+    """Analyses of `clintune evaluate` in the order of the report, and modules beside the recipe; null = all of ours."""
     cohorts: dict[str, Cohort] = field(default_factory=dict)
     modalities: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, Any] = field(default_factory=dict)

@@ -7,7 +7,7 @@ _FEW = 3
 _LONGEST = 1000
 _END = 200
 """Characters of the longest line of an error, and of its end."""
-_OF_MARKDOWN = frozenset("\\`*_{}[]()#+!|~$&<>")
+_OF_MARKDOWN = frozenset("\\`*_{}[]#+!|~$&<>")
 
 
 def visible(text: object) -> str:

@@ -22,6 +22,7 @@ from clintune.package.manifest import MANIFEST
 
 AT_ANY_TIME = (
     "runs",
+    "evaluation",
     "cluster",
     "strategy",
     "tracker.*",

@@ -53,9 +53,9 @@ def make_release(
 
     experiment = open_experiment(config)
     check_data(run, experiment)
-    number, fold = _fold(folds(config, run, experiment.samples), fold_name)
+    fold = _fold(folds(config, run, experiment.samples), fold_name)
     folders = trained_members(fold.folder / "package", config.ensemble)
-    check_evaluated(run, folders)
+    check_evaluated(run, fold.folder, folders)
 
     accelerator = make_accelerator(config)
     loaded = load(fold.folder / "package", device=accelerator.device, trusted=modules_of(config))
@@ -63,7 +63,7 @@ def make_release(
     check_floor(members)
     check_answers(experiment.samples, experiment.tasks)
     check_rounded(run, fold.folder / CALIBRATION)
-    facts = read_facts(run, experiment, number, fold, members, accelerator)
+    facts = read_facts(run, experiment, fold, members)
 
     release = fold.folder / "release"
 
@@ -94,14 +94,14 @@ def _check_fold(run: Path, config: DictConfig, fold_name: str | None) -> None:
         raise ConfigError(f"run {run} has no folds; leave fold={fold_name} out")
 
 
-def _fold(found: Sequence[Fold], fold_name: str | None) -> tuple[int, Fold]:
-    """Return the fold to publish and its number among all."""
+def _fold(found: Sequence[Fold], fold_name: str | None) -> Fold:
+    """Return the fold to publish."""
     names = [fold.folder.name for fold in found]
     if fold_name is None:
-        return 0, found[0]
+        return found[0]
     if fold_name not in names:
         raise ConfigError(f"fold={fold_name} does not exist; the run has {', '.join(names)}")
-    return names.index(fold_name), found[names.index(fold_name)]
+    return found[names.index(fold_name)]
 
 
 def _add_member(folder: Path, package: Package, target: Path) -> None:

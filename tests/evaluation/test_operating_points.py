@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from clintune.contracts import Predictions
-from clintune.publishing.operating_points import operating_points, thresholds
+from clintune.evaluation.analyses.operating_points import operating_points, thresholds
 
 
 def predictions(size, seed):
@@ -25,9 +25,9 @@ def predictions(size, seed):
 def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
     tuning, held_out = predictions(400, 0), predictions(500, 1)
     points = operating_points(tuning, held_out, replicates=50)
-    assert [point.aim for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
+    assert [point["aim"] for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
     for point in points:
-        flagged = held_out.predicted[:, 0] >= point.threshold
+        flagged = held_out.predicted[:, 0] >= point["threshold"]
         (tn, fp), (fn, tp) = confusion_matrix(held_out.targets[:, 0], flagged)
         expected = {
             "sensitivity": tp / (tp + fn),
@@ -35,10 +35,12 @@ def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
             "PPV": tp / (tp + fp),
             "NPV": tn / (tn + fn),
         }
-        assert {name: score.value for name, score in point.scores.items()} == pytest.approx(
+        assert {name: score["value"] for name, score in point["scores"].items()} == pytest.approx(
             expected
         )
-        assert all(score.low <= score.value <= score.high for score in point.scores.values())
+        assert all(
+            score["low"] <= score["value"] <= score["high"] for score in point["scores"].values()
+        )
 
 
 def test_thresholds_reach_what_they_aim_at_and_no_further():
@@ -75,5 +77,5 @@ def test_few_samples_give_no_points_and_no_scores():
     tuning, held_out = predictions(400, 0), predictions(20, 1)
     assert operating_points(predictions(20, 0), held_out) == []
     points = operating_points(tuning, held_out, replicates=10)
-    assert all("sensitivity" not in point.scores for point in points)
-    assert all("specificity" in point.scores for point in points)
+    assert all("sensitivity" not in point["scores"] for point in points)
+    assert all("specificity" in point["scores"] for point in points)

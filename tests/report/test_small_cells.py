@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clintune.evaluation.disclosure import HIDDEN, shown, shown_part, shown_together
+from clintune.report.small_cells import HIDDEN, shown, shown_part, shown_together
 
 counts = st.integers(0, 40)
 

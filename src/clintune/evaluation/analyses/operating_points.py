@@ -1,19 +1,24 @@
 """Operating points: thresholds chosen on tuning samples, and what they do on held-out ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
-from clintune.evaluation.disclosure import SMALLEST_SHOWN
-from clintune.evaluation.intervals import Interval, intervals
+from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.evaluation.context import HELD_OUT, TUNING, Context
+from clintune.evaluation.intervals import intervals, to_json
+from clintune.evaluation.page import Page, output_name
 from clintune.evaluation.scored import Scored
 from clintune.metrics import Metric
 from clintune.metrics.base import AnyFloats, Floats, divide
+from clintune.report.section import Section, Text
+from clintune.report.table import Number, Row, Score, Table
 from clintune.tasks.calibration import coarse
 
+ON_CARD = True
 AIM = 0.9
 _OF = {
     "sensitivity": "samples with the outcome",
@@ -25,33 +30,66 @@ _OF = {
 Float32s = NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class OperatingPoint:
-    """A threshold on calibrated probabilities and its scores; a score that rests on under 11 samples is left out."""
+def run(context: Context) -> dict[str, Any] | None:
+    """Return the points of each yes-or-no view, those with none left out.
 
-    aim: str
-    threshold: float
-    scores: Mapping[str, Interval]
+    Thresholds belong to one model: None for the folds of a run together.
+    """
+    if context.split is None:
+        return None
+    found = {}
+    for name, part in context.calibrated.get(TUNING, {}).items():
+        for view in context.tasks[name].binary_views:
+            held_out = view.of(context.calibrated[HELD_OUT][name])
+            found[output_name(name, view.name)] = operating_points(
+                view.of(part), held_out, replicates=context.replicates
+            )
+    return {name: points for name, points in found.items() if points}
+
+
+def section(result: Mapping[str, Any], page: Page) -> Section:
+    """Return a table of the thresholds."""
+    if not result:
+        none = f"None: no yes-or-no output has {SMALLEST_SHOWN} tuning samples of each class."
+        return Section("Operating points", [Text(none)])
+    rows = [
+        Row([output, point["aim"], Number(point["threshold"], None), *_scores(point)])
+        for output, points in result.items()
+        for point in points
+    ]
+    translate_errors = (
+        "Thresholds on calibrated probabilities, chosen on tuning samples; scores on held-out ones."
+    )
+    few = f"A score that rests on fewer than {SMALLEST_SHOWN} samples is left out."
+    titles = [name if name.isupper() else name.capitalize() for name in _OF]
+    table = Table(["Output", "Chosen for", "Threshold", *titles], rows)
+    return Section("Operating points", [Text(translate_errors), table, Text(few, "note")])
+
+
+def _scores(point: Mapping[str, Any]) -> list[Score]:
+    return [Score(point["scores"].get(name), absent="too few") for name in _OF]
 
 
 def operating_points(
     tuning: Predictions, held_out: Predictions, *, replicates: int = 1000
-) -> list[OperatingPoint]:
-    """Choose the thresholds of one yes-or-no output on `tuning`, score them on `held_out`; both calibrated [N, 1].
+) -> list[dict[str, Any]]:
+    """Choose the thresholds of one yes-or-no output on `tuning`, score them on `held_out` [N, 1].
 
-    Returns none where a class has fewer than 11 tuning samples.
+    Both are calibrated. Returns the `aim`, `threshold` and `scores` of each, and none where a class
+    has fewer than 11 tuning samples; a score that rests on under 11 samples is left out.
     """
     known = ~np.isnan(tuning.targets[:, 0])
     truth, risks = tuning.targets[known, 0] == 1, tuning.predicted[known, 0]
     if min(truth.sum(), (~truth).sum()) < SMALLEST_SHOWN:
         return []
+
     points = []
     for aim, threshold in thresholds(truth, risks).items():
         scored = Scored(held_out, _metrics_at(threshold))
-        scores = intervals({"output": scored}, replicates=replicates)["output"]
+        scores = to_json(intervals({"output": scored}, replicates=replicates))["output"]
         counts = _denominators(held_out, threshold)
         shown = {name: score for name, score in scores.items() if counts[name] >= SMALLEST_SHOWN}
-        points.append(OperatingPoint(aim=aim, threshold=threshold, scores=shown))
+        points.append({"aim": aim, "threshold": threshold, "scores": shown})
     return points
 
 

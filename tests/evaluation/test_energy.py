@@ -1,9 +1,10 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from clintune.evaluation.analyses import compute
 from clintune.launch.status import Status
-from clintune.publishing.energy import read_compute
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ from clintune.publishing.energy import read_compute
 def test_energy_is_power_times_hours(tmp_path, device, processes, kwh):
     (tmp_path / "provenance.json").write_text(json.dumps({"device": device}))
     Status(state="done", seconds=7200.0, processes=processes).write(tmp_path)
-    compute = read_compute(tmp_path, nodes=2)
-    assert compute.hours == 2
-    assert compute.kwh == (None if kwh is None else pytest.approx(kwh))
+    config = SimpleNamespace(cluster=SimpleNamespace(nodes=2))
+    found = compute.run(SimpleNamespace(run=tmp_path, config=config))
+    assert found["hours"] == 2
+    assert found["kwh"] == (None if kwh is None else pytest.approx(kwh))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clintune.evaluation.disclosure import hide_small
+from clintune.evaluation.analyses.cohort import cohort_counts, cohort_tables
 from clintune.experiment.folds import SPLITS
-from clintune.publishing.cohort_table import cohort_table
+from clintune.report.small_cells import hide_small
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 
@@ -52,13 +52,15 @@ def rows_of(task, counts):
         targets=lambda name: values[:, None],
     )
     split = np.repeat(list(SPLITS), np.sum(counts, axis=0))
-    return {row.name: row.counts for row in cohort_table(samples, split, {"y": task})["made_up"]}
+    people, labels = cohort_tables("made_up", cohort_counts(samples, split, {"y": task})["made_up"])
+    rows = {row.cells[0]: row.cells[1:] for row in people.shown()}
+    return rows | {f"y = {row.cells[0]}": row.cells[1:] for row in labels.shown()}
 
 
 def test_few_samples_without_a_label_do_not_follow_from_those_with_one():
     rows = rows_of(Binary(label="y"), [[200, 60, 60], [100, 30, 25], [3, 40, 50]])
     assert rows["samples"] == ["303", "130", "135"]
-    assert rows["y unlabelled"] == ["<11", "11 or more", "50"]
+    assert rows["y = unlabelled"] == ["<11", "11 or more", "50"]
     assert rows["y = no"] == ["11 or more", "11 or more", "60"]
     assert rows["y = yes"] == ["100", "30", "25"]
 

@@ -1,11 +1,11 @@
-"""Which counts a report may show: none under 11, and none from which one under 11 follows."""
+"""Which counts a page may show: none under 11, and none from which one under 11 follows."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.core.disclosure import SMALLEST_SHOWN as SMALLEST_SHOWN
+from clintune.core.disclosure import SMALLEST_SHOWN
 
 HIDDEN = f"<{SMALLEST_SHOWN}"
 FEW = f"group with fewer than {SMALLEST_SHOWN}"
@@ -24,6 +24,13 @@ def shown_part(part: int | None, whole: int) -> str:
     if part is not None and part >= SMALLEST_SHOWN > whole - part:
         return "nearly all"
     return shown(part)
+
+
+def shown_share(value: float | None, part: int, rest: int) -> str:
+    """Return a share in percent, unless either side of it is of too few people."""
+    if value is None or part < SMALLEST_SHOWN:
+        return HIDDEN
+    return "nearly all" if rest < SMALLEST_SHOWN else f"{value:.0%}"
 
 
 def shown_together(counts: Sequence[int]) -> list[str]:
