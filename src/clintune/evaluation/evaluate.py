@@ -163,9 +163,9 @@ def _analyse(context: Context, analyses: Analyses, found: Sequence[Fold]) -> dic
 def _write_folds(context: Context, analyses: Analyses, found: Sequence[Fold]) -> None:
     """Write the scores of each fold with held-out samples, which are what a card of it shows."""
     for number, fold in enumerate(found):
-        fold = context.of_fold(number, fold)
-        if any(len(part) for part in fold.held_out.values()):
-            write_json(fold.folder / METRICS, _analyse(fold, analyses, [fold]))
+        within = context.of_fold(number, fold)
+        if any(len(part) for part in within.held_out.values()):
+            write_json(fold.folder / METRICS, _analyse(within, analyses, [fold]))
 
 
 def _print(metrics: Mapping[str, Any]) -> None:
