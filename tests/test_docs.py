@@ -54,7 +54,7 @@ def test_the_task_of_the_page_keeps_the_contract():
 def test_the_recipe_of_the_page_composes(tmp_path):
     (tmp_path / "readmission.yaml").write_text(blocks("bring_your_data.md", "yaml")[0])
     config = compose_recipe(tmp_path / "readmission.yaml")
-    assert config.cohorts.meds.splits.stratify == "readmission"
+    assert config.cohorts["meds"].splits.stratify == "readmission"
 
 
 def test_the_conversion_of_the_page_writes_a_meds_table(tmp_path, monkeypatch):

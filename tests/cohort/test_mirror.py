@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,7 @@ TABLES = [
 MEDIA = ["images/a b.png", "images/c.png", "data/d.png", "waves/w.hea", "waves/w.dat"]
 OPEN = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from clintune.cohort.mirror import open_mirror
 open_mirror("cohorts.far.root", sys.argv[1], {}, Path(sys.argv[2]), ["folds.csv"])
@@ -245,11 +247,11 @@ def test_secrets_in_a_recipe_are_refused_and_not_repeated(recipe, override, key)
 
 def test_storage_reaches_the_protocol(recipe, far, tmp_path):
     settings = "{endpoint_url: 'https://minio.example', anon: true, client_kwargs: {skip_auto_headers: [Accept]}}"
-    cohort = compose_recipe(recipe(), [f"cohorts.tiny.storage={settings}"]).cohorts.tiny
-    assert cohort.storage.anon is True
+    cohort = compose_recipe(recipe(), [f"cohorts.tiny.storage={settings}"]).cohorts["tiny"]
+    assert cohort.storage["anon"] is True
     with WebServer(far).running() as web:
-        cohort.root, cohort.storage = web.url, {"client_kwargs": {"headers": {"X-Site": "ward"}}}
-        open_root("tiny", cohort, tmp_path / "cache")
+        headers = {"client_kwargs": {"headers": {"X-Site": "ward"}}}
+        open_root("tiny", replace(cohort, root=web.url, storage=headers), tmp_path / "cache")
         assert web.headers["X-Site"] == "ward"
 
 

@@ -132,4 +132,4 @@ def test_what_may_be_added_is(recipe):
     assert list(config.modalities) == ["static", "notes"]
     assert list(config.tasks) == ["z"]
     assert list(config.cohorts) == ["meds", "quickstart"]
-    assert config.cohorts.meds.storage == {"endpoint_url": "http://x"}
+    assert config.cohorts["meds"].storage == {"endpoint_url": "http://x"}

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.compose import compose_recipe, load_config
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import may_be
+from clintune.config.typed import to_yaml
 from clintune.core.errors import ConfigError
 from own_recipe import RECIPE
 
@@ -24,7 +25,7 @@ def compose(path, content):
 def test_a_recipe_composes_whatever_its_file_is_called(tmp_path, name):
     config = compose(tmp_path / name, RECIPE + EXTRA)
     assert config.name == (tmp_path / name).stem
-    assert config.modalities.static.codes == ["LAB//"]
+    assert config.modalities["static"]["codes"] == ["LAB//"]
 
 
 def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_path):

@@ -20,7 +20,9 @@ def fitted(cohort, tmp_path):
     def fitted(rows=range(20), **settings):
         modalities = {
             "static": Static(codes=["AGE"]),
-            "wearable": Wearable(**{"rate_hz": 1 / 60, "window_hours": 24, **settings}),
+            "wearable": Wearable(
+                **{"rate_hz": 1 / 60, "window_hours": 24, "transform": "none", **settings}
+            ),
         }
         samples = open_samples([cohort], modalities, tmp_path / "cache")
         found = fit_statistics(modalities, samples, np.array(rows), tmp_path / "cache")

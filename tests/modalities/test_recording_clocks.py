@@ -65,7 +65,11 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
     short = write(tmp_path / f"short{suffix}", list(past))
     long = write(tmp_path / f"long{suffix}", [*past, *future])
     hours = (len(past) - 1) / 60
-    more = {"days": 1} if kind is Rhythm else {"rate_hz": MINUTE, "window_hours": 6}
+    more = (
+        {"days": 1}
+        if kind is Rhythm
+        else {"rate_hz": MINUTE, "window_hours": 6, "transform": "none"}
+    )
     modality = kind(min_subjects=1, **more)
     item = Item(hours=hours, code="W", where=WHERE, time=START, path=short)
     modality.build(modality.fit([item]))
@@ -87,7 +91,7 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
 
 def test_all_of_a_file_is_read_for_later_samples(tmp_path):
     path = archive(tmp_path / "a.npz", range(600))
-    wearable = Wearable(rate_hz=MINUTE, window_hours=1, min_subjects=1, patch=10)
+    wearable = Wearable(rate_hz=MINUTE, window_hours=1, transform="none", min_subjects=1, patch=10)
     item = Item(hours=2, code="W", where=WHERE, time=START, path=path, whole=True)
     wearable.build(wearable.fit([item]))
     pieces = wearable.prepare(item)
@@ -108,7 +112,7 @@ def test_a_recording_that_contradicts_its_row_is_refused(tmp_path, file, row, sa
     path = archive(tmp_path / "secret.npz", range(60), start=file)
     item = Item(hours=5, code="W", where=WHERE, time=row, path=path)
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
-        Wearable(rate_hz=MINUTE, window_hours=1).read(item, None)
+        Wearable(rate_hz=MINUTE, window_hours=1, transform="none").read(item, None)
     assert "secret" not in str(caught.value)
 
 

@@ -18,7 +18,7 @@ from clintune.modalities.wearable import Wearable
 from clintune.package.statistics import check_statistics
 
 START = datetime(2020, 1, 1, 18, 0)
-HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32}
+HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32, "transform": "none"}
 
 
 @pytest.fixture

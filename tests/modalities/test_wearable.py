@@ -15,7 +15,14 @@ from clintune.modalities.signals import write_npz
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 18, 0)
-HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32, "min_subjects": 1}
+HOURLY = {
+    "rate_hz": 1 / 3600,
+    "window_hours": 24,
+    "patch": 4,
+    "width": 32,
+    "transform": "none",
+    "min_subjects": 1,
+}
 KINDS = ["patch_transformer", "cnn", "gru"]
 
 
@@ -45,7 +52,7 @@ def test_statistics_are_mean_and_deviation_of_the_observed_samples(save):
     assert found["channels"] == ["x", "y"]
     np.testing.assert_allclose(found["mean"], [3, 0])
     np.testing.assert_allclose(found["std"], [np.std([1, 2, 6, 3]), 1])
-    logged = Wearable(**HOURLY, transform="log1p").fit([save("c", x=[-1, 1, np.e - 1, 0])])
+    logged = Wearable(**{**HOURLY, "transform": "log1p"}).fit([save("c", x=[-1, 1, np.e - 1, 0])])
     np.testing.assert_allclose(logged["mean"], [0.25], atol=1e-6)
 
 

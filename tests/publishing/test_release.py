@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from huggingface_hub import ModelCard
-from omegaconf import OmegaConf
 from transformers import BertConfig, BertModel
 
 from clintune.core.errors import ConfigError, PackageError
@@ -77,7 +76,7 @@ def test_a_release_is_a_package_with_card_calibration_and_sample(run):
 @pytest.mark.parametrize("statistics", [{"codes": {}, "min_subjects": 10}, {"codes": {}}])
 def test_statistics_that_may_be_of_fewer_than_eleven_subjects_do_not_leave(statistics, tmp_path):
     enough = {"static": {"codes": {}, "min_subjects": 11}, "notes": {}}
-    package = Package(config=OmegaConf.create(), model=None, tasks={}, statistics=enough)
+    package = Package(config=None, model=None, tasks={}, statistics=enough)
     check_floor({tmp_path: package})
     with pytest.raises(
         PackageError,

@@ -75,7 +75,7 @@ def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recip
     for dtype in (None, torch.bfloat16):
         model = build_model(
             experiment.config,
-            make_modalities(experiment.config),
+            make_modalities(experiment.config.modalities),
             ready.statistics,
             {"outcome": 1},
             0,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from meds.schema import held_out_split
-from omegaconf import DictConfig
 
 from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.config.parts import modules_of
+from clintune.config.schema import Config
 from clintune.core.errors import DataError
 from clintune.evaluation.collect import predict_run, whole
 from clintune.evaluation.context import WHOLE, ByTask
@@ -26,7 +26,7 @@ from clintune.package.members import trained_members
 from clintune.training.run import train_run
 
 
-def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> MethodResult:
+def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> MethodResult:
     """Train the run of a config in the folder `run`, or go on with it, and predict its held-out samples.
 
     Its checkpoints are removed: its packages are there. Raises DataError when no sample is held out.
@@ -38,7 +38,7 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
 
     began = time.perf_counter()
     experiment = open_experiment(run_config(run))
-    accelerator = make_accelerator(experiment.config)
+    accelerator = make_accelerator(experiment.config.trainer)
     request = whole(experiment.modalities)
     predictions: dict[float, ByTask] = {}
     for share in missing:

@@ -16,10 +16,10 @@ def find_modules(config: DictConfig, folder: Path) -> str | None:
     return str(folder.resolve()) if any(path.is_file() for path in beside) else None
 
 
-def use_modules(config: DictConfig) -> None:
-    """Let Python find the modules beside a config's recipe, after all that are installed: none of these is hidden."""
-    if config.modules is not None and config.modules not in sys.path:
-        sys.path.append(str(config.modules))
+def use_modules(folder: str | None) -> None:
+    """Let Python find the modules in the folder of a recipe, after all that are installed: none of these is hidden."""
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _targets(node: Any) -> Iterator[str]:

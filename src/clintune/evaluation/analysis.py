@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from omegaconf import DictConfig
-
 from clintune.config.analyses import default_analyses, module_of
+from clintune.config.schema import Config
 from clintune.evaluation.context import Context, Request
 from clintune.evaluation.page import Page
 from clintune.report.section import Section
@@ -31,7 +30,7 @@ Analyses = dict[str, Analysis]
 """By the name of the result in `metrics.json`, in the order of the page."""
 
 
-def analysis_names(config: DictConfig) -> list[str]:
+def analysis_names(config: Config) -> list[str]:
     """Return the analyses that a recipe names."""
     return default_analyses() if config.evaluation is None else list(config.evaluation)
 

@@ -11,9 +11,9 @@ from meds.schema import held_out_split as HELD_OUT
 from meds.schema import train_split as TRAIN
 from meds.schema import tuning_split as TUNING
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune.cohort.samples import Samples
+from clintune.config.schema import Config
 from clintune.contracts import Predictions
 from clintune.evaluation.scored import Scored, of_tasks
 from clintune.evaluation.subjects import take
@@ -55,7 +55,7 @@ class Context:
     """
 
     run: Path
-    config: DictConfig
+    config: Config
     samples: Samples
     tasks: Mapping[str, Task]
     modalities: Sequence[str]

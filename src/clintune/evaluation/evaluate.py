@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.table import Table
 
 from clintune.config.moved import moved
+from clintune.config.schema import Config
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import file_sha256, read_json, write_json
@@ -67,7 +67,7 @@ def evaluate_run(
 
     analyses = load_analyses(_names(config, ablate_modalities, against))
     requests = [whole(experiment.modalities), *requests_of(analyses, list(experiment.modalities))]
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config.trainer)
     predicted = predict_run(run, experiment, requests, accelerator)
     if not accelerator.is_main_process:
         return
@@ -87,7 +87,7 @@ def evaluate_run(
     _print(metrics)
 
 
-def _names(config: DictConfig, ablate_modalities: bool, against: Path | None) -> list[str]:
+def _names(config: Config, ablate_modalities: bool, against: Path | None) -> list[str]:
     """Return the analyses of a run: those of its recipe, but for what the command says."""
     names = analysis_names(config)
     if against is not None and "against" not in names:

@@ -21,7 +21,7 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
 
 
 def resolve_precision(asked: str) -> str:
-    """Return the precision that a run computes in on this machine: `fp32`, `bf16` or `fp16`.
+    """Return the precision that `asked` means on this machine: `fp32`, `bf16` or `fp16`.
 
     `auto` is resolved where training begins and kept in the run's recipe, for resuming and
     evaluation anywhere. A run that trained in fp16 on a GPU is evaluated in fp32 where there is

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from clintune.config.parts import instantiate_section
+from clintune.config.schema import Config
 from clintune.contracts import Batch
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
@@ -26,7 +27,7 @@ SECTIONS = ("name", *COMPOSED)
 class Package:
     """A trained model with everything that using it needs."""
 
-    config: DictConfig
+    config: Config
     model: Fusion
     tasks: Mapping[str, Task]
     statistics: Statistics
@@ -41,9 +42,9 @@ class Package:
         return {name: task.predict(outputs[name]) for name, task in self.tasks.items()}
 
 
-def make_tasks(config: DictConfig) -> dict[str, Task]:
+def make_tasks(parts: Mapping[str, Any]) -> dict[str, Task]:
     """Instantiate the tasks of a config."""
-    return instantiate_section("tasks", config.tasks)
+    return instantiate_section("tasks", parts)
 
 
 def package_tensors(model: Fusion) -> dict[str, Tensor]:

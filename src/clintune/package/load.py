@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clintune.config.schema import Config
+from clintune.config.schema import Adapter, Config
+from clintune.config.typed import of_plain
 from clintune.core.errors import ClintuneError, PackageError, StorageError
 from clintune.core.paths import check_name
 from clintune.core.text import in_short, visible
@@ -66,12 +67,12 @@ def load_package(
         check_bounds(folder, description.composition)
         config = _config(folder, description, sources or {})
         if shared is not None:
-            _check_shared(folder, config, description.weights["backbone"], shared)
+            _check_shared(folder, config.adapter, description.weights["backbone"], shared)
 
-        tasks = make_tasks(config)
+        tasks = make_tasks(config.tasks)
         for name, task in tasks.items():
             _restore(folder, name, task, description.tasks[name])
-        modalities = make_modalities(config)
+        modalities = make_modalities(config.modalities)
         check_statistics(folder, modalities, description.statistics)
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
@@ -109,30 +110,36 @@ def _refused(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> DictConfig:
+def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> Config:
     """Return the config of the model, its base weights at the very revisions that it was trained on."""
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), description.composition)
+        config = of_plain(Config, description.composition)
     except OmegaConfBaseException as error:
         raise PackageError(
             f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it"
         ) from error
-    assert isinstance(config, DictConfig)
-    config.trainer.precision = description.precision
-    config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
 
-    bases = {"backbone": config.backbone, **config.modalities}
-    if unknown := sorted(sources.keys() - bases.keys()):
+    bases = ("backbone", *config.modalities)
+    if unknown := sorted(sources.keys() - set(bases)):
         raise PackageError(
             f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}"
         )
-    for name, part in bases.items():
-        revision = description.weights[name].revision
+
+    def base(name: str) -> dict[str, Any]:
+        """Return where a part's base weights are read from: the very revision, or the user's own source."""
         if name in sources:
-            part.source, revision = sources[name], None
-        if "revision" in part:
-            part.revision = revision
-    return config
+            return {"source": sources[name], "revision": None}
+        return {"revision": description.weights[name].revision}
+
+    # Compiling and kernels are how it was trained, not what it is.
+    backbone = replace(config.backbone, compile=False, liger=False, **base("backbone"))
+    modalities = {
+        name: part
+        | {key: value for key, value in base(name).items() if key != "revision" or key in part}
+        for name, part in config.modalities.items()
+    }
+    trainer = replace(config.trainer, precision=description.precision)
+    return replace(config, backbone=backbone, modalities=modalities, trainer=trainer)
 
 
 def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
@@ -161,8 +168,8 @@ def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> N
             )
 
 
-def _check_shared(folder: Path, config: DictConfig, trained: Origin, shared: Backbone) -> None:
-    if config.adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
+def _check_shared(folder: Path, adapter: Adapter, trained: Origin, shared: Backbone) -> None:
+    if adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
         raise PackageError(
             f"{folder}: only LoRA adapters of one pretrained base can share it; load it by itself"
         )

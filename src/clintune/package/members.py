@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short
 from clintune.package.contents import ABOUT, Package
@@ -71,9 +69,9 @@ def check_alike(members: Mapping[Path, Package]) -> None:
 
 def _read_and_answered(package: Package) -> dict[str, Any]:
     return {
-        "tasks": OmegaConf.to_container(package.config.tasks),
+        "tasks": package.config.tasks,
         "outputs": {name: task.output_names for name, task in package.tasks.items()},
-        "modalities": OmegaConf.to_container(package.config.modalities),
+        "modalities": package.config.modalities,
         "codes or channels": _without_numbers(dict(package.statistics)),
     }
 

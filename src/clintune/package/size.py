@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
+from clintune.config.schema import Adapter, Config
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short, visible
 from clintune.model.build import make_modalities
@@ -23,7 +23,7 @@ _ENCODERS = "modalities."
 
 def check_size(
     folder: Path,
-    config: DictConfig,
+    config: Config,
     statistics: Mapping[str, Mapping[str, Any]],
     outputs: Mapping[str, int],
 ) -> None:
@@ -33,10 +33,10 @@ def check_size(
     """
     parts = package_headers(folder / PARTS)
     _check_heads(folder, parts, outputs)
-    _check_rank(folder, config, parts)
+    _check_rank(folder, config.adapter, parts)
 
     within = len(parts), sum(header.entries for header in parts.values())
-    for name, modality in make_modalities(config).items():
+    for name, modality in make_modalities(config.modalities).items():
         part = config.modalities[name]
         if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
             _rehearse(folder, name, within, partial(modality.build, statistics[name]))
@@ -77,15 +77,15 @@ def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str
             )
 
 
-def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -> None:
+def _check_rank(folder: Path, adapter: Adapter, parts: Mapping[str, Header]) -> None:
     """Hold the rank of LoRA against every tensor of it."""
     headers = {name: header for name, header in parts.items() if name.startswith(_ENCODERS)}
-    if config.adapter.mode == "lora":
+    if adapter.mode == "lora":
         headers |= package_headers(folder / ADAPTER)
     for name, header in headers.items():
         # The first two words of a name are ours, and the name of a modality, which may be any.
         inside = name.split(".", 2)[-1]
-        if "lora_A" in inside.split(".") and header.shape[:1] != (config.adapter.r,):
+        if "lora_A" in inside.split(".") and header.shape[:1] != (adapter.r,):
             raise PackageError(
                 in_short(f"{folder}: adapter.r is not the rank of {name}; do not use the package")
             )

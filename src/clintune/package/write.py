@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clintune import __version__
+from clintune.config.typed import plain
 from clintune.core.files import atomic_path
 from clintune.model.adapters import is_peft
 from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
@@ -25,14 +26,13 @@ def write_package(
     `tensors` are those of `package_tensors`, whole and on the CPU.
     """
     model = package.model
-    config: Any = OmegaConf.to_container(package.config, resolve=True)
-    composition = {key: config[key] for key in SECTIONS}
+    config = plain(package.config)
     about = {
         "format": FORMAT,
         "clintune": __version__,
         "seed": seed,
         "precision": package.config.trainer.precision,
-        "composition": composition,
+        "composition": {key: config[key] for key in SECTIONS},
         "weights": {name: origin.to_dict() for name, origin in origins(model).items()},
         "statistics": package.statistics,
         "tasks": {
@@ -74,8 +74,8 @@ def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor])
     state = {
         name.removeprefix(prefix): value for name, value in tensors.items() if is_adapter(name)
     }
-    config: Any = model.peft_config["default"]  # type: ignore[index]
-    config.base_model_name_or_path = weights.name if weights else None
-    config.revision = weights.revision if weights else None
+    adapter: Any = model.peft_config["default"]  # type: ignore[index]
+    adapter.base_model_name_or_path = weights.name if weights else None
+    adapter.revision = weights.revision if weights else None
     # The embeddings never train; PEFT would ask a hub whether their number is that of the base.
     model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)  # type: ignore[operator]

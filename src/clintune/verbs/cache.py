@@ -1,12 +1,12 @@
 """The verb that lists or clears the cache. No torch."""
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.core.errors import ConfigError
+from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.storage import cache_folder
 from clintune.storage.cache_entries import TAG, gigabytes, table
@@ -17,7 +17,7 @@ from clintune.verbs.arguments import Parser, days
 def cache(argv: Sequence[str]) -> None:
     """List or clear the cache."""
     parser = Parser("cache", "List what is kept between runs, or clear it.")
-    default = os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
+    default = default_cache()
     parser.add_argument(
         "folder",
         metavar="FOLDER",

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from clintune.config.compose import compose_recipe, to_yaml
+from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
+from clintune.config.typed import to_yaml
 from clintune.verbs.arguments import one_recipe, recipe_parser
 
 
