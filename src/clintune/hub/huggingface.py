@@ -159,7 +159,7 @@ def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":
 
 
 def _equal(folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]") -> bool:
-    """Return whether the files of a commit are those of the package, by the hashes that the Hub lists."""
+    """Return whether a commit holds exactly the package, by the hashes that the Hub lists."""
     from huggingface_hub.utils.sha import git_hash
 
     digests = {**manifest, MANIFEST: file_sha256(folder / MANIFEST)}
