@@ -1,4 +1,4 @@
-"""Load a package: verify every file, check what it says of itself, rebuild the model, fill every tensor."""
+"""Load a package: verify files, check the description, rebuild the model, fill every tensor."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ from clintune.package.verify import check_classes
 from clintune.tasks.base import Task
 
 _RUST = "pyo3_runtime"
-"""The module of the error that a library in Rust raises where it gives up."""
+"""The module of the error that a library in Rust raises when it gives up."""
 
 
 def load_package(
@@ -54,11 +54,12 @@ def load_package(
 ) -> Package:
     """Load a package.
 
-    `trusted` names modules outside clintune whose classes the package may use; `sources` says where the base weights of
-    `backbone` or of a modality are on this machine; `shared` is a loaded backbone that gets this package's adapter too.
-    Raises PackageError for a file that is missing or changed, a description out of bounds, a class of a module that is
-    not trusted, a tensor that is missing, left over, of another shape or type or not finite, base weights other than
-    those it was trained on, or a stored answer that the model does not repeat.
+    `trusted` names modules outside clintune whose classes the package may use. `sources` says where
+    the base weights of `backbone` or of a modality are on this machine. `shared` is a loaded
+    backbone that gets the adapter of this package, too. Raises PackageError for a missing or
+    changed file, a description out of bounds, a class of no trusted module, a tensor that is
+    missing, left over, not finite or of another shape or type, base weights other than those of
+    training, or a stored answer that the model does not repeat.
     """
     local_manifest(folder)
     with _refused(folder):
@@ -69,6 +70,7 @@ def load_package(
         if shared is not None:
             _check_shared(folder, config.adapter, description.weights["backbone"], shared)
 
+        # The state of tasks and the statistics must be such that nothing large is built of them.
         tasks = make_tasks(config.tasks)
         for name, task in tasks.items():
             _restore(folder, name, task, description.tasks[name])
@@ -76,6 +78,8 @@ def load_package(
         check_statistics(folder, modalities, description.statistics)
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
+
+        # Only then is the model built and filled.
         statistics = {name: dict(learned) for name, learned in description.statistics.items()}
         model = build_model(
             config, modalities, statistics, outputs, description.seed, shared=shared
@@ -92,9 +96,9 @@ def load_package(
 
 @contextmanager
 def _refused(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a stranger's values are used into a PackageError of one line.
+    """Turn all that goes wrong while a stranger's values are used into a PackageError of one line.
 
-    A library in Rust that gives up, as tokenizers does, raises what is no Exception.
+    A library in Rust that gives up, as tokenizers does, raises an error that is no Exception.
     """
     try:
         yield
@@ -111,7 +115,7 @@ def _refused(folder: Path) -> Iterator[None]:
 
 
 def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> Config:
-    """Return the config of the model, its base weights at the very revisions that it was trained on."""
+    """Return the config of the model; base weights have the revisions that it was trained on."""
     try:
         config = of_plain(Config, description.composition)
     except OmegaConfBaseException as error:
@@ -143,7 +147,7 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
 
 
 def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
-    """Give a task its state; it must then answer with the outputs that the package lists."""
+    """Restore the state of a task; its outputs must then be those that the package lists."""
     try:
         task.load_state(dict(answer.state))
     except ValueError as error:
@@ -163,8 +167,8 @@ def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> N
         if (file := trained[name].differs(found)) is not None:
             where = visible(found.source)
             raise PackageError(
-                f"{folder}: {name} was trained on other base weights than those found in {where} ({visible(file)} "
-                f"differs); name the right ones in `sources` ({ABOUT} says which)"
+                f"{folder}: {name} was trained on other base weights than those found in {where} "
+                f"({visible(file)} differs); name the right ones in `sources` ({ABOUT} says which)"
             )
 
 

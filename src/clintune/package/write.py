@@ -1,4 +1,4 @@
-"""Write a package: the end of training does."""
+"""Write a package, at the end of training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ from clintune.package.manifest import write_manifest
 def write_package(
     folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str
 ) -> None:
-    """Write a package atomically; an older one of that name is replaced.
+    """Write a package atomically; it replaces an older one at the same path.
 
-    `tensors` are those of `package_tensors`, whole and on the CPU.
+    `tensors` are those of `package_tensors`, full tensors on the CPU.
     """
     model = package.model
     config = plain(package.config)
@@ -58,9 +58,9 @@ def write_package(
 
 
 def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in the type in which loading makes its parameter: training may hold frozen ones in fewer bits.
+    """Return a tensor in the type of its parameter in a loaded model.
 
-    `dtype` is that of the backbone.
+    Training may hold frozen tensors in fewer bits. `dtype` is that of the backbone.
     """
     if not value.is_floating_point():
         return value
@@ -68,7 +68,7 @@ def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor]) -> None:
-    """Let PEFT write the adapter, with the name of its base rather than the path where this machine keeps it."""
+    """Let PEFT write the adapter, with the name of its base instead of a path on this machine."""
     model, weights = package.model.backbone.model, package.model.backbone.weights
     prefix = "backbone.model."
     state = {
