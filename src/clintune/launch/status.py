@@ -144,7 +144,6 @@ class StatusWriter:
 @contextmanager
 def reported(run: Path, shown: bool) -> Iterator[StatusWriter]:
     """Report a run as running inside the block, and how it ended after it."""
-    """Report a run as running inside the block, and afterwards how it ended."""
     report = StatusWriter(run, shown)
     report.update(state="running")
     try:
