@@ -48,9 +48,9 @@ class RowDoubts:
         )
         self._counts[modality].update(counts.row(0, named=True))
 
-        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS})
-        people = people.group_by(SUBJECT)
-        self._people.append(people.agg(pl.col("content").sum(), number=pl.len()))
+        each = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS})
+        people = each.group_by(SUBJECT).agg(pl.col("content").sum(), number=pl.len())
+        self._people.append(people)
 
     def told(self) -> Iterator[str]:
         """Yield a sentence for each doubt."""
