@@ -66,7 +66,7 @@ def test_beyond_the_limit_the_longest_unused_go_first(cache, capsys):
 
 
 def test_what_this_or_another_process_uses_stays(cache):
-    code = "from clintune.storage.cache_folder import in_use\nin_use(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
+    code = "from clintune.storage.cache_folder import mark_used\nmark_used(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
     mark_used(cache / "index/clinic-2")
     for path in ("pieces/b", "index/clinic-2"):
         os.utime(cache / path / ".used", (0, 0))

@@ -1,6 +1,7 @@
-"""Write a sample index: the rows each modality claims, and which of them each sample may see.
+"""Write a sample index: the rows that each modality reads, and those that each sample may see.
 
-One shard is in memory at a time, and each is read once a modality; the cost is linear in the rows, but for sorting.
+One shard is in memory at a time, and each is read once a modality. The cost is linear in the rows,
+except for sorting.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,10 @@ RANGE = ("static", "static_stop", "start", "stop")
 
 @dataclass(frozen=True)
 class RowSelection:
-    """What a modality reads: `rows` is true for its rows, `media` names the column of its files."""
+    """The rows that a modality reads.
+
+    `rows` is true for them; `media` names the column of its files.
+    """
 
     rows: pl.Expr
     media: str | None = None
@@ -39,9 +43,10 @@ class RowSelection:
 
 @dataclass
 class SampleWindows:
-    """The samples of a cohort in (subject, time) order and what each may see; times in microseconds.
+    """The samples of a cohort in (subject, time) order, and what each may see.
 
-    `ranges[modality]` is int64 [4, N] in the order of RANGE; `covered` [N] says that the subject has data.
+    Times are in microseconds. `ranges[modality]` is int64 [4, N] in the order of RANGE; `covered`
+    [N] says that the subject has data.
     """
 
     subjects: NDArray[np.int64]
@@ -54,33 +59,37 @@ class SampleWindows:
         self.covered = np.zeros(len(self.subjects), bool)
 
     def of_subjects(self, subjects: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of these subjects' samples, ascending; `subjects` is sorted."""
+        """Return the numbers of the samples of some subjects, ascending; `subjects` is sorted."""
         first = np.searchsorted(self.subjects, subjects, "left")
         return spans(first, np.searchsorted(self.subjects, subjects, "right") - first)[0]
 
     def keep(self, which: NDArray[np.bool_]) -> "SampleWindows":
-        """Return some of the samples and what they may see."""
+        """Return some of the samples, and what they may see."""
         ranges = {name: seen[:, which] for name, seen in self.ranges.items()}
         kept = SampleWindows(self.subjects[which], self.times[which], self.lookback, ranges)
         kept.covered = self.covered[which]
         return kept
 
     def visible_ranges(self, samples: NDArray[np.int64], rows: pl.DataFrame) -> NDArray[np.int64]:
-        """Return the ranges [4, n] that these samples see in `rows`, sorted by (subject, time), null times first."""
+        """Return the ranges [4, n] that these samples see in `rows`.
+
+        `rows` are sorted by (subject, time), null times first.
+        """
         subjects, times = self.subjects[samples], self.times[samples]
         row_subjects = rows[SUBJECT].to_numpy()
         row_times = rows[TIME].to_physical().fill_null(STATIC).to_numpy()
+
+        # The rows of each subject, and the end of those without a time.
         first = np.searchsorted(row_subjects, subjects, "left")
         after = np.searchsorted(row_subjects, subjects, "right")
         static_stop = _bisect(row_times, first, after, np.full_like(times, STATIC + 1))
-        start = (
-            static_stop
-            if self.lookback is None
-            else _bisect(row_times, static_stop, after, times - self.lookback)
-        )
-        return np.stack(
-            [first, static_stop, start, _bisect(row_times, static_stop, after, times + 1)]
-        )
+
+        # A row at the prediction time itself is seen.
+        start = static_stop
+        if self.lookback is not None:
+            start = _bisect(row_times, static_stop, after, times - self.lookback)
+        stop = _bisect(row_times, static_stop, after, times + 1)
+        return np.stack([first, static_stop, start, stop])
 
 
 def write_index(
@@ -94,8 +103,9 @@ def write_index(
 ) -> None:
     """Write the index of the cohort at `root` to `folder`; `about` goes into its `index.json`.
 
-    What is doubtful stands there as `remarks`. Raises DataError for data that break the contract, see `shards`; for a
-    subject in two shards; for a label whose subject has no data, unless `drop_unknown` leaves it out.
+    What is doubtful stands there as `remarks`. Raises DataError for data that break the contract
+    (see `shards`), for a subject in two shards, and for a label whose subject has no data, unless
+    `drop_unknown` leaves it out.
     """
     folder.mkdir()
     names = [path.relative_to(root).as_posix() for path in shards.find_shards(root)]
@@ -135,9 +145,10 @@ def _write_rows(
     row_filter: Mapping[str, RowSelection],
     windows: SampleWindows,
 ) -> tuple[list[str], Doubts]:
-    """Write what modalities claim of the shards `names`, and where each sample begins and ends in it to `windows`.
+    """Write the rows of the shards `names` that modalities read.
 
-    Returns the codes of all rows, and what is doubtful. Raises DataError for a subject in two shards.
+    What each sample sees of them goes to `windows`. Returns the codes of all rows, and what is
+    doubtful. Raises DataError for a subject in two shards.
     """
     media = shards.media_columns(root)
     owners, codes, doubts = [], dict[str, int](), Doubts()
@@ -153,15 +164,15 @@ def _write_rows(
 
             mine = windows.of_subjects(owners[-1])
             windows.covered[mine] = True
+
             for name, claim in row_filter.items():
                 rows = claimed_rows(scan, where, claim, media)
                 if claim.media is not None and len(rows):
                     shards.check_paths(rows, claim.media, where)
                 if len(rows):
                     doubts.add_claimed(name, rows)
-                    windows.ranges[name][:, mine] = (
-                        windows.visible_ranges(mine, rows) + writers[name].num_rows
-                    )
+                    ranges = windows.visible_ranges(mine, rows) + writers[name].num_rows
+                    windows.ranges[name][:, mine] = ranges
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 
     _check_owners(owners, names)
@@ -174,27 +185,32 @@ def _bisect(
     high: NDArray[np.int64],
     moments: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return, for each n, the first place in the ascending `times[low[n]:high[n]]` that is not before `moments[n]`."""
+    """Return, for each n, the first place in `times[low[n]:high[n]]` not before `moments[n]`.
+
+    The times are ascending within each of these parts.
+    """
     while (unsure := low < high).any():
         middle = np.where(unsure, (low + high) // 2, 0)
         before = times[middle] < moments
-        low, high = (
-            np.where(unsure & before, middle + 1, low),
-            np.where(unsure & ~before, middle, high),
-        )
+        low = np.where(unsure & before, middle + 1, low)
+        high = np.where(unsure & ~before, middle, high)
     return low
 
 
 def claimed_rows(
     scan: pl.LazyFrame, where: str, claim: RowSelection, media: list[str]
 ) -> pl.DataFrame:
-    """Return a shard's rows that a modality claims, in (subject, time) order, static rows first."""
+    """Return the rows of a shard that a modality reads, in (subject, time) order, static first.
+
+    Raises DataError for a column that is missing, or a media column that the metadata do not list.
+    """
     columns = scan.collect_schema().names()
     if claim.media is not None:
         if claim.media in columns and claim.media not in media:
             listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
             raise DataError(
-                f"{where}: has media column {claim.media}, which {listing} does not list; add it there"
+                f"{where}: has media column {claim.media}, which {listing} does not list; "
+                "add it there"
             )
         if claim.media not in columns:
             return pl.DataFrame()
@@ -207,25 +223,24 @@ def claimed_rows(
 
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
     with shards.readable(where):
-        wanted = scan.filter(claim.rows).select(
-            SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW
-        )
-        rows = wanted.collect(engine="streaming")
+        columns_read = (SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
+        rows = scan.filter(claim.rows).select(columns_read).collect(engine="streaming")
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
 
 
 def _in_order(rows: pl.DataFrame) -> bool:
-    """Return whether rows stand as MEDS wants them, as they mostly do: sorting a large shard doubles the memory."""
-    subjects, times = (
-        rows[SUBJECT].to_numpy(),
-        rows[TIME].to_physical().fill_null(STATIC).to_numpy(),
-    )
+    """Return whether rows are in MEDS order.
+
+    They mostly are, and sorting a large shard doubles the memory.
+    """
+    subjects = rows[SUBJECT].to_numpy()
+    times = rows[TIME].to_physical().fill_null(STATIC).to_numpy()
     same = subjects[1:] == subjects[:-1]
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
 
 
 def cohort_has_zone(root: Path, names: Sequence[str]) -> bool:
-    """Return whether the times of a cohort have a zone; DataError where those of some shards alone have one."""
+    """Return whether the times of a cohort have a zone; DataError where only some of them have."""
     clock = shards.clock_of(root)
     for where in names:
         zoned = shards.has_zone(root / where, where)
@@ -235,16 +250,19 @@ def cohort_has_zone(root: Path, names: Sequence[str]) -> bool:
 
 
 def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFrame:
+    """Return the distinct samples of all labels, sorted; DataError where there is none."""
     present = [table for table in labels.values() if table is not None]
     keys = [table.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT)) for table in present]
     if not sum(map(len, keys)):
         raise DataError(
-            f"{root}: no label file has a row for {', '.join(labels)}; add labels or drop the cohort"
+            f"{root}: no label file has a row for {', '.join(labels)}; "
+            "add labels or drop the cohort"
         )
     return pl.concat(keys).unique().sort(SUBJECT, PREDICTION_TIME)
 
 
 def _check_owners(owners: list[NDArray[np.int64]], names: Sequence[str]) -> None:
+    """Raise DataError where two shards hold one subject; `owners` are the subjects of each."""
     subjects = np.concatenate(owners)
     shard = np.repeat(np.arange(len(owners)), [len(owner) for owner in owners])
     order = np.argsort(subjects, kind="stable")
@@ -252,7 +270,8 @@ def _check_owners(owners: list[NDArray[np.int64]], names: Sequence[str]) -> None
     if len(twice):
         first, second = names[shard[order[twice[0]]]], names[shard[order[twice[0] + 1]]]
         raise DataError(
-            f"{first} and {second} both hold a subject ({len(twice)} such); keep each subject in one file"
+            f"{first} and {second} both hold a subject ({len(twice)} such); "
+            "keep each subject in one file"
         )
 
 
@@ -263,15 +282,16 @@ def _without_data(
     labels: Mapping[str, pl.DataFrame | None],
     drop_unknown: bool,
 ) -> str:
-    """Say how many labelled subjects have no data; DataError where they may not be left out, or nobody else is."""
+    """Return a sentence on the labelled subjects that have no data.
+
+    Raises DataError where they may not be left out, or no other subject is there.
+    """
     unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
-    tasks = [
-        key
-        for key, table in labels.items()
-        if table is not None and len(table.join(unknown, on=SUBJECT))
-    ]
+    present = {key: table for key, table in labels.items() if table is not None}
+    tasks = [key for key, table in present.items() if len(table.join(unknown, on=SUBJECT))]
     count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
     count = f"{count} without a row in {data_subdirectory}/"
+
     if drop_unknown and covered.any():
         return f"{count} left out"
     remedy = "" if drop_unknown else ", or leave them out with unknown_subjects: drop of the cohort"
@@ -284,7 +304,10 @@ def _write_samples(
     labels: Mapping[str, pl.DataFrame | None],
     windows: SampleWindows,
 ) -> dict[str, int]:
-    """Write one row a sample; return the width T of each task's target, 0 where the cohort has no labels for it."""
+    """Write one row for each sample.
+
+    Returns the width T of each task's target, 0 where the cohort has no labels for the task.
+    """
     columns = {
         SUBJECT: samples[SUBJECT].to_arrow(),
         PREDICTION_TIME: samples[PREDICTION_TIME].to_arrow(),
@@ -295,23 +318,21 @@ def _write_samples(
         widths[task] = 0
         if table is None or table.is_empty():
             continue
-        keyed = table.select(
-            SUBJECT,
-            pl.col(PREDICTION_TIME).cast(MOMENT),
-            pl.col("target").cast(pl.List(pl.Float32)),
-        )
-        target = samples.join(
-            keyed, on=[SUBJECT, PREDICTION_TIME], how="left", maintain_order="left"
-        )["target"]
+        moment, value = pl.col(PREDICTION_TIME), pl.col("target")
+        keyed = table.select(SUBJECT, moment.cast(MOMENT), value.cast(pl.List(pl.Float32)))
+        keys = [SUBJECT, PREDICTION_TIME]
+        joined = samples.join(keyed, on=keys, how="left", maintain_order="left")
+
+        target = joined["target"]
         lengths = target.drop_nulls().list.len().unique()
         assert len(lengths) == 1, f"task {task} reads targets of different lengths"
         widths[task] = int(lengths[0])
         columns[f"target/{task}"] = target.to_arrow(compat_level=pl.CompatLevel.oldest())
 
     for modality, ranges in windows.ranges.items():
-        columns |= {
-            f"{modality}/{name}": pa.array(bound) for name, bound in zip(RANGE, ranges, strict=True)
-        }
+        for name, bound in zip(RANGE, ranges, strict=True):
+            columns[f"{modality}/{name}"] = pa.array(bound)
+
     table = pa.table(columns)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)

@@ -1,4 +1,7 @@
-"""What files alone tell of a config's cohorts, within a second and before anything heavy is imported. No torch here."""
+"""Checks of a config's cohorts by their files alone, within a second, before any heavy import.
+
+No torch here.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,16 +19,17 @@ from clintune.core.files import file_sha256, files_below
 from clintune.storage.remote import is_remote
 
 _OURS = "clintune.tasks."
-"""Tasks of one's own may keep their labels elsewhere."""
+"""The module of clintune's own tasks; a user's task may keep its labels elsewhere."""
 
 
 def folder_problems(
     cohorts: Mapping[str, Cohort], cv: Any = None, tasks: Mapping[str, Any] | None = None
 ) -> Iterator[str]:
-    """Yield what is missing in the cohorts of a run or a scoring job: root, data, labels, tables of folds and groups.
+    """Yield what is missing in the cohorts of a run or a scoring job.
 
-    `cv` and `tasks` are those of the run. A cohort behind a URL or with a `source` may not be here yet, and is passed over, as are the labels then. Nor may
-    two cohorts be equal.
+    Checked are root, data, labels, tables of folds and groups. A cohort behind a URL or with a
+    `source` may not be here yet: it is skipped, and then so are all labels. Two cohorts must not be
+    equal.
     """
     roots: dict[str, Path] = {}
     for name, cohort in cohorts.items():
@@ -43,32 +47,36 @@ def folder_problems(
 
 
 def equal_cohorts(roots: Mapping[str, Path]) -> Iterator[str]:
-    """Yield each cohort whose tables are those of another, whatever they are called: equal ids count as two people.
+    """Yield each cohort whose tables equal those of another: equal ids count as two people.
 
-    Files are read only where those of two cohorts have the same sizes.
+    The names of the tables do not matter. Files are read only where those of two cohorts have the
+    same sizes.
     """
     tables = {name: data_files(root) for name, root in roots.items() if root.is_dir()}
     alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, files in tables.items():
         alike[tuple(sorted(path.stat().st_size for path in files))].append(name)
 
-    for names in (names for sizes, names in alike.items() if sizes and len(names) > 1):
+    same_sizes = [names for sizes, names in alike.items() if sizes and len(names) > 1]
+    for names in same_sizes:
         first: dict[tuple[str, ...], str] = {}
         for name in names:
             other = first.setdefault(tuple(sorted(map(file_sha256, tables[name]))), name)
             if other != name:
                 yield (
-                    f"cohorts.{other} and cohorts.{name} have equal tables ({roots[other]} and {roots[name]}): the "
-                    "same people would train and test; drop one of them"
+                    f"cohorts.{other} and cohorts.{name} have equal tables ({roots[other]} and "
+                    f"{roots[name]}): the same people would train and test; drop one of them"
                 )
 
 
 def _cohort_problems(name: str, root: Path, cohort: Cohort, cv: Any) -> Iterator[str]:
+    """Yield what is missing in one cohort: root, data, tables of folds and groups."""
     if not root.is_dir():
         yield f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
         return
     if not data_files(root):
-        yield f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there"
+        data = root / data_subdirectory
+        yield f"{data}: holds no Parquet file; write the cohort's MEDS tables there"
 
     tables = {f"cohorts.{name}.groups": cohort.groups}
     if isinstance(cv, str):
@@ -82,15 +90,14 @@ def _cohort_problems(name: str, root: Path, cohort: Cohort, cv: Any) -> Iterator
 
 def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iterator[str]:
     """Yield each task whose label no cohort has, and each cohort that has the label of no task."""
-    labels = {
-        name: task.get("label")
-        for name, task in tasks.items()
-        if str(task.get("_target_")).startswith(_OURS)
-    }
-    labels = {
-        name: label for name, label in labels.items() if isinstance(label, str) and label != "???"
-    }
+    labels: dict[str, str] = {}
+    for name, task in tasks.items():
+        label = task.get("label")
+        if str(task.get("_target_")).startswith(_OURS) and isinstance(label, str):
+            labels[name] = label
+    labels = {name: label for name, label in labels.items() if label != "???"}
     having: dict[str, set[str]] = {name: set() for name in labels}
+
     try:
         for task, label in labels.items():
             having[task] = {name for name, root in roots.items() if label_files(root, label)}
@@ -102,15 +109,22 @@ def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iter
         if not having[task]:
             places = " and ".join(f"{looked_for(root, label)} in {root}" for root in roots.values())
             known = [name for root in roots.values() for name in _known_labels(root)]
-            yield f"tasks.{task}.label: no cohort has the label '{label}' (looked for {places}){nearest(label, known)}"
+            yield (
+                f"tasks.{task}.label: no cohort has the label '{label}' "
+                f"(looked for {places}){nearest(label, known)}"
+            )
 
     found = set().union(*having.values())
     if labels and len(labels) == len(tasks) and found:
         for name in sorted(roots.keys() - found):
-            yield f"cohorts.{name}: {roots[name]} has no labels of {', '.join(tasks)}; add labels or drop the cohort"
+            yield (
+                f"cohorts.{name}: {roots[name]} has no labels of {', '.join(tasks)}; "
+                "add labels or drop the cohort"
+            )
 
 
 def _known_labels(root: Path) -> Iterator[str]:
+    """Yield the labels that a cohort has, as a recipe names them."""
     for folder in FOLDERS:
         for path in files_below(root / folder, ".parquet"):
             yield path.relative_to(root / folder).with_suffix("").as_posix()

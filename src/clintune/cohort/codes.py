@@ -22,14 +22,17 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 
 
 class Codes(NamedTuple):
-    """The codes that 11 subjects or more have, and those that fewer have; equal ids in two cohorts are two subjects."""
+    """The codes that at least 11 subjects have, and those that fewer have.
+
+    Equal ids in two cohorts are two subjects.
+    """
 
     common: set[str]
     rare: set[str]
 
 
 class Owned(NamedTuple):
-    """A code that a subject has, with its first row there; the subject as `Samples.subject` numbers it."""
+    """A code that a subject has, with its first row; `subject` is numbered as `Samples.subject`."""
 
     code: str
     subject: int
@@ -37,22 +40,23 @@ class Owned(NamedTuple):
 
 
 def count_codes(samples: Samples) -> Codes:
-    """Tell apart the codes that many and few subjects have, whether a modality claims their rows or not."""
+    """Return which codes many and few subjects have, whether a modality reads their rows or not."""
     counts: Counter[str] = Counter()
-    for shard in _shards(samples):  # a subject stands in one of them only
+    for shard in _shards(samples):  # a subject stands in one shard only
         counts.update(count_subjects(shard.rows, shard.where))
     common = {code for code, count in counts.items() if count >= SMALLEST_SHOWN}
     return Codes(common, counts.keys() - common)
 
 
 def owners_of(codes: set[str], samples: Samples) -> Iterator[Owned]:
-    """Yield who has each of some codes."""
+    """Yield each subject that has one of some codes."""
     wanted = pl.Series(sorted(codes), dtype=pl.String)
     numbers = _subject_numbers(samples)
     for shard in _shards(samples):
         with readable(shard.where):
             rows = shard.rows.filter(pl.col(CODE).is_in(wanted.implode()))
             found = rows.group_by(CODE, SUBJECT).agg(pl.col(ROW).min()).collect(engine="streaming")
+
         for code, subject, row in found.sort(ROW).iter_rows():
             number = numbers.setdefault((shard.cohort, subject), len(numbers))
             yield Owned(code, number, f"{shard.where}: row {row}")
@@ -67,6 +71,7 @@ class _Shard(NamedTuple):
 
 
 def _shards(samples: Samples) -> Iterator[_Shard]:
+    """Yield the tables of all cohorts."""
     for number, index in enumerate(samples.indexes):
         media = media_columns(index.root)
         for path in find_shards(index.root):

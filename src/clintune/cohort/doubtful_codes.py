@@ -1,4 +1,4 @@
-"""What is doubtful about the codes of a cohort: their values, their names, and rows of them without a time."""
+"""What is doubtful about the codes of a cohort: their values, names, and rows without a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,25 +10,25 @@ from clintune.cohort.shards import CODE, NAN, NUMBER, TIME
 from clintune.core.text import first_few, spelled_alike
 
 _BINS = 10
-"""Bins of a tenfold value."""
+"""The number of bins that a tenfold range of values has."""
 _APART = 5.0
-"""Factor between neighbouring values that parts two groups."""
+"""The ratio of neighbouring values that parts two groups."""
 _DISTINCT = 8
-"""Different values that make a group: doses and scores have fewer."""
+"""The number of different values that make a group: doses and scores have fewer."""
 _GROUP = 0.05
-"""Share of the values that makes a group."""
+"""The share of the values that makes a group."""
 _ZEROS = 0.01
-"""Share of zeros that makes them worth a word."""
+"""The share of zeros above which they are reported."""
 
 _value = pl.col(NUMBER)
 _is_other = _value.is_finite() & ~_value.is_in(pl.Series(SENTINELS, dtype=pl.Float32).implode())
 
 Common = Callable[[set[str]], set[str]]
-"""Tells those of some codes that enough subjects have, so that naming one tells of nobody."""
+"""Returns those of some codes that enough subjects have, so that a name tells of no one person."""
 
 
 def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
-    """Return, by name, what is asked of a shard."""
+    """Return the queries to a shard, by name."""
     counts = {str(number): (_value == number).sum() for number in SENTINELS}
     positive = scan.filter(_is_other & (_value > 0)).select(CODE, NUMBER)
     size = (_value.log10() * _BINS).floor().cast(pl.Int32).alias("size")
@@ -52,24 +52,22 @@ def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
 
 def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
-    """Yield a sentence for each doubt in what was `found`."""
+    """Yield a sentence for each doubt about what the queries `found`."""
     codes, sizes = _together(found["codes"]), _by_size(found["sizes"])
     if number := codes["infinite"].sum():
         yield f"{number} values of {NUMBER} are infinite and count as absent"
 
     alike = [code for group in spelled_alike(codes[CODE]) for code in group]
+    marked, zeros = _marked(codes), _with_zeros(codes, sizes)
     doubts = {
         "NaN as every value, which counts as absent": _without_values(codes),
-        "values as -1, -999 or 9999, far from all others; write null where one is missing": _marked(
-            codes
-        ),
-        "zeros far from all other values; write null where one is missing": _with_zeros(
-            codes, sizes
-        ),
+        "values as -1, -999 or 9999, far from all others; write null where one is missing": marked,
+        "zeros far from all other values; write null where one is missing": zeros,
         "values in two groups far apart; look whether all are in one unit": _in_two_groups(sizes),
         "rows with and rows without a time; every sample sees the latter": _partly_timed(codes),
         "names that differ in case or spaces alone, and count as different codes": alike,
     }
+
     named = common({code for part in doubts.values() for code in part})
     for said, part in doubts.items():
         if part:
@@ -77,17 +75,17 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
 
 
 def _together(codes: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a code, of those of all shards."""
+    """Return one row for each code, over all shards."""
     counts = ["rows", "untimed", "nan", "infinite", "known", "zeros", *map(str, SENTINELS)]
-    return (
-        codes.group_by(CODE)
-        .agg(pl.col(counts).sum(), pl.col("least").min(), pl.col("most").max())
-        .sort(CODE)
-    )
+    totals = (pl.col(counts).sum(), pl.col("least").min(), pl.col("most").max())
+    return codes.group_by(CODE).agg(totals).sort(CODE)
 
 
 def _by_size(sizes: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a code and size, in order, with what lies below it; `distinct` is what one shard has at least."""
+    """Return one row for each code and size, in order, with the counts of what lies below it.
+
+    `distinct` is a lower bound: the most different values that one shard has.
+    """
     merged = sizes.group_by(CODE, "size").agg(
         pl.col("number").sum(), pl.col("distinct").max(), pl.col("low").min(), pl.col("high").max()
     )
@@ -107,15 +105,13 @@ def _without_values(codes: pl.DataFrame) -> list[str]:
 
 def _marked(codes: pl.DataFrame) -> list[str]:
     counts = codes.select(list(map(str, SENTINELS))).to_numpy()
-    ends = (
-        codes[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        for name in ("least", "most")
-    )
+    known = codes.with_columns(pl.col("least", "most").cast(pl.Float64).fill_null(float("nan")))
+    ends = (known[name].to_numpy() for name in ("least", "most"))
     return _names(codes.filter(have_sentinels(counts, *ends)))
 
 
 def _with_zeros(codes: pl.DataFrame, sizes: pl.DataFrame) -> list[str]:
-    """Return codes with zeros, whose other values begin ten times as far from them as they lie apart."""
+    """Return codes with zeros that are ten times as far from other values as these lie apart."""
     others = sizes.group_by(CODE).agg(
         pl.col("low").min(),
         pl.col("high").max(),
@@ -123,30 +119,26 @@ def _with_zeros(codes: pl.DataFrame, sizes: pl.DataFrame) -> list[str]:
         values=pl.col("number").sum(),
     )
     step = (pl.col("high") - pl.col("low")) / pl.col("distinct")
-    is_far = (
-        (pl.col("least") == 0) & (pl.col("low") > 10 * step) & (pl.col("distinct") >= _DISTINCT)
-    )
+    has_many = pl.col("distinct") >= _DISTINCT
+    is_far = (pl.col("least") == 0) & (pl.col("low") > 10 * step) & has_many
     is_frequent = (pl.col("zeros") > 1) & (pl.col("zeros") > _ZEROS * pl.col("known"))
     return _names(codes.join(others, on=CODE).filter(is_far & is_frequent))
 
 
 def _in_two_groups(sizes: pl.DataFrame) -> list[str]:
-    """Return codes whose values, ordered by size, have a gap with many different ones on both sides."""
-    least, total = _GROUP * pl.col("total"), pl.col("total")
-    many = (pl.col("below") >= least) & (total - pl.col("below") >= least)
-    differing = (pl.col("distinct_below") >= _DISTINCT) & (
-        pl.col("all_distinct") - pl.col("distinct_below") >= _DISTINCT
-    )
+    """Return codes whose values, ordered by size, have a gap with many different ones around it."""
+    total, below = pl.col("total"), pl.col("below")
+    many = (below >= _GROUP * total) & (total - below >= _GROUP * total)
+    distinct_below = pl.col("distinct_below")
+    distinct_above = pl.col("all_distinct") - distinct_below
+    differing = (distinct_below >= _DISTINCT) & (distinct_above >= _DISTINCT)
     return _names(sizes.filter((pl.col("gap") >= _APART) & many & differing))
 
 
 def _partly_timed(codes: pl.DataFrame) -> list[str]:
-    untimed = (
-        (pl.col("untimed") > 0)
-        & (pl.col("untimed") < pl.col("rows"))
-        & (pl.col(CODE) != birth_code)
-    )
-    return _names(codes.filter(untimed))
+    untimed, is_birth = pl.col("untimed"), pl.col(CODE) == birth_code
+    partly = (untimed > 0) & (untimed < pl.col("rows"))
+    return _names(codes.filter(partly & ~is_birth))
 
 
 def _names(codes: pl.DataFrame) -> list[str]:

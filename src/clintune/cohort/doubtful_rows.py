@@ -1,4 +1,4 @@
-"""What is doubtful about the rows that modalities read: copies, texts that are none, texts and files without a time."""
+"""What is doubtful about rows that modalities read: copies, strange texts, and no time."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -8,14 +8,14 @@ import polars as pl
 from clintune.cohort.shards import CODE, NUMBER, SUBJECT, TEXT, TIME
 
 _COPIES = 0.01
-"""Share of rows that stand more than once above which it is told: some records do repeat."""
+"""The share of repeated rows above which they are reported: some records do repeat."""
 _FEW = 5
-"""Rows that two people may have alike by chance."""
+"""The number of rows that two people may have in common by chance."""
 _BITS = 40
-"""Of the hash of a row, so that the sum of many stays within 64."""
+"""The bits of a row's hash that are used, so that the sum of many hashes stays within 64 bits."""
 _TEXTS = 0.01
 _NUMBERS = 0.5
-"""Shares of texts above which it is told what they are."""
+"""The shares of strange texts, and of texts that are numbers, above which they are reported."""
 
 _text = pl.col(TEXT)
 _IS = {
@@ -27,7 +27,7 @@ _TEXTUAL = ("texts", "untimed_texts", "untimed_files", *_IS)
 
 
 class RowDoubts:
-    """Counts over the rows that modalities claim, shard by shard; a row may be claimed by several."""
+    """Counts over the rows that modalities read, shard by shard; several may read one row."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -48,19 +48,19 @@ class RowDoubts:
         )
         self._counts[modality].update(counts.row(0, named=True))
 
-        people = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS}).group_by(
-            SUBJECT
-        )
-        self._people.append(people.agg(pl.col("content").sum(), number=pl.len()))
+        each = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS})
+        people = each.group_by(SUBJECT).agg(pl.col("content").sum(), number=pl.len())
+        self._people.append(people)
 
     def told(self) -> Iterator[str]:
         """Yield a sentence for each doubt."""
         for modality, counts in self._counts.items():
-            if counts["copies"] > _COPIES * counts["rows"]:
-                said = (
-                    f"{counts['copies']} of {counts['rows']} rows of {modality} repeat another one"
+            copies, rows = counts["copies"], counts["rows"]
+            if copies > _COPIES * rows:
+                yield (
+                    f"{copies} of {rows} rows of {modality} repeat another one, with its time, "
+                    "code and value; drop the copies, unless they are meant"
                 )
-                yield f"{said}, with its time, code and value; drop the copies, unless they are meant"
         if number := self._num_twins():
             said = f"{number} subjects have the same rows as another, with times, codes and values"
             yield f"{said}; if they are one person, link them in metadata/linked_subjects.parquet"
@@ -68,26 +68,33 @@ class RowDoubts:
         most = {key: self._most(key) for key in _TEXTUAL}
         for what, column in (("texts", "text_value"), ("files", "a media file")):
             if number := most[f"untimed_{what}"]:
-                yield f"{number} rows with {column} have no time: every sample sees them, whenever they were written"
+                yield (
+                    f"{number} rows with {column} have no time: every sample sees them, "
+                    "whenever they were written"
+                )
         yield from _of_texts(most)
 
     def _most(self, key: str) -> int:
-        """Return the greatest of a count: several modalities may claim one row."""
+        """Return the greatest of a count over modalities: several may read one row."""
         return max((counts[key] for counts in self._counts.values()), default=0)
 
     def _num_twins(self) -> int:
-        """Return how many subjects have just the rows of another."""
+        """Return how many subjects have exactly the rows of another."""
         if not self._people:
             return 0
+
         people = pl.concat(self._people).group_by(SUBJECT)
         whole = people.agg(pl.col("content", "number").sum()).filter(pl.col("number") >= _FEW)
         return int(whole.select(pl.struct("content", "number").is_duplicated().sum()).item())
 
 
 def _of_texts(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield how many texts of the modality that reads most of them are none that a person wrote."""
+    """Yield how many texts are none that a person wrote.
+
+    `counts` are the greatest ones over modalities, as several may read one text.
+    """
     total = counts["texts"]
-    for kind, least, said in (
+    kinds = (
         (
             "garbled",
             _TEXTS,
@@ -95,6 +102,7 @@ def _of_texts(counts: Mapping[str, int]) -> Iterator[str]:
         ),
         ("markup", _TEXTS, "are RTF, HTML or XML; take the text out of them"),
         ("numbers", _NUMBERS, f"are numbers; write them as {NUMBER}"),
-    ):
+    )
+    for kind, least, said in kinds:
         if (number := counts[kind]) > least * total:
             yield f"{number} of {total} texts {said}"

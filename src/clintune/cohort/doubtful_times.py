@@ -1,4 +1,4 @@
-"""What is doubtful about the times of a cohort: births, rows far off, samples far from all rows, days for times."""
+"""What is doubtful about a cohort's times: births, rows and samples far off, dates for times."""
 
 from collections.abc import Iterator, Mapping
 from datetime import time, timedelta
@@ -10,24 +10,25 @@ from clintune.cohort.shards import CODE, SUBJECT, TIME
 
 _YEAR = timedelta(days=365)
 _OLDEST = 110
-"""Years that hardly anybody reaches."""
+"""The age in years that hardly anybody reaches."""
 _FAR = 80
-"""Years from the middle of all rows; shifted dates of one cohort span 110."""
+"""The number of years from the middle of all rows; shifted dates of one cohort span 110."""
 _MIDNIGHT = 0.2
-"""Share of rows at midnight above which days stand for times."""
+"""The share of rows at midnight above which dates stand for times."""
 
 _is_birth = pl.col(CODE) == birth_code
 _is_dated = pl.col(TIME).is_not_null()
 
 
 def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
-    """Return, by name, what is asked of a shard."""
+    """Return the queries to a shard, by name."""
     births = scan.filter(_is_birth).select(SUBJECT, TIME)
     dated = scan.filter(~_is_birth & _is_dated)
     born = births.group_by(SUBJECT).agg(born=pl.col(TIME).min())
     early = dated.join(born, on=SUBJECT).filter(pl.col(TIME) < pl.col("born") - _YEAR)
     month = (pl.col(TIME).dt.year().alias("year"), pl.col(TIME).dt.month().alias("month"))
     at_midnight = (pl.col(TIME).dt.time() == time()).sum()
+
     return {
         "births": births,
         "early": early.select(rows=pl.len()),
@@ -37,7 +38,10 @@ def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
 
 def told(found: Mapping[str, pl.DataFrame], samples: pl.DataFrame) -> Iterator[str]:
-    """Yield a sentence for each doubt in what was `found`; `samples` have a subject and a time."""
+    """Yield a sentence for each doubt about what the queries `found`.
+
+    `samples` have a subject and a time.
+    """
     yield from _of_births(found["births"], samples)
     if number := found["early"]["rows"].sum():
         said = f"{number} rows are dated more than a year before their subject's birth"
@@ -48,9 +52,10 @@ def told(found: Mapping[str, pl.DataFrame], samples: pl.DataFrame) -> Iterator[s
 
 
 def _of_births(births: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
-    """Yield how many births tell no time or several, and how many samples have an impossible age."""
+    """Yield how many births have no time or several, and how many samples an impossible age."""
     if number := births[TIME].null_count():
         yield f"{number} rows {birth_code} have no time, so that nobody has an age by them; give it"
+
     by_subject = births.group_by(SUBJECT).agg(
         born=pl.col(TIME).min(), times=pl.col(TIME).n_unique()
     )
@@ -64,48 +69,52 @@ def _of_births(births: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
     if len(early):
         before = f"{len(early)} samples stand before their subject's birth and have no age"
         yield f"{before}; correct {birth_code}"
+
     old = aged.filter(pl.col(TIME) > pl.col("born") + _OLDEST * _YEAR)
     if len(old):
         yield f"{len(old)} samples are of subjects older than {_OLDEST} years; correct {birth_code}"
 
 
 def _of_months(months: pl.DataFrame) -> Iterator[str]:
-    """Yield how many rows lie where small numbers do that were taken for times, and how many far off."""
+    """Yield how many rows have dates of small numbers taken for times, and how many are far off."""
     months = months.group_by("year", "month").agg(pl.col("rows").sum()).sort("year", "month")
     total = months["rows"].sum()
     if not total:
         return
+
     middle = months.filter(pl.col("rows").cum_sum() * 2 >= total)["year"][0]
     small = (pl.col("year") == 1970) & (pl.col("month") == 1)
     if middle != 1970 and (number := months.filter(small)["rows"].sum()):
-        said = (
-            f"{number} of {total} rows are dated January 1970, as small numbers taken for times are"
+        yield (
+            f"{number} of {total} rows are dated January 1970, as small numbers taken for times "
+            "are; correct them"
         )
-        yield f"{said}; correct them"
+
     far = ~small & ((pl.col("year") - middle).abs() > _FAR)
     if number := months.filter(far)["rows"].sum():
-        said = (
-            f"{number} of {total} rows are dated more than {_FAR} years from {middle}, the middle"
+        yield (
+            f"{number} of {total} rows are dated more than {_FAR} years from {middle}, the middle; "
+            "correct the times"
         )
-        yield f"{said}; correct the times"
 
 
 def _of_midnights(months: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
-    """Yield how many rows stand at midnight, where the prediction times tell more than days."""
+    """Yield how many rows stand at midnight, where prediction times tell more than days."""
     total, number = int(months["rows"].sum()), int(months["midnight"].sum())
     tell_days = (samples[TIME].dt.time() == time()).sum() * 2 > len(samples)
     if number > _MIDNIGHT * total and not tell_days:
         yield (
-            f"{number} of {total} rows are dated midnight, as days without a time are: a sample sees "
-            "what comes later on its day; give the times, or the end of the day"
+            f"{number} of {total} rows are dated midnight, as days without a time are: "
+            "a sample sees what comes later on its day; give the times, or the end of the day"
         )
 
 
 def _of_spans(spans: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
-    """Yield how many samples stand long after, and how many before, all that is dated of their subject."""
+    """Yield how many samples stand long after, or before, all dated rows of their subject."""
     joined = samples.join(spans, on=SUBJECT)
     stale = joined.filter(pl.col(TIME) > pl.col("last") + _YEAR)
     ahead = joined.filter(pl.col(TIME) < pl.col("first"))
+
     remedy = "look whether both times are of one clock"
     if len(stale):
         said = f"{len(stale)} of {len(samples)} samples stand more than a year after the last row"

@@ -1,4 +1,4 @@
-"""What is doubtful about a cohort: counted and told, never refused, because some of it may be meant."""
+"""What is doubtful about a cohort: counted and reported, but not refused, as some may be meant."""
 
 from collections import Counter, defaultdict
 
@@ -12,7 +12,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 
 
 class Doubts:
-    """Counts, shard by shard, what looks like a slip; a subject stands in one shard alone."""
+    """Counts, shard by shard, of what looks like a slip; a subject stands in one shard alone."""
 
     def __init__(self) -> None:
         self._scans: list[tuple[pl.LazyFrame, str]] = []

@@ -1,4 +1,4 @@
-"""Rows in memory as a source of samples: they pass the same door, and none is written to disk."""
+"""Rows in memory as a source of samples: cut at the same door, and never written to disk."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -56,13 +56,13 @@ class InMemory(RowSource):
         media_anywhere: bool = False,
         contents: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Take rows as `cohort.shards.typed` returns them, and samples.
+        """Take samples, and rows as `cohort.shards.typed` returns them.
 
-        `samples` has subject_id and prediction_time, each pair once; `name` is what errors call the
-        rows. `media` are the media columns of the rows, whose paths are relative to `root` and may
-        lead out of it only if they may stand `media_anywhere`; `contents` holds media that are no
-        files, by what stands in the place of their paths. Raises DataError as `cohort.build` does
-        for rows that break the contract, and for samples of subjects that have no row.
+        `samples` has subject_id and prediction_time, each pair once. `name` stands for the rows in
+        errors. `media` are the media columns of the rows. Their paths are relative to `root` and
+        may lead out of it only with `media_anywhere`. `contents` holds media that are no files, by
+        the text in the place of their paths. Raises DataError as `cohort.build` does for rows that
+        break the contract, and for samples of subjects that have no row.
         """
         self.name, self.root, self.has_zone = name, root, has_zone
         self._contents = contents or {}
@@ -70,14 +70,7 @@ class InMemory(RowSource):
         self.widths = {}
         self.codes = read_codes(events, name).to_list()
 
-        samples = samples.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT))
-        samples = samples.sort(SUBJECT, PREDICTION_TIME)
-        self._windows = SampleWindows(
-            subjects=samples[SUBJECT].to_numpy(),
-            times=samples[PREDICTION_TIME].to_physical().to_numpy(),
-            lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
-            ranges={},
-        )
+        self._windows = _windows(samples, lookback_hours)
         self._check_subjects(events)
 
         self.rows = {}
@@ -100,16 +93,14 @@ class InMemory(RowSource):
             )
 
     def _add(self, modality: str, rows: pl.DataFrame) -> None:
-        """Keep what a modality reads, and find out which of it each sample may see."""
-        self._windows.ranges[modality] = self._windows.visible_ranges(
-            np.arange(len(self._windows.subjects)), rows
-        )
+        """Keep the rows that a modality reads, and find those that each sample may see."""
+        everybody = np.arange(len(self._windows.subjects))
+        self._windows.ranges[modality] = self._windows.visible_ranges(everybody, rows)
+
         texts = text_table(rows.with_columns(pl.lit(0, pl.Int32).alias("shard")))
+        columns = plain_columns(rows, self.codes)
         known = (self.root, self.codes, [self.name], self.has_zone)
-        self.rows = {
-            **self.rows,
-            modality: HeldRows(plain_columns(rows, self.codes), texts, self._contents, *known),
-        }
+        self.rows = {**self.rows, modality: HeldRows(columns, texts, self._contents, *known)}
 
     @cached_property
     def subject_ids(self) -> NDArray[np.int64]:
@@ -129,3 +120,15 @@ class InMemory(RowSource):
     def _ranges(self) -> Mapping[str, NDArray[np.int64]]:
         assert all(len(ranges) == len(RANGE) for ranges in self._windows.ranges.values())
         return self._windows.ranges
+
+
+def _windows(samples: pl.DataFrame, lookback_hours: float | None) -> SampleWindows:
+    """Return the samples in (subject, prediction time) order, which see no rows yet."""
+    samples = samples.select(SUBJECT, pl.col(PREDICTION_TIME).cast(MOMENT))
+    samples = samples.sort(SUBJECT, PREDICTION_TIME)
+    return SampleWindows(
+        subjects=samples[SUBJECT].to_numpy(),
+        times=samples[PREDICTION_TIME].to_physical().to_numpy(),
+        lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
+        ranges={},
+    )

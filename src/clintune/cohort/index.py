@@ -31,7 +31,7 @@ from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
 _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
-"""Packages that clintune's own modalities read a kind of media file with, and that not everybody installs."""
+"""Packages that read a kind of media file for clintune's own modalities, and may be missing."""
 
 
 class Claimant(Protocol):
@@ -55,8 +55,8 @@ class Labelled(Protocol):
 class SampleIndex(RowSource):
     """The samples of one cohort, in (subject, prediction time) order.
 
-    Files are memory-mapped and opened on first use; pickling keeps the folder's path only, so an index travels to
-    data loading workers, forked or spawned, at no cost.
+    Files are memory-mapped on first use. Pickling keeps only the folder's path, so an index travels
+    to data loading workers, forked or spawned, at no cost.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class SampleIndex(RowSource):
         self.codes = about["codes"]
         self.has_zone = about["has_zone"]
         self.remarks: list[str] = about["remarks"]
-        """What is doubtful about the cohort, for people."""
+        """Sentences on what is doubtful about the cohort."""
         self.widths = about["tasks"]
 
         known = (self.root, self.codes, about["shards"], self.has_zone)
@@ -84,11 +84,11 @@ class SampleIndex(RowSource):
         tasks: Mapping[str, Labelled],
         cache: Path,
     ) -> "SampleIndex":
-        """Open the index of a cohort under `cache`, building it first where its inputs have changed.
+        """Open the index of a cohort under `cache`; build it first where its inputs have changed.
 
-        An index with a file that is not as it was written is named and built again. Raises DataError for data or labels
-        that break the contract, ConfigError for media files that need a package which is not installed. Two processes
-        do not build one index twice.
+        An index with a file that is not as it was written is named and built again. Two processes
+        do not build one index twice. Raises DataError for data or labels that break the contract,
+        and ConfigError for media files that need a package which is not installed.
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
@@ -96,45 +96,27 @@ class SampleIndex(RowSource):
                 f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
             )
 
-        row_filter = {
-            key: RowSelection(modality.row_filter(), modality.media_column)
-            for key, modality in modalities.items()
-        }
-        labels = {key: task.read(root) for key, task in tasks.items()}
-        for key, table in labels.items():
-            kind = None if table is None else table.schema[PREDICTION_TIME]
-            if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
-                check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
-
-        metadata = root / dataset_metadata_filepath
-        tables = table_hashes(
-            root, [*find_shards(root), *([metadata] if metadata.exists() else [])], cache
-        )
-        fingerprint = _fingerprint(name, root, cohort, tables, row_filter, labels)
-
+        # The index is named after all that it depends on.
+        row_filter = _row_selections(modalities)
+        labels = _read_labels(root, tasks)
+        fingerprint = _fingerprint(name, root, cohort, _hashes(root, cache), row_filter, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
+
         damage(folder)  # many processes read it side by side; under the lock it is remembered
         with exclusive_lock(folder, f"the index of {name}"):
-            damaged = damage(folder)
-            if damaged and folder.is_dir():
-                console.print(
-                    f"{folder / damaged}: is not as it was written; the index is built again"
-                )
-            if damaged:
+            if damaged := damage(folder):
+                if folder.is_dir():
+                    text = f"{folder / damaged}: is not as it was written; the index is built again"
+                    console.print(text)
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
+                lookback, drop = cohort.lookback_hours, cohort.unknown_subjects == "drop"
                 with atomic_path(folder) as partial:
-                    drop = cohort.unknown_subjects == "drop"
-                    write_index(
-                        partial, root, row_filter, labels, cohort.lookback_hours, about, drop
-                    )
+                    write_index(partial, root, row_filter, labels, lookback, about, drop)
             index = cls(folder)
 
-        for key in (
-            key
-            for key, modality in modalities.items()
-            if type(modality).__module__.startswith("clintune.")
-        ):
-            index._check_readers(key)
+        for key, modality in modalities.items():
+            if type(modality).__module__.startswith("clintune."):
+                index._check_readers(key)
         for remark in index.remarks:
             console.print(f"{name}: {remark}")
         return index
@@ -153,22 +135,26 @@ class SampleIndex(RowSource):
         return self._column(PREDICTION_TIME)
 
     def targets(self, task: str) -> NDArray[np.float32]:
-        """Return a task's targets [N, T], NaN where unknown; [N, 0] where the cohort has no labels for the task."""
+        """Return a task's targets [N, T], NaN where unknown; [N, 0] without labels for the task."""
         return self._targets[task]
 
     def _check_readers(self, modality: str) -> None:
-        """Raise ConfigError where samples see media files whose reader is not installed; by the files' names alone."""
+        """Raise ConfigError where samples see media files whose reader is not installed.
+
+        The names of the files tell it; none is read.
+        """
         lacking = {end: package for end, package in _READERS.items() if not is_installed(package)}
         if not lacking:
             return
-        paths = self.rows[modality].paths(
-            self.each_item_once(modality, np.arange(len(self))).number
-        )
+
+        seen = self.each_item_once(modality, np.arange(len(self))).number
+        paths = self.rows[modality].paths(seen)
         for end, package in lacking.items():
             if number := sum(path.suffix.lower() == end for path in paths):
                 raise ConfigError(
-                    f"modalities.{modality}: {number} of the {len(paths)} media files of cohort {self.name} end in "
-                    f"{end}, and reading them needs {package}; {how_to_install(package)}"
+                    f"modalities.{modality}: {number} of the {len(paths)} media files of cohort "
+                    f"{self.name} end in {end}, and reading them needs {package}; "
+                    f"{how_to_install(package)}"
                 )
 
     @cached_property
@@ -177,10 +163,10 @@ class SampleIndex(RowSource):
 
     @cached_property
     def _ranges(self) -> dict[str, NDArray[np.int64]]:
-        return {
-            name: np.stack([self._column(f"{name}/{bound}") for bound in RANGE])
-            for name in self.modalities
-        }
+        ranges = {}
+        for name in self.modalities:
+            ranges[name] = np.stack([self._column(f"{name}/{bound}") for bound in RANGE])
+        return ranges
 
     @cached_property
     def _targets(self) -> dict[str, NDArray[np.float32]]:
@@ -190,14 +176,41 @@ class SampleIndex(RowSource):
             if width:
                 lists = self._samples.data[f"target/{task}"].combine_chunks()
                 known = lists.is_valid().to_numpy(zero_copy_only=False)
-                targets[task][known] = (
-                    lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                )
+                values = lists.flatten().to_numpy(zero_copy_only=False)
+                targets[task][known] = values.reshape(-1, width)
         return targets
 
     def _column(self, name: str) -> NDArray[Any]:
         column: NDArray[Any] = self._samples.data[name].to_numpy()
         return column
+
+
+def _row_selections(modalities: Mapping[str, Claimant]) -> dict[str, RowSelection]:
+    """Return the rows that each modality reads."""
+    return {
+        key: RowSelection(modality.row_filter(), modality.media_column)
+        for key, modality in modalities.items()
+    }
+
+
+def _read_labels(root: Path, tasks: Mapping[str, Labelled]) -> dict[str, pl.DataFrame | None]:
+    """Return the labels of each task; None where the cohort has none.
+
+    Raises DataError where their times have a zone and those of the cohort's events have none.
+    """
+    labels = {key: task.read(root) for key, task in tasks.items()}
+    for key, table in labels.items():
+        kind = None if table is None else table.schema[PREDICTION_TIME]
+        if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+            check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
+    return labels
+
+
+def _hashes(root: Path, cache: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a cohort that its index reads."""
+    metadata = root / dataset_metadata_filepath
+    others = [metadata] if metadata.exists() else []
+    return table_hashes(root, [*find_shards(root), *others], cache)
 
 
 def _fingerprint(
@@ -208,35 +221,30 @@ def _fingerprint(
     row_filter: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],
 ) -> str:
+    """Return a hash of all that an index depends on."""
+    settings = [cohort.lookback_hours, cohort.unknown_subjects]
+    claims = {
+        key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in row_filter.items()
+    }
+    digests = {key: None if table is None else _digest(table) for key, table in labels.items()}
+
     return value_sha256(
         {
-            "format": [
-                _FORMAT,
-                clintune.__version__,
-                name,
-                str(root),
-                cohort.lookback_hours,
-                cohort.unknown_subjects,
-            ],
+            "format": [_FORMAT, clintune.__version__, name, str(root), *settings],
             "tables": tables,
-            "claims": {
-                key: [claim.rows.meta.serialize().hex(), claim.media]
-                for key, claim in row_filter.items()
-            },
-            "labels": {
-                key: None if table is None else _digest(table) for key, table in labels.items()
-            },
+            "claims": claims,
+            "labels": digests,
         }
     )
 
 
 def _digest(labels: pl.DataFrame) -> str:
-    """Hash the labels themselves: a task's settings may change what it reads from an unchanged file."""
+    """Hash the labels themselves: a task's settings may change what it reads from a file."""
     digest = hashlib.sha256()
     for column in (SUBJECT, PREDICTION_TIME):
         digest.update(labels[column].to_physical().cast(pl.Int64).to_numpy().tobytes())
-    digest.update(labels["target"].list.len().fill_null(0).to_numpy().tobytes())
-    digest.update(
-        labels["target"].explode().cast(pl.Float32).fill_null(float("nan")).to_numpy().tobytes()
-    )
+    target = labels["target"]
+    digest.update(target.list.len().fill_null(0).to_numpy().tobytes())
+    values = target.explode().cast(pl.Float32).fill_null(float("nan"))
+    digest.update(values.to_numpy().tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The label files of a cohort: where they stand, read with one schema, held to the clock of the cohort's events."""
+"""The label files of a cohort: found, read with one schema, checked against the cohort's clock."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,19 +14,20 @@ from clintune.core.paths import inside
 
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
 FOLDERS = ("labels", "task_labels")
-"""Where labels may stand in a cohort: the first is ours, the second that of the standard's tools."""
+"""Where labels may stand in a cohort: clintune's own folder, and that of the standard's tools."""
 _KEYS = ("int64", "timestamp[us]")
-_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001 (of the cohort's own clock)
+# Of the cohort's own clock.
+_FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001
 _ACCEPTED: Mapping[type[pl.DataType], tuple[type[pl.DataType], ...]] = {
     pl.String: (pl.String, pl.Categorical, pl.Enum),
     pl.Float32: (pl.Float32, pl.Float64),
     pl.Int64: (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32),
 }
-"""Types that a value column may have beside that of the schema."""
+"""Types that a value column may have, beside that of the schema."""
 
 
 def label_paths(root: Path, label: str) -> list[tuple[Path, Path]]:
-    """Return the places of a label, each a file and a folder, as `labels/<label>.parquet` and `labels/<label>/`.
+    """Return the places of a label: pairs of `labels/<label>.parquet` and `labels/<label>/`.
 
     A label may hold slashes, as `mortality/icu`. Raises ConfigError for one that leaves the cohort.
     """
@@ -37,16 +38,15 @@ def label_paths(root: Path, label: str) -> list[tuple[Path, Path]]:
 
 
 def label_files(root: Path, label: str) -> list[Path]:
-    """List the files of a label: `labels/<label>.parquet`, or what stands below the folder `labels/<label>/`.
+    """Return the files of a label: `labels/<label>.parquet`, or those below `labels/<label>/`.
 
-    `task_labels/` serves as `labels/` does; none where nothing is there. Raises DataError where several of these places
-    have the label: nobody knows which is meant.
+    `task_labels/` serves as `labels/` does. There are none where no place has the label. Raises
+    DataError where several have it: nobody knows which one is meant.
     """
-    places = [
-        ([file] if file.is_file() else [], tables_below(folder))
-        for file, folder in label_paths(root, label)
-    ]
-    found = [files for place in places for files in place if files]
+    found: list[list[Path]] = []
+    for file, folder in label_paths(root, label):
+        places = ([file] if file.is_file() else [], tables_below(folder))
+        found += [files for files in places if files]
     if len(found) > 1:
         first, second = (files[0].relative_to(root) for files in found[:2])
         raise DataError(
@@ -56,7 +56,7 @@ def label_files(root: Path, label: str) -> list[Path]:
 
 
 def looked_for(root: Path, label: str) -> str:
-    """Say where a label was looked for, relative to the cohort's root."""
+    """Return the places in which a label was looked for, relative to the cohort's root."""
     named = [
         f"{file.relative_to(root)}, {folder.relative_to(root)}/*.parquet"
         for file, folder in label_paths(root, label)
@@ -67,18 +67,17 @@ def looked_for(root: Path, label: str) -> str:
 def read_labels(
     root: Path, label: str, columns: Mapping[str, type[pl.DataType]]
 ) -> pl.DataFrame | None:
-    """Read a label that is one file or a folder of shards: subject_id, prediction_time and the value columns by type.
+    """Read a label that is one file or a folder of shards.
 
-    Returns None where the cohort has no such label; raises DataError as `read_label_files` and `label_values` do.
+    Returns subject_id, prediction_time and the value columns by type, or None where the cohort has
+    no such label. Raises DataError as `read_label_files` and `label_values` do.
     """
     files = label_files(root, label)
     if not files:
         return None
 
-    tables = read_label_files(root, files)
-    table = pl.concat(
-        [label_values(table, file, columns) for table, file in zip(tables, files, strict=True)]
-    )
+    pairs = zip(read_label_files(root, files), files, strict=True)
+    table = pl.concat([label_values(table, file, columns) for table, file in pairs])
     if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
         raise DataError(
             f"{files[0].parent}: two files label the same subject and prediction time; keep one"
@@ -91,13 +90,14 @@ def label_values(
 ) -> pl.DataFrame:
     """Keep the key columns and the value columns of a label file.
 
-    Raises DataError where a value column is missing or not of the type that the MEDS label schema gives it, or a text
-    is empty: an unknown label is null.
+    Raises DataError where a value column is missing or has another type than the MEDS label schema
+    gives it, and where a text is empty: an unknown label is null.
     """
     for column, kind in columns.items():
         if column not in table.columns:
             raise DataError(
-                f"{path}: lacks column {column}, which holds the labels of this kind of task; add it"
+                f"{path}: lacks column {column}, which holds the labels of this kind of task; "
+                "add it"
             )
         accepted = _ACCEPTED.get(kind, (kind,))
         if not isinstance(table.schema[column], (*accepted, pl.Null)):
@@ -106,7 +106,7 @@ def label_values(
             )
 
     values = table.select(*SAMPLE, *(pl.col(column).cast(kind) for column, kind in columns.items()))
-    for column in (column for column, kind in columns.items() if kind is pl.String):
+    for column in [column for column, kind in columns.items() if kind is pl.String]:
         if (empty := values[column].str.strip_chars() == "").any():
             row = empty.arg_true()[0]
             raise DataError(
@@ -116,11 +116,11 @@ def label_values(
 
 
 def read_label_files(root: Path, paths: Sequence[Path]) -> list[pl.DataFrame]:
-    """Read MEDS label files, or tables of prediction times, of the cohort at `root`, and check their keys.
+    """Read MEDS label files, or tables of prediction times, of the cohort at `root`.
 
-    Times with a zone become UTC. Raises DataError where a file cannot be read, lacks a key column, has one of another
-    type or with a null, labels one (subject, time) twice, or has times with a zone while the cohort's events have none,
-    or reversed.
+    Times with a zone become UTC. Raises DataError where a file cannot be read, lacks a key column,
+    has one of another type or with a null, or labels one (subject, time) twice. It also raises one
+    where times have a zone and those of the cohort's events have none, or the other way round.
     """
     clock = clock_of(root)
     return [_read(path, clock) for path in paths]
@@ -137,35 +137,16 @@ def _read(path: Path, clock: tuple[str, bool] | None) -> pl.DataFrame:
 
 
 def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None) -> pl.DataFrame:
-    """Return a table whose subjects and prediction times are checked as `read_label_files` does, times in UTC.
+    """Return a table with its subjects and prediction times checked as `read_label_files` does.
 
-    `path` names the table in errors, `clock` is what `cohort.shards.clock_of` says of the events.
+    Times become UTC. `path` names the table in errors. `clock` is what `cohort.shards.clock_of`
+    says of the events.
     """
-    missing = [name for name in SAMPLE if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} and a value"
-        )
-
-    moment = table.schema[SAMPLE[1]]
-    # A day is no moment: it would count as its midnight.
-    fits = (table.schema[SAMPLE[0]].is_integer(), isinstance(moment, pl.Datetime))
-    for name, is_right, wanted in zip(SAMPLE, fits, _KEYS, strict=True):
-        if not is_right:
-            raise DataError(
-                f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it"
-            )
-        if (null := table[name].is_null()).any():
-            raise DataError(
-                f"{path}: row {null.arg_true()[0]}: column {name} is null; give it a value or drop the row"
-            )
-
-    assert isinstance(moment, pl.Datetime)
+    moment = _check_key_columns(table, path)
     check_clock(path, SAMPLE[1], moment.time_zone is not None, clock)
     try:
-        table = table.with_columns(
-            pl.col(SAMPLE[0]).cast(pl.Int64), pl.col(SAMPLE[1]).cast(pl.Datetime("us"))
-        )
+        subject, time = pl.col(SAMPLE[0]), pl.col(SAMPLE[1])
+        table = table.with_columns(subject.cast(pl.Int64), time.cast(pl.Datetime("us")))
     except UNREADABLE as error:
         raise DataError(
             f"{path}: has a subject or time too large for {' and '.join(_KEYS)}; correct it"
@@ -174,12 +155,41 @@ def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None)
     outside = ~table[SAMPLE[1]].is_between(_FIRST, _LAST)
     if outside.any():
         raise DataError(
-            f"{path}: row {outside.arg_true()[0]}: column {SAMPLE[1]} is beyond the years 1 to 9999; correct it"
+            f"{path}: row {outside.arg_true()[0]}: column {SAMPLE[1]} is beyond the years "
+            "1 to 9999; correct it"
         )
 
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
         raise DataError(
-            f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; keep one"
+            f"{path}: row {doubled.arg_true()[0]} labels a subject and prediction time twice; "
+            "keep one"
         )
     return table
+
+
+def _check_key_columns(table: pl.DataFrame, path: str) -> pl.Datetime:
+    """Return the type of the prediction times; DataError for missing, mistyped or null keys."""
+    missing = [name for name in SAMPLE if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: lacks column {missing[0]}; a MEDS label file has {', '.join(SAMPLE)} "
+            "and a value"
+        )
+
+    # A date is not accepted as a moment: it would count as its midnight.
+    moment = table.schema[SAMPLE[1]]
+    fits = (table.schema[SAMPLE[0]].is_integer(), isinstance(moment, pl.Datetime))
+    for name, is_right, wanted in zip(SAMPLE, fits, _KEYS, strict=True):
+        if not is_right:
+            raise DataError(
+                f"{path}: column {name} is {table.schema[name]}; MEDS wants {wanted}: cast it"
+            )
+        if (null := table[name].is_null()).any():
+            raise DataError(
+                f"{path}: row {null.arg_true()[0]}: column {name} is null; "
+                "give it a value or drop the row"
+            )
+
+    assert isinstance(moment, pl.Datetime)
+    return moment

@@ -1,8 +1,9 @@
-"""The local copy of a remote cohort, below `data.cache`: tables fetched when it is opened, media when they are read.
+"""The local copy of a remote cohort, below `data.cache`.
 
-What is fetched is an ordinary cohort's folder; only what the remote has changed is fetched again. A file's modification
-time says which version it is (`core.remote.Version`), so the copy needs no list of what it holds: any file or all of
-it may be deleted.
+Tables are fetched when the cohort is opened, media when they are read. The copy is an ordinary
+cohort folder, and only what changed at the remote is fetched again. A file's modification time says
+which version it is (`storage.remote.Version`). So the copy needs no list of its content: any file,
+or all of it, may be deleted.
 """
 
 import json
@@ -28,13 +29,14 @@ from clintune.storage.remote import Remote, Version, is_remote, redact
 _ABOUT = "remote.json"
 _SUFFIX = ".mirror"
 _TABLES = ("metadata", *LABELS)
-"""Folders that hold tables beside those of the data."""
+"""Folders that hold tables, beside that of the data."""
 
 
 def local_root(root: str, cache: Path) -> Path:
-    """Return the local folder of a cohort's root: the folder itself, or the copy of what is behind a URL."""
+    """Return the local folder of a cohort: its root, or the copy of a root that is a URL."""
     if not is_remote(root):
         return Path(root).expanduser().resolve()
+
     url = root.rstrip("/")
     name = PurePosixPath(url).name.partition("?")[0]
     return cache.expanduser().resolve() / "remote" / f"{name}-{value_sha256(url)[:16]}{_SUFFIX}"
@@ -45,13 +47,14 @@ def open_mirror(
 ) -> Path:
     """Bring the tables of a remote cohort up to date; return the local folder.
 
-    `beside` names further tables, relative to the root. Of several processes one fetches. Raises DataError for a remote
-    that cannot be reached or holds no table.
+    `beside` names further tables, relative to the root. Of several processes one fetches. Raises
+    DataError where the remote cannot be reached or holds no table.
     """
     folder = local_root(url, cache)
     with exclusive_lock(folder, f"the copy of {redact(url)}"):
         folder.mkdir(exist_ok=True)
         mark_used(folder)
+
     mirror = Mirror(folder, Remote(key, url, storage))
     write_json(folder / _ABOUT, {"key": key, "url": url, "storage": dict(storage)})
     _mirror.cache_clear()
@@ -60,15 +63,17 @@ def open_mirror(
 
 
 def fetch_media(paths: Iterable[Path | None]) -> None:
-    """Make media files of remote cohorts be here as they are there, fetching many at once; others stay as they are.
+    """Bring media files of remote cohorts up to date, many at once; local files stay as they are.
 
-    A file that is not there remotely is not here afterwards. Raises DataError where the remote cannot be reached.
+    A file that the remote does not have is deleted here. Raises DataError where the remote cannot
+    be reached.
     """
     wanted: dict[Path, set[str]] = {}
     for path in paths:
         folder = None if path is None else _folder_of(path.parent)
         if path is not None and folder is not None:
             wanted.setdefault(folder, set()).add(path.relative_to(folder).as_posix())
+
     for folder, names in wanted.items():
         _mirror(folder, os.getpid()).update_media(names)
 
@@ -83,34 +88,32 @@ class Mirror:
         self._checked: set[str] = set()
 
     def update_tables(self, beside: Sequence[str]) -> None:
-        """Fetch the tables that changed, delete those that are gone."""
+        """Fetch the tables that changed, and delete those that are gone."""
         with self._locked() as scratch:
             remote = self.remote
-            entries = {
-                path: entry
-                for path, entry in remote.tree(data_subdirectory).items()
-                if _is_shard(path)
-            }
+            listed = remote.tree(data_subdirectory)
+            entries = {path: entry for path, entry in listed.items() if _is_shard(path)}
             if not entries:
                 raise DataError(
-                    f"{remote.key}: {redact(remote.url)}: no {data_subdirectory}/**/*.parquet is listed there; correct "
-                    "the URL, or let the server list its folders"
+                    f"{remote.key}: {redact(remote.url)}: no {data_subdirectory}/**/*.parquet is "
+                    "listed there; correct the URL, or let the server list its folders"
                 )
+
             for folder in _TABLES:
                 entries |= remote.tree(folder)
-            names = [
-                *entries,
-                *(path for path in beside if _is_inside(path) and path not in entries),
-            ]
+            others = (path for path in beside if _is_inside(path) and path not in entries)
+            names = [*entries, *others]
+
             versions = self._versions(names, entries)
             for path in {*self._tables(), *names} - versions.keys():
                 self._drop(path)
             self._fetch(versions, scratch)
 
     def update_media(self, paths: set[str]) -> None:
-        """Fetch the media files that are missing or changed, delete those that are gone; each is checked once.
+        """Fetch the media files that are missing or changed, and delete those that are gone.
 
-        The header of a WFDB record brings the files that it names, and those that the headers of its segments name.
+        Each file is checked once. The header of a WFDB record brings the files that it names, and
+        those that the headers of its segments name.
         """
         new = paths - self._checked
         while new:
@@ -120,20 +123,18 @@ class Mirror:
             new = {file.relative_to(self.folder).as_posix() for file in named} - self._checked
 
     def _update(self, new: set[str]) -> None:
-        """Make files be here as they are there."""
-        # One listing tells the versions of many files, but for the web, where each must be asked for.
-        self._list(set() if self.remote.is_web else {_parent(path) for path in new})
-        entries = {
-            path: entry for path in new if (entry := self._listed.get(_parent(path), {}).get(path))
-        }
-        there = (
-            new
-            if self.remote.is_web
-            else {path for path in entries if entries[path]["type"] != "directory"}
-        )
-        versions = self._versions(sorted(there), entries)
+        """Bring some files up to date."""
+        is_web = self.remote.is_web
+        # One listing tells the versions of many files; only on the web each file is asked for.
+        self._list(set() if is_web else {_parent(path) for path in new})
+        listed = {path: self._listed.get(_parent(path), {}).get(path) for path in new}
+        entries = {path: entry for path, entry in listed.items() if entry}
+
+        files = {path for path, entry in entries.items() if entry["type"] != "directory"}
+        versions = self._versions(sorted(new if is_web else files), entries)
         for path in new - versions.keys():
             self._drop(path)
+
         if not all(version.is_at(self.folder / path) for path, version in versions.items()):
             with self._locked() as scratch:
                 self._fetch(versions, scratch)
@@ -149,30 +150,31 @@ class Mirror:
         found = self.remote.parallel(
             lambda path: self.remote.version(path, entries.get(path)), paths
         )
-        return {
-            path: version for path, version in zip(paths, found, strict=True) if version is not None
-        }
+        pairs = zip(paths, found, strict=True)
+        return {path: version for path, version in pairs if version is not None}
 
     def _fetch(self, versions: Mapping[str, Version], scratch: Path) -> None:
-        """Fetch the files that are not here in their versions; the lock is held."""
-        missing = [
-            path for path, version in versions.items() if not version.is_at(self.folder / path)
-        ]
-        with tqdm(
-            total=len(missing), desc="fetch", unit="file", disable=None if missing else True
-        ) as bar:
-            self.remote.parallel(
-                lambda path: self.remote.fetch(versions[path], self.folder / path, scratch),
-                missing,
-                bar.update,
-            )
+        """Fetch the files that are not here in their versions; the caller holds the lock."""
+        folder, remote = self.folder, self.remote
+        pairs = versions.items()
+        missing = [path for path, version in pairs if not version.is_at(folder / path)]
+
+        def fetch(path: str) -> None:
+            remote.fetch(versions[path], folder / path, scratch)
+
+        hidden = None if missing else True  # None shows the bar on a terminal alone
+        with tqdm(total=len(missing), desc="fetch", unit="file", disable=hidden) as bar:
+            remote.parallel(fetch, missing, bar.update)
 
     def _drop(self, path: str) -> None:
         if (self.folder / path).is_file():
             (self.folder / path).unlink(missing_ok=True)
 
     def _tables(self) -> Iterator[str]:
-        """Yield the tables that are here; media may stand anywhere, but are no Parquet below data/."""
+        """Yield the tables that are here.
+
+        Media may stand in any folder, but none is a Parquet file below data/.
+        """
         for part in (data_subdirectory, *_TABLES):
             for file in (self.folder / part).rglob("*"):
                 path = file.relative_to(self.folder).as_posix()
@@ -181,9 +183,10 @@ class Mirror:
 
     @contextmanager
     def _locked(self) -> Iterator[Path]:
-        """Hold the copy's lock; yield a folder for files under way, without what a killed process left there."""
+        """Hold the copy's lock; yield an empty folder for files that are being fetched."""
         scratch = self.folder.with_suffix(".partial")
         with exclusive_lock(self.folder, f"the copy of {redact(self.remote.url)}"):
+            # A killed process may have left files there.
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir()
             try:
@@ -194,14 +197,17 @@ class Mirror:
 
 @lru_cache(maxsize=64)
 def _mirror(folder: Path, process: int) -> Mirror:
-    """Return the mirror in a folder; each process has its own, as connections do not survive a fork."""
+    """Return the mirror in a folder; each process has its own, as no connection survives a fork."""
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     return Mirror(folder, Remote(about["key"], about["url"], about["storage"]))
 
 
 @lru_cache(maxsize=65_536)
 def _folder_of(path: Path) -> Path | None:
-    """Return the mirror that a folder stands in, by its name alone: local cohorts pay no look at the disk."""
+    """Return the mirror in which a folder stands.
+
+    It is told by its name, so that local cohorts cost no look at the disk.
+    """
     found = (parent for parent in (path, *path.parents) if parent.suffix == _SUFFIX)
     return next((folder for folder in found if (folder / _ABOUT).is_file()), None)
 

@@ -1,7 +1,7 @@
-"""The only door to a cohort's data, which cuts samples at prediction times, wherever the rows are.
+"""The only door to a cohort's data: it cuts samples at prediction times, wherever the rows are.
 
 `cohort.index` has a source on disk, `cohort.in_memory` one of rows in memory. Both look up ranges
-of rows as `cohort.build` cuts them; what a sample sees of these ranges is decided here and nowhere
+of rows as `cohort.build` cuts them. What a sample sees of these ranges is decided here and nowhere
 else.
 """
 
@@ -22,7 +22,7 @@ _HOUR = 3_600_000_000
 
 
 class VisibleItems(NamedTuple):
-    """Items of some samples, each three numbers [I]: its row, its hours, whose item it is."""
+    """Items of some samples, by three numbers each [I]: row, hours before prediction, owner."""
 
     number: NDArray[np.int64]
     hours: NDArray[np.float64]
@@ -62,7 +62,7 @@ class RowSource(ABC):
     @cached_property
     @abstractmethod
     def _ranges(self) -> Mapping[str, NDArray[np.int64]]:
-        """Return which rows of each modality each sample sees [4, N], as `cohort.build.RANGE`."""
+        """Return the rows of each modality that a sample sees [4, N], as `cohort.build.RANGE`."""
 
     @abstractmethod
     def targets(self, task: str) -> NDArray[np.float32]:
@@ -88,13 +88,14 @@ class RowSource(ABC):
         return self._expand(modality, rows, static, static_stop, start, stop)
 
     def each_item_once(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
-        """Return what the samples `rows` see, each item once, at the first sample to see it.
+        """Return what the samples `rows` see, each item once, at the first sample that sees it.
 
-        `owner` counts those samples. They are taken in their order, whatever that of `rows`.
+        `owner` counts those samples in ascending order, whatever the order of `rows`.
         """
         rows = np.unique(rows)
         static, static_stop, start, stop = self._ranges[modality][:, rows]
 
+        # A later sample of the same subject sees again what the one before it saw.
         again = np.flatnonzero(self.subject_ids[rows[1:]] == self.subject_ids[rows[:-1]]) + 1
         static[again] = static_stop[again]
         start[again] = np.maximum(start[again], np.minimum(stop[again - 1], stop[again]))
@@ -103,6 +104,7 @@ class RowSource(ABC):
     def _expand(
         self, modality: str, rows: NDArray[np.int64], *bounds: NDArray[np.int64]
     ) -> VisibleItems:
+        """Return the items in the two ranges of rows of each sample, static items first."""
         static, static_stop, start, stop = bounds
         starts = np.stack([static, start], axis=1).ravel()
         numbers, which = spans(starts, np.stack([static_stop, stop], axis=1).ravel() - starts)

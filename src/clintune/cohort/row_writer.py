@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
 
 COLUMNS = {TIME: "datetime64[us]", CODE: "int32", NUMBER: "float32"}
-"""What of a modality's rows is kept as plain arrays: null times as NaT, codes by number, null values as NaN."""
+"""The columns of a modality's rows that are plain arrays.
+
+Null times are NaT, codes are given by number, null values are NaN.
+"""
 
 _ROWS = pa.schema(
     [
@@ -30,7 +33,7 @@ STATIC = np.iinfo(np.int64).min
 
 
 def plain_columns(rows: pl.DataFrame, codes: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return each of `COLUMNS` of claimed rows, whose codes are numbered by `codes`."""
+    """Return each of `COLUMNS` of a modality's rows; `codes` numbers their codes."""
     plain = {
         TIME: rows[TIME].to_physical().fill_null(STATIC),
         CODE: rows[CODE].cast(pl.Enum(codes)).to_physical(),
@@ -40,14 +43,15 @@ def plain_columns(rows: pl.DataFrame, codes: Sequence[str]) -> dict[str, NDArray
 
 
 def text_table(rows: pl.DataFrame) -> pa.Table:
-    """Return text, media path, number of the shard and row number of claimed rows."""
+    """Return text, media path, shard number and row number of a modality's rows."""
     return rows.select(_ROWS.names).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ROWS)
 
 
 class RowWriter:
-    """Append claimed rows to the files of a modality: texts and places as an Arrow stream, each of COLUMNS raw.
+    """Appends rows to the files of a modality.
 
-    `codes` numbers the codes; it holds those of the rows by the time they are appended.
+    Texts and places go to an Arrow stream, each of `COLUMNS` to a raw file. `codes` numbers the
+    codes; it must hold those of the rows before they are appended.
     """
 
     def __init__(self, folder: Path, modality: str, codes: dict[str, int]) -> None:
@@ -62,7 +66,7 @@ class RowWriter:
         }
 
     def append(self, rows: pl.DataFrame) -> None:
-        """Append rows in (subject, time) order, with their media's `path` and the number of their `shard`."""
+        """Append rows in (subject, time) order, with their media's `path` and `shard` number."""
         for part in rows.select(_ROWS.names).iter_slices(_BATCH):
             self._stream.write_table(text_table(part).combine_chunks())
         for name, column in plain_columns(rows, list(self._codes)).items():

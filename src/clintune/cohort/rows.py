@@ -1,6 +1,6 @@
-"""The rows that one modality reads: plain columns for batches, whole items for whoever prepares them.
+"""The rows that one modality reads, on disk (in the files of an index) or in memory.
 
-They stand on disk, in the files of an index, or in memory.
+They are read as plain columns for batches, or as whole items for preprocessing.
 """
 
 from abc import ABC, abstractmethod
@@ -21,14 +21,14 @@ from clintune.cohort.shards import CODE, NUMBER, ROW, TEXT, TIME
 from clintune.contracts import Item
 
 _RUN = 4096
-"""Rows read at once, at most."""
+"""The largest number of rows that are read at once."""
 
 
 class ModalityRows(ABC):
     """The rows of a modality by number.
 
-    `root` is the folder of their media, `codes` and `shards` are what the rows' numbers of codes and files stand for;
-    `has_zone` says that the rows' times had a time zone and stand here in UTC.
+    `root` is the folder of their media. `codes` and `shards` are what the rows' numbers of codes
+    and files stand for. `has_zone` says that the rows' times had a time zone and are in UTC here.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class ModalityRows(ABC):
 
     @abstractmethod
     def column(self, name: str) -> NDArray[Any]:
-        """Return one of `COLUMNS` of all rows."""
+        """Return one of `COLUMNS` for all rows."""
 
     @abstractmethod
     def _texts(self, start: int, length: int) -> pa.Table:
-        """Return text, media path, number of the shard and row number of rows that stand side by side."""
+        """Return text, media path, shard number and row number of neighbouring rows."""
 
     @abstractmethod
     def _listed_paths(self) -> pa.ChunkedArray:
-        """Return the media path of every row."""
+        """Return the media path of each row."""
 
     def _content(self, path: str | None) -> bytes | None:
-        """Return what a media path stands for, where it names no file."""
+        """Return the content that a media path stands for, where it names no file."""
         return None
 
     def read(
@@ -65,9 +65,13 @@ class ModalityRows(ABC):
         first: int = 0,
         subjects: NDArray[np.int64] | None = None,
     ) -> Iterator[Item]:
-        """Yield the items of rows `numbers` at `hours`, of `subjects`; `first` is added to their numbers."""
+        """Yield the items of rows `numbers`, at `hours` and of `subjects`.
+
+        `first` is added to the numbers of the items. Neighbouring rows are read together.
+        """
         subjects = np.zeros_like(numbers) if subjects is None else subjects
         ends = np.flatnonzero(np.diff(numbers, append=-1) != 1) + 1
+
         start = 0
         for end in ends.tolist():
             for begin in range(start, end, _RUN):
@@ -87,22 +91,17 @@ class ModalityRows(ABC):
         subjects: NDArray[np.int64],
         first: int,
     ) -> Iterator[Item]:
+        """Yield the items of neighbouring rows."""
         table = self._texts(int(numbers[0]), len(numbers))
         times = self.column(TIME)[numbers].tolist()
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
 
-        for number, hour, subject, time, code, value, text, path, shard, row in zip(
-            numbers.tolist(),
-            hours.tolist(),
-            subjects.tolist(),
-            times,
-            codes,
-            values,
-            *columns,
-            strict=True,
-        ):
+        known = (numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values)
+        cells = zip(*known, *columns, strict=True)
+        for number, hour, subject, time, code, value, text, path, shard, row in cells:
+            content = self._content(path)
             yield Item(
                 number=first + number,
                 subject=subject,
@@ -112,8 +111,8 @@ class ModalityRows(ABC):
                 where=f"{self._shards[shard]}: row {row}",
                 value=None if isnan(value) else value,
                 text=text,
-                path=None if path is None or self._content(path) is not None else self._root / path,
-                content=self._content(path),
+                path=None if path is None or content is not None else self._root / path,
+                content=content,
             )
 
 
@@ -127,15 +126,12 @@ class StoredRows(ModalityRows):
         self._columns: dict[str, NDArray[Any]] = {}
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return one of `COLUMNS` of all rows, memory-mapped."""
+        """Return one of `COLUMNS` for all rows, memory-mapped."""
         if name not in self._columns:
             path = self._folder / f"{self._modality}.{name}"
             # An empty file cannot be mapped.
-            rows = (
-                np.memmap(path, COLUMNS[name], "r")
-                if path.stat().st_size
-                else np.empty(0, COLUMNS[name])
-            )
+            kind, is_empty = COLUMNS[name], not path.stat().st_size
+            rows = np.empty(0, kind) if is_empty else np.memmap(path, kind, "r")
             self._columns[name] = rows.view(np.ndarray)
         return self._columns[name]
 
@@ -151,9 +147,10 @@ class StoredRows(ModalityRows):
 
 
 class HeldRows(ModalityRows):
-    """The rows of a modality in memory: plain `columns` and a table of `texts`, as `cohort.row_writer` makes both.
+    """The rows of a modality in memory, as `cohort.row_writer` makes them.
 
-    `contents` holds media that are no files, by what stands in the place of their paths.
+    `columns` are plain arrays, `texts` is a table of texts and places. `contents` holds media that
+    are no files, by the text in the place of their paths.
     """
 
     def __init__(
@@ -169,7 +166,7 @@ class HeldRows(ModalityRows):
         self._contents = contents
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return one of `COLUMNS` of all rows."""
+        """Return one of `COLUMNS` for all rows."""
         return self._columns[name]
 
     def _texts(self, start: int, length: int) -> pa.Table:

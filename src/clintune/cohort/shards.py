@@ -1,4 +1,4 @@
-"""The Parquet files of a MEDS cohort: found, checked, and read with one schema whatever their writer's types."""
+"""The Parquet files of a MEDS cohort: found, checked, and read with one schema."""
 
 import json
 from collections.abc import Iterator
@@ -24,15 +24,16 @@ TEXT = DataSchema.text_value_name
 MEDIA_KEY = DatasetMetadataSchema.additional_value_modality_columns_name
 ROW = "__row__"
 NAN = "__nan__"
-"""Whether a value was NaN in the file."""
+"""The column that says whether a value was NaN in the file."""
 MOMENT = pl.Datetime("us")
 
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What polars says of a damaged file; a panic is no `Exception`."""
+"""The errors of polars for a damaged file; a panic is no `Exception`."""
 
 _WHOLE = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
 _STRING = (pl.String, pl.Categorical, pl.Enum, pl.Null)
-# Column -> (accepted types, type in clintune, MEDS name). No Date: an event of the day would count as its midnight.
+# Column -> (accepted types, type in clintune, name in MEDS).
+# No Date is accepted: an event of that day would count as one at its midnight.
 _TYPES: dict[str, tuple[tuple[type[pl.DataType], ...], pl.DataType, str]] = {
     SUBJECT: (_WHOLE, pl.Int64(), "int64"),
     TIME: ((pl.Datetime, pl.Null), MOMENT, "timestamp[us]"),
@@ -49,17 +50,21 @@ def data_files(root: Path) -> list[Path]:
 
 
 def find_shards(root: Path) -> list[Path]:
-    """Return the cohort's data files, sorted by path; raises DataError when there is none."""
+    """Return the cohort's data files, sorted by path; DataError where there is none."""
     shards = data_files(root)
     if not shards:
         raise DataError(
-            f"{root / data_subdirectory}: holds no Parquet file; write the cohort's MEDS tables there"
+            f"{root / data_subdirectory}: holds no Parquet file; "
+            "write the cohort's MEDS tables there"
         )
     return shards
 
 
 def media_columns(root: Path) -> list[str]:
-    """Return the media columns that `metadata/dataset.json` declares; none where the file is missing."""
+    """Return the media columns that `metadata/dataset.json` declares; none without that file.
+
+    Raises DataError where the file cannot be read.
+    """
     path = root / dataset_metadata_filepath
     try:
         metadata = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -72,18 +77,19 @@ def media_columns(root: Path) -> list[str]:
 
 
 def scan_shard(path: Path, where: str, media: list[str]) -> pl.LazyFrame:
-    """Return a shard's rows lazily, as `typed` does; a shard is named by `where` in errors."""
+    """Return the rows of a shard lazily, as `typed` does; `where` names the shard in errors."""
     with readable(where):
         scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=ROW)
         return typed(scan, where, media)
 
 
 def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
-    """Return numbered rows with the five MEDS columns, the declared media columns that they have, and their number.
+    """Return numbered rows with the columns of MEDS, media columns, their number, and the others.
 
-    Times with a zone become UTC, those in nanoseconds are rounded up to the microsecond, optional columns that are
-    absent become null, NaN values become null, which column `NAN` marks. Raises DataError, naming the rows' place by
-    `where`, for a column that is missing or of a type that cannot stand for MEDS's.
+    `media` are the declared media columns; rows may lack some. Times with a zone become UTC, and
+    those in nanoseconds are rounded up to the microsecond. Optional columns that are absent become
+    null. NaN values become null, which column `NAN` marks. Raises DataError for a column that is
+    missing or has a type that cannot stand for that of MEDS; `where` names the rows in errors.
     """
     schema = scan.collect_schema()
     columns: list[pl.Expr] = []
@@ -107,19 +113,22 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
         if name in schema:
             if not isinstance(schema[name], _STRING):
                 raise DataError(
-                    f"{where}: media column {name} is {schema[name]}; it holds relative paths: cast it"
+                    f"{where}: media column {name} is {schema[name]}; it holds relative paths: "
+                    "cast it"
                 )
             columns.append(pl.col(name).cast(pl.String))
 
-    others = [
-        pl.col(name) for name in schema if name not in _TYPES and name not in media and name != ROW
-    ]
+    typed_names = {*_TYPES, *media, ROW}
+    others = [pl.col(name) for name in schema if name not in typed_names]
     is_nan = pl.col(NUMBER).is_nan().alias(NAN)
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None), is_nan)
 
 
 def _rounded_up(nanoseconds: pl.Expr) -> pl.Expr:
-    """Return times in microseconds, never earlier than they were: what comes after a prediction stays after it."""
+    """Return times in microseconds that are never earlier than they were.
+
+    So what comes after a prediction time stays after it.
+    """
     return ((nanoseconds.to_physical() - 1) // 1000 + 1).cast(MOMENT)
 
 
@@ -131,7 +140,7 @@ def has_zone(path: Path, where: str) -> bool | None:
 
 
 def clock_of(root: Path) -> tuple[str, bool] | None:
-    """Return the first shard that has times, and whether they have a time zone; None where there is no such shard."""
+    """Return the first shard with times, whether they have a zone; None without such a shard."""
     for path in data_files(root):
         where = path.relative_to(root).as_posix()
         if (zoned := has_zone(path, where)) is not None:
@@ -140,40 +149,42 @@ def clock_of(root: Path) -> tuple[str, bool] | None:
 
 
 def check_clock(where: str, column: str, zoned: bool, clock: tuple[str, bool] | None) -> None:
-    """Raise DataError where the times of a file have a zone and those of the cohort's `clock` have none, or reversed.
+    """Raise DataError where the times of a file do not fit those of the cohort's `clock`.
 
-    Times without a zone are of one local clock, of which nobody knows how far it is from UTC.
+    Both have a time zone, or neither. Times without a zone are of one local clock, and nobody knows
+    how far it is from UTC.
     """
     if clock is None or clock[1] == zoned:
         return
     mine, others = ("a time zone", "none") if zoned else ("no time zone", "one")
     raise DataError(
-        f"{where}: column {column} has {mine}, while column {TIME} of {clock[0]} has {others}; write all times of a "
-        "cohort with a time zone, or all of one local clock without"
+        f"{where}: column {column} has {mine}, while column {TIME} of {clock[0]} has {others}; "
+        "write all times of a cohort with a time zone, or all of one local clock without"
     )
 
 
 def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
-    """Return a shard's distinct subjects, sorted; raises DataError where a subject or code is null."""
+    """Return the distinct subjects of a shard, sorted.
+
+    Raises DataError where a subject is null, or a code is null or empty.
+    """
     with readable(where):
         blank = pl.col(CODE).is_null() | (pl.col(CODE).str.strip_chars() == "")
-        null = (
-            scan.filter(pl.col(SUBJECT).is_null() | blank)
-            .select(ROW, SUBJECT, CODE)
-            .head(1)
-            .collect()
-        )
+        bad = scan.filter(pl.col(SUBJECT).is_null() | blank)
+        null = bad.select(ROW, SUBJECT, CODE).head(1).collect()
         if len(null):
             column = SUBJECT if null[SUBJECT][0] is None else CODE
             what = "null" if null[column][0] is None else "empty text"
             raise DataError(
-                f"{where}: row {null[ROW][0]}: column {column} is {what}; give it a value or drop the row"
+                f"{where}: row {null[ROW][0]}: column {column} is {what}; "
+                "give it a value or drop the row"
             )
+
         return _distinct(scan, SUBJECT)
 
 
 def read_codes(scan: pl.LazyFrame, where: str) -> pl.Series:
-    """Return a shard's distinct codes, sorted."""
+    """Return the distinct codes of a shard, sorted."""
     with readable(where):
         return _distinct(scan, CODE)
 
@@ -190,9 +201,9 @@ def _distinct(scan: pl.LazyFrame, column: str) -> pl.Series:
 
 
 def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
-    """Raise DataError where a media path is empty, absolute, or climbs out of the cohort's folder.
+    """Raise DataError where a media path is empty, absolute, or leads out of the cohort's folder.
 
-    `paths` has columns path and the row number; `column` is what the shard calls the path.
+    `paths` has columns path and the row number; `column` is the name of the path in the shard.
     """
     path = pl.col("path")
     empty = paths.filter(path.str.strip_chars() == "")
@@ -201,17 +212,19 @@ def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
         raise DataError(
             f"{where}: row {row}: column {column} is empty text; write null where there is no file"
         )
+
     outside = paths.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
     if len(outside):
         row = outside[ROW].sort()[0]
         raise DataError(
-            f"{where}: row {row}: column {column} leaves the cohort's folder; make the path relative to it"
+            f"{where}: row {row}: column {column} leaves the cohort's folder; "
+            "make the path relative to it"
         )
 
 
 @contextmanager
 def readable(where: str) -> Iterator[None]:
-    """Turn what polars says about a damaged file into a DataError that names it."""
+    """Turn the error of polars for a damaged file into a DataError that names the file."""
     try:
         yield
     except UNREADABLE as error:

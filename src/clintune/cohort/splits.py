@@ -1,7 +1,8 @@
-"""Splits and folds by subject, drawn without state: who goes where depends on the subject, the seed and nothing else.
+"""Splits and folds by subject, drawn without state.
 
-Subjects that `metadata/linked_subjects.parquet` (subject_id, unit) joins, such as mother and child or one person
-under two ids, are drawn as one unit and never part.
+The place of a subject depends on the subject, the seed and nothing else. Subjects that
+`metadata/linked_subjects.parquet` (subject_id, unit) joins, such as mother and child or one person
+under two ids, are drawn as one unit and stay together.
 """
 
 import hashlib
@@ -31,13 +32,16 @@ SPLITS = (train_split, tuning_split, held_out_split)
 LINKED_FILE = "metadata/linked_subjects.parquet"
 _SPLIT = SubjectSplitSchema.split_name
 EXACT = 1000
-"""Up to so many subjects, splits are drawn with exact sizes: of 60, a draw each could hold out 3 instead of 9."""
+"""The largest number of subjects whose splits have exact sizes.
+
+Of 60 subjects, one draw for each could hold out 3 instead of 9.
+"""
 _FEW = 5
-"""A target column with more distinct values than this is balanced by its quarters."""
+"""The most distinct values of a target column that are balanced by value; more are by quarters."""
 
 
 class Samples(Protocol):
-    """What a split needs of `SampleIndex`."""
+    """What a split needs of a `SampleIndex`."""
 
     @property
     def root(self) -> Path:
@@ -51,11 +55,12 @@ class Samples(Protocol):
 def subject_splits(
     index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None
 ) -> NDArray[np.str_]:
-    """Return the split of each sample [N]: the cohort's own file, or drawn by hash of the subject.
+    """Return the split of each sample [N]: from the cohort's own file, or drawn by subject.
 
-    `stratify` holds targets [N, T] to balance. Without it, sizes are exact for up to `EXACT` subjects, and of more
-    subjects a new one moves no other. Raises DataError for a file with an unknown split, a subject in two splits, a
-    subject with samples and no split, or linked subjects in two splits.
+    `stratify` holds targets [N, T] to balance. Without it, sizes are exact for up to `EXACT`
+    subjects, and beyond that number a new subject moves no other. Raises DataError for a file with
+    an unknown split, a subject in two splits, a subject with samples and no split, or linked
+    subjects in two splits.
     """
     path = index.root / subject_splits_filepath
     if has_subject_table(path):
@@ -66,17 +71,15 @@ def subject_splits(
     draws = _draw(units, "split", splits.seed)
     if stratify is None:
         if len(units) <= EXACT:
-            draws = (np.argsort(np.argsort(draws)) + 0.5) / len(
-                units
-            )  # evenly in [0, 1), in the same order
+            # Replace each draw by its rank, evenly in [0, 1).
+            draws = (np.argsort(np.argsort(draws)) + 0.5) / len(units)
         held_out = draws < splits.held_out
         tuning = draws < splits.held_out + splits.tuning
     else:
         order = np.lexsort((draws, _strata(unit_of_sample, stratify)))
         held_out = _spread(order, splits.held_out)
-        tuning = held_out | _spread(
-            order[~held_out[order]], splits.tuning / max(1 - splits.held_out, 1e-9), len(units)
-        )
+        share_of_rest = splits.tuning / max(1 - splits.held_out, 1e-9)
+        tuning = held_out | _spread(order[~held_out[order]], share_of_rest, len(units))
 
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
@@ -89,7 +92,10 @@ def assign_folds(
     repeat: int = 0,
     stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
-    """Return the fold of each sample [N]: by subject, of equal numbers of subjects, targets [N, T] balanced."""
+    """Return the fold of each sample [N]: by subject, of equal size, with targets [N, T] balanced.
+
+    Raises ConfigError for fewer than 2 folds, and for more folds than subjects.
+    """
     units, unit_of_sample = _units(index)
     if not 2 <= folds <= len(units):
         raise ConfigError(
@@ -104,23 +110,21 @@ def assign_balanced(
     folds: int,
     stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
-    """Deal units, in the order of their `draws`, into folds of equal numbers of units; return each sample's fold [N].
+    """Assign units, in the order of their `draws`, to folds of equal size.
 
-    `stratify` holds targets [N, T] to balance.
+    Returns the fold of each sample [N]. `stratify` holds targets [N, T] to balance.
     """
-    strata = (
-        np.zeros(len(draws), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
-    )
+    strata = _strata_or_zeros(unit_of_sample, stratify, len(draws))
     fold = np.empty(len(draws), np.int64)
     fold[np.lexsort((draws, strata))] = np.arange(len(draws)) % folds
     return fold[unit_of_sample]
 
 
 def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
-    """Return the fold of each sample [N] from a Parquet or CSV file (subject_id, fold), relative to the cohort's root.
+    """Return the fold of each sample [N] from a Parquet or CSV file (subject_id, fold).
 
-    Raises DataError unless each subject with samples has exactly one row, with a whole number, and linked subjects are
-    in one fold.
+    `path` is relative to the cohort's root. Raises DataError unless each subject with samples has
+    exactly one row, with a whole number, and linked subjects are in one fold.
     """
     path = index.root / path
     table = read_subject_table(path, "fold")
@@ -128,6 +132,7 @@ def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
         raise DataError(
             f"{path}: column fold is {table['fold'].dtype}; number the folds: cast it to int64"
         )
+
     folds = _of_samples(path, table, "fold", index).cast(pl.Int64).to_numpy()
     _check_linked(path, index, folds, "folds")
     return folds
@@ -141,16 +146,18 @@ def fold_splits(
     seed: int,
     stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.str_]:
-    """Return the split of each sample [N] when `fold` is held out and tuning is drawn by subject from the others."""
+    """Return the split of each sample [N] where `fold` is held out.
+
+    Of the other folds, `tuning_fraction` of the subjects is drawn for tuning; targets [N, T] are
+    balanced. Raises ConfigError where nothing is left to train on.
+    """
     _check_fractions(tuning_fraction, 0)
     units, unit_of_sample = _units(index)
     held_out = np.zeros(len(units), bool)
     held_out[unit_of_sample[fold_of_sample == fold]] = True
+
     draws = _draw(units, "tuning", seed, fold)
-    strata = (
-        np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
-    )
-    order = np.lexsort((draws, strata))
+    order = np.lexsort((draws, _strata_or_zeros(unit_of_sample, stratify, len(units))))
     tuning = _spread(order[~held_out[order]], tuning_fraction, len(units))
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
@@ -159,19 +166,21 @@ def fold_splits(
 def group_folds(
     index: Samples, path: Path, column: str, held_out: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return the fold of each sample [N]: 1 for subjects of the groups `held_out` of a column of a table, else 0.
+    """Return the fold of each sample [N]: 1 for subjects of some groups of a table, else 0.
 
-    Raises ConfigError for a group that no subject is in, DataError unless each subject with samples has one, and where
-    linked subjects are held out and not.
+    The groups `held_out` stand in a column of the table at `path`, relative to the cohort's root.
+    Raises ConfigError for a group without a subject. Raises DataError unless each subject with
+    samples has one group, and where some of linked subjects are held out and others are not.
     """
     path = index.root / path
     table = read_subject_table(path, column)
     group = _of_samples(path, table, column, index).cast(pl.String)
+
     if unknown := [name for name in held_out if not (group == name).any()]:
-        hint = nearest(
-            unknown[0], frequent(group, index.subject_ids.tolist())
-        )  # a site of few would tell of them
+        # The hint names no site of few people: that would tell of them.
+        hint = nearest(unknown[0], frequent(group, index.subject_ids.tolist()))
         raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{hint}")
+
     is_held_out = group.is_in(list(held_out)).to_numpy()
     _check_linked(path, index, np.where(is_held_out, held_out_split, train_split), "splits")
     return is_held_out.astype(np.int64)
@@ -184,31 +193,32 @@ def subsample_train(
     seed: int,
     stratify: NDArray[np.float32] | None = None,
 ) -> NDArray[np.str_]:
-    """Return the split of each sample [N] with a share of the training subjects, at least one; the others are in none.
+    """Return the split of each sample [N] with only a share of the training subjects.
 
-    Targets [N, T] are balanced, and a smaller share of the same seed is a part of a larger one.
+    At least one subject stays; the others are in no split. Targets [N, T] are balanced, and a
+    smaller share of the same seed is a part of a larger one.
     """
     units, unit_of_sample = _units(index)
     training = np.unique(unit_of_sample[split == train_split])
-    strata = (
-        np.zeros(len(units), np.int64) if stratify is None else _strata(unit_of_sample, stratify)
-    )
+    strata = _strata_or_zeros(unit_of_sample, stratify, len(units))
     draws = _draw(units, "share", seed)
+
+    # Each stratum is placed evenly along [0, 1), from a random start. So the first p of all units
+    # hold about p of each stratum.
     place = np.empty(len(units))
     for stratum in np.unique(strata[training]):
         members = training[strata[training] == stratum]
         members = members[np.argsort(draws[members])]
-        # Evenly along [0, 1) from a random start: the first p of all units hold about p of each stratum.
         place[members] = (np.arange(len(members)) + draws[members[-1]]) / len(members)
-    kept = training[np.argsort(place[training], kind="stable")][
-        : max(1, round(share * len(training)))
-    ]
+
+    num_kept = max(1, round(share * len(training)))
+    kept = training[np.argsort(place[training], kind="stable")][:num_kept]
     left_out = (split == train_split) & ~np.isin(unit_of_sample, kept)
     return np.where(left_out, "", split)
 
 
 def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct units and which of them each sample [N] belongs to."""
+    """Return the distinct units, and the number of the unit of each sample [N]."""
     ids = index.subject_ids
     path = index.root / LINKED_FILE
     if has_subject_table(path):
@@ -217,32 +227,35 @@ def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             raise DataError(
                 f"{path}: column unit is {linked['unit'].dtype}; number the units: cast it to int64"
             )
-        joined = pl.DataFrame({SUBJECT: ids}).join(
-            linked, on=SUBJECT, how="left", maintain_order="left"
-        )
+        samples = pl.DataFrame({SUBJECT: ids})
+        joined = samples.join(linked, on=SUBJECT, how="left", maintain_order="left")
         ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
+
     units, unit_of_sample = np.unique(ids, return_inverse=True)
     return units, unit_of_sample
 
 
 def _check_linked(path: Path, index: Samples, part_of_sample: NDArray[Any], parts: str) -> None:
-    """Raise DataError where the file `path` puts linked subjects into several `parts`, as splits or folds."""
+    """Raise DataError where the file `path` puts linked subjects into several `parts`.
+
+    `parts` is the word for them, as "splits" or "folds".
+    """
     _, unit_of_sample = _units(index)
-    pairs = (
-        pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample}).unique().sort("unit", "part")
-    )
+    pairs = pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample})
+    pairs = pairs.unique().sort("unit", "part")
     parted = pairs.filter(pl.len().over("unit") > 1)
     if len(parted):
         first, second = parted["part"][:2]
         number = parted["unit"].n_unique()
+        units = f"{number} unit{'s'[: number > 1]} of {LINKED_FILE}"
         raise DataError(
-            f"{path}: parts linked subjects: {number} unit{'s'[: number > 1]} of {LINKED_FILE} in several {parts}, as "
-            f"{first} and {second}; give all subjects of a unit one of them"
+            f"{path}: parts linked subjects: {units} in several {parts}, as {first} and {second}; "
+            "give all subjects of a unit one of them"
         )
 
 
 def _draw(units: NDArray[np.int64], *purpose: int | str) -> NDArray[np.float64]:
-    """Return a number in [0, 1) for each unit that depends on the unit and the purpose alone."""
+    """Return a number in [0, 1) for each unit, which depends on the unit and the purpose alone."""
     keys = [":".join(map(str, (*purpose, unit))).encode() for unit in units.tolist()]
     digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
     return np.frombuffer(digests, ">u8").astype(np.float64) / 2.0**64
@@ -253,15 +266,27 @@ def _strata(unit_of_sample: NDArray[np.int64], targets: NDArray[np.float32]) -> 
 
     A unit counts with its largest target, so a subject who is ever positive is positive.
     """
-    by_fold = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
-    largest = by_fold.group_by(pl.Series("unit", unit_of_sample)).max().sort("unit").drop("unit")
+    by_sample = pl.DataFrame(targets.reshape(len(unit_of_sample), -1)).fill_nan(None)
+    by_unit = by_sample.group_by(pl.Series("unit", unit_of_sample))
+    largest = by_unit.max().sort("unit").drop("unit")
     bins = np.stack([_bins(column.to_numpy()) for column in largest.iter_columns()], axis=1)
-    return np.unique(np.column_stack([bins.sum(1), bins]), axis=0, return_inverse=True)[1].astype(
-        np.int64
-    )
+
+    # Strata are ordered by the sum of their bins, so that like ones stand side by side.
+    ordered = np.column_stack([bins.sum(1), bins])
+    return np.unique(ordered, axis=0, return_inverse=True)[1].astype(np.int64)
+
+
+def _strata_or_zeros(
+    unit_of_sample: NDArray[np.int64], targets: NDArray[np.float32] | None, num_units: int
+) -> NDArray[np.int64]:
+    """Return the stratum of each unit; one stratum for all where no targets are balanced."""
+    if targets is None:
+        return np.zeros(num_units, np.int64)
+    return _strata(unit_of_sample, targets)
 
 
 def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the bin of each value: its rank among few distinct values, else its quarter."""
     known = values[~np.isnan(values)]
     distinct = np.unique(known)
     edges = distinct if len(distinct) <= _FEW else np.quantile(known, [0.25, 0.5, 0.75])
@@ -271,7 +296,10 @@ def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
 def _spread(
     order: NDArray[np.int64], fraction: float, length: int | None = None
 ) -> NDArray[np.bool_]:
-    """Mark a fraction of `order`, evenly along it: any run of it, such as a stratum, holds its share within one."""
+    """Mark a fraction of `order`, evenly along it.
+
+    Any run of `order`, such as a stratum, has its share of marks, give or take one.
+    """
     steps = np.floor(np.arange(len(order) + 1) * fraction + 0.5)
     marked = np.zeros(len(order) if length is None else length, bool)
     marked[order[np.diff(steps) > 0]] = True
@@ -279,6 +307,7 @@ def _spread(
 
 
 def _check_fractions(tuning: float, held_out: float) -> None:
+    """Raise ConfigError where nothing is left to train on."""
     if tuning + held_out >= 1:
         raise ConfigError(
             f"splits: tuning {tuning} and held_out {held_out} leave nothing to train on; lower them"
@@ -286,11 +315,13 @@ def _check_fractions(tuning: float, held_out: float) -> None:
 
 
 def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
+    """Return the split of each sample [N] from the cohort's own file; see `subject_splits`."""
     table = read_subject_table(path, _SPLIT)
     unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
     if len(unknown):
         raise DataError(
-            f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; rename it"
+            f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; "
+            "rename it"
         )
     splits = _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
     _check_linked(path, index, splits, "splits")
@@ -298,6 +329,7 @@ def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
 
 
 def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
+    """Return a column of a subject table for each sample [N]; DataError where one has no value."""
     samples = pl.DataFrame({SUBJECT: index.subject_ids})
     joined = samples.join(table, on=SUBJECT, how="left", maintain_order="left")
     missing = joined.filter(pl.col(column).is_null())[SUBJECT].n_unique()

@@ -1,4 +1,4 @@
-"""Tables with one row a subject that stand beside a cohort: splits, folds, links, groups."""
+"""Tables with one row a subject that belong to a cohort: splits, folds, links, groups."""
 
 from pathlib import Path
 
@@ -13,16 +13,13 @@ _INT64 = np.iinfo(np.int64)
 
 
 def has_subject_table(path: Path) -> bool:
-    """Return whether a cohort has a Parquet file that it may lack.
+    """Return whether a cohort has an optional Parquet file.
 
-    Raises DataError where it stands there in another format instead: it would be passed over.
+    Raises DataError where it has the table in another format, which would not be read.
     """
     if not path.exists() and path.parent.is_dir():
-        twins = (
-            other
-            for other in sorted(path.parent.iterdir())
-            if other.name.startswith(f"{path.stem}.")
-        )
+        names = sorted(path.parent.iterdir())
+        twins = (other for other in names if other.name.startswith(f"{path.stem}."))
         if other := next(filter(is_other_table, twins), None):
             raise DataError(f"{other}: is not read; write it as {path.name}")
     return path.exists()
@@ -31,16 +28,13 @@ def has_subject_table(path: Path) -> bool:
 def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     """Read a Parquet or CSV file: the subject and the named columns, or all where none is named.
 
-    Raises DataError unless subjects are whole numbers, each in one row, and every column is there.
+    Raises DataError unless subjects are whole numbers, each in one row, and all columns are there.
     """
     if not path.is_file():
         raise DataError(f"{path}: is missing; write it, or correct its path in the recipe")
     try:
-        table = (
-            pl.read_csv(path, glob=False)
-            if path.suffix == ".csv"
-            else pl.read_parquet(path, glob=False)
-        )
+        is_csv = path.suffix == ".csv"
+        table = pl.read_csv(path, glob=False) if is_csv else pl.read_parquet(path, glob=False)
     except UNREADABLE as error:
         raise DataError(
             f"{path}: cannot be read as a table ({type(error).__name__}); write it again"
@@ -63,6 +57,7 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
     twice = table[SUBJECT].is_duplicated()
     if twice.any():
         raise DataError(
-            f"{path}: row {twice.arg_true()[0]} has a subject with another row; keep one row a subject"
+            f"{path}: row {twice.arg_true()[0]} has a subject with another row; "
+            "keep one row a subject"
         )
     return table

@@ -1,4 +1,4 @@
-"""Write a cohort: MEDS tables, media listing, labels, splits. What importers and generators have in common."""
+"""Write a cohort: MEDS tables, media, labels, splits. Importers and generators share this."""
 
 import json
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ _CORE = {SUBJECT: pl.Int64, TIME: MOMENT, CODE: pl.String, NUMBER: pl.Float32, T
 
 
 class Events:
-    """Rows of a cohort in the making; what a row leaves out is null."""
+    """The rows of a new cohort; what a row leaves out is null."""
 
     def __init__(self, media: Sequence[str] = ()) -> None:
         self._schema = pl.Schema({**_CORE, **dict.fromkeys(media, pl.String)})
         self._columns: dict[str, list[object]] = {name: [] for name in self._schema}
 
     def add(self, subject: int, time: object, code: str, **values: object) -> None:
-        """Add a row; `time` is a datetime, or None for a static row; `values` are other columns by name."""
+        """Add a row: `time` is a datetime, or None for a static row; `values` are other columns."""
         row = {SUBJECT: subject, TIME: time, CODE: code, **values}
         for name, column in self._columns.items():
             column.append(row.pop(name, None))
@@ -43,30 +43,33 @@ class Events:
 
     def table(self) -> pl.DataFrame:
         """Return the rows in MEDS order: by subject and time, static ones first."""
-        return pl.DataFrame(self._columns, schema=self._schema).sort(
-            SUBJECT, TIME, maintain_order=True
-        )
+        table = pl.DataFrame(self._columns, schema=self._schema)
+        return table.sort(SUBJECT, TIME, maintain_order=True)
 
 
 def write_tables(root: Path, name: str, events: pl.DataFrame, shards: int = 1) -> None:
-    """Write events to `shards` data files of about as many subjects each, with the dataset and code metadata."""
+    """Write events to `shards` data files, with the metadata of the dataset and its codes.
+
+    Each file has about as many subjects.
+    """
     subjects = events[SUBJECT].unique().sort()
     for shard in range(shards):
         first, after = len(subjects) * shard // shards, len(subjects) * (shard + 1) // shards
         part = events.filter(pl.col(SUBJECT).is_in(subjects[first:after].implode()))
         _write(root / data_subdirectory / f"{shard}.parquet", part)
+
     codes = events.select(pl.col(CODE).unique().sort())
     empty = [pl.lit(None, pl.String).alias(CodeMetadataSchema.description_name)]
     empty += [pl.lit(None, pl.List(pl.String)).alias(CodeMetadataSchema.parent_codes_name)]
     _write(root / code_metadata_filepath, codes.with_columns(empty))
+
     described = {
         DatasetMetadataSchema.dataset_name_name: name,
         DatasetMetadataSchema.meds_version_name: version("meds"),
         MEDIA_KEY: [column for column in events.columns if column not in _CORE],
     }
-    (root / dataset_metadata_filepath).write_text(
-        json.dumps(described, indent=2) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(described, indent=2) + "\n"
+    (root / dataset_metadata_filepath).write_text(text, encoding="utf-8")
 
 
 def write_labels(root: Path, label: str, table: pl.DataFrame) -> None:
@@ -77,9 +80,8 @@ def write_labels(root: Path, label: str, table: pl.DataFrame) -> None:
 
 def write_splits(root: Path, split_of_subject: dict[int, str]) -> None:
     """Write `metadata/subject_splits.parquet`."""
-    write_subject_table(
-        root / subject_splits_filepath, SubjectSplitSchema.split_name, split_of_subject
-    )
+    path, column = root / subject_splits_filepath, SubjectSplitSchema.split_name
+    write_subject_table(path, column, split_of_subject)
 
 
 def write_subject_table(
@@ -97,7 +99,10 @@ def write_signal(
     start: datetime,
     channels: Sequence[str],
 ) -> None:
-    """Write a signal [channels, time], NaN in gaps, that begins at local time `start`, as `.npz`."""
+    """Write a signal [channels, time] as `.npz`.
+
+    It is NaN in gaps and begins at local time `start`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path, signal=signal, rate_hz=rate_hz, start=start.isoformat(), channels=np.array(channels)

@@ -1,1 +1,1 @@
-"""What every room needs and no library has: errors, whole files, locks, paths, seeds, the console."""
+"""What every room needs and no library has: errors, atomic files, locks, paths, seeds, console."""

@@ -1,6 +1,7 @@
-"""What people read at the terminal: messages on standard error, tables on standard output.
+"""The text that people read at the terminal: messages on standard error, tables on standard output.
 
-Names in it were chosen by strangers: no markup is read in them, and no terminal obeys what they hold.
+Strangers chose the names in it. So markup in them is not read, and control characters in them are
+written out, so that no terminal obeys them.
 """
 
 import io
@@ -20,17 +21,20 @@ from clintune.core.files import storing
 from clintune.core.text import visible
 
 _WIDEST = 1000
-"""Columns of a table at most."""
+"""The largest width of a table, in columns."""
 
 
 class PlainConsole(Console):
-    """A console that shows text as it is, each character of it: `[brackets]` and `:words:` stand for themselves."""
+    """A console that shows text as it is.
+
+    `[brackets]` and `:words:` stand for themselves.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return text for the terminal, lines as they are and hidden characters written out."""
+        """Return text for the terminal: lines stay, hidden characters are written out."""
         return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
 
     def on_broken_pipe(self) -> None:
@@ -39,15 +43,18 @@ class PlainConsole(Console):
 
 
 class Messages(PlainConsole):
-    """A console on standard error that can write what it prints into the log of a run too."""
+    """A console on standard error that can also write what it prints into the log of a run."""
 
     copy: Console | None = None
     path = Path()
-    """Where the copy stands."""
+    """The file of the copy."""
 
     @contextmanager
     def copied_to(self, path: Path) -> Iterator[None]:
-        """Write what is printed inside the block to a file too; StorageError where its disk takes no more."""
+        """Write what is printed inside the block to a file too.
+
+        Raises StorageError where the disk of `path` takes no more.
+        """
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a", encoding="utf-8", errors="backslashreplace")
@@ -56,26 +63,30 @@ class Messages(PlainConsole):
             yield
         finally:
             self.copy = None
-            with suppress(OSError):  # of a line that did not fit, which was told
+            with suppress(OSError):  # for a line that did not fit, which was reported
                 file.close()
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, here and there; lines of text are not broken, so that paths can be copied."""
+        """Print here and in the copy; lines of text are not broken, so that paths can be copied."""
         options.setdefault("soft_wrap", all(isinstance(part, str) for part in objects))
         super().print(*objects, **options)
         self._copy(*objects, **options)
 
     def note(self, text: str) -> None:
-        """Write a line on how work goes to the log, and to standard error unless a bar shows it there."""
+        """Write a line of progress to the log.
+
+        It goes to standard error too, unless a bar shows the progress there.
+        """
         if self.is_terminal:
             self._copy(text, soft_wrap=True)
         else:
             self.print(text)
 
     def print_table(self, table: Table) -> None:
-        """Print a table as wide as it is, so that a pipe or a narrow terminal cuts no name."""
+        """Print a table in its full width, so that a pipe or a narrow terminal cuts no name."""
         if self.options.ascii_only:
             table.box = ASCII
+
         wide = PlainConsole(file=io.StringIO(), width=_WIDEST)
         with wide.capture() as capture:
             wide.print(table)
@@ -91,16 +102,25 @@ console = Messages(stderr=True)
 
 
 def print_table(*parts: Any, width: int = 160) -> None:
-    """Print tables and text to standard output; `width` is that of a pipe or file, which has none of its own."""
+    """Print tables and text to standard output.
+
+    `width` is the width in columns for a pipe or a file, which has none of its own.
+    """
     out = PlainConsole(width=None if sys.stdout.isatty() else width)
     for part in parts:
         out.print(part, soft_wrap=isinstance(part, str))
 
 
 def show_any_text() -> None:
-    """Let both streams write out what their encoding lacks, as an ASCII terminal, and one that is closed take all."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the end)
+    """Let both streams write any text.
+
+    What the encoding of a stream lacks is written out, as on an ASCII terminal. A stream that is
+    closed takes everything and shows nothing.
+    """
+    # Each replacement stays open until the process ends.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -9,8 +9,9 @@
     └── StorageError (OSError)       a disk that is full, read-only or failing
     StoppedError (BaseException)     work that a signal asked to stop, saved where it stands
 
-Each message is one line that names the thing and the remedy and holds no patient data. `clintune.cli` alone turns
-them into exit codes: 2 for the user's input, 128 + its number for a signal, 1 for anything else.
+Each message is one line that names the thing and the remedy and holds no patient data.
+`clintune.cli` alone turns them into exit codes: 2 for the user's input, 128 + its number for a
+signal, 1 for anything else.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +51,10 @@ class StorageError(ClintuneError, OSError):
 def translate_errors(
     kind: type[ClintuneError], where: str, reason: Callable[[Exception], str | None]
 ) -> Iterator[None]:
-    """Turn a library's error into the `kind` of ours that says `WHERE: REASON`; one without a reason stays as it is."""
+    """Turn an error of a library into a `kind` that says `WHERE: REASON`.
+
+    An error for which `reason` returns None is raised as it is, and so is one of clintune.
+    """
     try:
         yield
     except ClintuneError:
@@ -62,9 +66,10 @@ def translate_errors(
 
 
 class StoppedError(BaseException):
-    """Work that a signal asked to stop; what was done so far is saved, and the command `again` goes on with it.
+    """Work that a signal asked to stop.
 
-    Like KeyboardInterrupt it can come at any line, so it is no Exception: no library takes it for an error of its own.
+    What was done so far is saved, and the command `again` continues it. Like KeyboardInterrupt it
+    can come at any line, so it is no Exception: no library takes it for an error of its own.
     """
 
     def __init__(self, signal: int, when: str = "", again: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Packages that not every user needs: which extra of clintune brings a module, and whether it is there."""
+"""Optional packages: the extra of clintune that brings a module, and whether it is installed."""
 
 from importlib.util import find_spec
 
@@ -21,11 +21,11 @@ _EXTRA = {
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module of that name is there, without importing it."""
+    """Return whether a module is installed, without importing it."""
     return find_spec(module) is not None
 
 
 def how_to_install(module: str) -> str:
-    """Return the command that brings the module."""
+    """Return the command that installs a module."""
     extra = _EXTRA.get(module)
     return f"pip install 'clintune[{extra}]'" if extra else f"pip install {module}"

@@ -18,32 +18,32 @@ from clintune.core.errors import DataError, StorageError, translate_errors
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some of it, or name another folder",
     errno.EDQUOT: "the disk quota is used up; free some of it, or name another folder",
-    errno.EFBIG: "the file is too large for the disk or for `ulimit -f`; raise the limit, or name another folder",
+    errno.EFBIG: "the file is too large for the disk or for `ulimit -f`; raise the limit, "
+    "or name another folder",
     errno.EROFS: "the disk is read-only; name another folder",
     errno.EACCES: "writing is not permitted; correct its permissions, or name another folder",
     errno.EPERM: "writing is not permitted; correct its permissions, or name another folder",
     errno.EIO: "the disk fails (input/output error); check it, or name another folder",
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
-"""What a disk may answer, and what to do."""
+"""The errors of a disk, each with its remedy."""
 _TABLES = (".parquet", ".pq", ".parq", ".csv", ".csv.gz", ".tsv", ".feather", ".arrow", ".ipc")
-"""What ends the names of tables."""
+"""The endings of the names of tables."""
 _SEAL = "sha256"
 _PARTIAL = ".partial"
-"""What ends the name of a folder in which something is being written."""
-
+"""The ending of the name of a folder in which something is being written."""
 
 Stamp = tuple[str, int, int, int, int]
-"""How a file stands: path, size, inode, times of modification and of change in ns."""
+"""The state of a file: path, size, inode, times of modification and of change in nanoseconds."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
+    """Yield a temporary path beside `path`; after the block, flush it and rename it to `path`.
 
-    The block may write a file or make a folder there. A folder replaces an older one of the same name. After an
-    exception nothing is left behind and an older `path` is untouched. Raises StorageError where the disk is full,
-    read-only or failing, whichever library says so.
+    The block may write a file or make a folder there. A folder replaces an older one of the same
+    name. After an exception nothing is left behind and an older `path` is untouched. Raises
+    StorageError where the disk is full, read-only or failing, whichever library reports it.
     """
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield partial
             _flush(partial)
 
+            # A folder cannot be renamed over another one: the older one moves away first.
             if partial.is_dir() and path.exists():
                 path.replace(holder / "replaced")
             partial.replace(path)
@@ -63,9 +64,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def sweep_leftovers(path: Path) -> None:
-    """Remove what killed processes were writing as `path` or, where that is a folder, anywhere below it.
+    """Remove what killed processes were writing as `path`, or below it where it is a folder.
 
-    The caller holds a lock without which nobody writes there: what is found, no living process is writing.
+    The caller holds a lock without which nobody writes there. So no living process is writing what
+    is found.
     """
     beside = path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}")
     for left in [*beside, *path.rglob(f".*{_PARTIAL}")]:
@@ -75,7 +77,7 @@ def sweep_leftovers(path: Path) -> None:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn what any library says of a disk that does not take `path` into a StorageError that names it."""
+    """Turn the error of any library about a disk that does not take `path` into a StorageError."""
     with translate_errors(
         StorageError, str(path), lambda error: storage_reason(error, path.parent)
     ):
@@ -83,12 +85,13 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def storage_reason(error: BaseException, folder: Path) -> str | None:
-    """Return what a disk answered when it was written to below `folder`, and what to do; None for any other error.
+    """Return what a disk reported on a write below `folder`, and the remedy; None for other errors.
 
-    safetensors, polars and shutil hide the number of the system's error in their message. Who copies names two files,
-    and the second is the one that is written.
+    safetensors, polars and shutil hide the number of the system's error in their message. An error
+    of a copy names two files, and the second is the one that is written.
     """
     if isinstance(error, OSError) and error.errno is not None:
+        # A file that stands elsewhere was read, not written.
         named = [name for name in (error.filename, error.filename2) if name is not None]
         elsewhere = named and not any(_is_below(name, folder) for name in named)
         return None if elsewhere else _REASONS.get(error.errno)
@@ -99,7 +102,7 @@ def storage_reason(error: BaseException, folder: Path) -> str | None:
 
 
 def _is_below(name: str | bytes, folder: Path) -> bool:
-    """Return whether a file stands below a folder, either of which may be named from the folder we are in."""
+    """Return whether a file is below a folder; both may be relative to the working directory."""
     return Path(os.fsdecode(name)).resolve().is_relative_to(folder.resolve())
 
 
@@ -110,12 +113,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented JSON, atomically; NaN is refused because JSON has none."""
+    """Write `value` to `path` as indented JSON, atomically.
+
+    NaN is refused with ValueError, because JSON has none.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file of ours holds; raises DataError that names it where it is damaged or missing."""
+    """Return the content of a JSON file of clintune; DataError where it is damaged or missing."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -132,7 +138,7 @@ def write_sealed(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Return what `write_sealed` wrote; None where there is nothing, or something else."""
+    """Return what `write_sealed` wrote; None where the file is missing or holds something else."""
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return value if value.pop(_SEAL) == value_sha256(value) else None
@@ -141,10 +147,11 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
 
 
 def files_below(folder: Path, suffix: str = "") -> list[Path]:
-    """Return the files below a folder whose names end in `suffix`, sorted; none where there is no such folder.
+    """Return the files below a folder whose names end in `suffix`, sorted.
 
-    Links to folders are followed, but for one that leads back to a folder it stands in, which holds nothing new.
-    Raises DataError for a link that leads nowhere and a folder that cannot be listed: their files would be missing.
+    There are none where there is no such folder. Links to folders are followed, except one that
+    leads back to a folder in which it stands, because that holds nothing new. Raises DataError for
+    a link that leads nowhere and for a folder that cannot be listed: their files would be missing.
     """
     return sorted(_walk(folder, suffix, frozenset())) if folder.is_dir() else []
 
@@ -152,22 +159,26 @@ def files_below(folder: Path, suffix: str = "") -> list[Path]:
 def tables_below(folder: Path) -> list[Path]:
     """Return the Parquet files below a folder, sorted; none where there is no such folder.
 
-    Raises DataError as `files_below` does, and for a table that is not named `.parquet`: its rows would be missing.
+    Raises DataError as `files_below` does, and for a table whose name does not end in `.parquet`:
+    its rows would be missing.
     """
     files = files_below(folder)
     if other := next(filter(is_other_table, files), None):
         raise DataError(
-            f"{other}: is not read, as its name does not end in .parquet; write it so, or move it away"
+            f"{other}: is not read, as its name does not end in .parquet; write it so, "
+            "or move it away"
         )
+
     return [path for path in files if path.suffix == ".parquet"]
 
 
 def is_other_table(path: Path) -> bool:
-    """Return whether a file is a table that is not named `.parquet`, by its name."""
+    """Return whether a file's name is that of a table but does not end in `.parquet`."""
     return path.suffix != ".parquet" and path.name.lower().endswith(_TABLES)
 
 
 def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield the files below a folder; `above` holds the real paths of the folders it stands in."""
     real = folder.resolve()
     if real in above:
         return
@@ -202,9 +213,10 @@ def value_sha256(value: Any) -> str:
 
 
 def file_signature(paths: Iterable[Path]) -> list[Stamp]:
-    """Return how each file stands: changes whenever one of the files does.
+    """Return the state of each file; it changes whenever one of the files does.
 
-    Nobody can set the time of change back, as `rsync -t` and a restore do with that of modification.
+    It holds the time of change, too: nobody can set that back, as `rsync -t` and a restore do with
+    the time of modification.
     """
     stats = ((path, path.stat()) for path in sorted(paths))
     return [

@@ -1,4 +1,4 @@
-"""Work that one process does and all others wait for, on any node that shares the folder."""
+"""Locks: one process does the work and all others wait, on any node that shares the folder."""
 
 import os
 import socket
@@ -22,10 +22,10 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def exclusive_lock(path: Path, what: str) -> Iterator[bool]:
-    """Hold the lock that guards `path` while `what` is made there; yield whether it had to be waited for.
+    """Hold the lock of `path` while `what` is made there; yield whether the lock was waited for.
 
-    Who waits says once who holds the lock. The lock of a process that dies is gone with it. Raises StorageError where
-    no lock can be written.
+    A process that waits says once who holds the lock. The lock of a process that dies is released.
+    Raises StorageError where no lock can be written.
     """
     lock, waited = FileLock(lock_of(path)), False
     try:
@@ -36,16 +36,17 @@ def exclusive_lock(path: Path, what: str) -> Iterator[bool]:
         waited = True
         console.print(f"waiting for {_read(_holder_of(path))}, which prepares {what}")
         lock.acquire(poll_interval=_POLL_SECONDS)
+
     with _named(path, lock):
         yield waited
 
 
 @contextmanager
 def refused_if_held(path: Path, doing: str) -> Iterator[None]:
-    """Hold the lock that guards `path` while it is `doing`, as in "trained"; ConfigError where somebody else does.
+    """Hold the lock of `path` while it is `doing`, as in "trained"; refuse where it is held.
 
-    The error says what who does there. The lock of a process that dies is gone with it. Raises StorageError where no
-    lock can be written.
+    Raises ConfigError, which says who holds the lock and what is being done, and StorageError where
+    no lock can be written. The lock of a process that dies is released.
     """
     lock, holder = FileLock(lock_of(path)), _holder_of(path)
     try:
@@ -55,19 +56,21 @@ def refused_if_held(path: Path, doing: str) -> Iterator[None]:
         raise ConfigError(
             f"{path.parent}: is being {_read(holder)}; wait for its end, or stop it first"
         ) from None
+
     with _named(path, lock, f"{doing} by "):
         yield
 
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock that guards `path` unless somebody else does; yield whether it is held."""
+    """Hold the lock of `path` unless another process does; yield whether it is held."""
     lock = FileLock(lock_of(path))
     try:
         lock.acquire(blocking=False)
     except Timeout:
         yield False
         return
+
     try:
         yield True
     finally:
@@ -76,7 +79,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def _named(path: Path, lock: FileLock, doing: str = "") -> Iterator[None]:
-    """Let others read who holds a lock; release it at the end of the block."""
+    """Let others read who holds a lock; release the lock at the end of the block."""
     holder = _holder_of(path)
     try:
         with storing(holder):

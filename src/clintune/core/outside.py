@@ -1,6 +1,6 @@
-"""Errors that come from outside: the machine, its packages and files, not a fault of ours.
+"""Errors that come from outside: from the machine, its packages and files, not from clintune.
 
-Their kinds are known to hold nothing of a patient, so they are told in words, with a remedy.
+These kinds are known to hold nothing of a patient. So they are reported in words, with a remedy.
 """
 
 import errno
@@ -27,45 +27,60 @@ _PATHS = (
 _OURS = frozenset(
     {".yaml", ".yml", ".json", ".jsonl", ".safetensors", ".html", ".md", ".log", ".lock", ".arrow"}
 )
-"""Endings of files that clintune writes: the name of any other may be that of a patient's picture or recording."""
+"""Endings of files that clintune writes; other names may be those of a patient's media files."""
 _MEMORY = re.compile(
-    r"(?:cannot|can't|failed to|unable to|not enough) (?:allocate|map segment|memory)|allocate memory|out of memory"
-    r"|bad_alloc|failed to map segment|not enough memory",
+    r"(?:cannot|can't|failed to|unable to|not enough) (?:allocate|map segment|memory)"
+    r"|allocate memory|out of memory|bad_alloc|failed to map segment|not enough memory",
     re.IGNORECASE,
 )
 _THREADS = re.compile(
     "can't start new thread|thread creation failed|Resource temporarily unavailable", re.IGNORECASE
 )
+_TOO_MANY_FILES = (
+    "too many files are open; raise `ulimit -n`, or lower trainer.workers and cluster.processes"
+)
+_TOO_MANY_THREADS = (
+    "no more threads or processes can be started; raise `ulimit -u`, or lower trainer.workers"
+)
 _STDOUT, _STDERR = 1, 2
 _TIGHT = 16e9
-"""Bytes of address space below which `ulimit -v` may stop torch and polars, which map more than they use."""
+"""Bytes of address space below which `ulimit -v` may stop torch and polars.
+
+They map more memory than they use.
+"""
 
 
 def in_words(error: BaseException) -> str:
-    """Return what is known to hold nothing of a patient: the words of our own errors and these, else the kind alone."""
+    """Return the words of an error that is known to hold nothing of a patient, else its kind alone.
+
+    The words are known for the errors of clintune and for those of `outside_reason`.
+    """
     if isinstance(error, ClintuneError):
         return str(error)
     return outside_reason(error) or type(error).__name__
 
 
 def outside_reason(error: BaseException) -> str | None:
-    """Return what the machine, its packages or files did, where, and what to do; None for a fault of ours."""
+    """Return what the machine, its packages or files did, where, and the remedy.
+
+    None stands for a fault of clintune.
+    """
     return next((reason for link in _chain(error) if (reason := _reason(link))), None)
 
 
 def place(error: BaseException) -> str:
-    """Return the file and line of the code in which an error arose."""
+    """Return the file and line of the code that raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
 def reader_is_gone(error: BaseException) -> bool:
-    """Return whether an error says only that nobody reads what is printed any more, as after `| head`."""
+    """Return whether an error only says that nobody reads the output, as after `| head`."""
     return isinstance(error, BrokenPipeError) and any(map(_is_unread, (_STDOUT, _STDERR)))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return an error and what it says it came from, the first of all first."""
+    """Return an error and all its causes, the first cause first."""
     chain: list[BaseException] = []
     while error is not None:
         chain.insert(0, error)
@@ -74,14 +89,18 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _reason(error: BaseException) -> str | None:
+    """Return what happened outside and the remedy; None for an error of another kind."""
+    # The kinds overlap, so the order matters: the narrow ones come first.
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error.name or "")
     if _is_memory(error):
         return _memory(error)
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many files are open; raise `ulimit -n`, or lower trainer.workers and cluster.processes"
+        return _TOO_MANY_FILES
     if isinstance(error, OSError | RuntimeError) and _THREADS.search(str(error)):
-        return "no more threads or processes can be started; raise `ulimit -u`, or lower trainer.workers"
+        return _TOO_MANY_THREADS
+
+    # Files and disks.
     if isinstance(error, _PATHS):
         return _path(error)
     if (storage := storage_reason(error, Path("/"))) is not None:
@@ -89,48 +108,51 @@ def _reason(error: BaseException) -> str | None:
     if isinstance(error, ImportError):
         return f"a package cannot be loaded ({visible(error)}); install it again"
     if isinstance(error, json.JSONDecodeError):
-        return f"a JSON file that {place(error)} reads is damaged (line {error.lineno}); restore it, or start anew"
-    if isinstance(error, OSError):  # as of the network
+        return (
+            f"a JSON file that {place(error)} reads is damaged (line {error.lineno}); "
+            "restore it, or start anew"
+        )
+    if isinstance(error, OSError):  # such as an error of the network
         what = error.strerror or type(error).__name__
-        return f"{_shown(error)}{visible(what)} in {place(error)}; see to it, and run the same command again"
+        return (
+            f"{_shown(error)}{visible(what)} in {place(error)}; see to it, "
+            "and run the same command again"
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"a text file that {place(error)} reads is not UTF-8; save it in that encoding"
-    if (
-        type(error).__name__ == "PanicException"
-    ):  # of a library in Rust: polars, tokenizers, safetensors
-        return f"a library gave up in {place(error)}; a file that it read may be damaged, or the library too old"
+
+    # Libraries in Rust raise this: polars, tokenizers, safetensors.
+    if type(error).__name__ == "PanicException":
+        return (
+            f"a library gave up in {place(error)}; a file that it read may be damaged, "
+            "or the library too old"
+        )
     return None
 
 
 def _missing_module(name: str) -> str | None:
     top = name.partition(".")[0]
-    return (
-        None
-        if top in ("", "clintune")
-        else f"the Python package {visible(top)} is missing; {how_to_install(top)}"
-    )
+    if top in ("", "clintune"):
+        return None
+    return f"the Python package {visible(top)} is missing; {how_to_install(top)}"
 
 
 def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ in (
-        "OutOfMemoryError",
-        "_ArrayMemoryError",
-    ):
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind in ("OutOfMemoryError", "_ArrayMemoryError"):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError | ImportError | OSError | SystemError) and bool(
-        _MEMORY.search(str(error))
-    )
+    may_say_so = isinstance(error, RuntimeError | ImportError | OSError | SystemError)
+    return may_say_so and _MEMORY.search(str(error)) is not None
 
 
 def _memory(error: BaseException) -> str:
-    where = (
-        "of the GPU " if type(error).__name__ == "OutOfMemoryError" or "CUDA" in str(error) else ""
-    )
-    limit = (
-        f"`ulimit -v` allows {address_space() / 1e9:.1f} GB; lift it, or " if tight_memory() else ""
-    )
+    is_of_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA" in str(error)
+    where = "of the GPU " if is_of_gpu else ""
+    limit = ""
+    if tight_memory():
+        limit = f"`ulimit -v` allows {address_space() / 1e9:.1f} GB; lift it, or "
     return (
         f"the memory {where}is used up in {place(error)}; {limit}lower trainer.micro_batch_size "
         "(predict: batch_size, shard_size) and trainer.workers, or ask for more memory"
@@ -138,7 +160,7 @@ def _memory(error: BaseException) -> str:
 
 
 def address_space() -> float:
-    """Return the bytes of address space that this process may have; infinity where nothing limits them."""
+    """Return the bytes of address space that this process may have; infinity without a limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return float("inf") if soft == resource.RLIM_INFINITY else float(soft)
 
@@ -154,7 +176,7 @@ def _path(error: OSError) -> str:
 
 
 def _shown(error: BaseException) -> str:
-    """Return the path that an error names, if it is one of ours, ready to begin a message."""
+    """Return the path that an error names, to begin a message; only a path of clintune is shown."""
     name = getattr(error, "filename", None)
     if not isinstance(name, str | bytes):
         return ""

@@ -1,4 +1,4 @@
-"""Folders: where `configs/` and `recipes/` are, and those that results are written to."""
+"""Folders and names: where `configs/` and `recipes/` are, and where results are written."""
 
 import os
 from datetime import UTC, datetime
@@ -9,16 +9,19 @@ from clintune.core.errors import ClintuneError, ConfigError
 from clintune.core.text import visible
 
 _TAKEN = {"training": "is torch's own word", "mean": "stands for the mean of all tasks"}
-"""Names that no task or modality can have, and why."""
+"""Names that no task or modality can have, each with the reason."""
 _LONGEST = 200
-"""Bytes of a name, so that what is written beside it still fits a file system's 255."""
+"""The longest name in bytes; what is written beside it still fits a file system's 255."""
 _PRIVATE = 0o700
-"""Folders of patients' data are entered by their owner alone, whatever the umask."""
+"""The mode of folders of patients' data: only their owner enters, whatever the umask."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_root() -> Path:
-    """Return the folder that holds `configs/` and `recipes/`: the top of a checkout, inside the package in a wheel."""
+    """Return the folder that holds `configs/` and `recipes/`.
+
+    It is the top of a checkout, or stands inside the package in a wheel.
+    """
     inside = _PACKAGE / "_config"
     return inside if inside.is_dir() else _PACKAGE.parents[1]
 
@@ -31,10 +34,11 @@ def check_name(
     nested: bool = False,
     hidden: bool = False,
 ) -> str:
-    """Return a name that becomes part of a path, if it stays inside its folder on every system and shows itself.
+    """Return a name that becomes part of a path, if it is visible and stays inside its folder.
 
-    `what` says where the name comes from, `nested` whether it may hold slashes, as `mortality/icu`, `hidden` whether a
-    part may begin with a dot, as the names of files that are being written do. Raises `error`.
+    `what` says where the name comes from. `nested` allows slashes, as in `mortality/icu`. `hidden`
+    allows parts that begin with a dot, as the names of files that are being written do. Raises
+    `error` with the problem of the name, which holds on every system.
     """
     parts = PurePosixPath(name).parts
     problem = None
@@ -57,7 +61,10 @@ def check_name(
 
 
 def check_part_name(name: str, what: str, error: type[ClintuneError] = ConfigError) -> str:
-    """Return the name of a task or modality, which stands in keys and names of tensors, too; see `check_name`."""
+    """Return the name of a task or modality, which also stands in keys and names of tensors.
+
+    Raises `error` as `check_name` does, and for a name that holds a dot or has another meaning.
+    """
     check_name(name, what, error)
     problem = "holds a dot, which divides keys" if "." in name else _TAKEN.get(name)
     if problem is not None:
@@ -66,21 +73,23 @@ def check_part_name(name: str, what: str, error: type[ClintuneError] = ConfigErr
 
 
 def inside(root: Path, name: str, what: str, error: type[ClintuneError] = ConfigError) -> Path:
-    """Return the path `root/name` of a name that came from a recipe, package or cohort; `error` where it leaves `root`.
+    """Return the path `root/name` for a name that comes from a recipe, package or cohort.
 
-    Links within `root` are the owner's own and may lead anywhere.
+    Raises `error` where the name leaves `root`. Links within `root` are the owner's own and may
+    lead anywhere.
     """
     return root / check_name(name, what, error, nested=True)
 
 
 def writable_folder(path: str, key: str) -> Path:
-    """Make the folder that `key` of the config names, the owner's alone, with its parents.
+    """Make the folder that `key` of the config names, with its parents; its owner alone enters it.
 
     Raises ConfigError where nothing can be written.
     """
     folder = Path(path).expanduser()
     if "\n" in path:
         raise ConfigError(f"{key}: '{visible(path)}' holds a line break; name another folder")
+
     try:
         folder.mkdir(_PRIVATE, parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
@@ -92,7 +101,10 @@ def writable_folder(path: str, key: str) -> Path:
 
 
 def timed_folder(parent: Path) -> Path:
-    """Make a folder named by the time in UTC, the owner's alone; a second one within a second gets -1, -2, ..."""
+    """Make a folder named by the time in UTC, which only its owner enters.
+
+    A second folder within the same second gets -1, then -2, and so on.
+    """
     parent.mkdir(_PRIVATE, parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     number = 0

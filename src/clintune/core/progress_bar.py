@@ -1,4 +1,4 @@
-"""How far long work is, for people: a bar on a terminal, and a line now and then in logs and pipes."""
+"""The progress of long work: a bar on a terminal, and a line now and then in logs and pipes."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,19 +16,19 @@ _Part = TypeVar("_Part")
 
 
 class Advance(Protocol):
-    """What is called as work goes on."""
+    """A function that is called as work goes on."""
 
     def __call__(self, done: int, word: str = "", tell: bool = False) -> None:
-        """Say how much is done, with a word on how it goes; `tell` makes a line due at once."""
+        """Report how much is done, and a word on how it goes; `tell` makes a line due at once."""
 
 
 @contextmanager
 def progress_bar(
     label: str, total: int, unit: str, *, size: int = 1, shown: bool = True
 ) -> Iterator[Advance]:
-    """Yield what is called as work goes on, up to `total` steps of `size` units each (as "samples").
+    """Yield a function to call as work goes on, up to `total` steps of `size` units each.
 
-    Of several processes, one shows it.
+    `unit` is a plural such as "samples". Of several processes, one has `shown`.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -40,7 +40,7 @@ def progress_bar(
     )
     lines = Lines(label, total, unit, size)
 
-    # Drawn between steps: the thread that rich would start for it takes time from the kernels of a CPU.
+    # The bar is drawn between steps: rich's own thread would take time from the kernels of a CPU.
     drawn_here = shown and console.is_terminal
     with Progress(*columns, console=console, auto_refresh=False, disable=not drawn_here) as bar:
         row = bar.add_task(label, total=total, word="", rate="")
@@ -70,7 +70,7 @@ def counted(parts: Iterable[_Part], label: str, total: int, unit: str) -> Iterat
 
 
 class Lines:
-    """Lines that say how far work is: where one is asked for, and at least every half a minute."""
+    """The lines of progress: one where it is asked for, and at least one every half a minute."""
 
     def __init__(self, label: str, total: int, unit: str, size: int) -> None:
         self.label = label
@@ -82,11 +82,12 @@ class Lines:
         self._first: tuple[int, float] | None = None
 
     def after(self, done: int, word: str, now: float, tell: bool) -> str | None:
-        """Return the line on what is done, `now` on the monotonic clock; None where it is not yet time for one."""
-        self._first = self._first or (
-            done,
-            now,
-        )  # what was done before took none of the time from here
+        """Return the line on what is done; None where no line is due yet.
+
+        `now` is the time on the monotonic clock in seconds.
+        """
+        # What was done before the first call took none of the time measured here.
+        self._first = self._first or (done, now)
         num_new, passed = done - self._first[0], now - self._first[1]
         seconds = passed / num_new if num_new and passed > 0 else None
         self.rate = f"{self.size / seconds:.3g} {self.unit}/s" if seconds else ""

@@ -1,4 +1,4 @@
-"""How many GPUs this machine has, asked of its driver: torch, which also knows, takes seconds to import."""
+"""The number of GPUs of this machine, from its driver: torch knows it too, but takes seconds."""
 
 import ctypes
 import os
@@ -6,14 +6,18 @@ from pathlib import Path
 
 
 def num_gpus() -> int | None:
-    """Return the number of GPUs that a process may use; None where the driver of NVIDIA does not tell."""
+    """Return the number of GPUs that a process may use; None where NVIDIA's driver does not tell.
+
+    Nothing is known of parts of a GPU (MIG) and of GPUs by AMD.
+    """
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
     if asked is not None and "MIG" in asked:
         return None
+
     try:
         driver = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return None if Path("/dev/kfd").exists() else 0  # that of AMD
+        return None if Path("/dev/kfd").exists() else 0  # the device file of AMD's driver
 
     count = ctypes.c_uint()
     if driver.nvmlInit_v2() != 0 or driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
@@ -23,7 +27,7 @@ def num_gpus() -> int | None:
 
 
 def _listed(asked: str) -> int:
-    """Return how many devices CUDA_VISIBLE_DEVICES lists: those before one that is none, as -1."""
+    """Return how many devices CUDA_VISIBLE_DEVICES lists, before one that is none, as -1."""
     names = [name.strip() for name in asked.split(",")]
     wrong = (number for number, name in enumerate(names) if not name or name.startswith("-"))
     return next(wrong, len(names))

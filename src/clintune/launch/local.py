@@ -1,4 +1,4 @@
-"""Starting a job as several processes of this machine. Torch is imported only to start them."""
+"""Start a job as several processes of this machine. Torch is imported only to start them."""
 
 import logging
 import os
@@ -18,18 +18,18 @@ from clintune.launch.signals import handled_signals
 
 
 def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
-    """Run `clintune WORDS` as several processes of this machine, with torch's elastic launcher, and wait for them.
+    """Run `clintune WORDS` as several processes of this machine, and wait for them.
 
-    The first process has this terminal; the others write below `logs`. When one fails the others are ended, and what
-    that one said is raised: TrainingError, ConfigError or StoppedError.
+    torch's elastic launcher starts them. The first process has this terminal, the others write
+    below `logs`. When one fails, the others are ended and its error is raised: TrainingError,
+    ConfigError or StoppedError.
     """
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # we say it in one line
+    # The launcher's own report is long: clintune raises it as one line.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
 
@@ -61,7 +61,8 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
 def _signals_passed_on() -> Iterator[None]:
     """Pass signals on to the processes inside the block, and wait until they have saved and ended.
 
-    The launcher itself would kill them after half a minute, which a step may take. A second signal kills them at once.
+    The launcher itself would kill them after half a minute, and a step may take as long. A second
+    signal kills them at once.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
@@ -74,6 +75,7 @@ def _signals_passed_on() -> Iterator[None]:
             for child in children:
                 child.kill()
             return
+
         asked = True
         for child in children:
             child.send_signal(number)
@@ -89,6 +91,7 @@ def _signals_passed_on() -> Iterator[None]:
 
 
 def _as_error(rank: int, code: int, message: str, again: str) -> ClintuneError | StoppedError:
+    """Return the error for the exit code and the message of a process."""
     if code == 2:
         return ConfigError(message)
     if code > 128:

@@ -1,4 +1,4 @@
-"""The memory of this process: what it keeps, when it collects garbage, how much it had at most."""
+"""The memory of this process: what it keeps, when it collects garbage, how much it used at most."""
 
 import ctypes
 import gc
@@ -12,9 +12,10 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks for reuse: else a CPU gets new zeroed pages for them at every step.
+    """Let the C library keep large blocks for reuse.
 
-    This is glibc's `mallopt`; another C library is left as it is.
+    Otherwise a CPU gets new zeroed pages for them at each step. This is glibc's `mallopt`; another
+    C library is left as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -23,23 +24,24 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory that this process has had so far, in MB."""
-    peak = resource.getrusage(
-        resource.RUSAGE_SELF
-    ).ru_maxrss  # in units of 1024 bytes, but of bytes on macOS
+    """Return the most memory that this process has used so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The unit is 1024 bytes, but one byte on macOS.
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Pause the garbage collector, for large imports, and spare it what they made: that stays until the process ends.
+    """Pause the garbage collector for large imports, and exclude from it what they made.
 
-    Looking through it costs a second while they go on, and a third of one at every full collection later.
+    What they made stays until the process ends. To look through it costs a second during the
+    imports, and a third of one at each full collection later.
     """
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # later there may be garbage, which would be kept for good
+        # Later there may be garbage, which would be kept for good.
+        if not gc.get_freeze_count():
             gc.freeze()
         gc.enable()

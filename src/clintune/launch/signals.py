@@ -1,4 +1,4 @@
-"""Being told to stop: a signal is heeded at the end of the step in hand, or at once outside the loop."""
+"""Signals that stop a process: at the end of the current step, or at once outside the loop."""
 
 import os
 import signal
@@ -14,13 +14,21 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 """What SLURM, Kubernetes and launchers send before they kill; Ctrl-C; a terminal that is closed."""
 
 _asked = 0
+"""The signal that asked this process to stop; 0 where none did."""
 _in_loop = False
+"""Whether the process is inside `deferred_signals`."""
 _listener = 0
-"""The process that listens: the handlers that its workers inherit do nothing, it ends them itself."""
+"""The process that handles signals.
+
+Its workers inherit the handlers, which do nothing there: it ends the workers itself.
+"""
 
 
 def install_signal_handlers() -> None:
-    """Heed the signals from here on; does nothing outside the main thread, where Python lets no one listen."""
+    """Handle the signals from now on.
+
+    Outside the main thread this does nothing, because Python allows no handlers there.
+    """
     global _listener
     if threading.current_thread() is threading.main_thread():
         _listener = os.getpid()
@@ -29,7 +37,7 @@ def install_signal_handlers() -> None:
 
 
 def ignore_signals() -> None:
-    """Let a signal that still comes pass; whoever listened is about to end."""
+    """Ignore further signals; the process that handled them is about to end."""
     for number in SIGNALS:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, lambda number, frame: None)
@@ -37,10 +45,14 @@ def ignore_signals() -> None:
 
 @contextmanager
 def signal_handlers_installed() -> Iterator[None]:
-    """Give the signals back after the block: a notebook goes on, and its next run was not asked to stop."""
+    """Restore the signal handlers after the block.
+
+    A notebook goes on, and nothing has asked its next run to stop.
+    """
     global _asked
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+
     try:
         yield
     finally:
@@ -50,20 +62,23 @@ def signal_handlers_installed() -> Iterator[None]:
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Return the signals that were not set to be ignored, as nohup does SIGHUP, and a shell SIGINT in background."""
+    """Return the signals that are not ignored already.
+
+    nohup ignores SIGHUP, and a shell ignores SIGINT for a process in the background.
+    """
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def pending_signal() -> int:
-    """Return the signal that asked this process to stop, 0 if none did."""
+    """Return the signal that asked this process to stop; 0 where none did."""
     return _asked
 
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Let a signal wait inside the block, which asks after each step whether there was one.
+    """Defer signals inside the block, which calls `pending_signal` after each step.
 
-    A second Ctrl-C does not wait, unless it may be the same one that a launcher passed on.
+    A second Ctrl-C is not deferred, unless it may be the first one again, passed on by a launcher.
     """
     global _in_loop
     _in_loop = True
@@ -74,12 +89,13 @@ def deferred_signals() -> Iterator[None]:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Stop at once, or let the signal wait for the end of the step."""
     global _asked, _in_loop
     if os.getpid() != _listener:
         return
-    impatient = (
-        number == signal.SIGINT and _asked == signal.SIGINT and _in_loop and num_processes() == 1
-    )
+
+    is_second_interrupt = number == signal.SIGINT and _asked == signal.SIGINT and _in_loop
+    impatient = is_second_interrupt and num_processes() == 1
     if impatient or (not _asked and not _in_loop):
         _asked, _in_loop = number, False
         raise StoppedError(number)

@@ -1,4 +1,4 @@
-"""Jobs of SLURM: submitted with submitit, several runs as one array; what each process does; following a job."""
+"""Jobs of SLURM: submit them (several runs as one array), run their processes, follow a job."""
 
 import os
 import runpy
@@ -22,10 +22,11 @@ from clintune.launch.status import Status, read_status
 
 _SIGNAL = "USR1"
 _POLL_SECONDS = 2
+_UNFINISHED = frozenset({"queued", "running", "preempted"})
 
 
 class Work(NamedTuple):
-    """What each process of a job does, `clintune WORDS`; status and logs stand in `folder`."""
+    """What each process of a job runs, `clintune WORDS`; status and logs stand in `folder`."""
 
     words: list[str]
     folder: Path
@@ -37,9 +38,10 @@ def processes_a_node(cluster: Cluster) -> int:
 
 
 def submit(name: str, cluster: Cluster, works: Sequence[Work]) -> list[str]:
-    """Submit a job for each work, several as one array, and return their ids; a job is called after `name`.
+    """Submit a job for each work, several as one array, and return their ids.
 
-    Raises ConfigError where SLURM or submitit is missing, or SLURM refuses the job.
+    A job is called after `name`. Raises ConfigError where SLURM or submitit is missing, or SLURM
+    refuses the job.
     """
     try:
         from submitit import SlurmExecutor
@@ -48,7 +50,8 @@ def submit(name: str, cluster: Cluster, works: Sequence[Work]) -> list[str]:
         raise ConfigError("cluster=slurm needs submitit; pip install 'clintune[slurm]'") from error
     if which("sbatch") is None:
         raise ConfigError(
-            "cluster=slurm: sbatch is not on this machine; run on a login node, or use cluster=local"
+            "cluster=slurm: sbatch is not on this machine; "
+            "run on a login node, or use cluster=local"
         )
 
     folders = [work.folder.resolve() for work in works]
@@ -63,22 +66,26 @@ def submit(name: str, cluster: Cluster, works: Sequence[Work]) -> list[str]:
         raise ConfigError(
             f"cluster=slurm: SLURM refused the job ({_reason(error)}); correct cluster.*"
         ) from error
+
     ids = [str(job.job_id) for job in jobs]
+    # A job that starts at once has written its own status by now, which is newer.
     for job, folder in zip(ids, folders, strict=True):
-        if read_status(folder) is None:  # a job that starts at once has said more by now
+        if read_status(folder) is None:
             Status(state="queued", job=job, logs=str(logs / f"{job}_*_log.*"), pid=0).write(folder)
     return ids
 
 
 def run_words(words: Sequence[str], logs: str) -> None:
-    """Do in a process of a job what the command line would, and end the process with its exit code.
+    """Run the command line in a process of a job, and end the process with its exit code.
 
-    The code of a failure is left in a file of `logs` too: srun ends the other processes by a signal, and then itself as
-    if the job had been preempted.
+    The code of a failure is also written to a file in `logs`: srun ends the other processes by a
+    signal, and then itself as if the job had been preempted.
     """
-    install_signal_handlers()  # in place of submitit's handlers, which would not let the step in hand end
+    # These replace submitit's handlers, which would not let the current step end.
+    install_signal_handlers()
     enter_job()
     sys.argv[1:] = words
+
     try:
         runpy.run_module("clintune.cli", run_name="__main__")
     except SystemExit as end:
@@ -89,24 +96,23 @@ def run_words(words: Sequence[str], logs: str) -> None:
 
 
 def follow(run: Path, job: str) -> None:
-    """Show the progress of a job until its run ends; who stops following it does not stop the job.
+    """Show the progress of a job until its run ends; Ctrl-C ends this display, not the job.
 
-    Raises TrainingError with the run's own error where it failed.
+    Raises TrainingError with the run's own error where the run failed.
     """
     try:
         status = _watch(run, job)
     except StoppedError as error:
-        error.when, error.again = (
-            f", but job {job} was not",
-            f"clintune runs {quote(str(run.parent))}",
-        )
+        error.when = f", but job {job} was not"
+        error.again = f"clintune runs {quote(str(run.parent))}"
         raise
+
     if status.state == "failed":
         raise TrainingError(f"job {job}: {status.error or 'failed'}; see `clintune logs {run}`")
 
 
 def _watch(run: Path, job: str) -> Status:
-    """Show the progress of a job until its run ends, and return how it stands then."""
+    """Show the progress of a job until its run ends, and return its last status."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -114,18 +120,15 @@ def _watch(run: Path, job: str) -> Status:
         TimeRemainingColumn(),
     )
     said = ""
+
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task(f"job {job}", total=None)
-        while (status := read_status(run)) is None or status.state in {
-            "queued",
-            "running",
-            "preempted",
-        }:
+        while (status := read_status(run)) is None or status.state in _UNFINISHED:
             if status is not None:
                 where = f"job {job} {status.state} {status.part}".strip()
-                bar.update(
-                    line, description=where, completed=status.step, total=status.num_steps or None
-                )
+                total = status.num_steps or None
+                bar.update(line, description=where, completed=status.step, total=total)
+
                 if where != said:
                     console.note(where)
                     said = where
@@ -138,8 +141,8 @@ def _parameters(name: str, cluster: Cluster, logs: Path) -> dict[str, Any]:
     inside = ["--container-image", cluster.container] if cluster.container else []
     inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []
 
-    # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues again, unless a
-    # process said that it failed.
+    # A time limit, a preemption or a dead node ends the processes by a signal: then the job queues
+    # again, unless a process reported a failure.
     again = (
         "code=$?",
         f"failed={quote(str(logs))}/$SLURM_JOB_ID.${{SLURM_RESTART_COUNT:-0}}.failed",
@@ -168,15 +171,13 @@ def _parameters(name: str, cluster: Cluster, logs: Path) -> dict[str, Any]:
         "additional_parameters": {"signal": f"{_SIGNAL}@{cluster.warn_seconds}", "requeue": True},
     }
 
-    # Without a time of ours the partition's own counts, not submitit's five minutes.
-    return {key: value for key, value in asked.items() if value is not None} | {
-        "time": cluster.time
-    }
+    # Without a time of its own a job gets that of the partition, not submitit's five minutes.
+    stated = {key: value for key, value in asked.items() if value is not None}
+    return stated | {"time": cluster.time}
 
 
 def _reason(error: Exception) -> str:
+    """Return the line of an error's text that says most, or its kind where there is no text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(
-        (line for line in lines if "error" in line.lower()),
-        lines[-1] if lines else type(error).__name__,
-    )
+    last = lines[-1] if lines else type(error).__name__
+    return next((line for line in lines if "error" in line.lower()), last)

@@ -1,4 +1,4 @@
-"""How a run stands: `status.json` in its folder, written as it goes; read without torch."""
+"""The status of a run: `status.json` in its folder, written as it goes, read without torch."""
 
 import json
 import os
@@ -26,15 +26,17 @@ FILE = "status.json"
 STATES = ("queued", "running", "done", "failed", "preempted")
 _WRITE_SECONDS = 5
 _SILENT_SECONDS = 900
-"""A process of another machine that wrote nothing for so long is taken for dead."""
+"""A process of another machine that wrote nothing for so long counts as dead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """`state` is one of STATES; times are seconds since 1970; `logs` is a glob.
+    """The status of a run.
 
-    `step` of `num_steps` counts in the fit `part` (a fold, a member), `best` is its best tuning score. `seconds` is how
-    long it ran, summed over its starts, in `processes` that ran as long each.
+    `state` is one of STATES. Times are in seconds since 1970. `logs` is a glob. `step` of
+    `num_steps` counts within the training job `part` (a fold, a member), and `best` is its best
+    tuning score. `seconds` is how long the run took, summed over its starts, in each of
+    `processes`.
     """
 
     state: str
@@ -53,36 +55,32 @@ class Status:
     processes: int = 1
 
     def write(self, run: Path) -> None:
-        """Write it to the run folder, atomically."""
+        """Write the status to the run folder, atomically."""
         write_json(run / FILE, asdict(self))
 
 
 def read_status(run: Path) -> Status | None:
-    """Return how a run says it stands, corrected where its process died; None where it never said."""
+    """Return the status of a run, corrected where its process died; None where there is none."""
     status = _read(run)
     if status is None:
         return None
+
     if status.state == "running" and not _is_alive(status):
-        return replace(
-            status, state="failed", error=status.error or f"its process on {status.host} died"
-        )
-    if (
-        status.state in {"queued", "preempted"}
-        and status.job is not None
-        and slurm_state(status.job) is None
-    ):
-        return replace(
-            status,
-            state="failed",
-            error=status.error or f"job {status.job} is no longer in the queue",
-        )
+        error = status.error or f"its process on {status.host} died"
+        return replace(status, state="failed", error=error)
+
+    waits = status.state in {"queued", "preempted"}
+    if waits and status.job is not None and slurm_state(status.job) is None:
+        error = status.error or f"job {status.job} is no longer in the queue"
+        return replace(status, state="failed", error=error)
     return status
 
 
 class StatusWriter:
-    """Keeps the status of a run up to date while it runs; of the processes other than the main one, only how they fail.
+    """Keeps the status of a run up to date while it runs.
 
-    The first failure stands: what the launcher does to the other processes then does not hide it.
+    The main process writes all of it, another process only its failure. The first failure stays:
+    the end of the other processes, which the launcher then causes, does not hide it.
     """
 
     def __init__(self, run: Path, shown: bool) -> None:
@@ -90,11 +88,14 @@ class StatusWriter:
         self.shown = shown
         self.began = psutil.Process().create_time()
         self.start = time.monotonic()
+
         fresh = Status(
             state="running",
             job=os.environ.get("SLURM_JOB_ID"),
             logs=str(run.resolve() / "logs" / "*.log"),
         )
+
+        # A run that goes on keeps its start, its logs and the seconds that it took before.
         known = read_status(run) or fresh
         self.status = replace(
             known,
@@ -109,31 +110,28 @@ class StatusWriter:
         self.seconds_before = known.seconds
 
     def update(self, **changes: Any) -> None:
-        """Take in changes; they are written at most every few seconds, a change of state or part at once."""
+        """Take in changes.
+
+        They are written every few seconds at most, but a change of state or part at once.
+        """
         status = replace(self.status, **changes)
         now, before = time.time(), self.status
         changed = (status.state, status.part) != (before.state, before.part)
         urgent = changed or not (self.run / FILE).exists()
         due = urgent or now - self.status.updated >= _WRITE_SECONDS
+
         if self.shown and due and not self._another_failed():
-            status = replace(
-                status, updated=now, seconds=self.seconds_before + time.monotonic() - self.start
-            )
+            seconds = self.seconds_before + time.monotonic() - self.start
+            status = replace(status, updated=now, seconds=seconds)
             status.write(self.run)
         self.status = status
 
     def fail(self, error: str) -> None:
-        """Say why this process failed, whichever it is, unless another one failed before."""
+        """Write why this process failed, unless another one failed before."""
         if not self._another_failed():
             known, mine = _read(self.run) or self.status, self.status
-            replace(
-                known,
-                state="failed",
-                error=error,
-                host=mine.host,
-                pid=mine.pid,
-                updated=time.time(),
-            ).write(self.run)
+            failed = replace(known, state="failed", error=error, updated=time.time())
+            replace(failed, host=mine.host, pid=mine.pid).write(self.run)
 
     def _another_failed(self) -> bool:
         """Return whether another process of this job failed since this one began."""
@@ -145,14 +143,14 @@ class StatusWriter:
 
 @contextmanager
 def reported(run: Path, shown: bool) -> Iterator[StatusWriter]:
-    """Report a run as running inside the block, and afterwards how it ended."""
+    """Report a run as running inside the block, and how it ended after it."""
     report = StatusWriter(run, shown)
     report.update(state="running")
     try:
         yield report
     except BaseException as error:
-        ignore_signals()  # one more signal would end the process before it says how it ended
-        with suppress(OSError):  # a disk that is full hides no error
+        ignore_signals()  # one more signal would end the process before the report of its end
+        with suppress(OSError):  # a full disk must not hide the error
             _report_end(report, error)
         raise
     report.update(state="done")
@@ -160,7 +158,7 @@ def reported(run: Path, shown: bool) -> Iterator[StatusWriter]:
 
 @contextmanager
 def resumable(*words: str) -> Iterator[None]:
-    """Let what stops the block, a signal or a disk, say that `clintune WORDS` goes on with it."""
+    """Let an error that stops the block, by a signal or a disk, name `clintune WORDS` to go on."""
     again = shlex.join(["clintune", *words])
     try:
         yield
@@ -181,7 +179,7 @@ def _report_end(report: StatusWriter, error: BaseException) -> None:
 
 
 def _read(run: Path) -> Status | None:
-    """Return what stands in the file; None where it is missing or damaged."""
+    """Return what stands in the file; None where the file is missing or damaged."""
     try:
         status = Status(**json.loads((run / FILE).read_text(encoding="utf-8")))
         for item in fields(Status):
@@ -192,7 +190,10 @@ def _read(run: Path) -> Status | None:
 
 
 def slurm_state(job: str) -> str | None:
-    """Return what SLURM says of a job that waits or runs, as PENDING; None where it knows none or is not here."""
+    """Return SLURM's state of a job that waits or runs, as PENDING.
+
+    None where SLURM knows no such job, or is not on this machine.
+    """
     if shutil.which("squeue") is None:
         return None
     done = subprocess.run(
@@ -207,8 +208,7 @@ def _is_alive(status: Status) -> bool:
     if status.host != socket.gethostname():
         return time.time() - status.updated < _SILENT_SECONDS
     try:
-        return bool(
-            psutil.Process(status.pid).create_time() <= status.updated
-        )  # later: the number was given out again
+        # A process that began later has the same number, but is another one.
+        return bool(psutil.Process(status.pid).create_time() <= status.updated)
     except psutil.NoSuchProcess:
         return False

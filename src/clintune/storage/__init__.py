@@ -1,1 +1,1 @@
-"""Where bytes are kept: folders behind URLs, and the cache folder that all runs of a machine share."""
+"""Where bytes are kept: folders behind URLs, and the cache folder that all runs share."""

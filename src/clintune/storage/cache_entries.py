@@ -1,4 +1,4 @@
-"""What stands in the cache folder: every entry with its owner, its size and when it was last used."""
+"""The content of the cache folder: each entry with its owner, its size and its last use."""
 
 import json
 import os
@@ -12,18 +12,22 @@ from clintune.core.text import visible
 
 KINDS = ("index", "pieces", "statistics", "media", "packages", "cohorts", "remote")
 MARK = ".used"
-"""The file in a folder that says when it was used, and by its lock whether it is now."""
+"""The file in a folder whose time says when it was used, and whose lock whether it is in use."""
 TAG = "CACHEDIR.TAG"
-"""The file that makes a folder a cache, of which things may be removed (bford.info/cachedir)."""
+"""The file that marks a folder as a cache, whose content may be removed (bford.info/cachedir)."""
 WRITTEN = ".source.json"
-"""The file that a `source` leaves in the cohort it wrote."""
+"""The file that a `source` leaves in the cohort that it wrote."""
 _NO_SOURCE = "no `source` wrote it: it is yours"
 _NOT_OURS = "clintune did not make it"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the cache: `size` in bytes, `used` in seconds since 1970; `stays` says why it is never removed."""
+    """An entry of the cache.
+
+    `size` is in bytes, `used` the last use in seconds since 1970. `stays` says why the entry is
+    never removed; None where it may be.
+    """
 
     kind: str
     path: Path
@@ -34,17 +38,18 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """Return what clintune keeps in the cache, last used first, whatever state it is in."""
+    """Return what clintune keeps in the cache, last used first, also what is damaged."""
     found = []
     for kind in KINDS:
         for path in sorted((cache / kind).glob("*")):
             if path.suffix not in (".lock", ".holder") and not path.name.startswith("."):
                 found.append(_entry(kind, path))
+
     return sorted(found, key=lambda entry: -entry.used)
 
 
 def others(cache: Path) -> list[Entry]:
-    """Return what stands in the cache folder beside what clintune keeps there."""
+    """Return what stands in the cache folder but is not clintune's."""
     strange = sorted(path for path in cache.iterdir() if path.name not in (*KINDS, TAG))
     return [
         Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange
@@ -52,7 +57,7 @@ def others(cache: Path) -> list[Entry]:
 
 
 def locks(cache: Path) -> list[Path]:
-    """Return the lock files."""
+    """Return the lock files of the cache."""
     return [path for kind in KINDS for path in sorted((cache / kind).glob("*.lock"))]
 
 
@@ -71,12 +76,16 @@ def gigabytes(listed: Sequence[Entry]) -> str:
 
 
 def table(cache: Path) -> Iterator[str]:
-    """Yield the lines of a table of all that stands in the cache; the name, which may be long, stands last."""
+    """Yield the lines of a table of the whole cache.
+
+    The owner stands in the last column, because it may be long.
+    """
     listed, strange, num_locks = entries(cache), others(cache), len(locks(cache))
     yield _line("kind", "GB", "last used (UTC)", "belongs to")
     for entry in [*listed, *strange]:
         used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
         yield _line(entry.kind, gigabytes([entry]), used, visible(entry.owner))
+    # Locks, and the sum of all.
     if num_locks:
         yield _line(
             "locks", "0.000", "", f"{num_locks} files; `--clear` removes those of what is gone"
@@ -94,29 +103,31 @@ def _entry(kind: str, path: Path) -> Entry:
 
 
 def _owner(kind: str, path: Path) -> str:
-    """Say what an entry belongs to; what is damaged goes by the name of its file."""
+    """Return what an entry belongs to; a damaged entry goes by the name of its file."""
     if path.suffix == ".partial":
         return f"{path.name} (half fetched)"
+
     try:
         if kind == "packages":
             lines = (path / "README.md").read_text(encoding="utf-8").splitlines()
-            return next(
-                (line.removeprefix("# ") for line in lines if line.startswith("# ")), path.name
-            )
+            titles = (line.removeprefix("# ") for line in lines if line.startswith("# "))
+            return next(titles, path.name)
         if kind in ("index", "pieces"):
-            known = json.loads(
-                (path / ("index.json" if kind == "index" else "about.json")).read_text(
-                    encoding="utf-8"
-                )
-            )
-            return f"{known['name']} ({known['root'] if kind == 'index' else known['source']})"
+            is_index = kind == "index"
+            description = path / ("index.json" if is_index else "about.json")
+            known = json.loads(description.read_text(encoding="utf-8"))
+            return f"{known['name']} ({known['root' if is_index else 'source']})"
     except (OSError, ValueError, LookupError, TypeError):
         return f"{path.name} (its description cannot be read)"
+
     return path.stem.rpartition("-")[0] or path.name
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder; what vanishes meanwhile or is closed counts nothing."""
+    """Return the bytes of a file, or of all files in a folder.
+
+    What vanishes meanwhile, or cannot be read, counts 0.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode):
@@ -128,7 +139,7 @@ def _size(path: Path) -> int:
 
 
 def _used(path: Path) -> float:
-    """Return when an entry was last used; when it was written, where nobody says."""
+    """Return when an entry was last used, or when it was written where no mark says it."""
     for candidate in (path / MARK, path):
         try:
             return candidate.lstat().st_mtime

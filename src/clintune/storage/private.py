@@ -9,18 +9,22 @@ from pathlib import Path
 _OTHERS = 0o007
 _ALL_BUT_OWNER = 0o077
 _GROUP = 0o2770
-"""Readable and writable for the group, which all that is written below inherits."""
+"""Mode of a folder that its group reads and writes, and whose group all folders below inherit."""
 
 _ours = False
-"""Whether this process has its umask from `private_files`; that of a library's caller is the caller's own."""
+"""Whether this process has its umask from `private_files`.
+
+The umask of a library's caller belongs to the caller.
+"""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Let nobody but the owner read what the block writes (umask 0077); for the command line alone.
+    """Let nobody but the owner read what the block writes (umask 0077).
 
-    The umask is the whole process's, so a library must leave it as it is. What clintune makes for its caller stands in
-    folders that only their owner may enter, whatever the umask.
+    This is for the command line alone. The umask belongs to the whole process, so a library must
+    not change it. What clintune makes for its caller stands in folders that only their owner may
+    enter, whatever the umask.
     """
     global _ours
     before, _ours = (os.umask(_ALL_BUT_OWNER), _ours), True
@@ -32,7 +36,7 @@ def private_files() -> Iterator[None]:
 
 
 def share_with_group(folder: Path) -> None:
-    """Let the group of a folder read and write what stands in it, and what the command line writes from now on."""
+    """Let the group of a folder read and write it, and what the command line writes from now on."""
     if folder.stat().st_uid == os.geteuid():
         folder.chmod(_GROUP)
     if _ours:
@@ -40,10 +44,15 @@ def share_with_group(folder: Path) -> None:
 
 
 def how_to_close(folder: Path, *, shared: bool = False) -> str | None:
-    """Return the command that closes a folder of folders to all but its owner, or group; None where it is closed."""
+    """Return the command that closes a folder of folders to all but its owner, or its group.
+
+    None where it is closed already: the folder itself, or each folder in it.
+    """
     beyond = _OTHERS if shared else _ALL_BUT_OWNER
     parts = [part for part in folder.iterdir() if part.is_dir()]
     root, *below = (part.stat().st_mode & beyond for part in (folder, *parts))
+
+    # One closed door is enough: that of the folder, or those of all folders in it.
     if not root or not any(below):
         return None
     return f"chmod -R {'o' if shared else 'go'}-rwx {shlex.quote(str(folder))}"

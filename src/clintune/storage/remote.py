@@ -1,7 +1,8 @@
-"""Folders behind a URL (object storage, web server, another file system), through fsspec: listed, read, written.
+"""Folders behind a URL (object storage, web server, another file system): list, read and write.
 
-Secrets stay where each protocol looks for them (environment, files in the home folder); no message repeats an error's
-own words, which may hold a signed address or the name of a patient's file.
+fsspec does the work. Secrets stay where each protocol looks for them (environment, files in the
+home folder). No message repeats the words of an error, which may hold a signed address or the name
+of a patient's file.
 """
 
 import errno
@@ -21,20 +22,13 @@ from urllib.parse import quote, unquote, urlsplit
 from clintune.core.errors import ClintuneError, DataError, translate_errors
 
 _THREADS = 16
-# What tells two versions of a file apart, by protocol; the first that a listing has is used, after the size.
-_MARKS = (
-    *("etag", "md5hash", "md5checksum", "blobid", "sha", "contentmd5", "digest"),
-    *(
-        "mtime",
-        "lastmodified",
-        "modifiedtime",
-        "modificationtime",
-        "lastwritetime",
-        "modify",
-        "updated",
-        "created",
-    ),
-)
+_DIGESTS = ("etag", "md5hash", "md5checksum", "blobid", "sha", "contentmd5", "digest")
+_TIMES = ("mtime", "lastmodified", "modifiedtime", "modificationtime", "lastwritetime", "modify")
+_MARKS = (*_DIGESTS, *_TIMES, "updated", "created")
+"""What tells two versions of a file apart, by protocol.
+
+The first one that a listing has is used, together with the size.
+"""
 _GONE = (404, 410)
 _DENIED = (401, 403)
 _PASSWORD = re.compile(r"(?<=//)[^/@]*:[^/@]*@")
@@ -62,8 +56,9 @@ def has_secret(url: str) -> bool:
 class Version:
     """A remote file as it is now: `address` as fsspec names it, `size` in bytes.
 
-    `seconds` is a modification time that stands for the version: a digest of it, so that equal content has equal times
-    and a change shows whatever the remote calls it and however coarse its clock; None where the remote tells nothing.
+    `seconds` is a modification time that stands for the version. It is a digest: equal content has
+    equal times, and a change shows, however the remote names it and however coarse its clock is.
+    None where the remote tells nothing.
     """
 
     address: str
@@ -76,16 +71,15 @@ class Version:
             stat = path.stat()
         except OSError:
             return False
-        return self.seconds is not None and (stat.st_size, int(stat.st_mtime)) == (
-            self.size,
-            self.seconds,
-        )
+        known = (self.size, self.seconds)
+        return self.seconds is not None and (stat.st_size, int(stat.st_mtime)) == known
 
 
 class Remote:
-    """The folder at `url`; `key` is the config's name for it, `storage` what fsspec is told beside the environment.
+    """The folder at `url`.
 
-    Every method raises `error`, in one line that names key and URL, where the folder cannot be reached or read.
+    `key` is its name in the config, `storage` what fsspec gets beside the environment. Each method
+    raises `error`, in one line that names key and URL, where the folder cannot be reached or read.
     """
 
     def __init__(
@@ -98,12 +92,15 @@ class Remote:
         self.is_web = urlsplit(url).scheme in ("http", "https")
 
     def tree(self, folder: str) -> dict[str, dict[str, Any]]:
-        """List all files below a folder: fsspec's entry by path from the root; none where there is no such folder."""
+        """Return fsspec's entry of each file below a folder, by path from the root.
+
+        The result is empty where there is no such folder.
+        """
         files: dict[str, dict[str, Any]] = {}
         folders = [folder]
-        while (
-            folders
-        ):  # fsspec's own walk leaves out what it cannot list, and half a cohort would go unnoticed
+
+        # fsspec's own walk leaves out what it cannot list: half a cohort could be missing.
+        while folders:
             deeper: list[str] = []
             for entries in self.parallel(self.entries, folders):
                 for path, entry in entries.items():
@@ -113,29 +110,29 @@ class Remote:
                     else:
                         files[path] = entry
             folders = deeper
+
         return files
 
     def entries(self, folder: str) -> dict[str, dict[str, Any]]:
-        """List the files and folders in a folder, by path from the root."""
+        """Return fsspec's entry of each file and folder in a folder, by path from the root."""
         with self._access():
             try:
                 listed = self._fs.ls(self._address(folder), detail=True)
-                entries = [
-                    self._fs.info(e["name"]) if e["type"] == "other" else e for e in listed
-                ]  # symbolic links
+                # Symbolic links are "other": what they lead to has to be asked for.
+                entries = [self._fs.info(e["name"]) if e["type"] == "other" else e for e in listed]
             except FileNotFoundError as error:
                 if not _is_gone(error):
                     raise
                 return {}
-        paths = (self._path(entry["name"]) for entry in entries)
-        return {
-            path: entry
-            for path, entry in zip(paths, entries, strict=True)
-            if path and path != folder
-        }
+
+        by_path = ((self._path(entry["name"]), entry) for entry in entries)
+        return {path: entry for path, entry in by_path if path and path != folder}
 
     def version(self, path: str, entry: Mapping[str, Any] | None = None) -> Version | None:
-        """Return the version of a file, from its entry of a listing where that tells it; None where there is none."""
+        """Return the version of a file; None where there is no such file.
+
+        `entry` is that of a listing; the remote is asked only where the entry does not tell enough.
+        """
         with self._access():
             try:
                 if entry is None or entry.get("size") is None or _mark(entry) is None:
@@ -144,29 +141,33 @@ class Remote:
                 if not _is_gone(error):
                     raise
                 return None
+
         size, mark = entry.get("size"), _mark(entry)
-        # Below 1.5e9: a time long past, so that nothing takes the file for one that is being written.
-        seconds = (
-            None
-            if mark is None
-            else int(sha256(f"{size} {mark}".encode()).hexdigest(), 16) % 1_500_000_000
-        )
+        seconds = None
+        if mark is not None:
+            # Below 1.5e9 is a time long past: nothing takes the file for one that is being written.
+            digest = sha256(f"{size} {mark}".encode()).hexdigest()
+            seconds = int(digest, 16) % 1_500_000_000
         return Version(address=entry["name"], size=size, seconds=seconds)
 
     def fetch(self, version: Version, path: Path, scratch: Path) -> None:
-        """Fetch a file to `path`, which appears whole; `scratch` is a folder on the same disk for what is not yet."""
+        """Fetch a file to `path`, where it appears whole.
+
+        `scratch` is a folder on the same disk, for the file while it is incomplete.
+        """
         partial = scratch / sha256(str(path).encode()).hexdigest()
         with self._access():
             self._fs.get_file(version.address, str(partial))
             if version.size not in (None, partial.stat().st_size):
                 raise FileNotFoundError(errno.ENOENT, "changed under way")
+
             if version.seconds is not None:
                 os.utime(partial, (version.seconds, version.seconds))
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(path)
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a small file; None where there is none."""
+        """Return the content of a small file; None where there is no such file."""
         with self._access():
             try:
                 return bytes(self._fs.cat_file(self._address(path)))
@@ -193,11 +194,15 @@ class Remote:
         things: Sequence[_T],
         progress: Callable[[], Any] = lambda: None,
     ) -> list[_R]:
-        """Return `do(thing)` of each, many at once; the first error stops the rest."""
+        """Return `do(thing)` for each thing, many at once; the first error stops the rest.
+
+        `progress` is called after each.
+        """
         if not things:
             return []
         with self._access():
-            _ = self._fs  # connected here: fsspec would make one connection a thread
+            _ = self._fs  # connect here: fsspec would make one connection a thread
+
         with ThreadPoolExecutor(_THREADS) as pool:
             futures = [pool.submit(do, thing) for thing in things]
             try:
@@ -217,87 +222,86 @@ class Remote:
         if self.is_web:
             from aiohttp import ClientTimeout
 
-            # Proxies and ~/.netrc count; a large file may take longer than aiohttp's five minutes, silence may not.
+            # Proxies and ~/.netrc count. A large file may take longer than aiohttp's five minutes,
+            # but silence may not.
             timeout = ClientTimeout(total=None, sock_connect=60, sock_read=60)
             usual = {"trust_env": True, "timeout": timeout}
-            storage = {
-                **storage,
-                "client_kwargs": {**usual, **(storage.get("client_kwargs") or {})},
-            }
+            client = {**usual, **(storage.get("client_kwargs") or {})}
+            storage = {**storage, "client_kwargs": client}
+
         fs, self._base = url_to_fs(self.url, **storage)
         fs.invalidate_cache()
         return fs
 
     def _address(self, path: str) -> str:
-        fs = self._fs
-        return (
-            f"{fs._strip_protocol(self._base).rstrip('/')}/{quote(path) if self.is_web else path}"
-        )
+        root = self._fs._strip_protocol(self._base).rstrip("/")
+        return f"{root}/{quote(path) if self.is_web else path}"
 
     def _path(self, address: str) -> str | None:
-        """Return the path from the root of what a listing names; None for what is not below it."""
+        """Return the path from the root for an address in a listing; None where it is not below."""
         base = self._address("")
         path = address.rstrip("/").removeprefix(base)
         if self.is_web:
-            if "?" in path or "#" in path:  # a page's links that sort it
+            if "?" in path or "#" in path:  # links of a page that sort it
                 return None
             path = unquote(path)
-        inside = (
-            address.startswith(base)
-            and not path.startswith("/")
-            and ".." not in PurePosixPath(path).parts
-        )
-        return path if inside else None
+        is_relative = not path.startswith("/") and ".." not in PurePosixPath(path).parts
+        return path if address.startswith(base) and is_relative else None
 
     def _access(self) -> AbstractContextManager[None]:
         return translate_errors(self.error, f"{self.key}: {redact(self.url)}", self._reason)
 
     def _reason(self, error: Exception) -> str:
-        """Return what is wrong and what to do."""
+        """Return what is wrong, and the remedy."""
         cause, kind = error.__cause__, type(error).__name__
         status = getattr(error, "status", getattr(cause, "status", None))
         scheme = urlsplit(self.url).scheme
+
         if isinstance(error, ImportError):
             package = cause.name if isinstance(cause, ImportError) and cause.name else "a package"
             return f"{package} is not installed; pip install {package}"
         if isinstance(error, ValueError) and "Protocol not known" in str(error):
             return f"'{scheme}' is no protocol that fsspec knows; correct the URL"
+
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return "the disk is full; free some of it, or name another folder"
-        if (
-            isinstance(error, PermissionError)
-            or status in _DENIED
-            or re.search("Credential|Auth", kind)
-        ):
-            return f"access is denied; set credentials where {scheme} looks for them: its environment or files"
+        is_denied = isinstance(error, PermissionError) or status in _DENIED
+        if is_denied or re.search("Credential|Auth", kind):
+            return (
+                f"access is denied; set credentials where {scheme} looks for them: "
+                "its environment or files"
+            )
         if isinstance(error, FileNotFoundError) and _is_gone(error):
             return (
                 "a file changed or vanished while it was read; try again when nobody writes there"
             )
-        return f"cannot be read ({kind}); check URL, settings and network, then try again: what was done is kept"
+        return (
+            f"cannot be read ({kind}); check URL, settings and network, then try again: "
+            "what was done is kept"
+        )
 
 
 def _mark(entry: Mapping[str, Any]) -> str | None:
-    known = {
-        re.sub(r"[-_]", "", str(name)).lower(): value
-        for name, value in entry.items()
-        if value is not None
-    }
+    """Return what tells this version of a file from others; None where the remote tells nothing."""
+    told = ((name, value) for name, value in entry.items() if value is not None)
+    known = {re.sub(r"[-_]", "", str(name)).lower(): value for name, value in told}
     return next((f"{name}={known[name]}" for name in _MARKS if name in known), None)
 
 
 def _leads_back(entry: Mapping[str, Any]) -> bool:
-    """Return whether a folder is a link to one that it stands in: what is behind it is listed already."""
+    """Return whether a folder is a link to one that it stands in, which is listed already."""
     if not entry.get("destination"):
         return False
-    there = posixpath.normpath(
-        posixpath.join(posixpath.dirname(entry["name"]), os.fsdecode(entry["destination"]))
-    )
-    return PurePosixPath(entry["name"]).is_relative_to(there)
+    link, target = entry["name"], os.fsdecode(entry["destination"])
+    there = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+    return PurePosixPath(link).is_relative_to(there)
 
 
 def _is_gone(error: FileNotFoundError) -> bool:
-    """Return whether a file is truly not there: fsspec's HTTP says so of any failure and keeps the truth as cause."""
+    """Return whether a file is truly not there.
+
+    fsspec's HTTP reports any failure as a missing file, and keeps the truth as its cause.
+    """
     cause = error.__cause__
     if cause is None or isinstance(cause, FileNotFoundError):
         return True

@@ -1,8 +1,9 @@
-"""Import BUS-BRA: ultrasound images of breast lesions, their BI-RADS category and what the biopsy found.
+"""Import BUS-BRA: ultrasound images of breast lesions, their BI-RADS category and biopsy results.
 
-Each image is a sample with a moment of its own: read with a look-back of 0 hours, it sees itself alone. Nothing but the
-image is an event: histology is the answer, the category is a radiologist's reading of the same image, the box was drawn
-by one, and the device tells something of both; it is a group to report by.
+Each image is a sample with its own moment: with a look-back of 0 hours, it sees itself alone. Only
+the image is an event. Histology is the answer, the category is a radiologist's reading of the same
+image, and a radiologist drew the box. The device tells something of both; it is a group for
+reports.
 """
 
 import shutil
@@ -32,24 +33,24 @@ _CATEGORIES = ("2", "3", "4", "5")
 _PATHOLOGY = ("benign", "malignant")
 _NUM_FOLDS = 5
 _FEWEST_OF_DEVICE = 11
-"""Patients that a device must have to be named: smaller counts are not reported."""
+"""The fewest patients of a device that is named: smaller counts are not reported."""
 
 
 def import_busbra(root: Path, raw: Path) -> None:
     """Write the cohort to `root` from `bus_data.csv` in `raw` and the images that it names.
 
     Labels, by image: birads (2, 3, 4 or 5) and malignant. Images are those of the column `file`, or
-    `Images/ID.png` without one; folds are those of the column `fold`, or drawn by patient. Raises DataError for a file,
-    column or cell that cannot be read.
+    `Images/ID.png` without that column. Folds are those of the column `fold`, or drawn by patient.
+    Raises DataError for a file, column or cell that cannot be read.
     """
     path = raw / "bus_data.csv"
-    rows = read_raw(
-        path, ["ID", "Case", "Pathology", "BIRADS", "Device"], _HOME, optional=("file", "fold")
-    )
+    columns = ["ID", "Case", "Pathology", "BIRADS", "Device"]
+    rows = read_raw(path, columns, _HOME, optional=("file", "fold"))
     cases = numbers(rows["Case"], path, needed=True).cast(pl.Int64)
     only(rows["BIRADS"], _CATEGORIES, path, needed=True)
     only(rows["Pathology"], _PATHOLOGY, path, needed=True)
 
+    # Each image of a patient has a minute of its own.
     events = Events(media=["image_path"])
     images = _images(raw, path, rows)
     place = cases.to_frame().select(pl.int_range(pl.len()).over("Case")).to_series()
@@ -58,31 +59,28 @@ def import_busbra(root: Path, raw: Path) -> None:
         target = root / "images" / f"{row:06d}{image.suffix.lower()}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(image, target)
-        events.add(
-            case, moment, "IMAGE//ULTRASOUND", image_path=target.relative_to(root).as_posix()
-        )
+        name = target.relative_to(root).as_posix()
+        events.add(case, moment, "IMAGE//ULTRASOUND", image_path=name)
     write_tables(root, "busbra", events.table())
 
     keys = pl.DataFrame({SUBJECT: cases, PREDICTION_TIME: moments})
     write_labels(root, "birads", keys.with_columns(rows["BIRADS"].alias(CATEGORY)))
-    write_labels(
-        root, "malignant", keys.with_columns((rows["Pathology"] == "malignant").alias(BOOLEAN))
-    )
+    is_malignant = (rows["Pathology"] == "malignant").alias(BOOLEAN)
+    write_labels(root, "malignant", keys.with_columns(is_malignant))
     _write_metadata(root, path, rows, cases)
 
 
 def _images(raw: Path, path: Path, rows: pl.DataFrame) -> list[Path]:
-    """Return the file of each row; raises DataError for one that is not there, or lies elsewhere."""
+    """Return the file of each row; DataError for one that is missing, or lies outside `raw`."""
     column = "file" if "file" in rows.columns else "ID"
     names = [name or "" if column == "file" else f"Images/{name}.png" for name in rows[column]]
     for row, name in enumerate(names):
-        if (
-            not name
-            or not (raw / name).resolve().is_relative_to(raw.resolve())
-            or not (raw / name).is_file()
-        ):
+        image = raw / name
+        is_within = image.resolve().is_relative_to(raw.resolve())
+        if not name or not is_within or not image.is_file():
             raise DataError(
-                f"{path}: row {row}: column {column} names no image in {raw}; download it from {_HOME}"
+                f"{path}: row {row}: column {column} names no image in {raw}; "
+                f"download it from {_HOME}"
             )
     return [raw / name for name in names]
 
@@ -108,16 +106,11 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
             f"{path}: column fold puts {parted.sum()} patients into several folds; give each one"
         )
 
-    few = pl.len().over("device") < _FEWEST_OF_DEVICE
-    by_patient = by_patient.with_columns(
-        pl.when(few).then(pl.lit("other")).otherwise("device").alias("device")
-    )
+    few, device = pl.len().over("device") < _FEWEST_OF_DEVICE, pl.col("device")
+    named = pl.when(few).then(pl.lit("other")).otherwise(device).alias("device")
+    by_patient = by_patient.with_columns(named)
 
-    write_subject_table(
-        root / FOLDS_FILE, "fold", dict(by_patient.select(SUBJECT, "fold").iter_rows())
-    )
-    write_subject_table(
-        root / "metadata/groups.parquet",
-        "device",
-        dict(by_patient.select(SUBJECT, "device").iter_rows()),
-    )
+    fold_of = dict(by_patient.select(SUBJECT, "fold").iter_rows())
+    write_subject_table(root / FOLDS_FILE, "fold", fold_of)
+    device_of = dict(by_patient.select(SUBJECT, "device").iter_rows())
+    write_subject_table(root / "metadata/groups.parquet", "device", device_of)

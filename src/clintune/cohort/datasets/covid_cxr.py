@@ -1,8 +1,9 @@
-"""Import chest X-rays with notes, labs and outcomes of COVID-19 and other pneumonias (Cohen et al., 2020).
+"""Import chest X-rays with notes, labs and outcomes of pneumonias (Cohen et al., 2020).
 
-Each row of `metadata.csv` becomes a sample with a moment of its own, and everything the row states stands at that
-moment: read with a look-back of 0 hours, a sample sees its own row and no other. Columns that name the source or the
-outcome (location, licence, file name, `in_icu`, ...) never become events.
+COVID-19 is one of them. Each row of `metadata.csv` becomes a sample with its own moment, and all
+that the row states stands at that moment: with a look-back of 0 hours, a sample sees its own row
+and no other. Columns that name the source or the outcome (location, licence, file name, `in_icu`,
+...) never become events.
 """
 
 import shutil
@@ -41,68 +42,65 @@ _FACTS = {
 _CODED = {"sex": "SEX", "view": "VIEW"}
 _YES = {"Y": True, "N": False}
 _OUTCOMES = {"went_icu": _YES, "survival": {"N": True, "Y": False}, "intubated": _YES}
-"""Column -> cell -> positive; any other cell (`?`, `Not visible`, `Would have been stated`) is unknown."""
+"""Column -> cell -> whether it is positive; other cells, as `?` or `Not visible`, are unknown."""
 _UNKNOWN = ("?",)
 _SAME_IMAGES = (("97", "178"), ("78", "201"), ("137", "202"), ("192", "196"))
 """Patients whose images are the same or nearly so; each pair stays in one split."""
 _SMALLEST_SITE = 11
-"""Patients that a site must have to be named: smaller counts are not reported."""
+"""The fewest patients of a site that is named: smaller counts are not reported."""
+_NAMED = ("patientid", "filename", "clinical_notes", "location", "finding")
 
 
 def import_covid_cxr(root: Path, raw: Path) -> None:
-    """Write the cohort to `root` from `metadata.csv` and `images/` in `raw`; CT slices and volumes are left out.
+    """Write the cohort to `root` from `metadata.csv` and `images/` in `raw`.
 
-    Labels: went_icu (positive Y), survival (positive: died), intubated (Y), finding (contains COVID-19). Folds, sites
-    and the ids' meaning go to `metadata/`; the folds are those of `folds.csv` (patientid, fold) where `raw` has one.
+    CT slices and volumes are left out. Labels: went_icu (positive Y), survival (positive: died),
+    intubated (Y), finding (contains COVID-19). Folds, sites and the meaning of ids go to
+    `metadata/`; the folds are those of `folds.csv` (patientid, fold) where `raw` has that file.
     Raises DataError for a file, column or cell that cannot be read.
     """
     path = raw / "metadata.csv"
-    columns = [
-        "patientid",
-        "filename",
-        "clinical_notes",
-        "location",
-        "finding",
-        *_OUTCOMES,
-        *_FACTS,
-        *_CODED,
-    ]
-    rows = read_raw(path, [*columns, "modality"], _HOME).with_row_index("row")
+    columns = [*_NAMED, *_OUTCOMES, *_FACTS, *_CODED, "modality"]
+    rows = read_raw(path, columns, _HOME).with_row_index("row")
     rows = rows.filter(modality="X-ray")
     if rows["patientid"].null_count():
-        raise DataError(
-            f"{path}: row {rows.filter(pl.col('patientid').is_null())['row'][0]}: column patientid is empty; fill it"
-        )
-    ids = {
-        patient: number for number, patient in enumerate(sorted(set(rows["patientid"])), start=1)
-    }
+        row = rows.filter(pl.col("patientid").is_null())["row"][0]
+        raise DataError(f"{path}: row {row}: column patientid is empty; fill it")
+
+    patients = sorted(set(rows["patientid"]))
+    ids = {patient: number for number, patient in enumerate(patients, start=1)}
     moments = _moments(rows, path)
 
     events = Events(media=["image_path"])
     for cells, moment in zip(rows.iter_rows(named=True), moments, strict=True):
-        row, subject = cells["row"], ids[cells["patientid"]]
-        events.add(
-            subject,
-            moment,
-            "IMAGE//CXR",
-            image_path=_copy_image(root, raw, cells["filename"], path, row),
-        )
-        if cells["clinical_notes"]:
-            events.add(subject, moment, "NOTE//CLINICAL", text_value=cells["clinical_notes"])
-        for column, code in _FACTS.items():
-            value = number(cells[column], path, row, column, _UNKNOWN)
-            if value is not None:
-                events.add(subject, moment, code, numeric_value=value)
-        for column, code in _CODED.items():
-            if cells[column] and cells[column] not in _UNKNOWN:
-                events.add(subject, moment, f"{code}//{cells[column]}")
+        image = _copy_image(root, raw, cells["filename"], path, cells["row"])
+        events.add(ids[cells["patientid"]], moment, "IMAGE//CXR", image_path=image)
+        _add_cells(events, ids[cells["patientid"]], moment, cells, path)
+
     write_tables(root, "covid_cxr", events.table())
     _write_labels(root, rows, ids, moments)
     _write_metadata(root, raw, rows, ids)
 
 
+def _add_cells(
+    events: Events, subject: int, moment: datetime, cells: dict[str, Any], path: Path
+) -> None:
+    """Add the note, the numbers and the classes of a row."""
+    if cells["clinical_notes"]:
+        events.add(subject, moment, "NOTE//CLINICAL", text_value=cells["clinical_notes"])
+
+    for column, code in _FACTS.items():
+        value = number(cells[column], path, cells["row"], column, _UNKNOWN)
+        if value is not None:
+            events.add(subject, moment, code, numeric_value=value)
+
+    for column, code in _CODED.items():
+        if cells[column] and cells[column] not in _UNKNOWN:
+            events.add(subject, moment, f"{code}//{cells[column]}")
+
+
 def _moments(rows: pl.DataFrame, path: Path) -> list[datetime]:
-    """Give each row its own moment: its day, and a minute for each earlier row of the patient's day."""
+    """Give each row its own moment: its day, and one minute for each earlier row of that day."""
     taken: dict[tuple[str, float], int] = {}
     moments = []
     for row, patient, offset in rows.select("row", "patientid", "offset").iter_rows():
@@ -113,12 +111,14 @@ def _moments(rows: pl.DataFrame, path: Path) -> list[datetime]:
 
 
 def _copy_image(root: Path, raw: Path, name: str | None, path: Path, row: int) -> str:
-    """Copy an image into the cohort under a name that tells nothing; return its path relative to the root."""
+    """Copy an image under a name that tells nothing; return its path relative to the root."""
     source = raw / "images" / (name or "")
     if not name or Path(name).name != name or not source.is_file():
         raise DataError(
-            f"{path}: row {row}: column filename names no file in {raw / 'images'}; download it again from {_HOME}"
+            f"{path}: row {row}: column filename names no file in {raw / 'images'}; "
+            f"download it again from {_HOME}"
         )
+
     target = root / "images" / f"{row:06d}{source.suffix.lower()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -128,23 +128,26 @@ def _copy_image(root: Path, raw: Path, name: str | None, path: Path, row: int) -
 def _write_labels(
     root: Path, rows: pl.DataFrame, ids: dict[str, int], moments: list[datetime]
 ) -> None:
+    """Write the labels of each row; unknown ones are left out."""
     keys = {SUBJECT: [ids[patient] for patient in rows["patientid"]], PREDICTION_TIME: moments}
-    values: dict[str, list[Any]] = {
-        outcome: [meaning.get(cell) for cell in rows[outcome]]
-        for outcome, meaning in _OUTCOMES.items()
-    }
+    values: dict[str, list[bool | None]] = {}
+    for outcome, meaning in _OUTCOMES.items():
+        values[outcome] = [meaning.get(cell) for cell in rows[outcome]]
     values["finding"] = [
         None if cell in (None, "?", "todo") else "COVID-19" in cell for cell in rows["finding"]
     ]
+
     for outcome, known in values.items():
         table = pl.DataFrame({**keys, BOOLEAN: pl.Series(known, dtype=pl.Boolean)})
         write_labels(root, outcome, table.drop_nulls())
 
 
 def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, int]) -> None:
+    """Write the meaning of ids, linked patients, folds and sites."""
     metadata = root / "metadata"
     identity = pl.DataFrame({"patientid": list(ids), SUBJECT: list(ids.values())})
     identity.write_parquet(metadata / "subject_ids.parquet")
+
     pairs = [pair for pair in _SAME_IMAGES if set(pair) <= set(ids)]
     linked = {ids[patient]: ids[pair[0]] for pair in pairs for patient in pair}
     write_subject_table(root / LINKED_FILE, "unit", linked)
@@ -152,9 +155,8 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
     folds = _read_folds(path, ids) if path.is_file() else _draw_folds(ids, linked)
     write_subject_table(metadata / "folds.parquet", "fold", folds)
 
-    sites = {
-        patient: site for patient, site in rows.select("patientid", "location").iter_rows() if site
-    }
+    by_site = rows.select("patientid", "location").iter_rows()
+    sites = {patient: site for patient, site in by_site if site}
     counts = pl.Series(list(sites.values())).value_counts()
     named = {site for site, count in counts.iter_rows() if count >= _SMALLEST_SITE}
     site_of = {ids[name]: sites[name] if sites.get(name) in named else "other" for name in ids}
@@ -162,12 +164,12 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
 
 
 def _read_folds(path: Path, ids: dict[str, int]) -> dict[int, int]:
-    """Return the fold of each subject as a file has it."""
+    """Return the fold of each subject as a file has it; DataError where one has none."""
     folds = read_raw(path, ["patientid", "fold"], _HOME)
-    fold_of = {
-        patient: number(fold, path, row, "fold")
-        for row, (patient, fold) in enumerate(folds.iter_rows())
-    }
+    fold_of = {}
+    for row, (patient, fold) in enumerate(folds.iter_rows()):
+        fold_of[patient] = number(fold, path, row, "fold")
+
     missing = [patient for patient in ids if fold_of.get(patient) is None]
     if missing:
         raise DataError(
@@ -177,7 +179,7 @@ def _read_folds(path: Path, ids: dict[str, int]) -> dict[int, int]:
 
 
 def _draw_folds(ids: dict[str, int], linked: dict[int, int]) -> dict[int, int]:
-    """Draw five folds of about as many subjects, of whom linked ones do not part."""
+    """Draw five folds of about as many subjects each, in which linked ones stay together."""
     units = [linked.get(subject, subject) for subject in ids.values()]
     distinct, unit_of_subject = np.unique(units, return_inverse=True)
     draws = np.random.default_rng(0).random(len(distinct))

@@ -1,8 +1,9 @@
 """Import wrist actigraphy of patients with depression and of controls (Garcia-Ceja et al., 2018).
 
-The recordings give the class away by their length, their season and their gaps, so none of the three is kept: each
-person is cut into windows of equal length from midnight to midnight within the official days, dates count from
-2000-01-01, and a window with a gap is left out (only controls have one, where clocks changed).
+The recordings give the class away by their length, their season and their gaps. So none of the
+three is kept: each person is cut into windows of equal length, from midnight to midnight within the
+official days. Dates count from 2000-01-01. A window with a gap is left out (only controls have
+gaps, where clocks changed).
 """
 
 from datetime import datetime, timedelta
@@ -32,10 +33,11 @@ _GROUPS = {"condition": True, "control": False}
 
 
 def import_depresjon(root: Path, raw: Path, window_days: int) -> None:
-    """Write the cohort to `root` from `scores/scores.csv` and the recordings in `raw`; label: depression.
+    """Write the cohort to `root` from `scores/scores.csv` and the recordings in `raw`.
 
-    Each window of `window_days` is a sample whose prediction time is its end. Raises DataError for a file, column or
-    cell that cannot be read, and for a person without a whole window.
+    Label: depression. Each window of `window_days` is a sample, predicted at its end. Raises
+    DataError for a file, column or cell that cannot be read, and for a person without a whole
+    window.
     """
     path = raw / "scores" / "scores.csv"
     scores = read_raw(path, ["name", "days", "gender", "age"], _HOME)
@@ -57,28 +59,36 @@ def import_depresjon(root: Path, raw: Path, window_days: int) -> None:
 
         recording = raw / group / f"{name}.csv"
         num_days = int(number(days, path, row, "days") or 0)
-        windows = _windows(_read_minutes(recording), num_days, window_days)
-        if not windows:
-            raise DataError(
-                f"{recording}: has no whole window of {window_days} days; make window_days smaller"
-            )
-
-        for place, window in windows:
-            start = _DAY_0 + timedelta(days=place * window_days)
-            end = start + timedelta(days=window_days)
-            signal = root / "signals" / f"{subject:03d}_{place}.npz"
-            write_signal(signal, window[None], 1 / 60, start, ["activity"])
-            events.add(
-                subject, end, "ACTIGRAPHY", waveform_path=signal.relative_to(root).as_posix()
-            )
-            labels.append((subject, end, _GROUPS[group]))
+        ends = _add_windows(root, events, subject, recording, num_days, window_days)
+        labels += [(subject, end, _GROUPS[group]) for end in ends]
 
     write_tables(root, "depresjon", events.table())
-    write_labels(
-        root,
-        "depression",
-        pl.DataFrame(labels, schema=[SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row"),
-    )
+    table = pl.DataFrame(labels, schema=[SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row")
+    write_labels(root, "depression", table)
+
+
+def _add_windows(
+    root: Path, events: Events, subject: int, recording: Path, num_days: int, window_days: int
+) -> list[datetime]:
+    """Write the whole windows of a recording as signals; return the end of each.
+
+    Raises DataError where there is none.
+    """
+    windows = _windows(_read_minutes(recording), num_days, window_days)
+    if not windows:
+        raise DataError(
+            f"{recording}: has no whole window of {window_days} days; make window_days smaller"
+        )
+
+    ends = []
+    for place, window in windows:
+        start = _DAY_0 + timedelta(days=place * window_days)
+        ends.append(start + timedelta(days=window_days))
+        signal = root / "signals" / f"{subject:03d}_{place}.npz"
+        write_signal(signal, window[None], 1 / 60, start, ["activity"])
+        name = signal.relative_to(root).as_posix()
+        events.add(subject, ends[-1], "ACTIGRAPHY", waveform_path=name)
+    return ends
 
 
 def _middle(band: str | None, path: Path, row: int) -> float:
@@ -91,26 +101,31 @@ def _middle(band: str | None, path: Path, row: int) -> float:
 
 
 def _read_minutes(path: Path) -> tuple[datetime, NDArray[np.float32]]:
-    """Read a recording: its first minute, and one count for each minute of the wall clock since, NaN in gaps."""
+    """Read a recording: its first minute, and one count for each minute since, NaN in gaps.
+
+    Minutes are those of the wall clock. Raises DataError for a cell that cannot be read.
+    """
     table = read_raw(path, ["timestamp", "activity"], _HOME)
     if table.is_empty():
         raise DataError(f"{path}: has no row; download the data set again from {_HOME}")
-    # Some files write the day first; told apart by the separator, because 7/5 could be either.
+
+    # Some files write the day first. The separator tells it, because 7/5 could be either.
     iso = "-" in (table["timestamp"][0] or "")
-    times = table["timestamp"].str.to_datetime(
-        "%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M", strict=False
-    )
+    pattern = "%Y-%m-%d %H:%M:%S" if iso else "%d/%m/%Y %H:%M"
+    times = table["timestamp"].str.to_datetime(pattern, strict=False)
     counts = table["activity"].cast(pl.Float32, strict=False)
     for column, values in (("timestamp", times), ("activity", counts)):
         if values.null_count():
-            raise DataError(
-                f"{path}: row {values.is_null().arg_true()[0]}: column {column} cannot be read; correct it"
-            )
+            row = values.is_null().arg_true()[0]
+            raise DataError(f"{path}: row {row}: column {column} cannot be read; correct it")
+
     minutes = (times - times[0]).dt.total_minutes().to_numpy()
     if minutes.min() < 0:
         raise DataError(
-            f"{path}: row {minutes.argmin()}: column timestamp lies before the first row; sort the rows"
+            f"{path}: row {minutes.argmin()}: column timestamp lies before the first row; "
+            "sort the rows"
         )
+
     signal = np.full(minutes.max() + 1, np.nan, np.float32)
     signal[minutes] = counts.to_numpy()
     return times[0], signal
@@ -119,7 +134,10 @@ def _read_minutes(path: Path) -> tuple[datetime, NDArray[np.float32]]:
 def _windows(
     recording: tuple[datetime, NDArray[np.float32]], num_days: int, window_days: int
 ) -> list[tuple[int, NDArray[np.float32]]]:
-    """Cut whole windows from the first midnight on, within the official days; return those without a gap by place."""
+    """Return the whole windows without a gap, each with its place.
+
+    They are cut from the first midnight on, within the official days.
+    """
     first, signal = recording
     midnight = -(first.hour * 60 + first.minute) % _DAY
     length = window_days * _DAY

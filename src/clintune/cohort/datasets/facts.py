@@ -1,7 +1,8 @@
-"""People with facts and outcomes but no times: what the importers of plain tables have in common.
+"""People with facts and outcomes but no times: shared by the importers of plain tables.
 
-Facts are rows without a time, and everybody is predicted at one made-up moment. People with the very same facts are
-linked: a fold that held one of them out and trained on another would be answered by memory.
+Facts are rows without a time, and everybody is predicted at one made-up moment. People with the
+same facts are linked: otherwise a fold could hold out one of them and train on another, and memory
+would answer.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ _NUM_FOLDS = 5
 
 
 class _People(NamedTuple):
-    """What folds are drawn of, one sample each."""
+    """The people of whom folds are drawn, one sample each."""
 
     root: Path
     subject_ids: NDArray[np.int64]
@@ -43,26 +44,27 @@ class _People(NamedTuple):
 def write_people(
     root: Path, name: str, subjects: pl.Series, facts: Mapping[str, pl.Series]
 ) -> None:
-    """Write a cohort of `subjects` whose `facts` are columns by code, and link those with the same facts.
+    """Write a cohort of `subjects` with `facts`, columns by code; link people with the same facts.
 
-    Numbers become rows of their code with a value, text becomes a row of `code//text`, null becomes none.
+    A number becomes a row of its code with a value, a text a row of `code//text`, a null no row.
     """
     cells = pl.DataFrame([column.alias(code) for code, column in facts.items()])
     parts = [_rows(subjects, code, cells[code]) for code in cells.columns]
     write_tables(root, name, pl.concat(parts).sort(SUBJECT, maintain_order=True))
 
-    units = cells.with_columns(subjects.alias(SUBJECT)).with_columns(
-        unit=pl.col(SUBJECT).min().over(cells.columns), alike=pl.len().over(cells.columns)
-    )
+    shared = {"unit": pl.col(SUBJECT).min(), "alike": pl.len()}
+    by_facts = {name: value.over(cells.columns) for name, value in shared.items()}
+    units = cells.with_columns(subjects.alias(SUBJECT)).with_columns(**by_facts)
     linked = units.filter(pl.col("alike") > 1).select(SUBJECT, "unit")
     if len(linked):
         write_subject_table(root / LINKED_FILE, "unit", dict(linked.iter_rows()))
 
 
 def _rows(subjects: pl.Series, code: str, column: pl.Series) -> pl.DataFrame:
-    """Return the rows of one fact, without those who lack it."""
+    """Return the rows of one fact, without people who lack it."""
     is_text = column.dtype == pl.String
     table = pl.DataFrame({SUBJECT: subjects.cast(pl.Int64), "cell": column}).drop_nulls("cell")
+
     return table.select(
         SUBJECT,
         pl.lit(None, MOMENT).alias(TIME),
@@ -83,13 +85,13 @@ def write_outcome(
 
 
 def write_folds(root: Path, subjects: pl.Series, balanced: pl.Series) -> None:
-    """Write five folds that keep linked people together and balance a number, such as whether the event was seen.
+    """Write five folds that keep linked people together and balance a number.
 
-    They are those that `cv: 5` draws with seed 0.
+    The number may say whether the event was seen. The folds are those that `cv: 5` draws with
+    seed 0.
     """
     targets = balanced.cast(pl.Float32).fill_null(float("nan")).to_numpy()[:, None]
     people = _People(root, subjects.cast(pl.Int64).to_numpy())
     folds = assign_folds(people, _NUM_FOLDS, 0, 0, targets)
-    write_subject_table(
-        root / FOLDS_FILE, "fold", dict(zip(subjects.to_list(), folds.tolist(), strict=True))
-    )
+    fold_of = dict(zip(subjects.to_list(), folds.tolist(), strict=True))
+    write_subject_table(root / FOLDS_FILE, "fold", fold_of)

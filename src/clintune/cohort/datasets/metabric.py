@@ -1,7 +1,8 @@
-"""Import METABRIC, 1,981 people with breast cancer and how long they lived, as DeepHit has it (Lee et al., 2018).
+"""Import METABRIC, the survival of 1,981 people with breast cancer.
 
-The copy has filled gaps: a number with more than two decimals is a column's mean and counts as absent, and 68 people
-have one and the same row of features; they are linked. What the numbered classes of a column mean is not told.
+The copy is that of DeepHit (Lee et al., 2018). It has filled gaps: a number with more than two
+decimals is the mean of a column and counts as absent. 68 people have one and the same row of
+features; they are linked. The meaning of the numbered classes of a column is not documented.
 """
 
 from itertools import chain
@@ -42,23 +43,23 @@ _CLASSES = {
     "site": 5,
     "Genefu": 4,
 }
-"""Column -> number of columns of that name, one a class."""
+"""Column -> number of columns of that name, one for each class."""
 
 
 def import_metabric(root: Path, raw: Path) -> None:
-    """Write the cohort to `root` from `cleaned_features_final.csv` and `label.csv` in `raw`; label: survival.
+    """Write the cohort to `root` from `cleaned_features_final.csv` and `label.csv` in `raw`.
 
-    Subjects are numbered in the order of the rows, from 1. Raises DataError for a file, column or cell that cannot be
-    read, and for files of different lengths.
+    Label: survival. Subjects are numbered in the order of the rows, from 1. Raises DataError for a
+    file, column or cell that cannot be read, and for files of different lengths.
     """
-    path = raw / _FEATURES
-    # The header repeats the name of a column for each of its classes; the reader numbers the repeated ones.
+    path, labels = raw / _FEATURES, raw / "label.csv"
+    # The header repeats the name of a column for each of its classes. The reader numbers repeats.
     places = {name: _repeated(name, number) for name, number in _CLASSES.items()}
     table = read_raw(path, [*_NUMBERS, *chain.from_iterable(places.values())], _HOME)
-    outcomes = read_raw(raw / "label.csv", ["event_time", "label"], _HOME)
+    outcomes = read_raw(labels, ["event_time", "label"], _HOME)
     if len(table) != len(outcomes):
         raise DataError(
-            f"{raw / 'label.csv'}: has {len(outcomes)} rows, {path.name} {len(table)}; take both anew"
+            f"{labels}: has {len(outcomes)} rows, {path.name} {len(table)}; take both anew"
         )
 
     subjects = pl.Series(range(1, len(table) + 1), dtype=pl.Int64)
@@ -66,30 +67,30 @@ def import_metabric(root: Path, raw: Path) -> None:
     facts |= {name.upper(): _class(table.select(columns), path) for name, columns in places.items()}
     write_people(root, "metabric", subjects, facts)
 
-    days = numbers(outcomes["event_time"], raw / "label.csv", needed=True)
-    seen = numbers(
-        only(outcomes["label"], ("0", "1"), raw / "label.csv"), raw / "label.csv", needed=True
-    )
+    days = numbers(outcomes["event_time"], labels, needed=True)
+    seen = numbers(only(outcomes["label"], ("0", "1"), labels), labels, needed=True)
     write_outcome(root, "survival", subjects, {FLOAT: days, BOOLEAN: seen > 0})
     write_folds(root, subjects, seen)
-    sites = facts["SITE"].fill_null("other")
-    write_subject_table(
-        root / "metadata/groups.parquet", "site", dict(zip(subjects, sites, strict=True))
-    )
+
+    sites = dict(zip(subjects, facts["SITE"].fill_null("other"), strict=True))
+    write_subject_table(root / "metadata/groups.parquet", "site", sites)
 
 
 def _measured(values: pl.Series) -> pl.Series:
-    """Return a column without the means that stand for gaps: nothing is measured to more than two decimals."""
+    """Return a column without the means in its gaps: no value is measured to over two decimals."""
     return pl.select(pl.when((values - values.round(2)).abs() < 1e-9).then(values)).to_series()
 
 
 def _repeated(name: str, number: int) -> list[str]:
-    """Return how the reader calls the columns of one name."""
+    """Return the reader's names of the columns that have one name."""
     return [name, *(f"{name}_duplicated_{place}" for place in range(number - 1))]
 
 
 def _class(columns: pl.DataFrame, path: Path) -> pl.Series:
-    """Return which of some columns of zeros and ones is one, as the text of its number from 1; null for none."""
+    """Return the class of each row, as the text of its number from 1; null for none.
+
+    `columns` are zeros and ones, one column for each class. Raises DataError for two classes.
+    """
     chosen = pl.Series([None] * len(columns), dtype=pl.String)
     for place, column in enumerate(columns.iter_columns(), start=1):
         holds = only(column, ("0", "1"), path) == "1"

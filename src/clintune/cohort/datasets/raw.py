@@ -1,4 +1,4 @@
-"""Read the raw tables of a data set, and say in one line what is wrong with them."""
+"""Raw tables of a data set: read them, and say in one line what is wrong with them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,11 @@ def read_raw(
     unknown: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Read columns of a CSV file as text without outer blanks, null where empty or one of `unknown`.
+    """Read columns of a CSV file as text, stripped, null where empty or one of `unknown`.
 
-    Columns that are `optional` are read where there are any. Bytes that are not UTF-8 are replaced. Raises DataError
-    for a file that is missing or damaged or lacks a column; it says where the data set is at `home`.
+    Columns that are `optional` are read where the file has them. Bytes that are not UTF-8 are
+    replaced. Raises DataError for a file that is missing or damaged or lacks a column; the error
+    says that the data set is at `home`.
     """
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {home}, or correct `raw`")
@@ -29,8 +30,10 @@ def read_raw(
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{path}: not a readable CSV file ({type(error).__name__}); download it again from {home}"
+            f"{path}: not a readable CSV file ({type(error).__name__}); "
+            f"download it again from {home}"
         ) from error
+
     there = [name for name in optional if name in table.columns]
     return _cleaned(table, path, [*columns, *there], home, unknown)
 
@@ -38,7 +41,7 @@ def read_raw(
 def read_either(
     folder: Path, name: str, columns: Sequence[str], home: str, unknown: Sequence[str] = ()
 ) -> tuple[Path, pl.DataFrame]:
-    """Read `name.parquet`, or where there is none `name.csv`, as `read_raw` reads; return its path as well."""
+    """Read `name.parquet`, or else `name.csv`, as `read_raw` does; return its path as well."""
     path = folder / f"{name}.parquet"
     if not path.is_file():
         return folder / f"{name}.csv", read_raw(folder / f"{name}.csv", columns, home, unknown)
@@ -48,19 +51,20 @@ def read_either(
         raise DataError(
             f"{path}: not a readable Parquet file ({type(error).__name__}); write it again"
         ) from error
-    return path, _cleaned(
-        table.with_columns(pl.all().cast(pl.String)), path, columns, home, unknown
-    )
+    text = table.with_columns(pl.all().cast(pl.String))
+    return path, _cleaned(text, path, columns, home, unknown)
 
 
 def _cleaned(
     table: pl.DataFrame, path: Path, columns: Sequence[str], home: str, unknown: Sequence[str]
 ) -> pl.DataFrame:
+    """Return columns of text as `read_raw` does; DataError for a missing one."""
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(
             f"{path}: lacks column {missing[0]}; download the data set again from {home}"
         )
+
     text = pl.all().str.strip_chars()
     known = (text.str.len_chars() > 0) & ~text.is_in(list(unknown))
     return table.select(columns).with_columns(pl.when(known).then(text))
@@ -69,7 +73,10 @@ def _cleaned(
 def number(
     value: str | None, path: Path, row: int, column: str, unknown: Sequence[str] = ()
 ) -> float | None:
-    """Return a cell as a number, None where it is empty or one of `unknown`; raises DataError for anything else."""
+    """Return a cell as a number; None where it is empty or one of `unknown`.
+
+    Raises DataError for any other text.
+    """
     if value is None or value in unknown:
         return None
     try:
@@ -83,7 +90,8 @@ def number(
 def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
     """Return a column of text as numbers, null where it is empty or infinite.
 
-    Raises DataError for the first cell that is no number, and for an empty one where all are `needed`.
+    Raises DataError for the first cell that is no number, and for the first empty one where all
+    are `needed`.
     """
     found = cells.cast(pl.Float64, strict=False)
     if (wrong := found.is_null() & cells.is_not_null()).any():
@@ -91,6 +99,7 @@ def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
         raise DataError(
             f"{path}: row {row}: column {cells.name} is not a number; correct or empty it"
         )
+
     found = pl.select(pl.when(found.is_finite()).then(found)).to_series().alias(cells.name)
     if needed:
         _check_filled(found, path)
@@ -98,7 +107,10 @@ def numbers(cells: pl.Series, path: Path, *, needed: bool = False) -> pl.Series:
 
 
 def only(cells: pl.Series, known: Sequence[str], path: Path, *, needed: bool = False) -> pl.Series:
-    """Return a column as it is; raises DataError for the first cell that is not one of `known`, nor empty if it may."""
+    """Return a column as it is, if each cell is one of `known`.
+
+    Raises DataError for the first other cell, and for the first empty one where all are `needed`.
+    """
     if (wrong := ~cells.is_in(list(known)).fill_null(True)).any():
         row = wrong.arg_true()[0]
         raise DataError(

@@ -1,8 +1,9 @@
-"""Import tables that survival methods are compared on: SUPPORT2, GBSG and FLCHAIN, and MGUS2 with two ends.
+"""Import tables on which survival methods are compared: SUPPORT2, GBSG, FLCHAIN and MGUS2.
 
-What came after the prediction, or says how somebody else predicted, is in no list of inputs, and so never read: in
-SUPPORT2 costs, length of stay, orders not to resuscitate, scores and forecasts of models and physicians, and a scale
-with filled gaps; in FLCHAIN the cause of death.
+MGUS2 has two competing ends. Columns that came after the prediction, or say how somebody else
+predicted, are in no list of inputs, and so never read. In SUPPORT2 these are costs, length of stay,
+orders not to resuscitate, scores and forecasts of models and physicians, and a scale with filled
+gaps; in FLCHAIN it is the cause of death.
 """
 
 from collections.abc import Sequence
@@ -30,10 +31,11 @@ _NOT_KNOWN = ("NA",)
 
 @dataclass(frozen=True)
 class _Set:
-    """Where a set is, and which of its columns are what.
+    """The home of a set, and the meaning of its columns.
 
-    `ends` are (kind, column of the time, column of whether it was seen); one that stands before another ends the
-    follow-up wherever both were seen. `unit_days` is how many days the unit of the times has.
+    `ends` are (kind, column of the time, column of whether it was seen). Where two ends were seen,
+    the one that stands first in the list ends the follow-up. `unit_days` is the number of days in
+    the unit of the times.
     """
 
     home: str
@@ -48,8 +50,8 @@ _SETS = {
         home="https://archive.ics.uci.edu/dataset/880/support2",
         ends=[("death", "d.time", "death")],
         measured=[
-            "age", "num.co", "edu", "scoma", "hday", "meanbp", "wblc", "hrt", "resp", "temp", "pafi", "alb", "bili",
-            "crea", "sod", "ph", "glucose", "bun", "urine", "adlp", "adls",
+            "age", "num.co", "edu", "scoma", "hday", "meanbp", "wblc", "hrt", "resp", "temp",
+            "pafi", "alb", "bili", "crea", "sod", "ph", "glucose", "bun", "urine", "adlp", "adls",
         ],
         classes=["sex", "dzgroup", "dzclass", "income", "race", "diabetes", "dementia", "ca"],
     ),
@@ -76,19 +78,19 @@ _SETS = {
 
 
 def import_survival_classic(root: Path, raw: Path, name: str) -> None:
-    """Write the cohort of one set to `root` from `NAME.parquet` or `NAME.csv` in `raw`; label: survival, in days.
+    """Write the cohort of one set to `root` from `NAME.parquet` or `NAME.csv` in `raw`.
 
-    Where two ends compete, the label has the kind of the one that came, null where none was seen. Subjects are numbered
-    in the order of the rows, from 1. Raises ConfigError for an unknown set, DataError for a file, column or cell that
-    cannot be read.
+    Label: survival, in days. Where two ends compete, the label has the kind of the one that came,
+    null where none was seen. Subjects are numbered in the order of the rows, from 1. Raises
+    ConfigError for an unknown set, and DataError for a file, column or cell that cannot be read.
     """
     if name not in _SETS:
         raise ConfigError(f"name: there is no set '{name}'{nearest(name, _SETS)}")
+
     chosen = _SETS[name]
     outcome = [column for _, *pair in chosen.ends for column in pair]
-    path, table = read_either(
-        raw, name, [*chosen.measured, *chosen.classes, *outcome], chosen.home, _NOT_KNOWN
-    )
+    columns = [*chosen.measured, *chosen.classes, *outcome]
+    path, table = read_either(raw, name, columns, chosen.home, _NOT_KNOWN)
 
     subjects = pl.Series(range(1, len(table) + 1), dtype=pl.Int64)
     facts = {_code(column): numbers(table[column], path) for column in chosen.measured}
@@ -107,17 +109,17 @@ def _code(column: str) -> str:
 
 
 def _first_end(table: pl.DataFrame, path: Path, chosen: _Set) -> tuple[pl.Series, pl.Series]:
-    """Return the days of follow-up, and which end it had: 0 = none was seen, 1 = the first of the list."""
-    # From the last end to the first, which has the last word.
+    """Return the days of follow-up, and its end: 0 where none was seen, 1 for the first listed.
+
+    Days are those of the end that was seen, else of the last end of the list.
+    """
+    # Go from the last end to the first, which has the last word.
     _, time, seen = chosen.ends[-1]
     days = numbers(table[time], path, needed=True)
     end = pl.zeros(len(table), pl.Int64, eager=True)
     for place, (_, time, seen) in reversed(list(enumerate(chosen.ends, start=1))):
         came = numbers(only(table[seen], ("0", "1"), path), path, needed=True) > 0
-        days = (
-            numbers(table[time], path, needed=True).zip_with(came, days)
-            if place < len(chosen.ends)
-            else days
-        )
+        if place < len(chosen.ends):
+            days = numbers(table[time], path, needed=True).zip_with(came, days)
         end = pl.select(pl.when(came).then(place).otherwise(end)).to_series()
     return days * chosen.unit_days, end

@@ -1,8 +1,8 @@
-"""Import WHAS, survival after a heart attack, as DeepSurv has it (Katzman et al., 2018).
+"""Import WHAS, survival after a heart attack, from DeepSurv (Katzman et al., 2018).
 
-The file repeats people, up to twelve times, the more often the longer they lived, and across its parts: 230 of its 328
-test rows stand in training, too. Both parts are read as one, and each person once. The columns have no names; which of
-them is the age can be seen, but nothing here depends on it.
+The file repeats people up to twelve times, more often the longer they lived, and across its parts:
+230 of its 328 test rows are in training, too. Both parts are read as one, and each person once. The
+columns have no names. One can see which of them is the age, but nothing here depends on it.
 """
 
 from importlib import import_module
@@ -27,27 +27,28 @@ _MEASURED = (1, 3)
 
 
 def import_whas(root: Path, raw: Path) -> None:
-    """Write the cohort to `root` from `deepsurv_whas.h5` in `raw`, both of its parts; label: survival, in days.
+    """Write the cohort to `root` from both parts of `deepsurv_whas.h5` in `raw`.
 
-    Subjects are numbered in the order of their first rows, from 1; rows that repeat one are counted and left out.
-    Raises DataError for a file that cannot be read, and where the package that reads it is missing.
+    Label: survival, in days. Subjects are numbered in the order of their first rows, from 1; rows
+    that repeat one are counted and left out. Raises DataError for a file that cannot be read, and
+    where the package that reads it is missing.
     """
     features, days, seen = _once(*_read(raw / _FILE))
     subjects = pl.Series(range(1, len(features) + 1), dtype=pl.Int64)
     facts = {}
     for place in range(_NUM_FEATURES):
         column = pl.Series(features[:, place].astype(np.float64))
-        facts[f"FEATURE_{place}"] = (
-            column if place in _MEASURED else column.cast(pl.Int64).cast(pl.String)
-        )
+        is_class = place not in _MEASURED
+        facts[f"FEATURE_{place}"] = column.cast(pl.Int64).cast(pl.String) if is_class else column
     write_people(root, "whas", subjects, facts)
+
     events = pl.Series(seen.astype(np.int64))
     write_outcome(root, "survival", subjects, {FLOAT: pl.Series(days), BOOLEAN: events > 0})
     write_folds(root, subjects, events)
 
 
 def _once(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return rows without those that repeat another, in their order."""
+    """Return rows in their order, without those that repeat an earlier one."""
     rows = np.column_stack(arrays)
     first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
     if len(first) < len(rows):
@@ -58,7 +59,10 @@ def _once(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _read(path: Path) -> list[NDArray[Any]]:
-    """Return features [N, F], days [N] and whether the end was seen [N], of both parts."""
+    """Return features [N, F], days [N], and whether the end was seen [N], of both parts.
+
+    Raises DataError for a file that cannot be read, and where the package that reads it is missing.
+    """
     if not path.is_file():
         raise DataError(f"{path}: is missing; download the data set from {_HOME}, or correct `raw`")
     if not is_installed("h5py"):
@@ -73,12 +77,11 @@ def _read(path: Path) -> list[NDArray[Any]]:
         ) from error
 
     shapes = [features.shape, days.shape, seen.shape]
-    if (
-        shapes != [(len(days), _NUM_FEATURES), (len(days),), (len(days),)]
-        or not np.isfinite(features).all()
-    ):
+    expected = [(len(days), _NUM_FEATURES), (len(days),), (len(days),)]
+    if shapes != expected or not np.isfinite(features).all():
         raise DataError(
-            f"{path}: does not hold {_NUM_FEATURES} features, a time and an end a row; download it again"
+            f"{path}: does not hold {_NUM_FEATURES} features, a time and an end a row; "
+            "download it again"
         )
     return [features, days, seen]
 

@@ -1,4 +1,4 @@
-"""Made-up grey chest images: ribs, heart, lungs, and opacities whose extent tells how a patient does."""
+"""Made-up grey chest images: ribs, heart, lungs, and opacities that tell how a patient does."""
 
 from statistics import NormalDist
 
@@ -7,35 +7,36 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _LUNGS = ((-0.38, 0.02, 0.3, 0.66), (0.38, 0.02, 0.29, 0.64))
-"""Centre x, y and half-axes of each lung; the image spans -1 to 1."""
+"""The centre x, y and the half-axes of each lung; the image spans -1 to 1."""
 
 
 def chest_image(rng: np.random.Generator, severity: float, size: int) -> Image.Image:
-    """Draw a chest [size, size] whose opacities fill more of the lungs the higher the standard normal `severity`.
+    """Draw a chest [size, size]; its opacities grow with the standard normal `severity`.
 
     Exposure, contrast, noise, tilt and build vary, so that the mean grey says little.
     """
     line = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = _tilt(rng, *np.meshgrid(line, line))
+
+    # The parts of the body.
     build = rng.uniform(0.9, 1.1)
     body = _soft(1 - (x / (0.88 * build)) ** 2 - np.square(((y + 0.25) / 1.5) ** 2), 0.08)
     heart = _soft(1 - ((x - 0.12) / 0.26) ** 2 - ((y - 0.3) / 0.3) ** 2, 0.2)
     lungs = np.zeros_like(x)
     for centre_x, centre_y, wide, high in _LUNGS:
-        lungs += _soft(
-            1 - ((x - centre_x * build) / (wide * build)) ** 2 - ((y - centre_y) / high) ** 2, 0.12
-        )
+        across, down = (x - centre_x * build) / (wide * build), (y - centre_y) / high
+        lungs += _soft(1 - across**2 - down**2, 0.12)
     lungs = np.minimum(lungs, 1) * (1 - heart)
     spine = np.exp(-((x / 0.09) ** 2))
-    ribs = np.square(np.maximum(0, np.sin(11 * (y + 0.35 * x**2) + rng.uniform(0, 6))) ** 2) * (
-        np.abs(x) < 0.75
-    )
+    waves = np.sin(11 * (y + 0.35 * x**2) + rng.uniform(0, 6))
+    ribs = np.square(np.maximum(0, waves) ** 2) * (np.abs(x) < 0.75)
 
+    # The picture of them, with grain and noise.
     image = 0.62 * body - 0.45 * lungs + 0.1 * heart + 0.14 * spine + 0.07 * ribs * body
     image += 0.5 * _opacities(rng, severity, x, y, build) * lungs
-    image += _grain(rng, size, 8, 0.05) + rng.uniform(0.01, 0.035) * rng.standard_normal(
-        x.shape, np.float32
-    )
+    grain = _grain(rng, size, 8, 0.05)
+    noise = rng.uniform(0.01, 0.035) * rng.standard_normal(x.shape, np.float32)
+    image += grain + noise
     image = rng.uniform(0.8, 1.2) * image + rng.uniform(-0.06, 0.08)
     return Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
 
@@ -47,7 +48,7 @@ def _opacities(
     y: NDArray[np.float32],
     build: float,
 ) -> NDArray[np.float32]:
-    """Return cloudy patches from 0 to 1; their number and size grow with severity."""
+    """Return cloudy patches from 0 to 1; their number and size grow with `severity`."""
     extent = NormalDist().cdf(severity)
     clear = np.ones_like(x)
     first = int(rng.integers(2))
@@ -64,6 +65,7 @@ def _opacities(
 def _tilt(
     rng: np.random.Generator, x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the coordinates of an image that is turned, scaled and moved a little."""
     angle, zoom = rng.uniform(-0.12, 0.12), rng.uniform(0.92, 1.08)
     across, down = rng.uniform(-0.06, 0.06, 2)
     turned_x = zoom * (np.cos(angle) * x + np.sin(angle) * y) + across
@@ -77,6 +79,6 @@ def _soft(inside: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
 
 
 def _grain(rng: np.random.Generator, size: int, cells: int, strength: float) -> NDArray[np.float32]:
-    """Return smooth blotches: noise on a coarse grid, stretched."""
+    """Return smooth blotches [size, size]: noise on a coarse grid, stretched."""
     coarse = Image.fromarray(rng.standard_normal((cells, cells)).astype(np.float32))
     return strength * np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32)

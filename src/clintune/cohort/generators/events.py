@@ -1,4 +1,4 @@
-"""Three made-up cohorts of events that hold one thing each to be learnt: an order, a trend, a number."""
+"""Three made-up cohorts of events, each with one thing to learn: an order, a trend, a number."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -26,17 +26,19 @@ _NUM_OTHERS = 8
 """Codes that say nothing."""
 
 Timed = list[tuple[float, str, float | None]]
-"""Events: hours since the start, code, value."""
+"""Events as (hours since the start, code, value)."""
 
 
 def write_events(root: Path, question: Question, subjects: int, seed: int = 0) -> None:
     """Write a cohort whose label `outcome` asks one question of each subject's events.
 
-    `order`: does FIRST//A come before FIRST//B; `trend`: do the values of LAB//X rise; `number`: is DRUG//A given more
-    than five times. One in five subjects is for tuning, two in five are held out.
+    `order`: does FIRST//A come before FIRST//B? `trend`: do the values of LAB//X rise? `number`: is
+    DRUG//A given more than five times? One in five subjects is for tuning, two in five are held
+    out.
     """
     draw = np.random.default_rng(derive_seed(seed, "events", question))
     events, labels = Events(), []
+    end = _START + timedelta(hours=_HOURS)
     for subject in range(subjects):
         found, label = _QUESTIONS[question](draw)
         others = [
@@ -45,9 +47,7 @@ def write_events(root: Path, question: Question, subjects: int, seed: int = 0) -
         ]
         for hours, code, value in sorted([*found, *others], key=lambda event: event[0]):
             events.add(subject, _START + timedelta(hours=hours), code, numeric_value=value)
-        labels.append(
-            {SUBJECT: subject, PREDICTION_TIME: _START + timedelta(hours=_HOURS), BOOLEAN: label}
-        )
+        labels.append({SUBJECT: subject, PREDICTION_TIME: end, BOOLEAN: label})
 
     write_tables(root, f"events_{question}", events.table())
     write_labels(root, "outcome", pl.DataFrame(labels))
@@ -65,16 +65,14 @@ def _trend(draw: np.random.Generator) -> tuple[Timed, bool]:
     hours = np.sort(draw.uniform(0, _HOURS, draw.integers(4, 9)))
     steps = np.linspace(-1, 1, len(hours)) * (1 if rises else -1)
     values = 100 + 20 * draw.standard_normal() + 8 * steps + draw.standard_normal(len(hours))
-    return [
-        (hour, "LAB//X", value) for hour, value in zip(hours.tolist(), values.tolist(), strict=True)
-    ], rises
+    pairs = zip(hours.tolist(), values.tolist(), strict=True)
+    return [(hour, "LAB//X", value) for hour, value in pairs], rises
 
 
 def _number(draw: np.random.Generator) -> tuple[Timed, bool]:
     number = int(draw.integers(1, 11))
-    return [
-        (hour, "DRUG//A", None) for hour in draw.uniform(0, _HOURS, number).tolist()
-    ], number > 5
+    hours = draw.uniform(0, _HOURS, number).tolist()
+    return [(hour, "DRUG//A", None) for hour in hours], number > 5
 
 
 _QUESTIONS: dict[Question, Callable[[np.random.Generator], tuple[Timed, bool]]] = {

@@ -1,4 +1,4 @@
-"""Made-up clinical notes whose wording, not any one word, tells how a patient does."""
+"""Made-up clinical notes: the wording as a whole, not one word, tells how a patient does."""
 
 import numpy as np
 
@@ -108,20 +108,20 @@ _REVEALING = {
 
 
 def progress_note(rng: np.random.Generator, severity: float) -> str:
-    """Return a note of a patient whose standard normal `severity` it describes; one in eight is long."""
+    """Return a note on a patient with this standard normal `severity`; one in eight is long."""
     lines = [_say(rng, levels, severity) for levels in (_BREATH, _BREATH, _COURSE, _COURSE)]
     num_neutral = int(rng.integers(12, 21)) if rng.random() < 1 / 8 else int(rng.integers(0, 3))
     lines += [str(line) for line in rng.choice(_NEUTRAL, num_neutral, replace=False)]
-    return " ".join(
-        [str(rng.choice(_OPENING)), *(lines[place] for place in rng.permutation(len(lines)))]
-    )
+    opening, order = str(rng.choice(_OPENING)), rng.permutation(len(lines))
+    return " ".join([opening, *(lines[place] for place in order)])
 
 
 def outcome_note(outcome: bool) -> str:
-    """Return a note written after the fact that gives the outcome away."""
+    """Return a note that is written afterwards and gives the outcome away."""
     return _REVEALING[outcome]
 
 
 def _say(rng: np.random.Generator, levels: tuple[tuple[str, ...], ...], severity: float) -> str:
+    """Return a phrase of the level of this severity, from five levels."""
     level = int(np.digitize(severity + 0.1 * rng.standard_normal(), (-0.84, -0.25, 0.25, 0.84)))
     return str(rng.choice(levels[level]))

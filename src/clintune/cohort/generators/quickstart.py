@@ -1,7 +1,8 @@
 """A small made-up cohort with notes, chest images and wearable signals, for a first run in minutes.
 
-Three independent factors, one a modality, decide together who deteriorates: no modality alone gets far, all three
-come close to certainty. Rows after the prediction time give the outcome away: a model that sees them is too good.
+Three independent factors, one for each modality, decide together who deteriorates. One modality
+alone does not get far; all three come close to certainty. Rows after the prediction time give the
+outcome away: a model that sees them is too good.
 """
 
 from dataclasses import dataclass
@@ -31,15 +32,18 @@ _NOISE = 0.3
 _THRESHOLD = 0.4
 _MISSING = 0.05
 _STEPS = np.sqrt([2, 3, 5]) % 1
-"""Steps of an additive sequence (Richtmyer, 1951) that fills the cube evenly: factors are balanced in any run of
-subjects, so that what a split of 150 shows is the design and not the luck of the draw."""
+"""Steps of an additive sequence (Richtmyer, 1951) that fills the cube evenly.
+
+Factors are balanced in any run of subjects. So a split of 150 shows the design and not the luck of
+the draw.
+"""
 _FIRST = datetime(2020, 1, 1)  # noqa: DTZ001 (MEDS times have no zone)
 _SHARDS = 4
 
 
 @dataclass(frozen=True)
 class _Patient:
-    """A subject: the factors [3] behind note, image and signal, which of them are observed, and the outcome."""
+    """A subject: the factors [3] behind note, image and signal, which are observed, the outcome."""
 
     subject: int
     time: datetime
@@ -53,11 +57,12 @@ def write_quickstart(
 ) -> None:
     """Write the cohort to `root`: about 40 % of subjects have the label `deterioration`.
 
-    About 3 % of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each subject depends on
-    the seed and its number alone.
+    About 3 % of each modality is missing. Splits are 60 % train, 15 % tuning, 25 % held out. Each
+    subject depends on the seed and its number alone.
     """
     events = Events(media=["image_path", "waveform_path"])
     patients = [_draw(seed, number) for number in range(1, subjects + 1)]
+
     for patient in patients:
         rng = np.random.default_rng((seed, patient.subject, 1))
         _add_facts(rng, events, patient)
@@ -68,20 +73,25 @@ def write_quickstart(
         if patient.observed[2]:
             _add_signal(rng, events, patient, root, signal_days)
         _add_aftermath(rng, events, patient, root, image_size)
+
     write_tables(root, "quickstart", events.table(), _SHARDS)
     rows = [(patient.subject, patient.time, patient.outcome) for patient in patients]
-    write_labels(
-        root, "deterioration", pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row")
-    )
-    ends = {train_split: 0.6, tuning_split: 0.75, held_out_split: 1.0}
-    place = {patient.subject: patient.subject / subjects for patient in patients}
+    table = pl.DataFrame(rows, [SUBJECT, PREDICTION_TIME, BOOLEAN], orient="row")
+    write_labels(root, "deterioration", table)
     write_splits(
-        root,
-        {who: next(split for split, end in ends.items() if at <= end) for who, at in place.items()},
+        root, {patient.subject: _split(patient.subject / subjects) for patient in patients}
     )
+
+
+def _split(place: float) -> str:
+    """Return the split of the subject at a place in (0, 1] among all."""
+    if place <= 0.6:
+        return train_split
+    return tuning_split if place <= 0.75 else held_out_split
 
 
 def _draw(seed: int, subject: int) -> _Patient:
+    """Draw a subject; it does not depend on how many there are."""
     shift = np.random.default_rng((seed,)).random(3)
     rng = np.random.default_rng((seed, subject, 0))
     note, image, signal = (NormalDist().inv_cdf(place) for place in (shift + subject * _STEPS) % 1)
@@ -98,13 +108,9 @@ def _before(rng: np.random.Generator, patient: _Patient, hours: float) -> dateti
 
 
 def _add_facts(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
-    events.add(patient.subject, None, f"SEX//{'FM'[int(rng.integers(2))]}")
-    events.add(
-        patient.subject,
-        None,
-        "AGE",
-        numeric_value=float(np.clip(np.round(rng.normal(64, 14)), 18, 99)),
-    )
+    sex, age = "FM"[int(rng.integers(2))], float(np.clip(np.round(rng.normal(64, 14)), 18, 99))
+    events.add(patient.subject, None, f"SEX//{sex}")
+    events.add(patient.subject, None, "AGE", numeric_value=age)
 
 
 def _add_notes(rng: np.random.Generator, events: Events, patient: _Patient) -> None:
@@ -135,19 +141,15 @@ def _add_signal(
 def _add_aftermath(
     rng: np.random.Generator, events: Events, patient: _Patient, root: Path, size: int
 ) -> None:
-    """Add rows from a minute after the prediction time on that name the outcome, or show it."""
+    """Add rows from a minute after the prediction time on, which name the outcome or show it."""
     after = patient.time + timedelta(minutes=1)
     events.add(patient.subject, after, "NOTE//OUTCOME", text_value=outcome_note(patient.outcome))
     events.add(patient.subject, after, "DETERIORATION", numeric_value=float(patient.outcome))
-    path = _save_image(
-        rng, root, f"{patient.subject:06d}_after", 3.0 if patient.outcome else -3.0, size
-    )
-    events.add(
-        patient.subject,
-        after + timedelta(hours=int(rng.integers(1, 48))),
-        "IMAGE//CXR",
-        image_path=path,
-    )
+
+    severity = 3.0 if patient.outcome else -3.0
+    path = _save_image(rng, root, f"{patient.subject:06d}_after", severity, size)
+    later = after + timedelta(hours=int(rng.integers(1, 48)))
+    events.add(patient.subject, later, "IMAGE//CXR", image_path=path)
 
 
 def _save_image(rng: np.random.Generator, root: Path, name: str, severity: float, size: int) -> str:
