@@ -33,7 +33,7 @@ class EventEncoder(nn.Module):
 
     The course, a GRU or a transformer, reads a sample's tokens in time order. A code's embedding
     is the sum over its known prefixes, so that siblings are alike and an unknown code is what its
-    parents are. The events beyond the budget make one token per sample: their mean and their number.
+    parents are. The events beyond the budget make one token a sample: their mean and their number.
     """
 
     def __init__(
@@ -177,7 +177,8 @@ class TransformerCourse(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Map tokens [M, W] of samples, one behind the other, to as many [M, W]."""
         padded, there, _ = laid_out(tokens, lengths)
-        return self.layers(padded, src_key_padding_mask=~there)[there]  # type: ignore[no-any-return]
+        read: Tensor = self.layers(padded, src_key_padding_mask=~there)
+        return read[there]
 
 
 def make_course(course: Course, width: int, depth: int) -> nn.Module | None:
@@ -200,7 +201,7 @@ def laid_out(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def in_time_order(pieces: PieceBatch) -> PieceBatch:
-    """Return pieces by sample, those older than the budget first, then the rest oldest first.
+    """Return pieces by sample: those older than the budget, then the others, oldest first.
 
     Pieces of the same time keep their order.
     """

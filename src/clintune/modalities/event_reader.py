@@ -71,10 +71,10 @@ class EventReader(RowReader):
 
     def look_up(self, codes: Sequence[str]) -> None:
         """Find the number of each code and the knots of its values."""
-        self.place_of = np.fromiter(map(self._place_of, codes), np.int64, len(codes))
+        self.place_of = np.fromiter(map(self._find_place, codes), np.int64, len(codes))
 
         # Tables of knots and of their scores [C, most], padded with infinity.
-        scales = [self._scale_of(code) for code in codes]
+        scales = [self._find_scale(code) for code in codes]
         most = max((len(knots) for knots, _ in scales), default=0)
         self.knots, self.scores = np.full((2, len(codes), most), np.inf)
         for number, (knots, scores) in enumerate(scales):
@@ -83,19 +83,19 @@ class EventReader(RowReader):
         self.num_knots = np.array([len(knots) for knots, _ in scales], np.int64)
         self.texts = text_vectors(codes) if self.code_text else None
 
-    def _place_of(self, code: str) -> int:
+    def _find_place(self, code: str) -> int:
         """Return the number of a code or of its longest known prefix, else 0."""
         names = [code, *prefixes_of(code)]
         return next((self.place[name] for name in names if name in self.place), 0)
 
-    def _scale_of(self, code: str) -> tuple[list[float], list[float]]:
+    def _find_scale(self, code: str) -> tuple[list[float], list[float]]:
         """Return the knots of a code and their scores, none of an unknown code."""
         return scale_of(self.known[code]["knots"]) if code in self.known else ([], [])
 
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
-        """Return a piece per row among a sample's newest, and a piece per code among its older ones.
+        """Return a piece per row among a sample's newest, and a piece per code of its older rows.
 
-        The budget of newest rows is `max_pieces`.
+        The newest `max_pieces` rows have a piece each.
         """
         recent = newest_rows(rows, self.max_pieces)
         score = self.normal_scores(rows)
