@@ -197,9 +197,8 @@ def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
     for parent, (name, convolution), (norm_name, norm) in pairs:
         fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var,arg-type]
         parent.add_module(name, fused)
-        timm_norm = isinstance(norm, BatchNormAct2d)
-        rest = nn.Sequential(norm.drop, norm.act) if timm_norm else nn.Identity()
-        parent.add_module(norm_name, rest)
+        own = [norm.drop, norm.act] if isinstance(norm, BatchNormAct2d) else []
+        parent.add_module(norm_name, nn.Sequential(*own) if own else nn.Identity())
     folded.to(memory_format=torch.channels_last)
 
     # Compare both on random images.
@@ -319,6 +318,7 @@ def _own_preprocessing(weights: ResolvedWeights, size: int | None) -> Preprocess
             weights.path, local_files_only=True, trust_remote_code=False
         )
         own = getattr(processor, "crop_size", None) or processor.size
+
         return Preprocessing(
             size=size or own.get("height") or own["shortest_edge"],
             mean=tuple(processor.image_mean),
