@@ -200,7 +200,7 @@ class _Zeros:
 
     @property
     def are_apart(self) -> bool:
-        """Return whether there are many zeros, all other values are positive, and none is near 0."""
+        """Return whether there are many zeros, and all other values are positive and far from 0."""
         others = self.number - self.zeros
         if not others or self.zeros <= _ZEROS * self.number:
             return False
