@@ -1,11 +1,13 @@
 """The time to an event: the likelihood is that of what was seen, and unknown follow-up is never taken for an answer."""
 
+import json
 from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from matplotlib.figure import Figure as Canvas
 from scipy.stats import expon
 
 from clintune.contracts import Predictions
@@ -263,4 +265,10 @@ def test_a_figure_is_drawn_of_eleven_patients_a_group_and_no_fewer():
             targets=drawn(size),
             predicted=np.sort(rng.random((size, 3)), axis=1).astype(np.float32),
         )
-        assert (task.figures[0].points(predictions) is not None) == is_drawable
+        points = task.figures[0].points(predictions)
+        assert (points is not None) == is_drawable
+        if points is not None:
+            assert points == json.loads(json.dumps(points))
+            followed = [count for group in points["groups"] for count in group["followed"]]
+            assert all(count is None or count >= 11 for count in followed)
+            task.figures[0].draw(Canvas(), points)

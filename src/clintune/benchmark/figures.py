@@ -44,7 +44,7 @@ def dots(rows: Sequence[Row], title: str) -> Picture:
                 axes.axvline(metric.chance, color=FAINT, lw=1)
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(rows)), [label(row.entry.method) for row in rows])
-        panels[0].invert_yaxis()
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)  # the first on top
 
     caption = (
         "Dots are the mean over the seeds, bars 95 % intervals over patients and seeds; orange: "

@@ -1,4 +1,4 @@
-"""What a benchmark leaves: the table as Parquet, on the terminal, and as one page that needs nothing else."""
+"""What a benchmark leaves: its table as Parquet, on the terminal, and as a page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +23,8 @@ from clintune.report.table import Count, Links, Number, Score, Table, Trial, rea
 from clintune.report.table import Row as LineRow
 
 _WARNING = (
-    "These figures compare methods on the same patients. They do not say how well any of them would "
-    "do in care."
+    "These figures compare methods on the same patients. They do not say how well any of them "
+    "would do in care."
 )
 
 

@@ -1,4 +1,4 @@
-"""The analyses that a recipe may name: files of clintune's own, or modules beside the recipe. No torch here."""
+"""The analyses that a recipe may name: our own files, or modules beside it. No torch here."""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ def shipped_analyses() -> list[str]:
 
 
 def default_analyses() -> list[str]:
-    """Return those of `base.yaml`, for the recipe of a run that was trained before there was the key."""
+    """Return those of `base.yaml`, for a run that was trained before there was the key."""
     base = OmegaConf.load(config_root() / "configs" / "base.yaml")
     return [str(name) for name in base.evaluation]
 
@@ -40,7 +40,8 @@ def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:
             known = shipped_analyses()
             yield f"'evaluation': {name!r} is no analysis{nearest(name, known)}"
         elif lacking := _NEEDED - _functions(path):
-            yield f"'evaluation': {path.name} is no analysis; it lacks {' and '.join(sorted(lacking))}"
+            words = " and ".join(sorted(lacking))
+            yield f"'evaluation': {path.name} is no analysis; it lacks {words}"
 
 
 def _source(name: str) -> Path | None:

@@ -30,12 +30,13 @@ Answers = dict[str, dict[str, Predicted]]
 
 
 def check_held_out(run: Path, experiment: Experiment) -> None:
-    """Raise DataError where no labelled sample of any fold is held out: there is nothing to score a run on."""
+    """Raise DataError where no labelled sample is held out: there is nothing to score a run on."""
     for fold in folds(experiment.config, run, experiment.samples):
         if (read_splits(fold.folder / "splits.parquet", experiment.samples) == HELD_OUT).any():
             return
     raise DataError(
-        f"{run.name}: no labelled sample is held out; train with splits.held_out above 0, or with cv"
+        f"{run.name}: no labelled sample is held out; train with splits.held_out above 0, or with "
+        "cv"
     )
 
 
@@ -74,12 +75,12 @@ def predict_run(
 
 
 def check_finite(fold: Fold, task: str, predicted: NDArray[np.float32]) -> None:
-    """Raise PackageError where an answer is no number: it would count as one in every score and decision."""
+    """Raise PackageError where an answer is no number: it would count as one in every score."""
     wrong = int((~np.isfinite(predicted)).any(axis=1).sum())
     if wrong:
         raise PackageError(
-            f"{fold.folder / 'package'}: the answers for {visible(task)} are not finite in {wrong} of "
-            f"{len(predicted)} samples; its weights are damaged: train anew"
+            f"{fold.folder / 'package'}: the answers for {visible(task)} are not finite in {wrong} "
+            f"of {len(predicted)} samples; its weights are damaged: train anew"
         )
 
 
@@ -91,7 +92,7 @@ def _predict_fold(
     requests: Sequence[Request],
     accelerator: Accelerator,
 ) -> Answers:
-    """Return the predictions of a fold, averaged over its members, which are loaded one at a time."""
+    """Return the predictions of a fold, the mean of its members, which are loaded in turn."""
     config = experiment.config
     members: list[Answers] = []
     for folder in trained_members(fold.folder / "package", config.ensemble):

@@ -1,4 +1,4 @@
-"""Evaluate a run: predictions, metrics with intervals, analyses, report. Needs the run folder alone."""
+"""Evaluate a run: predictions, metrics, analyses, report. It needs the run folder alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -58,7 +58,7 @@ class Page:
         return "labels" if len(questions) > 1 else "binary"
 
     def few(self, task: str) -> set[str]:
-        """Return the outcomes of a task that fewer than 11 patients have, where that was counted."""
+        """Return the outcomes of a task that fewer than 11 patients have, where counted."""
         views = self.metrics.get("views", {}).get(task, {})
         return {name for name, view in views.items() if view["num_patients"] < SMALLEST_SHOWN}
 
@@ -77,7 +77,7 @@ class Page:
 
 
 def scale(metric: Metric) -> tuple[float, float, float] | None:
-    """Return where a band of this metric begins, where chance is, and where it ends, if anywhere."""
+    """Return where a band of this metric begins, where chance is, and where it ends."""
     best = metric.bounds[1]
     if metric.chance is None or not metric.higher_is_better or best == float("inf"):
         return None

@@ -73,10 +73,10 @@ def positives(page: Page, task: str, counts: Mapping[str, Any]) -> Trial:
 def _explained(page: Page) -> str:
     """Return what the figures are, and which way is better."""
     text = (
-        "What the model says before calibration. Each figure stands with its 95 % interval, found by "
-        "drawing the patients again and again. "
+        "What the model says before calibration. Each figure stands with its 95 % interval, found "
+        "by drawing the patients again and again. "
     )
     for is_better, words in ((True, "higher is better"), (False, "lower is better")):
         titles = [m.title for m in page.all_metrics if m.higher_is_better is is_better]
-        text += f"{', '.join(titles)}: {words}. " if titles else ""
+        text += f"{'; '.join(titles)}: {words}. " if titles else ""
     return text + "The glossary at the end explains each."

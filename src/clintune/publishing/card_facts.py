@@ -1,4 +1,4 @@
-"""What a run itself can say on its card: everything but a person's answers. Nothing is computed here."""
+"""What a run itself can say on its card: all but a person's answers. It computes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Facts:
 def read_facts(
     run: Path, experiment: Experiment, fold: Fold, members: Mapping[Path, Package]
 ) -> Facts:
-    """Collect the facts of a fold of an evaluated run, whose `members` stand in the folders that name them."""
+    """Collect the facts of a fold of an evaluated run; its `members` stand in these folders."""
     config = experiment.config
     weights = read_about(next(iter(members)))["weights"]
     return Facts(

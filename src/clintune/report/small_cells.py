@@ -34,7 +34,7 @@ def shown_share(value: float | None, part: int, rest: int) -> str:
 
 
 def shown_together(counts: Sequence[int]) -> list[str]:
-    """Return counts whose sum is known elsewhere: a single small one takes the next smallest with it."""
+    """Return counts whose sum is known: a single small one takes the next smallest with it."""
     texts = [shown(count) for count in counts]
     if texts.count(HIDDEN) == 1 and len(texts) > 1:
         visible = [count for count in counts if count >= SMALLEST_SHOWN]
@@ -43,10 +43,11 @@ def shown_together(counts: Sequence[int]) -> list[str]:
 
 
 def hide_small(counts: NDArray[np.int64]) -> list[list[str]]:
-    """Return counts [R, C] as text, those under 11 hidden, and as many more as keep them from being worked out.
+    """Return counts [R, C] as text, those under 11 hidden, and others that would tell them.
 
-    The sums of rows and columns may be known, so none has a single hidden count. The first column that is shown gives
-    way: with the training split first, held-out counts, which other tables show too, come last.
+    The sums of rows and columns may be known, so none has a single hidden count. The first column
+    that is shown gives way: with the training split first, held-out counts, which other tables show
+    too, come last.
     """
     small = counts < SMALLEST_SHOWN
     hidden = small.copy()

@@ -1,4 +1,4 @@
-"""Figures as inline SVG: the same input gives the same text, and colours are told apart by everybody."""
+"""Figures as inline SVG: equal input gives equal text, and everybody tells the colours apart."""
 
 import io
 import re
@@ -46,10 +46,11 @@ STYLE: dict[Any, Any] = {
 def render(
     draw: Callable[[Figure], None], size: tuple[float, float], prefix: str, title: str
 ) -> str:
-    """Render a figure as an SVG element whose ids begin with `prefix`, so that many fit into one page.
+    """Render a figure as an SVG element whose ids begin with `prefix`: many fit into one page.
 
-    What is named in it may hold any character: controls and directions, which XML or a reader would obey, are written
-    out, and a browser finds the glyphs of others. One too long for the figure cramps it.
+    What is named in it may hold any character: controls and directions, which XML or a reader would
+    obey, are written out, and a browser finds the glyphs of others. One too long for the figure
+    cramps it.
     """
     buffer = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():

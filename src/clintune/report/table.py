@@ -53,7 +53,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Score:
-    """A value with its interval, as `metrics.json` holds it; `values` is None where too few have one.
+    """A value with its interval, as `metrics.json` holds it; None where too few have one.
 
     `ends` are the beginning, chance and end of a scale on which a page shows it as a band.
     """

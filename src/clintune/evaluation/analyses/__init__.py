@@ -1,1 +1,1 @@
-"""What is found out about a run, a question a file: `run(context)` answers it, `section` shows it."""
+"""Questions about a run, a file each: `run(context)` answers it, `section` shows it."""

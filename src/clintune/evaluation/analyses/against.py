@@ -44,8 +44,8 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
         for name, difference in metrics.items()
     ]
     translate_errors = (
-        "This run less the other one, on the same draws of the same patients; a range that excludes "
-        "0 speaks for a real difference."
+        "This run less the other one, on the same draws of the same patients; a range that "
+        "excludes 0 speaks for a real difference."
     )
     table = Table(["Task", "Metric", "Difference", "p-value"], rows)
     return Section("Against the other run", [Text(translate_errors), table])

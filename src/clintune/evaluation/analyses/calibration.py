@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, before and after calibration, and when a model abstains."""
+"""Whether probabilities mean what they say, before and after calibration; abstention."""
 
 from collections.abc import Mapping
 from typing import Any

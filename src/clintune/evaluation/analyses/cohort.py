@@ -78,7 +78,7 @@ def _counts(samples: Samples, split: NDArray[np.str_], tasks: Mapping[str, Task]
 def _questions(
     name: str, task: Task, targets: NDArray[np.float32]
 ) -> Iterator[tuple[str, Sequence[str], NDArray[np.float32]]]:
-    """Yield the name, answers and column of each question; of a task without, whether labels are known."""
+    """Yield the name, answers and column of each question; of a task without, what is known."""
     if task.questions:
         for question in task.questions:
             column = targets[:, question.column]

@@ -1,4 +1,4 @@
-"""Compute and energy of training, by the arithmetic of codecarbon's offline mode without sensors: power times hours."""
+"""Compute and energy of training: power times hours, as codecarbon without sensors does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from clintune.report.table import Number
 
 ON_CARD = True
 CPU_WATTS = 85 * 0.5
-"""A processor of unknown kind: codecarbon's POWER_CONSTANT times its CONSUMPTION_PERCENTAGE_CONSTANT (v3.3.1)."""
+"""Of an unknown processor: codecarbon's power times its share of consumption (v3.3.1)."""
 GPU_WATTS = {"H200": 700, "H100": 700, "A100": 400, "L40S": 350, "V100": 300, "L4": 72, "T4": 70}
-"""Rated power of the largest board of each name, by NVIDIA's data sheets: an upper bound, where codecarbon measures."""
+"""Rated power of the largest board of each name, by NVIDIA's data sheets: an upper bound."""
 _SECONDS_AN_HOUR = 3600
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Return what training took: hours of wall time, and energy, None for a device of unknown power."""
+    """Return hours of wall time, and energy, None for a device of unknown power."""
     status = read_status(context.run)
     device = read_json(context.run / "provenance.json")["device"]
     hours = status.seconds / _SECONDS_AN_HOUR if status else 0.0

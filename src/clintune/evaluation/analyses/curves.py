@@ -50,7 +50,7 @@ class Line(NamedTuple):
 
 
 def run(context: Context) -> dict[str, Any] | None:
-    """Return the points of the curves of each task with yes-or-no views, None for one of too few."""
+    """Return the points of each task with yes-or-no views, None for one of too few patients."""
     found = {
         name: _points(part, context.tasks[name])
         for name, part in context.held_out.items()
@@ -75,7 +75,7 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
             continue
         title = f"{task}: ROC, precision-recall and calibration curves of held-out patients"
         blocks.append(Picture(partial(_draw, points=points), (9.6, 3.3), title, translate_errors))
-        translate_errors = "As above."
+        translate_errors = ""  # once is enough
     return Section("Curves", blocks)
 
 

@@ -14,7 +14,7 @@ from clintune.tasks.figure import Figure
 
 
 def run(context: Context) -> dict[str, Any] | None:
-    """Return the points of each figure of a task, in its order; None for one of too few patients."""
+    """Return the points of each figure of a task; None for one of too few patients."""
     found = {
         name: [figure.points(part) for figure in context.tasks[name].figures]
         for name, part in context.held_out.items()

@@ -26,7 +26,7 @@ def run(context: Context) -> list[dict[str, Any]] | None:
 
 def section(result: Sequence[dict[str, Any]], page: Page) -> Section:
     """Return the primary score of each task fold by fold; range and middle where they are many."""
-    head = [str(number) for number in range(1, len(result) + 1)]
+    head = [f"Fold {number}" for number in range(1, len(result) + 1)]
     rows = []
     for task, metrics in page.held_out.items():
         metric = page.metric(task)

@@ -92,7 +92,8 @@ def by_group(
 ) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
     """Score each group by itself: column, group, task, metric.
 
-    `groups[cohort]` holds `subject_id` and one column a grouping; a column may stand in some cohorts' tables only.
+    `groups[cohort]` holds `subject_id` and one column a grouping; a column may stand in some
+    cohorts' tables only.
     """
     columns = sorted(
         {name for table in groups.values() for name in table.columns if name != "subject_id"}

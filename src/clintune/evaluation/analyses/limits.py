@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a score: what was left out, and what no score can show."""
+"""What a reader must know before trusting a score: what was left out, what none can show."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ _ALWAYS = (
     "change it: test there before anything else.",
     "The intervals show the chance of the draw of patients. They do not show errors in the labels, "
     "nor the choices made while building the model.",
-    "A good ranking is not yet a benefit. Whether acting on these predictions helps patients has to "
-    "be shown in a study.",
+    "A good ranking is not yet a benefit. Whether acting on these predictions helps patients has "
+    "to be shown in a study.",
 )
 
 
@@ -26,7 +26,8 @@ def run(context: Context) -> list[str]:
     config, notes = context.config, []
     if config.ensemble > 1:
         notes.append(
-            f"Probabilities are the average of {config.ensemble} models trained with different seeds."
+            f"Probabilities are the average of {config.ensemble} models trained with different "
+            "seeds."
         )
     if config.per_subject:
         notes.append(

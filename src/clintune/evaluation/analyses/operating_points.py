@@ -94,9 +94,10 @@ def operating_points(
 
 
 def thresholds(truth: NDArray[np.bool_], risks: Float32s) -> dict[str, float]:
-    """Return the least risks called positive for 90 % sensitivity, 90 % specificity, and Youden's index (1950).
+    """Return the least risks called positive for 90 % sensitivity, 90 % specificity and Youden.
 
-    They are rounded, so that none is the risk of one patient, and reach what they aim at all the same.
+    Youden's index (1950) is the sum of both. Risks are rounded, so that none is that of one
+    patient, and reach what they aim at all the same.
     """
     candidates = np.unique([coarse(risks, more) for more in (0, 1, 2)]).astype(np.float32)
     positives, negatives = np.sort(risks[truth]), np.sort(risks[~truth])
@@ -131,7 +132,7 @@ def _metrics_at(threshold: float) -> list[Metric]:
 def _parts(
     targets: AnyFloats, risks: AnyFloats, threshold: float
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Return for each score which samples [N] it is a share of, and which [N] the threshold gets right."""
+    """Return for each score which samples [N] it is a share of, and which [N] are right."""
     known, positive = ~np.isnan(targets[:, 0]), targets[:, 0] == 1
     flagged = risks[:, 0] >= np.float32(threshold)
     right = flagged == positive

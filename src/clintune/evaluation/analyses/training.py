@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from clintune.evaluation.context import Context
 from clintune.evaluation.page import Page
-from clintune.report.section import Picture, Section, Text
+from clintune.report.section import Picture, Section
 from clintune.report.svg import COLORS, kept_points
 from clintune.training.history import read_history
 
@@ -28,10 +28,10 @@ def run(context: Context) -> dict[str, Any] | None:
 def history_points(
     records: Sequence[Mapping[str, Any]], scores: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Return `losses` and `scores` by name, each the points [step, value] of every fit and of their `mean`.
+    """Return `losses` and `scores` by name, each of points [step, value].
 
-    `scores` holds the name of each key of a record that is a tuning score. A line keeps as many
-    points as can be told apart.
+    A line has those of every fit, `fits`, and of their `mean`, as many as can be told apart. Keys
+    of a record that are tuning scores stand in `scores` with what they are called.
     """
     losses = {"loss": "training", "tuning/loss": "tuning"}
     found = {
@@ -54,8 +54,7 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
     titles = dict.fromkeys(page.tasks[name].metrics[0].title for name in result["scores"])
     draw = partial(_draw, points=result, title=f"{', '.join(titles)} on the tuning split")
     title = "Loss and tuning score over the steps of training"
-    picture = Picture(draw, (9.6, 2.9), title, text)
-    return Section("Training", [picture] if result["losses"] else [Text(text)])
+    return Section("Training", [Picture(draw, (9.6, 2.9), title, text)])
 
 
 def _line(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any] | None:

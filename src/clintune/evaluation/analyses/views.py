@@ -1,4 +1,4 @@
-"""Scores of each phenotype, each class against the others, or each other yes-or-no view by itself."""
+"""Scores of each phenotype, each class, or each other yes-or-no view by itself."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ VIEW_METRICS = (auroc, auprc)
 
 
 def run(context: Context) -> dict[str, Any] | None:
-    """Return the patients who have each outcome, and its scores, of tasks with several: task, view."""
+    """Return who has each outcome, and its scores, of tasks with several: task, view."""
     found = {}
     for name, part in context.held_out.items():
         views = context.tasks[name].binary_views
