@@ -1,4 +1,4 @@
-"""The parts that configs/ describes, as composing makes them of their files: one may begin with another of its group."""
+"""The parts that configs/ describes, as composing makes them of their files."""
 
 import yaml
 

@@ -1,7 +1,7 @@
-"""A config in the form that rooms read: frozen, the same after a file and a pickle, with texts left as they are."""
+"""A config as rooms read it: frozen, and the same after a file and a pickle."""
 
 import pickle
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 import yaml
@@ -12,7 +12,7 @@ from clintune.config.compose import compose_recipe, load_config
 from clintune.config.moved import changed
 from clintune.config.recipes import find_recipe
 from clintune.config.schema import Backbone, Cohort, Config, Data
-from clintune.config.typed import of_plain, plain, to_yaml
+from clintune.config.typed import of_plain, to_yaml
 
 TEXTS = st.text(alphabet="ab${}\\:.'\" #é\n", max_size=12)
 
@@ -48,4 +48,4 @@ def test_plain_values_of_a_part_of_the_sections_are_completed(monkeypatch):
     made = of_plain(Config, {"name": "x", "backbone": {"source": "random"}})
     assert made == Config(name="x", backbone=Backbone(source="random"), data=Data())
     assert made.data.cache == "/elsewhere"
-    assert plain(made)["adapter"]["r"] == 8
+    assert asdict(made)["adapter"]["r"] == 8

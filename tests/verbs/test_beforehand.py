@@ -219,7 +219,7 @@ def test_what_a_run_or_package_lacks_is_said_before_torch_is_imported(finished, 
         ),
         (
             ["--resume", "RUN", "trainr.max_steps=40"],
-            "key 'trainr.max_steps' does not exist; did you mean 'trainer'?",
+            "key 'trainr' does not exist; did you mean 'trainer'?",
         ),
         (
             ["RUN"],

@@ -63,7 +63,7 @@ def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(
     with monkeypatch.context() as unstarted:
         unstarted.setattr("clintune.verbs.predict.start_job", lambda *_, **__: None)
         assert main(words) == 0
-    assert read_job(out).cohorts.meds.root == str(folder)
+    assert read_job(out).cohorts["meds"].root == str(folder)
     (out / "summary.json").touch()
     for again in (words, ["predict", "--resume", str(out)]):
         done = run_without_torch(*again)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import psutil
 from clintune.benchmark.external.home import not_installed, peer_python
 from clintune.benchmark.method_names import PEERS
 from clintune.benchmark.trials import ABOUT, Trial
-from clintune.config.typed import plain
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.files import atomic_path, write_json
@@ -107,7 +106,7 @@ def _prepare(trial: Trial, out: Path) -> str | TrainingError:
     console.print(f"{trial.experiment}: cohorts and frozen encoders")
     try:
         answer, _ = _process(
-            {"config": plain(trial.config)}, out / "logs" / f"{trial.experiment}.log"
+            {"config": asdict(trial.config)}, out / "logs" / f"{trial.experiment}.log"
         )
     except TrainingError as error:
         return error
@@ -122,7 +121,7 @@ def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
     with atomic_path(folder) as partial:
         partial.mkdir()
         spec = {
-            "config": plain(trial.config),
+            "config": asdict(trial.config),
             "method": trial.method,
             "missing": trial.missing,
             "peer_seconds": trial.peer_seconds,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,6 @@ from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest
-from clintune.config.typed import plain
 from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
 
@@ -53,7 +52,7 @@ class Trial:
 
     def key(self, data: str) -> str:
         """Return a hash of everything that determines its result; `data` is the fingerprint of its cohorts."""
-        whole = plain(self.config)
+        whole = asdict(self.config)
         what = {name: value for name, value in whole.items() if name not in _ELSEWHERE}
         for cohort in what["cohorts"].values():
             for name in ("root", "source", "storage"):
@@ -126,7 +125,8 @@ def _check_modalities(where: str, baselines: Sequence[str], known: Collection[st
         _, modality = split_name(baseline)
         if modality is not None and modality not in known:
             raise ConfigError(
-                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{nearest(modality, known)}"
+                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks"
+                f"{nearest(modality, known)}"
             )
 
 

@@ -62,9 +62,10 @@ def compose_scoring(package: str, overrides: Sequence[str] = ()) -> Scoring:
 
 
 def load_config(path: Path) -> Config:
-    """Load the config of a run, which `to_yaml` wrote; the modules beside its recipe can be imported from then on.
+    """Load the config of a run, which `to_yaml` wrote.
 
-    Raises ConfigError when the file is not such a config.
+    The modules beside its recipe can be imported from then on. Raises ConfigError when the file is
+    no such config.
     """
     config = load_section(path, Config)
     use_modules(config.modules)
@@ -72,7 +73,7 @@ def load_config(path: Path) -> Config:
 
 
 def load_section(path: Path, kind: type[Section]) -> Section:
-    """Load a whole section of the schema that `to_yaml` wrote; ConfigError when the file is no such section."""
+    """Load a section of the schema that `to_yaml` wrote; ConfigError for any other file."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=get_yaml_loader())
         return of_plain(kind, values)

@@ -17,7 +17,10 @@ def find_modules(config: DictConfig, folder: Path) -> str | None:
 
 
 def use_modules(folder: str | None) -> None:
-    """Let Python find the modules in the folder of a recipe, after all that are installed: none of these is hidden."""
+    """Let Python find the modules in the folder of a recipe, after all that are installed.
+
+    So none of these is hidden.
+    """
     if folder is not None and folder not in sys.path:
         sys.path.append(folder)
 

@@ -1,7 +1,7 @@
-"""What may change in the config of a run: where its data stand now, and settings of a training that goes on."""
+"""What may change in the config of a run: where data stand, and settings of a run that goes on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -10,7 +10,7 @@ from clintune.config.check import check_config
 from clintune.config.explain import explain
 from clintune.config.overrides import read_texts, set_keys
 from clintune.config.schema import Config
-from clintune.config.typed import composed, frozen, plain
+from clintune.config.typed import composed, frozen
 from clintune.core.errors import ConfigError
 
 CACHE = "data.cache"
@@ -36,11 +36,11 @@ def moved(config: Config, words: Sequence[str], verb: str) -> Config:
 
 
 def changed(config: Config, words: Sequence[str], where: str) -> Config:
-    """Return a run's config with overrides of its own keys applied, and checked as that of a recipe.
+    """Return a run's config with overrides of its own keys, checked as that of a recipe is.
 
-    Raises ConfigError that begins with `where` and names each wrong key or value, with the nearest name.
+    Raises ConfigError that begins with `where` and names each wrong key or value.
     """
-    node = composed(Config, plain(config))
+    node = composed(Config, asdict(config))
     try:
         set_keys(node, words)
         OmegaConf.to_container(node, resolve=True)

@@ -1,4 +1,7 @@
-"""KEY=VALUE as people type it, for all verbs: Hydra's grammar, and text that it does not take is quoted for it."""
+"""KEY=VALUE as people type it, for all verbs.
+
+The grammar is Hydra's; text that it does not take, as a path with ~ or =, is quoted for it.
+"""
 
 import re
 from collections.abc import Collection, Sequence
@@ -42,7 +45,8 @@ def read_texts(
 ) -> dict[str, str]:
     """Return the text that each word of a verb gives to a key, of those that it knows.
 
-    Raises ConfigError for a word that is no override, an empty text, and a key that is not known: it `otherwise`.
+    Raises ConfigError for a word that is no override, an empty text, and a key that is not known,
+    of which it says `otherwise`.
     """
     texts = {}
     for word in words:
@@ -60,8 +64,8 @@ def read_texts(
 def set_keys(config: DictConfig, words: Sequence[str]) -> None:
     """Set keys that a config has, each by an override.
 
-    Raises ConfigError as `read_overrides` does, and for words that add or take away; OmegaConfBaseException for a key
-    that the config has not, and for a value that does not fit.
+    Raises ConfigError as `read_overrides` does, and for words that add or take away. Raises
+    OmegaConfBaseException for a key that the config has not, and for a value that does not fit.
     """
     for word in words:
         override, _ = _one_value(word)
@@ -95,8 +99,9 @@ def _one_value(word: str) -> tuple[Override, str]:
     override, text = _parse(word, several=False)
     if override.is_sweep_override():
         raise ConfigError(
-            f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to train one run a "
-            f'value, write a list as [a,b], or quote a text that has commas: "{_quoted(word)}"'
+            f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to "
+            "train one run a value, write a list as [a,b], or quote a text that has commas: "
+            f'"{_quoted(word)}"'
         )
     return override, text
 

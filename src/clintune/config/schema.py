@@ -28,7 +28,7 @@ def bounded(default: Any, least: float, most: float = MOST) -> Any:
 
 
 def entry_of(kind: Any) -> Any:
-    """Return the type of the entries of a key that takes any number of them by name; None of another key's type."""
+    """Return the type of the entries of a key that takes them by name; None of any other type."""
     return get_args(kind)[1] if get_origin(kind) is Mapping else None
 
 

@@ -185,7 +185,7 @@ def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[st
 
 
 def _annotation(tree: ast.Module, annotation: ast.expr | None) -> Any:
-    """Return the type that an annotation means; Any for one that only an import would tell, or that is quoted."""
+    """Return the type that an annotation means; Any where it is quoted, or an import would tell."""
     if annotation is None or isinstance(annotation, ast.Constant):
         return Any
     try:
@@ -195,7 +195,7 @@ def _annotation(tree: ast.Module, annotation: ast.expr | None) -> Any:
 
 
 def _type(tree: ast.Module, node: ast.expr) -> Any:
-    """Return the type that is written as a name, `A | B` or `A[B, C]`; Any in the place of what is not known."""
+    """Return the type written as a name, `A | B` or `A[B, C]`; Any stands for what is not known."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""The two forms of a config: what OmegaConf composes, and the frozen sections of the schema that all else reads."""
+"""The two forms of a config: what OmegaConf composes, and frozen sections that rooms read."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"(\\*)\$\{")
 
 @cache
 def editable(kind: Any) -> Any:
-    """Return a section of the schema as a class whose fields can be set: OmegaConf composes no frozen one."""
+    """Return a section as a class whose fields can be set: OmegaConf composes no frozen one."""
     if _is_section(kind):
         items = [_editable(item, item.type) for item in fields(kind)]
         return make_dataclass(kind.__name__, items)
@@ -26,7 +26,7 @@ def editable(kind: Any) -> Any:
 
 
 def frozen(kind: type[Section], config: DictConfig) -> Section:
-    """Return what was composed as the frozen section `kind`, every reference to another key resolved.
+    """Return what was composed as the frozen section `kind`, references to other keys resolved.
 
     Raises OmegaConfBaseException for a value that is missing or cannot be resolved.
     """
@@ -36,10 +36,10 @@ def frozen(kind: type[Section], config: DictConfig) -> Section:
 
 
 def composed(kind: type, values: Mapping[str, Any]) -> DictConfig:
-    """Return plain values as OmegaConf composes them, each held against the section `kind` of the schema.
+    """Return plain values as OmegaConf composes them, each held against the section `kind`.
 
-    They were resolved before: a text that holds `${` is just that. Raises OmegaConfBaseException for a key or value
-    that the schema has not.
+    They were resolved before: a text that holds `${` is just that. Raises OmegaConfBaseException
+    for a key or value that the schema has not.
     """
     merged = OmegaConf.merge(OmegaConf.structured(editable(kind)), _literal(values))
     assert isinstance(merged, DictConfig)
@@ -51,14 +51,9 @@ def of_plain(kind: type[Section], values: Mapping[str, Any]) -> Section:
     return frozen(kind, composed(kind, values))
 
 
-def plain(section: Any) -> dict[str, Any]:
-    """Return a section as mappings, lists and values, as JSON writes it."""
-    return asdict(section)
-
-
 def to_yaml(section: Any) -> str:
     """Return a section as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(_literal(plain(section))), resolve=True)
+    return OmegaConf.to_yaml(OmegaConf.create(_literal(asdict(section))), resolve=True)
 
 
 def _literal(value: Any) -> Any:
@@ -71,7 +66,7 @@ def _literal(value: Any) -> Any:
 
 
 def _editable(item: "Field[Any]", kind: Any) -> tuple[str, Any, Any]:
-    """Return name, type and default of a field; a section that is its default is one whose fields can be set, too."""
+    """Return name, type and default of a field; of a section, as `editable` has it."""
     made = editable(kind) if _is_section(kind) else item.default_factory
     return item.name, editable(kind), field(default=item.default, default_factory=made)
 

@@ -119,10 +119,10 @@ def timed_folder(parent: Path) -> Path:
 
 
 def default_cache() -> str:
-    """Return the folder of what is computed once, where nothing else is said: CLINTUNE_CACHE, or one in the home."""
+    """Return the folder of what is computed once: CLINTUNE_CACHE, or one in the home."""
     return os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
 
 
 def default_raw() -> str:
-    """Return the folder that holds raw files of public data, where nothing else is said: CLINTUNE_DATA, or `data`."""
+    """Return the folder that holds raw files of public data: CLINTUNE_DATA, or `data`."""
     return os.environ.get("CLINTUNE_DATA", "data")

@@ -82,7 +82,7 @@ def open_experiment(config: Config) -> Experiment:
 
 
 def _with_absolute_sources(config: Config) -> Config:
-    """Return a config whose weights are found from any working directory, as those of a run have to be."""
+    """Return a config whose weights are found from any working directory."""
     backbone = replace(config.backbone, **_absolute({"source": config.backbone.source}))
     modalities = {name: _absolute(part) for name, part in config.modalities.items()}
     return replace(config, backbone=backbone, modalities=modalities)

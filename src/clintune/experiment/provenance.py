@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,6 @@ from clintune.cohort.labels import FOLDERS
 from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.config.schema import Config
-from clintune.config.typed import plain
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, files_below, read_json, value_sha256
 from clintune.experiment.open import Experiment
@@ -80,7 +80,7 @@ def check_data(run: Path, experiment: Experiment) -> None:
 
 def config_sha256(config: Config) -> str:
     """Return the hash of a config."""
-    return value_sha256(plain(config))
+    return value_sha256(asdict(config))
 
 
 def _files(root: Path, cache: Path) -> dict[str, str]:

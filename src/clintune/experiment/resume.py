@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 from clintune import __version__
 from clintune.config.compose import load_config
 from clintune.config.schema import Config
-from clintune.config.typed import plain, to_yaml
+from clintune.config.typed import to_yaml
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.files import file_sha256, read_json, sweep_leftovers, write_json, write_text
 from clintune.core.locks import refused_if_held
@@ -139,7 +140,7 @@ def check_changes(run: Path, before: Config, now: Config) -> Changes:
 
 def changes_between(before: Config, now: Config) -> Changes:
     """Return the keys in which two configs differ, and both values; None stands for a key that is not there."""
-    one, two = (dict(leaves(plain(config))) for config in (before, now))
+    one, two = (dict(leaves(asdict(config))) for config in (before, now))
     return {
         key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)
     }

@@ -129,19 +129,16 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
             f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}"
         )
 
-    def base(name: str) -> dict[str, Any]:
-        """Return where a part's base weights are read from: the very revision, or the user's own source."""
-        if name in sources:
-            return {"source": sources[name], "revision": None}
-        return {"revision": description.weights[name].revision}
+    def based(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a part that reads the very revision of its base weights, or the user's own."""
+        own = {"source": sources[name]} if name in sources else {}
+        revision = None if own else description.weights[name].revision
+        return {**part, **own, **({"revision": revision} if "revision" in part else {})}
 
     # Compiling and kernels are how it was trained, not what it is.
-    backbone = replace(config.backbone, compile=False, liger=False, **base("backbone"))
-    modalities = {
-        name: part
-        | {key: value for key, value in base(name).items() if key != "revision" or key in part}
-        for name, part in config.modalities.items()
-    }
+    changes = based("backbone", {"revision": None})
+    backbone = replace(config.backbone, compile=False, liger=False, **changes)
+    modalities = {name: based(name, part) for name, part in config.modalities.items()}
     trainer = replace(config.trainer, precision=description.precision)
     return replace(config, backbone=backbone, modalities=modalities, trainer=trainer)
 

@@ -1,6 +1,7 @@
 """Write a package, at the end of training."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clintune import __version__
-from clintune.config.typed import plain
 from clintune.core.files import atomic_path
 from clintune.model.adapters import is_peft
 from clintune.package.contents import ABOUT, PARTS, SECTIONS, Package, is_adapter, origins
@@ -26,7 +26,7 @@ def write_package(
     `tensors` are those of `package_tensors`, full tensors on the CPU.
     """
     model = package.model
-    config = plain(package.config)
+    config = asdict(package.config)
     about = {
         "format": FORMAT,
         "clintune": __version__,

@@ -1,6 +1,7 @@
 """A run: from a config to a run folder with checkpoints, history and adapter packages."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from hydra.utils import instantiate
 
 from clintune.config.schema import Config
-from clintune.config.typed import plain, to_yaml
+from clintune.config.typed import to_yaml
 from clintune.core.console import console
 from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
@@ -158,6 +159,6 @@ def _train_fold(
 def _tracker(config: Config, run: Path) -> Tracker:
     with storing(run):
         tracker: Tracker = instantiate(config.tracker, _partial_=True)(
-            folder=run, name=f"{config.name}-{run.name}", settings=plain(config)
+            folder=run, name=f"{config.name}-{run.name}", settings=asdict(config)
         )
     return tracker

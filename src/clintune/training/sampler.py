@@ -15,7 +15,7 @@ from clintune.features.batching import BatchSpec
 
 
 def num_steps(trainer: Trainer, num_samples: int) -> int:
-    """Return how many steps a member takes over its training samples: as asked for, or as its epochs take."""
+    """Return how many steps a member takes: as many as asked for, or as its epochs take."""
     if trainer.max_steps is not None:
         return trainer.max_steps
     return math.ceil(trainer.epochs * (num_samples // min(trainer.batch_size, num_samples)))

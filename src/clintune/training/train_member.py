@@ -99,7 +99,8 @@ def train_member(
     progress = checkpoint.restore(member.checkpoints, parameters, average, optimizer)
     if progress.step > steps:
         raise ConfigError(
-            f"trainer: {steps} steps are fewer than the {progress.step} trained; raise trainer.epochs"
+            f"trainer: {steps} steps are fewer than the {progress.step} trained; "
+            "raise trainer.epochs"
         )
 
     if accelerator.is_main_process:

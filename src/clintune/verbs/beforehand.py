@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -10,7 +11,6 @@ from meds.schema import subject_splits_filepath
 
 from clintune.cohort.checks import folder_problems
 from clintune.config.schema import Cluster, Cohort, Config, Scoring
-from clintune.config.typed import plain
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.paths import writable_folder
@@ -28,7 +28,7 @@ _OURS = "clintune.modalities."
 
 
 def check_beforehand(config: Config) -> None:
-    """Refuse a run that could only fail later; raise one ConfigError that names everything it lacks."""
+    """Refuse a run that could only fail later; one ConfigError names everything it lacks."""
     _refuse(
         "train",
         [
@@ -179,7 +179,7 @@ def _cluster(cluster: Cluster) -> Iterator[str]:
 
 def _packable(config: Config) -> Iterator[str]:
     """Yield what no package can hold: it would be refused after the training, when the run is evaluated."""
-    whole = plain(config)
+    whole = asdict(config)
     for problem in out_of_bounds({name: whole[name] for name in COMPOSED}):
         yield f"{problem}, as docs/package.md has them; no package could hold the model"
 
@@ -239,7 +239,10 @@ def _tuning(config: Config) -> Iterator[str]:
     """Yield that a run would wait in vain for a tuning score to stop early by."""
     tuned = (_may_be_tuned(config.cv, cohort) for cohort in config.cohorts.values())
     if config.trainer.patience is not None and not any(tuned):
-        yield "'trainer.patience' waits for tuning scores, but splits.tuning is 0 everywhere; raise it, or drop patience"
+        yield (
+            "'trainer.patience' waits for tuning scores, but splits.tuning is 0 everywhere; "
+            "raise it, or drop patience"
+        )
 
 
 def _may_be_tuned(cv: Any, cohort: Cohort) -> bool:

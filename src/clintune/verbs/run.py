@@ -153,7 +153,7 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 def _told(run: Path, before: Config, now: Config) -> Config:
-    """Return the config under which a run goes on; print what differs from what it was started with."""
+    """Return the config under which a run goes on; print what differs from its own."""
     for key, (was, is_now) in check_changes(run, before, now).items():
         if not init_rank():
             print(f"{key}: {was} -> {is_now}", file=sys.stderr)
