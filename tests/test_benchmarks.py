@@ -172,7 +172,7 @@ def test_the_script_writes_table_and_json(tmp_path):
     assert {"cpu", "cores", "torch", "precision", "commit"} <= set(result["machine"])
 
 
-def test_time_in_collectives_is_counted_once_and_within_the_profiled_steps():
+def test_time_in_collectives_is_counted_once():
     from process import shares
     from torch.autograd import DeviceType
 

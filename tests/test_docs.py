@@ -53,7 +53,7 @@ def test_the_task_of_the_page_keeps_the_contract():
         check()
 
 
-def test_the_analysis_of_the_page_tells_of_groups_and_hides_small_ones():
+def test_the_analysis_of_the_page_hides_small_groups():
     names = run(blocks("add_an_analysis.md", "python")[0])
     sites = pl.DataFrame({"subject_id": range(30), "site": ["a"] * 25 + ["b"] * 5})
     part = Predictions(

@@ -61,9 +61,7 @@ def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     )
 
 
-def test_two_cohorts_of_the_same_people_are_refused_whatever_their_tables_are_called(
-    recipe, cohort
-):
+def test_two_cohorts_of_the_same_people_are_refused(recipe, cohort):
     config = compose_recipe(recipe())
     cohorts = {**config.cohorts, "other": Cohort(root=str(cohort))}
     shards = sorted((cohort / "data").glob("*.parquet"))

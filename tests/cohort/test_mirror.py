@@ -15,7 +15,7 @@ from clintune.config.compose import compose_recipe
 from clintune.config.schema import Cohort
 from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.core.locks import lock_of
-from webserver import WebServer
+from helpers.webserver import WebServer
 
 TABLES = [
     "data/0.parquet",
@@ -82,7 +82,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_tables_are_fetched_once_and_again_only_where_they_changed(fetched, far):
+def test_tables_are_fetched_again_only_where_they_changed(fetched, far):
     folder, first = fetched()
     assert first == paths(TABLES)
     assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
@@ -145,7 +145,7 @@ def test_media_that_change_or_vanish_do_so_here(fetched, web, far):
     assert web.files() == {"/images/a b.png": 1}
 
 
-def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tmp_path):
+def test_media_of_object_storage_are_told_apart_by_listing(far, tmp_path):
     folder = open_mirror("cohorts.far.root", far.as_uri(), {}, tmp_path / "cache", [])
     assert read(folder, [*MEDIA, "none/at/all.png"]) == {
         name: (far / name).read_bytes() for name in MEDIA
@@ -156,7 +156,7 @@ def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tm
     assert read(folder, MEDIA) == {name: (far / name).read_bytes() for name in MEDIA}
 
 
-def test_an_error_while_media_are_read_stops_the_run_and_names_no_file(fetched, web):
+def test_an_error_while_media_are_read_stops_the_run(fetched, web):
     folder, _ = fetched()
     web.status["/images/c.png"] = 503
     with pytest.raises(
@@ -191,7 +191,7 @@ def test_a_kill_while_fetching_leaves_no_half_file(web, far, tmp_path):
     )
 
 
-def test_a_url_with_no_tables_is_refused_and_what_was_fetched_stays(fetched, far, tmp_path):
+def test_a_url_without_tables_is_refused_and_the_copy_stays(fetched, far, tmp_path):
     folder, _ = fetched()
     (far / "data").rename(far / "moved")
     with pytest.raises(
@@ -255,9 +255,7 @@ def test_storage_reaches_the_protocol(recipe, far, tmp_path):
         assert web.headers["X-Site"] == "ward"
 
 
-def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_they_are(
-    far, tmp_path
-):
+def test_a_copy_of_a_folder_follows_links_and_takes_brackets(far, tmp_path):
     root = far.rename(tmp_path / "far [1]*")
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk/2.parquet").write_bytes(b"linked")

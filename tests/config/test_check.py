@@ -12,8 +12,8 @@ from clintune.config.parts import instantiate_section
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, StoppedError
-from components import CONFIGS, component, names
-from own_recipe import RECIPE
+from helpers.components import CONFIGS, component, names
+from helpers.own_recipe import RECIPE
 
 
 def targets():
@@ -278,6 +278,6 @@ def stop():
     raise StoppedError(15)
 
 
-def test_a_signal_that_comes_while_a_part_is_made_is_not_the_parts_fault():
+def test_a_signal_while_a_part_is_made_is_not_its_fault():
     with pytest.raises(StoppedError):
         instantiate_section("modalities", {"wearable": {"_target_": f"{__name__}.stop"}})

@@ -33,7 +33,7 @@ def test_variants_name_what_is_kept(modalities, names):
     )
 
 
-def test_a_modality_that_carries_the_signal_is_missed_and_an_idle_one_is_not():
+def test_a_modality_with_the_signal_is_missed_an_idle_one_not():
     rng = np.random.default_rng(0)
     targets = (np.arange(200) % 2).astype(np.float32)[:, None]
     signal = {

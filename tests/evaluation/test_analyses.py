@@ -38,7 +38,7 @@ def section(result, page):
 '''
 
 
-def test_an_analysis_beside_the_recipe_reaches_metrics_report_and_card(recipe):
+def test_an_analysis_beside_the_recipe_reaches_every_page(recipe):
     path = recipe(extra="evaluation: [fairness, calibrated]\n")
     (path.parent / "fairness.py").write_text(FAIRNESS)
     run = train(path, "trainer.max_steps=1")
@@ -75,7 +75,7 @@ def test_every_analysis_of_ours_is_in_the_default_list():
     assert sorted(default_analyses()) == shipped_analyses()
 
 
-def test_a_run_of_an_earlier_version_has_all_of_ours_and_its_report_can_be_drawn_again(shared_run):
+def test_a_report_can_be_drawn_again_from_its_metrics(shared_run):
     run = shared_run("trainer.max_steps=1")
     assert main(["evaluate", str(run), "--bootstrap", "10"]) == 0
     metrics = json.loads((run / "metrics.json").read_text())

@@ -16,7 +16,7 @@ def test_large_counts_are_shown():
     assert hide_small(np.array([[1200, 30, 11]])) == [["1,200", "30", "11"]]
 
 
-def test_a_small_count_takes_another_of_its_row_and_column_with_it_the_training_split_first():
+def test_a_small_count_takes_another_of_its_row_and_column():
     texts = hide_small(np.array([[500, 90, 70], [100, 5, 20]]))
     assert texts == [["11 or more", "11 or more", "70"], ["11 or more", "<11", "20"]]
 
@@ -57,7 +57,7 @@ def rows_of(task, counts):
     return rows | {f"y = {row.cells[0]}": row.cells[1:] for row in labels.shown()}
 
 
-def test_few_samples_without_a_label_do_not_follow_from_those_with_one():
+def test_few_samples_without_a_label_cannot_be_worked_out():
     rows = rows_of(Binary(label="y"), [[200, 60, 60], [100, 30, 25], [3, 40, 50]])
     assert rows["samples"] == ["303", "130", "135"]
     assert rows["y = unlabelled"] == ["<11", "11 or more", "50"]
@@ -65,7 +65,7 @@ def test_few_samples_without_a_label_do_not_follow_from_those_with_one():
     assert rows["y = yes"] == ["100", "30", "25"]
 
 
-def test_where_every_sample_has_a_label_nothing_is_hidden_for_those_that_have_none():
+def test_where_every_sample_has_a_label_nothing_is_hidden():
     rows = rows_of(Binary(label="y"), [[200, 60, 60], [100, 30, 25], [0, 0, 0]])
     assert list(rows) == ["subjects", "samples", "y = no", "y = yes"]
     assert rows["y = no"] == ["200", "60", "60"]

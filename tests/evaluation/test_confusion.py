@@ -44,7 +44,7 @@ def test_large_classes_are_counted_as_scikit_learn_does():
     assert precision == [f"{share:.0%}" for share in precision_score(true, given, average=None)]
 
 
-def test_patients_count_not_predictions_and_unknown_classes_are_left_out():
+def test_patients_count_and_unknown_classes_are_left_out():
     true = [0.0] * 40 + [1.0] * 60 + [np.nan] * 9
     given = [0] * 40 + [1] * 60 + [0] * 9
     subject = [*range(20), *range(20), *[77] * 60, *range(200, 209)]  # class 1 is one patient's

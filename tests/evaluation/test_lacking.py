@@ -53,7 +53,7 @@ def test_each_side_has_the_score_of_its_own_samples():
         assert found["notes"][name]["icu"]["auroc"]["value"] == pytest.approx(expected)
 
 
-def test_where_few_lack_it_neither_they_nor_the_others_are_counted():
+def test_where_few_lack_it_nobody_is_counted():
     given = context(7)
     found = lacking.run(given)
     page = Page(tasks=TASKS, metrics=scores.run(given))

@@ -22,7 +22,7 @@ def predictions(size, seed):
     )
 
 
-def test_scores_are_those_of_the_confusion_matrix_and_within_their_intervals():
+def test_scores_are_those_of_the_confusion_matrix():
     tuning, held_out = predictions(400, 0), predictions(500, 1)
     points = operating_points(tuning, held_out, replicates=50)
     assert [point["aim"] for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
@@ -68,7 +68,7 @@ def test_no_threshold_is_the_risk_of_one_patient(shift):
         assert np.float32(threshold) not in risks
 
 
-def test_where_all_risks_are_equal_specificity_is_reached_by_calling_nobody_positive():
+def test_of_equal_risks_none_is_positive_at_a_specificity():
     truth, risks = np.arange(40) < 20, np.full(40, 0.5, np.float32)
     assert thresholds(truth, risks)["specificity 90%"] > 0.5
 

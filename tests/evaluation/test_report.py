@@ -24,7 +24,7 @@ from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
-from hostile_names import NAMES, Alive, hidden
+from helpers.hostile_names import NAMES, Alive, hidden
 
 TASKS = {
     "icu": Binary(label="icu"),
@@ -174,7 +174,7 @@ class Balance(HTMLParser):
                 self.references.add(found.group(1))
 
 
-def test_the_page_is_well_formed_with_unique_ids_and_references_that_exist(page):
+def test_the_page_is_well_formed_and_its_references_exist(page):
     balance = Balance()
     balance.feed(page)
     assert not balance.wrong
@@ -221,7 +221,7 @@ def part_of(page, section, heading):
     return re.split(r"<h3>", text.split(f"<h3>{heading}</h3>")[1])[0]
 
 
-def test_a_task_with_few_positives_or_negatives_gets_words_instead_of_curves(page):
+def test_a_task_of_few_patients_gets_words_instead_of_curves(page):
     part = part_of(page, "Curves", "rare")
     assert "<svg" not in part
     assert "No curves" in part
@@ -252,7 +252,7 @@ def test_names_are_escaped(page):
     assert "sepsis &lt;b&gt;" in page
 
 
-def test_folds_are_tabulated_one_by_one_or_as_a_range_where_there_are_many():
+def test_few_folds_are_tabulated_and_many_are_a_range():
     few, many = (visible(page_of(make(folds=folds))) for folds in (3, 12))
     assert "trained and tested 3 times" in few
     assert "Median" not in few
@@ -260,7 +260,7 @@ def test_folds_are_tabulated_one_by_one_or_as_a_range_where_there_are_many():
     assert "Median" in many
 
 
-def test_a_run_with_one_undefined_task_and_nothing_else_still_has_a_report():
+def test_a_run_with_one_undefined_task_still_has_a_report():
     part = predict()["icu"]
     part = replace(part, targets=np.zeros_like(part.targets))
     tasks = {"icu": TASKS["icu"]}
@@ -315,7 +315,7 @@ def test_no_name_comes_alive_on_the_page(page, name):
         ET.fromstring(figure)
 
 
-def test_a_class_of_few_patients_is_not_named_and_the_average_says_over_how_many_it_is():
+def test_a_class_of_few_patients_is_not_named():
     predictions = predict()
     kind = predictions["kind"]
     few = np.where(np.arange(150)[:, None] < 8, 2, np.minimum(kind.targets, 1))

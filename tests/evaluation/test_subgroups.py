@@ -33,7 +33,7 @@ def predictions():
     )
 
 
-def test_groups_are_those_of_the_cohorts_own_table_and_the_unlisted_are_unknown(predictions):
+def test_groups_are_the_cohorts_and_the_unlisted_are_unknown(predictions):
     one = replace(
         predictions, targets=predictions.targets[:, :1], predicted=predictions.predicted[:, :1]
     )

@@ -26,9 +26,7 @@ def sweep(tmp_path):
     return folders
 
 
-def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_it(
-    tmp_path, sweep, capsys
-):
+def test_the_table_says_what_tells_runs_of_a_sweep_apart(tmp_path, sweep, capsys):
     list_runs(tmp_path)
     header, first, second, error = capsys.readouterr().out.splitlines()
     assert header.split()[-2:] == ["differs", "in"]
@@ -40,7 +38,7 @@ def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_
     assert max(len(line.rstrip()) for line in (header, first, second)) < 200
 
 
-def test_many_differences_are_counted_and_a_broken_recipe_is_no_obstacle(tmp_path, sweep, capsys):
+def test_many_differences_are_counted_broken_recipes_or_not(tmp_path, sweep, capsys):
     (sweep[1] / "recipe.yaml").write_text("a: 1\nb: 2\nc: 3\nd: [")
     list_runs(tmp_path)
     assert "adapter.alpha=16 adapter.r=2 trainer.lr=0.1" in capsys.readouterr().out
@@ -72,7 +70,7 @@ def test_a_sweep_shows_settings_and_scores(sweep, capsys):
     assert "failed" in second
 
 
-def test_logs_that_are_empty_are_no_error_and_all_that_there_is_is_printed(sweep, capsys):
+def test_empty_logs_are_no_error_and_all_logs_are_printed(sweep, capsys):
     run = sweep[0]
     print_logs(run)
     assert "done; nothing is written in logs/ yet" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 
 from clintune.testing import check_modality
-from components import CONFIGS, component, names
+from helpers.components import CONFIGS, component, names
 
 NAMES = names("modality")
 SMALL_DINO = {

@@ -41,9 +41,7 @@ def table(path, values, start=START, form="%Y-%m-%d %H:%M:%S"):
 
 @settings(deadline=None)
 @given(number=st.integers(2, 40), seconds=st.integers(-90, 60 * 45))
-def test_samples_up_to_the_prediction_time_are_read_one_at_that_very_moment_included(
-    tmp_path_factory, number, seconds
-):
+def test_samples_up_to_the_prediction_time_are_read(tmp_path_factory, number, seconds):
     folder = tmp_path_factory.mktemp("r")
     until = START + timedelta(seconds=seconds)
     known = sum(START + timedelta(minutes=place) <= until for place in range(number))

@@ -16,7 +16,7 @@ from clintune.publishing.card_answers import QUESTIONS, Answers
 from clintune.publishing.card_facts import Facts
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-from hostile_names import NAMES, Alive, hidden
+from helpers.hostile_names import NAMES, Alive, hidden
 
 ANSWERS = Answers(
     given={name: f"about {name}" for name in QUESTIONS}
@@ -117,7 +117,7 @@ def changed(tasks=TASKS, **parts):
     return replace(FACTS, page=Page(tasks=tasks, metrics=METRICS | parts))
 
 
-def test_the_hub_reads_base_models_by_their_ids_the_task_and_every_defined_score():
+def test_the_hub_reads_base_models_the_task_and_every_score():
     data = ModelCard(write_card(FACTS, ANSWERS, draft=False)).data
     assert data.base_model == ["org/base"]
     assert data.pipeline_tag == "text-classification"
@@ -176,14 +176,14 @@ def test_the_card_says_what_a_reader_must_not_miss():
 
 
 @pytest.mark.parametrize(("held_out", "said"), [(200, "200"), (203, "nearly all"), (260, "200")])
-def test_subjects_without_a_label_cannot_be_worked_out_from_those_with_one(held_out, said):
+def test_subjects_without_a_label_cannot_be_worked_out(held_out, said):
     cohort = METRICS["cohort"]["site|A"] | {"subjects": [500, 50, held_out]}
     text = write_card(changed(cohort={"site|A": cohort}), ANSWERS, draft=False)
     assert re.search(rf"^\| icu \| {said} \| 200 \| 60 \| 0.800", text, re.M)
 
 
 @pytest.mark.parametrize(("grouped", "said"), [(200, "200"), (197, "11 or more"), (150, "150")])
-def test_subjects_without_a_group_cannot_be_worked_out_from_those_with_one(grouped, said):
+def test_subjects_without_a_group_cannot_be_worked_out(grouped, said):
     groups = {"sex": {"F": {"icu": {"auroc": interval(0.8, subjects=grouped)}}}}
     facts = changed(calibrated=METRICS["calibrated"] | {"groups": groups})
     assert f"| F | {said} | 0.800" in write_card(facts, ANSWERS, draft=False)
@@ -230,7 +230,7 @@ def renamed(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_name_comes_alive_on_the_card_and_its_tables_stay_whole(name):
+def test_no_name_comes_alive_on_the_card(name):
     reader = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
     text, plain = (
         write_card(facts, ANSWERS, draft=False) for facts in (renamed(name), renamed("ward"))

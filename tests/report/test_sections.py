@@ -20,7 +20,7 @@ from clintune.report.section import (
     Text,
 )
 from clintune.report.table import Count, Links, Number, Row, Score, Share, Table
-from hostile_names import NAMES, Alive, hidden
+from helpers.hostile_names import NAMES, Alive, hidden
 
 VALUES = {"value": 0.8124, "low": 0.7, "high": 0.9}
 counts = st.integers(0, 40)

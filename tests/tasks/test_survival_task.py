@@ -118,7 +118,7 @@ def test_what_is_learnt_is_rounded():
     assert state["hazards"]["edges"] == sorted(set(state["hazards"]["edges"]))
 
 
-def test_views_ask_whether_the_event_came_and_know_when_nobody_can_tell():
+def test_views_ask_for_the_event_and_know_when_nobody_can_tell():
     task = asked(Survival(label="x", edges=EDGES, horizons=[20]))
     (view,) = task.binary_views
     assert view.name == "event by 20 days"
@@ -253,7 +253,7 @@ def test_an_answer_that_is_none_is_refused(change):
         Answer.from_json(answer | change)
 
 
-def test_a_figure_is_drawn_of_eleven_patients_a_group_and_no_fewer():
+def test_a_figure_takes_eleven_patients_a_group():
     task = Survival(label="x", edges=[50, 100, 200])
     for size, is_drawable in ((33, True), (30, False)):
         rng = np.random.default_rng(0)

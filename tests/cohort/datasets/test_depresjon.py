@@ -46,7 +46,7 @@ def signals(root):
     }
 
 
-def test_each_window_is_whole_days_from_midnight_whatever_the_format_of_the_dates(tmp_path):
+def test_each_window_is_whole_days_from_midnight(tmp_path):
     import_depresjon(tmp_path / "cohort", write_raw(tmp_path / "raw"), window_days=2)
     found = signals(tmp_path / "cohort")
     # Official days 3 and 4: one window and two; the rest of the recordings is left alone.

@@ -1,4 +1,4 @@
-"""Cohorts in memory and the parts that read them, for the tests of this folder."""
+"""Cohorts in memory and the parts that read them."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Cohorts scored with a tiny package, for the tests of this folder."""
+"""Cohorts scored with a tiny package."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Cohorts opened for modalities, for the tests of this folder."""
+"""Cohorts opened for modalities."""
 
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
