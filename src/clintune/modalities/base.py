@@ -208,7 +208,7 @@ class Modality(nn.Module, ABC):
 
     @property
     def num_facts(self) -> int:
-        """Return F, how many plain numbers of a sample a linear probe can read without encoder."""
+        """Return F, how many plain numbers of a sample a linear probe reads beside any encoder."""
         return 0
 
     def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
@@ -245,7 +245,7 @@ class RowModality(Modality):
         self.rows: RowReader = reader
 
     def row_filter(self) -> pl.Expr:
-        """Read the rows that the reader takes."""
+        """Select the rows that the reader takes."""
         return self.rows.row_filter()
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:

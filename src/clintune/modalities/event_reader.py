@@ -56,7 +56,7 @@ class EventReader(RowReader):
         self.code_text = code_text
 
     def row_filter(self) -> pl.Expr:
-        """Take rows with a time, without text, except the birth; of `codes` unless it is None."""
+        """Select rows with a time, without text, except the birth; of `codes` unless it is None."""
         return timed_rows(self.codes)
 
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:

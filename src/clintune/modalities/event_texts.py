@@ -84,7 +84,7 @@ class EventTextReader(RowReader):
     pieces_per_row: ClassVar[int] = _TYPICAL_TOKENS
 
     def row_filter(self) -> pl.Expr:
-        """Take rows with a time, without text, except the birth; of `codes` unless it is None."""
+        """Select rows with a time, without text, except the birth; of `codes` unless it is None."""
         return timed_rows(self.codes)
 
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:

@@ -254,14 +254,16 @@ def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
 
 def _load_timm(weights: ResolvedWeights, size: int | None) -> Any:
     """Load a timm model from its folder; raises WeightsError when timm cannot."""
+    # A model of fixed input size takes another size only when it is made.
     config = load_model_config_from_path(weights.path)[0]
     fixed = size is not None and config.get("fixed_input_size")
     sized: dict[str, Any] = {"img_size": size} if fixed else {}
+
+    # Load it, unless its folder holds a pickle alone.
     if not (weights.path / _TIMM_READS).is_file() and any(weights.path.glob("*.[bp]*")):
         raise WeightsError(
             f"weights {weights.source}: timm would read a pickle; name the weights {_TIMM_READS}"
         )
-
     try:
         with building_within(*stored_size(weights)):
             source = f"local-dir:{weights.path}"

@@ -70,7 +70,7 @@ class Imaging(Modality):
         self.flip = flip
 
     def row_filter(self) -> pl.Expr:
-        """Read rows with an image, of `codes` alone unless it is None."""
+        """Select rows with an image, of `codes` alone unless it is None."""
         return claimed(pl.col("image_path").is_not_null(), self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ class Notes(Modality):
         self.pooling = pooling
 
     def row_filter(self) -> pl.Expr:
-        """Read rows with text that is not blank, of `codes` alone unless it is None."""
+        """Select rows with text that is not blank, of `codes` alone unless it is None."""
         return _has_text(self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
@@ -96,6 +96,7 @@ class Notes(Modality):
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
         """Cut one note into chunks and tokenize them; keep the start of a note above the budget."""
+        # Cut; the tokenizer cuts what is still longer than a chunk.
         text = _text(item)
         texts = [text] if self.chunk == "tokens" else self._merge_sentences(text)
         encoded = self.tokenizer(
@@ -107,6 +108,7 @@ class Notes(Modality):
             padding=False,
         )
 
+        # Pad the first chunks to the longest of them.
         ids = [torch.tensor(chunk) for chunk in encoded["input_ids"][: self.max_pieces]]
         masks = [torch.ones_like(chunk) for chunk in ids]
         tensors = {
@@ -207,7 +209,7 @@ class NativeNotes(Modality):
         self.revision = revision
 
     def row_filter(self) -> pl.Expr:
-        """Read rows with text that is not blank, of `codes` alone unless it is None."""
+        """Select rows with text that is not blank, of `codes` alone unless it is None."""
         return _has_text(self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:

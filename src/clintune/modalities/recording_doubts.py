@@ -234,6 +234,7 @@ def _of_subjects(statistics: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _of_channels(statistics: Mapping[str, Any]) -> Iterable[str]:
+    # Values that stand for a gap.
     if marked := statistics.get("marked"):
         names = ", ".join(map(visible, marked))
         yield f"channel {names} has values as -1, -999 or 9999, far from all others; {_REMEDY}"
@@ -241,6 +242,7 @@ def _of_channels(statistics: Mapping[str, Any]) -> Iterable[str]:
         names = ", ".join(map(visible, zeros))
         yield f"channel {names} has zeros far from all other values; {_REMEDY}"
 
+    # Names, and units.
     for group in spelled_alike(statistics.get("alike", [])):
         names = " and ".join(map(visible, group))
         yield (
@@ -265,6 +267,7 @@ def _of_absent(absent: Mapping[str, float]) -> Iterable[str]:
 
 
 def _of_time(statistics: Mapping[str, Any], window_hours: float, window: str) -> Iterable[str]:
+    # An empty list says that the rates differ, by recordings of too few subjects to name them.
     rates, hours = statistics.get(RATES), statistics.get(HOURS)
     if rates:
         yield (

@@ -92,6 +92,7 @@ class Rhythm(Wearable):
                 f"features '{unknown[0]}' does not exist; choose among {', '.join(GROUPS)}"
             )
 
+        # The width of each group, in the order of a channel's features.
         self.features = list(features)
         self.rest = list(rest)
         self.widths = {
@@ -208,6 +209,8 @@ class Rhythm(Wearable):
                 "rhythm": self._rhythm(raw, first),
                 "level": self._level(values),
             }
+
+            # The groups that come once for each threshold.
             for rest in self.rest:
                 active, seen = values > rest, np.isfinite(values)
                 groups[self._name("fragmentation", rest)] = transitions(active, seen)

@@ -155,6 +155,7 @@ def _problem(path: Path, separator: str) -> str:
             num_columns = len(next(rows))
             longer = np.array([len(row) > num_columns for row in rows])
 
+            # Most rows are longer than the first line, or a few of them.
             if longer.any() and longer.mean() > 0.5:
                 return (
                     "has fewer cells in its first line than below; "
@@ -240,6 +241,7 @@ def _numbers(column: pl.Series, where: str) -> pl.Series | None:
     if not isinstance(kind, pl.String | pl.Categorical | pl.Enum):
         return None
 
+    # Text: all of it numbers, or none.
     text = cells(column)
     numbers = text.cast(pl.Float64, strict=False)
     wrong = numbers.is_null() & text.is_not_null()

@@ -147,7 +147,7 @@ class FactReader(RowReader):
     keep: ClassVar[Literal["all", "newest_of_code"]] = "newest_of_code"
 
     def row_filter(self) -> pl.Expr:
-        """Take rows without time, the birth, and rows of the listed codes."""
+        """Select rows without time, the birth, and rows of the listed codes."""
         return pl.col(DataSchema.time_name).is_null() | has_code([birth_code, *(self.codes or [])])
 
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Wearable(Modality):
         return round(self.window_hours * 3600 * self.rate_hz)
 
     def row_filter(self) -> pl.Expr:
-        """Read rows with a recording, of `codes` alone unless it is None."""
+        """Select rows with a recording, of `codes` alone unless it is None."""
         return claimed(pl.col("waveform_path").is_not_null(), self.codes)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
