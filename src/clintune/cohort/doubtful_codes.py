@@ -30,6 +30,8 @@ Common = Callable[[set[str]], set[str]]
 def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """Return the queries to a shard, by name."""
     counts = {str(number): (_value == number).sum() for number in SENTINELS}
+
+    # Values by size: in bins of their logarithm.
     positive = scan.filter(_is_other & (_value > 0)).select(CODE, NUMBER)
     size = (_value.log10() * _BINS).floor().cast(pl.Int32).alias("size")
 
@@ -57,6 +59,7 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
     if number := codes["infinite"].sum():
         yield f"{number} values of {NUMBER} are infinite and count as absent"
 
+    # Each doubt with the codes that it is about.
     alike = [code for group in spelled_alike(codes[CODE]) for code in group]
     marked, zeros = _marked(codes), _with_zeros(codes, sizes)
     doubts = {
@@ -68,6 +71,7 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
         "names that differ in case or spaces alone, and count as different codes": alike,
     }
 
+    # Only codes of enough subjects are named.
     named = common({code for part in doubts.values() for code in part})
     for said, part in doubts.items():
         if part:

@@ -101,6 +101,8 @@ class Mirror:
 
             for folder in _TABLES:
                 entries |= remote.tree(folder)
+
+            # Tables beside the data, which the remote may lack.
             others = (path for path in beside if _is_inside(path) and path not in entries)
             names = [*entries, *others]
 

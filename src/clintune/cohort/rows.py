@@ -92,12 +92,14 @@ class ModalityRows(ABC):
         first: int,
     ) -> Iterator[Item]:
         """Yield the items of neighbouring rows."""
+        # Each column as a list.
         table = self._texts(int(numbers[0]), len(numbers))
         times = self.column(TIME)[numbers].tolist()
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
 
+        # Row by row, from the values of all columns.
         known = (numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values)
         cells = zip(*known, *columns, strict=True)
         for number, hour, subject, time, code, value, text, path, shard, row in cells:

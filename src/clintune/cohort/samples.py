@@ -34,10 +34,12 @@ class Samples:
         self.subject_id: NDArray[np.int64] = np.concatenate(ids)
         self.prediction_time = np.concatenate([index.prediction_times for index in indexes])
 
+        # A subject is a pair of cohort and id.
         pairs = np.stack([np.repeat(np.arange(len(indexes)), lengths), self.subject_id])
         self.subject: NDArray[np.int64] = np.unique(pairs, axis=1, return_inverse=True)[1]
         self._targets = {task: self._stack(task) for task in indexes[0].widths}
 
+        # The number of the first item of each cohort, and one past the last item.
         self._first_item: dict[str, NDArray[np.int64]] = {}
         for name in indexes[0].modalities:
             num_rows = [len(index.rows[name]) for index in indexes]

@@ -82,6 +82,7 @@ def _signals_passed_on() -> Iterator[None]:
         psutil.wait_procs(children)
         raise SignalException(f"stopped by signal {number}", signal.Signals(number))
 
+    # The handlers of before are restored at the end.
     before = {number: signal.signal(number, pass_on) for number in handled_signals()}
     try:
         yield

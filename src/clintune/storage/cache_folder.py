@@ -112,6 +112,7 @@ def evict(cache: Path, limit_gb: float | None) -> None:
     if limit_gb is None:
         return
 
+    # The last used entry comes first, so the removal begins at the end.
     listed = entries(cache)
     excess = sum(entry.size for entry in listed) - limit_gb * 1e9
     evicted = []

@@ -57,6 +57,8 @@ def import_nhanes_activity(root: Path, raw: Path, question: str) -> None:
 
     columns = ["SEQN", _AGE, _SEX, _WORN, _SEEN, _MONTHS, *_ACTIVITY, *_COVARIATES]
     path, table = read_either(raw, _TABLE, columns, _HOME, _NOT_KNOWN)
+
+    # Measurements are numbers; death is a yes or no.
     measures = ("SEQN", _AGE, _WORN, _MONTHS, *_ACTIVITY)
     measured = [numbers(table[column], path) for column in measures]
     table = table.with_columns(*measured, only(table[_SEEN], ("0", "1"), path) == "1")

@@ -76,6 +76,7 @@ def _read(path: Path) -> list[NDArray[Any]]:
             f"{path}: cannot be read ({type(error).__name__}); download it again from {_HOME}"
         ) from error
 
+    # One row a person in each array.
     shapes = [features.shape, days.shape, seen.shape]
     expected = [(len(days), _NUM_FEATURES), (len(days),), (len(days),)]
     if shapes != expected or not np.isfinite(features).all():
