@@ -1,6 +1,7 @@
 """A cohort of 40 made-up subjects, and recipes over it that train in a second or two."""
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -21,6 +22,8 @@ os.environ.setdefault(
 for ignored in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(ignored) == signal.SIG_IGN:
         signal.signal(ignored, signal.default_int_handler)
+
+gc.disable()  # while tests are collected, which imports much; see pytest_collection_finish
 
 KINDS = ("notes", "imaging", "wearable", "static")
 WEIGHTS = ("parts.safetensors", "adapter_model.safetensors")
@@ -51,6 +54,25 @@ trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr:
 data: {cache: CACHE}
 runs: RUNS
 """
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector all that was imported: each run collects garbage at its end."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_files() -> Iterator[None]:
+    """Hash the weights that are installed once, and wait for no disk: nobody pulls the plug here."""
+    from clintune.weights import sources
+
+    installed = functools.cache(sources._bundled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "_bundled", installed)
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +124,12 @@ def shared_run(
         )
 
     return run
+
+
+@pytest.fixture
+def run_copy(shared_run: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that copies a shared run, for a test that changes it."""
+    return lambda *overrides: Path(shutil.copytree(shared_run(*overrides), tmp_path / "run"))
 
 
 def write_recipe(folder: Path, root: Path, cache: Path, extra: str = "") -> Path:

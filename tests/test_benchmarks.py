@@ -145,8 +145,9 @@ def test_without_a_gpu_large_backbones_are_refused_in_a_line():
 
 @pytest.mark.slow
 def test_the_script_writes_table_and_json(tmp_path):
-    from report import Ratio
     from settings import Settings
+
+    from report import Ratio
 
     words = ["--subjects", "24", "--epochs", "1", "--image-size", "32", "--batch-size", "8"]
     done = run_python(str(SPEED / "main.py"), *words, "--json", str(tmp_path / "speed.json"))
@@ -171,7 +172,7 @@ def test_the_script_writes_table_and_json(tmp_path):
     assert {"cpu", "cores", "torch", "precision", "commit"} <= set(result["machine"])
 
 
-def test_time_in_collectives_is_counted_once_and_within_the_profiled_steps():
+def test_time_in_collectives_is_counted_once():
     from process import shares
     from torch.autograd import DeviceType
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clintune.cli import main
 from clintune.core.errors import DataError
 
 BLOCKER = """
@@ -38,6 +39,19 @@ def recipe(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def refused(capsys):
+    """Return a function that gives the one line by which this process refuses some words."""
+
+    def say(*words):
+        assert main(list(words)) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return say
 
 
 def error_of(*words):
@@ -92,10 +106,8 @@ def test_show_prints_the_composed_config(recipe):
         ("trainer.max_steps=many", "trainer.max_steps"),
     ],
 )
-def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(
-    recipe, override, suggestion
-):
-    assert suggestion in error_of("train", recipe(""), override)
+def test_a_mistyped_override_gets_the_nearest_name(recipe, refused, override, suggestion):
+    assert suggestion in refused("train", recipe(""), override)
 
 
 @pytest.mark.parametrize(
@@ -116,15 +128,13 @@ def test_a_mistyped_override_is_refused_and_the_nearest_name_suggested(
         ),
     ],
 )
-def test_a_wrong_key_in_a_recipe_file_is_refused_and_the_nearest_name_suggested(
-    recipe, text, suggestion
-):
+def test_a_wrong_key_in_a_recipe_gets_the_nearest_name(recipe, refused, text, suggestion):
     path = Path(recipe(""))
     whole = path.read_text()
     if text.startswith("tasks:"):
         whole = whole.replace("tasks: {y: {label: deterioration}}\n", "")
     path.write_text(whole + text)
-    error = error_of("train", str(path))
+    error = refused("train", str(path))
     assert suggestion in error
     assert "mine.yaml" in error
 
@@ -148,7 +158,7 @@ def test_folders_beside_a_recipe_are_not_taken_for_groups(recipe, tmp_path):
     assert "\nruns: elsewhere\n" in done.stdout
 
 
-def test_a_mistyped_verb_or_recipe_is_refused_and_the_nearest_name_suggested(tmp_path, recipe):
+def test_a_mistyped_verb_or_recipe_gets_the_nearest_name(tmp_path, recipe):
     assert "did you mean 'train'" in error_of("trian", "quickstart")
     assert "did you mean 'quickstart'" in error_of("train", "quikstart")
     recipe("")
@@ -162,7 +172,7 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
     def fail(arguments):
         raise KeyError("John Doe, born 1950")
 
-    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", fail)
     assert cli.main(["recipes"]) == 1
     printed = capsys.readouterr().err
     assert "John Doe" not in printed
@@ -170,17 +180,16 @@ def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_ends_the_command_quietly_and_a_full_disk_is_told(
-    tmp_path, unbuffered
-):
+def test_a_reader_that_leaves_ends_quietly_a_full_disk_loudly(tmp_path, unbuffered):
     run = "from clintune.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     (tmp_path / "recipe.yaml").touch()
     (tmp_path / "CACHEDIR.TAG").touch()
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/messages.log").write_text("done\n")
-    for words in (["--help"], ["recipes"], ["show", "quickstart"], ["runs", str(tmp_path)], ["logs", str(tmp_path)],
-                  ["cache", str(tmp_path)]):  # fmt: skip
+    verbs = [["--help"], ["recipes"], ["show", "quickstart"]]
+    verbs += [[verb, str(tmp_path)] for verb in ("runs", "logs", "cache")]
+    for words in verbs[:2] if unbuffered else verbs:
         read, write = os.pipe()
         os.close(read)
         command = [sys.executable, "-c", run, *words]
@@ -207,13 +216,13 @@ def test_a_standard_output_that_is_closed_changes_nothing(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_names_that_strangers_chose_end_in_one_line_that_shows_itself(monkeypatch, capsys):
+def test_names_of_strangers_show_themselves_in_one_line(monkeypatch, capsys):
     from clintune import cli
 
     def fail(arguments):
         raise DataError("task \x1b]0;owned\x07\nclintune: all is well\u202e")
 
-    monkeypatch.setattr("clintune.verbs.look.recipes", fail)
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", fail)
     assert cli.main(["recipes"]) == 2
     printed = capsys.readouterr().err
     assert printed == "clintune: task \\x1b]0;owned\\x07\\nclintune: all is well\\u202e\n"

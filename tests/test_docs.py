@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from clintune.cli import VERBS
 from clintune.config.compose import compose_recipe
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
+from clintune.contracts import Predictions
 from clintune.testing import check_modality, check_task
 
 ROOT = Path(__file__).parents[1]
@@ -51,10 +53,29 @@ def test_the_task_of_the_page_keeps_the_contract():
         check()
 
 
+def test_the_analysis_of_the_page_hides_small_groups():
+    names = run(blocks("add_an_analysis.md", "python")[0])
+    sites = pl.DataFrame({"subject_id": range(30), "site": ["a"] * 25 + ["b"] * 5})
+    part = Predictions(
+        cohort=np.full(30, "here"),
+        subject_id=np.arange(30),
+        prediction_time=[],
+        fold=np.zeros(30, np.int64),
+        targets=np.ones((30, 1), np.float32),
+        predicted=np.linspace(0, 1, 30, dtype=np.float32)[:, None],
+    )
+    context = SimpleNamespace(groups={"here": sites}, calibrated={"held_out": {"icu": part}})
+    found = names["run"](context)
+    assert found["site a, icu"] == {"number": 25, "found": pytest.approx(10 / 25)}
+    large, small = names["section"](found, None).blocks[1].shown()
+    assert [str(cell) for cell in large.cells] == ["site a, icu", "25", "0.400"]
+    assert [str(cell) for cell in small.cells] == ["site b, icu", "<11", "–"]
+
+
 def test_the_recipe_of_the_page_composes(tmp_path):
     (tmp_path / "readmission.yaml").write_text(blocks("bring_your_data.md", "yaml")[0])
     config = compose_recipe(tmp_path / "readmission.yaml")
-    assert config.cohorts.meds.splits.stratify == "readmission"
+    assert config.cohorts["meds"].splits.stratify == "readmission"
 
 
 def test_the_conversion_of_the_page_writes_a_meds_table(tmp_path, monkeypatch):

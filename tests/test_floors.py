@@ -1,18 +1,21 @@
 """The floors of the house: a room imports only from lower ones, and says what it is for.
 
+Files and names of tests stay short.
+
 `python tests/test_floors.py` writes them into docs/architecture.md.
 """
 
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 SOURCE = ROOT / "src" / "clintune"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- floors: begin -->\n", "<!-- floors: end -->\n"
 FLOORS = [
     {"core", "metrics"},
-    {"storage"},
+    {"storage", "report"},
     {"config", "weights", "layers", "contracts"},
     {"launch"},
     {"cohort"},
@@ -71,6 +74,22 @@ def num_lines(path):
 
 def test_files_stay_small():
     assert [str(path) for path in SOURCE.rglob("*.py") if num_lines(path) > 300] == []
+
+
+def test_names_of_tests_stay_short():
+    names = [
+        f"{path.name}: {node.name}"
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if len(node.name) > 60
+    ]
+    assert names == []
+
+
+def test_what_tests_share_stands_in_one_place():
+    others = [path for path in TESTS.rglob("*.py") if not path.name.startswith("test_")]
+    assert {path.parent.name for path in others if path != TESTS / "conftest.py"} == {"helpers"}
 
 
 def purpose(room):

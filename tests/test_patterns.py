@@ -40,7 +40,7 @@ def takes_patterns(call):
     return not (given and isinstance(given[0], ast.Constant) and given[0].value is False)
 
 
-def test_every_reader_of_polars_is_told_that_its_path_is_no_pattern():
+def test_readers_of_polars_are_told_a_path_is_no_pattern():
     trees = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
     found = {
         (path, node.lineno): call for path, tree in trees.items() for node, call in readers(tree)

@@ -119,9 +119,7 @@ def failing(checks):
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )
-def test_a_modality_that_breaks_the_contract_is_caught_by_the_check_of_that_name(
-    kind, caught, tmp_path
-):
+def test_a_broken_modality_is_caught_by_the_check_of_that_name(kind, caught, tmp_path):
     assert failing(check_modality(kind, tmp_path)) == caught
 
 

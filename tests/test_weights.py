@@ -49,7 +49,7 @@ def test_a_bundle_is_found_and_its_checksum_known(name):
     assert resolve(f"bundled:{name}", sha256=found.sha256.upper()) == found
 
 
-def test_other_weights_than_asked_for_are_refused_with_both_checksums(folder):
+def test_other_weights_than_asked_for_are_refused(folder):
     for source, file in (
         ("bundled:minilm", "model.safetensors"),
         (str(folder), "model.safetensors"),
@@ -89,7 +89,7 @@ def test_pickles_are_refused_with_a_remedy(folder):
         resolve(str(folder))
 
 
-def test_one_file_is_identified_by_its_hash_and_several_by_their_listing(folder, tmp_path):
+def test_one_file_is_known_by_its_hash_several_by_listing(folder, tmp_path):
     assert resolve(str(folder)).sha256 == file_sha256(folder / "model.safetensors")
     model = AutoModel.from_pretrained(folder)
     model.save_pretrained(tmp_path / "shards", max_shard_size="5KB")
@@ -107,9 +107,7 @@ def test_one_file_is_identified_by_its_hash_and_several_by_their_listing(folder,
     assert resolve(str(tmp_path / "shards")).sha256 != before
 
 
-def test_a_hub_snapshot_is_used_without_network_and_records_its_commit(
-    folder, tmp_path, monkeypatch
-):
+def test_a_hub_snapshot_needs_no_network_and_tells_its_commit(folder, tmp_path, monkeypatch):
     commit = "0123456789abcdef0123456789abcdef01234567"
     home = tmp_path / "hub" / "models--some--model"
     shutil.copytree(folder, home / "snapshots" / commit)
@@ -182,7 +180,7 @@ def test_weights_of_another_shape_are_refused(folder):
         load_transformer(resolve(str(folder)))
 
 
-def test_a_pooler_without_weights_is_taken_out_rather_than_random(folder):
+def test_a_pooler_without_weights_is_taken_out(folder):
     full = load_transformer(resolve(str(folder)))
     change(
         folder, lambda state: [state.pop(name) for name in list(state) if name.startswith("pooler")]

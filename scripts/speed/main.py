@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from report import Ratio, machine, print_report
 from settings import BACKBONES, Settings
+
+from report import Ratio, machine, print_report
 
 HERE = Path(__file__).parent
 SCENARIOS = ("frozen", "trained", "floor")

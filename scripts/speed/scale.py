@@ -20,10 +20,11 @@ import torch
 from main import HERE, Bench, median, refuse_without_gpu
 from measure import WARM_UP
 from process import PROFILED
-from report import machine
 from rich.console import Console
 from rich.table import Table
 from settings import BACKBONES, Settings
+
+from report import machine
 
 COLUMNS = {
     "processes": ("processes", "d"),

@@ -88,7 +88,7 @@ def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
     contract, StoppedError after a signal.
     """
     config = compose_recipe(find_recipe(os.fspath(recipe)), list(override_words(overrides)))
-    check_beforehand(config, "train")
+    check_beforehand(config)
     check_runs(config.runs, make=True)
     with signal_handlers_installed():
         (folder,) = start([config], None, wait=config.cluster.kind == "slurm")

@@ -51,13 +51,13 @@ VERBS = {
         "Compare methods on the same folds and seeds.",
     ),
     "runs": (
-        "clintune.verbs.look:runs",
+        "clintune.verbs.runs:runs",
         "List runs: state, step, best tuning score, duration, host.",
     ),
-    "logs": ("clintune.verbs.look:logs", "Print what a run wrote while it ran."),
-    "recipes": ("clintune.verbs.look:recipes", "List the recipes that come with clintune."),
-    "show": ("clintune.verbs.look:show", "Print the composed config of a recipe."),
-    "cache": ("clintune.verbs.look:cache", "List what is kept between runs, or clear it."),
+    "logs": ("clintune.verbs.logs:logs", "Print what a run wrote while it ran."),
+    "recipes": ("clintune.verbs.recipes:recipes", "List the recipes that come with clintune."),
+    "show": ("clintune.verbs.show:show", "Print the composed config of a recipe."),
+    "cache": ("clintune.verbs.cache:cache", "List what is kept between runs, or clear it."),
 }
 _LIGHT = ("runs", "logs", "recipes", "show", "cache")
 """Verbs that import neither torch nor polars."""

@@ -12,7 +12,7 @@ from conftest import evaluate
 
 
 @pytest.mark.parametrize("changes", [[], ["model.zero_fill=true"]])
-def test_predictions_are_those_of_an_evaluation_where_nothing_is_missing(recipe, tmp_path, changes):
+def test_predictions_are_an_evaluations_if_nothing_is_missing(recipe, tmp_path, changes):
     config = compose_recipe(recipe(), ["trainer.metric=loss", "trainer.max_steps=2", *changes])
     run = tmp_path / "run"
     outcome = predict_finetuned(config, run, [0.0, 0.7])

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from test_table import written
 
 from clintune.benchmark.page import render_page
 from clintune.benchmark.suite import Experiment, Suite
 from clintune.benchmark.table import find_entries, make_rows
+from helpers.finished_cells import written
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from peer_stand_in import stand_in
 
 from clintune.benchmark.trials import ABOUT
 from clintune.cli import main
+from helpers.peer_stand_in import stand_in
 
 SUITE = """# A tiny suite.
 experiments:
@@ -47,7 +47,7 @@ def suite(recipe, tmp_path):
     return path
 
 
-def test_data_that_are_missing_are_said_once_before_anything_is_made(tmp_path, capsys):
+def test_missing_data_are_said_once_before_anything_is_made(tmp_path, capsys):
     out = tmp_path / "out"
     words = [
         f"data.raw={tmp_path}",
@@ -65,9 +65,7 @@ def test_data_that_are_missing_are_said_once_before_anything_is_made(tmp_path, c
     assert not out.exists()
 
 
-def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_fails(
-    suite, tmp_path, capfd, monkeypatch
-):
+def test_an_experiment_without_data_fails_for_what_needs_it(suite, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     text = suite.read_text()
     tiny = text[text.index("  tiny:") : text.index("clintune:")]
@@ -90,9 +88,7 @@ def test_an_experiment_without_data_is_said_once_and_only_what_is_wanted_of_it_f
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_is_killed_goes_on_where_it_was_and_says_what_failed(
-    suite, tmp_path, monkeypatch, capfd
-):
+def test_a_killed_benchmark_goes_on_and_says_what_failed(suite, tmp_path, monkeypatch, capfd):
     out = tmp_path / "out"
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     monkeypatch.setenv("CLINTUNE_PEERS", str(tmp_path / "peers"))

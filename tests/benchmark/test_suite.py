@@ -107,7 +107,7 @@ def test_a_suite_that_cannot_be_used_is_refused_in_one_line(tmp_path, text, mess
     assert "\n" not in str(refused.value)
 
 
-def test_a_baseline_of_a_modality_that_the_recipe_lacks_is_refused_at_once(tmp_path):
+def test_a_baseline_of_a_modality_not_there_is_refused(tmp_path):
     suite = read_suite(
         written(tmp_path, "experiments: {a: {recipe: quickstart, baselines: [logistic/note]}}")
     )
@@ -130,14 +130,14 @@ def test_a_folder_that_holds_other_things_takes_no_benchmark(tmp_path, monkeypat
         (tmp_path / begun).rmdir()
 
 
-def test_a_suite_that_does_not_exist_is_refused_with_the_nearest_name():
+def test_a_suite_that_does_not_exist_gets_the_nearest_name():
     with pytest.raises(ConfigError, match="did you mean 'missing'"):
         find_suite("mising")
     with pytest.raises(ConfigError, match="no such file"):
         find_suite("nowhere/mine.yaml")
 
 
-def test_a_cell_is_known_by_what_determines_its_result_and_nothing_else(tmp_path):
+def test_a_cell_is_known_by_what_determines_its_result(tmp_path):
     path = written(
         tmp_path,
         "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\nclintune: {lora: []}\nseeds: [0, 1]",

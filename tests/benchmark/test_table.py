@@ -1,71 +1,19 @@
 """The table: intervals over subjects and seeds, paired differences, and what becomes of trials that failed."""
 
-import json
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
-from clintune.benchmark.method_result import predictions_folder
 from clintune.benchmark.table import find_entries, make_rows, score_seeds, write_table
-from clintune.benchmark.trials import Trial
-from clintune.contracts import Predictions
 from clintune.evaluation.intervals import MEAN, bootstrap, intervals, paired_differences
-from clintune.evaluation.predictions import write_predictions
 from clintune.evaluation.scored import of_task
-from clintune.tasks.binary import Binary
-
-N = 60
-TASKS = {"icu": Binary(label="icu"), "death": Binary(label="death")}
-ABOUT = {
-    "fit_seconds": 2.0,
-    "predict_seconds": 1.0,
-    "peak_mb": 100.0,
-    "parameters": 3,
-    "tasks": {
-        name: {
-            "config": {"_target_": "clintune.tasks.binary.Binary", "label": name},
-            "state": task.state(),
-        }
-        for name, task in TASKS.items()
-    },
-}
-
-
-def predict(seed, noise, shuffled=False):
-    """Return predictions of each task; with `shuffled`, the folds are those of the seed."""
-    targets = (np.random.default_rng(9).random((2, N, 1)) < 0.4).astype(np.float32)
-    rng = np.random.default_rng([seed, int(100 * noise)])
-    fold = np.random.default_rng(seed if shuffled else 0).permutation(N) % 3
-    return {
-        name: Predictions(
-            cohort=np.array(["a"] * N),
-            subject_id=np.arange(N) // 2,
-            prediction_time=[datetime(2020, 1, 1 + i % 2) for i in range(N)],
-            fold=fold[np.arange(N) // 2],
-            targets=target,
-            predicted=np.clip(
-                0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1
-            ).astype(np.float32),
-        )
-        for (name, target) in zip(TASKS, targets, strict=True)
-    }
+from helpers.finished_cells import TASKS, predict, written
 
 
 def scored(predictions):
     return {name: of_task(part, TASKS[name]) for name, part in predictions.items()}
-
-
-def written(folder, method, seed, noise, **changes):
-    """Write a finished trial; return its folder and what it is."""
-    trial = Trial(experiment="e", level="", method=method, seed=seed, missing=(0.0,), config=None)
-    place = folder / f"{method}-{seed}"
-    for name, part in predict(seed, noise).items():
-        write_predictions(predictions_folder(place, 0.0), name, part, TASKS[name])
-    (place / "trial.json").write_text(json.dumps({**ABOUT, "seed": seed, "run": None, **changes}))
-    return place, trial
 
 
 def test_one_seed_is_the_interval_of_an_evaluation():
@@ -101,7 +49,7 @@ def test_more_seeds_do_not_pass_for_more_subjects():
     assert score_seeds(apart, 500)["icu"]["auroc"].std() > 0.65 * one
 
 
-def test_rows_compare_with_the_best_baseline_over_the_seeds_that_both_have(tmp_path):
+def test_rows_compare_with_the_best_baseline_over_both_seeds(tmp_path):
     finished = dict(
         [
             *(written(tmp_path, "prevalence", seed, 5.0) for seed in (0, 1)),

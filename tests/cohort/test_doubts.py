@@ -5,7 +5,16 @@ from math import inf, nan
 import numpy as np
 import polars as pl
 import pytest
-from cohort_samples import EVENTS, Reader, at, declare_media, labels, open_index, write_shard
+
+from helpers.cohort_samples import (
+    EVENTS,
+    Reader,
+    at,
+    declare_media,
+    labels,
+    open_index,
+    write_shard,
+)
 
 YEAR = 365 * 24 * 60
 """Minutes of a year."""
@@ -28,7 +37,7 @@ def remarks(root, rows, minute=10):
     ).remarks
 
 
-def test_births_after_the_prediction_time_and_two_births_are_counted(tmp_path, capsys):
+def test_births_after_the_prediction_and_two_births_count(tmp_path, capsys):
     index = opened(tmp_path, [(1, 11), (2, 0), (2, 5), (9, 10)])
     assert index.remarks == [
         "1 subjects have births at several times; each counts: keep one row MEDS_BIRTH a subject",
@@ -65,7 +74,7 @@ def test_ages_that_nobody_reaches_are_counted(tmp_path):
     ]
 
 
-def test_rows_long_before_the_birth_are_counted_and_those_of_a_pregnancy_are_not(tmp_path):
+def test_rows_long_before_the_birth_count_not_a_pregnancys(tmp_path):
     rows = [
         (1, 0, "MEDS_BIRTH", None),
         (1, -300 * 24 * 60, "SCAN", None),
@@ -119,7 +128,7 @@ def test_samples_long_after_all_that_is_known_are_counted(tmp_path):
     ]
 
 
-def test_codes_of_nan_alone_are_told_and_named_if_enough_have_them(tmp_path):
+def test_codes_of_nan_alone_are_told(tmp_path):
     many = [
         (subject, 0, code, value)
         for subject in range(11)
@@ -148,9 +157,7 @@ def test_codes_of_nan_alone_are_told_and_named_if_enough_have_them(tmp_path):
         ((-4000.0, 4000.0), -999.0, False),
     ],
 )
-def test_a_number_that_stands_for_a_missing_value_is_told_where_no_other_is_near(
-    tmp_path, values, sentinel, told
-):
+def test_a_number_that_stands_for_a_missing_value_is_told(tmp_path, values, sentinel, told):
     rows = [
         (subject, minute, "LAB", v)
         for subject in range(6)
@@ -188,7 +195,7 @@ def test_samples_before_all_that_is_dated_are_counted(tmp_path):
     ]
 
 
-def test_rows_dated_by_the_day_are_told_where_predictions_are_not(tmp_path):
+def test_rows_dated_by_the_day_are_told_if_predictions_are_not(tmp_path):
     midnight = 16 * 60
     rows = [
         (subject, midnight if subject < 5 else 5, "LAB", float(subject)) for subject in range(20)
@@ -248,7 +255,7 @@ def test_people_who_stand_twice_are_counted(tmp_path):
     ]
 
 
-def test_rows_that_several_modalities_read_do_not_make_people_alike(tmp_path):
+def test_rows_that_modalities_share_do_not_make_people_alike(tmp_path):
     write_shard(
         tmp_path / "data/0.parquet",
         [(s, m, "LAB", float(s + m)) for s in range(12) for m in range(6)],

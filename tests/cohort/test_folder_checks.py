@@ -2,7 +2,6 @@
 
 import polars as pl
 import pytest
-from omegaconf import open_dict
 
 from clintune.cohort.checks import folder_problems
 from clintune.config.compose import compose_recipe
@@ -31,56 +30,56 @@ PROBLEMS = {
 }
 
 
+def problems_of(config):
+    return list(folder_problems(config.cohorts, config.cv, config.tasks))
+
+
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_what_is_missing_is_named_with_the_remedy(recipe, case):
     overrides, words = PROBLEMS[case]
-    (problem,) = folder_problems(compose_recipe(recipe(), overrides))
+    (problem,) = problems_of(compose_recipe(recipe(), overrides))
     assert words in problem
     assert "\n" not in problem
 
 
 def test_a_cohort_without_data_and_whole_ones_are_told_apart(recipe, cohort):
-    assert list(folder_problems(compose_recipe(recipe(cohort)))) == []
+    assert list(problems_of(compose_recipe(recipe(cohort)))) == []
     for shard in (cohort / "data").glob("*.parquet"):
         shard.unlink()
-    (problem,) = folder_problems(compose_recipe(recipe(cohort)))
+    (problem,) = problems_of(compose_recipe(recipe(cohort)))
     assert "data: holds no Parquet file" in problem
 
 
 def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     (cohort / "labels/deterioration.parquet").unlink()
     config = compose_recipe(recipe())
-    with open_dict(config.cohorts):
-        config.cohorts["other"] = Cohort(root=str(cohort))
-    problem, _ = folder_problems(config)
+    cohorts = {**config.cohorts, "other": Cohort(root=str(cohort))}
+    problem, _ = folder_problems(cohorts, None, config.tasks)
     assert (
         problem
         == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
     )
 
 
-def test_two_cohorts_of_the_same_people_are_refused_whatever_their_tables_are_called(
-    recipe, cohort
-):
+def test_two_cohorts_of_the_same_people_are_refused(recipe, cohort):
     config = compose_recipe(recipe())
-    with open_dict(config.cohorts):
-        config.cohorts["other"] = Cohort(root=str(cohort))
+    cohorts = {**config.cohorts, "other": Cohort(root=str(cohort))}
     shards = sorted((cohort / "data").glob("*.parquet"))
     for number, shard in enumerate(shards):
         shard.rename(cohort / "data" / f"another{number}.parquet")
-    (problem,) = folder_problems(config)
+    (problem,) = folder_problems(cohorts, None, config.tasks)
     assert problem.startswith("cohorts.tiny and cohorts.other have equal tables (")
     assert problem.endswith("the same people would train and test; drop one of them")
 
     table = pl.read_parquet(cohort / "data" / "another0.parquet")
     table[1:].write_parquet(cohort / "data" / "another0.parquet")
-    assert list(folder_problems(config)) == []
+    assert list(folder_problems(cohorts, None, config.tasks)) == []
 
 
 def test_what_a_source_will_write_is_not_missed(recipe):
-    config = compose_recipe(recipe())
-    config.cohorts.tiny.root, config.cohorts.tiny.source = "/nowhere", {"_target_": "a.b"}
-    assert list(folder_problems(config)) == []
+    tasks = compose_recipe(recipe()).tasks
+    cohort = Cohort(root="/nowhere", source={"_target_": "a.b"})
+    assert list(folder_problems({"tiny": cohort}, None, tasks)) == []
 
 
 def test_torch_is_not_needed():

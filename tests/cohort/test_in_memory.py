@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from cohort_samples import EVENTS, T0, Reader, at, items_of, labels, open_index, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from clintune.cohort.build import RowSelection
 from clintune.cohort.in_memory import InMemory
 from clintune.cohort.shards import ROW, typed
 from clintune.core.errors import DataError
+from helpers.cohort_samples import EVENTS, T0, Reader, at, items_of, labels, open_index, write_shard
 
 ROWS = st.lists(
     st.tuples(

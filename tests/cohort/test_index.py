@@ -9,13 +9,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from cohort_samples import T0, Reader, at, declare_media, items_of, labels, open_index, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from clintune.cohort.samples import Samples
 from clintune.core.errors import DataError
+from helpers.cohort_samples import (
+    T0,
+    Reader,
+    at,
+    declare_media,
+    items_of,
+    labels,
+    open_index,
+    write_shard,
+)
 
 MINUTES = st.one_of(st.none(), st.integers(0, 240))
 ROWS = st.lists(
@@ -41,9 +50,7 @@ def visible(rows, subject, minute, prefix, lookback_minutes):
 
 @settings(max_examples=60, deadline=None)
 @given(ROWS, KEYS, st.sampled_from([None, 0, 30, 90]))
-def test_a_sample_sees_static_rows_and_what_lies_between_look_back_and_prediction_time(
-    rows, keys, lookback
-):
+def test_a_sample_sees_static_rows_and_those_of_its_window(rows, keys, lookback):
     keys = [key for key in keys if key[0] in {row[0] for row in rows}]
     if not keys:
         return
@@ -99,7 +106,7 @@ def test_an_item_one_microsecond_late_is_not_seen(tmp_path):
     assert [item.code for item in items_of(index, 0)] == ["now"]
 
 
-def test_samples_are_the_union_of_the_tasks_and_missing_labels_are_nan(tmp_path):
+def test_samples_are_the_union_of_the_tasks(tmp_path):
     write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (2, 0, "a", 1.0)])
     tasks = {
         "one": labels((1, 5, [1.0]), (2, 5, None)),
@@ -295,7 +302,7 @@ def test_a_cohort_of_static_rows_alone_has_no_clock(tmp_path):
     assert (index.has_zone, index.num_items("codes").tolist()) == (False, [1])
 
 
-def test_labels_of_a_task_of_ones_own_with_a_zone_need_events_with_one(tmp_path):
+def test_own_labels_with_a_zone_need_events_with_one(tmp_path):
     write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0)])
     zoned = labels((1, 5, [1.0])).with_columns(
         pl.col("prediction_time").dt.replace_time_zone("UTC")
@@ -306,7 +313,7 @@ def test_labels_of_a_task_of_ones_own_with_a_zone_need_events_with_one(tmp_path)
         open_index(tmp_path, {"task": zoned})
 
 
-def test_labels_of_subjects_without_data_are_left_out_where_the_user_says_so(tmp_path, capsys):
+def test_labels_without_data_are_left_out_on_request(tmp_path, capsys):
     write_shard(tmp_path / "data/0.parquet", [(1, 0, "a", 1.0), (3, 1, "b", 2.0)])
     tasks = {
         "task": labels((0, 5, [0.0]), (1, 5, [1.0]), (2, 5, [1.0]), (3, 5, [0.0]), (7, 5, [0.0]))
@@ -330,7 +337,7 @@ def test_labels_of_subjects_without_data_are_left_out_where_the_user_says_so(tmp
         open_index(tmp_path, {"task": labels((2, 5, [1.0]))}, unknown_subjects="drop")
 
 
-def test_items_tell_subjects_apart_over_cohorts_and_samples_without_their_ids(tmp_path):
+def test_items_tell_subjects_of_cohorts_apart_without_ids(tmp_path):
     indexes = []
     for name in ("one", "two"):
         rows = [

@@ -4,7 +4,6 @@ from datetime import datetime
 
 import polars as pl
 import pytest
-from cohort_samples import T0, write_shard
 
 from clintune.cohort.labels import label_files, looked_for, read_labels
 from clintune.cohort.shards import data_files
@@ -12,6 +11,7 @@ from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from helpers.cohort_samples import T0, write_shard
 
 
 def write(path, values=(True, False), column="boolean_value", zone=None):
@@ -117,7 +117,7 @@ def test_an_empty_class_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Null])
-def test_classes_that_are_all_unknown_leave_the_classes_to_another_cohort(tmp_path, kind):
+def test_unknown_classes_are_left_to_another_cohort(tmp_path, kind):
     write(
         tmp_path / "labels/ward.parquet", pl.Series([None, None], dtype=kind), "categorical_value"
     )

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from clintune.config.compose import compose_recipe
 from clintune.config.schema import Cohort
 from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.core.locks import lock_of
-from webserver import WebServer
+from helpers.webserver import WebServer
 
 TABLES = [
     "data/0.parquet",
@@ -26,6 +27,7 @@ TABLES = [
 MEDIA = ["images/a b.png", "images/c.png", "data/d.png", "waves/w.hea", "waves/w.dat"]
 OPEN = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from clintune.cohort.mirror import open_mirror
 open_mirror("cohorts.far.root", sys.argv[1], {}, Path(sys.argv[2]), ["folds.csv"])
@@ -80,7 +82,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_tables_are_fetched_once_and_again_only_where_they_changed(fetched, far):
+def test_tables_are_fetched_again_only_where_they_changed(fetched, far):
     folder, first = fetched()
     assert first == paths(TABLES)
     assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
@@ -143,7 +145,7 @@ def test_media_that_change_or_vanish_do_so_here(fetched, web, far):
     assert web.files() == {"/images/a b.png": 1}
 
 
-def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tmp_path):
+def test_media_of_object_storage_are_told_apart_by_listing(far, tmp_path):
     folder = open_mirror("cohorts.far.root", far.as_uri(), {}, tmp_path / "cache", [])
     assert read(folder, [*MEDIA, "none/at/all.png"]) == {
         name: (far / name).read_bytes() for name in MEDIA
@@ -154,7 +156,7 @@ def test_media_of_object_storage_are_told_apart_by_listing_their_folders(far, tm
     assert read(folder, MEDIA) == {name: (far / name).read_bytes() for name in MEDIA}
 
 
-def test_an_error_while_media_are_read_stops_the_run_and_names_no_file(fetched, web):
+def test_an_error_while_media_are_read_stops_the_run(fetched, web):
     folder, _ = fetched()
     web.status["/images/c.png"] = 503
     with pytest.raises(
@@ -189,7 +191,7 @@ def test_a_kill_while_fetching_leaves_no_half_file(web, far, tmp_path):
     )
 
 
-def test_a_url_with_no_tables_is_refused_and_what_was_fetched_stays(fetched, far, tmp_path):
+def test_a_url_without_tables_is_refused_and_the_copy_stays(fetched, far, tmp_path):
     folder, _ = fetched()
     (far / "data").rename(far / "moved")
     with pytest.raises(
@@ -245,17 +247,15 @@ def test_secrets_in_a_recipe_are_refused_and_not_repeated(recipe, override, key)
 
 def test_storage_reaches_the_protocol(recipe, far, tmp_path):
     settings = "{endpoint_url: 'https://minio.example', anon: true, client_kwargs: {skip_auto_headers: [Accept]}}"
-    cohort = compose_recipe(recipe(), [f"cohorts.tiny.storage={settings}"]).cohorts.tiny
-    assert cohort.storage.anon is True
+    cohort = compose_recipe(recipe(), [f"cohorts.tiny.storage={settings}"]).cohorts["tiny"]
+    assert cohort.storage["anon"] is True
     with WebServer(far).running() as web:
-        cohort.root, cohort.storage = web.url, {"client_kwargs": {"headers": {"X-Site": "ward"}}}
-        open_root("tiny", cohort, tmp_path / "cache")
+        headers = {"client_kwargs": {"headers": {"X-Site": "ward"}}}
+        open_root("tiny", replace(cohort, root=web.url, storage=headers), tmp_path / "cache")
         assert web.headers["X-Site"] == "ward"
 
 
-def test_a_copy_of_a_folder_follows_links_and_takes_brackets_and_task_labels_as_they_are(
-    far, tmp_path
-):
+def test_a_copy_of_a_folder_follows_links_and_takes_brackets(far, tmp_path):
     root = far.rename(tmp_path / "far [1]*")
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk/2.parquet").write_bytes(b"linked")

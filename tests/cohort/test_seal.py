@@ -6,11 +6,11 @@ import time
 
 import polars as pl
 import pytest
-from cohort_samples import Reader, items_of, labels, open_index, write_shard
 
 from clintune.cohort import seal
 from clintune.cohort.seal import damage, table_hashes
 from clintune.core.files import file_sha256
+from helpers.cohort_samples import Reader, items_of, labels, open_index, write_shard
 
 FILES = [
     "samples.arrow",
@@ -81,7 +81,7 @@ def test_an_index_is_read_whole_once_until_it_is_touched(root, monkeypatch):
     assert damage(folder) is None
 
 
-def test_a_table_rewritten_with_other_values_at_the_same_size_and_time_is_noticed(root):
+def test_a_table_rewritten_at_the_same_size_and_time_is_seen(root):
     path, plain = root / "data/0.parquet", {"compression": "uncompressed", "statistics": False}
     table = pl.read_parquet(path, glob=False).with_columns(pl.col("code").cast(pl.String))
     table.write_parquet(path, **plain)
@@ -99,9 +99,7 @@ def test_a_table_rewritten_with_other_values_at_the_same_size_and_time_is_notice
     assert opened(root).fingerprint == second.fingerprint, "the same content is the same table"
 
 
-def test_hashes_of_tables_at_rest_are_remembered_and_a_damaged_memory_is_not_believed(
-    tmp_path, monkeypatch
-):
+def test_hashes_are_remembered_and_damaged_ones_not_believed(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(bytes(100))
     monkeypatch.setattr(seal, "_RESTLESS_NS", -(10**12))
     right = {"a": file_sha256(tmp_path / "a")}

@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
-from cohort_samples import T0, Reader, items_of, labels, open_index
 
 from clintune.core.errors import DataError
+from helpers.cohort_samples import T0, Reader, items_of, labels, open_index
 
 GOOD = pl.DataFrame({"subject_id": [1, 1], "time": [T0, None], "code": ["a", "b"]})
 
@@ -51,7 +51,7 @@ def test_narrow_and_categorical_types_are_read(tmp_path):
 
 @pytest.mark.parametrize(("late", "seen"), [(0, True), (1, False), (999, False)])
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
-def test_what_comes_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late, seen, zone):
+def test_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late, seen, zone):
     hours = (
         pl.col("time").dt.cast_time_unit("ns").dt.offset_by(f"{late}ns").dt.replace_time_zone(zone)
     )
@@ -67,7 +67,7 @@ def test_what_comes_a_nanosecond_after_the_prediction_is_not_seen(tmp_path, late
     assert bool(items_of(index, 0)) is seen
 
 
-def test_a_column_that_a_modality_reads_and_the_data_lack_is_named(tmp_path):
+def test_a_column_that_the_data_lack_is_named(tmp_path):
     with pytest.raises(DataError, match=r"data/0\.parquet: lacks column unit"):
         open_with(tmp_path, GOOD, NeedsUnit())
 
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_named(tmp_path):
         open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
 
 
-def test_a_cohort_without_data_and_one_that_is_not_there_are_told_apart(tmp_path):
+def test_a_cohort_without_data_and_no_cohort_are_told_apart(tmp_path):
     with pytest.raises(DataError, match="holds no Parquet file"):
         open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
     with pytest.raises(DataError, match="is not a folder"):

@@ -145,7 +145,7 @@ def test_tiny_strata_survivors_and_many_columns_are_balanced():
 
 @settings(max_examples=30)
 @given(IDS.filter(lambda ids: len(set(ids)) >= 5), st.integers(0, 4), st.floats(0, 0.5))
-def test_a_fold_is_held_out_whole_and_tuning_comes_from_the_others(ids, fold, fraction):
+def test_a_fold_is_held_out_whole(ids, fold, fraction):
     index = index_of(ids)
     folds = assign_folds(index, 5, 0)
     drawn = fold_splits(index, folds, fold, fraction, 0, labels_of(index))
@@ -302,7 +302,7 @@ def test_settings_that_leave_nothing_to_train_on_are_refused():
 
 
 @given(ids=IDS, shares=st.tuples(st.floats(0, 1), st.floats(0, 1)), seed=st.integers(0, 9))
-def test_fewer_training_subjects_are_a_part_of_more_and_nobody_else_moves(ids, shares, seed):
+def test_fewer_training_subjects_are_a_part_of_more(ids, shares, seed):
     index = index_of(ids)
     split = subject_splits(index, Splits(tuning=0.1, held_out=0.2))
     fewer, more = (
@@ -336,7 +336,7 @@ def test_subjects_are_held_out_by_their_group(tmp_path):
 
 
 @pytest.mark.parametrize("number", [10, 11])
-def test_a_mistyped_group_brings_up_groups_of_eleven_subjects_only(tmp_path, number):
+def test_a_mistyped_group_brings_up_no_small_group(tmp_path, number):
     lines = [f"{subject},{'south' if subject < number else 'north'}" for subject in range(30)]
     (tmp_path / "groups.csv").write_text("\n".join(["subject_id,site", *lines]))
     index = index_of(np.repeat(np.arange(30), 3), tmp_path)  # samples do not count

@@ -12,16 +12,13 @@ from clintune.config.parts import instantiate_section
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, StoppedError
-from clintune.core.paths import config_root
-from own_recipe import RECIPE
+from helpers.components import CONFIGS, component, names
+from helpers.own_recipe import RECIPE
 
 
 def targets():
-    files = [
-        *(config_root() / "configs" / "modality").glob("*.yaml"),
-        *(config_root() / "configs" / "task").glob("*.yaml"),
-    ]
-    return sorted({OmegaConf.load(file)["_target_"] for file in files})
+    groups = ("modality", "task")
+    return sorted({component(group, name)["_target_"] for group in groups for name in names(group)})
 
 
 @pytest.mark.parametrize("target", targets())
@@ -34,6 +31,22 @@ def test_a_signature_read_from_source_is_that_of_the_class(target):
     for key, parameter in found.items():
         assert parameter.required == (signature[key].default is inspect.Parameter.empty), key
         assert parameter.annotation == hints[key], key
+
+
+@pytest.mark.parametrize("group", ["modality", "task", "tracker"])
+def test_a_default_in_a_config_is_that_of_its_class(group):
+    for name in names(group):
+        part = component(group, name)
+        if "defaults:" in (CONFIGS / group / f"{name}.yaml").read_text():
+            continue  # it is there to differ
+        module, _, target = part.pop("_target_").rpartition(".")
+        known = inspect.signature(getattr(importlib.import_module(module), target)).parameters
+        assert part.keys() <= known.keys(), name
+        for key, value in part.items():
+            default = known[key].default
+            default = list(default or []) if isinstance(value, list) else default
+            if known[key].default is not inspect.Parameter.empty and "${" not in str(value):
+                assert default == value, key
 
 
 def test_a_type_that_only_an_import_would_tell_takes_anything():
@@ -258,15 +271,13 @@ def test_what_a_constructor_refuses_names_its_part():
         ({"max_pieces": 0}, "max_pieces is 0 and views 1; give 1 or more"),
     ):
         with pytest.raises(ConfigError, match=f"modalities.wearable: {message}"):
-            instantiate_section("modalities", OmegaConf.create({"wearable": rhythm | values}))
+            instantiate_section("modalities", {"wearable": rhythm | values})
 
 
 def stop():
     raise StoppedError(15)
 
 
-def test_a_signal_that_comes_while_a_part_is_made_is_not_the_parts_fault():
+def test_a_signal_while_a_part_is_made_is_not_its_fault():
     with pytest.raises(StoppedError):
-        instantiate_section(
-            "modalities", OmegaConf.create({"wearable": {"_target_": f"{__name__}.stop"}})
-        )
+        instantiate_section("modalities", {"wearable": {"_target_": f"{__name__}.stop"}})

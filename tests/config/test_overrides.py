@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clintune.config.compose import compose_recipe, compose_scoring
 from clintune.config.overrides import quoted, read_overrides, sweep
 from clintune.core.errors import ConfigError
-from own_recipe import RECIPE
+from helpers.own_recipe import RECIPE
 
 
 @pytest.fixture
@@ -25,9 +25,15 @@ PATHS = ["/plain", "~/data", "/müller", "/study=2", "/study(2)", "/o'brien", "/
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_needs_no_quotes(recipe, path):
-    assert compose_recipe(recipe, [f"data.raw={path}"]).data.raw == path
+    word = f"data.raw={path}"
+    assert compose_recipe(recipe, [word]).data.raw == path
+    swept, _ = read_overrides(sweep([word, "seed=1,2"])[1])
+    assert OverridesParser.create().parse_override(swept).value() == path
+
+
+@pytest.mark.parametrize("path", PATHS[::4])
+def test_a_path_of_a_scoring_job_needs_no_quotes(path):
     assert compose_scoring("org/name", ["cohort=quickstart", f"out={path}"]).out == path
-    assert compose_recipe(recipe, sweep([f"data.raw={path}", "seed=1,2"])[1]).data.raw == path
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1))
@@ -118,7 +124,7 @@ def test_what_is_wrong_with_an_override_is_said_in_one_line(recipe, word, says):
         ),
     ],
 )
-def test_what_is_wrong_with_a_word_of_a_scoring_job_is_said_alike(word, says):
+def test_a_wrong_word_of_a_scoring_job_is_said_alike(word, says):
     with pytest.raises(ConfigError) as caught:
         compose_scoring("org/name", ["cohort=quickstart", word])
     assert says in str(caught.value)
@@ -132,4 +138,4 @@ def test_what_may_be_added_is(recipe):
     assert list(config.modalities) == ["static", "notes"]
     assert list(config.tasks) == ["z"]
     assert list(config.cohorts) == ["meds", "quickstart"]
-    assert config.cohorts.meds.storage == {"endpoint_url": "http://x"}
+    assert config.cohorts["meds"].storage == {"endpoint_url": "http://x"}

@@ -4,11 +4,12 @@ import sys
 
 import pytest
 
-from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.compose import compose_recipe, load_config
 from clintune.config.recipes import find_recipe
 from clintune.config.signature import may_be
+from clintune.config.typed import to_yaml
 from clintune.core.errors import ConfigError
-from own_recipe import RECIPE
+from helpers.own_recipe import RECIPE
 
 EXTRA = "modalities: {static: {codes: [LAB//]}}\n"
 
@@ -24,10 +25,10 @@ def compose(path, content):
 def test_a_recipe_composes_whatever_its_file_is_called(tmp_path, name):
     config = compose(tmp_path / name, RECIPE + EXTRA)
     assert config.name == (tmp_path / name).stem
-    assert config.modalities.static.codes == ["LAB//"]
+    assert config.modalities["static"]["codes"] == ["LAB//"]
 
 
-def test_a_byte_order_mark_and_a_defaults_list_without_self_change_nothing(tmp_path):
+def test_a_byte_order_mark_or_no_self_changes_nothing(tmp_path):
     plain = compose(tmp_path / "mine.yaml", RECIPE + EXTRA)
     assert compose(tmp_path / "mine.yaml", b"\xef\xbb\xbf" + (RECIPE + EXTRA).encode()) == plain
     assert compose(tmp_path / "mine.yaml", RECIPE.replace("  - _self_\n", "") + EXTRA) == plain
@@ -102,7 +103,7 @@ def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says
         "modality='wearable,wearable_cnn'",
     ],
 )
-def test_choices_that_exclude_each_other_are_refused_from_the_command_line_too(word):
+def test_choices_that_exclude_each_other_are_refused_there_too(word):
     with pytest.raises(
         ConfigError, match=r"quickstart\.yaml: `[a-z]+` and `[a-z_]+` both fill modalities"
     ):
@@ -135,7 +136,7 @@ def test_two_encoders_of_one_kind_may_have_places_of_their_own(tmp_path):
     assert set(config.modalities) == {"imaging", "small"}
 
 
-def test_a_module_beside_the_recipe_is_found_in_composing_and_whenever_the_config_is_read_again(
+def test_a_module_beside_the_recipe_is_always_found(
     tmp_path,
 ):
     (tmp_path / "tasks_of_my_own.py").write_text(

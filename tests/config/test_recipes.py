@@ -1,11 +1,11 @@
 """Every recipe that ships composes, says what it is for, and states only its differences."""
 
 import pytest
-from omegaconf import OmegaConf
 
-from clintune.config.compose import compose_recipe, load_config, to_yaml
+from clintune.config.compose import compose_recipe, load_config
 from clintune.config.overrides import sweep
 from clintune.config.recipes import shipped_recipes, summary
+from clintune.config.typed import to_yaml
 
 RECIPES = shipped_recipes()
 
@@ -15,10 +15,7 @@ def test_a_recipe_composes_and_survives_the_run_folder(name, tmp_path):
     config = compose_recipe(RECIPES[name])
     assert config.name == name
     (tmp_path / "recipe.yaml").write_text(to_yaml(config))
-    loaded = load_config(tmp_path / "recipe.yaml")
-    assert OmegaConf.to_container(loaded, resolve=True) == OmegaConf.to_container(
-        config, resolve=True
-    )
+    assert load_config(tmp_path / "recipe.yaml") == config
 
 
 @pytest.mark.parametrize("name", RECIPES)

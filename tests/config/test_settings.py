@@ -27,7 +27,7 @@ def test_every_key_stands_on_the_page_with_its_default(title, section):
         assert (float(read) if isinstance(default, float) else read) == default, item.name
 
 
-def test_the_quick_recipe_and_the_two_cohorts_of_the_page_compose(tmp_path):
+def test_the_quick_recipe_and_the_cohorts_of_the_page_compose(tmp_path):
     page = (DOCS / "bring_your_data.md").read_text(encoding="utf-8")
     readmission, cohorts, quick = re.findall(r"```yaml\n(.*?)```", page, re.S)
     (tmp_path / "try.yaml").write_text(quick)

@@ -58,7 +58,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_what_killed_processes_were_writing_is_swept_and_nothing_else(tmp_path):
+def test_what_killed_processes_were_writing_is_swept(tmp_path):
     run = tmp_path / "run [v2]"
     kept = [
         run / "package" / "a",
@@ -82,7 +82,7 @@ def test_json_refuses_what_json_has_not(tmp_path):
     assert not (tmp_path / "a.json").exists()
 
 
-def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp_path):
+def test_hashes_ignore_order_and_stamps_follow_changes(tmp_path):
     assert (
         value_sha256({"a": 1, "b": 2})
         == value_sha256({"b": 2, "a": 1})
@@ -96,7 +96,7 @@ def test_hashes_do_not_depend_on_the_order_of_keys_and_stamps_follow_changes(tmp
 
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("write", ["safetensors", "polars", "shutil", "copy", "python"])
-def test_a_disk_that_takes_no_more_is_named_whichever_library_meets_it(write, relative, tmp_path):
+def test_a_full_disk_is_named_whichever_library_meets_it(write, relative, tmp_path):
     """The limit of the size of a file stands for the full disk."""
     code = (
         "import resource, shutil, signal, sys\n"

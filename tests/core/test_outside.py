@@ -98,7 +98,7 @@ def test_a_fault_of_ours_is_none_of_it(error):
     assert in_words(error) == type(error).__name__
 
 
-def test_our_own_errors_are_told_as_they_are_and_what_they_came_from_is_found():
+def test_our_own_errors_are_told_as_they_are():
     assert in_words(DataError("a.parquet: row 3: is empty")) == "a.parquet: row 3: is empty"
     outer = RuntimeError("Error in call to target")
     outer.__cause__ = OSError(errno.ENOSPC, "No space left on device")

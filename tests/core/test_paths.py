@@ -40,7 +40,7 @@ def test_a_name_that_stays_inside_is_joined(name):
 
 
 @pytest.mark.parametrize("name", [".x", "a/.b", "..x", ".x.abc.partial"])
-def test_a_name_that_hides_a_file_is_refused_but_where_others_named_the_file(name):
+def test_a_name_that_hides_a_file_is_refused(name):
     with pytest.raises(ConfigError, match="begins with a dot"):
         inside(Path("root"), name, "task")
     assert check_name(name, "file", nested=True, hidden=True) == name

@@ -31,9 +31,7 @@ def test_the_speed_is_that_of_this_process(clock):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_the_log_has_the_lines_and_standard_error_too_where_there_is_no_bar(
-    tmp_path, capsys, monkeypatch, is_terminal
-):
+def test_the_log_has_the_lines_with_or_without_a_bar(tmp_path, capsys, monkeypatch, is_terminal):
     monkeypatch.setattr(console, "_force_terminal", is_terminal)
     with console.copied_to(tmp_path / "messages.log"), progress_bar("[b]", 4, "samples") as advance:
         advance(1, "loss 0.500", tell=True)

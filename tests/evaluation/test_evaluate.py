@@ -20,6 +20,9 @@ from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import fit_calibration
 from conftest import evaluate, train
 
+STATIC = ["~modalities.notes", "~modalities.imaging", "~modalities.wearable"]
+"""What leaves a recipe one modality, the cheapest."""
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
@@ -33,8 +36,8 @@ def large(tmp_path_factory):
     return root
 
 
-def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones(recipe, large):
-    run = train(recipe(large), "trainer.max_steps=2")
+def test_calibration_is_fitted_on_tuning_and_judged_held_out(recipe, large):
+    run = train(recipe(large), *STATIC, "trainer.max_steps=2")
     evaluate(run)
     task = Binary(label="deterioration")
     tuning, held_out = (
@@ -52,7 +55,8 @@ def test_the_calibration_is_fitted_on_tuning_samples_and_judged_on_held_out_ones
 
 
 def test_folds_are_calibrated_each_by_itself(recipe, large):
-    run = train(recipe(large), "cv=2", "cohorts.tiny.splits.tuning=0.7", "trainer.max_steps=1")
+    words = ["cv=2", "cohorts.tiny.splits.tuning=0.7", "trainer.max_steps=1"]
+    run = train(recipe(large), *STATIC, *words)
     evaluate(run)
     folds = [
         read_calibrations(run / "folds" / name / "calibration.json")["outcome"]
@@ -63,8 +67,8 @@ def test_folds_are_calibrated_each_by_itself(recipe, large):
     assert not (run / "calibration.json").exists()
 
 
-def test_the_metrics_name_the_packages_they_are_of(recipe):
-    run = train(recipe(), "ensemble=2", "trainer.max_steps=1")
+def test_the_metrics_name_the_packages_they_are_of(run_copy):
+    run = run_copy("ensemble=2", "trainer.max_steps=2")
     evaluate(run)
     assert json.loads((run / "metrics.json").read_text())["packages"] == {
         f"package/member-{member}": file_sha256(
@@ -74,9 +78,7 @@ def test_the_metrics_name_the_packages_they_are_of(recipe):
     }
 
 
-def test_a_run_is_evaluated_and_published_where_its_cohort_stands_now(
-    recipe, cohort, tmp_path, capsys
-):
+def test_a_run_is_evaluated_where_its_cohort_stands_now(recipe, cohort, tmp_path, capsys):
     run = train(recipe(cohort), "trainer.max_steps=1")
     was = (run / "recipe.yaml").read_bytes()
     moved = cohort.rename(tmp_path / "moved [now]")
@@ -117,7 +119,7 @@ def test_nothing_but_places_may_differ_from_training(shared_run, capsys, word, s
 def test_a_run_that_holds_nothing_out_is_refused_in_one_line(recipe, cohort, capsys):
     path = cohort / "metadata" / "subject_splits.parquet"
     pl.read_parquet(path).with_columns(split=pl.lit("train")).write_parquet(path)
-    run = train(recipe(cohort), "trainer.max_steps=1")
+    run = train(recipe(cohort), *STATIC, "trainer.max_steps=1")
     capsys.readouterr()
     assert main(["evaluate", str(run)]) == 2
     said = capsys.readouterr().err
@@ -130,7 +132,7 @@ def test_tasks_of_odd_names_are_evaluated_and_published(recipe):
     tasks = "{'out[24h]': {_target_: clintune.tasks.binary.Binary, label: deterioration}}"
     text = path.read_text().replace("  - task@tasks.outcome: binary\n", "")
     path.write_text(text.replace("tasks: {outcome: {label: deterioration}}", f"tasks: {tasks}"))
-    run = train(path, "trainer.max_steps=1")
+    run = train(path, *STATIC, "trainer.max_steps=1")
     evaluate(run)
     assert json.loads((run / "metrics.json").read_text())["held_out"].keys() == {"out[24h]"}
     assert make_release(run, draft=True).is_dir()

@@ -86,9 +86,7 @@ def test_predictions_without_any_label_keep_every_row(tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "file", "column"), [("binary", "x.parquet", 0), ("multilabel", "x/aki.parquet", 1)]
 )
-def test_files_hold_the_prediction_schema_and_its_own_tool_scores_them_alike(
-    tmp_path, kind, file, column
-):
+def test_files_hold_the_prediction_schema_and_score_alike(tmp_path, kind, file, column):
     predictions = make(kind)
     write_predictions(tmp_path, "x", predictions, TASKS[kind])
     table = pl.read_parquet(tmp_path / file)
@@ -100,7 +98,7 @@ def test_files_hold_the_prediction_schema_and_its_own_tool_scores_them_alike(
     assert theirs["brier_score"] == pytest.approx(metrics.brier(*ours), abs=1e-6)
 
 
-def test_a_multiclass_file_names_true_and_predicted_class_and_each_probability(tmp_path):
+def test_a_multiclass_file_names_classes_and_probabilities(tmp_path):
     predictions = make("multiclass")
     table = pl.read_parquet(write_predictions(tmp_path, "x", predictions, TASKS["multiclass"]))
     assert table.columns == [
@@ -124,7 +122,7 @@ def test_a_file_of_another_origin_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_shard_keeps_every_row_in_order_with_the_decision_withheld_where_it_is(tmp_path, kind):
+def test_a_shard_keeps_every_row_in_order(tmp_path, kind):
     predictions, task = replace(make(kind), fold=np.zeros(60, np.int64)), TASKS[kind]
     questions = predictions.targets.shape[1]
     withheld = np.random.default_rng(1).random((60, questions)) < 0.3

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from clintune.contracts import Predictions
+from clintune.evaluation.analyses.groups import UNKNOWN, by_group
+from clintune.evaluation.analyses.views import by_view
 from clintune.evaluation.intervals import MEAN
 from clintune.evaluation.scored import of_task
-from clintune.evaluation.subgroups import UNKNOWN, by_group, by_view
 from clintune.metrics import classification as metrics
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
@@ -32,7 +33,7 @@ def predictions():
     )
 
 
-def test_groups_are_those_of_the_cohorts_own_table_and_the_unlisted_are_unknown(predictions):
+def test_groups_are_the_cohorts_and_the_unlisted_are_unknown(predictions):
     one = replace(
         predictions, targets=predictions.targets[:, :1], predicted=predictions.predicted[:, :1]
     )

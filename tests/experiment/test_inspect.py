@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from clintune.cli import main
-from spoiling import media
+from helpers.spoiling import media
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_a_leak_before_the_first_of_several_predictions_is_found(tmp_path):
     )
 
 
-def test_what_only_helps_is_left_in_peace_and_so_is_what_few_subjects_have(tmp_path):
+def test_what_only_helps_or_few_subjects_have_is_left_alone(tmp_path):
     rows = [(s, 3, "LAB//helps", NOISE[s] + 2 * y) for s, y in YES.items()]
     rows += [(s, 2, "LAB//rare", float(YES[s])) for s in range(10)]
     rows += [(s, 2, f"LAB//noise{n}", MORE_NOISE[n, s]) for s in YES for n in range(40)]

@@ -35,9 +35,7 @@ from clintune.training.run import train_run
         ),
     ],
 )
-def test_what_a_recipe_names_and_nobody_has_is_refused_before_training(
-    recipe, tmp_path, override, message
-):
+def test_a_recipe_that_names_what_nobody_has_is_refused(recipe, tmp_path, override, message):
     (tmp_path / "file").touch()
     with pytest.raises(ClintuneError, match=message):
         train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))

@@ -1,9 +1,10 @@
-"""What `clintune runs` and `clintune logs` print."""
+"""What `clintune runs`, `clintune logs` and a sweep print."""
 
 import pytest
 
 from clintune.core.errors import ConfigError
-from clintune.experiment.run_list import list_runs, print_logs
+from clintune.experiment.logs import print_logs
+from clintune.experiment.run_list import list_runs, print_sweep
 from clintune.launch.status import Status
 
 RECIPE = "name: x\nruns: {runs}\nadapter: {{r: {r}, alpha: 16}}\ntrainer: {{lr: {lr}}}\n"
@@ -25,9 +26,7 @@ def sweep(tmp_path):
     return folders
 
 
-def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_it(
-    tmp_path, sweep, capsys
-):
+def test_the_table_says_what_tells_runs_of_a_sweep_apart(tmp_path, sweep, capsys):
     list_runs(tmp_path)
     header, first, second, error = capsys.readouterr().out.splitlines()
     assert header.split()[-2:] == ["differs", "in"]
@@ -39,7 +38,7 @@ def test_the_table_says_what_tells_runs_of_a_sweep_apart_and_errors_stand_below_
     assert max(len(line.rstrip()) for line in (header, first, second)) < 200
 
 
-def test_many_differences_are_counted_and_a_broken_recipe_is_no_obstacle(tmp_path, sweep, capsys):
+def test_many_differences_are_counted_broken_recipes_or_not(tmp_path, sweep, capsys):
     (sweep[1] / "recipe.yaml").write_text("a: 1\nb: 2\nc: 3\nd: [")
     list_runs(tmp_path)
     assert "adapter.alpha=16 adapter.r=2 trainer.lr=0.1" in capsys.readouterr().out
@@ -48,7 +47,30 @@ def test_many_differences_are_counted_and_a_broken_recipe_is_no_obstacle(tmp_pat
     assert "a=1 adapter.alpha=None adapter.r=None and 3 more" in capsys.readouterr().out
 
 
-def test_logs_that_are_empty_are_no_error_and_all_that_there_is_is_printed(sweep, capsys):
+@pytest.mark.parametrize(("order", "first"), [("best", 1), ("duration", 2), (None, 0)])
+def test_runs_are_sorted_with_the_greatest_first(tmp_path, capsys, order, first):
+    durations, scores = (5.0, 10.0, 900.0), (None, -0.25, -0.5)
+    runs = [tmp_path / f"2026010{number}-120000" for number in range(3)]
+    for run, seconds, best in zip(runs, durations, scores, strict=True):
+        run.mkdir()
+        (run / "recipe.yaml").write_text("a: 1\n")
+        Status(state="done", started=0.0, updated=seconds, best=best).write(run)
+    list_runs(tmp_path, order)
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names[0] == str(runs[first])
+    assert set(names) == set(map(str, runs))
+
+
+def test_a_sweep_shows_settings_and_scores(sweep, capsys):
+    Status(state="done", best=0.7654).write(sweep[0])
+    print_sweep({sweep[0]: "adapter.r=2 seed=1", sweep[1]: "adapter.r=4 seed=1"})
+    _, first, second = capsys.readouterr().err.splitlines()
+    assert "0.7654" in first
+    assert first.endswith("adapter.r=2 seed=1")
+    assert "failed" in second
+
+
+def test_empty_logs_are_no_error_and_all_logs_are_printed(sweep, capsys):
     run = sweep[0]
     print_logs(run)
     assert "done; nothing is written in logs/ yet" in capsys.readouterr().err

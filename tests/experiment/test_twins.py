@@ -16,7 +16,7 @@ from clintune.experiment.twins import alike_classes
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-from spoiling import LABELS
+from helpers.spoiling import LABELS
 
 
 def said(capsys, *words):

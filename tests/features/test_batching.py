@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from opened import open_samples, small_imaging
 from torch.utils.data import DataLoader
 
 from clintune.core.seeding import generator
@@ -18,6 +17,7 @@ from clintune.features.cache import PieceCache
 from clintune.features.columnar import columnar
 from clintune.modalities.notes import Notes
 from clintune.modalities.static import Static
+from helpers.opened_samples import open_samples, small_imaging
 
 TEXT = {
     "source": "random",
@@ -211,7 +211,7 @@ def test_batches_travel_light_and_read_the_same_in_a_worker(parts):
                 )
 
 
-def test_zeros_take_the_place_of_a_modality_that_a_sample_lacks_and_leave_the_others_as_they_are(
+def test_zeros_stand_for_a_modality_that_a_sample_lacks(
     parts,
 ):
     samples, modalities, sources = parts

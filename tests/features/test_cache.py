@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from opened import open_samples, small_imaging
 
 from clintune.cohort.index import VisibleItems
 from clintune.features.cache import PieceCache
 from clintune.modalities.notes import NativeNotes, Notes
+from helpers.opened_samples import open_samples, small_imaging
 
 FILL = """
 import sys
 from pathlib import Path
 import numpy as np
-from opened import open_samples, small_imaging
+from helpers.opened_samples import open_samples, small_imaging
 import clintune.features.cache as cache
 import clintune.features.preprocess as encode
 encode.TOGETHER = encode.READ_AHEAD = 2
@@ -79,15 +79,13 @@ def shards(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("cache/pieces/*/*.safetensors")}
 
 
-def test_cached_tokens_are_the_encoders_own_and_hours_those_of_the_item(modality, fill):
+def test_cached_tokens_are_the_encoders_and_hours_the_items(modality, fill):
     items, pieces = fill(modality)
     assert len(items) > 10
     assert_current(modality, pieces, items)
 
 
-def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(
-    modality, fill, cohort, tmp_path
-):
+def test_only_what_changed_is_prepared_anew(modality, fill, cohort, tmp_path):
     items, pieces = fill(modality)
     before, first = shards(tmp_path), items[0].path
     tokens = read(pieces, items[0]).encoded
@@ -105,9 +103,7 @@ def test_what_is_there_is_not_read_again_and_what_changed_is_prepared_anew(
     assert shards(tmp_path) == before
 
 
-def test_a_cohort_of_the_same_files_elsewhere_needs_nothing_prepared(
-    modality, fill, cohort, tmp_path
-):
+def test_the_same_files_elsewhere_need_nothing_prepared(modality, fill, cohort, tmp_path):
     fill(modality)
     before = shards(tmp_path)
     copy = shutil.copytree(cohort, tmp_path / "copy")
@@ -151,7 +147,7 @@ def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch)
     assert_current(modality, pieces, items)
 
 
-def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality, tmp_path):
+def test_other_settings_or_weights_have_a_cache_of_their_own(modality, tmp_path):
     def folder(statistics, precision="fp32", **changes):
         for name, value in changes.items():
             setattr(modality, name, value)
@@ -169,7 +165,7 @@ def test_other_settings_weights_or_statistics_have_a_cache_of_their_own(modality
     assert len(set(folders)) == len(folders)
 
 
-def test_pieces_of_other_tokenizers_or_budgets_are_never_taken_for_each_other(tmp_path):
+def test_pieces_of_other_tokenizers_or_budgets_stay_apart(tmp_path):
     def folder(kind, source, **settings):
         modality = kind(**{"source": source, "mode": "full", **settings})
         modality.source = {"source": source}
@@ -232,13 +228,11 @@ def test_pieces_that_train_are_cached_before_the_encoder(fill):
         assert torch.equal(found, modality.prepare(items[0], view).tensors["pixels"])
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_of_two_processes_one_fills_and_the_other_waits_or_takes_over(
-    modality, fill, cohort, tmp_path, killed
-):
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_of_two_processes_one_fills_and_the_other_waits(modality, fill, cohort, tmp_path, killed):
     def start(stop):
         paths = os.pathsep.join(
-            [str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parents[2] / "src")]
+            [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
         )
         return subprocess.Popen(
             [sys.executable, "-c", FILL, str(stop), str(cohort), str(tmp_path / "cache")],

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opened import open_samples
 
 from clintune.cohort.shards import NUMBER
 from clintune.features import columnar
@@ -13,6 +12,7 @@ from clintune.features.batching import Batches, BatchSpec
 from clintune.modalities.events import Events
 from clintune.modalities.static import Static
 from clintune.model.build import fit_statistics
+from helpers.opened_samples import open_samples
 
 
 @pytest.fixture(scope="module")

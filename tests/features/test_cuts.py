@@ -14,7 +14,7 @@ HOURS = st.integers(0, 6).map(float)
 
 
 @given(st.data())
-def test_each_pair_of_item_and_moment_that_cuts_it_has_a_part_of_its_own(data):
+def test_each_item_cut_at_a_moment_has_a_part_of_its_own(data):
     num_items = data.draw(st.integers(1, 6))
     extents = {
         number: Extent(*sorted(data.draw(st.tuples(HOURS, HOURS))))

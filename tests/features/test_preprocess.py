@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from opened import open_samples, small_imaging
 
 from clintune.cohort.index import VisibleItems
 from clintune.features.cache import PieceCache
 from clintune.features.known import KnownPieces
 from clintune.features.preprocess import PreprocessWorkers, hold_pieces
+from helpers.opened_samples import open_samples, small_imaging
 
 CPU = torch.device("cpu")
 
@@ -64,9 +64,7 @@ def test_held_pieces_are_those_of_the_cache_bit_for_bit(hold, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_cache_knows_is_not_prepared_again_and_is_the_same_bit_for_bit(
-    hold, tmp_path, kind
-):
+def test_what_the_cache_knows_is_not_prepared_again(hold, tmp_path, kind):
     modality = KINDS[kind]()
     items, held, _ = hold(modality)
     cached = PieceCache("imaging", modality, {}, tmp_path / "cache")

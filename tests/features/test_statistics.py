@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from opened import open_samples
 
 from clintune.cohort.records import record_files
 from clintune.features.media import remembered_sha256, stamps
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
 from clintune.model.build import fit_statistics
+from helpers.opened_samples import open_samples
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def fitted(cohort, tmp_path):
     def fitted(rows=range(20), **settings):
         modalities = {
             "static": Static(codes=["AGE"]),
-            "wearable": Wearable(**{"rate_hz": 1 / 60, "window_hours": 24, **settings}),
+            "wearable": Wearable(
+                **{"rate_hz": 1 / 60, "window_hours": 24, "transform": "none", **settings}
+            ),
         }
         samples = open_samples([cohort], modalities, tmp_path / "cache")
         found = fit_statistics(modalities, samples, np.array(rows), tmp_path / "cache")
@@ -50,9 +52,7 @@ def test_the_same_is_fitted_once_and_anything_else_anew(fitted, cohort):
     "spoil",
     [lambda text: re.sub(r"\d", "77", text, count=1), lambda text: text[:-9], lambda _: "[]"],
 )
-def test_statistics_that_are_not_as_they_were_written_are_named_and_fitted_again(
-    fitted, tmp_path, capsys, spoil
-):
+def test_changed_statistics_are_named_and_fitted_again(fitted, tmp_path, capsys, spoil):
     first, count = fitted()
     for path in (tmp_path / "cache" / "statistics").glob("*.json"):
         path.write_text(spoil(path.read_text()))
@@ -61,7 +61,7 @@ def test_statistics_that_are_not_as_they_were_written_are_named_and_fitted_again
         assert f"{path}: is not as it was written; it is made again" in capsys.readouterr().err
 
 
-def test_records_that_read_alike_are_told_apart_by_the_files_they_name(tmp_path):
+def test_records_that_read_alike_differ_by_their_files(tmp_path):
     headers = []
     for number in range(2):
         folder = tmp_path / str(number)

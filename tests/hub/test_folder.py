@@ -4,12 +4,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from made_up import FILES, content, digest, write_package
 
 from clintune.core.errors import PackageError
 from clintune.hub.base import open_hub
 from conftest import run_python
-from webserver import WebServer
+from helpers.made_up_packages import FILES, content, digest, write_package
+from helpers.webserver import WebServer
 
 PARTS = "member-1/parts.safetensors"
 
@@ -42,9 +42,7 @@ def there(address):
 
 
 @everywhere
-def test_a_package_comes_back_as_it_was_from_the_address_that_was_returned(
-    place, package, tmp_path
-):
+def test_a_package_comes_back_from_the_returned_address(place, package, tmp_path):
     address = open_hub(place).send(package)
     assert address == place
     fetched = open_hub(address).fetch(tmp_path / "cache")
@@ -83,9 +81,7 @@ def test_a_package_that_is_not_whole_is_not_sent(place, package):
 
 
 @urls
-def test_a_send_that_was_stopped_is_no_package_and_going_on_sends_what_is_missing(
-    place, package, tmp_path
-):
+def test_a_send_that_was_stopped_goes_on_with_what_is_missing(place, package, tmp_path):
     files, path = there(place)
     files.makedirs(f"{path}/member-0")
     files.makedirs(f"{path}/member-1")
@@ -145,9 +141,7 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(place, package, t
 
 
 @urls
-def test_a_changed_byte_a_foreign_file_and_a_hostile_manifest_are_refused_and_leave_nothing(
-    place, package, tmp_path
-):
+def test_what_is_changed_foreign_or_hostile_is_refused(place, package, tmp_path):
     files, path = there(open_hub(place).send(package))
 
     def refused(message):
@@ -175,7 +169,7 @@ def test_a_folder_is_loaded_where_it_stands_and_must_be_there(package, tmp_path)
         open_hub(str(tmp_path / "none")).fetch(tmp_path / "cache")
 
 
-def test_a_package_behind_a_web_server_is_fetched_and_none_is_sent_there(package, tmp_path):
+def test_a_package_of_a_web_server_is_fetched_never_sent(package, tmp_path):
     with WebServer(tmp_path).running() as web:
         url = f"{web.url}/package"
         assert content(open_hub(url).fetch(tmp_path / "cache")) == content(package)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, HubServer
-from made_up import FILES, content, digest, write_package
 
 from conftest import run_python
+from helpers.hub_server import TOKEN, HubServer
+from helpers.made_up_packages import FILES, content, digest, write_package
 
 CLIENT = """
 import json, sys
@@ -75,7 +75,7 @@ def published(hub, folder):
     } == content(folder)
 
 
-def test_a_package_is_one_private_commit_and_comes_back_as_it_was(hub, package, tmp_path):
+def test_a_package_is_one_private_commit_and_comes_back(hub, package, tmp_path):
     [address] = client(send("hf://me/m", package))
     repository = hub.repositories["me/m"]
     assert repository.private
@@ -94,7 +94,7 @@ def test_a_package_is_one_private_commit_and_comes_back_as_it_was(hub, package, 
     assert kept == {Path(fetched).name, f"{Path(fetched).name}.lock"}
 
 
-def test_a_repository_is_public_only_where_that_is_asked_and_stays_as_it_is(hub, package):
+def test_a_repository_is_public_only_where_that_is_asked(hub, package):
     answers = client(
         send("hf://me/m", package, public=True),
         send("hf://me/m", package),
@@ -107,9 +107,7 @@ def test_a_repository_is_public_only_where_that_is_asked_and_stays_as_it_is(hub,
     assert "the repository is private, not public as asked" in answers[3]
 
 
-def test_the_same_content_makes_no_commit_and_another_replaces_all_that_was_there(
-    hub, package, tmp_path
-):
+def test_the_same_content_makes_no_commit(hub, package, tmp_path):
     hub.add("me/m", {"pytorch_model.bin": b"pickle", "old/parts.safetensors": b"old"}, private=True)
     repository = hub.repositories["me/m"]
     first, again = client(send("hf://me/m", package), send("hf://me/m", package))
@@ -145,7 +143,7 @@ def test_a_branch_a_tag_and_a_commit_are_versions(hub, package, tmp_path):
     assert [content(Path(other)) for other in others] == [content(new)] * 3
 
 
-def test_a_tag_does_not_move_and_nothing_is_sent_for_one_that_would(hub, package, tmp_path):
+def test_a_tag_does_not_move(hub, package, tmp_path):
     client(send("hf://me/m", package, tag="v1"))
     before = dict(hub.repositories["me/m"].branches)
     new = write_package(tmp_path / "new", README_md=b"# Another card\n")
@@ -159,9 +157,7 @@ def test_a_tag_does_not_move_and_nothing_is_sent_for_one_that_would(hub, package
     assert hub.repositories["me/m"].branches == before
 
 
-def test_an_upload_that_is_refused_publishes_nothing_and_going_on_sends_what_is_missing(
-    hub, package
-):
+def test_a_refused_upload_publishes_nothing_and_goes_on_later(hub, package):
     hub.refuse.add(SECOND)
     [answer] = client(send("hf://me/m", package, revision="next"))
     assert answer.startswith("refused: hf://me/m@next: the Hub refuses it (HTTP 400)")
@@ -176,9 +172,7 @@ def test_an_upload_that_is_refused_publishes_nothing_and_going_on_sends_what_is_
     assert content(package).items() <= repository.head("next").items()
 
 
-def test_a_process_that_is_killed_publishes_nothing_and_going_on_sends_what_is_missing(
-    hub, package
-):
+def test_a_killed_process_publishes_nothing_and_goes_on_later(hub, package):
     hub.hold.add(SECOND)
     source = str(Path(__file__).parents[2] / "src")
     process = subprocess.Popen(
@@ -225,9 +219,7 @@ def test_a_download_that_breaks_goes_on_where_it_was(hub, tmp_path):
     assert size < len(large)
 
 
-def test_a_fetch_that_was_stopped_leaves_no_package_and_fetches_only_the_rest(
-    hub, package, tmp_path
-):
+def test_a_stopped_fetch_leaves_no_package_and_goes_on(hub, package, tmp_path):
     hub.add("me/m", content(package))
     hub.refuse.add(SECOND)
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
@@ -252,9 +244,7 @@ def test_a_fetch_that_was_stopped_leaves_no_package_and_fetches_only_the_rest(
         ("../evil.json", "'../evil.json' is no path inside a package"),
     ],
 )
-def test_a_listing_with_anything_else_is_refused_before_a_file_is_fetched(
-    hub, package, tmp_path, path, message
-):
+def test_a_listing_with_anything_else_is_refused_at_once(hub, package, tmp_path, path, message):
     hub.add("me/m", content(package) | {path: b"{}"})
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
     assert answer.startswith(f"refused: hf://me/m: {message}")
@@ -306,9 +296,7 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
         assert answer.startswith(f"refused: hf://{reason}")
 
 
-def test_without_a_token_nothing_is_sent_and_private_packages_are_not_found(
-    hub, package, tmp_path, monkeypatch
-):
+def test_without_a_token_nothing_is_sent_nor_private_found(hub, package, tmp_path, monkeypatch):
     hub.add("me/m", content(package), private=True)
     hub.add("me/open", content(package))
     monkeypatch.delenv("HF_TOKEN")

@@ -3,11 +3,11 @@
 import sys
 
 import pytest
-from made_up import content, write_package
-from mlflow_server import mlflow_server
 
 from clintune.core.errors import ConfigError, PackageError
 from clintune.hub.base import open_hub
+from helpers.made_up_packages import content, write_package
+from helpers.mlflow_server import mlflow_server
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_send_that_fails_registers_nothing(registry, package, tmp_path):
     assert open_hub("models:/failed").send(package) == "models:/failed/1"
 
 
-def test_a_version_with_other_files_is_refused_and_leaves_nothing(registry, package, tmp_path):
+def test_a_version_with_other_files_is_refused(registry, package, tmp_path):
     from mlflow import MlflowClient
 
     open_hub("models:/foreign").send(package)

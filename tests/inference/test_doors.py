@@ -145,9 +145,8 @@ def test_a_later_row_changes_no_answer(shared_run, quickstart):
     assert after.equals(before, null_equal=True)
 
 
-def test_what_a_sample_lacks_is_named(run, large):
-    run, _ = run
-    answers = clintune.load(run).predict(cohort=large)
+def test_what_a_sample_lacks_is_named(shared_run, large):
+    answers = clintune.load(shared_run()).predict(cohort=large)
     blind = answers.filter(pl.col("subject_id") % 3 == 0)
     assert blind["lacks"].list.contains("imaging").all()
     assert answers["lacks"].list.contains("static").any() is False

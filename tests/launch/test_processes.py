@@ -10,11 +10,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from safetensors.torch import load_file
 
 from clintune.cli import main
 from clintune.experiment.resume import trained_steps
 from conftest import evaluate, run_python, train
+from helpers.troubled import ODD, TROUBLE, apart
 
 TORCHRUN = [
     "-m",
@@ -26,21 +26,6 @@ TORCHRUN = [
     "clintune.cli",
 ]
 WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
-ODD = "from clintune.core.errors import DataError; raise DataError('notes: row 7 is odd; mend it')"
-TROUBLE = """
-import os, signal, sys
-if {when}:
-    import torch
-    from torch.optim import AdamW
-    step, count = AdamW.step, 0
-    def troubled(*args, **kwargs):
-        global count
-        count += 1
-        if count == 3:  # in the third step
-            {what}
-        return step(*args, **kwargs)
-    AdamW.step = troubled
-"""
 
 
 def clintune(*words, launcher=("-m", "clintune.cli"), first=None):
@@ -88,9 +73,7 @@ def ragged(recipe, cohort):
     ("strategy", "precision"),
     [("ddp", "bf16"), pytest.param("fsdp2", "fp32", marks=pytest.mark.slow)],
 )
-def test_two_processes_give_the_losses_weights_and_metrics_of_one(
-    ragged, tmp_path, strategy, precision
-):
+def test_two_processes_give_the_numbers_of_one(ragged, tmp_path, strategy, precision):
     computed = f"trainer.precision={precision}"
     alone = train(ragged, *WORDS, computed)
     words = [*WORDS, computed, f"runs={tmp_path / 'two'}", f"strategy={strategy}"]
@@ -112,7 +95,7 @@ def test_two_processes_give_the_losses_weights_and_metrics_of_one(
 
 
 @pytest.mark.slow
-def test_what_two_processes_share_out_goes_on_in_one_after_a_signal(recipe, tmp_path, trouble):
+def test_what_two_processes_share_goes_on_in_one(recipe, tmp_path, trouble):
     words = [
         "adapter.dropout=0",
         "model.modality_dropout=0",
@@ -192,13 +175,13 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
         (["cluster.gpus_per_node=99"], "'cluster.gpus_per_node' is 99, but this machine has "),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_anything_loads(recipe, capsys, words, says):
+def test_what_does_not_go_together_is_refused_at_once(recipe, capsys, words, says):
     assert main(["train", str(recipe()), *words]) == 2
     assert says in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved(recipe, tmp_path):
+def test_ctrl_c_reaches_the_processes_once_and_saves_work(recipe, tmp_path):
     """A terminal sends it to all of them, and the launcher passes its own on."""
     words = [
         "trainer.max_steps=4000",
@@ -231,7 +214,7 @@ def test_ctrl_c_reaches_the_processes_of_a_launcher_once_and_their_work_is_saved
 
 
 @pytest.mark.slow
-def test_processes_that_compute_in_different_precisions_do_not_train_together(recipe, tmp_path):
+def test_processes_of_different_precisions_are_refused(recipe, tmp_path):
     one_has_bf16 = "import torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
     (tmp_path / "sitecustomize.py").write_text(
         f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n"
@@ -259,13 +242,3 @@ def numbers(run):
         for name, score in scores.items()
         if score["value"] is not None
     }
-
-
-def apart(one, two):
-    """Return the largest difference between the tensors of two runs' packages."""
-    worst = 0.0
-    for name in ("parts.safetensors", "adapter_model.safetensors"):
-        first, second = load_file(one / "package" / name), load_file(two / "package" / name)
-        assert first.keys() == second.keys()
-        worst = max(worst, *(float(abs(first[key] - second[key]).max()) for key in first))
-    return worst

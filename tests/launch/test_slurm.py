@@ -2,25 +2,19 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from test_processes import ODD, TROUBLE, apart
 
 from conftest import run_python, weights
+from helpers.slurm_jobs import NEEDS_SLURM, state_of, until
+from helpers.troubled import ODD, TROUBLE, apart
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"
-    ),
-]
+pytestmark = NEEDS_SLURM
 JOB = [
     "cluster=slurm", "cluster.nodes=2", "cluster.partition=main", "cluster.cpus_per_process=1",
     "trainer.max_steps=40", "trainer.tune_every=20", "trainer.checkpoint_every=5", "trainer.micro_batch_size=16",
@@ -63,15 +57,6 @@ def submit(folder, name, *words, first=None):
     return said.split()[1].rstrip(","), Path(run)
 
 
-def until(run, true, seconds=240):
-    """Wait for something about a run to be true; fail with its logs when it does not become so."""
-    end = time.monotonic() + seconds
-    while not true(run):
-        if time.monotonic() > end:
-            pytest.fail(run_python("-m", "clintune.cli", "logs", str(run)).stdout[-5000:])
-        time.sleep(0.2)
-
-
 def has_steps(number):
     return lambda run: (
         (run / "history.jsonl").exists()
@@ -81,12 +66,6 @@ def has_steps(number):
 
 def is_in(state):
     return lambda run: json.loads((run / "status.json").read_text())["state"] == state
-
-
-def state_of(job):
-    return subprocess.run(
-        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True
-    ).stdout.strip()
 
 
 def assert_failed(job, run, says):
@@ -131,14 +110,14 @@ def test_a_disturbed_job_goes_on_by_itself_to_the_same_bits(folder, left_alone, 
     assert (run / "history.jsonl").read_text() == (left_alone / "history.jsonl").read_text()
 
 
-def test_an_error_of_the_second_process_ends_the_job_with_its_line(folder, tmp_path):
+def test_an_error_of_the_second_process_ends_the_job(folder, tmp_path):
     trouble = TROUBLE.format(what=ODD, when='os.environ.get("SLURM_PROCID") == "1"')
     (tmp_path / "sitecustomize.py").write_text(trouble)
     job, run = submit(folder, "failing", first=tmp_path)
     assert_failed(job, run, "notes: row 7 is odd; mend it")
 
 
-def test_a_cancelled_job_stays_cancelled_and_goes_on_in_one_process(folder, left_alone):
+def test_a_cancelled_job_stays_cancelled_and_can_go_on(folder, left_alone):
     job, run = submit(folder, "cancelled")
     until(run, has_steps(12))
     subprocess.run(["scancel", job], check=True)
@@ -171,7 +150,7 @@ def test_srun_by_hand_finds_its_ranks(folder, left_alone):
     assert weights(Path(done.stdout.splitlines()[-1])) == weights(left_alone)
 
 
-def test_a_sweep_is_one_array_and_an_error_of_the_user_is_said_once(folder):
+def test_a_sweep_is_one_array_and_says_an_error_once(folder):
     job, _ = submit(folder, "sweep", "-m", "trainer.max_steps=2,3", "cluster.nodes=1")
     assert "_" in job
     runs = sorted(path.parent for path in (folder / "sweep").rglob("recipe.yaml"))

@@ -9,7 +9,7 @@ from clintune.core.errors import DataError, StoppedError
 from clintune.launch.status import Status, read_status, reported
 
 
-def test_seconds_are_summed_over_the_starts_and_not_over_the_time_between(tmp_path, monkeypatch):
+def test_seconds_are_summed_over_starts_without_the_pauses(tmp_path, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("clintune.launch.status.time.monotonic", lambda: clock[0])
 
@@ -48,7 +48,7 @@ def test_the_status_of_an_older_version_is_read(tmp_path):
         '{"sttae": ""}',
     ],
 )
-def test_a_damaged_status_is_none_and_the_run_goes_on_with_another(tmp_path, text):
+def test_a_damaged_status_is_none_and_is_replaced(tmp_path, text):
     (tmp_path / "status.json").write_bytes(text.encode(errors="surrogateescape"))
     assert read_status(tmp_path) is None
     with reported(tmp_path, shown=True):

@@ -74,7 +74,7 @@ def test_what_nohup_ignores_stays_ignored():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_verb_that_is_stopped_says_so_in_one_line_however_often_it_is_told(number):
+def test_a_stopped_verb_says_so_once(number):
     with start(VERB) as process:
         process.stdout.readline()
         process.send_signal(number)

@@ -11,7 +11,7 @@ ENTRIES = 100_003  # no multiple of the four draws that one word gives
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5, 0.9])
-def test_each_entry_is_dropped_with_its_probability_or_scaled_as_torch_does(p, dtype):
+def test_each_entry_is_dropped_or_scaled_as_torch_does(p, dtype):
     torch.manual_seed(0)
     values = torch.ones(ENTRIES, dtype=dtype)
     dropped = dropout(values, p)

@@ -211,7 +211,7 @@ def test_gradient_checkpointing_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert", "gemma3", "qwen3"])
-def test_under_bf16_autocast_it_is_as_near_to_fp32_as_with_padding(name):
+def test_under_bf16_autocast_it_is_as_near_as_with_padding(name):
     plain, bare = pair(name)
     tokens = random_tokens()
     exact = run_padded(plain, inputs_embeds=tokens)
@@ -225,7 +225,7 @@ def test_under_bf16_autocast_it_is_as_near_to_fp32_as_with_padding(name):
 
 
 @pytest.mark.usefixtures("longest_in_bins")
-def test_dropout_drops_attention_in_training_only_and_repeats_with_its_seed():
+def test_dropout_repeats_with_its_seed_and_in_training_only():
     torch.manual_seed(0)
     config = CONFIGS["bert"] | {"attention_probs_dropout_prob": 0.5}
     model = AutoModel.from_config(AutoConfig.for_model(**config))

@@ -52,7 +52,7 @@ def test_binary_metrics_agree_with_sklearn_weighted_or_not(metric, data):
 
 @given(data=binary(both=False))
 @settings(max_examples=50, deadline=None)
-def test_an_integer_weight_is_a_repetition_and_unknown_targets_are_left_out(data):
+def test_a_weight_is_a_repetition_and_unknown_is_left_out(data):
     targets, probabilities, weights = data
     repeated = np.repeat(np.arange(len(targets)), weights.astype(int))
     unknown = np.append(targets, np.nan), np.append(probabilities, 0.3), np.append(weights, 7)[None]
@@ -74,7 +74,7 @@ def test_ece_agrees_with_a_plain_loop(data):
     assert metrics.ece(targets, probabilities) == pytest.approx(expected, abs=1e-12)
 
 
-def test_auroc_is_the_share_of_pairs_in_order_with_ties_as_halves():
+def test_auroc_is_the_share_of_pairs_in_order():
     targets, probabilities = np.array([1.0, 1, 0, 0]), np.array([0.9, 0.4, 0.4, 0.1])
     assert metrics.auroc(targets, probabilities) == 3.5 / 4
 
@@ -209,9 +209,7 @@ def test_a_thousand_replicates_cost_little_more_than_one_sort():
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", REFERENCES)
-def test_a_probability_that_is_no_number_leaves_a_metric_undefined_unless_its_label_is_unknown(
-    metric, wrong
-):
+def test_a_probability_that_is_no_number_is_undefined(metric, wrong):
     targets, probabilities = np.array([0.0, 1, 1, 0]), np.array([0.1, 0.7, 0.4, wrong])
     assert np.isnan(metric(targets, probabilities))
     targets[3] = np.nan

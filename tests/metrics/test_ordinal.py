@@ -50,7 +50,7 @@ def test_agrees_with_sklearn_weighted_or_not(data):
 
 @given(data=graded())
 @settings(max_examples=60, deadline=None)
-def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read(data):
+def test_a_whole_weight_is_a_repetition_of_a_row(data):
     targets, probabilities, weights = data
     no_row = np.full((1, 4), np.nan)
     unknown = (
@@ -64,7 +64,7 @@ def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read
         assert metric(*unknown) == pytest.approx(plain, abs=1e-12)
 
 
-def test_the_median_class_is_that_at_which_the_cumulative_probability_reaches_one_half():
+def test_the_median_class_is_that_of_cumulative_one_half():
     rows = [[0.5, 0.5, 0], [0.49, 0.02, 0.49], [0.4, 0.05, 0.55], [0, 0, 1], [1, 0, 0]]
     assert ordinal.median_class(np.array(rows)).tolist() == [0, 1, 2, 2, 0]
     single = np.array(
@@ -73,7 +73,7 @@ def test_the_median_class_is_that_at_which_the_cumulative_probability_reaches_on
     assert ordinal.median_class(single).tolist() == [1, 2]
 
 
-def test_truth_is_1_its_reverse_is_minus_1_and_one_answer_for_all_is_0():
+def test_truth_is_1_its_reverse_minus_1_and_one_answer_0():
     targets = np.array([0.0, 0, 1, 2, 2])
     sure = np.eye(3)[targets.astype(int)]
     assert ordinal.quadratic_kappa(targets, sure) == 1
@@ -83,7 +83,7 @@ def test_truth_is_1_its_reverse_is_minus_1_and_one_answer_for_all_is_0():
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 0], [0.1, 0.2, 0]])
-def test_kappa_is_undefined_where_one_class_is_predicted_and_true_for_all(weights):
+def test_kappa_is_undefined_where_all_is_one_class(weights):
     targets, sure = np.array([2.0, 2, 1]), np.eye(3)[[2, 2, 0]]
     assert np.isnan(ordinal.quadratic_kappa(targets, sure, np.array([weights])))
     assert ordinal.class_mae(targets, sure, np.array([weights])) == 0

@@ -52,7 +52,7 @@ def test_agrees_with_sklearn_weighted_or_not(metric, data):
 
 @given(data=amounts())
 @settings(max_examples=60, deadline=None)
-def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read(data):
+def test_a_whole_weight_is_a_repetition_of_a_row(data):
     targets, predicted, weights = data
     unknown = (
         np.append(targets, np.nan)[:, None],
@@ -65,7 +65,7 @@ def test_a_whole_weight_is_a_repetition_and_columns_and_unknown_targets_are_read
         assert metric(*unknown) == pytest.approx(plain, rel=1e-9, abs=1e-9)
 
 
-def test_coverage_counts_the_ends_of_an_interval_and_its_gap_has_no_direction():
+def test_coverage_counts_ends_and_its_gap_has_no_direction():
     targets = np.array([1.0, 2, 3, 4])
     predicted = np.array(
         [[0, 1.0, 2], [0, 1, 2], [0, 3.5, 9], [0, 9, 1]]
@@ -76,13 +76,13 @@ def test_coverage_counts_the_ends_of_an_interval_and_its_gap_has_no_direction():
     assert "90%" in regression.coverage(0.9).meaning
 
 
-def test_predicting_the_mean_has_an_r2_of_0_and_the_truth_one_of_1():
+def test_the_mean_has_an_r2_of_0_and_the_truth_one_of_1():
     targets = np.array([1.0, 2, 6])
     assert regression.r2(targets, np.full((3, 3), 3.0)) == pytest.approx(0, abs=1e-12)
     assert regression.r2(targets, np.repeat(targets[:, None], 3, axis=1)) == 1
 
 
-def test_r2_is_undefined_where_all_targets_are_the_same_under_the_weights():
+def test_r2_is_undefined_where_all_targets_are_the_same():
     targets, predicted = np.array([0.1, 0.1, 0.7, 0.3]), np.full((4, 3), 0.5)
     weights = np.array([[1, 1, 0, 0], [0, 0, 0.3, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
     assert np.isnan(regression.r2(targets, predicted, weights)).tolist() == [

@@ -39,7 +39,7 @@ def same(found, expected):
 
 @given(data=either)
 @settings(max_examples=60, deadline=None)
-def test_a_whole_weight_is_a_repetition_in_each_of_many_weightings(data):
+def test_a_whole_weight_is_a_repetition_in_each_weighting(data):
     metrics, (targets, predicted, weights) = data
     for metric in metrics:
         scores = metric(targets, predicted, weights)
@@ -54,7 +54,7 @@ def test_a_whole_weight_is_a_repetition_in_each_of_many_weightings(data):
 
 @given(data=either, seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_neither_order_nor_unknown_rows_nor_the_scale_of_weights_matter(data, seed):
+def test_order_unknown_rows_and_scale_of_weights_do_not_matter(data, seed):
     metrics, (targets, predicted, weights) = data
     order = np.random.default_rng(seed).permutation(len(targets))
     unknown = (
@@ -81,7 +81,7 @@ def test_values_stay_within_the_bounds_of_their_metric(data):
 
 @given(data=either)
 @settings(max_examples=40, deadline=None)
-def test_perfect_predictions_have_a_concordance_of_1_and_reversed_ones_of_0(data):
+def test_perfect_predictions_have_a_concordance_of_1(data):
     metrics, (targets, _, weights) = data
     kinds = 2 if metrics is TWO else 1
     days, ends = targets.T
@@ -112,9 +112,7 @@ def test_the_unit_of_time_does_not_matter(data, scale):
 
 @given(data=followed(), day=st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
-def test_weights_for_censoring_add_up_so_that_a_risk_of_0_has_the_kaplan_meier_risk_as_brier_score(
-    data, day
-):
+def test_a_risk_of_0_has_the_kaplan_meier_risk_as_brier_score(data, day):
     targets, predicted, _ = data
     brier = {m.name: m for m in survival_metrics(TIMES, (day, day), (4,))}["ibs"](
         targets, predicted * 0
@@ -166,7 +164,7 @@ def test_nobody_or_nobody_known_or_nobody_weighted_is_nan():
     )
 
 
-def test_discrimination_without_events_or_pairs_is_nan_but_error_is_defined():
+def test_discrimination_without_pairs_is_nan_but_not_error():
     followed_all = scores_of([[11, 0], [12, 0]])
     assert np.isnan([followed_all[name] for name in (*CONCORDANCES, "auroc")]).all()
     assert followed_all["calibration"] == pytest.approx(0.5 * (0.1 + 0.1))
@@ -178,18 +176,18 @@ def test_discrimination_without_events_or_pairs_is_nan_but_error_is_defined():
     assert np.isnan([late[name] for name in (*CONCORDANCES, "auroc")]).all()
 
 
-def test_all_is_nan_where_everybody_is_censored_before_the_window_and_the_horizons():
+def test_all_is_nan_where_everybody_is_censored_before():
     assert np.isnan(list(scores_of([[0.5, 0], [0.7, 0], [0.9, 0]]).values())).all()
 
 
-def test_the_brier_score_is_averaged_over_the_days_on_which_somebody_is_followed():
+def test_the_brier_score_is_averaged_over_followed_days():
     data = [[2, 1], [3, 1], [5.5, 0], [5.5, 0]]
     short = survival_metrics(TIMES, (1, 5.5), (4,))
     assert scores_of(data)["ibs"] == pytest.approx(scores_of(data, metrics=short)["ibs"], rel=0.02)
     assert scores_of([[2, 1], [3, 1]])["ibs"] > 0.5  # none is censored: known until the end
 
 
-def test_the_auroc_of_rival_events_is_nan_once_nobody_is_followed_any_more():
+def test_the_auroc_of_rivals_is_nan_once_nobody_is_followed():
     targets = np.array([[1.0, 1], [2, 2], [3, 0], [3, 0]])
     predicted = np.random.default_rng(0).random((4, 8))
     at_3, at_4 = (survival_metrics(TIMES, (1, 10), (day,), num_events=2)[3] for day in (3, 4))
@@ -197,7 +195,7 @@ def test_the_auroc_of_rival_events_is_nan_once_nobody_is_followed_any_more():
     assert np.isnan(at_4(targets, predicted))
 
 
-def test_weights_that_add_up_with_rounding_do_not_leave_a_trace_of_followed_patients():
+def test_weights_that_round_leave_no_trace_of_patients():
     targets, predicted = np.array([[2.0, 1], *[[5, 0]] * 6]), np.full((7, 4), 0.1)
     weights = np.array(
         [[4, 6, 7, 1, 7, 4, 5.0]]
@@ -206,7 +204,7 @@ def test_weights_that_add_up_with_rounding_do_not_leave_a_trace_of_followed_pati
         assert same(metric(targets, predicted, weights * 0.1), metric(targets, predicted, weights))
 
 
-def test_a_whole_day_of_the_window_is_that_day_whatever_the_rounding():
+def test_a_whole_day_of_the_window_is_that_day():
     assert 22 not in np.linspace(1, 29, 101)
     targets = np.array([[22.0, 0], [22, 0], [9, 1], [40, 0], [40, 1]])
     predicted = np.outer([5, 4, 3, 2, 1], TIMES) / 100
@@ -223,20 +221,20 @@ def test_a_prediction_that_is_no_number_leaves_all_undefined(wrong):
     assert np.isnan([metric(np.array([[3.0, 1], [5, 0]]), predicted) for metric in ONE]).all()
 
 
-def test_an_event_on_the_last_day_counts_and_is_compared_with_a_censoring_of_that_day():
+def test_an_event_on_the_last_day_counts():
     curves = np.outer([2, 1], TIMES) / 100
     found = scores_of([[10, 1], [10, 0]], curves)
     assert found["antolini_c"] == found["uno_c"] == 1
 
 
-def test_single_precision_predictions_score_as_the_same_numbers_in_double():
+def test_single_precision_scores_as_double_does():
     rng = np.random.default_rng(0)
     targets = np.stack([rng.integers(1, 12, 50), rng.integers(0, 2, 50)], axis=1).astype(float)
     single = np.sort(rng.random((50, 4)), axis=1).astype(np.float32)
     assert [m(targets, single) for m in ONE] == [m(targets, single.astype(np.float64)) for m in ONE]
 
 
-def test_without_horizons_risks_are_asked_at_the_end_of_the_window():
+def test_without_horizons_risks_are_those_of_the_windows_end():
     data = (
         np.array([[3.0, 1], [5, 0], [9, 1], [11, 0]]),
         np.sort(np.random.default_rng(1).random((4, 4))),
@@ -266,7 +264,7 @@ def test_all_that_a_page_says_is_there(metrics):
     assert all(("2 kinds" in metric.meaning) == (metrics is TWO) for metric in metrics)
 
 
-def test_hundreds_of_weightings_of_a_thousand_samples_take_seconds():
+def test_hundreds_of_weightings_take_seconds():
     rng = np.random.default_rng(2)
     targets = np.stack([np.ceil(rng.exponential(6, 1000)), rng.random(1000) < 0.4], axis=1)
     weights = rng.multinomial(1000, np.full(1000, 1e-3), size=300).astype(float)

@@ -40,7 +40,7 @@ def test_a_row_without_a_path_is_said():
 
 
 @pytest.mark.parametrize("asked", ["a.png", "scans/a.png"])
-def test_a_link_that_leads_nowhere_is_said_to_be_one_and_is_no_twin(tmp_path, asked):
+def test_a_link_that_leads_nowhere_is_said_to_be_one(tmp_path, asked):
     (tmp_path / asked.partition("/")[0]).symlink_to(tmp_path / "gone")
     assert why_absent(tmp_path / asked).startswith("the media file is a link that leads nowhere")
     assert why_absent(tmp_path / asked.upper()).startswith("the media file is missing; restore")

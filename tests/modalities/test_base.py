@@ -41,7 +41,7 @@ def test_ragged_pieces_are_padded_with_zeros():
 
 
 @pytest.mark.parametrize(("mode", "trains"), [("frozen", False), ("lora", True), ("full", True)])
-def test_train_leaves_frozen_encoders_and_batch_norms_as_they_are(mode, trains):
+def test_train_leaves_frozen_encoders_as_they_are(mode, trains):
     modality = Static(mode=mode)
     modality.encoder = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3), nn.BatchNorm1d(3))
     modality.train()
@@ -57,7 +57,7 @@ def test_train_leaves_frozen_encoders_and_batch_norms_as_they_are(mode, trains):
         partial(Imaging, source="bundled:efficientnet_lite0", size=64),
     ],
 )
-def test_members_share_a_frozen_encoder_but_never_one_that_trains(make):
+def test_members_share_a_frozen_encoder_alone(make):
     def build(mode):
         modality = make(mode=mode)
         modality.build({})

@@ -80,9 +80,7 @@ def run(encoder, pixels):
 
 
 @pytest.mark.parametrize(("photo", "classes"), [("chelsea", range(281, 286)), ("coffee", [967])])
-def test_the_bundled_network_calls_a_cat_a_cat_and_an_espresso_an_espresso(
-    tmp_path, photo, classes
-):
+def test_the_bundled_network_knows_a_cat_and_an_espresso(tmp_path, photo, classes):
     Image.fromarray(getattr(data, photo)()).save(tmp_path / "photo.png")
     imaging = Imaging(source="bundled:efficientnet_lite0")
     imaging.build({})
@@ -128,7 +126,7 @@ def test_another_size_than_the_model_s_own_is_interpolated(family):
 
 
 @pytest.mark.parametrize("family", ["vit", "siglip_vision_model", "dinov2"])
-def test_a_hugging_face_folder_gives_the_model_s_own_output_and_normalisation(tmp_path, family):
+def test_a_hugging_face_folder_gives_the_models_own_output(tmp_path, family):
     config = AutoConfig.for_model(family, **FAMILIES[family])
     model = AutoModel.from_config(config).eval()
     model.save_pretrained(tmp_path)
@@ -190,7 +188,7 @@ def test_any_timm_model_gives_pooled_and_map(name):
         torch.testing.assert_close(pooled, encoder.model(images(64)))
 
 
-def test_a_timm_folder_gives_the_same_as_the_model_it_was_saved_from(tmp_path):
+def test_a_timm_folder_gives_the_same_as_its_model(tmp_path):
     model = timm.create_model(
         "test_vit", num_classes=3, pretrained_cfg_overlay={"mean": (0.1, 0.2, 0.3)}
     ).eval()

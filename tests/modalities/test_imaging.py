@@ -55,7 +55,7 @@ def test_two_images_have_two_embeddings_even_in_another_range(tmp_path, source):
     assert (first - second).abs().max() > 1e-3
 
 
-def test_padding_keeps_proportions_squashing_fills_and_cropping_takes_the_middle(tmp_path):
+def test_padding_squashing_and_cropping_make_a_square(tmp_path):
     wide = np.zeros((20, 40), np.uint8)
     wide[:, 10:30] = 255
     item = Item(hours=0, code="", where="", path=save(tmp_path / "wide.png", wide))
@@ -70,7 +70,7 @@ def test_padding_keeps_proportions_squashing_fills_and_cropping_takes_the_middle
     assert torch.equal(white["pad"], middle)
 
 
-def test_pixels_are_normalised_by_the_encoder_s_own_mean_and_deviation(tmp_path):
+def test_pixels_are_normalised_as_the_encoder_says(tmp_path):
     item = Item(
         hours=0, code="", where="", path=save(tmp_path / "grey.png", np.full((8, 8), 51, np.uint8))
     )
@@ -84,7 +84,7 @@ def test_pixels_are_normalised_by_the_encoder_s_own_mean_and_deviation(tmp_path)
     assert resnet.settings()["mean"] == list(own.mean)
 
 
-def test_views_are_fixed_differ_and_follow_the_content_not_the_place(item, tmp_path):
+def test_views_are_fixed_and_follow_the_content(item, tmp_path):
     imaging = build(views=4)
     views = [pixels(imaging, item, view) for view in range(4)]
     for view in range(4):
@@ -98,7 +98,7 @@ def test_views_are_fixed_differ_and_follow_the_content_not_the_place(item, tmp_p
     assert torch.equal(pixels(build(), item), views[0])
 
 
-def test_a_view_is_a_small_change_and_is_mirrored_only_on_request(tmp_path):
+def test_a_view_is_a_small_change_mirrored_on_request_only(tmp_path):
     gradient = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (64, 1))
     item = Item(hours=0, code="", where="", path=save(tmp_path / "gradient.png", gradient))
 
@@ -123,7 +123,7 @@ def test_regions_stand_row_by_row_beside_the_pooled_token(item):
     torch.testing.assert_close(tokens[0, 1:].mean(0), pooled[0])
 
 
-def test_regions_of_another_width_than_the_pooled_token_are_refused():
+def test_regions_of_another_width_are_refused():
     with pytest.raises(ConfigError, match="set regions to 0"):
         build(config={"architecture": "mobilenetv3_small_050"}, regions=2)
 
@@ -150,7 +150,7 @@ def test_a_frozen_encoder_of_another_size_is_another_one():
     assert (small.preprocessing.size, large.preprocessing.size) == (64, 96)
 
 
-def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
+def test_an_encoder_moved_to_another_device_is_tried_there():
     used = Imaging(source="bundled:efficientnet_lite0")
     used.build({})
     devices = []
@@ -169,9 +169,7 @@ def test_an_encoder_that_others_moved_to_another_device_is_tried_there():
 @pytest.mark.parametrize("fit", ["pad", "squash", "crop"])
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize("shape", [(8, 8), (9, 40), (60, 40), (41, 40), (300, 40), (300, 299)])
-def test_an_image_of_nearly_one_shade_is_blank_however_it_is_made_square(
-    tmp_path, fit, size, shape
-):
+def test_an_image_of_nearly_one_shade_is_blank(tmp_path, fit, size, shape):
     def is_blank(array):
         item = Item(hours=0, code="", where="", path=save(tmp_path / "image.png", array))
         return imaging.is_blank(imaging.prepare(item))
@@ -191,7 +189,7 @@ def test_an_image_of_nearly_one_shade_is_blank_however_it_is_made_square(
         assert not is_blank(np.ascontiguousarray(picture))
 
 
-def test_items_are_not_blank_to_a_modality_that_says_nothing_of_it(item):
+def test_items_are_not_blank_to_a_modality_without_a_say(item):
     pieces = build().prepare(item)
     assert not Static().is_blank(pieces)
     assert not build().is_blank(pieces)

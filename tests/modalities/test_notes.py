@@ -116,7 +116,7 @@ def test_cls_pooling_takes_the_first_token(minilm):
 
 @pytest.mark.parametrize("mode", ["full", "lora"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pooling):
+def test_an_encoder_that_trains_gets_the_gradients_of_padding(mode, pooling):
     torch.manual_seed(0)
     notes = build(
         source="random",
@@ -149,7 +149,7 @@ def test_an_encoder_that_trains_gets_the_gradients_that_padding_gives(mode, pool
 
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, length=st.integers(8, 40), overlap=st.integers(0, 5))
-def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text, length, overlap):
+def test_chunks_of_tokens_cover_the_note(minilm, text, length, overlap):
     notes = Notes(
         source="bundled:minilm",
         chunk="tokens",
@@ -171,7 +171,7 @@ def test_chunks_of_tokens_cover_the_note_and_share_what_they_should(minilm, text
 
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, length=st.integers(8, 40))
-def test_chunks_of_sentences_lose_nothing_and_cut_only_what_does_not_fit(minilm, text, length):
+def test_chunks_of_sentences_cut_only_what_does_not_fit(minilm, text, length):
     notes = Notes(source="bundled:minilm", chunk_tokens=length, overlap_tokens=0, max_pieces=1000)
     notes.tokenizer = minilm.tokenizer
     whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -217,9 +217,7 @@ def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
 
 @settings(max_examples=40, deadline=None)
 @given(text=TEXT, chunk=st.sampled_from(["sentences", "tokens"]), budget=st.integers(1, 12))
-def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(
-    minilm, text, chunk, budget
-):
+def test_the_first_chunks_of_a_long_note_are_prepared(minilm, text, chunk, budget):
     notes = Notes(source="x", chunk=chunk, chunk_tokens=8, overlap_tokens=2, max_pieces=10_000)
     notes.tokenizer = minilm.tokenizer
     whole = notes.prepare(replace(ITEM, text=text))
@@ -235,7 +233,7 @@ def test_of_a_long_note_the_first_chunks_are_prepared_and_the_rest_counted(
 
 
 @pytest.mark.parametrize("config", [ROBERTA, T5, MODERN], ids=lambda config: config["model_type"])
-def test_any_family_of_encoders_serves_and_padding_changes_nothing(config):
+def test_any_family_of_encoders_serves(config):
     notes = build(
         source="random", config=config, tokenizer="bundled:minilm", chunk_tokens=32, mode="full"
     )
@@ -347,7 +345,7 @@ def test_a_note_of_a_million_spaces_is_cut_at_once(space):
     assert "".join(split_sentences(text)) == text
 
 
-def test_native_notes_are_the_tokenizer_s_ids_closed_by_its_separator():
+def test_native_notes_are_the_tokenizers_ids():
     native = NativeNotes(source="bundled:minilm", max_pieces=6)
     native.build({})
     whole = native.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]

@@ -41,9 +41,7 @@ def table(path, values, start=START, form="%Y-%m-%d %H:%M:%S"):
 
 @settings(deadline=None)
 @given(number=st.integers(2, 40), seconds=st.integers(-90, 60 * 45))
-def test_samples_up_to_the_prediction_time_are_read_one_at_that_very_moment_included(
-    tmp_path_factory, number, seconds
-):
+def test_samples_up_to_the_prediction_time_are_read(tmp_path_factory, number, seconds):
     folder = tmp_path_factory.mktemp("r")
     until = START + timedelta(seconds=seconds)
     known = sum(START + timedelta(minutes=place) <= until for place in range(number))
@@ -65,7 +63,11 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
     short = write(tmp_path / f"short{suffix}", list(past))
     long = write(tmp_path / f"long{suffix}", [*past, *future])
     hours = (len(past) - 1) / 60
-    more = {"days": 1} if kind is Rhythm else {"rate_hz": MINUTE, "window_hours": 6}
+    more = (
+        {"days": 1}
+        if kind is Rhythm
+        else {"rate_hz": MINUTE, "window_hours": 6, "transform": "none"}
+    )
     modality = kind(min_subjects=1, **more)
     item = Item(hours=hours, code="W", where=WHERE, time=START, path=short)
     modality.build(modality.fit([item]))
@@ -87,7 +89,7 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
 
 def test_all_of_a_file_is_read_for_later_samples(tmp_path):
     path = archive(tmp_path / "a.npz", range(600))
-    wearable = Wearable(rate_hz=MINUTE, window_hours=1, min_subjects=1, patch=10)
+    wearable = Wearable(rate_hz=MINUTE, window_hours=1, transform="none", min_subjects=1, patch=10)
     item = Item(hours=2, code="W", where=WHERE, time=START, path=path, whole=True)
     wearable.build(wearable.fit([item]))
     pieces = wearable.prepare(item)
@@ -108,7 +110,7 @@ def test_a_recording_that_contradicts_its_row_is_refused(tmp_path, file, row, sa
     path = archive(tmp_path / "secret.npz", range(60), start=file)
     item = Item(hours=5, code="W", where=WHERE, time=row, path=path)
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
-        Wearable(rate_hz=MINUTE, window_hours=1).read(item, None)
+        Wearable(rate_hz=MINUTE, window_hours=1, transform="none").read(item, None)
     assert "secret" not in str(caught.value)
 
 

@@ -18,7 +18,7 @@ from clintune.modalities.wearable import Wearable
 from clintune.package.statistics import check_statistics
 
 START = datetime(2020, 1, 1, 18, 0)
-HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32}
+HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32, "transform": "none"}
 
 
 @pytest.fixture
@@ -128,9 +128,7 @@ def test_clean_recordings_of_many_kinds_say_nothing(save):
 
 
 @pytest.mark.parametrize("channels", [None, ["hr", "x"]])
-def test_names_that_differ_in_case_or_spaces_alone_are_told_where_enough_subjects_have_both(
-    save, channels
-):
+def test_names_that_differ_in_case_or_spaces_alone_are_told(save, channels):
     def made(few):
         upper = lambda n: varied(n) if n < few else None  # noqa: E731
         return recordings(
@@ -144,7 +142,7 @@ def test_names_that_differ_in_case_or_spaces_alone_are_told_where_enough_subject
     assert not any("H R" in part for part in said(made(10), channels=channels))
 
 
-def test_channels_that_many_subjects_lack_are_told_the_worst_first(save):
+def test_channels_that_many_subjects_lack_are_told(save):
     def lacking(share):
         return lambda n: None if n < share * 40 else varied(n)
 
@@ -178,7 +176,7 @@ def test_recordings_in_two_units_are_told(save, number, other):
     )
 
 
-def test_one_recording_far_from_the_others_or_few_subjects_are_no_two_units(save):
+def test_one_recording_far_from_the_others_is_no_other_unit(save):
     assert said(recordings(save, 40, acc=lambda n: varied(n) * (1000 if n < 2 else 1))) == []
     few = [replace(item, subject=item.subject % 10) for item in recordings(save, 40, acc=varied)]
     few += [replace(save(f"far {n}", acc=1000 * varied(n)), subject=n) for n in range(10)]
@@ -193,7 +191,7 @@ def test_means_near_zero_tell_of_no_unit(save):
     assert said(recordings(save, 40, ecg=ecg)) == []
 
 
-def test_rates_that_differ_much_are_told_by_those_that_enough_subjects_have(save):
+def test_rates_that_differ_much_are_told(save):
     def made(few):
         return recordings(save, 40, lambda n: (1 if n < few else 10) / 3600, hr=varied)
 
@@ -221,7 +219,7 @@ def test_recordings_much_shorter_than_a_window_are_told(save):
     )
 
 
-def test_gaps_are_told_by_the_subjects_who_have_a_recording_of_them(save):
+def test_gaps_are_told_by_the_subjects_with_a_recording(save):
     def made(few):
         mostly = lambda n: np.where(np.arange(600) < (400 if n < few else 200), np.nan, varied(n))  # noqa: E731
         return recordings(

@@ -42,7 +42,7 @@ def witting(hours):
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1000), days=st.integers(2, 20))
-def test_is_and_iv_are_the_published_sums_where_nothing_is_missing(seed, days):
+def test_is_and_iv_are_the_published_sums(seed, days):
     hours = np.random.default_rng(seed).gamma(1.0, 100.0, 24 * days)
     found = interdaily_stability(hours, 0), intradaily_variability(hours)
     np.testing.assert_allclose(found, witting(hours), rtol=1e-9)
@@ -74,7 +74,7 @@ def test_a_constant_has_no_rhythm_to_speak_of():
     np.testing.assert_allclose(extreme_hours(daily_profile(constant, 0)), 0.1)
 
 
-def test_missing_hours_are_left_out_and_the_start_turns_the_profile():
+def test_missing_hours_are_left_out_and_the_start_turns():
     holes = SINE.copy()
     holes[[5, 29, 100, 101]] = np.nan
     np.testing.assert_allclose(daily_profile(holes, 0), SINE[:24], atol=1e-12)
@@ -90,7 +90,7 @@ def test_missing_hours_are_left_out_and_the_start_turns_the_profile():
     assert np.isfinite(extreme_hours(daily_profile(night, 0))).all()
 
 
-def test_hours_are_those_of_the_clock_and_need_half_of_their_samples():
+def test_hours_are_the_clocks_and_need_half_their_samples():
     start = datetime(2020, 1, 1, 9, 45)
     minutes = Signal(
         values=np.arange(180.0, dtype=np.float32)[None], rate_hz=1 / 60, channels=["x"], start=start
@@ -122,7 +122,7 @@ def items(tmp_path):
     ]
 
 
-def test_features_are_standardised_by_training_and_unknown_ones_flagged(items, tmp_path):
+def test_features_are_standardised_and_unknown_ones_flagged(items, tmp_path):
     rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
     tokens = torch.cat([rhythm.encode(rhythm.prepare(item).tensors) for item in items])[:, 0]
@@ -218,7 +218,7 @@ def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
     assert np.isnan(autocorrelation(np.ones(50), 5))
 
 
-def test_chosen_groups_make_the_width_and_an_unknown_one_is_refused(tmp_path):
+def test_chosen_groups_make_the_width(tmp_path):
     items = Rhythm.fake(tmp_path, 3, 0)
     part = Rhythm(
         min_subjects=1,
@@ -269,7 +269,7 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
     assert not torch.equal(everything[choices[1]], everything[choices[3]])
 
 
-def test_a_feature_that_fewer_than_eleven_subjects_have_is_not_standardised(tmp_path):
+def test_a_feature_of_few_subjects_is_not_standardised(tmp_path):
     """Only the first ten recordings tell their local time, without which there is no profile of the day."""
     draw = np.random.default_rng(3)
     levels = draw.uniform(0.5, 2, 12)

@@ -31,7 +31,7 @@ def prepared(static, *items):
     }
 
 
-def test_rows_without_time_the_birth_and_listed_codes_are_claimed():
+def test_rows_without_time_birth_and_listed_codes_are_claimed():
     table = pl.DataFrame(
         {"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]}
     )
@@ -76,7 +76,7 @@ def test_the_birth_is_the_age_at_the_prediction_time():
     assert found == {"code": [1], "value": [pytest.approx(1.5)], "has_value": [1.0]}
 
 
-def test_values_are_standardised_clipped_and_absent_when_not_finite():
+def test_values_are_standardised_clipped_and_finite_or_absent():
     static = build([item("A", 1.0), item("A", 3.0), item("B")])
     found = prepared(
         static,
@@ -132,7 +132,7 @@ def test_every_part_trains(values):
         max_size=200,
     )
 )
-def test_nothing_that_fewer_than_eleven_subjects_have_is_named_or_measured(rows):
+def test_what_few_subjects_have_is_neither_named_nor_measured(rows):
     found = Static().fit([item(code, value, subject=subject) for code, subject, value in rows])
     having = {code: {subject for name, subject, _ in rows if name == code} for code in "ABCDE"}
     measured = {
@@ -160,7 +160,7 @@ def test_common_codes_are_encoded_as_if_rare_ones_were_not_there():
     assert prepared(mixed, item("A", 7.0)) == prepared(pure, item("A", 7.0))
 
 
-def test_rare_and_unknown_codes_share_one_embedding_and_their_values_are_not_read():
+def test_rare_and_unknown_codes_share_one_embedding():
     static = build(common_and_rare(item("X", 4711.625), item("Y", 1.0, subject=1)), 11)
     found = prepared(static, item("X", 4711.625), item("Y"), item("NEW", 3.0))
     assert found == {"code": [0, 0, 0], "value": [0.0] * 3, "has_value": [0.0] * 3}
@@ -201,7 +201,7 @@ def test_skewed_values_are_all_measured(values):
     assert found == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values))}
 
 
-def test_codes_that_training_did_not_have_and_values_far_from_it_are_counted():
+def test_new_codes_and_far_values_are_counted():
     def strange(static, *rows):
         found = static.strange(collate_pieces([static.prepare(each) for each in rows]))
         return {what.split(";")[0]: counts for what, counts in found.items()}

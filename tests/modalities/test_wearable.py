@@ -15,7 +15,14 @@ from clintune.modalities.signals import write_npz
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 18, 0)
-HOURLY = {"rate_hz": 1 / 3600, "window_hours": 24, "patch": 4, "width": 32, "min_subjects": 1}
+HOURLY = {
+    "rate_hz": 1 / 3600,
+    "window_hours": 24,
+    "patch": 4,
+    "width": 32,
+    "transform": "none",
+    "min_subjects": 1,
+}
 KINDS = ["patch_transformer", "cnn", "gru"]
 
 
@@ -39,17 +46,17 @@ def build(items, **settings):
     return wearable.eval()
 
 
-def test_statistics_are_mean_and_deviation_of_the_observed_samples(save):
+def test_statistics_are_those_of_the_observed_samples(save):
     items = [save("a", x=[1, 2, np.nan], y=[0, 0, 0]), save("b", x=[6, 3, np.nan])]
     found = Wearable(**HOURLY).fit(items)
     assert found["channels"] == ["x", "y"]
     np.testing.assert_allclose(found["mean"], [3, 0])
     np.testing.assert_allclose(found["std"], [np.std([1, 2, 6, 3]), 1])
-    logged = Wearable(**HOURLY, transform="log1p").fit([save("c", x=[-1, 1, np.e - 1, 0])])
+    logged = Wearable(**{**HOURLY, "transform": "log1p"}).fit([save("c", x=[-1, 1, np.e - 1, 0])])
     np.testing.assert_allclose(logged["mean"], [0.25], atol=1e-6)
 
 
-def test_windows_are_cut_from_the_end_and_count_hours_from_their_own_end(save):
+def test_windows_are_cut_and_count_hours_from_their_end(save):
     item = save(x=np.arange(60.0))
     pieces = build([item], max_pieces=2).prepare(item)
     assert pieces.hours.tolist() == [34.0, 10.0]
@@ -78,7 +85,7 @@ def test_a_gap_is_zero_and_masked_and_changes_nothing_beside_it(save):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_patches_that_are_gaps_leave_the_token_as_if_nothing_stood_there(save, kind):
+def test_patches_that_are_gaps_change_nothing(save, kind):
     values = np.random.default_rng(0).normal(5, 2, 24)
     wearable = build([save("train", x=values)], encoder=kind)
     values[8:16] = np.nan
@@ -115,7 +122,7 @@ def test_channels_are_those_of_training_or_those_listed(save):
         listed.prepare(save("d", x=[1.0, 2]))
 
 
-def test_unreadable_recordings_do_not_stop_the_statistics_unless_all_are(save):
+def test_unreadable_recordings_stop_nothing_unless_all_are(save):
     good, bad = save("good", x=[1.0, 3]), Item(hours=0, code="", where="row bad")
     assert Wearable(**HOURLY).fit([bad, good]) == Wearable(**HOURLY).fit([good])
     with pytest.raises(DataError, match="row bad"):
@@ -186,7 +193,7 @@ def test_hours_are_those_of_the_row_shifted_by_the_windows(save):
 
 
 @pytest.mark.parametrize("channels", [None, ["x", "y", "z"]])
-def test_channels_of_fewer_than_eleven_subjects_are_neither_named_nor_measured(save, channels):
+def test_channels_of_few_subjects_are_neither_named_nor_used(save, channels):
     items = [
         replace(save("a", x=[1, 2], y=[5, 6], z=[np.nan, np.nan]), subject=s) for s in range(10)
     ]
@@ -212,9 +219,7 @@ def test_channels_of_fewer_than_eleven_subjects_are_neither_named_nor_measured(s
 
 
 @pytest.mark.parametrize(("num_subjects", "told"), [(11, "posture"), (10, "of few subjects")])
-def test_columns_without_numbers_are_named_where_enough_subjects_have_them(
-    tmp_path, capsys, num_subjects, told
-):
+def test_columns_without_numbers_are_named_if_many_have_them(tmp_path, capsys, num_subjects, told):
     path = tmp_path / "a.csv"
     path.write_text("time,hr,posture\n2020-01-01T00:00,60,lying\n2020-01-01T01:00,61,sitting\n")
     end = datetime(2020, 1, 1, 2)
@@ -227,7 +232,7 @@ def test_columns_without_numbers_are_named_where_enough_subjects_have_them(
 
 
 @pytest.mark.parametrize("wrong", [[1e30], [1e6], [3e38, -3e38], [1e30] * 50])
-def test_wild_values_of_one_recording_move_the_statistics_of_nobody(save, wrong):
+def test_wild_values_of_one_recording_move_no_statistics(save, wrong):
     draw = np.random.default_rng(0)
     rows = [draw.normal(80, 10, 200).astype(np.float32) for _ in range(12)]
     clean = [save(f"clean {place}", x=row) for place, row in enumerate(rows)]
@@ -251,7 +256,7 @@ def test_wild_values_of_one_recording_move_the_statistics_of_nobody(save, wrong)
         [98.6] * 50,
     ],
 )
-def test_skewed_channels_and_those_that_mostly_rest_keep_all_of_their_values(save, values):
+def test_skewed_and_resting_channels_keep_all_their_values(save, values):
     found = Wearable(**HOURLY).fit([save("a", x=values)])
     values = np.asarray(values, np.float32).astype(np.float64)
     np.testing.assert_allclose(
@@ -272,7 +277,7 @@ def test_an_enormous_value_gives_finite_tokens(save, transform):
 
 
 @pytest.mark.parametrize("kind", [Wearable, Rhythm])
-def test_what_is_recorded_after_the_prediction_time_names_no_channel(save, kind):
+def test_what_comes_after_the_prediction_names_no_channel(save, kind):
     more = HOURLY if kind is Wearable else {"rate_hz": 1 / 3600, "min_subjects": 1}
     modality = kind(**more)
     train = save("train", x=np.arange(48.0))

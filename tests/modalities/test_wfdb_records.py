@@ -85,7 +85,7 @@ def test_segments_of_one_kind_are_read_as_wfdb_reads_them(tmp_path, layout):
         ((1, "1/uV 16 0 0 0 0 II"), True, "a channel in several units"),
     ],
 )
-def test_segments_that_do_not_fit_one_after_the_other_are_refused(tmp_path, second, layout, said):
+def test_segments_that_do_not_follow_each_other_are_refused(tmp_path, second, layout, said):
     path = segments(tmp_path, (1, "1/mV 16 0 0 0 0 II"), second, layout=layout)
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: the recording has {said}"):
         read_signal(path, WHERE)
@@ -105,7 +105,7 @@ def test_segments_that_do_not_fit_one_after_the_other_are_refused(tmp_path, seco
         ("", "cannot be read|names no signal"),
     ],
 )
-def test_a_record_that_lacks_files_or_leaves_its_folder_is_refused(tmp_path, header, said):
+def test_a_record_that_lacks_or_leaves_its_files_is_refused(tmp_path, header, said):
     (tmp_path / "in").mkdir()
     save(tmp_path, "other", "", r=[1, 2, 3, 4])
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*({said})"):

@@ -97,7 +97,7 @@ def test_a_family_that_cannot_is_refused_in_one_line(family):
         loaded(family, REFUSED[family])
 
 
-def test_positions_that_are_kept_for_padding_are_none_of_the_budget():
+def test_positions_kept_for_padding_are_none_of_the_budget():
     with pytest.raises(ConfigError, match="max_tokens 65 is more than the 64 positions"):
         loaded("roberta", SMALL, max_tokens=65)
     assert loaded("roberta", SMALL, max_tokens=64).max_positions == 64

@@ -3,13 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
-from opened import open_samples
 
 from clintune.core.errors import DataError
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import Notes
 from clintune.model.build import fit_statistics
-from spoiling import LABELS
+from helpers.opened_samples import open_samples
+from helpers.spoiling import LABELS
 
 
 @pytest.fixture

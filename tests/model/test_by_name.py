@@ -31,7 +31,7 @@ def model():
     return Model()
 
 
-def test_every_name_of_torchs_own_reaches_its_own_module_and_parameter(model):
+def test_every_name_of_torch_reaches_its_module_and_parameter(model):
     assert {"type", "train", "float", "keys", "forward", "values"} < set(TAKEN)
     values = torch.randn(3, 2)
     for name, answer in model(values).items():

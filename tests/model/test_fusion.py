@@ -17,6 +17,7 @@ from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
 from clintune.model.fusion import Fusion, order_by_time, pool
 from clintune.package.contents import package_tensors
+from clintune.training.optimizer import NEW_PARTS
 
 SMALL = {
     "hidden_size": 16,
@@ -154,7 +155,7 @@ def test_time_and_kind_reach_the_output():
 
 
 @pytest.mark.parametrize("present", [{"a"}, {"b"}, {"a", "b"}, set()])
-def test_every_trainable_part_is_in_the_graph_whatever_is_missing(present):
+def test_every_trainable_part_stays_in_the_graph(present):
     model = fusion().train()
     pieces = {"a": tokens(0, [0, 1], 6), "b": tokens(1, [1], 5)}
     outputs = model(batch(2, **{name: pieces[name] for name in present}))
@@ -170,6 +171,13 @@ def test_every_trainable_part_is_in_the_graph_whatever_is_missing(present):
     assert all(not p.grad.any() for p in absent)
 
 
+def test_parts_that_start_untrained_learn_at_the_rate_of_heads():
+    names = [name for name, p in fusion().named_parameters() if p.requires_grad]
+    pretrained = [name for name in names if not name.startswith(NEW_PARTS)]
+    assert pretrained == [name for name in names if name.startswith("backbone.")]
+    assert all(any(name.startswith(part) for name in names) for part in NEW_PARTS)
+
+
 def test_only_lora_trains_in_the_backbone():
     trains = [name for name, p in backbone("bert").named_parameters() if p.requires_grad]
     assert len(trains) == 2 * 2 * 2  # layers x (query, value) x (A, B)
@@ -178,7 +186,7 @@ def test_only_lora_trains_in_the_backbone():
 
 def test_native_tokens_are_the_backbones_own_embeddings():
     model = fusion(notes=Fixed(0, native=True), skip=None)
-    for parameter in (model.kinds["notes"], model.clock.linear.weight):
+    for parameter in (model.modality_embedding["notes"], model.time_embedding.linear.weight):
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
     pieces = PieceBatch(
@@ -211,7 +219,7 @@ def test_packing_agrees_with_a_plain_reference(rows, max_tokens):
         assert parts[sample].tolist() == expected
 
 
-def test_pooling_averages_normalised_rows_and_leaves_absent_samples_at_zero():
+def test_pooling_averages_rows_and_leaves_absent_samples_zero():
     values = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     pieces = PieceBatch(
         tensors={}, encoded=values, hours=torch.zeros(3), owner=torch.tensor([0, 0, 2])
@@ -223,7 +231,7 @@ def test_pooling_averages_normalised_rows_and_leaves_absent_samples_at_zero():
     assert not pooled[1].any()
 
 
-def test_a_plain_peft_model_loads_the_adapter_and_gives_the_same_hidden_states(tmp_path):
+def test_a_plain_peft_model_loads_the_adapter(tmp_path):
     from peft import PeftModel
     from transformers import AutoModel
 
@@ -248,7 +256,7 @@ def test_a_plain_peft_model_loads_the_adapter_and_gives_the_same_hidden_states(t
     )
 
 
-def test_settings_that_do_not_go_together_are_refused_in_one_line():
+def test_settings_that_exclude_each_other_are_refused():
     from clintune.core.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"max_tokens 99 is more than the 64 positions"):

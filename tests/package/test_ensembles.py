@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from broken import describe
 
 from clintune.core.errors import ClintuneError, PackageError
 from clintune.inference.load import load
 from clintune.package.calibrations import write_calibrations
 from clintune.package.manifest import write_manifest
 from clintune.tasks.calibration import Calibration
+from helpers.broken_packages import describe
 
 FITTED = Calibration(
     exclusive=False, slope=(0.5,), intercept=(1.0,), floors=((0.0, 0.0),), reasons=(None,)
@@ -95,7 +95,7 @@ def test_classes_in_another_order_are_never_averaged_by_position(ensemble):
 
 
 @pytest.mark.parametrize("file", ["calibration.json", "limits.json"])
-def test_a_file_beside_members_that_no_manifest_lists_is_not_read(ensemble, file):
+def test_a_file_beside_members_in_no_manifest_is_not_read(ensemble, file):
     write_calibrations(ensemble / "calibration.json", {"outcome": FITTED})
     (ensemble / "calibration.json").rename(ensemble / file)
     with pytest.raises(PackageError, match=r"no MANIFEST\.json lists it"):
@@ -122,7 +122,7 @@ def test_nothing_of_the_recipe_of_a_run_is_resolved(ensemble, tmp_path, monkeypa
     assert "a-variable-of-this-machine" not in str(caught.value)
 
 
-def test_a_class_beside_the_recipe_of_a_run_is_found_where_it_is_trusted(shared_run, tmp_path):
+def test_a_trusted_class_beside_the_recipe_is_found(shared_run, tmp_path):
     run = Path(shutil.copytree(shared_run("trainer.max_steps=2"), tmp_path / "run"))
     beside = tmp_path / "beside"
     beside.mkdir()

@@ -14,7 +14,6 @@ import time
 import numpy as np
 import pytest
 import yaml
-from broken import sign
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from clintune.package.sample import SAMPLE, write_sample
 from clintune.package.tensors import package_headers, read_tensors
 from clintune.tasks.calibration import Calibration
 from clintune.tasks.questions import yes_or_no
+from helpers.broken_packages import sign
 
 SECONDS = float(os.environ.get("CLINTUNE_FUZZ_SECONDS", "1200"))
 TENSORS = ("parts.safetensors", "adapter_model.safetensors", SAMPLE)

@@ -9,7 +9,6 @@ import time
 import pytest
 import torch
 import yaml
-from broken import describe, refusal, sign
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -19,6 +18,7 @@ from clintune.inference.load import load
 from clintune.package import plain
 from clintune.package.load import load_package
 from clintune.weights import resolve
+from helpers.broken_packages import describe, refusal, sign
 
 PARTS, ADAPTER, ABOUT = "parts.safetensors", "adapter_model.safetensors", "clintune.yaml"
 
@@ -116,7 +116,7 @@ NINES = "a0: &a0 x\n" + "".join(
         "a: 1\n---\nb: 2\n",
         "a: \0\n",
         "",
-        "[" + "1, " * 600_000 + "1]",
+        "[" + "1, " * 60_000 + "1]",
         "seed: 1" + ":1" * 500_000 + "\n",
         "seed: 1" + ":1" * 500_000 + ".5\n",
         "1" + ":1" * 10 + ": a\n",
@@ -407,7 +407,7 @@ def test_a_key_of_many_characters_is_shown_in_one_short_line(package, place, key
     assert len(refusal(package)) < 1500
 
 
-def test_an_adapter_or_tensor_of_many_characters_is_shown_in_one_short_line(package):
+def test_an_adapter_of_many_characters_is_one_short_line(package):
     path = package / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "z" * 10**6: 1}))
     sign(package)
@@ -416,7 +416,7 @@ def test_an_adapter_or_tensor_of_many_characters_is_shown_in_one_short_line(pack
     assert len(refusal(package)) < 1500
 
 
-def test_a_tensor_of_many_characters_in_a_sample_is_shown_in_one_short_line(package):
+def test_a_tensor_of_many_characters_is_one_short_line(package):
     save_file({"z" * 10**6: torch.full((1,), float("nan"))}, package / "sample.safetensors")
     sign(package)
     assert len(refusal(package)) < 1500
@@ -446,7 +446,7 @@ def test_what_a_library_in_rust_gives_up_on_is_refused(package, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lora_A", "lora_B"])
-def test_a_task_or_modality_named_like_a_part_of_an_adapter_is_loaded(package, name):
+def test_a_task_or_modality_named_like_an_adapter_is_loaded(package, name):
     def rename(about):
         for section, old in (("tasks", "outcome"), ("modalities", "static")):
             about["composition"][section][name] = about["composition"][section].pop(old)
@@ -486,7 +486,7 @@ def test_a_class_that_is_no_name_is_shown_on_one_line(package, target):
     assert len(refusal(package)) < 1000
 
 
-def test_the_message_of_an_untrusted_module_says_the_word_to_add_for_each_verb(package):
+def test_an_untrusted_module_names_the_word_to_add(package):
     rewrite(package, "clintune.tasks.binary.Binary", "mytasks.sub.Outcome")
     line = refusal(package)
     assert all(
@@ -578,7 +578,7 @@ def test_a_header_longer_than_its_file_is_refused(package, length):
     ],
     ids=["pickle", "deep", "list", "nan"],
 )
-def test_an_adapter_that_is_described_by_anything_else_is_refused(package, content, says):
+def test_an_adapter_described_by_anything_else_is_refused(package, content, says):
     (package / "adapter_config.json").write_bytes(content)
     sign(package)
     assert says in refusal(package)
@@ -599,7 +599,7 @@ def test_an_adapter_that_is_described_by_anything_else_is_refused(package, conte
         ("auto_mapping", {"base_model_class": "system", "parent_library": "os"}),
     ],
 )
-def test_an_adapter_that_says_otherwise_than_the_composition_is_refused(package, key, value):
+def test_an_adapter_that_denies_the_composition_is_refused(package, key, value):
     path = package / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     sign(package)
@@ -607,7 +607,7 @@ def test_an_adapter_that_says_otherwise_than_the_composition_is_refused(package,
 
 
 @pytest.mark.parametrize("key", ["lora_alpha", "target_modules"])
-def test_an_adapter_that_lacks_what_other_tools_would_take_otherwise_is_refused(package, key):
+def test_an_adapter_that_other_tools_take_otherwise_is_refused(package, key):
     path = package / "adapter_config.json"
     whole = json.loads(path.read_text())
     del whole[key]
@@ -628,6 +628,15 @@ def test_a_member_that_is_a_link_is_not_loaded(package, tmp_path):
     (folder / "member-0").symlink_to(package, target_is_directory=True)
     with pytest.raises(PackageError, match="no folder of a member"):
         load(folder)
+
+
+FITTED = {
+    "exclusive": False,
+    "slope": [1.0],
+    "intercept": [0.0],
+    "floors": [[0.0, 0.0]],
+    "reasons": [None],
+}
 
 
 @pytest.mark.parametrize(
@@ -656,18 +665,14 @@ def test_a_member_that_is_a_link_is_not_loaded(package, tmp_path):
     ids=str,
 )
 def test_a_calibration_that_cannot_be_computed_with_is_refused(package, change):
-    fitted = {
-        "exclusive": False,
-        "slope": [1.0],
-        "intercept": [0.0],
-        "floors": [[0.0, 0.0]],
-        "reasons": [None],
-    }
-    (package / "calibration.json").write_text(json.dumps({"outcome": fitted | change}))
+    (package / "calibration.json").write_text(json.dumps({"outcome": FITTED | change}))
     sign(package)
     with pytest.raises(PackageError, match=r"calibration\.json"):
         load(package)
-    (package / "calibration.json").write_text(json.dumps({"outcome": fitted}))
+
+
+def test_a_calibration_of_finite_numbers_is_loaded(package):
+    (package / "calibration.json").write_text(json.dumps({"outcome": FITTED}))
     sign(package)
     load(package)
 

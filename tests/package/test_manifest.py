@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import digest, write_package
 
 from clintune.core.errors import PackageError
 from clintune.package.manifest import check_paths, local_manifest, read_manifest
+from helpers.made_up_packages import digest, write_package
 
 HOSTILE = [
     "/etc/x.json",
@@ -23,7 +23,7 @@ ODD = ["", ".", "./x.json", "a//x.json", "a/", "x\n.json", "x\0.json"]
 
 
 @pytest.mark.parametrize("path", HOSTILE + ODD)
-def test_a_path_that_could_leave_the_package_is_refused_in_one_line(path):
+def test_a_path_that_could_leave_the_package_is_refused(path):
     with pytest.raises(
         PackageError, match=r"there: .* is no path inside a package; do not use it"
     ) as caught:

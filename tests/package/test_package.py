@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import PackageError
-from clintune.core.files import file_sha256
 from clintune.experiment.fold_data import precompute_pieces
 from clintune.experiment.open import open_experiment
 from clintune.features.batching import Batches, sequential_batches
@@ -21,6 +20,7 @@ from clintune.package.members import trained_members
 from clintune.package.write import write_package
 from clintune.training import run as runs
 from conftest import write_recipe
+from helpers.broken_packages import sign
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,6 @@ def outputs(config, package, tmp_path):
         return torch.cat([model(batches[draw])["outcome"] for draw in sequential_batches(rows, 16)])
 
 
-def sign(package):
-    """Write the manifest anew, as one who means harm would."""
-    files = [path for path in package.iterdir() if path.name != "MANIFEST.json"]
-    (package / "MANIFEST.json").write_text(
-        json.dumps({path.name: file_sha256(path) for path in files})
-    )
-
-
 def refusal(package):
     with pytest.raises(PackageError) as caught:
         load_package(package)
@@ -69,7 +61,7 @@ def refusal(package):
     return str(caught.value)
 
 
-def test_a_loaded_package_gives_the_logits_of_the_model_that_was_trained(trained, tmp_path):
+def test_a_loaded_package_gives_the_logits_of_the_trained(trained, tmp_path):
     config, model, folder = trained
     loaded = load_package(folder)
     assert torch.equal(outputs(config, loaded, tmp_path), outputs(config, model, tmp_path))
@@ -131,7 +123,7 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name(package, file, change):
 @pytest.mark.parametrize(
     "name", ["model.pkl", "pytorch_model.bin", "code.py", "parts.safetensors.pt"]
 )
-def test_a_file_that_could_run_code_is_refused_though_it_is_listed(package, name):
+def test_a_listed_file_that_could_run_code_is_refused(package, name):
     (package / name).write_bytes(pickle.dumps({}))
     sign(package)
     assert f"{name} is no safetensors or text file" in refusal(package)
@@ -173,7 +165,7 @@ def test_other_base_weights_than_those_trained_on_are_refused(package):
     assert "notes was trained on other base weights" in refusal(package)
 
 
-def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, monkeypatch):
+def test_a_trusted_module_may_bring_its_own_classes_alone(package, monkeypatch):
     path = package / "clintune.yaml"
     path.write_text(
         path.read_text().replace("clintune.tasks.binary.Binary", "clintune.tasks.base.read_labels")
@@ -206,7 +198,7 @@ def test_a_trusted_module_may_bring_its_own_classes_but_nothing_else(package, mo
         (lambda about: about["composition"]["tasks"].update(outcome=3), "outcome is no mapping"),
     ],
 )
-def test_a_description_that_is_hostile_or_of_another_version_is_refused(package, change, says):
+def test_a_hostile_or_other_description_is_refused(package, change, says):
     about = yaml.safe_load((package / "clintune.yaml").read_text())
     change(about)
     (package / "clintune.yaml").write_text(yaml.safe_dump(about))

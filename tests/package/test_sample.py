@@ -28,7 +28,7 @@ def package(packaged, tmp_path):
     return shutil.copytree(packaged, tmp_path / "package")
 
 
-def test_the_sample_has_every_modality_and_the_answer_of_every_task(package):
+def test_the_sample_has_every_modality_and_every_answer(package):
     names = load_file(package / SAMPLE)
     assert {name.partition("/")[0] for name in names} == {
         "answer",

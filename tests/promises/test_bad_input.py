@@ -8,7 +8,17 @@ import pytest
 
 from clintune.cli import main
 from conftest import evaluate, train
-from spoiling import LABELS, LINKED, SHARD, SPLITS, change, copy_subject, garbage, spoil, text
+from helpers.spoiling import (
+    LABELS,
+    LINKED,
+    SHARD,
+    SPLITS,
+    change,
+    copy_subject,
+    garbage,
+    spoil,
+    text,
+)
 
 BAD = {
     "corrupt image": (spoil("image_path"), [SHARD, "row "]),
@@ -154,7 +164,7 @@ def test_a_cohort_that_is_not_there_gets_one_line(recipe, tmp_path, capsys):
     assert "cohorts.tiny.root" in capsys.readouterr().err
 
 
-def test_few_unreadable_items_are_counted_and_listed_and_many_stop_the_run(recipe, cohort, capsys):
+def test_few_unreadable_items_are_listed_and_many_stop_the_run(recipe, cohort, capsys):
     spoil("image_path", number=2)(cohort)
     spoil("waveform_path")(cohort)
     assert main(["train", str(recipe(cohort)), "data.max_bad_fraction=0.01"]) == 2

@@ -19,9 +19,11 @@ from conftest import KINDS, plant, train, weights
 AGED = "modalities.static.codes=[AGE]"
 
 
-def predictions(run):
-    """Return the risk of every sample by the run's package on the data as they are now."""
-    experiment = open_experiment(load_config(run / "recipe.yaml"))
+def predictions(run, root):
+    """Return the risk of every sample by the run's package on the data that are now at `root`."""
+    config = load_config(run / "recipe.yaml")
+    config.cohorts.tiny.root = str(root)
+    experiment = open_experiment(config)
     package, rows = load_package(run / "package"), np.arange(len(experiment.samples))
     encoders = package.model.encoders
     caches, _ = precompute_pieces(
@@ -34,25 +36,21 @@ def predictions(run):
     ]
 
 
-def test_an_item_a_second_after_the_prediction_time_changes_neither_predictions_nor_training(
-    recipe, cohort
-):
-    run = train(recipe(cohort), AGED)
-    before = predictions(run)
+def test_an_item_after_the_prediction_time_changes_nothing(shared_run, recipe, cohort):
+    run = shared_run(AGED)
+    before = predictions(run, cohort)
     plant(cohort, 1, *KINDS)
-    assert np.array_equal(predictions(run), before)
+    assert np.array_equal(predictions(run, cohort), before)
     assert weights(train(recipe(cohort), AGED)) == weights(run)
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_item_known_by_the_prediction_time_does_change_predictions(
-    recipe, cohort, kind, seconds
-):
-    run = train(recipe(cohort), AGED)
-    before = predictions(run)
+def test_an_item_known_by_the_prediction_time_does_count(shared_run, cohort, kind, seconds):
+    run = shared_run(AGED)
+    before = predictions(run, cohort)
     plant(cohort, seconds, kind)
-    assert (predictions(run) != before).mean() > 0.9
+    assert (predictions(run, cohort) != before).mean() > 0.9
 
 
 def run_on(root, minutes, value):
@@ -73,9 +71,7 @@ def run_on(root, minutes, value):
         np.savez(root / path, **arrays | {"signal": whole})
 
 
-def test_what_a_recording_holds_after_the_prediction_time_changes_neither_predictions_nor_training(
-    recipe, cohort, tmp_path
-):
+def test_a_recording_after_the_prediction_time_changes_nothing(recipe, cohort, tmp_path):
     calm, wild, early = (
         shutil.copytree(cohort, tmp_path / name / "tiny") for name in ("calm", "wild", "early")
     )
@@ -84,7 +80,7 @@ def test_what_a_recording_holds_after_the_prediction_time_changes_neither_predic
     runs = {}
     for root in (calm, wild, early):
         runs[root] = train(recipe(root), AGED)
-    assert np.array_equal(predictions(runs[calm]), predictions(runs[wild]))
+    assert np.array_equal(predictions(runs[calm], calm), predictions(runs[wild], wild))
     assert weights(runs[calm]) == weights(runs[wild])
     assert weights(runs[early]) != weights(runs[wild])
     said = json.loads((runs[wild] / "limits.json").read_text())["sentences"]

@@ -9,15 +9,13 @@ import polars as pl
 from clintune.cli import main
 from clintune.experiment.limits import read_limits
 from conftest import KINDS, evaluate, plant, train
-from spoiling import LABELS, SPLITS, spoil
+from helpers.spoiling import LABELS, SPLITS, spoil
 
 VALUE = 4711.625
 """The value of a code that few subjects have."""
 
 
-def test_text_and_identifiers_of_patients_appear_in_tables_of_predictions_and_splits_only(
-    recipe, cohort, capsys
-):
+def test_text_and_ids_of_patients_stand_in_few_tables_only(recipe, cohort, capsys):
     plant(cohort, -1, *KINDS)
     base = 7_310_000_000
     for path in [*(cohort / "data").iterdir(), cohort / LABELS, cohort / SPLITS]:

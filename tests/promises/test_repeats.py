@@ -29,7 +29,7 @@ sys.exit(code)
 """
 
 
-def test_a_recipe_trained_twice_gives_the_same_numbers_and_another_seed_gives_others(recipe):
+def test_the_seed_determines_the_numbers(recipe):
     first, second, other = (train(recipe(), f"seed={seed}") for seed in (0, 0, 1))
     assert weights(first) == weights(second)
     assert (first / "history.jsonl").read_text() == (second / "history.jsonl").read_text()
@@ -55,14 +55,12 @@ def kill_points():
     draw = random.Random(20)
     for number in range(10):
         yield pytest.param(
-            draw.random(), id=f"kill{number}", marks=[pytest.mark.slow] if number >= 2 else []
+            draw.random(), id=f"kill{number}", marks=[pytest.mark.slow] if number >= 1 else []
         )
 
 
 @pytest.mark.parametrize("place", list(kill_points()))
-def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(
-    never_killed, tmp_path, place
-):
+def test_a_run_killed_and_resumed_gives_the_same_numbers(never_killed, tmp_path, place):
     start, whole, moments = never_killed
     recipe, done = start(1 + int(place * len(moments)), tmp_path)
     assert done.returncode == -9, done.stderr
@@ -75,9 +73,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_numbers_of_one_never_killed(
     evaluate(run)
 
 
-def test_a_kill_while_a_checkpoint_replaces_another_leaves_one_to_go_on_from(
-    never_killed, tmp_path
-):
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_one(never_killed, tmp_path):
     start, whole, _ = never_killed
     _, done = start("replace step-00000006", tmp_path)
     assert done.returncode == -9, done.stderr

@@ -7,9 +7,7 @@ from pathlib import Path
 from conftest import evaluate, train
 
 
-def test_a_run_folder_that_moved_is_evaluated_from_elsewhere_without_its_recipe(
-    recipe, cohort, tmp_path, monkeypatch
-):
+def test_a_run_folder_that_moved_is_evaluated_all_the_same(recipe, cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = recipe(Path("cohort"))
     run = train(path, "runs=here")

@@ -4,7 +4,7 @@ from clintune.core.errors import ConfigError
 from clintune.publishing.card_answers import OPEN, QUESTIONS, read_answers, require_answers
 
 
-def test_the_first_reading_leaves_a_file_with_every_question_open(tmp_path):
+def test_the_first_reading_leaves_every_question_open(tmp_path):
     answers = read_answers(tmp_path, "mine")
     assert answers.open == list(QUESTIONS)
     assert read_answers(tmp_path, "mine") == answers

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from meds_evaluation.schema import PredictionSchema
-from scored import read
 
 from clintune.config.compose import compose_scoring
 from clintune.core.errors import PackageError
@@ -22,6 +21,7 @@ from clintune.scoring.score import Scorer
 from clintune.scoring.score_shards import _score
 from clintune.scoring.summarize import finish
 from clintune.tasks.calibration import Calibration
+from helpers.scored_cohorts import read
 
 
 def open_and_break(run, quickstart, tmp_path, calibration=None):
@@ -35,9 +35,7 @@ def open_and_break(run, quickstart, tmp_path, calibration=None):
     return job
 
 
-def test_a_sample_without_a_finite_answer_is_listed_counted_and_not_decided(
-    shared_run, quickstart, tmp_path
-):
+def test_a_sample_without_a_finite_answer_is_not_decided(shared_run, quickstart, tmp_path):
     job = open_and_break(shared_run(), quickstart, tmp_path)
     static = job.predictor.members[0].model.encoders["static"]
     sexes = next(
@@ -97,7 +95,7 @@ def test_a_model_without_any_finite_answer_stops_the_job(shared_run, quickstart,
     ),
     st.booleans(),
 )
-def test_what_is_not_finite_is_nan_and_classes_are_known_together(probabilities, exclusive):
+def test_not_finite_is_nan_and_classes_are_known_together(probabilities, exclusive):
     kept, broken = only_finite(probabilities, exclusive)
     for row, answers in enumerate(probabilities.tolist()):
         whole = all(np.isfinite(answers))

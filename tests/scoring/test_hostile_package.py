@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from scored import score
 
 from clintune.cli import main
 from clintune.package.manifest import write_manifest
+from helpers.scored_cohorts import score
 
 
 @pytest.mark.parametrize("limits", [[], {}, {"sentences": [], "lacking": {"notes": "x"}}], ids=str)

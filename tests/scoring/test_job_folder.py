@@ -46,7 +46,7 @@ def test_the_default_folder_is_named_by_package_and_time(tmp_path, monkeypatch):
     assert one.parent.parts == ("predictions", "name")
 
 
-def test_the_same_job_goes_on_with_other_means_and_another_is_refused(tmp_path):
+def test_the_same_job_goes_on_and_another_is_refused(tmp_path):
     out = make_job(job(tmp_path))
     assert make_job(job(tmp_path, "cluster.processes=4")) == out
     assert read_job(out).cluster.processes == 4
@@ -90,7 +90,7 @@ def test_a_new_job_that_is_refused_leaves_nothing(tmp_path):
     assert not out.exists()
 
 
-def test_a_job_that_began_that_another_started_or_whose_processes_failed_stays(tmp_path):
+def test_a_job_that_began_started_elsewhere_or_failed_stays(tmp_path):
     began, started, failed = (make_job(job(tmp_path, f"out='{tmp_path / name}'")) for name in "abc")
     write_json(began / "shards" / "origin.json", {})
     refuse(began, PackageError("changed"))

@@ -1,20 +1,14 @@
 """A real SLURM (scripts/local_slurm): the processes of a job share its shards, and a job that is requeued goes on."""
 
-import shutil
 import subprocess
-import time
 
 import pytest
-from scored import read, score
 
 from conftest import run_python
+from helpers.scored_cohorts import read, score
+from helpers.slurm_jobs import NEEDS_SLURM, state_of, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("sbatch") is None, reason="sbatch is missing; as root: scripts/local_slurm"
-    ),
-]
+pytestmark = NEEDS_SLURM
 CLUSTER = [
     "cluster=slurm",
     "cluster.nodes=2",
@@ -29,21 +23,6 @@ def submit(run, root, out, *words):
     return run_python("-m", "clintune.cli", "predict", str(run), *places, *CLUSTER, *words)
 
 
-def until(out, true, seconds=240):
-    """Wait for something to become true; fail with the job's logs when it does not."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            pytest.fail(run_python("-m", "clintune.cli", "logs", str(out)).stdout[-5000:])
-        time.sleep(0.1)
-
-
-def state_of(job):
-    return subprocess.run(
-        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True
-    ).stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def run(shared_run):
     return shared_run()
@@ -56,9 +35,7 @@ def alone(run, quickstart, tmp_path_factory):
     return out
 
 
-def test_a_job_scores_as_one_process_does_and_is_followed_to_its_end(
-    alone, run, quickstart, tmp_path
-):
+def test_a_job_scores_as_one_process_does(alone, run, quickstart, tmp_path):
     out = tmp_path / "out"
     done = submit(run, quickstart, out, "--wait")
     assert done.returncode == 0, done.stderr
@@ -74,12 +51,12 @@ def test_a_requeued_job_goes_on(alone, run, quickstart, tmp_path):
     done = submit(run, quickstart, out)
     assert done.returncode == 0, done.stderr
     job = done.stdout.split()[1].rstrip(",")
-    until(out, lambda: list(out.glob("shards/[0-9]*.json")))
+    until(out, lambda out: list(out.glob("shards/[0-9]*.json")))
     subprocess.run(["scontrol", "requeue", job], check=True)
-    until(out, lambda: state_of(job) == "PENDING")
+    until(out, lambda out: state_of(job) == "PENDING")
     assert not (out / "summary.json").exists()
     subprocess.run(
         ["scontrol", "update", f"jobid={job}", "starttime=now"], check=True
     )  # not in two minutes
-    until(out, lambda: (out / "summary.json").exists())
+    until(out, lambda out: (out / "summary.json").exists())
     assert read(out).equals(read(alone))

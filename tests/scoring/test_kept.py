@@ -5,11 +5,11 @@ import shutil
 
 import polars as pl
 import pytest
-from scored import read, score
 
 from clintune.cli import main
 from clintune.storage.cache_entries import TAG
 from conftest import train
+from helpers.scored_cohorts import read, score
 
 
 def bytes_of(folder):
@@ -18,9 +18,7 @@ def bytes_of(folder):
     }
 
 
-def test_answers_are_the_same_bits_with_the_cache_of_training_and_without(
-    recipe, quickstart, tmp_path
-):
+def test_answers_are_the_same_bits_with_and_without_a_cache(recipe, quickstart, tmp_path):
     run = train(recipe(), "backbone=minilm", f"data.cache={tmp_path / 'cache'}")
     words = ["predict", str(run), f"cohort={quickstart}", "shard_size=11"]
     pieces = bytes_of(tmp_path / "cache" / "pieces")

@@ -16,14 +16,15 @@ import polars as pl
 import pytest
 from meds_evaluation.evaluate import evaluate_binary_classification
 from meds_evaluation.schema import PredictionSchema
-from scored import read, score
 
 from clintune.cli import main
 from clintune.package.calibrations import write_calibrations
 from clintune.package.manifest import write_manifest
+from clintune.scoring import score_shards as work
 from clintune.scoring.job_folder import done_shards
 from clintune.tasks.calibration import Calibration
 from conftest import evaluate, run_python
+from helpers.scored_cohorts import read, score
 
 HALFWAY = """
 import sys
@@ -62,7 +63,7 @@ def files(out):
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
-def test_each_sample_stands_exactly_once_and_nothing_else_is_left(unbroken, quickstart):
+def test_each_sample_stands_once_and_nothing_else_is_left(unbroken, quickstart):
     labels = pl.read_parquet(quickstart / "labels" / "deterioration.parquet").sort(
         "subject_id", "prediction_time"
     )
@@ -80,7 +81,7 @@ def test_each_sample_stands_exactly_once_and_nothing_else_is_left(unbroken, quic
     assert (told["samples"], told["unreadable"], told["abstained"]) == (40, 0, {"outcome": 0})
 
 
-def test_every_file_keeps_the_prediction_schema_and_its_own_tool_scores_it(unbroken):
+def test_every_file_keeps_the_prediction_schema(unbroken):
     for path in (unbroken / "predictions" / "outcome").glob("*.parquet"):
         PredictionSchema.validate(pl.read_parquet(path).to_arrow())
     assert (
@@ -123,9 +124,7 @@ def test_members_of_an_ensemble_are_averaged(shared_run, quickstart, tmp_path):
     np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
 
 
-def test_probabilities_are_calibrated_and_where_the_model_abstains_there_is_no_decision(
-    unbroken, run, quickstart, tmp_path
-):
+def test_where_the_model_abstains_there_is_no_decision(unbroken, run, quickstart, tmp_path):
     raw = read(unbroken)["predicted_boolean_probability"].to_numpy()[:, None]
     calibration = Calibration(
         exclusive=False, slope=(2.0,), intercept=(0.5,), floors=((0.0, 0.0),), reasons=(None,)
@@ -150,7 +149,7 @@ def test_probabilities_are_calibrated_and_where_the_model_abstains_there_is_no_d
     PredictionSchema.validate(table.to_arrow())
 
 
-def test_what_cannot_be_read_is_listed_and_its_sample_scored_but_withheld(run, cohort, tmp_path):
+def test_what_cannot_be_read_is_listed_and_withheld(run, cohort, tmp_path):
     events = pl.concat([pl.read_parquet(path) for path in (cohort / "data").glob("*.parquet")])
     labels = pl.read_parquet(cohort / "labels" / "deterioration.parquet").select(
         "subject_id", "prediction_time"
@@ -178,7 +177,7 @@ def test_what_cannot_be_read_is_listed_and_its_sample_scored_but_withheld(run, c
     assert (told["unreadable"], told["abstained"]) == (1, {"outcome": 1})
 
 
-def test_a_sample_of_which_there_is_nothing_is_listed_and_withheld(run, cohort, tmp_path):
+def test_a_sample_of_which_there_is_nothing_is_withheld(run, cohort, tmp_path):
     labels = pl.read_parquet(cohort / "labels" / "deterioration.parquet").select(
         "subject_id", "prediction_time"
     )
@@ -247,7 +246,7 @@ def begin(run, root, out):
     return process
 
 
-def test_who_is_killed_in_a_shard_leaves_it_to_another_who_takes_over_to_the_same_bits(
+def test_a_killed_job_leaves_its_shard_to_another(
     unbroken, run, quickstart, tmp_path, monkeypatch, capfd
 ):
     out = tmp_path / "out"
@@ -271,19 +270,26 @@ def test_who_is_killed_in_a_shard_leaves_it_to_another_who_takes_over_to_the_sam
 
 
 def test_who_is_told_to_stop_says_how_to_go_on_to_the_same_bits(
-    unbroken, run, quickstart, tmp_path
+    unbroken, run, quickstart, tmp_path, monkeypatch, capsys
 ):
-    out = tmp_path / "out"
-    holder = begin(run, quickstart, out)
-    holder.send_signal(signal.SIGTERM)
-    said = holder.communicate()[1]
-    assert holder.returncode == 128 + signal.SIGTERM
+    out, write = tmp_path / "out", work.write_json
+
+    def told(path, value):
+        if path.name == "000001.json":
+            signal.raise_signal(signal.SIGTERM)
+        write(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_json", told)
+        assert score(run, quickstart, out, "shard_size=7") == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
     assert said.endswith(f"stopped by SIGTERM; go on with `clintune predict --resume {out}`\n")
     assert main(["predict", "--resume", str(out)]) == 0
     assert read(out).equals(read(unbroken))
     assert files(out) == files(unbroken)
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_shards(unbroken, run, quickstart, tmp_path):
     out = tmp_path / "out"
     words = [
@@ -299,9 +305,7 @@ def test_several_processes_share_the_shards(unbroken, run, quickstart, tmp_path)
     assert read(out).equals(read(unbroken))
 
 
-def test_a_job_that_is_refused_before_it_began_leaves_its_folder_to_the_next_try(
-    run, quickstart, tmp_path, capsys
-):
+def test_a_job_refused_before_it_began_leaves_its_folder(run, quickstart, tmp_path, capsys):
     out = tmp_path / "out"
     broken = {
         name: Path(shutil.copytree(run / "package", tmp_path / name))

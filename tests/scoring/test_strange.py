@@ -3,10 +3,10 @@
 import polars as pl
 import pytest
 import yaml
-from scored import score
 
 from clintune.cli import main
 from clintune.scoring.summarize import strange_words
+from helpers.scored_cohorts import score
 
 WHAT = "of the facts have codes that the model does not know"
 
@@ -37,9 +37,7 @@ def notes(said):
     ]
 
 
-def test_codes_that_the_model_does_not_know_are_told_after_a_resume_as_well(
-    run, cohort, tmp_path, capsys
-):
+def test_codes_that_the_model_does_not_know_are_told(run, cohort, tmp_path, capsys):
     change(cohort, code=pl.lit("OTHER//") + pl.col("code").cast(pl.String))
     out = tmp_path / "out"
     assert score(run, cohort, out, "shard_size=7") == 0

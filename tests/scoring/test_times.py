@@ -2,11 +2,11 @@
 
 import polars as pl
 import pytest
-from scored import read, score
 
 from clintune.core.errors import DataError
 from clintune.inference.times import labelled_at
 from clintune.tasks.binary import Binary
+from helpers.scored_cohorts import read, score
 
 TASKS = {"outcome": Binary(label="deterioration")}
 
@@ -20,7 +20,7 @@ def labels(root):
     return pl.read_parquet(root / "labels" / "deterioration.parquet")
 
 
-def test_a_table_of_times_says_when_and_labels_make_no_other_sample(quickstart, run, tmp_path):
+def test_a_table_of_times_says_when_and_labels_do_not(quickstart, run, tmp_path):
     known = labels(quickstart).head(4).select("subject_id", "prediction_time")
     later = known.head(1).with_columns(pl.col("prediction_time").dt.offset_by("1h"))
     pl.concat([known, later]).write_parquet(tmp_path / "times.parquet")

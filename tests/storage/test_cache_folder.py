@@ -92,7 +92,7 @@ def test_only_what_was_not_used_lately_is_cleared_when_asked_so(cache):
     assert names(cache) == {"index/ward-1", "pieces/b"}
 
 
-def test_leftovers_of_a_killed_process_go_and_those_of_a_living_one_stay(cache):
+def test_leftovers_of_a_killed_process_go_of_a_living_one_stay(cache):
     code = (
         "from clintune.core.files import atomic_path\nfrom clintune.core.locks import only_one\n"
         "with only_one(cache / 'pieces/b', 'b'), atomic_path(cache / 'pieces/b/x.safetensors') as partial:\n"
@@ -122,7 +122,7 @@ def test_the_verb_lists_and_clears(cache, capsys):
     assert main(["cache", str(cache / "nowhere")]) == 2
 
 
-def test_what_is_no_cache_is_never_cleared_and_other_things_make_no_cache(tmp_path, capsys):
+def test_what_is_no_cache_is_never_cleared(tmp_path, capsys):
     for name in ("index/mine.txt", "pieces/p/mine.txt", "thesis.docx"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -151,9 +151,7 @@ def test_what_is_no_cache_is_never_cleared_and_other_things_make_no_cache(tmp_pa
         ("packages/a file", b"no package"),
     ],
 )
-def test_nothing_that_stands_in_the_cache_ends_the_verb_or_reaches_the_terminal(
-    cache, capsys, path, content
-):
+def test_nothing_in_the_cache_ends_the_verb(cache, capsys, path, content):
     (cache / path).parent.mkdir(parents=True, exist_ok=True)
     (cache / path).write_bytes(content)
     assert main(["cache", str(cache)]) == 0
@@ -164,7 +162,7 @@ def test_nothing_that_stands_in_the_cache_ends_the_verb_or_reaches_the_terminal(
     assert not entries(cache)
 
 
-def test_cohorts_and_copies_count_and_go_but_never_a_folder_of_the_users(cache, capsys):
+def test_cohorts_and_copies_go_but_never_a_users_folder(cache, capsys):
     for name in ("cohorts/written", "cohorts/mine", "remote/far-1.mirror", "my_results"):
         (cache / name).mkdir(parents=True)
         (cache / name / "data").write_bytes(bytes(2_000_000))
@@ -190,7 +188,7 @@ def test_cohorts_and_copies_count_and_go_but_never_a_folder_of_the_users(cache, 
     assert (cache / "my_results/data").exists()
 
 
-def test_locks_of_what_is_gone_are_swept_and_those_that_somebody_holds_stay(cache):
+def test_locks_of_what_is_gone_are_swept_held_ones_stay(cache):
     for number in range(20):
         with exclusive_lock(cache / "statistics" / f"gone-{number}.json", "nothing"):
             pass
@@ -210,7 +208,7 @@ def test_locks_of_what_is_gone_are_swept_and_those_that_somebody_holds_stay(cach
     assert locks(cache) == []
 
 
-def test_a_lock_that_is_swept_while_others_wait_for_it_still_lets_in_one_at_a_time(tmp_path):
+def test_a_lock_swept_while_others_wait_lets_in_one_at_a_time(tmp_path):
     code = (
         "from clintune.core.locks import only_one\nprint('ready', flush=True)\n"
         "for _ in range(100):\n    with only_one(cache / 'statistics/x.json', 'x'):\n"
@@ -236,9 +234,7 @@ def modes(folder):
 @pytest.mark.parametrize(
     ("shared", "expected"), [(False, {"0o700", "0o600"}), (True, {"0o2770", "0o660"})]
 )
-def test_only_the_owner_reads_the_cache_or_its_group_where_it_is_shared(
-    tmp_path, capsys, shared, expected
-):
+def test_only_the_owner_reads_the_cache_or_its_group(tmp_path, capsys, shared, expected):
     before = os.umask(0o022)
     try:
         with private_files():
@@ -254,7 +250,7 @@ def test_only_the_owner_reads_the_cache_or_its_group_where_it_is_shared(
     assert capsys.readouterr().err == ""
 
 
-def test_a_caller_of_the_library_keeps_its_umask_and_gets_a_private_folder(tmp_path):
+def test_a_caller_keeps_its_umask_and_gets_a_private_folder(tmp_path):
     before = os.umask(0o022)
     try:
         cache = open_cache(str(tmp_path / "cache"), shared=False)
@@ -266,9 +262,7 @@ def test_a_caller_of_the_library_keeps_its_umask_and_gets_a_private_folder(tmp_p
     assert modes(cache) == {"0o700", "0o644"}  # of the mark that it is a cache
 
 
-def test_a_cache_that_others_can_read_is_said_once_with_the_command_that_closes_it(
-    tmp_path, capsys
-):
+def test_a_cache_that_others_can_read_is_said_once(tmp_path, capsys):
     cache = tmp_path / "old cache"
     (cache / "index").mkdir(parents=True)
     for folder in (cache, cache / "index"):

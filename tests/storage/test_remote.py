@@ -10,7 +10,7 @@ import pytest
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256
 from clintune.storage.remote import Remote, has_secret, redact
-from webserver import WebServer
+from helpers.webserver import WebServer
 
 NAMES = [
     "data/0.parquet",
@@ -71,9 +71,7 @@ def test_every_file_is_listed_and_fetched_as_it_is(url, folder, tmp_path):
 
 
 @everywhere
-def test_a_change_of_equal_size_is_another_version_and_an_untouched_file_is_not(
-    url, folder, tmp_path
-):
+def test_a_change_of_equal_size_is_another_version(url, folder, tmp_path):
     before = {name: remote(url).version(name) for name in NAMES}
     (folder / "top.csv").write_bytes(b"x" * before["top.csv"].size)
     os.utime(folder / "top.csv", (1e9, 1e9))
@@ -102,7 +100,7 @@ def test_a_symbolic_link_counts_as_what_it_points_to(folder, tmp_path):
     assert "data/linked/2.parquet" in listed
 
 
-def test_links_that_leave_the_folder_and_links_that_sort_are_no_files(web):
+def test_links_that_leave_the_folder_or_sort_are_no_files(web):
     web.pages["/cohort/"] = web.pages["/cohort"] = (
         '<a href="../">up</a> <a href="../../evil.csv">x</a> <a href="?C=N;O=D">Name</a> <a href="top.csv">top</a>'
         '<a href="/etc/passwd">x</a> <a href="%2e%2e/%2e%2e/evil.csv">x</a> <a href="http://other.example/a.csv">x</a>'
@@ -118,7 +116,7 @@ def test_what_cannot_be_listed_is_not_taken_for_empty(web):
         remote(f"{web.url}/cohort").tree("data")
 
 
-def test_a_server_that_fails_is_not_taken_for_a_file_that_is_gone(web):
+def test_a_server_that_fails_is_not_a_file_that_is_gone(web):
     web.status["/cohort/top.csv"] = 503
     with pytest.raises(DataError, match=r"cannot be read"):
         remote(f"{web.url}/cohort").version("top.csv")
@@ -126,7 +124,7 @@ def test_a_server_that_fails_is_not_taken_for_a_file_that_is_gone(web):
     assert remote(f"{web.url}/cohort").version("top.csv") is None
 
 
-def test_a_file_that_shrinks_or_vanishes_while_it_is_read_is_refused(url_of_file, folder, tmp_path):
+def test_a_file_that_shrinks_while_it_is_read_is_refused(url_of_file, folder, tmp_path):
     far = remote(url_of_file)
     version = far.version("top.csv")
     (folder / "top.csv").write_bytes(b"short")

@@ -63,7 +63,7 @@ def drawn_classes(size, seed, sharpness):
     return predictions(targets, shares[1])
 
 
-def test_platts_scaling_is_sklearns_logistic_regression_on_smoothed_targets():
+def test_platts_scaling_is_sklearns_on_smoothed_targets():
     part = overconfident(300)
     logit = np.log(part.predicted / (1 - part.predicted)).astype(np.float64)
     positive = part.targets[:, 0] == 1
@@ -80,7 +80,7 @@ def test_platts_scaling_is_sklearns_logistic_regression_on_smoothed_targets():
     )
 
 
-def test_calibration_undoes_a_known_distortion_and_keeps_the_order():
+def test_calibration_undoes_a_distortion_and_keeps_the_order():
     tuning, fresh = overconfident(20_000), overconfident(20_000, seed=1)
     fitted = fit_calibration(tuning, BINARY)
     assert fitted.slope[0] == pytest.approx(1 / 3, abs=0.02)
@@ -123,7 +123,7 @@ def test_each_answers_prediction_set_covers_fresh_samples_of_it(draw):
         assert 1 - ALPHA - 0.01 <= np.mean(covered) <= 1 - ALPHA + 0.04
 
 
-def test_no_floor_is_the_probability_of_one_patient_and_none_is_higher():
+def test_no_floor_is_the_probability_of_one_patient():
     part = overconfident(4000)
     fitted = fit_calibration(part, BINARY)
     after = fitted.apply(part.predicted)[:, 0]
@@ -136,14 +136,14 @@ def test_no_floor_is_the_probability_of_one_patient_and_none_is_higher():
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1))
-def test_rounding_never_raises_a_probability_and_one_step_more_always_does(values):
+def test_rounding_never_raises_a_probability(values):
     exact = np.array(values, np.float32)
     assert (coarse(exact).astype(np.float32) <= exact).all()
     assert (coarse(exact, 2).astype(np.float32) > exact).all()
     assert (coarse(exact) >= 0).all()
 
 
-def test_the_model_abstains_where_both_answers_or_none_are_plausible():
+def test_it_abstains_where_both_answers_or_none_are_plausible():
     fitted = Calibration(
         exclusive=False,
         slope=(1.0,),
@@ -214,7 +214,7 @@ def test_unknown_targets_change_nothing():
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-def test_the_identity_returns_probabilities_bit_for_bit_and_never_abstains(exclusive):
+def test_the_identity_changes_no_bit_and_never_abstains(exclusive):
     probabilities = np.array([[0.0, 0.2, 0.8], [1.0, 0.0, 0.0]], np.float32)
     identity = Calibration.identity(one_of("abc") if exclusive else yes_or_no("abc"))
     assert np.array_equal(identity.apply(probabilities), probabilities)
@@ -240,7 +240,7 @@ def test_what_is_no_calibration_is_refused(tmp_path, text):
         read_calibrations(tmp_path / "calibration.json")
 
 
-def test_scores_count_the_share_withheld_and_the_errors_among_the_rest():
+def test_scores_count_the_withheld_and_errors_of_the_rest():
     part = predictions([0, 1, 1, np.nan, 0], [0.2, 0.3, 0.9, 0.9, 0.5])
     fitted = Calibration(
         exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.4, 0.4),), reasons=(None,)

@@ -18,7 +18,7 @@ def drawn(n=300, width=30):
     ]
 
 
-def test_the_model_of_any_loss_is_logistic_regression_for_a_yes_or_no():
+def test_the_model_of_any_loss_is_logistic_regression():
     features, targets, weight = drawn()
     by_loss = ByLoss("binary", 1, Binary(label="x").loss).path(features, targets[:, None], weight)
     own = YesNo().path(features, targets, weight)

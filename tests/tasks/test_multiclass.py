@@ -22,7 +22,7 @@ def write(root, values):
     pl.DataFrame(table, schema_overrides={"categorical_value": pl.String}).write_parquet(path)
 
 
-def test_classes_are_numbered_in_sorted_order_and_null_is_unknown(tmp_path):
+def test_classes_are_numbered_in_order_and_null_is_unknown(tmp_path):
     write(tmp_path, ["b", "a", None, "b"])
     task = Multiclass(label="kind")
     table = task.read(tmp_path)
@@ -44,7 +44,7 @@ def test_a_foreign_class_is_named_by_row_and_not_by_its_text(tmp_path):
     assert "secret" not in str(error.value)
 
 
-def test_prediction_columns_hold_the_likeliest_class_and_all_probabilities():
+def test_prediction_columns_hold_likeliest_class_and_chances():
     task = Multiclass(label="kind", classes=["a", "b"])
     table = task.prediction_table(np.array([[0.25, 0.75]], np.float32))
     assert {name: list(column) for name, column in table.items()} == {

@@ -27,7 +27,7 @@ def targets(table):
     return {row["subject_id"]: row["target"] for row in table.to_dicts()}
 
 
-def test_a_sample_missing_from_a_phenotypes_file_is_unknown_there(tmp_path):
+def test_a_sample_missing_from_a_phenotype_is_unknown_there(tmp_path):
     write(tmp_path, "sepsis", {1: True, 2: False})
     write(tmp_path, "aki", {2: True, 3: None})
     task = Multilabel(label="pheno")

@@ -30,7 +30,7 @@ def test_contract(check):
     check()
 
 
-def test_the_gaussian_loss_is_the_likelihood_in_units_of_the_spread():
+def test_the_gaussian_loss_is_the_likelihood():
     task = fitted()
     outputs = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) / 10
     state = task.state()
@@ -54,7 +54,7 @@ def test_the_quantile_loss_is_that_of_scikit_learn():
     assert (value < high).all()
 
 
-def test_without_outputs_it_predicts_median_and_interval_of_training():
+def test_without_outputs_it_predicts_those_of_training():
     value, low, high = fitted().predict(torch.zeros(1, 2))[0].tolist()
     assert value == pytest.approx(50, abs=1.5)
     assert [low, high] == pytest.approx(np.quantile(VALUES, [0.05, 0.95]), abs=3)

@@ -1,11 +1,13 @@
 """The time to an event: the likelihood is that of what was seen, and unknown follow-up is never taken for an answer."""
 
+import json
 from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from matplotlib.figure import Figure as Canvas
 from scipy.stats import expon
 
 from clintune.contracts import Predictions
@@ -116,7 +118,7 @@ def test_what_is_learnt_is_rounded():
     assert state["hazards"]["edges"] == sorted(set(state["hazards"]["edges"]))
 
 
-def test_views_ask_whether_the_event_came_and_know_when_nobody_can_tell():
+def test_views_ask_for_the_event_and_know_when_nobody_can_tell():
     task = asked(Survival(label="x", edges=EDGES, horizons=[20]))
     (view,) = task.binary_views
     assert view.name == "event by 20 days"
@@ -251,7 +253,7 @@ def test_an_answer_that_is_none_is_refused(change):
         Answer.from_json(answer | change)
 
 
-def test_a_figure_is_drawn_of_eleven_patients_a_group_and_no_fewer():
+def test_a_figure_takes_eleven_patients_a_group():
     task = Survival(label="x", edges=[50, 100, 200])
     for size, is_drawable in ((33, True), (30, False)):
         rng = np.random.default_rng(0)
@@ -263,4 +265,10 @@ def test_a_figure_is_drawn_of_eleven_patients_a_group_and_no_fewer():
             targets=drawn(size),
             predicted=np.sort(rng.random((size, 3)), axis=1).astype(np.float32),
         )
-        assert task.figures[0].is_drawable(predictions) == is_drawable
+        points = task.figures[0].points(predictions)
+        assert (points is not None) == is_drawable
+        if points is not None:
+            assert points == json.loads(json.dumps(points))
+            followed = [count for group in points["groups"] for count in group["followed"]]
+            assert all(count is None or count >= 11 for count in followed)
+            task.figures[0].draw(Canvas(), points)

@@ -51,7 +51,7 @@ def flip(path, draw):
     path.write_bytes(content)
 
 
-def test_what_is_restored_is_what_was_saved_also_under_rates_that_group_it_otherwise(tmp_path):
+def test_what_is_restored_is_what_was_saved(tmp_path):
     saved = model(0, lr=1e-3, weight_decay=0.1)
     save(tmp_path, Progress(step=2), *saved)
     for settings in ({"lr": 1e-3}, {"lr": 1e-2, "head_lr": 1e-4}, {"weight_decay": 0.0}):
@@ -67,9 +67,7 @@ def test_what_is_restored_is_what_was_saved_also_under_rates_that_group_it_other
 
 
 @pytest.mark.parametrize("name", ["trainable", "average", "optimizer", "progress", "sums"])
-def test_a_bit_that_turns_is_named_and_an_older_whole_checkpoint_takes_its_place(
-    tmp_path, capsys, name
-):
+def test_a_turned_bit_is_named_and_an_older_checkpoint_serves(tmp_path, capsys, name):
     draw, saved = np.random.default_rng(0), model(0)
     save(tmp_path, Progress(step=2), *saved)
     (older,) = tmp_path.iterdir()
@@ -96,7 +94,7 @@ def test_a_bit_that_turns_is_named_and_an_older_whole_checkpoint_takes_its_place
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000003"]
 
 
-def test_a_bit_of_the_best_weights_that_turns_is_found_when_the_run_goes_on_and_at_its_end(
+def test_a_turned_bit_of_the_best_weights_is_found(
     tmp_path,
 ):
     draw, saved = np.random.default_rng(0), model(0)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from clintune.cli import main
-from spoiling import LABELS, SPLITS, media, spoil
+from helpers.spoiling import LABELS, SPLITS, media, spoil
 
 BINARY = "clintune.tasks.binary.Binary"
 
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_read_is_refused_as_training_does(dry, cohort, kin
     ("column", "end", "package"),
     [("image_path", ".dcm", "pydicom"), ("waveform_path", ".hea", "wfdb")],
 )
-def test_a_reader_that_is_not_installed_is_named_before_there_is_a_run(
+def test_a_reader_not_installed_is_named_before_the_run(
     recipe, cohort, capsys, monkeypatch, tmp_path, column, end, package
 ):
     monkeypatch.setattr("clintune.cohort.index.is_installed", lambda module: module != package)

@@ -7,12 +7,10 @@ import polars as pl
 
 from clintune.cli import main
 from conftest import evaluate, train, weights
-from webserver import WebServer
+from helpers.webserver import WebServer
 
 
-def test_a_run_from_a_web_server_repeats_that_from_disk_and_notices_a_changed_table(
-    recipe, cohort, tmp_path, capsys
-):
+def test_a_run_over_the_web_repeats_that_from_disk(recipe, cohort, tmp_path, capsys):
     steps = "trainer.max_steps=2"
     here = train(recipe(cohort), f"data.cache={tmp_path / 'cache'}", steps)
     with WebServer(cohort.parent).running() as web:

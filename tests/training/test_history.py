@@ -31,9 +31,7 @@ def test_a_fit_that_goes_on_drops_its_own_later_records_alone(tmp_path):
     assert records(history.path) == [(0, 1), (0, 2), (1, 1)]
 
 
-def test_damaged_lines_of_a_history_are_left_out_with_a_word_and_an_unfinished_one_without(
-    tmp_path, capsys
-):
+def test_damaged_lines_of_a_history_are_left_out_with_a_word(tmp_path, capsys):
     path = tmp_path / "history.jsonl"
     lines = [json.dumps({"step": step, "loss": 0.5}) for step in range(1, 5)]
     path.write_bytes("\n".join([*lines, lines[0][:9]]).encode())

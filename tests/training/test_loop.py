@@ -66,7 +66,7 @@ def gradients(monkeypatch):
     return seen
 
 
-def test_the_gradient_is_that_of_one_whole_batch_however_it_is_cut(recipe, cohort, gradients):
+def test_the_gradient_is_that_of_one_whole_batch(recipe, cohort, gradients):
     known = pl.when(pl.int_range(pl.len()) % 3 != 0).then("boolean_value")
     relabel(cohort, lambda table: table.with_columns(boolean_value=known))
     for size in (8, 4, 3, 1):
@@ -84,12 +84,12 @@ def test_the_gradient_is_that_of_one_whole_batch_however_it_is_cut(recipe, cohor
             torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(recipe):
+def test_a_loss_that_is_not_finite_names_step_and_samples(recipe):
     with pytest.raises(TrainingError, match=r"^step 1: .*samples tiny#\d+(, tiny#\d+){7};"):
         train(recipe(), "tasks.outcome._target_=test_loop.Exploding")
 
 
-def test_the_one_sample_with_outputs_that_are_not_finite_is_named_alone(recipe, cohort):
+def test_the_one_sample_with_outputs_not_finite_is_named(recipe, cohort):
     shard = cohort / "data" / "0.parquet"
     extreme = (
         pl.when((pl.col("subject_id") == 1) & (pl.col("code") == "AGE"))
@@ -106,7 +106,7 @@ def test_the_one_sample_with_outputs_that_are_not_finite_is_named_alone(recipe, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_trainable_tensor_that_cannot_move_stops_the_run_and_is_named(recipe):
+def test_a_trainable_tensor_that_cannot_move_is_named(recipe):
     with pytest.raises(
         TrainingError,
         match=r"1 of \d+ trainable tensors did not change: modalities\.static\.encoder\.idle;",
@@ -141,7 +141,7 @@ def test_a_long_warm_up_trains(recipe):
     assert len(history(run)) >= 3
 
 
-def test_training_stops_after_patience_and_packages_the_best_step(recipe):
+def test_patience_stops_training_and_the_best_step_is_kept(recipe):
     words = ["trainer.patience=3", "trainer.tune_every=1", "trainer.max_steps=60"]
     run = train(recipe(), *words)
     scores = [record["tuning/score"] for record in history(run)]
@@ -182,7 +182,7 @@ def test_without_a_tuning_split_the_last_average_is_packaged(recipe, cohort):
 
 
 @pytest.mark.parametrize("metric", ["brier", "loss"])
-def test_of_a_metric_that_is_better_when_lower_the_lowest_step_is_kept(recipe, metric):
+def test_the_lowest_step_is_kept_where_lower_is_better(recipe, metric):
     run = train(recipe(), f"trainer.metric={metric}", "trainer.tune_every=1")
     key = "tuning/loss" if metric == "loss" else f"tuning/outcome/{metric}"
     values = {record["step"]: record[key] for record in history(run)}

@@ -11,7 +11,7 @@ from clintune.core.errors import ConfigError
 from clintune.training.optimizer import WeightEMA, make_optimizer, schedule, set_rate
 
 
-def test_the_rate_warms_up_linearly_to_1_and_decays_by_the_formula():
+def test_the_rate_warms_up_linearly_and_decays_by_the_formula():
     rates = {
         name: [schedule(Trainer(schedule=name, warmup=0.2), step, 10) for step in range(10)]
         for name in FORMULAS
@@ -56,7 +56,7 @@ def test_the_average_is_the_weighted_sum_of_all_weights_seen():
     assert torch.equal(parameter.detach(), trained)
 
 
-def test_vectors_and_queries_do_not_decay_and_new_parts_learn_at_their_own_rate():
+def test_vectors_do_not_decay_and_new_parts_have_a_rate():
     parameters = {
         "backbone.lora_A": nn.Parameter(torch.ones(2, 2)),
         "backbone.bias": nn.Parameter(torch.ones(2)),

@@ -56,7 +56,7 @@ def test_a_cpu_has_bf16_where_its_flags_say_so():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_run_that_trained_in_fp16_on_a_gpu_can_be_evaluated_without_one(recipe):
+def test_an_fp16_run_of_a_gpu_is_evaluated_without_one(recipe):
     run = train(recipe(), "trainer.precision=fp32")
     text = (run / "recipe.yaml").read_text()
     assert "precision: fp32" in text
@@ -67,7 +67,7 @@ def test_a_run_that_trained_in_fp16_on_a_gpu_can_be_evaluated_without_one(recipe
     evaluate(run)
 
 
-def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recipe, tmp_path):
+def test_casting_once_gives_the_bits_of_casting_each_step(recipe, tmp_path):
     experiment = open_experiment(compose_recipe(recipe(), [BF16, "modalities.notes.mode=lora"]))
     (fold,) = folds(experiment.config, tmp_path, experiment.samples)
     ready = prepare_fold(experiment, fold)
@@ -75,7 +75,7 @@ def test_what_is_cast_once_gives_the_bits_that_casting_at_every_step_gives(recip
     for dtype in (None, torch.bfloat16):
         model = build_model(
             experiment.config,
-            make_modalities(experiment.config),
+            make_modalities(experiment.config.modalities),
             ready.statistics,
             {"outcome": 1},
             0,

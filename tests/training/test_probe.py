@@ -64,7 +64,7 @@ def reference_losses(features, targets, weight, fold):
     return losses
 
 
-def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
+def test_columns_and_penalty_have_the_least_held_out_loss():
     features, targets = data(200, 12, seed=3)
     noise = torch.from_numpy(np.random.default_rng(4).standard_normal((200, 8)))
     everything, weight, fold = (
@@ -90,7 +90,7 @@ def test_columns_and_penalty_are_those_of_the_least_held_out_loss():
     np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
 
 
-def test_a_fit_is_remembered_and_any_other_argument_is_another_fit(tmp_path, capsys):
+def test_a_fit_is_remembered_for_its_arguments_alone(tmp_path, capsys):
     features, targets = data(80, 6)
     arguments = [
         YesNo(),
@@ -136,7 +136,7 @@ def test_subjects_weigh_alike_whatever_their_number_of_samples():
     np.testing.assert_allclose([weight[subject == s].sum() for s in (2, 7, 9)], 2)
 
 
-def test_no_subject_is_in_two_folds_and_classes_are_spread_evenly():
+def test_folds_share_no_subject_and_spread_classes_evenly():
     subject = np.repeat(np.arange(41), np.arange(41) % 3 + 1)
     positive = np.arange(41) % 4 == 0
     fold = subject_folds(subject, positive[subject].astype(np.float32), 7).numpy()
@@ -179,7 +179,7 @@ def gradient(kind, features, targets, weight, inverse, weights, bias):
 
 
 @pytest.mark.parametrize(("num", "width", "num_classes"), [(300, 10, 4), (60, 150, 3), (200, 8, 2)])
-def test_every_penalty_gives_the_least_of_the_penalised_loss_over_classes(num, width, num_classes):
+def test_every_penalty_gives_the_least_penalised_loss(num, width, num_classes):
     features, targets = classes(num, width, num_classes)
     weight, kind = weights_of(num), OneOf(num_classes)
     for inverse, (weights, bias) in zip(
@@ -193,7 +193,7 @@ def test_every_penalty_gives_the_least_of_the_penalised_loss_over_classes(num, w
         )
 
 
-def test_the_penalty_over_classes_is_that_of_the_least_held_out_loss_of_sklearn():
+def test_the_penalty_over_classes_is_that_of_sklearn():
     features, targets = classes(160, 6, 3, seed=2)
     weight, fold = weights_of(160), torch.arange(160) % NUM_FOLDS
     losses = np.zeros(len(PENALTIES))
@@ -211,7 +211,7 @@ def test_the_penalty_over_classes_is_that_of_the_least_held_out_loss_of_sklearn(
 
 
 @pytest.mark.parametrize("present", [(1,), (0, 2), (0, 1, 3)])
-def test_a_class_that_no_training_sample_has_is_as_rare_as_half_a_case(present):
+def test_a_class_without_a_sample_is_as_rare_as_half_a_case(present):
     features, _ = classes(40, 5, 4)
     targets = torch.tensor(present).double()[torch.arange(40) % len(present)]
     absent = [c for c in range(4) if c not in present]
@@ -222,7 +222,7 @@ def test_a_class_that_no_training_sample_has_is_as_rare_as_half_a_case(present):
         assert float(chances[:, absent].max()) < 0.1
 
 
-def test_a_probe_of_classes_is_fitted_and_evaluated_alone_and_beside_a_backbone(recipe, cohort):
+def test_a_probe_of_classes_serves_alone_and_beside_a_backbone(recipe, cohort):
     labels = cohort / "labels" / "deterioration.parquet"
     table = pl.read_parquet(labels)
     ward = pl.Series(

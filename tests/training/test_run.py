@@ -7,11 +7,10 @@ import pytest
 from clintune.cli import main
 from clintune.core.errors import ConfigError
 from clintune.verbs.run import train as train_verb
-from conftest import train
 
 
-def test_an_ensemble_that_lacks_a_member_is_not_evaluated_and_a_resume_completes_it(recipe, capsys):
-    run = train(recipe(), "ensemble=2", "trainer.max_steps=2")
+def test_a_resume_completes_an_ensemble_that_lacks_a_member(run_copy, capsys):
+    run = run_copy("ensemble=2", "trainer.max_steps=2")
     whole = (run / "package" / "member-1" / "parts.safetensors").read_bytes()
     shutil.rmtree(run / "package" / "member-1")
     assert main(["evaluate", str(run), "--bootstrap", "10"]) == 2

@@ -46,9 +46,7 @@ def test_processes_share_a_step_without_overlap_or_loss(num, batch_size, micro, 
     st.integers(1, 4),
     st.integers(0, 30),
 )
-def test_micro_batches_keep_to_a_budget_of_tokens_unless_a_process_has_one_sample_each(
-    num, size, tokens, many, step
-):
+def test_micro_batches_keep_to_a_budget_of_tokens(num, size, tokens, many, step):
     made = order(num, size, size, tokens=tokens)
     _, rows = made.batch(step)
     draws = made.micro_batches(step, many)

@@ -39,7 +39,7 @@ def move(check, *names, gradient=1e-3):
     check.optimizer.step()
 
 
-def test_parts_without_data_are_waited_for_and_pairs_that_never_meet_are_not_asked(check):
+def test_parts_without_data_are_waited_for(check):
     move(check, NAMES[1], NAMES[2], NAMES[4], NAMES[5])
     check.after_step(1, {("notes", "icu")})
     move(check, NAMES[0], NAMES[3], NAMES[7])
@@ -128,7 +128,7 @@ def test_what_few_rows_reach_has_many_chances():
     assert not check.still
 
 
-def test_lora_a_is_waited_for_until_half_precision_can_tell_its_b_from_zero():
+def test_lora_a_is_waited_for_until_its_b_is_not_zero():
     """With a gradient of nothing until then, as an fp16 product with a B below 6e-8."""
     names = ["backbone.q.lora_A.weight", "backbone.q.lora_B.weight"]
     check = checked({name: nn.Parameter(torch.zeros(2, 2)) for name in names}, lr=1e-7)
@@ -140,7 +140,7 @@ def test_lora_a_is_waited_for_until_half_precision_can_tell_its_b_from_zero():
         check.after_step(13, {("notes", "icu")})
 
 
-def test_many_tensors_are_counted_and_the_cause_that_is_known_is_named():
+def test_many_tensors_are_counted_and_a_known_cause_is_named():
     check = checked({f"heads.icu.{number}": nn.Parameter(torch.ones(1)) for number in range(40)})
     with pytest.raises(TrainingError) as caught:
         check.after_step(1, {("notes", "icu")}, ["tasks.icu.weight is 0: raise it"])

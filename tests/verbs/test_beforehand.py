@@ -1,6 +1,5 @@
 """What a job lacks is said in a second, before torch is imported, in the dry run too."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from clintune.cli import main
 from clintune.launch import gpus
 from clintune.verbs.beforehand import check_trusted
 from conftest import run_python
-from own_recipe import RECIPE
+from helpers.own_recipe import RECIPE
 
 
 @pytest.fixture
@@ -83,9 +82,7 @@ def test_what_a_run_lacks_is_said_before_torch_is_imported(mine, monkeypatch, dr
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
-def test_a_tracker_whose_package_is_missing_is_refused_before_anything_starts(
-    mine, monkeypatch, capsys, tracker
-):
+def test_a_tracker_that_is_missing_is_refused_at_once(mine, monkeypatch, capsys, tracker):
     monkeypatch.setattr("clintune.verbs.beforehand.is_installed", lambda module: module != tracker)
     words = [f"tracker={tracker}", *(["tracker.project=x"] if tracker == "wandb" else [])]
     assert main(["train", "--dry-run", str(mine), *words]) == 2
@@ -95,7 +92,7 @@ def test_a_tracker_whose_package_is_missing_is_refused_before_anything_starts(
     )
 
 
-def test_raw_data_that_are_not_there_are_named_with_where_they_come_from(tmp_path, capsys):
+def test_raw_data_that_are_missing_are_named_with_their_source(tmp_path, capsys):
     words = [f"data.cache={tmp_path}", f"data.raw={tmp_path}"]
     assert main(["train", "icu_admission", *words]) == 2
     assert (
@@ -191,7 +188,7 @@ def test_a_trusted_module_must_be_found(finished, quickstart, tmp_path, capsys, 
     check_trusted(verb, str(finished), ["nosuch.tasks", "json"])
 
 
-def test_what_a_run_or_package_lacks_is_said_before_torch_is_imported(finished, tmp_path):
+def test_a_package_not_there_is_said_before_torch_is_imported(finished, tmp_path):
     said = refused_without_torch("evaluate", finished)
     assert (
         f"evaluate: {finished}/package: no package there; train the run to its end (clintune train --resume"
@@ -219,7 +216,7 @@ def test_what_a_run_or_package_lacks_is_said_before_torch_is_imported(finished, 
         ),
         (
             ["--resume", "RUN", "trainr.max_steps=40"],
-            "key 'trainr.max_steps' does not exist; did you mean 'trainer'?",
+            "key 'trainr' does not exist; did you mean 'trainer'?",
         ),
         (
             ["RUN"],
@@ -296,8 +293,8 @@ def test_the_devices_that_cuda_may_see_are_counted(visible, number):
     assert gpus._listed(visible) == number
 
 
-def test_a_module_beside_the_recipe_is_found_in_all_that_is_done_with_the_run(
-    recipe, quickstart, tmp_path
+def test_a_module_beside_the_recipe_is_found_by_every_verb(
+    recipe, quickstart, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "tasks_beside.py").write_text(
         "from clintune.tasks.binary import Binary\n\n\nclass Mine(Binary):\n    pass\n"
@@ -310,14 +307,13 @@ def test_a_module_beside_the_recipe_is_found_in_all_that_is_done_with_the_run(
     )
 
     def clintune(*words):
-        done = subprocess.run(
-            [sys.executable, "-m", "clintune.cli", *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd="/",
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()[-1]
+        """Run a verb from elsewhere, as a process would that has not met the module yet."""
+        sys.modules.pop("tasks_beside", None)
+        monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+        assert main([*map(str, words)]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.chdir("/")
 
     run = clintune("train", path, "trainer.max_steps=2")
     clintune("train", "--resume", run)

@@ -53,9 +53,7 @@ def test_wrong_words_are_refused_before_torch_is_imported():
     assert done.returncode == 2, done.stderr
 
 
-def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(
-    tmp_path, monkeypatch
-):
+def test_a_folder_of_any_name_can_be_scored_and_finished(tmp_path, monkeypatch):
     out, folder = tmp_path / "out", tmp_path / "it's a ward, isn't it"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "0.parquet").touch()
@@ -63,7 +61,7 @@ def test_a_folder_of_any_name_can_be_scored_and_a_finished_job_needs_no_torch(
     with monkeypatch.context() as unstarted:
         unstarted.setattr("clintune.verbs.predict.start_job", lambda *_, **__: None)
         assert main(words) == 0
-    assert read_job(out).cohorts.meds.root == str(folder)
+    assert read_job(out).cohorts["meds"].root == str(folder)
     (out / "summary.json").touch()
     for again in (words, ["predict", "--resume", str(out)]):
         done = run_without_torch(*again)

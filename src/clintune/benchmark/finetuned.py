@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from meds.schema import held_out_split
-from omegaconf import DictConfig
 
 from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.config.parts import modules_of
+from clintune.config.schema import Config
 from clintune.core.errors import DataError
-from clintune.evaluation.ablations import WHOLE
-from clintune.evaluation.collect import ByTask, predict_run
+from clintune.evaluation.collect import predict_run, whole
+from clintune.evaluation.context import WHOLE, ByTask
 from clintune.experiment.folds import folds
 from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.resume import run_config
@@ -26,7 +26,7 @@ from clintune.package.members import trained_members
 from clintune.training.run import train_run
 
 
-def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -> MethodResult:
+def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> MethodResult:
     """Train the run of a config in the folder `run`, or go on with it, and predict its held-out samples.
 
     Its checkpoints are removed: its packages are there. Raises DataError when no sample is held out.
@@ -38,12 +38,12 @@ def predict_finetuned(config: DictConfig, run: Path, missing: Sequence[float]) -
 
     began = time.perf_counter()
     experiment = open_experiment(run_config(run))
-    accelerator = make_accelerator(experiment.config)
-    chosen = {WHOLE: frozenset(experiment.modalities)}
+    accelerator = make_accelerator(experiment.config.trainer)
+    request = whole(experiment.modalities)
     predictions: dict[float, ByTask] = {}
     for share in missing:
         reduced = replace(experiment, samples=thinned(experiment.samples, share, config.seed))
-        by_variant = predict_run(run, reduced, chosen, accelerator)[held_out_split]
+        by_variant = predict_run(run, reduced, [request], accelerator).get(held_out_split)
         if not by_variant:
             raise DataError(
                 "no labelled sample is held out; check the splits of the recipe's cohorts"

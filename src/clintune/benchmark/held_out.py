@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clintune.contracts import Predictions
 from clintune.core.errors import DataError
-from clintune.evaluation.collect import ByTask
+from clintune.evaluation.context import ByTask
 from clintune.evaluation.predict import concatenate
 from clintune.experiment.fold_data import FoldData, prepare_fold
 from clintune.experiment.folds import folds

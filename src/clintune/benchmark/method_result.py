@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clintune.evaluation.collect import ByTask
+from clintune.evaluation.context import ByTask
 from clintune.tasks.base import Task
 
 

@@ -1,21 +1,31 @@
-"""What a benchmark leaves: the table as Parquet, on the terminal, and as one page that needs nothing else."""
+"""What a benchmark leaves: its table as Parquet, on the terminal, and as a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
+from rich.table import Table as PrintedTable
 
 from clintune.benchmark import figures
 from clintune.benchmark.method_names import is_own, label
+from clintune.benchmark.method_notes import how_measured
 from clintune.benchmark.runner import Progress
 from clintune.benchmark.suite import Suite
 from clintune.benchmark.table import MethodScores, Row, costs, find_entries, make_rows, write_table
 from clintune.config.recipes import summary
 from clintune.core.console import print_table
 from clintune.core.files import write_text
-from clintune.evaluation.page import page_template
+from clintune.evaluation.intervals import MEAN
+from clintune.metrics import Metric
+from clintune.report.page import render_page as render_page_of
+from clintune.report.section import Block, Details, Heading, Points, Section, Text
+from clintune.report.table import Count, Links, Number, Score, Table, Trial, readable
+from clintune.report.table import Row as LineRow
+
+_WARNING = (
+    "These figures compare methods on the same patients. They do not say how well any of them "
+    "would do in care."
+)
 
 
 def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> None:
@@ -34,19 +44,14 @@ def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> No
 def render_page(suite: Suite, path: Path, rows: Sequence[Row], failed: Mapping[str, str]) -> str:
     """Return the page as HTML."""
     sections = [
-        _section(number, name, part, suite.experiments[name].axis)
-        for number, (name, part) in enumerate(_experiments(rows).items())
+        _section(name, part, suite.experiments[name].axis)
+        for name, part in _experiments(rows).items()
     ]
-    return page_template("page.html.j2", Path(__file__).parent).render(
-        name=path.stem,
-        summary=summary(path),
-        sections=sections,
-        num_seeds=max(len(row.entry.seeds) for row in rows),
-        libraries=sorted(
-            {about["library"] for row in rows for about in row.entry.about if about.get("library")}
-        ),
-        failed=failed,
-    )
+    if failed:
+        reasons = [f"{title}: {reason}" for title, reason in failed.items()]
+        sections.append(Section("Not finished", [Points(reasons)]))
+    sections.append(how_measured(rows))
+    return render_page_of(f"Benchmark {path.stem}", summary(path), _WARNING, sections)
 
 
 def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -56,65 +61,86 @@ def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return named
 
 
-def _section(number: int, name: str, rows: list[Row], axis: str | None) -> dict[str, Any]:
-    """Return what the page tells of an experiment."""
+def _section(name: str, rows: list[Row], axis: str | None) -> Section:
+    """Return what the page tells of an experiment: a curve over its axis, or a table a place."""
     places = list(dict.fromkeys(row.entry.setting for row in rows))
     parts = [[row for row in rows if row.entry.setting == setting] for setting in places]
-    first = rows[0].primary[rows[0].main]
-    title = f"{name}: {first.title} of each method"
+    title = f"{name}: {rows[0].primary[rows[0].main].title} of each method"
     if len({row.entry.missing for row in rows}) > 1:
-        axis, numbers = (
-            "held-out samples that lack each modality, %",
-            [100 * missing for _, _, missing in places],
-        )
+        axis = "held-out samples that lack each modality, %"
+        numbers = [100 * missing for _, _, missing in places]
     else:
         numbers = [float(level) for _, level, _ in places] if axis else []
-    return {
-        "name": name,
-        "main": rows[0].main,
-        "metric": first,
-        "curve": figures.lines(parts, numbers, axis, f"curve{number}", title) if axis else None,
-        "parts": [
-            _part(f"part{number}-{i}", title, part, drawn=not axis) for i, part in enumerate(parts)
-        ],
-    }
+
+    blocks: list[Block] = [figures.lines(parts, numbers, axis, title)] if axis else []
+    for part in parts:
+        blocks += _part(title, part, drawn=not axis)
+    return Section(name, blocks)
 
 
-def _part(prefix: str, title: str, rows: list[Row], *, drawn: bool) -> dict[str, Any]:
-    """Return what the page tells of one level and share missing of an experiment."""
+def _part(title: str, rows: list[Row], *, drawn: bool) -> Iterator[Block]:
+    """Yield what the page tells of one level and share missing of an experiment."""
+    if name := _place_name(rows[0].entry):
+        yield Heading(name)
+    if drawn:
+        yield figures.dots(rows, title)
+    yield _main_table(rows)
+    yield Text(f"{readable(Count(rows[0].score.n_subjects))} patients.", "note")
+
+    tasks = {task: metric for task, metric in rows[0].primary.items() if task != rows[0].main}
+    if tasks:
+        yield Details("Task by task", _task_table(rows, tasks))
     owned = [row for row in rows if is_own(row.entry.method) or row.entry.method == row.baseline]
-    return {
-        "name": _place_name(rows[0].entry),
-        "tasks": {task: metric for task, metric in rows[0].primary.items() if task != rows[0].main},
-        "dots": figures.dots(rows, f"{prefix}-dots", title) if drawn else None,
-        "prices": figures.prices(owned, f"{prefix}-prices", f"{title} and its price")
-        if drawn and len(owned) > 2
-        else None,
-        "rows": [_line(row) for row in rows],
-        "subjects": rows[0].score.n_subjects,
-    }
+    if drawn and len(owned) > 2:
+        yield figures.prices(owned, f"{title} and its price")
 
 
-def _line(row: Row) -> dict[str, Any]:
-    return {
-        "method": label(row.entry.method),
-        "own": is_own(row.entry.method),
-        "best": row.entry.method == row.baseline,
-        "scores": {
-            task: row.scores[task][metric.name].to_json() for task, metric in row.primary.items()
-        },
-        "score": row.score.to_json(),
-        "difference": row.difference.to_json() if row.difference else None,
-        "costs": costs(row.entry),
-        "seeds": len(row.entry.seeds),
-        "runs": {about["seed"]: about["run"] for about in row.entry.about if about["run"]},
-    }
+def _main_table(rows: list[Row]) -> Table:
+    """Return the main score of each method, its difference to the best baseline, and its costs."""
+    title = rows[0].primary[rows[0].main].title
+    title += ", mean of all tasks" if rows[0].main == MEAN else ""
+    prices = ("Fit, s", "Predict, s", "Memory, MB", "Weights fitted", "Seeds")
+    shown = []
+    for row in rows:
+        runs = {f"seed {a['seed']}": a["run"] for a in row.entry.about if a["run"]}
+        is_best = row.entry.method == row.baseline
+        change: Trial = "the best" if is_best else "–"
+        if row.difference is not None:
+            change = Score(row.difference.to_json(), style="signed")
+        trials: list[Trial] = [
+            Links(label(row.entry.method), runs),
+            Score(row.score.to_json()),
+            change,
+        ]
+        shown.append(LineRow([*trials, *_price_cells(row)], _style(row)))
+    return Table(["Method", title, "To the best baseline", *prices], shown)
 
 
-def _printed(name: str, rows: Sequence[Row]) -> Table:
+def _task_table(rows: list[Row], tasks: Mapping[str, Metric]) -> Table:
+    shown = []
+    for row in rows:
+        scores = [Score(row.scores[task][m.name].to_json()) for task, m in tasks.items()]
+        shown.append(LineRow([label(row.entry.method), *scores], _style(row)))
+    return Table(["Method", *(f"{task}, {m.title}" for task, m in tasks.items())], shown)
+
+
+def _price_cells(row: Row) -> list[Trial]:
+    spent = costs(row.entry)
+    digits = {"fit_seconds": 1, "predict_seconds": 1, "peak_mb": 0, "parameters": 0}
+    numbers = [Number(spent[name], places, "thousands") for name, places in digits.items()]
+    return [*numbers, Number(len(row.entry.seeds), 0)]
+
+
+def _style(row: Row) -> str:
+    if is_own(row.entry.method):
+        return "own"
+    return "best" if row.entry.method == row.baseline else ""
+
+
+def _printed(name: str, rows: Sequence[Row]) -> PrintedTable:
     first = rows[0].primary[rows[0].main].title
     columns = ("method", first, "95 %", "to the best baseline", "fit s", "MB", "weights", "seeds")
-    table = Table(*columns, title=name, box=SIMPLE)
+    table = PrintedTable(*columns, title=name, box=SIMPLE)
     setting = None
 
     for row in rows:

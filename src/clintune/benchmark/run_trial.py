@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
 from clintune.benchmark.baselines.classical import predict_baseline
@@ -19,6 +18,7 @@ from clintune.benchmark.method_names import PEERS, is_own
 from clintune.benchmark.method_result import predictions_folder
 from clintune.config.modules import use_modules
 from clintune.config.schema import Config
+from clintune.config.typed import of_plain
 from clintune.core.files import value_sha256
 from clintune.evaluation.predictions import write_predictions
 from clintune.experiment.fold_data import precompute_pieces
@@ -37,13 +37,13 @@ def answer(questions: TextIO, answers: TextIO) -> None:
     """
     spec = json.loads(questions.readline())
     threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
-    config: Any = OmegaConf.merge(OmegaConf.structured(Config), spec["config"])
-    use_modules(config)
+    config = of_plain(Config, spec["config"])
+    use_modules(config.modules)
     json.dump(_work(config, spec) if "method" in spec else _prepare(config), answers)
     answers.flush()
 
 
-def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
+def _work(config: Config, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Fit and predict one trial; write the held-out predictions by share of missing, and return the rest."""
     method, missing = spec["method"], spec["missing"]
     if is_own(method):
@@ -70,18 +70,18 @@ def _work(config: DictConfig, spec: Mapping[str, Any]) -> dict[str, Any]:
         "clintune": __version__,
         "library": outcome.library,
         "tasks": {
-            name: {"config": OmegaConf.to_container(config.tasks[name]), "state": task.state()}
+            name: {"config": config.tasks[name], "state": task.state()}
             for name, task in outcome.tasks.items()
         },
     }
 
 
-def _prepare(config: DictConfig) -> dict[str, Any]:
+def _prepare(config: Config) -> dict[str, Any]:
     """Compute what all trials of an experiment share; return the fingerprint of its tables, wherever they are."""
     experiment = open_experiment(config)
     samples = experiment.samples
     split = split_of(config, samples, folds(config, Path(), samples)[0])
-    modalities = make_modalities(config)
+    modalities = make_modalities(config.modalities)
     statistics = fit_statistics(
         modalities, samples, rows_by_split(split)["train"], experiment.cache
     )

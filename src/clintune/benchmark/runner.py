@@ -7,12 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from omegaconf import OmegaConf
 
 from clintune.benchmark.external.home import not_installed, peer_python
 from clintune.benchmark.method_names import PEERS
@@ -106,7 +105,9 @@ def _prepare(trial: Trial, out: Path) -> str | TrainingError:
     """
     console.print(f"{trial.experiment}: cohorts and frozen encoders")
     try:
-        answer, _ = _process({"config": _plain(trial)}, out / "logs" / f"{trial.experiment}.log")
+        answer, _ = _process(
+            {"config": asdict(trial.config)}, out / "logs" / f"{trial.experiment}.log"
+        )
     except TrainingError as error:
         return error
     return str(answer["data"])
@@ -120,7 +121,7 @@ def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
     with atomic_path(folder) as partial:
         partial.mkdir()
         spec = {
-            "config": _plain(trial),
+            "config": asdict(trial.config),
             "method": trial.method,
             "missing": trial.missing,
             "peer_seconds": trial.peer_seconds,
@@ -199,7 +200,3 @@ def _reason(log: Path, code: int) -> str:
     return (
         f"killed by signal {-code}; see {log}" if code < 0 else f"ended with code {code}; see {log}"
     )
-
-
-def _plain(trial: Trial) -> Any:
-    return OmegaConf.to_container(trial.config, resolve=True)

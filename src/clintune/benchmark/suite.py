@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -15,6 +15,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from clintune.benchmark.method_names import BASELINES, EMBEDDED, PEERS, split_name
+from clintune.config.overrides import set_keys
 from clintune.config.recipes import find_file
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest
@@ -104,11 +105,9 @@ def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     Raises ConfigError for a key that does not exist, a value that does not fit, or a method that nobody knows.
     """
     try:
-        node = OmegaConf.merge(
-            OmegaConf.structured(Suite),
-            OmegaConf.load(path),
-            OmegaConf.from_dotlist(list(overrides)),
-        )
+        node = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path))
+        assert isinstance(node, DictConfig)
+        set_keys(node, overrides)
         suite: Any = OmegaConf.to_object(node)
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"suite {path.name}: {_why(error)}") from error

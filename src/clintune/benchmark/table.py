@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from clintune.benchmark.method_names import is_own
 from clintune.benchmark.method_result import predictions_folder
 from clintune.benchmark.trials import Trial, read_about
-from clintune.config.parts import instantiate_section
 from clintune.contracts import Predictions
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.files import atomic_path
-from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import (
     MEAN,
     Difference,
@@ -35,6 +33,7 @@ from clintune.evaluation.intervals import (
 from clintune.evaluation.predictions import read_predictions
 from clintune.evaluation.scored import Scored, of_tasks
 from clintune.metrics import Metric, defined_mean
+from clintune.package.contents import make_tasks
 from clintune.tasks.base import Task
 
 REPLICATES = 1000
@@ -234,8 +233,7 @@ def _lines(row: Row) -> list[dict[str, Any]]:
 def _tasks(entry: MethodScores) -> dict[str, Task]:
     """Return the tasks of an entry, as its trials fitted them."""
     about = entry.about[0]["tasks"]
-    composition = OmegaConf.create({name: part["config"] for name, part in about.items()})
-    tasks: dict[str, Task] = instantiate_section("tasks", composition)
+    tasks = make_tasks({name: part["config"] for name, part in about.items()})
     for name, task in tasks.items():
         task.load_state(about[name]["state"])
     return tasks

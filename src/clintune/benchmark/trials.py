@@ -1,15 +1,12 @@
 """A trial: one method on one experiment with one seed. What it is, what determines its result, where the result is."""
 
 import json
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
 from clintune.benchmark.external.home import peer_files
@@ -17,6 +14,7 @@ from clintune.benchmark.method_names import PEERS, is_own, split_name
 from clintune.benchmark.suite import Suite
 from clintune.config.compose import compose_recipe
 from clintune.config.recipes import find_recipe
+from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.files import value_sha256
@@ -42,7 +40,7 @@ class Trial:
     method: str
     seed: int
     missing: tuple[float, ...]
-    config: DictConfig
+    config: Config
     peer_seconds: float | None = None
 
     @property
@@ -54,8 +52,8 @@ class Trial:
 
     def key(self, data: str) -> str:
         """Return a hash of everything that determines its result; `data` is the fingerprint of its cohorts."""
-        config: Any = OmegaConf.to_container(self.config, resolve=True)
-        what = {name: value for name, value in config.items() if name not in _ELSEWHERE}
+        whole = asdict(self.config)
+        what = {name: value for name, value in whole.items() if name not in _ELSEWHERE}
         for cohort in what["cohorts"].values():
             for name in ("root", "source", "storage"):
                 del cohort[name]
@@ -91,13 +89,13 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Trial]:
         recipe = find_recipe(experiment.recipe)
         for level, changes in (experiment.levels or {"": []}).items():
             common = [*experiment.overrides, *changes, *overrides]
-            plain = compose_recipe(recipe, common)
-            _check_modalities(f"'experiments.{name}.baselines'", experiment.baselines, plain)
-            configs = dict.fromkeys(experiment.baselines, plain)
-            configs |= {
-                method: compose_recipe(recipe, [*common, *own])
-                for method, own in suite.clintune.items()
-            }
+            untouched = compose_recipe(recipe, common)
+            where = f"'experiments.{name}.baselines'"
+            _check_modalities(where, experiment.baselines, untouched.modalities)
+
+            configs = dict.fromkeys(experiment.baselines, untouched)
+            for method, own in suite.clintune.items():
+                configs[method] = compose_recipe(recipe, [*common, *own])
             for method, config in configs.items():
                 trials += [
                     Trial(
@@ -121,23 +119,23 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _check_modalities(where: str, baselines: Sequence[str], config: DictConfig) -> None:
+def _check_modalities(where: str, baselines: Sequence[str], known: Collection[str]) -> None:
     """Raise ConfigError for a baseline of a modality that the recipe does not have."""
     for baseline in baselines:
         _, modality = split_name(baseline)
-        if modality is not None and modality not in config.modalities:
-            known = nearest(modality, map(str, config.modalities))
+        if modality is not None and modality not in known:
             raise ConfigError(
-                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks{known}"
+                f"{where}: '{baseline}' is of modality '{modality}', which the recipe lacks"
+                f"{nearest(modality, known)}"
             )
 
 
-def _seeded(config: DictConfig, seed: int) -> DictConfig:
-    config = deepcopy(config)
-    config.seed = seed
-    for cohort in config.cohorts.values():
-        cohort.splits.seed = seed
-    return config
+def _seeded(config: Config, seed: int) -> Config:
+    cohorts = {
+        name: replace(cohort, splits=replace(cohort.splits, seed=seed))
+        for name, cohort in config.cohorts.items()
+    }
+    return replace(config, seed=seed, cohorts=cohorts)
 
 
 def _code(method: str) -> list[str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from meds.schema import data_subdirectory
-from omegaconf import DictConfig
 
 from clintune.cohort.labels import FOLDERS, label_files, looked_for
 from clintune.cohort.shards import data_files
+from clintune.config.schema import Cohort
 from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError
 from clintune.core.files import file_sha256, files_below
@@ -22,7 +22,9 @@ _OURS = "clintune.tasks."
 """The module of clintune's own tasks; a user's task may keep its labels elsewhere."""
 
 
-def folder_problems(config: DictConfig) -> Iterator[str]:
+def folder_problems(
+    cohorts: Mapping[str, Cohort], cv: Any = None, tasks: Mapping[str, Any] | None = None
+) -> Iterator[str]:
     """Yield what is missing in the cohorts of a run or a scoring job.
 
     Checked are root, data, labels, tables of folds and groups. A cohort behind a URL or with a
@@ -30,18 +32,17 @@ def folder_problems(config: DictConfig) -> Iterator[str]:
     equal.
     """
     roots: dict[str, Path] = {}
-    for name, cohort in config.cohorts.items():
-        if is_remote(str(cohort.root)) or cohort.source is not None:
+    for name, cohort in cohorts.items():
+        if is_remote(cohort.root) or cohort.source is not None:
             continue
-
-        roots[str(name)] = root = Path(cohort.root).expanduser().resolve()
+        roots[name] = root = Path(cohort.root).expanduser().resolve()
         try:
-            yield from _cohort_problems(str(name), root, cohort, config.get("cv"))
+            yield from _cohort_problems(name, root, cohort, cv)
         except ClintuneError as error:
             yield str(error)
 
-    if len(roots) == len(config.cohorts) and all(root.is_dir() for root in roots.values()):
-        yield from _label_problems(config.get("tasks") or {}, roots)
+    if len(roots) == len(cohorts) and all(root.is_dir() for root in roots.values()):
+        yield from _label_problems(tasks or {}, roots)
     yield from equal_cohorts(roots)
 
 
@@ -68,7 +69,7 @@ def equal_cohorts(roots: Mapping[str, Path]) -> Iterator[str]:
                 )
 
 
-def _cohort_problems(name: str, root: Path, cohort: Any, cv: Any) -> Iterator[str]:
+def _cohort_problems(name: str, root: Path, cohort: Cohort, cv: Any) -> Iterator[str]:
     """Yield what is missing in one cohort: root, data, tables of folds and groups."""
     if not root.is_dir():
         yield f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"

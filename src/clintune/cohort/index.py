@@ -21,6 +21,7 @@ from clintune.cohort.row_source import VisibleItems as VisibleItems
 from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
 from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
+from clintune.config.schema import Cohort
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.extras import how_to_install, is_installed
@@ -51,14 +52,6 @@ class Labelled(Protocol):
         """Read subject_id, prediction_time and target (list of float32) of a cohort."""
 
 
-class CohortConfig(Protocol):
-    """What the index needs of `config.schema.Cohort`."""
-
-    root: str
-    lookback_hours: float | None
-    unknown_subjects: str
-
-
 class SampleIndex(RowSource):
     """The samples of one cohort, in (subject, prediction time) order.
 
@@ -86,7 +79,7 @@ class SampleIndex(RowSource):
     def open(
         cls,
         name: str,
-        cohort: CohortConfig,
+        cohort: Cohort,
         modalities: Mapping[str, Claimant],
         tasks: Mapping[str, Labelled],
         cache: Path,
@@ -223,7 +216,7 @@ def _hashes(root: Path, cache: Path) -> dict[str, str]:
 def _fingerprint(
     name: str,
     root: Path,
-    cohort: CohortConfig,
+    cohort: Cohort,
     tables: Mapping[str, str],
     row_filter: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],

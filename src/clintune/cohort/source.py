@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
@@ -37,8 +36,7 @@ def open_root(name: str, cohort: Cohort, cache: Path, beside: Sequence[str] = ()
             f"{key}: a `source` cannot write to {redact(cohort.root)}; name a local folder, "
             "or drop it"
         )
-    storage: Any = OmegaConf.to_container(OmegaConf.create(cohort.storage or {}), resolve=True)
-    return open_mirror(key, cohort.root, storage, cache, beside)
+    return open_mirror(key, cohort.root, cohort.storage or {}, cache, beside)
 
 
 def ensure_cohort(name: str, cohort: Cohort) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from clintune.config.analyses import analysis_problems
 from clintune.config.schema import Config, Scoring
 from clintune.config.secrets import secrets
 from clintune.config.signature import may_be
@@ -36,6 +37,7 @@ def check_config(config: DictConfig, where: str) -> None:
         *endless(plain),
         *no_text(plain),
         *_place(plain["cluster"]),
+        *analysis_problems(plain["evaluation"]),
     ]
 
     # What does not go together is asked of values that each fit.

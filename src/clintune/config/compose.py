@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from clintune.config.check import check_config, check_scoring
 from clintune.config.choices import clashes
@@ -22,18 +23,19 @@ from clintune.config.modules import find_modules, use_modules
 from clintune.config.overrides import read_overrides
 from clintune.config.recipe_file import defaults_of, read_recipe
 from clintune.config.schema import Cohort, Config, Scoring
+from clintune.config.typed import Section, editable, frozen, of_plain
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
 
 _NAME = "clintune_recipe"
 """What Hydra knows a recipe by: the name of the file may be that of a config of ours, or none that Hydra takes."""
 
-ConfigStore.instance().store(name="schema", node=Config)
-ConfigStore.instance().store(name="scoring", node=Scoring)
+_SCHEMAS = {"schema": Config, "scoring": Scoring}
+"""The sections that a defaults list can begin with, by name."""
 
 
-def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """Return the composed config of a recipe file; every key and value has been checked.
+def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> Config:
+    """Return the config of a recipe file; every key and value has been checked.
 
     Raises ConfigError naming each wrong key or value, with the nearest name.
     """
@@ -41,13 +43,13 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> DictConfig:
     if OmegaConf.is_missing(config, "name"):
         config.name = recipe.stem
     config.modules = config.modules or find_modules(config, recipe.parent)
-    use_modules(config)
+    use_modules(config.modules)
 
     check_config(config, recipe.name)
-    return config
+    return frozen(Config, config)
 
 
-def compose_scoring(package: str, overrides: Sequence[str] = ()) -> DictConfig:
+def compose_scoring(package: str, overrides: Sequence[str] = ()) -> Scoring:
     """Return the config of a job that scores a cohort with a package, composed from configs/predict.yaml and checked.
 
     Raises ConfigError as `compose_recipe`.
@@ -56,30 +58,29 @@ def compose_scoring(package: str, overrides: Sequence[str] = ()) -> DictConfig:
     config = _resolve("predict", path.read_text(encoding="utf-8"), overrides, Scoring)
     config.package = package
     check_scoring(config, "predict")
+    return frozen(Scoring, config)
+
+
+def load_config(path: Path) -> Config:
+    """Load the config of a run, which `to_yaml` wrote.
+
+    The modules beside its recipe can be imported from then on. Raises ConfigError when the file is
+    no such config.
+    """
+    config = load_section(path, Config)
+    use_modules(config.modules)
     return config
 
 
-def load_config(path: Path, schema: type = Config) -> DictConfig:
-    """Load a resolved config that `to_yaml` wrote, checked against the schema, `Config` or `Scoring`.
-
-    The modules beside its recipe can be imported from then on. Raises ConfigError when the file is not such a config.
-    """
+def load_section(path: Path, kind: type[Section]) -> Section:
+    """Load a section of the schema that `to_yaml` wrote; ConfigError for any other file."""
     try:
-        config = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))
-        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=get_yaml_loader())
+        return of_plain(kind, values)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
             f"{path}: not a whole config of this version of clintune ({first_line(error)}); restore it, or start anew"
         ) from error
-    assert isinstance(config, DictConfig)
-    if schema is Config:
-        use_modules(config)
-    return config
-
-
-def to_yaml(config: DictConfig) -> str:
-    """Return the resolved config as YAML."""
-    return OmegaConf.to_yaml(config, resolve=True)
 
 
 def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) -> DictConfig:
@@ -89,7 +90,7 @@ def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) ->
     try:
         config = _compose(recipe, words)
         OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         reason = explain(error, lambda parent: _known_keys(recipe, schema, parent))
         raise ConfigError(f"{where}: {reason}") from error
     return config
@@ -98,6 +99,8 @@ def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) ->
 def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
     """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
     GlobalHydra.instance().clear()
+    for name, kind in _SCHEMAS.items():  # here: defaults come from the environment as it is now
+        ConfigStore.instance().store(name=name, node=editable(kind))
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*is missing `_self_`"
@@ -110,12 +113,12 @@ def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
 
 def _known_keys(recipe: str, schema: type, parent: str) -> list[str]:
     """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
-    node: Any = OmegaConf.structured(schema)
+    node: Any = OmegaConf.structured(editable(schema))
     with contextlib.suppress(HydraException, OmegaConfBaseException):
         node = _compose(recipe, ())
     selected = OmegaConf.select(node, parent, throw_on_missing=False) if parent else node
     if selected is None and parent.startswith("cohorts."):
         rest = parent.partition(".")[2].partition(".")[2]
-        cohort = OmegaConf.structured(Cohort)
+        cohort = OmegaConf.structured(editable(Cohort))
         selected = OmegaConf.select(cohort, rest) if rest else cohort
     return [str(key) for key in selected] if isinstance(selected, DictConfig) else []

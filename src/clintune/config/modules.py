@@ -9,16 +9,20 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def find_modules(config: DictConfig, folder: Path) -> str | None:
-    """Return the folder of a recipe where one of its `_target_`s names a module there; else None."""
-    tops = {target.partition(".")[0] for target in _targets(OmegaConf.to_container(config))}
+    """Return the folder of a recipe where a `_target_` or analysis of it names a module there; else None."""
+    named = [*_targets(OmegaConf.to_container(config)), *(config.evaluation or [])]
+    tops = {name.partition(".")[0] for name in named}
     beside = (path for top in tops for path in (folder / f"{top}.py", folder / top / "__init__.py"))
     return str(folder.resolve()) if any(path.is_file() for path in beside) else None
 
 
-def use_modules(config: DictConfig) -> None:
-    """Let Python find the modules beside a config's recipe, after all that are installed: none of these is hidden."""
-    if config.modules is not None and config.modules not in sys.path:
-        sys.path.append(str(config.modules))
+def use_modules(folder: str | None) -> None:
+    """Let Python find the modules in the folder of a recipe, after all that are installed.
+
+    So none of these is hidden.
+    """
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _targets(node: Any) -> Iterator[str]:

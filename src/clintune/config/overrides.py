@@ -1,17 +1,21 @@
-"""Overrides as people type them: text that Hydra's grammar does not take, as a path with ~ or =, is quoted for it."""
+"""KEY=VALUE as people type it, for all verbs.
+
+The grammar is Hydra's; text that it does not take, as a path with ~ or =, is quoted for it.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
 from clintune.config.recipe_file import groups
 from clintune.config.schema import Config, Scoring
-from clintune.config.suggest import in_words
+from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 
@@ -30,15 +34,46 @@ def read_overrides(words: Sequence[str]) -> list[str]:
     """
     overrides = []
     for word in words:
-        override, text = _parse(word, several=False)
-        if override.is_sweep_override():
-            raise ConfigError(
-                f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to train one run a "
-                f'value, write a list as [a,b], or quote a text that has commas: "{_quoted(word)}"'
-            )
+        override, text = _one_value(word)
         _check_choice(override)
         overrides.append(text)
     return overrides
+
+
+def read_texts(
+    verb: str, words: Sequence[str], known: Collection[str], otherwise: str = "does not exist"
+) -> dict[str, str]:
+    """Return the text that each word of a verb gives to a key, of those that it knows.
+
+    Raises ConfigError for a word that is no override, an empty text, and a key that is not known,
+    of which it says `otherwise`.
+    """
+    texts = {}
+    for word in words:
+        override, _ = _parse(word, several=False)
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise ConfigError(f"{verb}: key '{visible(key)}' {otherwise}{nearest(key, known)}")
+        quoted_value = override._value
+        texts[key] = quoted_value.text if isinstance(quoted_value, QuotedString) else value
+        if not texts[key].strip():
+            raise ConfigError(f"{verb}: '{key}' is empty; give a value, or leave it out")
+    return texts
+
+
+def set_keys(config: DictConfig, words: Sequence[str]) -> None:
+    """Set keys that a config has, each by an override.
+
+    Raises ConfigError as `read_overrides` does, and for words that add or take away. Raises
+    OmegaConfBaseException for a key that the config has not, and for a value that does not fit.
+    """
+    for word in words:
+        override, _ = _one_value(word)
+        if override.type is not OverrideType.CHANGE:
+            raise ConfigError(
+                f"'{visible(word)}' is no KEY=VALUE; give a key that is there its value"
+            )
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
 
 
 def sweep(words: Sequence[str]) -> list[list[str]]:
@@ -57,6 +92,18 @@ def sweep(words: Sequence[str]) -> list[list[str]]:
 def quoted(text: str) -> str:
     """Return text as Hydra's grammar takes any text: in quotes, its own escaped."""
     return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def _one_value(word: str) -> tuple[Override, str]:
+    """Return a word as `_parse` does; ConfigError where it gives several values."""
+    override, text = _parse(word, several=False)
+    if override.is_sweep_override():
+        raise ConfigError(
+            f"override '{visible(word)}' gives several values: add -m (`clintune train -m`) to "
+            "train one run a value, write a list as [a,b], or quote a text that has commas: "
+            f'"{_quoted(word)}"'
+        )
+    return override, text
 
 
 def _check_choice(override: Override) -> None:

@@ -1,24 +1,25 @@
 """Make the parts of a config: the objects that its `_target_`s name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 
+from clintune.config.schema import Config
 from clintune.core.errors import ConfigError
 from clintune.core.outside import outside_reason
 
 
-def instantiate_section(section: str, parts: DictConfig) -> dict[str, Any]:
+def instantiate_section(section: str, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Instantiate each part of a section, such as `modalities`, by name.
 
     Raises ConfigError that names the part whose constructor refuses its values.
     """
     made = {}
-    for name in map(str, parts):
+    for name, part in parts.items():
         try:
-            made[name] = instantiate(parts[name], _convert_="all")
+            made[name] = instantiate(part, _convert_="all")
         except InstantiationException as error:
             if outside_reason(error) is not None:  # as of memory, or a package that is missing
                 raise
@@ -26,7 +27,7 @@ def instantiate_section(section: str, parts: DictConfig) -> dict[str, Any]:
     return made
 
 
-def modules_of(config: DictConfig) -> list[str]:
+def modules_of(config: Config) -> list[str]:
     """Return the top modules of the classes that a config names: whoever trained it trusts them."""
     parts = [*config.modalities.values(), *config.tasks.values()]
     return sorted({str(part["_target_"]).partition(".")[0] for part in parts})

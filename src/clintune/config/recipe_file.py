@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
 from omegaconf._utils import get_yaml_loader
 
-from clintune.config.schema import Config
+from clintune.config.schema import Config, entry_of
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
@@ -179,14 +179,14 @@ def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
         if item.name not in node:
             continue
         value, where = node[item.name], f"{path}{item.name}"
-        if not (is_dataclass(item.type) or get_origin(item.type) is dict):
+        if not is_dataclass(item.type) and entry_of(item.type) is None:
             continue
         if not isinstance(value, dict):
             yield f"'{where}' is {'empty' if value is None else repr(value)}; give its keys, indented below, or drop it"
         elif is_dataclass(item.type):
             yield from _shape(item.type, value, f"{where}.")
         else:
-            yield from _shape_of_entries(get_args(item.type)[1], value, where)
+            yield from _shape_of_entries(entry_of(item.type), value, where)
 
 
 def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[str]:

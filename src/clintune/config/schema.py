@@ -3,10 +3,13 @@
 No torch here: configs must be checked in under a second.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING
+
+from clintune.core.paths import default_cache, default_raw
 
 MOST = 1_000_000_000
 """No number of a recipe is larger."""
@@ -24,7 +27,12 @@ def bounded(default: Any, least: float, most: float = MOST) -> Any:
     return field(default=default, metadata={"bounds": (least, most)})
 
 
-@dataclass
+def entry_of(kind: Any) -> Any:
+    """Return the type of the entries of a key that takes them by name; None of any other type."""
+    return get_args(kind)[1] if get_origin(kind) is Mapping else None
+
+
+@dataclass(frozen=True)
 class Splits:
     """How subjects are split when the cohort has no `metadata/subject_splits.parquet`."""
 
@@ -40,7 +48,7 @@ class Splits:
     """Share of the training subjects that train, the others taking no part; a smaller share is a part of a larger."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cohort:
     """One MEDS cohort with media columns."""
 
@@ -61,12 +69,14 @@ class Cohort:
     """What becomes of labels of a subject without any data: `drop` counts them and leaves them out."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Data:
     """Where data come from and go to."""
 
-    raw: str = "data"
-    cache: str = "~/.cache/clintune"
+    raw: str = field(default_factory=default_raw)
+    """Folder that holds the raw files of public data; by default CLINTUNE_DATA, or `data`."""
+    cache: str = field(default_factory=default_cache)
+    """Folder of what is computed once; by default CLINTUNE_CACHE, or `~/.cache/clintune`."""
     shared: bool = False
     """Whether the cache is its group's too; it holds text of notes, and is its owner's alone unless this is true."""
     cache_limit_gb: float | None = bounded(None, 0)
@@ -75,7 +85,7 @@ class Data:
     """Share of items that may be unreadable before the run stops; those below it are counted and listed."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Backbone:
     """The pretrained transformer that reads the tokens of all modalities."""
 
@@ -97,7 +107,7 @@ class Backbone:
     """Whether Liger's Triton kernels replace its norms, rotary embeddings and MLPs (CUDA)."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Adapter:
     """What trains in the backbone: `frozen`, `lora` or `full`; the LoRA settings also serve encoders in mode lora."""
 
@@ -111,7 +121,7 @@ class Adapter:
     dora: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Model:
     """How tokens meet the backbone and the heads."""
 
@@ -127,7 +137,7 @@ class Model:
     """Whether a sample that lacks a modality gets one piece of zeros of it instead of nothing; for comparison."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trainer:
     """The loop. A step is an optimizer step over `batch_size` samples, whatever the number of processes."""
 
@@ -166,7 +176,7 @@ class Trainer:
     beside a GPU, else none."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Strategy:
     """How the model is spread over the processes; what does not go together is refused before anything loads."""
 
@@ -178,7 +188,7 @@ class Strategy:
     """Whether `fsdp2` keeps weights, gradients and optimizer state in the memory of the host."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cluster:
     """Where the job runs: in this process and others of this machine, or as a job of SLURM."""
 
@@ -208,7 +218,7 @@ class Cluster:
     """How often a job that a signal or a dead node ended queues again."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
     """A whole run."""
 
@@ -224,9 +234,11 @@ class Config:
     per_subject: bool = False
     """Whether a subject counts once: predictions of its samples are averaged before scoring, a probe weighs them so."""
     runs: str = "runs"
-    cohorts: dict[str, Cohort] = field(default_factory=dict)
-    modalities: dict[str, Any] = field(default_factory=dict)
-    tasks: dict[str, Any] = field(default_factory=dict)
+    evaluation: list[str] | None = None
+    """Analyses of `clintune evaluate` in the order of the report, and modules beside the recipe; null = all of ours."""
+    cohorts: Mapping[str, Cohort] = field(default_factory=dict)
+    modalities: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
     backbone: Backbone = field(default_factory=Backbone)
     adapter: Adapter = field(default_factory=Adapter)
     model: Model = field(default_factory=Model)
@@ -237,7 +249,7 @@ class Config:
     data: Data = field(default_factory=Data)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Scoring:
     """A job that scores a cohort with a package."""
 
@@ -246,7 +258,7 @@ class Scoring:
     revision: str | None = None
     trusted: list[str] = field(default_factory=list)
     """Modules outside clintune whose classes the package may use."""
-    cohorts: dict[str, Cohort] = field(default_factory=dict)
+    cohorts: Mapping[str, Cohort] = field(default_factory=dict)
     out: str | None = None
     """Folder of the results; null = `predictions/<package>/<time>`."""
     times: str | None = None

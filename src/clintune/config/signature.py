@@ -30,6 +30,8 @@ _WORDS = {
     "str": "text",
 }
 """What people call the types that annotations name."""
+_TYPES: dict[str, Any] = {**vars(builtins), **vars(typing), **vars(collections.abc)}
+"""What a name in an annotation means, where its module does not say."""
 
 
 @dataclass(frozen=True)
@@ -175,31 +177,35 @@ def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[st
     return {
         argument.arg: Parameter(
             required=default is None,
-            annotation=_evaluate(tree, argument.annotation),
+            annotation=_annotation(tree, argument.annotation),
             text=ast.unparse(argument.annotation) if argument.annotation else "",
         )
         for argument, default in pairs
     }
 
 
-def _evaluate(tree: ast.Module, annotation: ast.expr | None) -> Any:
-    """Return the type that an annotation means; Any where only an import of more than types would tell."""
+def _annotation(tree: ast.Module, annotation: ast.expr | None) -> Any:
+    """Return the type that an annotation means; Any where it is quoted, or an import would tell."""
     if annotation is None or isinstance(annotation, ast.Constant):
         return Any
-    names: dict[str, Any] = {**vars(builtins), **vars(typing), **vars(collections.abc)}
-    for name in {
-        node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)
-    } - names.keys():
-        alias = _alias(tree, name)
-        if alias is Any:
-            return Any
-        names[name] = alias
     try:
-        return eval(
-            ast.unparse(annotation), names
-        )  # the text of a module that is about to be imported
-    except (TypeError, AttributeError):
+        return _type(tree, annotation)
+    except TypeError:  # as of `3[int]`
         return Any
+
+
+def _type(tree: ast.Module, node: ast.expr) -> Any:
+    """Return the type written as a name, `A | B` or `A[B, C]`; Any stands for what is not known."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return _TYPES[node.id] if node.id in _TYPES else _alias(tree, node.id)
+    if isinstance(node, ast.BinOp):
+        return _type(tree, node.left) | _type(tree, node.right)
+    if isinstance(node, ast.Subscript):
+        inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return _type(tree, node.value)[tuple(_type(tree, part) for part in inside)]
+    return Any
 
 
 def _alias(tree: ast.Module, name: str) -> Any:
@@ -208,7 +214,7 @@ def _alias(tree: ast.Module, name: str) -> Any:
         if isinstance(node, ast.Assign) and any(
             isinstance(t, ast.Name) and t.id == name for t in node.targets
         ):
-            return _evaluate(tree, node.value)
+            return _annotation(tree, node.value)
     home = _imported_from(tree, name)
     return (
         _alias(_parse(home, f"{home}.{name}"), name)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from math import inf, isfinite
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from clintune.config.schema import MOST
+from clintune.config.schema import MOST, entry_of
 from clintune.config.signature import parameters
 from clintune.config.suggest import in_words, nearest
 from clintune.core.errors import ConfigError
@@ -52,7 +52,7 @@ def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
         value, where = node[item.name], f"{path}{item.name}"
         if is_dataclass(item.type):
             yield from misfits(item.type, value, f"{where}.")
-        elif get_origin(item.type) is dict and is_dataclass(entry := get_args(item.type)[1]):
+        elif is_dataclass(entry := entry_of(item.type)):
             for name, part in value.items():
                 yield from misfits(entry, part, f"{where}.{name}.")
         choices, (least, most) = (

@@ -1,5 +1,6 @@
 """Folders and names: where `configs/` and `recipes/` are, and where results are written."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -116,3 +117,13 @@ def timed_folder(parent: Path) -> Path:
             number += 1
         else:
             return folder
+
+
+def default_cache() -> str:
+    """Return the folder of what is computed once: CLINTUNE_CACHE, or one in the home."""
+    return os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
+
+
+def default_raw() -> str:
+    """Return the folder that holds raw files of public data: CLINTUNE_DATA, or `data`."""
+    return os.environ.get("CLINTUNE_DATA", "data")

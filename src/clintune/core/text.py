@@ -8,7 +8,7 @@ _LONGEST = 1000
 """The longest line of an error, in characters."""
 _END = 200
 """The characters of the end that a cut line keeps."""
-_OF_MARKDOWN = frozenset("\\`*_{}[]()#+!|~$&<>")
+_OF_MARKDOWN = frozenset("\\`*_{}[]#+!|~$&<>")
 
 
 def visible(text: object) -> str:

@@ -1,54 +1,89 @@
-"""What pages have in common: templates, how figures are written, where a band of a metric stands."""
+"""What sections may ask about the page that they stand on."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from clintune.core.text import visible
-from clintune.evaluation.disclosure import SMALLEST_SHOWN, shown
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import MEAN
 from clintune.metrics import Metric
+from clintune.report.table import Count, Score
+from clintune.tasks.base import Task
+
+SPLITS = {"held_out": "held-out patients", "tuning": "tuning patients"}
+"""How a page calls those of a split."""
+_ORDER = ("train", "tuning", "held_out")
+"""The order of the counts that the analysis `cohort` returns."""
 
 
-def page_template(name: str, *folders: Path) -> jinja2.Template:
-    """Return the template of a page, from `folders` or beside this file, with the filters and names they share."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-    )
-    environment.filters |= {"num": _number, "shown": shown, "position": _position, "scale": scale}
-    environment.globals |= {"smallest": SMALLEST_SHOWN, "mean_name": MEAN}
-    return environment.get_template(name)
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The results of a run, as `metrics.json` holds them, and the tasks that they are of."""
+
+    tasks: Mapping[str, Task]
+    metrics: Mapping[str, Any]
+
+    @property
+    def held_out(self) -> Mapping[str, Any]:
+        """Return the scores of held-out samples by task and metric."""
+        scores: Mapping[str, Any] = self.metrics["held_out"]
+        return scores
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Return the title of every metric by its name."""
+        return {metric.name: metric.title for metric in self.all_metrics}
+
+    @property
+    def all_metrics(self) -> list[Metric]:
+        """Return the metrics of all tasks, each name once."""
+        found = {metric.name: metric for task in self.tasks.values() for metric in task.metrics}
+        return list(found.values())
+
+    def metric(self, task: str) -> Metric | None:
+        """Return the primary metric of a task; of their mean, the one that all of them share."""
+        tasks = self.tasks.values() if task == MEAN else [self.tasks[task]]
+        first = [one.metrics[0] for one in tasks]
+        return first[0] if len({metric.name for metric in first}) == 1 else None
+
+    def kind(self, task: str) -> str:
+        """Return in which words a task is told: `mean`, `binary`, `labels`, `classes`, `other`."""
+        if task == MEAN:
+            return "mean"
+        questions = self.tasks[task].questions
+        if not questions:
+            return "other"
+        if any(question.is_multiclass for question in questions):
+            return "classes"
+        return "labels" if len(questions) > 1 else "binary"
+
+    def few(self, task: str) -> set[str]:
+        """Return the outcomes of a task that fewer than 11 patients have, where counted."""
+        views = self.metrics.get("views", {}).get(task, {})
+        return {name for name, view in views.items() if view["num_patients"] < SMALLEST_SHOWN}
+
+    def count(self, number: int, split: str, what: str) -> Count:
+        """Return how many `subjects` or `samples` of a split have a label.
+
+        Where all of them are counted elsewhere, those without one are hidden as well.
+        """
+        cohorts = self.metrics.get("cohort", {}).values()
+        whole = sum(counts[what][_ORDER.index(split)] for counts in cohorts)
+        return Count(number, whole if cohorts and whole > number else None)
+
+    def score(self, values: Mapping[str, Any] | None, metric: Metric, **style: Any) -> Score:
+        """Return a score that a page shows with its band where the metric has a scale."""
+        return Score(values, ends=scale(metric), **style)
 
 
-def _shown(value: object) -> object:
-    """Return what an expression of a page gives, without characters that hide or turn others; figures as they are."""
-    return value if isinstance(value, Markup) else visible(value)
-
-
-def scale(metric: Metric | None) -> tuple[float, float, float] | None:
-    """Return where a band of this metric begins, where chance is, and where it ends; None where there is no such."""
-    if (
-        metric is None
-        or metric.chance is None
-        or not metric.higher_is_better
-        or metric.bounds[1] == float("inf")
-    ):
+def scale(metric: Metric) -> tuple[float, float, float] | None:
+    """Return where a band of this metric begins, where chance is, and where it ends."""
+    best = metric.bounds[1]
+    if metric.chance is None or not metric.higher_is_better or best == float("inf"):
         return None
-    return metric.chance - (metric.bounds[1] - metric.chance) / 5, metric.chance, metric.bounds[1]
+    return metric.chance - (best - metric.chance) / 5, metric.chance, best
 
 
-def _number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    if value is None:
-        return "–"
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def _position(value: float, low: float, high: float) -> float:
-    """Return where a value stands between two ends, from 0 to 100."""
-    return round(100 * min(max((value - low) / (high - low), 0.0), 1.0), 2)
+def output_name(task: str, question: str) -> str:
+    """Return the name of a question or view: that of its task where it has none of its own."""
+    return f"{task}: {question}" if question else task

@@ -11,10 +11,10 @@ import polars as pl
 import torch
 from meds.schema import held_out_split, tuning_split
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune.cohort.checks import equal_cohorts
 from clintune.cohort.samples import Samples
+from clintune.config.schema import Trainer
 from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError, DataError
@@ -77,10 +77,10 @@ def prepare_fold(
     config, samples = experiment.config, experiment.samples
     split = split_of(config, samples, fold)
     rows = rows_by_split(split)
-    modalities, tasks = make_modalities(config), deepcopy(experiment.tasks)
+    modalities, tasks = make_modalities(config.modalities), deepcopy(experiment.tasks)
     warnings = check_fold(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     if not one_answer_will_do:
-        check_patience(config, [rows])
+        check_patience(config.trainer, [rows])
     statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
     build_modalities(modalities, statistics, config.seed)
     everything = np.concatenate(list(rows.values()))
@@ -133,9 +133,9 @@ def check_fold(
     return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
 
 
-def check_patience(config: DictConfig, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
+def check_patience(trainer: Trainer, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
     """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each fold by split."""
-    if config.trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_fold):
+    if trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_fold):
         raise ConfigError(
             "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
             "drop patience"

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from meds.schema import held_out_split, train_split, tuning_split
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.samples import Samples
@@ -21,6 +19,7 @@ from clintune.cohort.splits import (
     subject_splits,
     subsample_train,
 )
+from clintune.config.schema import Cohort, Config
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path, value_sha256
 
@@ -47,16 +46,13 @@ class Fold:
         return "" if self.number is None else f"repeat {self.repeat} fold {self.number}"
 
 
-def folds(config: DictConfig, run: Path, samples: Samples) -> list[Fold]:
-    """Return the folds of a run, in the order in which they are trained.
-
-    Raises ConfigError for a `cv` that is neither a number of folds nor a file of folds.
-    """
+def folds(config: Config, run: Path, samples: Samples) -> list[Fold]:
+    """Return the folds of a run, in the order in which they are trained."""
     if config.cv is None:
-        if config.cv_repeats != 1:
-            raise ConfigError("cv_repeats is set without cv; add cv=5")
         return [Fold(folder=run)]
-    num_folds = _num_folds(config, samples)
+    num_folds = config.cv
+    if isinstance(config.cv, str):
+        num_folds = len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
     return [
         Fold(folder=run / "folds" / f"{repeat}-{fold}", repeat=repeat, number=fold)
         for repeat in range(config.cv_repeats)
@@ -64,21 +60,18 @@ def folds(config: DictConfig, run: Path, samples: Samples) -> list[Fold]:
     ]
 
 
-def split_of(config: DictConfig, samples: Samples, fold: Fold) -> NDArray[np.str_]:
+def split_of(config: Config, samples: Samples, fold: Fold) -> NDArray[np.str_]:
     """Return the split of each sample [N] in a fold, cohort by cohort; samples without any known label are in none."""
     parts = []
     for index in samples.indexes:
         cohort = config.cohorts[index.name]
         splits, balance = cohort.splits, _balance(cohort, index)
         if fold.number is not None:
-            fold_of_sample = _folds(config, cohort, index, fold.repeat)
-            part = fold_splits(
-                index, fold_of_sample, fold.number, splits.tuning, splits.seed, balance
-            )
+            folds = _folds(config.cv, cohort, index, fold.repeat)
+            part = fold_splits(index, folds, fold.number, splits.tuning, splits.seed, balance)
         elif splits.group is not None:
-            part = fold_splits(
-                index, _held_out(cohort, index), 1, splits.tuning, splits.seed, balance
-            )
+            held_out = _held_out(cohort, index)
+            part = fold_splits(index, held_out, 1, splits.tuning, splits.seed, balance)
         else:
             part = subject_splits(index, splits, balance)
 
@@ -128,49 +121,32 @@ def _sum(table: pl.DataFrame) -> str:
     return value_sha256(table.to_dict(as_series=False))
 
 
-def _num_folds(config: DictConfig, samples: Samples) -> int:
-    if isinstance(config.cv, int) and not isinstance(config.cv, bool):
-        return config.cv
-    if not isinstance(config.cv, str):
-        raise ConfigError(f"cv '{config.cv}' is neither a number of folds nor a file of folds")
-    if len(config.cohorts) != 1:
-        raise ConfigError(
-            "cv names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"
-        )
-    if config.cv_repeats != 1:
-        raise ConfigError("cv names a file of folds, which cannot be repeated; set cv_repeats=1")
-    return len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
-
-
-def _folds(config: DictConfig, cohort: Any, index: RowSource, repeat: int) -> NDArray[np.int64]:
+def _folds(cv: int | str, cohort: Cohort, index: RowSource, repeat: int) -> NDArray[np.int64]:
     """Return the fold of each sample of a cohort, from 0; a file of folds is used in its first repeat only."""
-    path = config.cv if isinstance(config.cv, str) else cohort.folds
+    path = cv if isinstance(cv, str) else cohort.folds
     if path is None:
-        return assign_folds(index, config.cv, cohort.splits.seed, repeat, _balance(cohort, index))
+        return assign_folds(index, int(cv), cohort.splits.seed, repeat, _balance(cohort, index))
     if repeat:
         raise ConfigError(
             f"cohorts.{index.name}.folds is a file, which cannot be repeated; set cv_repeats=1"
         )
     names, fold = np.unique(read_folds(Path(path), index), return_inverse=True)
-    if isinstance(config.cv, int) and len(names) != config.cv:
+    if isinstance(cv, int) and len(names) != cv:
         raise ConfigError(
-            f"cv={config.cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}"
+            f"cv={cv}, but cohorts.{index.name}.folds has {len(names)} folds; set cv={len(names)}"
         )
     return fold
 
 
-def _held_out(cohort: Any, index: RowSource) -> NDArray[np.int64]:
+def _held_out(cohort: Cohort, index: RowSource) -> NDArray[np.int64]:
     """Return 1 for each sample of a cohort that is held out by its group, else 0."""
-    if cohort.groups is None:
-        raise ConfigError(
-            f"cohorts.{index.name}.splits.group names a column of cohorts.{index.name}.groups; set that"
-        )
-    return group_folds(
-        index, Path(cohort.groups), cohort.splits.group, cohort.splits.held_out_groups
-    )
+    table, column = cohort.groups, cohort.splits.group
+    assert table is not None, "the table of groups is given, where a column of it is"
+    assert column is not None
+    return group_folds(index, Path(table), column, cohort.splits.held_out_groups)
 
 
-def _balance(cohort: Any, index: RowSource) -> NDArray[np.float32] | None:
+def _balance(cohort: Cohort, index: RowSource) -> NDArray[np.float32] | None:
     task = cohort.splits.stratify
     if task is None:
         return None

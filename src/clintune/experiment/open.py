@@ -1,12 +1,12 @@
 """What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from omegaconf import DictConfig
 
 from clintune.cohort.checks import folder_problems
 from clintune.cohort.codes import count_codes
@@ -14,6 +14,7 @@ from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.cohort.subject_table import read_subject_table
+from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import Modality, has_code
@@ -28,7 +29,7 @@ from clintune.tasks.base import Task
 class Experiment:
     """A config with its data open."""
 
-    config: DictConfig
+    config: Config
     cache: Path
     samples: Samples
     tasks: dict[str, Task]
@@ -37,35 +38,30 @@ class Experiment:
     """Each cohort's table of groups (`Cohort.groups`), where it has one."""
 
 
-def open_experiment(config: DictConfig) -> Experiment:
+def open_experiment(config: Config) -> Experiment:
     """Write or fetch missing cohorts, open their indexes, read the labels.
 
     Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist and a
     task whose targets fit neither its outputs nor the numbers of its classes.
     """
-    if problems := list(folder_problems(config)):
+    if problems := list(folder_problems(config.cohorts, config.cv, config.tasks)):
         raise DataError("; and ".join(problems))
     cache = open_cache(config.data.cache, shared=config.data.shared)
+    config = _with_absolute_sources(config)
 
-    # The run folder must find weights and data from any working directory.
-    for part in (config.backbone, *config.modalities.values()):
-        if "source" in part and Path(part.source).expanduser().is_dir():
-            part.source = str(Path(part.source).expanduser().resolve())
-
-    modalities, tasks = make_modalities(config), make_tasks(config)
+    modalities, tasks = make_modalities(config.modalities), make_tasks(config.tasks)
     _check_metric(config.trainer.metric, tasks)
 
-    indexes, groups = [], {}
+    indexes, groups, cohorts = [], {}, {}
     for name, cohort in config.cohorts.items():
         beside = [
             path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)
         ]
-        root = open_root(str(name), cohort, cache, beside)
-        if not is_remote(cohort.root):
-            cohort.root = str(root)
+        root = open_root(name, cohort, cache, beside)
         if cohort.groups is not None:
-            groups[str(name)] = read_subject_table(root / cohort.groups)
-        indexes.append(SampleIndex.open(str(name), cohort, modalities, tasks, cache))
+            groups[name] = read_subject_table(root / cohort.groups)
+        cohorts[name] = cohort if is_remote(cohort.root) else replace(cohort, root=str(root))
+        indexes.append(SampleIndex.open(name, cohorts[name], modalities, tasks, cache))
 
     samples = Samples(indexes)
     for name, task in tasks.items():
@@ -76,13 +72,28 @@ def open_experiment(config: DictConfig) -> Experiment:
 
     _check_codes(modalities, samples)
     return Experiment(
-        config=config,
+        config=replace(config, cohorts=cohorts),
         cache=cache,
         samples=samples,
         tasks=tasks,
         modalities=modalities,
         groups=groups,
     )
+
+
+def _with_absolute_sources(config: Config) -> Config:
+    """Return a config whose weights are found from any working directory."""
+    backbone = replace(config.backbone, **_absolute({"source": config.backbone.source}))
+    modalities = {name: _absolute(part) for name, part in config.modalities.items()}
+    return replace(config, backbone=backbone, modalities=modalities)
+
+
+def _absolute(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a part with the full path of the folder of its weights, where it has one."""
+    if "source" not in part:
+        return part
+    folder = Path(part["source"]).expanduser()
+    return {**part, "source": str(folder.resolve())} if folder.is_dir() else part
 
 
 def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:

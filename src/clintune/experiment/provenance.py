@@ -3,18 +3,19 @@
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from clintune import __version__
 from clintune.cohort.labels import FOLDERS
 from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
+from clintune.config.schema import Config
 from clintune.core.errors import DataError
 from clintune.core.files import file_sha256, files_below, read_json, value_sha256
 from clintune.experiment.open import Experiment
@@ -77,9 +78,9 @@ def check_data(run: Path, experiment: Experiment) -> None:
             )
 
 
-def config_sha256(config: DictConfig) -> str:
-    """Return the hash of a resolved config."""
-    return value_sha256(OmegaConf.to_container(config, resolve=True))
+def config_sha256(config: Config) -> str:
+    """Return the hash of a config."""
+    return value_sha256(asdict(config))
 
 
 def _files(root: Path, cache: Path) -> dict[str, str]:

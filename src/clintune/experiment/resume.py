@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from clintune import __version__
-from clintune.config.compose import load_config, to_yaml
+from clintune.config.compose import load_config
+from clintune.config.schema import Config
+from clintune.config.typed import to_yaml
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.files import file_sha256, read_json, sweep_leftovers, write_json, write_text
 from clintune.core.locks import refused_if_held
@@ -22,6 +23,7 @@ from clintune.package.manifest import MANIFEST
 
 AT_ANY_TIME = (
     "runs",
+    "evaluation",
     "cluster",
     "strategy",
     "tracker.*",
@@ -71,7 +73,7 @@ def held(run: Path, doing: str) -> Iterator[None]:
         yield
 
 
-def run_config(run: Path) -> DictConfig:
+def run_config(run: Path) -> Config:
     """Return the config of a run; ConfigError where its recipe is not as a job wrote it, or cannot be read."""
     path = run / "recipe.yaml"
     config = load_config(path)
@@ -93,7 +95,7 @@ def check_trained(run: Path) -> None:
         raise PackageError(f"{run}: was not trained; go on with `clintune train --resume {run}`")
 
 
-def is_finished(run: Path, config: DictConfig) -> bool:
+def is_finished(run: Path, config: Config) -> bool:
     """Return whether a run ended well and every model that it trained still has its package."""
     status = read_status(run)
     folds = [run] if config.cv is None else list((run / "folds").glob("*-*"))
@@ -105,7 +107,7 @@ def is_finished(run: Path, config: DictConfig) -> bool:
     )
 
 
-def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
+def check_changes(run: Path, before: Config, now: Config) -> Changes:
     """Return what a resume changes in the recipe of a run.
 
     Raises ConfigError naming the keys that cannot change: any that results depend on once a model is finished, and
@@ -136,9 +138,9 @@ def check_changes(run: Path, before: DictConfig, now: DictConfig) -> Changes:
     return changes
 
 
-def changes_between(before: DictConfig, now: DictConfig) -> Changes:
+def changes_between(before: Config, now: Config) -> Changes:
     """Return the keys in which two configs differ, and both values; None stands for a key that is not there."""
-    one, two = (dict(leaves(OmegaConf.to_container(c, resolve=True))) for c in (before, now))
+    one, two = (dict(leaves(asdict(config))) for config in (before, now))
     return {
         key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)
     }
@@ -147,7 +149,7 @@ def changes_between(before: DictConfig, now: DictConfig) -> Changes:
 class Resumption:
     """What a run keeps of going on: since which step, and with what changes."""
 
-    def __init__(self, run: Path, config: DictConfig) -> None:
+    def __init__(self, run: Path, config: Config) -> None:
         self.run = run
         self.config = config
         self.kept = False

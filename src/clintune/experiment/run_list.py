@@ -1,11 +1,10 @@
-"""What people ask of their runs: a table of how they stand, and their logs. No torch here."""
+"""The table of runs: how they stand, and what tells those of one recipe apart. No torch here."""
 
-import shutil
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from rich.table import Table
 
 from clintune.core.console import console, print_table
 from clintune.core.errors import ConfigError
-from clintune.core.text import visible
 from clintune.experiment.resume import leaves
 from clintune.launch.status import Status, read_status
 
@@ -27,10 +25,18 @@ _PLACES = ("name", "runs", "data", "cluster")
 """Keys of a recipe that say where, not what: they tell no runs apart."""
 
 
-def list_runs(folder: Path) -> None:
-    """Print a table of the runs below a folder, oldest first, with what tells those of one recipe apart.
+ORDERS: dict[str, Callable[[Status], float]] = {
+    "best": lambda status: -inf if status.best is None else status.best,
+    "duration": lambda status: _seconds(status),
+}
+"""What runs can be sorted by, the greatest first, beside the time of their start."""
 
-    Raises ConfigError when there is no such folder.
+
+def list_runs(folder: Path, order: str | None = None) -> None:
+    """Print a table of the runs below a folder, oldest first, or in an order of ORDERS.
+
+    It says what tells the runs of one recipe apart. Raises ConfigError when there is no such
+    folder.
     """
     if not folder.is_dir():
         raise ConfigError(
@@ -42,55 +48,51 @@ def list_runs(folder: Path) -> None:
             f"{folder}: no run is there; give the folder that runs are written to (key `runs`)"
         )
         return
-    statuses = {run: read_status(run) for run in runs}
-    differences = {
-        run: settings
-        for siblings in _siblings(runs)
-        for run, settings in _differences(siblings).items()
-    }
 
-    table = Table("run", "state", "step", "best", "duration", "host", "job", "differs in", box=None)
-    for run, status in statuses.items():
-        table.add_row(str(run), *(_cells(status) if status else _UNKNOWN), differences[run])
+    statuses = {run: read_status(run) for run in runs}
+    if order is not None:
+        statuses = _sorted(statuses, order)
+    differences: dict[Path, str] = {}
+    for siblings in _siblings(runs):
+        differences |= _differences(siblings)
+
     # Below the table: a long line within would make all of its columns as wide.
     errors = [
         f"{run}: {status.error}" for run, status in statuses.items() if status and status.error
     ]
+    table = _table(statuses, differences, "differs in")
     print_table(table, *errors, width=_WIDEST)
 
 
-def print_logs(run: Path) -> None:
-    """Print the error of a run that failed, then its logs, oldest first.
+def print_sweep(settings: Mapping[Path, str]) -> None:
+    """Print a table of the runs of a sweep, each with its own settings, to standard error."""
+    statuses = {run: read_status(run) for run in settings}
+    console.print_table(_table(statuses, settings, "settings"))
 
-    Raises ConfigError for what is no run.
-    """
-    status = read_status(run)
-    if status is None and not any((run / name).is_file() for name in ("recipe.yaml", "job.yaml")):
-        raise ConfigError(
-            f"run {run}: no run there; give the folder that `clintune train` or `predict` printed"
-        )
-    if status and status.error:
-        print(f"{status.state}: {visible(status.error)}")
 
-    patterns = {run / "logs" / "*.log", *([Path(status.logs)] if status and status.logs else [])}
-    written = {
-        path.resolve() for pattern in patterns for path in pattern.parent.rglob(pattern.name)
-    }
-    files = [path for path in written if path.stat().st_size]
-    if not files:
-        console.print(
-            f"{run}: {status.state if status else 'has not begun'}; nothing is written in logs/ yet"
-        )
-    for path in sorted(files, key=lambda path: (path.stat().st_mtime, path)):
-        print(f"==> {visible(path)}")
-        with path.open(encoding="utf-8", errors="replace") as file:
-            shutil.copyfileobj(file, sys.stdout)
+def _table(
+    statuses: Mapping[Path, Status | None], settings: Mapping[Path, str], title: str
+) -> Table:
+    table = Table("run", "state", "step", "best", "duration", "host", "job", title, box=None)
+    for run, status in statuses.items():
+        table.add_row(str(run), *(_cells(status) if status else _UNKNOWN), settings[run])
+    return table
+
+
+def _sorted(statuses: Mapping[Path, Status | None], order: str) -> dict[Path, Status | None]:
+    """Return the runs with the greatest first; those that never said how they stand are last."""
+    value = ORDERS[order]
+    known = {run: value(status) for run, status in statuses.items() if status is not None}
+    return {run: statuses[run] for run in sorted(statuses, key=lambda r: -known.get(r, -inf))}
+
+
+def _seconds(status: Status) -> int:
+    end = time.time() if status.state == "running" else status.updated
+    return max(0, round(end - status.started))  # a clock may have been set back
 
 
 def _cells(status: Status) -> list[str]:
-    end = time.time() if status.state == "running" else status.updated
-    seconds = max(0, round(end - status.started))  # a clock may have been set back
-    duration = "" if status.state == "queued" else str(timedelta(seconds=seconds))
+    duration = "" if status.state == "queued" else str(timedelta(seconds=_seconds(status)))
     step = f"{status.part} {status.step}/{status.num_steps}".strip() if status.num_steps else ""
     best = "" if status.best is None else f"{status.best:.4f}"
     return [

@@ -1,4 +1,4 @@
-"""From samples to batches: look up their items, keep the newest pieces within budget, gather them, lay them flat."""
+"""From samples to batches: look up the items, keep the newest pieces within budget, gather them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,11 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSpec:
-    """The samples of one batch and what is random about it.
+    """The samples of one batch, and what the random choices for it depend on.
 
-    `epoch` None is inference: view `view` of every item and no dropout of modalities. In training the views and the
-    dropped modalities are drawn from (seed, epoch, row), so they depend neither on workers nor on the batch.
+    `epoch` None means inference: view `view` of every item, and no dropout of modalities. In
+    training the views and the dropped modalities are drawn from (seed, epoch, row). So they depend
+    neither on the workers nor on the batch.
     """
 
     rows: Sequence[int]
@@ -33,7 +34,7 @@ class BatchSpec:
 
 
 class Batches(Dataset[Batch]):
-    """The batch of any draw: give it to a DataLoader whose sampler yields draws. Cheap to pickle."""
+    """A data set of batches, for a DataLoader whose sampler yields `BatchSpec`; cheap to pickle."""
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class Batches(Dataset[Batch]):
         rows = np.asarray(draw.rows, np.int64)
         seen = {name: self.samples.seen(name, rows) for name in self.sources}
         kept = self._kept(seen, rows, draw)
+
+        # Read the pieces of each modality that stays.
         pieces = {}
         for name, items in seen.items():
             part = self._pieces(name, items.take(kept[name][items.owner]), rows, draw)
@@ -61,6 +64,7 @@ class Batches(Dataset[Batch]):
                 part = self._filled(name, part, len(rows))
             if part is not None:
                 pieces[name] = part
+
         targets = {
             task: torch.from_numpy(self.samples.targets(task)[rows]) for task in self.samples.tasks
         }
@@ -69,19 +73,22 @@ class Batches(Dataset[Batch]):
     def _kept(
         self, seen: Mapping[str, VisibleItems], rows: NDArray[np.int64], draw: BatchSpec
     ) -> dict[str, NDArray[np.bool_]]:
-        """Return which samples [N] keep each modality, of those that have it; one always stays."""
+        """Return which samples [N] keep each modality that they have; one always stays."""
         kept = {
             name: np.bincount(items.owner, minlength=len(rows)) > 0 for name, items in seen.items()
         }
         if draw.epoch is None or not self.modality_dropout:
             return kept
+
         for number, row in enumerate(rows.tolist()):
             present = [name for name in kept if kept[name][number]]
             if not present:
                 continue
-            drawn = torch.rand(
-                len(present), generator=generator(draw.seed, "modality_dropout", draw.epoch, row)
-            ).tolist()
+
+            chance = generator(draw.seed, "modality_dropout", draw.epoch, row)
+            drawn = torch.rand(len(present), generator=chance).tolist()
+
+            # Where all would be dropped, the one with the greatest draw stays.
             stays = present[drawn.index(max(drawn))]
             for name, u in zip(present, drawn, strict=True):
                 kept[name][number] = u >= self.modality_dropout or (
@@ -102,18 +109,19 @@ class Batches(Dataset[Batch]):
     def _pieces(
         self, name: str, seen: VisibleItems, rows: NDArray[np.int64], draw: BatchSpec
     ) -> PieceBatch | None:
-        """Return the samples' pieces, of the newest items that fit the budget."""
+        """Return the pieces of the newest items that fit the budget of each sample."""
         seen = self.sources[name].select(seen)
         view = self._view(name, rows, draw)[seen.owner]
         return self.sources[name].read(seen, view, self.budgets[name])
 
     def _filled(self, name: str, pieces: PieceBatch | None, num_samples: int) -> PieceBatch:
-        """Return the pieces with one of zeros, at the prediction time, for each sample that has none."""
+        """Add a piece of zeros, at the prediction time, for each sample that has no piece."""
         present = np.empty(0, np.int64) if pieces is None else pieces.owner.numpy()
         absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present))
         blank = replace(self.sources[name].blank(len(absent)), owner=absent)
         if pieces is None:
             return blank
+
         parts = (pieces.encoded, blank.encoded)
         encoded = [part for part in parts if part is not None]
         return PieceBatch(
@@ -129,9 +137,9 @@ class Batches(Dataset[Batch]):
 def num_tokens(
     samples: Samples, modalities: Mapping[str, Modality], sources: Mapping[str, PieceSource]
 ) -> NDArray[np.int64]:
-    """Return how many tokens each sample has [N]: those of its pieces within budget, in their plain view.
+    """Return the number of tokens of each sample [N]: of its pieces within budget, in plain view.
 
-    Items that were never prepared, of samples that the caches were not filled for, count as none.
+    Items that were never preprocessed count as none: the caches were not filled for their samples.
     """
     tokens = np.zeros(len(samples), np.int64)
     for name, modality in modalities.items():
@@ -139,13 +147,14 @@ def num_tokens(
             rows = np.arange(start, min(start + _CHUNK, len(samples)))
             seen = sources[name].select(samples.seen(name, rows))
             lengths = sources[name].lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
+
             pieces = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
             tokens[rows] += modality.num_tokens(pieces)
     return tokens
 
 
 def sequential_batches(rows: NDArray[np.int64], batch_size: int, view: int = 0) -> list[BatchSpec]:
-    """Return draws that cover `rows` once, in order."""
+    """Return batches for inference that cover `rows` once, in order."""
     parts: Iterator[NDArray[np.int64]] = (
         rows[i : i + batch_size] for i in range(0, len(rows), batch_size)
     )

@@ -1,8 +1,9 @@
-"""Work done once: the pieces of each item, or a frozen encoder's tokens of them, on disk and memory-mapped.
+"""The cache of pieces: the pieces of each item, or a frozen encoder's tokens, memory-mapped.
 
-One folder a key of encoder and preprocessing; in it safetensors shards that appear whole, so that a build which was
-stopped goes on where it was. Items are known by the hash of their content, so runs, folds and cohorts share them;
-a table of addresses for the items of each run leads to them by number.
+Each key of encoder and preprocessing has one folder. It holds safetensors shards, each written
+atomically, so that a build that was stopped continues where it was. Items are identified by the
+hash of their content, so runs, folds and cohorts share them. For the items of each run a table of
+addresses leads from the number of an item to its pieces.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +30,12 @@ from clintune.modalities.base import Modality
 from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
-"""Raise it whenever files are read otherwise than before: what is cached would stay as it was."""
+"""Part of the key: raise it when a change makes the same files give other pieces."""
 _CPU = torch.device("cpu")
 
 
 class PieceCache:
-    """The cached pieces of one modality under the statistics it was built with, as `make_pieces` makes them."""
+    """The cached pieces of one modality with its statistics, as `make_pieces` makes them."""
 
     def __init__(
         self,
@@ -52,39 +53,44 @@ class PieceCache:
         self.media = cache / "media"
 
     def fill(self, items: Items, device: torch.device = _CPU, workers: int = 0) -> StoredPieces:
-        """Compute the pieces in every view of each item that is not there yet, and return all of them.
+        """Compute the missing pieces of the items in every view, and return the pieces of all.
 
-        `workers` processes read and prepare the items (0: this one); the frozen encoder runs on `device`. Of several
-        processes that fill at once one does the work. Unreadable items have no pieces and are tried again next time.
+        `workers` processes read and preprocess the items (0: this process). The frozen encoder runs
+        on `device`. Where several processes fill at once, one does the work and the others wait.
+        Unreadable items have no pieces; the next call tries them again.
         """
         with exclusive_lock(self.folder, f"the pieces of {self.name}") as waited:
             self._open_folder()
 
             stamped = stamped_media(items, self.modality)
             moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
-            key = value_sha256(
-                [items.fingerprint(), self.modality.views, listed(stamped), moments]
-            )[:32]
-            table = self.folder / "tables" / f"{key}.safetensors"
+            known_by = [items.fingerprint(), self.modality.views, listed(stamped), moments]
+            table = self.folder / "tables" / f"{value_sha256(known_by)[:32]}.safetensors"
 
-            pieces = _open_table(table, verify=not waited)  # who was waited for did
+            # The process that this one waited for has just verified the table.
+            pieces = _open_table(table, verify=not waited)
             if pieces is not None and (waited or not pieces.errors):
                 return pieces
 
+            # Whole items come first: only they tell which items go on after a prediction time.
             keys = item_keys(items, stamped, self.media, self.modality)
             whole = self._views(keys, (View(number, 0) for number in items.numbers.tolist()))
             scanned, errors = self._complete(items, whole, device, workers)
+
+            # Then the parts of those items, up to each prediction time.
             cuts = Cuts.of(items, self._extents(items, keys, scanned))
             part_keys = self._part_keys(items, keys, cuts)
             pairs = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
             parts = self._views(part_keys, (View(number, 0, hours) for number, hours in pairs))
             scanned, failed = self._complete(items, parts, device, workers, scanned)
+
             self._write_table(table, items, keys, part_keys, cuts, scanned, errors | failed)
             return StoredPieces(table)
 
     def _open_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         mark_used(self.folder)
+
         about = self.folder / "about.json"
         if not about.exists():
             source = (
@@ -95,7 +101,10 @@ class PieceCache:
             write_json(about, {"name": type(self.modality).__qualname__, "source": source})
 
     def _views(self, keys: Sequence[str], whole: Iterable[View]) -> dict[str, View]:
-        """Return every view by its key, for items or parts by key and plain view; equal content is one."""
+        """Return every view by its key; `whole` holds the plain view of each item or part.
+
+        Items of equal content share a key, and count once.
+        """
         found: dict[str, View] = {}
         for key, plain in zip(keys, whole, strict=True):
             for view in range(self.modality.views):
@@ -103,7 +112,7 @@ class PieceCache:
         return found
 
     def _extents(self, items: Items, keys: Sequence[str], scanned: Scanned) -> dict[int, Extent]:
-        """Return when items begin and end, by number, for files that tell it."""
+        """Return when items begin and end, by item number, for files that tell it."""
         if not self.modality.timed:
             return {}
         places = {
@@ -125,16 +134,19 @@ class PieceCache:
         workers: int,
         scanned: Scanned | None = None,
     ) -> tuple[Scanned, dict[str, DataError]]:
-        """Make what is missing of the views that are wanted by key; return what is there, and what went wrong, by key.
+        """Compute the views in `wanted` that are missing; return what is there, and errors by key.
 
-        A shard that holds some of them and is not as it was written is named and made again.
+        A damaged shard that holds some of them is reported and computed again.
         """
         scanned = scanned or self._swept()
+
+        # Remove damaged shards, so that their views count as missing.
         holding = {scanned.places[key].shard for key in wanted if key in scanned.places}
         if bad := damaged(self.folder / scanned.shards[number] for number in sorted(holding)):
             for path in bad:
                 drop(path)
             scanned = scan(self.folder)
+
         todo = {key: view for key, view in wanted.items() if key not in scanned.places}
         if not todo:
             return scanned, {}
@@ -142,7 +154,7 @@ class PieceCache:
         return scan(self.folder), errors
 
     def _swept(self) -> Scanned:
-        """Return what is there, without shards of which nobody can tell what they hold: those are removed."""
+        """Return what the folder holds, and remove the shards whose content cannot be told."""
         scanned = scan(self.folder)
         for name in scanned.unknown:
             drop(self.folder / name)
@@ -151,12 +163,12 @@ class PieceCache:
     def _prepare(
         self, items: Items, todo: Mapping[str, View], device: torch.device, workers: int
     ) -> dict[str, DataError]:
-        """Write the shards that are missing; return what is wrong with items that cannot be read, by key."""
+        """Write the missing shards; return the errors of items that cannot be read, by key."""
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
-        prepared = PreprocessWorkers(items.samples, self.name, self.modality, num)(
-            list(todo.values())
-        )
-        shown = counted(prepared, f"prepare {self.name}", len(todo), "items")
+        preprocess = PreprocessWorkers(items.samples, self.name, self.modality, num)
+        pieces = preprocess(list(todo.values()))
+        shown = counted(pieces, f"prepare {self.name}", len(todo), "items")
+
         errors: dict[str, DataError] = {}
         for shard, failed in make_pieces(todo, shown, self.modality, self.precision, device):
             self._write(shard)
@@ -173,11 +185,8 @@ class PieceCache:
             "extents": [list(part.extent) for part in pieces],
             "left_out": [part.left_out for part in pieces],
         }
-        save_sealed(
-            self.folder / f"{value_sha256(list(done))[:32]}.safetensors",
-            laid_flat(pieces).to_tensors(),
-            about,
-        )
+        shard = self.folder / f"{value_sha256(list(done))[:32]}.safetensors"
+        save_sealed(shard, laid_flat(pieces).to_tensors(), about)
 
     def _write_table(
         self,
@@ -189,54 +198,59 @@ class PieceCache:
         scanned: Scanned,
         errors: Mapping[str, DataError],
     ) -> None:
-        """Write where the pieces of each item, part and view are, and what is wrong with unreadable items."""
-        views = range(self.modality.views)
-        address = np.full((cuts.first + len(cuts) + 1, len(views), 3), -1, np.int64)
+        """Write where the pieces of each item, part and view are, and why items are unreadable."""
         numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
-
         all_keys = [*keys, *part_keys]
-        found = [[scanned.address(view_key(key, view)) for view in views] for key in all_keys]
-        address[numbers] = np.array(found, np.int64).reshape(-1, len(views), 3)
+        num_views, num_rows = self.modality.views, cuts.first + len(cuts) + 1
 
-        left_out = np.zeros(len(address), np.int32)
+        # Find the address of each view; what was never preprocessed keeps -1.
+        address = np.full((num_rows, num_views, 3), -1, np.int64)
+        for view in range(num_views):
+            found = [scanned.address(view_key(key, view)) for key in all_keys]
+            address[numbers, view] = np.array(found, np.int64).reshape(-1, 3)
+
+        left_out = np.zeros(num_rows, np.int32)
         left_out[numbers] = [scanned.left_out(view_key(key, 0)) for key in all_keys]
 
-        failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
-        wrong = {
-            number: failed[key]
-            for number, key in zip(cuts.number.tolist(), part_keys, strict=True)
-            if key in failed
-        }
-        wrong |= {
-            number: failed[key]
-            for number, key in zip(items.numbers.tolist(), keys, strict=True)
-            if key in failed
-        }
-        places = [n for n, number in enumerate(items.numbers.tolist()) if number in wrong]
-        reasons = {items[n].where: wrong[int(items.numbers[n])] for n in places}
-
-        columns = [
-            address[..., 0].astype(np.int32),
-            address[..., 1],
-            address[..., 2].astype(np.int32),
-        ]
-        arrays = dict(zip(PLACES, columns, strict=True)) | dict(
-            zip(CUTS, cuts.columns, strict=True)
-        )
+        shard, start, length = np.moveaxis(address, -1, 0)
+        columns = [shard.astype(np.int32), start, length.astype(np.int32)]
+        arrays = dict(zip(PLACES, columns, strict=True))
+        arrays |= dict(zip(CUTS, cuts.columns, strict=True))
         arrays[LEFT_OUT] = left_out
         tensors = {
             name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
         }
+        reasons = _reasons(items, keys, part_keys, cuts, errors)
         save_sealed(path, tensors, {"shards": scanned.shards, "errors": reasons})
 
 
+def _reasons(
+    items: Items,
+    keys: Sequence[str],
+    part_keys: Sequence[str],
+    cuts: Cuts,
+    errors: Mapping[str, DataError],
+) -> dict[str, str]:
+    """Return what is wrong with each unreadable item, by `Item.where`.
+
+    The error of the whole item goes before that of a part.
+    """
+    failed = {key.rpartition("-")[0]: str(error) for key, error in errors.items()}
+    numbers = [*cuts.number.tolist(), *items.numbers.tolist()]
+    pairs = zip(numbers, [*part_keys, *keys], strict=True)
+    wrong = {number: failed[key] for number, key in pairs if key in failed}
+    places = [n for n, number in enumerate(items.numbers.tolist()) if number in wrong]
+    return {items[n].where: wrong[int(items.numbers[n])] for n in places}
+
+
 def _open_table(path: Path, *, verify: bool) -> StoredPieces | None:
-    """Open a table, unless it is not there, or it or a shard that it leads to is lost or not as it was written."""
+    """Open a table; None where it or a shard that it leads to is missing or damaged."""
     if not path.exists():
         return None
     if not is_intact(path):
         drop(path)
         return None
+
     pieces = StoredPieces(path)
     used = pieces.used_shards()
     if not all(shard.exists() for shard in used):

@@ -1,4 +1,4 @@
-"""Pieces that the rows of the index give by arithmetic on whole columns: nothing is prepared or kept on disk."""
+"""Pieces computed from whole columns of the index: nothing is preprocessed or kept on disk."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -17,18 +17,18 @@ from clintune.modalities.base import Modality
 from clintune.modalities.rows import RowReader
 
 _TOGETHER = 1_000_000
-"""Rows of training subjects that are fitted on at once, about."""
+"""Number of rows of training subjects in a chunk, about."""
 
 
 def columnar(samples: Samples, name: str, modality: Modality) -> "ColumnarPieces | None":
-    """Return the pieces of a built modality that reads columns; None for one that reads item by item."""
+    """Return the pieces of a modality that reads columns; None for one that reads item by item."""
     if modality.rows is None:
         return None
     return ColumnarPieces(samples, name, modality.rows.numbered(samples.codes().to_list()))
 
 
 class ColumnarPieces:
-    """The pieces that a reader, which knows the numbers of the codes, makes of rows."""
+    """The pieces that a reader makes of rows; the reader knows the numbers of the codes."""
 
     def __init__(self, samples: Samples, modality: str, reader: RowReader) -> None:
         self.samples = samples
@@ -39,6 +39,8 @@ class ColumnarPieces:
         """Return the items that a sample reads, in order: all, or the newest of each code."""
         if self.reader.keep == "all":
             return seen
+
+        # Each pair of sample and code keeps its last place, which holds the newest row.
         code = self.samples.column(self.modality, CODE, seen.number)
         pair = seen.owner * self._num_codes + code
         newest = len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1]
@@ -46,13 +48,13 @@ class ColumnarPieces:
         return seen.take(newest)
 
     def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
-        """Return the pieces of each sample; the reader spends its budget itself. There is one view."""
+        """Return the pieces of each sample; the reader itself spends the budget, in one view."""
         if not len(seen.number):
             return None
         return self.reader.preprocess_rows(_columns(self.samples, self.modality, seen, seen.owner))
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items give, of texts about how many [I]."""
+        """Return the number of pieces that each item gives [I]; for texts an estimate."""
         return np.full(len(number), self.reader.pieces_per_row, np.int64)
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -78,6 +80,7 @@ class ColumnarPieces:
             owner=zero.astype(int),
         )
         made = self.reader.preprocess_rows(one)
+
         tensors = {
             name: tensor.new_zeros(number, *tensor.shape[1:])
             for name, tensor in made.tensors.items()
@@ -90,9 +93,10 @@ class ColumnarPieces:
 
 
 class TrainingRows:
-    """The rows that the training samples `rows` see, each once, as the first of them sees it.
+    """The rows that the training samples `rows` see, each once, as the first sample sees it.
 
-    They come in chunks, all rows of a subject in one, so that no more than a chunk is in memory.
+    They come in chunks, so that no more than one chunk is in memory. All rows of a subject stand
+    in the same chunk.
     """
 
     def __init__(self, samples: Samples, modality: str, rows: NDArray[np.int64]) -> None:
@@ -100,23 +104,23 @@ class TrainingRows:
         self.modality = modality
         self.rows = np.unique(rows)
         self.codes = samples.codes().to_list()
-        """What the numbers of the codes stand for."""
+        """The code of each number."""
 
     def __iter__(self) -> Iterator[RowColumns]:
-        """Yield the chunks; the owner of a row is its subject by number."""
+        """Yield the chunks; the owner of a row is the number of its subject."""
+        # A chunk starts where the next million rows begins, moved back to the start of the subject.
         subject = self.samples.subject[self.rows]
-        before = np.cumsum(self.samples.num_items(self.modality)[self.rows]) // _TOGETHER
-        starts = np.flatnonzero(np.diff(before, prepend=-1))  # where the next million begins ...
-        starts = np.unique(
-            np.searchsorted(subject, subject[starts], "left")
-        )  # ... or rather the subject there
+        chunk = np.cumsum(self.samples.num_items(self.modality)[self.rows]) // _TOGETHER
+        starts = np.flatnonzero(np.diff(chunk, prepend=-1))
+        starts = np.unique(np.searchsorted(subject, subject[starts], "left"))
+
         for part in np.split(self.rows, starts[1:]):
             items = self.samples.items(self.modality, part)
             seen = VisibleItems(items.numbers, items.hours, items.subjects)
             yield _columns(self.samples, self.modality, seen, items.subjects)
 
     def fingerprint(self) -> str:
-        """Return a hash of which rows these are."""
+        """Return a hash that identifies these rows."""
         digest = sha256("".join(index.fingerprint for index in self.samples.indexes).encode())
         for part in (self.modality.encode(), self.rows.tobytes()):
             digest.update(part)

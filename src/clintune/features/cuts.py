@@ -1,4 +1,4 @@
-"""Items whose files go on after a prediction time: what each sample sees of them is a part with a number of its own."""
+"""Items whose files go on after a prediction time: each part that a sample sees has a number."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -12,7 +12,11 @@ from clintune.contracts import Extent
 
 
 class Beyond(NamedTuple):
-    """Of each item [I]: its hours after a prediction time, all of its hours, and where it ends after its row's time."""
+    """Hours of each item [I] after a prediction time, and its extent.
+
+    `after` are the hours after the prediction time, `hours` all hours of the item, and `end` is the
+    end of the item in hours after the time of its row.
+    """
 
     after: NDArray[np.float64]
     hours: NDArray[np.float64]
@@ -22,15 +26,16 @@ class Beyond(NamedTuple):
 def hours_beyond(
     begin: NDArray[np.float64], end: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> Beyond:
-    """Return `Beyond` of items from `begin` to `end` that are seen so many `hours` after the time of their row."""
+    """Return `Beyond` of items from `begin` to `end`, seen `hours` after the time of their row."""
     return Beyond((end - np.maximum(hours, begin)).clip(min=0), end - begin, end)
 
 
 class Cuts:
     """The parts of items up to prediction times.
 
-    Item `number` [V] at `hours` [V], pairs in ascending order, has part number `first` + place; `begin` and `end` [I]
-    are the extents of all items. A part that nobody asked for has the number after the last.
+    The pairs of item `number` [V] and `hours` [V] stand in ascending order. The part of a pair has
+    the number `first` plus the pair's place. `begin` and `end` [I] are the extents of all items. A
+    part that is not among the pairs has the number after the last.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class Cuts:
 
     @classmethod
     def of(cls, items: Items, extents: Mapping[int, Extent]) -> Self:
-        """Return the parts that the samples of `items` see; items without extents are never cut."""
+        """Return the parts that the samples of `items` see; an item without an extent has none."""
         begin, end = np.zeros((2, items.samples.num_rows(items.modality)))
         for number, extent in extents.items():
             begin[number], end[number] = extent
@@ -60,14 +65,14 @@ class Cuts:
 
     @property
     def columns(self) -> tuple[NDArray[Any], ...]:
-        """Return what the constructor takes."""
+        """Return the arguments of the constructor."""
         return self.number, self.hours, self.begin, self.end
 
     def __len__(self) -> int:
         return len(self.number)
 
     def select(self, seen: VisibleItems) -> VisibleItems:
-        """Return the items with the numbers of their parts, where a sample sees a part."""
+        """Replace the number of an item by that of its part where a sample sees a part."""
         places = np.flatnonzero(self.end[seen.number] > seen.hours)
         if not len(places):
             return seen
@@ -76,7 +81,7 @@ class Cuts:
         return seen._replace(number=number)
 
     def beyond(self, seen: VisibleItems) -> Beyond:
-        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        """Return how long items go on after the prediction times that see them [I]."""
         return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 
     def _place(self, number: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -87,5 +92,5 @@ class Cuts:
         return np.where(known, place, len(self))
 
     def _code(self, number: NDArray[np.int64], hours: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return numbers that stand in the order of the pairs."""
+        """Return numbers that sort as the pairs do."""
         return number * (len(self._moments) + 1) + np.searchsorted(self._moments, hours)

@@ -1,4 +1,4 @@
-"""What names the content of an item: its code, value and text, and the bytes of its media file."""
+"""Keys that identify the content of items: code, value, text, and the bytes of the media file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,40 +15,39 @@ Stamped = tuple[RowSource, dict[Path, Stamp]]
 
 
 def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
-    """Return the stamps of the items' media files by cohort; nothing for a modality that reads no files."""
+    """Return the stamps of the items' media files by cohort; none where no files are read."""
     if modality.media_column is None:
         return []
     return [(index, stamps(paths, modality.files)) for index, paths in items.paths()]
 
 
 def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
-    """Return stamps by cohort as plain values in one order, for a key."""
-    return [
-        sorted((str(path), file_signature) for path, file_signature in found.items())
-        for _, found in stamped
-    ]
+    """Return stamps by cohort as plain values in a fixed order, as a part of a key."""
+    plain = []
+    for _, found in stamped:
+        plain.append(sorted((str(path), signature) for path, signature in found.items()))
+    return plain
 
 
 def item_keys(
     items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality
 ) -> list[str]:
-    """Return the hash of each item's content; those of media files are remembered in the folder `memory`."""
+    """Return the hash of each item's content; the folder `memory` keeps the hashes of media."""
     content: dict[Path, str] = {}
     for index, found in stamped:
-        known = remembered_sha256(
-            found.values(), memory / f"{index.name}-{_short(str(index.root))}.json"
-        )
+        remembered = memory / f"{index.name}-{_short(str(index.root))}.json"
+        known = remembered_sha256(found.values(), remembered)
         content |= {
-            path: known[file_signature] if file_signature else ""
-            for path, file_signature in found.items()
+            path: known[signature] if signature else "" for path, signature in found.items()
         }
+
     return [item_key(item, content, timed=modality.timed) for item in items]
 
 
 def item_key(item: Item, content: Mapping[Path, str], *, timed: bool = False) -> str:
-    """Return the hash of an item's content; a media file counts by the hash of its bytes, not by its name.
+    """Return the hash of an item's content; a media file counts by its bytes, not by its name.
 
-    Where files are `timed`, the row's time counts too: it is held against theirs.
+    Where files are `timed`, the time of the row counts too: it is compared with that of the file.
     """
     media = (content.get(item.path) or str(item.path)) if item.path else None
     time = [item.time and item.time.isoformat()] if timed else []
@@ -56,7 +55,7 @@ def item_key(item: Item, content: Mapping[Path, str], *, timed: bool = False) ->
 
 
 def view_key(key: str, view: int) -> str:
-    """Return what names one view of an item or part."""
+    """Return the key of one view of an item or part."""
     return f"{key}-{view}"
 
 

@@ -1,4 +1,4 @@
-"""What a cache holds already, for whoever only reads there: a job that scores leaves nothing of its patients."""
+"""Read-only use of a cache: a job that scores patients leaves nothing of them on disk."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from clintune.storage.cache_folder import mark_used
 
 
 class KnownPieces:
-    """What a cache holds of the pieces of a modality, for whoever has the same items; nothing is written there.
+    """The pieces of a modality that a cache holds already; nothing is written there.
 
-    Hashes of media files are remembered in the folder `memory`.
+    The folder `memory` keeps the hashes of media files.
     """
 
     def __init__(self, cached: PieceCache, memory: Path) -> None:
@@ -29,9 +29,11 @@ class KnownPieces:
             self._found = scan(cached.folder)
 
     def of(self, items: Items, views: int) -> Known:
-        """Return the pieces that are there of the first `views` of some items; damaged ones are not."""
+        """Return the intact cached pieces of the first `views` views of some items."""
         if not self._found.places:
             return Known()
+
+        # Find the place of each view that is there.
         keys = item_keys(items, stamped_media(items, self._modality), self._memory, self._modality)
         found = {
             (number, view): self._found.places[view_key(key, view)]
@@ -39,21 +41,25 @@ class KnownPieces:
             for view in range(views)
             if view_key(key, view) in self._found.places
         }
+
+        # Open their shards, and forget what stands in a damaged one.
         self._open({place.shard for place in found.values()})
         found = {one: place for one, place in found.items() if place.shard in self._blocks}
+
+        # Number the shards that are used from 0.
         shards = sorted({place.shard for place in found.values()})
         number_of = {shard: number for number, shard in enumerate(shards)}
+        places = {
+            one: (number_of[place.shard], place.start, place.length) for one, place in found.items()
+        }
         return Known(
-            places={
-                one: (number_of[place.shard], place.start, place.length)
-                for one, place in found.items()
-            },
+            places=places,
             blocks=[self._blocks[shard] for shard in shards],
             extents={number: place.extent for (number, _), place in found.items()},
         )
 
     def _open(self, shards: set[int]) -> None:
-        """Open those shards that are not open yet; what is not as it was written is named and forgotten."""
+        """Open those shards that are not open yet; a damaged one is reported and left out."""
         paths = {
             shard: self._folder / self._found.shards[shard]
             for shard in sorted(shards - self._blocks.keys())

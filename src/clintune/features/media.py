@@ -1,4 +1,4 @@
-"""Which media files have changed: stamps for every start, content hashes computed once and remembered."""
+"""Changes of media files: stamps are read at every start, content hashes once, and remembered."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -10,26 +10,26 @@ from clintune.core.files import file_sha256, read_sealed, value_sha256, write_se
 from clintune.core.locks import exclusive_lock
 
 Stamp = tuple[tuple[str, int, int], ...]
-"""Path, size and modification time in ns of each file that a media path stands for; empty where there is none."""
+"""Path, size and modification time in ns of each file of a media path; empty without a file."""
 
 _THREADS = 16
 
 
 def stamps(paths: Iterable[Path], files: Callable[[Path], list[Path]]) -> dict[Path, Stamp]:
-    """Return the stamp of each path; `files` says which files it stands for."""
+    """Return the stamp of each path; `files` returns the files that a path stands for."""
     listed = list(dict.fromkeys(paths))
     fetch_media(listed)  # those of a remote cohort
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(
-            zip(listed, pool.map(lambda path: _file_signature(files(path)), listed), strict=True)
-        )
+        signatures = pool.map(lambda path: _file_signature(files(path)), listed)
+        return dict(zip(listed, signatures, strict=True))
 
 
 def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str]:
-    """Return a hash of the content of each stamped media path; files are read where `memory` (JSON) lacks them.
+    """Return a hash of the content of each stamped media path.
 
-    What names a file does not count, but for the members of a record. A path without a file hashes as nothing. A
-    memory that is not as it was written is made again.
+    Only files that `memory` (a JSON file) lacks are read. The name of a file does not count, except
+    for the files of a record. A path without files hashes as an empty record. A damaged `memory` is
+    made again.
     """
     stamped = list(stamped)
     wanted = {file for file_signature in stamped for file in file_signature}
@@ -61,8 +61,7 @@ def _file_signature(files: list[Path]) -> Stamp:
             stat = file.stat()
         except OSError:
             continue
-        if file.is_file() and os.access(
-            file, os.R_OK
-        ):  # else the modality says that there is none to read
+        # A file that cannot be read has no stamp: the modality then says that there is none.
+        if file.is_file() and os.access(file, os.R_OK):
             found.append((str(file), stat.st_size, stat.st_mtime_ns))
     return tuple(found)

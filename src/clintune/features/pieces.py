@@ -1,4 +1,4 @@
-"""Where batches take pieces from, by the numbers of items: shards on disk, or memory."""
+"""Sources of pieces for batches, by the numbers of items: shards on disk, or memory."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,24 +19,21 @@ from clintune.features.sealed import read_about
 
 
 class Block(NamedTuple):
-    """Pieces laid flat: `tensors` each [P, ...] or what a frozen encoder `encoded` of them, and `hours` [P]."""
+    """Pieces along P: `tensors` each [P, ...], or a frozen encoder's `encoded`; `hours` [P]."""
 
     tensors: dict[str, Tensor]
     hours: Tensor
     encoded: Tensor | None = None
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Return all of it by names for a file, in which no name of a modality's own can be in the way."""
+        """Return all tensors by name, for a file; a modality's own names have a prefix."""
         own = {f"{_OWN}{name}": tensor for name, tensor in self.tensors.items()}
-        return (
-            own
-            | {"hours": self.hours}
-            | ({} if self.encoded is None else {"encoded": self.encoded})
-        )
+        encoded = {} if self.encoded is None else {"encoded": self.encoded}
+        return own | {"hours": self.hours} | encoded
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> "Block":
-        """Return what `to_tensors` named."""
+        """Return the block that `to_tensors` was called on."""
         own = {
             name.removeprefix(_OWN): tensor
             for name, tensor in tensors.items()
@@ -46,9 +43,9 @@ class Block(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Pieces that are there already: where those of an item, by number and view, are in `blocks`.
+    """Pieces that exist already: `places` leads from item number and view to pieces in `blocks`.
 
-    A place is block, start in it and length; `extents` are those of the items by number.
+    A place is block, start in it and length. `extents` holds the extent of each item by number.
     """
 
     places: Mapping[tuple[int, int], tuple[int, int, int]] = {}
@@ -57,7 +54,7 @@ class Known(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the pieces of items are: block, start in it and length, each [I]."""
+    """Places of the pieces of items: block, start in it and length, each [I]."""
 
     block: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -67,25 +64,25 @@ class Places(NamedTuple):
 PLACES = ("shard", "start", "length")
 CUTS = ("cut_number", "cut_hours", "begin", "end")
 LEFT_OUT = "left_out"
-"""What a table of addresses holds."""
+"""Names of the columns of a table of addresses."""
 _OWN = "tensors/"
 _BITS = 40
-"""Of the start of pieces in a block."""
+"""Bits that hold the start of pieces in a block."""
 
 
 class PieceSource(Protocol):
     """The pieces of one modality by item and view; cheap to pickle."""
 
     def select(self, seen: VisibleItems) -> VisibleItems:
-        """Return those of the items that a sample reads."""
+        """Return the items that each sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items have [I]; -1 for one never prepared."""
+        """Return the number of pieces of each item [I]; -1 for one never preprocessed."""
 
     def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
-        """Return the pieces of what `select` returned, of the newest items that fit each sample's budget.
+        """Return the pieces of items from `select`: of the newest that fit each sample's budget.
 
-        `view` [I] is that of each item. None where there is nothing.
+        `view` [I] is the view of each item. Returns None where there is no piece.
         """
 
     def blank(self, number: int) -> PieceBatch:
@@ -93,13 +90,13 @@ class PieceSource(Protocol):
 
 
 class _Blocks(ABC):
-    """Pieces laid flat in blocks of tensors, each with `hours` among them, of items and of their parts by `cuts`."""
+    """Pieces in blocks, of items and of the parts of items that `cuts` names."""
 
     cuts: Cuts
 
     @abstractmethod
     def _places(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> Places:
-        """Return block, start and length [I] of items; the length of one never prepared is -1."""
+        """Return block, start and length [I] of items; the length of one not preprocessed is -1."""
 
     @abstractmethod
     def _block(self, number: int) -> Block:
@@ -115,11 +112,17 @@ class _Blocks(ABC):
         return self.cuts.select(seen)
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items have [I]; -1 for one never prepared, 0 for one that cannot be read."""
+        """Return the number of pieces of each item [I].
+
+        -1 stands for an item that was never preprocessed, 0 for one that cannot be read.
+        """
         return self._places(number, view).length
 
     def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
-        """Return the pieces of each sample, oldest item first; of pieces of one time the first ones."""
+        """Return the pieces of each sample, oldest item first.
+
+        Where the budget cuts pieces of the same time, the first ones stay.
+        """
         lengths = self.lengths(seen.number, view)
         assert (lengths >= 0).all(), "a sample's item was never prepared"
         kept = within_budget(lengths, seen.owner, budget)
@@ -129,14 +132,19 @@ class _Blocks(ABC):
     def _gather(
         self, seen: VisibleItems, view: NDArray[np.int64], kept: NDArray[np.int64]
     ) -> PieceBatch:
-        """Return the `kept` [I] newest pieces of each item in order."""
+        """Return the `kept` [I] newest pieces of each item, in order."""
+        # Find each piece: its place in a block, and the block.
         place = self._places(seen.number, view)
         piece, item = spans(place.start, place.length)
         block = place.block[item]
         parts = {number: np.flatnonzero(block == number) for number in np.unique(block).tolist()}
+
+        # A file that goes on after its row gives hours below 0 only by rounding.
         hours = self._take(lambda part: part.hours, parts, piece)
         hours = hours + torch.from_numpy(seen.hours.astype(np.float32)[item])
-        hours.clamp_(min=0)  # below 0 by rounding alone, in a file that goes on after its row
+        hours.clamp_(min=0)
+
+        # Keep the newest pieces where the budget cuts an item.
         if (kept < place.length).any():
             chosen = _newest(hours.numpy(), item, kept)
             piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
@@ -156,11 +164,9 @@ class _Blocks(ABC):
             name: tensor.new_zeros(number, *tensor.shape[1:])
             for name, tensor in known.tensors.items()
         }
-        encoded = (
-            None
-            if known.encoded is None
-            else known.encoded.new_zeros(number, *known.encoded.shape[1:])
-        )
+        encoded = known.encoded
+        if encoded is not None:
+            encoded = encoded.new_zeros(number, *encoded.shape[1:])
         return PieceBatch(
             tensors=tensors, hours=torch.zeros(number), owner=torch.arange(number), encoded=encoded
         )
@@ -171,15 +177,14 @@ class _Blocks(ABC):
         parts: dict[int, NDArray[np.int64]],
         piece: NDArray[np.int64],
     ) -> Tensor:
-        """Return a tensor's pieces [P, ...] of several blocks; ragged trailing axes are padded with zeros."""
+        """Return pieces [P, ...] of one tensor from several blocks; ragged axes are zero-padded."""
         sources = {number: read(self._block(number)) for number in parts}
         if len(sources) == 1:
             (only,) = sources.values()
             return only[torch.from_numpy(piece)]
-        shape = [
-            max(sizes)
-            for sizes in zip(*(tensor.shape[1:] for tensor in sources.values()), strict=True)
-        ]
+
+        shapes = [tensor.shape[1:] for tensor in sources.values()]
+        shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
         taken = next(iter(sources.values())).new_zeros(len(piece), *shape)
         for number, mine in parts.items():
             found = sources[number][torch.from_numpy(piece[mine])]
@@ -189,21 +194,20 @@ class _Blocks(ABC):
 
 
 class StoredPieces(_Blocks):
-    """Pieces in memory-mapped shards, found by a table of addresses in a file `table`.
+    """Pieces in memory-mapped shards, found by the table of addresses in the file `table`.
 
-    The table holds, by number and view [I, V], `shard`, `start` and `length`, -1 for an item never prepared: of all
-    items, then of the parts that `cuts` names; and `left_out` [I] of both.
+    The table holds `shard`, `start` and `length` by number and view [I, V], and `left_out` [I]:
+    first of all items, then of the parts that `cuts` names. -1 stands for an item that was never
+    preprocessed.
     """
 
     def __init__(self, table: Path) -> None:
         self.table = table
-        about, arrays = (
-            read_about(table),
-            {name: part.numpy() for name, part in load_file(table).items()},
-        )
+        about = read_about(table)
+        arrays = {name: part.numpy() for name, part in load_file(table).items()}
         self.shards = [table.parents[1] / name for name in about["shards"]]
         self.errors: dict[str, str] = about["errors"]
-        """What is wrong with each unreadable item, by `Item.where`."""
+        """The error of each unreadable item, by `Item.where`."""
         self.cuts = Cuts(*(arrays[name] for name in CUTS))
         self._table = Places(*(arrays[name] for name in PLACES))
         self._left_out = arrays[LEFT_OUT]
@@ -213,16 +217,19 @@ class StoredPieces(_Blocks):
         return StoredPieces, (self.table,)
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces items have beyond those that any sample reads [I]."""
+        """Return the number of pieces of each item that no sample reads [I]."""
         return self._left_out[number].astype(np.int64)
 
     def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what is one for items of equal content [I]: the place of their pieces; -1 without pieces."""
+        """Return a number that items of equal content share [I]; -1 for an item without pieces.
+
+        The number is the place of the pieces.
+        """
         place = self._places(number, np.zeros_like(number))
         return np.where(place.length > 0, (place.block << _BITS) + place.start, -1)
 
     def beyond(self, seen: VisibleItems) -> Beyond:
-        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        """Return how long items go on after the prediction times that see them [I]."""
         return self.cuts.beyond(seen)
 
     def used_shards(self) -> list[Path]:
@@ -244,9 +251,10 @@ class StoredPieces(_Blocks):
 
 
 class HeldPieces(_Blocks):
-    """Pieces in memory of the items `numbers` [I], ascending; `place` [I, V, 3] holds block, start and length.
+    """Pieces in memory of the items `numbers` [I], ascending.
 
-    Behind the items stand their parts, and one place for what was never prepared.
+    `place` [I, V, 3] holds block, start and length. The parts of items stand behind the items, and
+    behind them one place for what was never preprocessed.
     """
 
     def __init__(
@@ -280,9 +288,10 @@ def read_block(shard: Path) -> Block:
 def within_budget(
     lengths: NDArray[np.int64], owner: NDArray[np.int64], budget: int
 ) -> NDArray[np.int64]:
-    """Return how many of the pieces of each item [I] fit their sample's budget, spent on the newest items first.
+    """Return how many pieces of each item [I] fit the budget of their sample.
 
-    Items stand by `owner`, oldest first.
+    The budget is spent on the newest items first. Items stand in the order of `owner`, oldest
+    first.
     """
     total = np.cumsum(lengths)
     newer = total[np.searchsorted(owner, owner, "right") - 1] - total
@@ -302,7 +311,7 @@ def _encoded(block: Block) -> Tensor:
 def _newest(
     hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the places of the `kept` newest pieces of each item, ascending; `item` is ascending."""
+    """Return the places of the `kept` newest pieces of each item, ascending, as `item` is."""
     order = np.lexsort((hours, item))
     rank = np.arange(len(item)) - np.searchsorted(item, item, "left")
     places: NDArray[np.int64] = np.sort(order[rank < kept[item]])

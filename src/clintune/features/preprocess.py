@@ -1,8 +1,8 @@
-"""From items to pieces: prepared here or in other processes, and encoded where the encoder is frozen."""
+"""From items to pieces: preprocess them here or in workers, and encode them if it is frozen."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,20 +19,26 @@ from clintune.layers.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces
 
 READ_AHEAD = 64
-"""Items prepared before they are sorted by size and encoded."""
+"""Number of items that are preprocessed before they are sorted by size and encoded."""
 TOGETHER = 512
-"""Items whose pieces are kept side by side."""
+"""Number of items whose pieces are stored side by side."""
 WORTH_A_WORKER = 256
-"""Items below which the start of another process costs more than it saves."""
+"""Number of items below which the start of another process costs more than it saves."""
 _ENCODED_TOGETHER = {"cpu": 1_250_000, "cuda": 24_000_000}
-"""Numbers of the pieces that go through the encoder in one call: what fits a GPU's memory, or a CPU's own cache, as
-eight images of 224 pixels do, which divide the items read ahead evenly."""
+"""Numbers (pixels, say) that go through the encoder in one call, by device.
+
+They fit the memory of a GPU, or the cache of a CPU. The latter holds eight images of 224 pixels,
+which divide the items read ahead evenly.
+"""
 
 _Key = TypeVar("_Key")
 
 
 class View(NamedTuple):
-    """A view of an item by number, as it is seen so many `hours` before; None: whole, at the time of its row."""
+    """A view of an item by number, as it is seen `hours` after the time of its row.
+
+    `hours` None means the whole item, at the time of its row.
+    """
 
     number: int
     view: int
@@ -40,11 +46,11 @@ class View(NamedTuple):
 
 
 class PreprocessWorkers:
-    """Prepares items by number and view, in this process or in `workers` others, which stay for the next call."""
+    """Preprocessing of items by number and view, here or in `workers` processes that stay alive."""
 
     def __init__(self, samples: Samples, name: str, modality: Modality, workers: int = 0) -> None:
         self._todo: list[View] = []
-        # Spawned processes inherit neither the lock, nor a GPU, nor the threads of libraries that fork would break.
+        # Spawned processes inherit no lock, no GPU, and no library threads that fork would break.
         self._loader = DataLoader(
             _Prepared(samples, name, modality.without_weights()),
             sampler=self._todo,
@@ -57,7 +63,7 @@ class PreprocessWorkers:
         )
 
     def __call__(self, todo: Sequence[View]) -> Iterator[Pieces | DataError]:
-        """Yield the pieces of each view, at 0 hours, or why there are none."""
+        """Yield the pieces of each view, at 0 hours, or the error that left it without pieces."""
         self._todo[:] = todo
         for part in self._loader:
             if isinstance(part, DataError):
@@ -73,7 +79,7 @@ class PreprocessWorkers:
 
 
 class _Prepared(Dataset[Any]):
-    """Prepared items, as arrays: tensors would come from other processes through scarce shared memory."""
+    """Preprocessed items, as arrays: workers would send tensors through scarce shared memory."""
 
     def __init__(self, samples: Samples, name: str, modality: Modality) -> None:
         self.samples = samples
@@ -101,10 +107,10 @@ def make_pieces(
     precision: str,
     device: torch.device,
 ) -> Iterator[tuple[dict[_Key, Pieces], dict[_Key, DataError]]]:
-    """Yield prepared items by key, `TOGETHER` at a time, and what is wrong with those that could not be read.
+    """Yield preprocessed items by key, `TOGETHER` at a time, and the errors of unreadable ones.
 
-    A frozen encoder's pieces are `encoded` [P, K, W] float32, computed in `precision` on `device`, which is where the
-    modality is; any other's hold what `prepare` returns.
+    The pieces of a frozen encoder are `encoded` [P, K, W] float32, computed in `precision` on
+    `device`, where the modality must be. The pieces of any other hold what `prepare` returns.
     """
     waiting = zip(keys, prepared, strict=True)
     made: dict[_Key, Pieces] = {}
@@ -128,61 +134,79 @@ def hold_pieces(
     device: torch.device,
     known: Known = Known(),  # noqa: B008
 ) -> tuple[HeldPieces, dict[int, DataError]]:
-    """Return the pieces of the first `views` of some items, in memory, and what is wrong with those not to be read.
+    """Return the pieces of the first `views` views of items, in memory, and errors by item number.
 
-    Those that are `known` are taken from there. They are what `PieceCache` makes of the same items and views, bit for
-    bit.
+    The pieces equal those that `PieceCache` makes of the same items and views, bit for bit. Those
+    in `known` are taken from there. Items that cannot be read have an error and no pieces.
     """
-    numbers = np.sort(items.numbers)
-    blocks, places, extents = list(known.blocks), dict(known.places), dict(known.extents)
-    errors: dict[int, DataError] = {}
+    held = _Held(known)
 
     def hold(todo: Mapping[tuple[int, int], View]) -> None:
-        for made, failed in make_pieces(
-            todo, prepare(list(todo.values())), modality, precision, device
-        ):
-            errors.update({todo[key].number: error for key, error in failed.items()})
-            start = 0
-            for key, pieces in made.items():
-                places[key] = len(blocks), start, len(pieces)
-                extents[key[0]] = pieces.extent
-                start += len(pieces)
-            if made:
-                blocks.append(laid_flat(list(made.values())))
+        views_done = prepare(list(todo.values()))
+        for made, failed in make_pieces(todo, views_done, modality, precision, device):
+            held.add(made, {todo[key].number: error for key, error in failed.items()})
 
+    # Whole items come first: only they tell which items go on after a prediction time.
     wanted = {
         (number, view): View(number, view)
         for number in items.numbers.tolist()
         for view in range(views)
     }
-    hold({key: view for key, view in wanted.items() if key not in places})
-    cuts = Cuts.of(items, extents if modality.timed else {})
-    parts = enumerate(zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True), cuts.first)
-    hold(
-        {
-            (part, view): View(number, view, hours)
-            for part, (number, hours) in parts
-            for view in range(views)
-        }
-    )
+    hold({key: view for key, view in wanted.items() if key not in held.places})
 
-    keys = [*numbers.tolist(), *range(cuts.first, cuts.first + len(cuts))]
-    none = [(0, 0, 0)] * views
-    place = [[places.get((key, view), (0, 0, 0)) for view in range(views)] for key in keys]
-    return HeldPieces(
-        np.array([*keys, cuts.first + len(cuts)]), np.array([*place, none]), blocks, cuts
-    ), errors
+    # Then the parts of those items, up to each prediction time.
+    cuts = Cuts.of(items, held.extents if modality.timed else {})
+    pairs = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
+    parts = {
+        (part, view): View(number, view, hours)
+        for part, (number, hours) in enumerate(pairs, cuts.first)
+        for view in range(views)
+    }
+    hold(parts)
+
+    numbers = [*np.sort(items.numbers).tolist(), *range(cuts.first, cuts.first + len(cuts))]
+    place = held.place(numbers, views)
+    known_as = np.array([*numbers, cuts.first + len(cuts)])
+    return HeldPieces(known_as, place, held.blocks, cuts), held.errors
+
+
+class _Held:
+    """Pieces that are kept in memory, with their places, as they are made."""
+
+    def __init__(self, known: Known) -> None:
+        self.blocks = list(known.blocks)
+        self.places = dict(known.places)
+        self.extents = dict(known.extents)
+        self.errors: dict[int, DataError] = {}
+
+    def add(self, made: dict[tuple[int, int], Pieces], errors: dict[int, DataError]) -> None:
+        """Add pieces by item number and view as one block, and errors by item number."""
+        self.errors |= errors
+        start = 0
+        for key, pieces in made.items():
+            self.places[key] = len(self.blocks), start, len(pieces)
+            self.extents[key[0]] = pieces.extent
+            start += len(pieces)
+        if made:
+            self.blocks.append(laid_flat(list(made.values())))
+
+    def place(self, numbers: list[int], views: int) -> NDArray[np.int64]:
+        """Return block, start and length [I + 1, V, 3]; a last row is that of an unknown item."""
+        place = np.zeros((len(numbers) + 1, views, 3), np.int64)
+        for (row, number), view in product(enumerate(numbers), range(views)):
+            place[row, view] = self.places.get((number, view), (0, 0, 0))
+        return place
 
 
 def laid_flat(pieces: list[Pieces]) -> Block:
-    """Return the pieces of several items along P."""
+    """Concatenate the pieces of several items along P."""
     encoded = [part.encoded for part in pieces if part.encoded is not None]
     hours = torch.cat([part.hours for part in pieces])
     return Block(collate_pieces(pieces), hours, torch.cat(encoded) if encoded else None)
 
 
 def encoding(modality: Modality, statistics: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """Return, as plain values, all that the pieces of an item depend on beside the item."""
+    """Return all that the pieces of an item depend on beside the item, as plain values."""
     return {
         "settings": modality.settings(),
         "statistics": dict(statistics),
@@ -195,15 +219,14 @@ def encoding(modality: Modality, statistics: Mapping[str, Any], precision: str) 
 def _encode(
     done: Mapping[_Key, Pieces], modality: Modality, precision: str, device: torch.device
 ) -> dict[_Key, Pieces]:
-    """Replace each item's tensors by the encoder's tokens, items of like size side by side."""
+    """Replace the tensors of each item by the encoder's tokens; batch items of like size."""
     encoded: dict[_Key, Pieces] = {}
     for group in _groups(done, _ENCODED_TOGETHER[device.type]):
-        tensors = {
-            name: part.to(device)
-            for name, part in collate_pieces([done[key] for key in group]).items()
-        }
+        collated = collate_pieces([done[key] for key in group])
+        tensors = {name: part.to(device) for name, part in collated.items()}
         with computing_in(precision, device):
             tokens = modality.encode(tensors).float().cpu()
+
         lengths = [len(done[key]) for key in group]
         for key, part in zip(group, torch.split(tokens, lengths), strict=True):
             encoded[key] = replace(done[key], tensors={}, encoded=part)
@@ -211,12 +234,15 @@ def _encode(
 
 
 def _groups(pieces: Mapping[_Key, Pieces], most: int) -> Iterator[list[_Key]]:
-    """Yield the keys of items in groups of like size, each of at most so many numbers, padding included."""
-    sizes = {
-        key: max(t[0].numel() for t in part.tensors.values())
-        for key, part in pieces.items()
-        if len(part)
-    }
+    """Yield the keys of items in groups of like size.
+
+    A group holds at most `most` numbers, padding included, or one item.
+    """
+    sizes: dict[_Key, int] = {}
+    for key, part in pieces.items():
+        if len(part):
+            sizes[key] = max(tensor[0].numel() for tensor in part.tensors.values())
+
     group: list[_Key] = []
     num = 0
     for key in sorted(sizes, key=sizes.__getitem__):

@@ -1,7 +1,7 @@
-"""Safetensors of the cache with a checksum inside: what has changed since it was written is noticed, and never used.
+"""Safetensors files of the cache with a checksum inside: a damaged file is noticed, and never used.
 
-The metadata hold what is known `about` the tensors (JSON), a checksum of the tensors, and one of both: it tells at the
-cost of reading the header whether `about` is right.
+The metadata hold what is known `about` the tensors (JSON), a checksum of the tensors, and one of
+both. The last one proves `about` at the cost of reading the header.
 """
 
 import json
@@ -23,11 +23,11 @@ Tensors = Mapping[str, Tensor]
 _THREADS = 8
 _BROKEN = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError)
 _intact: set[Stamp] = set()
-"""The files that this process read and found as they were written."""
+"""The files that this process read and found intact."""
 
 
 def save_sealed(path: Path, tensors: Tensors, about: Any = None) -> None:
-    """Write tensors, and what is JSON-able `about` them, to `path` atomically."""
+    """Write tensors, and the JSON-able `about` of them, to `path` atomically."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {"about": json.dumps(about), "tensors": _digest(whole)}
     with atomic_path(path) as partial:
@@ -36,21 +36,21 @@ def save_sealed(path: Path, tensors: Tensors, about: Any = None) -> None:
 
 
 def read_about(path: Path) -> Any:
-    """Return what is known `about` the tensors in a file; None where it is not as it was written, or not there."""
+    """Return what is known `about` the tensors in a file; None where it is damaged or missing."""
     try:
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata())
-        return (
-            json.loads(metadata["about"])
-            if metadata.pop("seal") == value_sha256(metadata)
-            else None
-        )
+        proven = metadata.pop("seal") == value_sha256(metadata)
+        return json.loads(metadata["about"]) if proven else None
     except _BROKEN:
         return None
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether a file is as it was written; all of it is read, once a process until it is touched."""
+    """Return whether a file is as it was written.
+
+    All of the file is read, once in a process unless the file is touched.
+    """
     try:
         (standing,) = file_signature([path])
         if standing not in _intact:
@@ -66,18 +66,15 @@ def is_intact(path: Path) -> bool:
 
 
 def damaged(paths: Iterable[Path]) -> list[Path]:
-    """Return those of the files that are not as they were written, or not there; many are read at once."""
+    """Return the files that are damaged or missing; many are read at once."""
     listed = list(paths)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [
-            path
-            for path, intact in zip(listed, pool.map(is_intact, listed), strict=True)
-            if not intact
-        ]
+        checked = list(zip(listed, pool.map(is_intact, listed), strict=True))
+    return [path for path, intact in checked if not intact]
 
 
 def drop(path: Path) -> None:
-    """Say that a file of the cache is damaged, and remove it, so that it is made again."""
+    """Report a damaged file of the cache and remove it, so that it is made again."""
     console.print(f"{path}: is not as it was written; it is made again")
     path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What the modalities learned from training items, remembered so that a warm start reads none of them."""
+"""Statistics that modalities learned from training items, kept so that a warm start reads none."""
 
 import inspect
 import os
@@ -16,7 +16,7 @@ from clintune.modalities.base import Modality
 from clintune.modalities.rows import RowReader
 
 Statistics = dict[str, dict[str, Any]]
-"""What `Modality.fit` returned, by modality; JSON-able."""
+"""The result of `Modality.fit` by modality; JSON-able."""
 
 
 def remembered_statistics(
@@ -24,13 +24,13 @@ def remembered_statistics(
 ) -> dict[str, Any]:
     """Return what a modality learns from training items, or its reader from training rows.
 
-    It comes from `cache` where the same was fitted before; one process fits, others wait.
-
-    The key holds the modality's class, its code and all it was constructed with, the items, and the stamps of their
-    media files.
+    The result comes from `cache` where the same was fitted before. One process fits, others wait.
+    The key holds the class of the modality, its code and the arguments of its constructor, the
+    items, and the stamps of their media files.
     """
     if type(modality).fit is Modality.fit:
         return {}
+
     path = cache / "statistics" / f"{name}-{_key(modality, items)[:32]}.json"
     with exclusive_lock(path, f"the statistics of {name}"):
         statistics = read_sealed(path)
@@ -55,24 +55,21 @@ def _key(modality: Modality, items: Items | TrainingRows) -> str:
     kind = type(modality)
     own = {inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)}
     code = own | {str(path) for path in Path(modalities.__file__).parent.glob("*.py")}
+    code_hashes = [file_sha256(Path(file)) for file in sorted(filter(None, code))]
 
-    return value_sha256(
-        {
-            "class": f"{kind.__module__}.{kind.__qualname__}",
-            "code": [
-                __version__,
-                *(file_sha256(Path(file)) for file in sorted(filter(None, code))),
-            ],
-            "settings": modality.settings(),
-            "constructed": [_plain(part) for part in (modality, modality.rows) if part is not None],
-            "items": items.fingerprint(),
-            "media": listed(stamped_media(items, modality)) if isinstance(items, Items) else [],
-        }
-    )
+    key = {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "code": [__version__, *code_hashes],
+        "settings": modality.settings(),
+        "constructed": [_plain(part) for part in (modality, modality.rows) if part is not None],
+        "items": items.fingerprint(),
+        "media": listed(stamped_media(items, modality)) if isinstance(items, Items) else [],
+    }
+    return value_sha256(key)
 
 
 def _plain(part: Modality | RowReader) -> dict[str, Any]:
-    """Return what a modality, or its reader, was constructed with."""
+    """Return the arguments that a modality, or its reader, was constructed with."""
     return {
         key: value for key, value in vars(part).items() if not key.startswith("_") and key != "rows"
     }

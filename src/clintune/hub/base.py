@@ -16,7 +16,7 @@ __all__ = ["Hub", "check_paths", "open_hub", "source_of"]
 
 _REPOSITORY = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _HALF_URL = re.compile(r"(?!models:)[A-Za-z][\w+.-]*:(?!//)", re.ASCII)
-"""A scheme with too few slashes, which would be taken for the name of a folder."""
+"""A scheme with too few slashes, which would pass for the name of a folder."""
 _MODEL = re.compile(r"models:/(?P<name>[\w.-]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))?")
 
 
@@ -24,28 +24,29 @@ class Hub(Protocol):
     """A place where one package lives in one or several versions."""
 
     def send(self, folder: Path) -> str:
-        """Send the package in `folder`; return the address of this version, from which it can be fetched.
+        """Send the package in `folder`; return the address from which this version can be fetched.
 
-        Nothing is seen of a version before all of it is there; sent again after an interruption, what is there already
-        is not sent twice. Raises PackageError.
+        A version becomes visible only when all of it is there. A second call after an interruption
+        sends only what is missing. Raises PackageError.
         """
 
     def fetch(self, cache: Path) -> Path:
-        """Return a local folder with exactly the files of the package, below `cache` unless it lives in a folder.
+        """Return a local folder with exactly the files of the package.
 
-        Raises PackageError.
+        It is below `cache`, unless the package lives in a folder. Raises PackageError.
         """
 
 
 def open_hub(
     address: str, *, revision: str | None = None, tag: str | None = None, public: bool = False
 ) -> Hub:
-    """Open the hub at an address: `hf://org/name`, `models:/name`, a folder, or a URL that fsspec knows.
+    """Open the hub at an address: `hf://org/name`, `models:/name`, a folder, or a URL for fsspec.
 
-    `revision` is a branch to send to, or a branch, tag or commit to fetch; it may stand in the address, as in
-    `hf://org/name@v1`. `tag` names the version that is sent. Raises ConfigError for an address that is none, and for
-    options that the hub has not.
+    `revision` is a branch to send to, or a branch, tag or commit to fetch; it may stand in the
+    address, as in `hf://org/name@v1`. `tag` names the version that is sent. Raises ConfigError for
+    an address of no hub, and for options that the hub lacks.
     """
+    # Refuse what is no address.
     if _HALF_URL.match(address):
         scheme, _, rest = address.partition(":")
         meant = f"{scheme}://{rest.lstrip('/')}"
@@ -54,6 +55,7 @@ def open_hub(
         )
     if public and not address.startswith("hf://"):
         raise ConfigError(f"hub {address}: public is an option of hf:// alone; leave it out")
+
     if address.startswith("hf://"):
         return _huggingface(address, revision, tag, public)
     if address.startswith("models:"):
@@ -66,10 +68,10 @@ def open_hub(
 
 
 def source_of(text: str) -> str:
-    """Return the address that a package is loaded from: `org/name` means the Hugging Face Hub, unless it is a folder.
+    """Return the address to load a package from: `org/name` is on the Hub unless it is a folder.
 
-    For loading alone: what is sent goes to the Hub only if the address says `hf://`. Raises PackageError for a text
-    that can be none.
+    This is for loading only: a package is sent to the Hugging Face Hub only if the address says
+    `hf://`. Raises PackageError for a text that can be no address.
     """
     try:
         is_here = Path(text).expanduser().exists()
@@ -99,7 +101,8 @@ def _mlflow(address: str, revision: str | None, tag: str | None) -> MLflowHub:
     found = _MODEL.fullmatch(address)
     if not found:
         raise ConfigError(
-            f"hub {address}: no registered model; give models:/name, models:/name/3 or models:/name@alias"
+            f"hub {address}: no registered model; give models:/name, models:/name/3 or "
+            "models:/name@alias"
         )
     if revision:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Hubs that are a plain folder, or a folder behind any URL that fsspec opens."""
+"""Hubs in a plain folder, or in a folder behind any URL that fsspec opens."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,25 +19,28 @@ from clintune.storage.remote import Remote, redact
 
 
 class FolderHub:
-    """The package stands in the folder `path`."""
+    """A hub whose package stands in the folder `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def send(self, folder: Path) -> str:
-        """Copy the package, which appears whole; return the whole path. PackageError where something else stands."""
+        """Copy the package atomically; return the absolute path.
+
+        Raises PackageError where something else stands.
+        """
         manifest = local_manifest(folder)
         if self._holds(manifest):
             return str(self.path.absolute())
+
         with exclusive_lock(self.path, "the package there") as waited:
             try:
                 sweep_leftovers(self.path)
                 if not (waited and self._holds(manifest)):
                     self._copy(folder, manifest)
             finally:
-                lock_of(self.path).unlink(
-                    missing_ok=True
-                )  # while it is held: who waits for it makes it anew
+                # The lock is still held: a process that waits for its file makes a new one.
+                lock_of(self.path).unlink(missing_ok=True)
         return str(self.path.absolute())
 
     def _holds(self, manifest: Mapping[str, str]) -> bool:
@@ -55,7 +58,7 @@ class FolderHub:
                 shutil.copyfile(folder / name, partial / name)
 
     def fetch(self, cache: Path) -> Path:
-        """Return the folder as it is: a run's folder, too, may be loaded from."""
+        """Return the folder as it is: the folder of a run may be loaded, too."""
         del cache
         if not self.path.is_dir():
             raise PackageError(
@@ -65,19 +68,24 @@ class FolderHub:
 
 
 class UrlHub:
-    """The package stands at `url`. Its manifest is written last: without one there is no package."""
+    """A hub whose package stands at `url`.
+
+    The manifest is written last: without a manifest there is no package.
+    """
 
     def __init__(self, url: str) -> None:
         self.remote = Remote("hub", url, {}, error=PackageError)
         self.where = redact(url)
 
     def send(self, folder: Path) -> str:
-        """Send what is not there yet; PackageError where something else stands."""
+        """Send the files that are missing there; PackageError where something else stands."""
         remote = self.remote
         if remote.is_web:
             raise PackageError(
-                f"{self.where}: web servers take no packages; give a folder or a storage, as s3://..."
+                f"{self.where}: web servers take no packages; give a folder or a storage, as "
+                "s3://..."
             )
+
         manifest = local_manifest(folder)
         there, listing = remote.read(MANIFEST), remote.tree("")
         is_other = there is not None and read_manifest(self.where, there) != manifest
@@ -94,7 +102,7 @@ class UrlHub:
         return self.where
 
     def fetch(self, cache: Path) -> Path:
-        """Fetch the package into `cache`; of an interrupted one what is there already is kept."""
+        """Fetch the package into `cache`; what an interrupted call fetched is kept."""
         content = self.remote.read(MANIFEST)
         if content is None:
             raise PackageError(
@@ -103,10 +111,10 @@ class UrlHub:
         return fetch_whole(cache, self.where, content, self._download)
 
     def _download(self, folder: Path, manifest: Mapping[str, str]) -> None:
-        if (
-            not self.remote.is_web
-        ):  # few web servers list folders, and only what is asked for comes from there
+        # Few web servers list folders; from a web server only the files of the manifest come.
+        if not self.remote.is_web:
             check_listing(self.where, manifest, self.remote.tree(""))
+
         scratch = folder / ".scratch"
         scratch.mkdir(exist_ok=True)
 

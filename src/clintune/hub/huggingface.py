@@ -17,10 +17,10 @@ _LOG_IN = "set HF_TOKEN or run `hf auth login`"
 
 
 class HuggingFaceHub:
-    """The model repository `repository` (organisation/name), private unless `public`.
+    """A hub in the model repository `repository` (organisation/name), private unless `public`.
 
-    `revision` is the branch to send to, or what to fetch; `tag` is set on the commit that was sent. The token comes
-    from where `huggingface_hub` looks for it: HF_TOKEN, or `hf auth login`.
+    `revision` is the branch to send to, or the branch, tag or commit to fetch. `tag` is set on the
+    commit that was sent. `huggingface_hub` finds the token: in HF_TOKEN, or by `hf auth login`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HuggingFaceHub:
         self.where = f"hf://{repository}" + (f"@{revision}" if revision else "")
 
     def send(self, folder: Path) -> str:
-        """Send the package as one commit; what was uploaded before an interruption is not uploaded again."""
+        """Send the package as one commit; what an interrupted call uploaded is not sent again."""
         manifest = local_manifest(folder)
         with translate_errors(PackageError, self.where, _reason):
             from huggingface_hub import HfApi, get_token
@@ -46,12 +46,16 @@ class HuggingFaceHub:
             if get_token() is None:
                 raise PackageError(f"{self.where}: no token of the Hugging Face Hub; {_LOG_IN}")
             api = HfApi(library_name="clintune")
+
+            # See which branches and tags there are.
             self._make_repository(api)
             refs = api.list_repo_refs(self.repository)
             heads = {ref.name: ref.target_commit for ref in refs.branches}
             tags = {ref.name: ref.target_commit for ref in refs.tags}
+
+            # A new branch starts at the first commit. That one holds no package, so nobody takes an
+            # older package for the new one.
             branch = self.revision or "main"
-            # A new branch starts at the first commit, which holds no package: nobody takes an older one for the new.
             head = heads.get(branch) or api.list_repo_commits(self.repository)[-1].commit_id
             files = _files(api, self.repository, head)
             commit = head if _equal(folder, manifest, files) else None
@@ -59,6 +63,8 @@ class HuggingFaceHub:
                 raise PackageError(
                     f"{self.where}: tag {self.tag} stands on another commit; choose a new tag"
                 )
+
+            # Send what is not there yet.
             if branch not in heads:
                 api.create_branch(self.repository, branch=branch, revision=head)
             commit = commit or self._commit(api, folder, manifest, files, head)
@@ -67,29 +73,33 @@ class HuggingFaceHub:
         return f"hf://{self.repository}@{self.tag or commit}"
 
     def fetch(self, cache: Path) -> Path:
-        """Fetch the package into `cache`; without a network the copy that is there, if the revision was seen before."""
+        """Fetch the package into `cache`.
+
+        Without a network the copy in `cache` serves, if this revision was fetched before.
+        """
         with translate_errors(PackageError, self.where, _reason):
             from huggingface_hub import HfApi
 
             api = HfApi(library_name="clintune")
             commit = api.resolve_revision(self.repository, revision=self.revision).resolved
-            content = Path(
-                api.hf_hub_download(self.repository, MANIFEST, revision=commit)
-            ).read_bytes()
+            manifest_file = api.hf_hub_download(self.repository, MANIFEST, revision=commit)
+            content = Path(manifest_file).read_bytes()
 
             def download(folder: Path, manifest: Mapping[str, str]) -> None:
                 check_listing(self.where, manifest, _files(api, self.repository, commit))
                 api.snapshot_download(
                     self.repository, revision=commit, local_dir=folder, ignore_patterns=[_OF_GIT]
                 )
-                shutil.rmtree(
-                    folder / ".cache"
-                )  # what huggingface_hub notes down to go on after an interruption
+                # Remove the notes of huggingface_hub for a call after an interruption.
+                shutil.rmtree(folder / ".cache")
 
             return fetch_whole(cache, self.where, content, download)
 
     def _make_repository(self, api: "HfApi") -> None:
-        """Make the repository where there is none; PackageError where one is not as private or public as asked."""
+        """Make the repository where there is none.
+
+        Raises PackageError where it exists and is not private, or public, as asked.
+        """
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -97,6 +107,7 @@ class HuggingFaceHub:
         except RepositoryNotFoundError:
             api.create_repo(self.repository, private=not self.public)
             return
+
         if private == self.public:
             found, asked = ("private", "public") if private else ("public", "private")
             remedy = "change it on the Hub, or ask for what it is"
@@ -112,16 +123,19 @@ class HuggingFaceHub:
         files: "Mapping[str, RepoFile]",
         head: str,
     ) -> str:
-        """Make the package the whole content of the branch, in one commit on top of `head`; return it."""
+        """Make the package the whole content of the branch; return the commit.
+
+        It is one commit on top of `head`.
+        """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         names = (*manifest, MANIFEST)
+        foreign = sorted(files.keys() - set(names))
         add = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
         ]
-        drop = [
-            CommitOperationDelete(path_in_repo=name) for name in sorted(files.keys() - set(names))
-        ]
+        drop = [CommitOperationDelete(path_in_repo=name) for name in foreign]
+
         info = api.create_commit(
             self.repository,
             [*drop, *add],
@@ -133,7 +147,7 @@ class HuggingFaceHub:
 
 
 def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":
-    """Return the files of a commit by path, without git's own."""
+    """Return the files of a commit by path, without the file of git itself."""
     from huggingface_hub import RepoFile
 
     entries = api.list_repo_tree(repository, recursive=True, revision=commit)
@@ -145,33 +159,43 @@ def _files(api: "HfApi", repository: str, commit: str) -> "dict[str, RepoFile]":
 
 
 def _equal(folder: Path, manifest: Mapping[str, str], files: "Mapping[str, RepoFile]") -> bool:
-    """Return whether the files of a commit are those of the package, by the hashes that the Hub lists."""
+    """Return whether a commit holds exactly the package, by the hashes that the Hub lists."""
     from huggingface_hub.utils.sha import git_hash
 
     digests = {**manifest, MANIFEST: file_sha256(folder / MANIFEST)}
-    return files.keys() == digests.keys() and all(
-        file.lfs.sha256 == digests[name]
-        if file.lfs
-        else file.blob_id == git_hash((folder / name).read_bytes())
-        for name, file in files.items()
-    )
+    if files.keys() != digests.keys():
+        return False
+
+    def is_equal(name: str, file: "RepoFile") -> bool:
+        if file.lfs:
+            return bool(file.lfs.sha256 == digests[name])
+        return bool(file.blob_id == git_hash((folder / name).read_bytes()))
+
+    return all(is_equal(name, file) for name, file in files.items())
 
 
 def _reason(error: BaseException) -> str | None:
-    """Return what is wrong and what to do; None for what is no error of the Hub or the way to it."""
+    """Return what is wrong and what to do; None for an error that is not of the Hub or network."""
     from httpx2 import TransportError
     from huggingface_hub import errors
 
+    # Look at the cause of an error that only wraps it.
     wrapping = RuntimeError | errors.LocalEntryNotFoundError | errors.RevisionResolutionError
     if isinstance(error, wrapping) and error.__cause__:
         return _reason(error.__cause__)
-    status = getattr(getattr(error, "response", None), "status_code", None)
+
+    # The Hub cannot be reached.
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set; unset it to use the Hugging Face Hub"
     if isinstance(
         error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError | TransportError
     ):
-        return "the Hub does not answer; check the network and HF_HUB_OFFLINE, then run the same command again"
+        return (
+            "the Hub does not answer; check the network and HF_HUB_OFFLINE, "
+            "then run the same command again"
+        )
+
+    # The address names nothing that is there.
     if isinstance(error, errors.GatedRepoError):
         return f"gated; accept its terms on the Hub, then {_LOG_IN}"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -181,18 +205,37 @@ def _reason(error: BaseException) -> str | None:
     if isinstance(error, errors.EntryNotFoundError):
         return f"no {MANIFEST}; clintune published no package there"
     if isinstance(error, errors.HFValidationError):
-        return "no name that the Hub takes; give hf://organisation/name in letters, digits, '-', '_' and '.'"
+        return (
+            "no name that the Hub takes; "
+            "give hf://organisation/name in letters, digits, '-', '_' and '.'"
+        )
+    return _refusal(error)
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Return why the Hub refuses a request, or that the transfer failed; None for another error."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"access is denied; {_LOG_IN}, with a token that may write if you publish"
     if status in (409, 412):
-        return "somebody else changed the repository at the same time; look at it, then run the same command again"
+        return (
+            "somebody else changed the repository at the same time; look at it, "
+            "then run the same command again"
+        )
     if isinstance(error.__cause__, errors.BadRequestError):
         return "the Hub refuses the metadata of README.md; correct them and publish again"
     if isinstance(error, errors.HfHubHTTPError):
-        return f"the Hub refuses it (HTTP {status}); look at the repository there, then run the same command again"
-    if (
-        isinstance(error, RuntimeError | ValueError | errors.XetDownloadError)
-        or getattr(error, "errno", 0) is None
-    ):
-        return f"the transfer failed ({type(error).__name__}); run the same command again: what was transferred is kept"
+        return (
+            f"the Hub refuses it (HTTP {status}); look at the repository there, "
+            "then run the same command again"
+        )
+
+    is_of_transfer = isinstance(error, RuntimeError | ValueError | errors.XetDownloadError)
+    if is_of_transfer or getattr(error, "errno", 0) is None:
+        return (
+            f"the transfer failed ({type(error).__name__}); run the same command again: "
+            "what was transferred is kept"
+        )
     return None

@@ -1,4 +1,4 @@
-"""The MLflow model registry: a package is the artifact folder of a registered model's version."""
+"""The MLflow model registry: a package is the artifact folder of a version of a model."""
 
 import os
 import re
@@ -17,10 +17,11 @@ _ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w-]+", re.ASCII | re.IGNORECASE)
 
 
 class MLflowHub:
-    """The registered model `name`; to fetch, its `version`, what `alias` stands on, or else its newest version.
+    """A hub in the registered model `name`.
 
-    `tag` becomes the alias of the version that is sent; in MLflow an alias moves. The server is that of
-    MLFLOW_TRACKING_URI, with the credentials that MLflow looks for.
+    It fetches `version`, the version of `alias`, or else the newest version. `tag` becomes the
+    alias of the version that is sent; in MLflow an alias can move. The server is that of
+    MLFLOW_TRACKING_URI, with the credentials that MLflow finds.
     """
 
     def __init__(
@@ -35,23 +36,25 @@ class MLflowHub:
         self.version = version
         self.alias = alias
         self.tag = tag
-        self.where = f"models:/{name}" + (
-            f"/{version}" if version else f"@{alias}" if alias else ""
-        )
+        which = f"/{version}" if version else f"@{alias}" if alias else ""
+        self.where = f"models:/{name}{which}"
 
     def send(self, folder: Path) -> str:
         """Send the package to a run of its own, then register it as a new version."""
         if self.version or self.alias:
             raise ConfigError(
-                f"hub {self.where}: MLflow numbers versions; send to models:/{self.name}, the alias as tag="
+                f"hub {self.where}: MLflow numbers versions; send to models:/{self.name}, "
+                "the alias as tag="
             )
         if self.tag and not _ALIAS.fullmatch(self.tag):
             raise ConfigError(
-                f"hub {self.where}: MLflow takes no alias '{self.tag}'; use letters, digits, '-' and '_', "
-                "but neither latest nor v1, v2, ..."
+                f"hub {self.where}: MLflow takes no alias '{self.tag}'; use letters, digits, '-' "
+                "and '_', but neither latest nor v1, v2, ..."
             )
         local_manifest(folder)
+
         with self._client() as client:
+            # Send the files as artifacts of a new run.
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
             found = client.get_experiment_by_name(experiment)
             experiment_id = found.experiment_id if found else client.create_experiment(experiment)
@@ -62,11 +65,12 @@ class MLflowHub:
                 client.update_run(run.run_id, status="FAILED")
                 raise
             client.update_run(run.run_id, status="FINISHED")
+
+            # Register them as a version.
             if not client.search_registered_models(f"name = '{self.name}'"):
                 client.create_registered_model(self.name)
-            version = client.create_model_version(
-                self.name, f"{run.artifact_uri}/{_ARTIFACTS}", run.run_id
-            ).version
+            artifacts = f"{run.artifact_uri}/{_ARTIFACTS}"
+            version = client.create_model_version(self.name, artifacts, run.run_id).version
             if self.tag:
                 client.set_registered_model_alias(self.name, self.tag, version)
         return f"models:/{self.name}/{version}"
@@ -82,15 +86,13 @@ class MLflowHub:
                     f"{self.where}: no {MANIFEST}; clintune published no package there"
                 )
             with TemporaryDirectory() as scratch:
-                content = Path(
-                    download_artifacts(artifact_uri=f"{uri}/{MANIFEST}", dst_path=scratch)
-                ).read_bytes()
-            return fetch_whole(
-                cache,
-                self.where,
-                content,
-                lambda folder, _: download_artifacts(uri, dst_path=str(folder)),
-            )
+                file = download_artifacts(artifact_uri=f"{uri}/{MANIFEST}", dst_path=scratch)
+                content = Path(file).read_bytes()
+
+            def download(folder: Path, _: object) -> None:
+                download_artifacts(uri, dst_path=str(folder))
+
+            return fetch_whole(cache, self.where, content, download)
 
     def _version(self, client: Any) -> str:
         if self.version:
@@ -108,14 +110,15 @@ class MLflowHub:
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
-        """Yield MLflow's client; its errors become PackageError, one line that says what to do."""
+        """Yield the client of MLflow; its errors become PackageError, with what to do."""
         if "MLFLOW_TRACKING_URI" not in os.environ:
             raise ConfigError(
-                f"hub {self.where}: MLFLOW_TRACKING_URI is not set; set it to the address of the server"
+                f"hub {self.where}: MLFLOW_TRACKING_URI is not set; "
+                "set it to the address of the server"
             )
-        os.environ.setdefault(
-            "MLFLOW_DISABLE_TELEMETRY", "true"
-        )  # which MLflow sends home as soon as it is imported
+
+        # MLflow sends telemetry as soon as it is imported.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
@@ -124,6 +127,7 @@ class MLflowHub:
             raise ConfigError(
                 f"hub {self.where}: MLflow is not installed; pip install 'clintune[mlflow]'"
             ) from error
+
         try:
             yield MlflowClient()
         except (MlflowException, RequestException) as error:
@@ -135,5 +139,11 @@ def _reason(error: Any) -> str:
     if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
         return "no such model or version; check the address and MLFLOW_TRACKING_URI"
     if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
-        return "access is denied; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return f"MLflow refuses it ({code}); check name, alias and server (MLFLOW_TRACKING_URI), then run it again"
+        return (
+            "access is denied; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or MLFLOW_TRACKING_TOKEN"
+        )
+    return (
+        f"MLflow refuses it ({code}); check name, alias and server (MLFLOW_TRACKING_URI), "
+        "then run it again"
+    )

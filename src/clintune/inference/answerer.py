@@ -120,11 +120,7 @@ class Answerer:
 
     def _precision(self, member: Package) -> str:
         asked = self.settings.precision
-        return (
-            resolve_precision(member.config.trainer.precision)
-            if asked is None
-            else resolve_precision(asked)
-        )
+        return resolve_precision(member.config.trainer.precision if asked is None else asked)
 
     def _sources(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from clintune.core.errors import ConfigError, PackageError
+from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.experiment.limits import FILE as LIMITS
 from clintune.hub.base import open_hub, source_of
@@ -69,7 +70,7 @@ def load_several(
 
 def fetch(source: str | os.PathLike[str], revision: str | None = None) -> Path:
     """Return the local folder of a package or run, fetched from where it lives."""
-    cache = Path(os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")).expanduser()
+    cache = Path(default_cache()).expanduser()
     return open_hub(source_of(os.fspath(source)), revision=revision).fetch(cache)
 
 

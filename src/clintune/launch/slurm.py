@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clintune.config.schema import Cluster
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, StoppedError, TrainingError
 from clintune.launch.processes import enter_job
@@ -31,12 +32,12 @@ class Work(NamedTuple):
     folder: Path
 
 
-def processes_a_node(cluster: Any) -> int:
+def processes_a_node(cluster: Cluster) -> int:
     """Return how many processes a job has on each machine."""
     return int(cluster.processes or max(1, cluster.gpus_per_node))
 
 
-def submit(name: str, cluster: Any, works: Sequence[Work]) -> list[str]:
+def submit(name: str, cluster: Cluster, works: Sequence[Work]) -> list[str]:
     """Submit a job for each work, several as one array, and return their ids.
 
     A job is called after `name`. Raises ConfigError where SLURM or submitit is missing, or SLURM
@@ -136,7 +137,7 @@ def _watch(run: Path, job: str) -> Status:
     return status
 
 
-def _parameters(name: str, cluster: Any, logs: Path) -> dict[str, Any]:
+def _parameters(name: str, cluster: Cluster, logs: Path) -> dict[str, Any]:
     """Return what submitit writes into the job's script."""
     inside = ["--container-image", cluster.container] if cluster.container else []
     inside += ["--container-mounts", cluster.mounts] if cluster.mounts else []

@@ -1,7 +1,8 @@
-"""Dropout whose masks cost a CPU less: torch draws a double for each entry, one after the other, this sixteen bits.
+"""Dropout with masks that are cheap on a CPU.
 
-Under LoRA of a small model torch's masks take a tenth of a step on a CPU. On a GPU, in compiled graphs and outside of
-training it is torch's own.
+Torch draws a double for each entry, one after the other; this draws sixteen bits. For LoRA of a
+small model torch's masks take a tenth of a step on a CPU. On a GPU, in compiled graphs and outside
+of training torch's own dropout runs.
 """
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _VALUES = 2**16
-"""Of sixteen bits."""
+"""Number of values of sixteen bits."""
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` by `dropout`."""
+    """`nn.Dropout`, computed by `dropout`."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Drop entries in training only."""
@@ -21,9 +22,9 @@ class Dropout(nn.Dropout):
 
 
 def dropout(values: Tensor, p: float) -> Tensor:
-    """Zero each entry with probability `p`, to 1/65536, and scale the others up by 1 / (1 - p).
+    """Zero each entry with probability `p`, and scale the others up by 1 / (1 - p).
 
-    The draws come from torch's generator, so that its seed repeats them.
+    `p` is rounded to 1/65536. The draws come from torch's generator, so its seed repeats them.
     """
     if not (values.is_cpu and 0 < p < 1) or torch.compiler.is_compiling():
         return functional.dropout(values, p)
@@ -34,7 +35,7 @@ def dropout(values: Tensor, p: float) -> Tensor:
 
 
 def replace_dropout(model: nn.Module) -> None:
-    """Put `Dropout` in the place of every `nn.Dropout` of a model."""
+    """Replace every `nn.Dropout` of a model by `Dropout`."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Dropout:

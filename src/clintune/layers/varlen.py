@@ -1,6 +1,6 @@
-"""Which models run without padding, and running one.
+"""Models that run without padding, and the function that runs one.
 
-Shapes: N sequences, M tokens of all, W width of the model.
+Shapes: N sequences, M tokens of all sequences, W width of the model.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,22 @@ FAMILIES = {
     "qwen2",
     "qwen3",
 }
-"""Model types that run without padding, each tested against its padded self: they hand keyword arguments down to
-their attention, count positions from 0 and do nothing else across tokens."""
+"""Model types that run without padding; each is tested against its padded run.
+
+They pass keyword arguments to their attention, count positions from 0, and do nothing else across
+tokens.
+"""
 
 _NAME = "clintune_packed"
 
 
 def pack_model(model: PreTrainedModel) -> None:
-    """Give a model of a family that can run without padding the attention for it; calls with padding stay as before."""
-    # A decoder whose config makes it attend both ways keeps its padding: its layers still call themselves causal.
+    """Set the attention that needs no padding, on a model whose family can run without.
+
+    Calls with padding give the same results as before.
+    """
+    # A decoder whose config makes it attend both ways keeps its padding: its layers still call
+    # themselves causal.
     if model.config.model_type in FAMILIES and getattr(model.config, "is_causal", True):
         model.set_attn_implementation(_NAME)
 
@@ -44,23 +51,30 @@ def is_packed(model: Any) -> bool:
 
 
 def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
-    """Run a model on the `input_ids` [M] or `inputs_embeds` [M, W] of sequences of these `lengths` (int64 [N]).
+    """Run a model on sequences without padding, and return the last hidden states [M, W].
 
-    Returns the last hidden states [M, W]. More sequences fill the row to a multiple of 16 tokens. On a CPU short ones
-    stand in bins, and others in order of length, since there neighbours of like length attend together.
+    The tokens are `input_ids` [M] or `inputs_embeds` [M, W] of sequences of these `lengths` (int64
+    [N]). Sequences of filler extend the row to a multiple of 16 tokens. On a CPU short sequences
+    stand in bins. All others stand in order of length: on a CPU neighbours of like length attend
+    together.
     """
     ((name, given),) = tokens.items()
     total = len(given)
-    # Zero times what is not finite is not zero: in a bin it would spill over to the other sequences.
+
+    # Choose an arrangement. Zero times a number that is not finite is not zero: in a bin it would
+    # spill over to the other sequences.
     short = given.is_cpu and int(lengths.max()) <= BIN and bool(given.detach().sum().isfinite())
     filled, standing, bin_width = (in_bins if short else in_order)(lengths.tolist())
     lengths, order = lengths.new_tensor(filled), lengths.new_tensor(standing)
     layout = Layout(lengths[order], bin_width=bin_width)
+
+    # Put the tokens in that order, with filler behind them.
     places = (lengths.cumsum(0) - lengths)[order][layout.owner] + layout.positions
-    row = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total)).index_select(0, places)[
-        None
-    ]
-    # transformers hands a mask of four axes down as it is, and so makes none of M x M; attention reads the layout.
+    padded = pad(given, (0, 0) * (given.ndim - 1) + (0, layout.total - total))
+    row = padded.index_select(0, places)[None]
+
+    # transformers passes a mask of four axes on as it is, so it makes none of M x M. The attention
+    # reads the layout instead.
     unread = layout.mask.new_empty(1, 1, 1, 1)
     options = {
         "position_ids": layout.positions[None],
@@ -69,7 +83,8 @@ def run_packed(model: nn.Module, lengths: Tensor, **tokens: Tensor) -> Tensor:
         "return_dict": True,
     }
     output = model(**{name: row}, attention_mask=unread, **options)
-    return output.last_hidden_state[0].index_select(0, places.argsort()[:total])  # type: ignore[no-any-return]
+    hidden: Tensor = output.last_hidden_state[0].index_select(0, places.argsort()[:total])
+    return hidden
 
 
 _register: Callable[[str, Any], None] = AttentionInterface.register

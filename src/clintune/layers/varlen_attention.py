@@ -1,4 +1,4 @@
-"""Attention within the sequences of a row, in the way that suits device, precision, dropout and layout.
+"""Attention within the sequences of a row: device, precision, dropout and layout choose the kernel.
 
 Shapes: M tokens of all sequences, H heads, E width of a head, L tokens of the longest sequence.
 """
@@ -16,7 +16,7 @@ from clintune.layers.dropout import dropout as drop
 from clintune.layers.varlen_layout import Layout
 
 _BLOCK_MULTIPLE = 8
-"""Of the tokens in a sequence's place in a block, where padding costs less than many small blocks."""
+"""Width of a block is a multiple of this where padding costs less than many small blocks."""
 _HAS_VARLEN = {"scale", "window_size"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
 
 
@@ -34,47 +34,42 @@ def packed_attention(
     layout: Layout | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each sequence, [1, H, M, E] to [1, M, H, E]; without a layout this is the stock SDPA attention."""
+    """Attend within each sequence, [1, H, M, E] to [1, M, H, E].
+
+    Without a layout this is the SDPA attention of transformers.
+    """
     causal: bool = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if layout is None:
         options |= {"dropout": dropout, "scaling": scaling, "is_causal": causal}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    if torch.is_autocast_enabled(
-        query.device.type
-    ):  # rotary embeddings and norms leave queries and keys in float32
+
+    # Under autocast, rotary embeddings and norms leave queries and keys in float32.
+    if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+
+    # Choose the kernel.
+    heads = query, key, value
     if dropout == 0 and _takes_varlen(query):
-        attended = _attend_varlen(query, key, value, layout, causal, sliding_window, scaling)
-    else:
-        on_cpu = query.is_cpu and not torch.compiler.is_compiling()
-        if layout.bin_width and on_cpu:
-            return _attend_bins(
-                query, key, value, layout, causal, sliding_window, scaling, dropout
-            ), None
-        blocks = [layout]
-        if on_cpu:
-            # The fused kernel takes blocks without padding; with dropout there is none, and then few blocks are best.
-            blocks = layout.blocks(_BLOCK_MULTIPLE if dropout else 1)
-        attended = _attend_blocks(
-            query, key, value, blocks, causal, sliding_window, scaling, dropout
-        )
-    return attended, None
+        return _attend_varlen(*heads, layout, causal, sliding_window, scaling), None
+    on_cpu = query.is_cpu and not torch.compiler.is_compiling()
+    if layout.bin_width and on_cpu:
+        return _attend_bins(*heads, layout, causal, sliding_window, scaling, dropout), None
+
+    # The fused CPU kernel takes blocks without padding. It takes no dropout: then few blocks are
+    # best.
+    blocks = layout.blocks(_BLOCK_MULTIPLE if dropout else 1) if on_cpu else [layout]
+    return _attend_blocks(*heads, blocks, causal, sliding_window, scaling, dropout), None
 
 
 def _takes_varlen(query: Tensor) -> bool:
-    half = query.dtype in {torch.float16, torch.bfloat16}
-    if not (
-        _HAS_VARLEN
-        and query.is_cuda
-        and half
-        and query.shape[-1] % 8 == 0
-        and query.shape[-1] <= 256
-    ):
+    """Return whether torch's kernel for sequences of different lengths takes these queries."""
+    if not (_HAS_VARLEN and query.is_cuda and query.dtype in {torch.float16, torch.bfloat16}):
         return False
-    return torch.cuda.get_device_capability(query.device) >= (8, 0)
+    fits = query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+    return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _attend_varlen(
@@ -86,7 +81,7 @@ def _attend_varlen(
     window: int | None,
     scaling: float | None,
 ) -> Tensor:
-    """Attend with the kernel that reads the bounds of the sequences: nothing is moved, nothing padded."""
+    """Attend with the kernel that reads the bounds of the sequences: no copies, no padding."""
     reach = -1 if window is None else window - 1
     attended = varlen.varlen_attn(
         query[0].transpose(0, 1),
@@ -112,25 +107,26 @@ def _attend_bins(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend by the definition, in float32, within bins [bins * H, width, E]: a few small kernels, nothing padded."""
+    """Attend by the definition, in float32, within bins [bins * H, width, E].
+
+    That takes a few small kernels and no padding.
+    """
+    # Lay the heads of each bin side by side.
     heads, width = query.shape[1], query.shape[3]
     binned = (
         part[0].transpose(0, 1).view(-1, layout.bin_width, heads, width)
         for part in (query, key, value)
     )
     q, k, v = (part.transpose(1, 2).float().reshape(-1, layout.bin_width, width) for part in binned)
+
     scale = width**-0.5 if scaling is None else scaling
     with torch.autocast("cpu", enabled=False):
-        scores = torch.baddbmm(
-            layout.bias(heads, causal, window), q, k.transpose(1, 2), alpha=scale
-        )
+        bias = layout.bias(heads, causal, window)
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
         attended = torch.bmm(drop(scores.softmax(-1), dropout), v)
-    return (
-        attended.view(-1, heads, layout.bin_width, width)
-        .transpose(1, 2)
-        .reshape(1, -1, heads, width)
-        .to(query.dtype)
-    )
+
+    by_bin = attended.view(-1, heads, layout.bin_width, width).transpose(1, 2)
+    return by_bin.reshape(1, -1, heads, width).to(query.dtype)
 
 
 def _attend_blocks(
@@ -143,9 +139,10 @@ def _attend_blocks(
     scaling: float | None,
     dropout: float,
 ) -> Tensor:
-    """Attend block by block [n, H, L, E]: where the kernel for sequences does not serve, and in compiled graphs."""
+    """Attend block by block [n, H, L, E], where no other kernel serves, and in compiled graphs."""
     totals = [block.total for block in blocks]
     parts = (torch.split(part[0].transpose(0, 1), totals) for part in (query, key, value))
+
     attended = []
     for block, *tokens in zip(blocks, *parts, strict=True):
         q, k, v = (block.pad(part).transpose(1, 2) for part in tokens)

@@ -1,6 +1,6 @@
-"""Where sequences stand in a row without padding: their order, what fills it, and the indexes that attention needs.
+"""Layout of sequences in a row without padding: their order, the filler, indexes for attention.
 
-Shapes: N sequences, L longest of them, M tokens of all, H heads.
+Shapes: N sequences, L tokens of the longest, M tokens of all, H heads.
 """
 
 from heapq import heapreplace
@@ -12,18 +12,25 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 BIN = 32
-"""The longest sequences, in tokens, that share bins on a CPU, and about the width of a bin."""
+"""Length in tokens of the longest sequences that share bins on a CPU; about the width of a bin."""
 _ROW_MULTIPLE = 16
-"""Of the tokens in a row: tensor cores and AMX tiles want it, and a CPU makes kernels for each number that it meets."""
+"""The number of tokens in a row is a multiple of this.
+
+Tensor cores and AMX tiles want it, and a CPU compiles kernels for each number that it meets.
+"""
 
 
 class Layout:
-    """Where N sequences of these `lengths` (int64 [N], each 1 or more) stand in one row of M tokens.
+    """Places of N sequences of these `lengths` (int64 [N], each 1 or more) in a row of M tokens.
 
-    The indexes that attention needs are made once for all layers: `owner` [M] are the sequences that tokens belong to,
-    `positions` [M] count from 0 in each, `starts` int32 [N + 1] bound them, `mask` [N, L] is true where a padded block
-    holds a token. The block is `longest` tokens wide, by default as wide as it must be; `is_full` if it has no padding.
-    Where the row falls into bins of equal width, each of whole sequences, `bin_width` says so; else it is 0.
+    The indexes that attention needs are made once for all layers:
+
+    - `owner` [M] is the sequence of each token, and `positions` [M] count from 0 in each sequence;
+    - `starts` int32 [N + 1] bound the sequences in the row;
+    - `mask` [N, L] is true where a padded block holds a token. The block is `longest` tokens wide,
+      by default as wide as it must be. `is_full` says that it has no padding;
+    - `bin_width` is the width of the bins where the row consists of bins of equal width, each of
+      whole sequences; else it is 0.
     """
 
     def __init__(self, lengths: Tensor, longest: int | None = None, bin_width: int = 0) -> None:
@@ -32,33 +39,36 @@ class Layout:
         self.longest = max(self.lengths) if longest is None else longest
         self.total = sum(self.lengths)
         self.is_full = self.total == len(lengths) * self.longest
+
         device = lengths.device
         ends = lengths.cumsum(0)
-        self.owner = torch.arange(len(lengths), device=device).repeat_interleave(
-            lengths, output_size=self.total
-        )
+        numbers = torch.arange(len(lengths), device=device)
+        self.owner = numbers.repeat_interleave(lengths, output_size=self.total)
         self.positions = torch.arange(self.total, device=device) - (ends - lengths)[self.owner]
         self.starts = pad(ends, (1, 0)).int()
         self.mask = torch.arange(self.longest, device=device) < lengths[:, None]
+
         self._slots = self.owner * self.longest + self.positions
         self._blocks: dict[int, list[Layout]] = {}
         self._biases: dict[tuple[int, bool, int | None], Tensor] = {}
 
     def blocks(self, multiple: int) -> "list[Layout]":
-        """Return the layouts of neighbours whose lengths round up to the same multiple, and stand in a block of it."""
+        """Return a layout for each run of neighbours whose lengths round up to the same multiple.
+
+        That multiple is the width of the run's block.
+        """
         if multiple not in self._blocks:
             widths = [-(-length // multiple) * multiple for length in self.lengths]
             runs = [(width, len(list(run))) for width, run in groupby(widths)]
-            parts = torch.split(
-                torch.tensor(self.lengths, device=self.mask.device), [num for _, num in runs]
-            )
+            lengths = torch.tensor(self.lengths, device=self.mask.device)
+            parts = torch.split(lengths, [num for _, num in runs])
             self._blocks[multiple] = [
                 Layout(part, width) for part, (width, _) in zip(parts, runs, strict=True)
             ]
         return self._blocks[multiple]
 
     def pad(self, tokens: Tensor) -> Tensor:
-        """Spread tokens [M, ...] over a block [N, L, ...] with zeros behind each sequence."""
+        """Scatter tokens [M, ...] into a block [N, L, ...], with zeros behind each sequence."""
         shape = (*self.mask.shape, *tokens.shape[1:])
         if self.is_full:
             return tokens.view(shape)
@@ -66,17 +76,18 @@ class Layout:
         return block.index_copy(0, self._slots, tokens).view(shape)
 
     def unpad(self, block: Tensor) -> Tensor:
-        """Take the tokens [M, ...] out of a block [N, L, ...]."""
+        """Gather the tokens [M, ...] of a block [N, L, ...]."""
         tokens = block.flatten(0, 1)
         return tokens if self.is_full else tokens.index_select(0, self._slots)
 
     def bias(self, heads: int, causal: bool, window: int | None) -> Tensor:
-        """Return [bins * H, width, width]: 0 where a query sees a key, which stands in its own sequence, else -inf."""
+        """Return the bias [bins * H, width, width] of bins: 0 where a query sees a key, else -inf.
+
+        A query sees keys of its own sequence only.
+        """
         if (heads, causal, window) not in self._biases:
-            owner, places = (
-                self.owner.view(-1, self.bin_width),
-                self.positions.view(-1, self.bin_width),
-            )
+            owner = self.owner.view(-1, self.bin_width)
+            places = self.positions.view(-1, self.bin_width)
             seen = owner[:, :, None] == owner[:, None]
             seen &= _within(places[:, None] - places[:, :, None], causal, window)
             bias = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
@@ -84,10 +95,11 @@ class Layout:
         return self._biases[heads, causal, window]
 
     def reach(self, causal: bool, window: int | None) -> Tensor | None:
-        """Return the mask [N or 1, 1, L or 1, L] of the keys that a query sees; None for all, or all behind it.
+        """Return the mask [N or 1, 1, L or 1, L] of the keys that a query sees.
 
-        Where there is a `window`, keys are less than that far away. Padding stands behind, so that no causal query
-        sees it; queries that are padding see everything, since seeing nothing would make NaN.
+        None means that a query sees all keys, or, if `causal`, all that precede it. With a `window`
+        it sees keys less than that far away. Padding stands at the end, so no causal query sees it.
+        Queries that are padding see everything, because seeing nothing would give NaN.
         """
         keys = None if self.is_full else self.mask[:, None, None]
         if window is None or window >= self.longest:
@@ -98,44 +110,51 @@ class Layout:
 
 
 def in_order(lengths: list[int]) -> tuple[list[int], list[int], int]:
-    """Arrange sequences by length; return what `in_bins` returns, with a width of 0."""
+    """Arrange sequences by length; return the same as `in_bins`, with a width of 0."""
     rest = -sum(lengths) % _ROW_MULTIPLE
     filled = [*lengths, rest] if rest else lengths
     return filled, sorted(range(len(filled)), key=filled.__getitem__), 0
 
 
 def in_bins(lengths: list[int]) -> tuple[list[int], list[int], int]:
-    """Return the lengths and those of sequences that fill the row, the order that all stand in, and the bins' width.
+    """Arrange sequences in bins; return the lengths with those of filler, the order, and the width.
 
-    Bins are for short sequences only: others would leave too much of them empty, or want them too wide.
+    The order is that of all sequences, filler included; the width is that of a bin. Bins suit short
+    sequences only: long ones would leave too much of a bin empty, or make the bins too wide.
     """
+    # Of all numbers of bins choose the one that makes the shortest row.
     total, longest = sum(lengths), max(lengths)
     choices = (_share(lengths, num) for num in range(-(-total // (2 * BIN)), -(-total // BIN) + 1))
     bins, width = min(choices, key=lambda choice: (len(choice[0]) * choice[1], choice[1]))
+
+    # Fill each bin up with sequences no longer than the longest, so that the model has their
+    # positions.
     filled, order = list(lengths), []
     for members in bins:
         order += members
         rest = width - sum(lengths[number] for number in members)
         while rest:
             order.append(len(filled))
-            filled.append(min(rest, longest))  # so that its positions are ones that the model has
+            filled.append(min(rest, longest))
             rest -= filled[-1]
     return filled, order, width
 
 
 def _within(ahead: Tensor, causal: bool, window: int | None) -> Tensor:
-    """Return where a query may see the key that is so many tokens ahead of it in its sequence."""
+    """Return where a query may see the key that is `ahead` tokens after it in its sequence."""
     seen = ahead <= 0 if causal else torch.ones_like(ahead, dtype=torch.bool)
     return seen if window is None else seen & (ahead.abs() < window)
 
 
 def _share(lengths: list[int], num: int) -> tuple[list[list[int]], int]:
-    """Share sequences out to bins, the longest first to the emptiest bin; return them and the bins' width."""
+    """Distribute sequences over bins, the longest first to the emptiest; return bins and width."""
     bins: list[list[int]] = [[] for _ in range(num)]
     loads = [(0, number) for number in range(num)]
+
     for sequence in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         load, emptiest = loads[0]
         bins[emptiest].append(sequence)
         heapreplace(loads, (load + lengths[sequence], emptiest))
+
     multiple = _ROW_MULTIPLE // gcd(num, _ROW_MULTIPLE)
     return bins, -(-max(loads)[0] // multiple) * multiple

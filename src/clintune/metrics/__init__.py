@@ -1,4 +1,6 @@
-"""How predictions are scored: NumPy in, floats out. A metric knows its name, its meaning and which way is better."""
+"""How predictions are scored: NumPy in, floats out.
+A metric knows its name, its meaning and which way is better.
+"""
 
 from clintune.metrics import classification, ordinal, regression
 from clintune.metrics.base import Metric, defined_mean

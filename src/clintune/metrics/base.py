@@ -1,4 +1,4 @@
-"""What a metric is, and the arithmetic that metrics share."""
+"""The class of metrics, and the arithmetic that they share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,31 +15,32 @@ Compute = Callable[[Floats, AnyFloats, Floats], Floats]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A score of predictions, and all that a page says of it.
+    """A score of predictions, with all that a page says of it.
 
-    A metric reads `targets` [N] or [N, T] (NaN is unknown and left out) and `predicted` [N] or [N, P]. With `weights`
-    [R, N] it scores R weightings of the N samples at once and returns [R] values: a bootstrap is a reweighting, so
-    the sorting happens once for all its replicates. Without weights it returns a float. What is undefined (one class
-    only, nothing labelled, a prediction that is not finite) is NaN.
+    A metric reads `targets` [N] or [N, T] (NaN is unknown and left out) and `predicted` [N] or
+    [N, P]. With `weights` [R, N] it scores R weightings of the N samples at once and returns [R]
+    values: a bootstrap is a reweighting, so all its replicates share one sorting. Without weights
+    it returns a float. An undefined value (one class only, nothing labelled, a prediction that is
+    not finite) is NaN.
     """
 
     name: str
     """Key in `metrics.json` and in `trainer.metric`."""
     title: str
-    """What tables and axes call it."""
+    """Name in tables and on axes."""
     meaning: str
-    """What the glossary says, in one or two sentences; estimator, ties and truncation are named."""
+    """Text of the glossary: one or two sentences that name estimator, ties and truncation."""
     compute: Compute
     higher_is_better: bool | None = True
-    """None where neither is: such a metric chooses nothing."""
+    """None where neither direction is better: such a metric chooses no model."""
     chance: float | None = None
-    """The value of a model that has learnt nothing, where there is one for all data."""
+    """Value of a model that has learnt nothing, where it is the same for all data."""
     bounds: tuple[float, float] = (0.0, 1.0)
-    """The least and the greatest value that it can have."""
+    """Least and greatest value."""
     hub_id: str | None = None
-    """Its name in Hugging Face's `evaluate`, for model cards."""
+    """Name in Hugging Face's `evaluate`, for model cards."""
     of_calibration: bool = False
-    """Whether it tells how far probabilities mean what they say; such are shown before and after calibration."""
+    """Whether it measures calibration; such a metric is shown before and after calibration."""
 
     @overload
     def __call__(self, targets: AnyFloats, predicted: AnyFloats, weights: None = None) -> float: ...
@@ -53,8 +54,9 @@ class Metric:
         rows = np.ones((1, len(targets))) if weights is None else np.asarray(weights, np.float64)
         truth, answers = np.asarray(targets, np.float64), np.asarray(predicted)
 
+        # Where shapes differ, each sample has one target for all of its answers.
         known: NDArray[np.bool_] = ~np.isnan(truth)
-        if known.shape != answers.shape:  # each sample has one target for all of its answers
+        if known.shape != answers.shape:
             known = np.asarray(known.any(axis=tuple(range(1, known.ndim))))
 
         finite = np.isfinite(answers[known]).all()
@@ -62,7 +64,7 @@ class Metric:
         return float(values[0]) if weights is None else values
 
     def signed(self, value: float) -> float:
-        """Return a value of this metric such that higher is better."""
+        """Return `value` with the sign by which higher is better."""
         return -value if self.higher_is_better is False else value
 
 
@@ -74,14 +76,14 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def weighted_mean(values: AnyFloats, weights: Floats) -> Floats:
-    """Return the mean [R] of values [N] under weights [R, N], over the values that are no NaN."""
+    """Return the mean [R] of values [N] under weights [R, N], without NaN values."""
     known = ~np.isnan(values)
     kept = weights[:, known]
     return divide(kept @ np.asarray(values[known], np.float64), kept.sum(axis=1))
 
 
 def defined_mean(values: Sequence[Floats]) -> Floats:
-    """Return the mean over the arrays of those of their values that are defined; NaN where none is."""
+    """Return the mean over arrays, entry by entry, without NaN; NaN where no array has a value."""
     table = np.stack(values)
     defined = ~np.isnan(table)
     return divide(np.where(defined, table, 0.0).sum(axis=0), defined.sum(axis=0).astype(np.float64))

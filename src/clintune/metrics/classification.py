@@ -1,4 +1,4 @@
-"""Metrics of yes-or-no questions, of many of them, and of classes; and the curves that go with them."""
+"""Metrics and curves of binary, multilabel and multiclass predictions."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Calibration(NamedTuple):
 
 
 def _flat(compute: Compute) -> Compute:
-    """Let `compute`, which needs labelled [N], also read columns [N, 1] and unknown targets."""
+    """Let `compute`, which reads labelled [N], also read columns [N, 1] and unknown targets."""
 
     def labelled(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
         targets, probabilities = targets.reshape(len(targets)), probabilities.reshape(len(targets))
@@ -39,18 +39,20 @@ def _flat(compute: Compute) -> Compute:
 
 
 def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tuple[Floats, Floats]:
-    """Return the weight of positives and of negatives [R, G] at each distinct probability, highest first."""
+    """Return the weights of positives and negatives [R, G] at each distinct probability.
+
+    The highest probability comes first.
+    """
     if not len(targets):
         return np.zeros((len(weights), 0)), np.zeros((len(weights), 0))
+
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     total, positive = weights[:, order], (weights * targets)[:, order]
     if len(starts) < len(order):
-        total, positive = (
-            np.add.reduceat(total, starts, axis=1),
-            np.add.reduceat(positive, starts, axis=1),
-        )
+        total = np.add.reduceat(total, starts, axis=1)
+        positive = np.add.reduceat(positive, starts, axis=1)
     return positive, total - positive
 
 
@@ -82,19 +84,16 @@ def _ece(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
 def _log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1 - margin)
-    return weighted_mean(
-        -(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)), weights
-    )
+    likelihoods = targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)
+    return weighted_mean(-likelihoods, weights)
 
 
 def _macro(compute: Compute) -> Compute:
-    """Score each column of targets and probabilities [N, T] and average over the defined columns."""
+    """Score each column of targets and probabilities [N, T]; average over the defined ones."""
 
     def macro(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-        columns = range(targets.shape[1])
-        return defined_mean(
-            [_flat(compute)(targets[:, i], probabilities[:, i], weights) for i in columns]
-        )
+        flat, columns = _flat(compute), range(targets.shape[1])
+        return defined_mean([flat(targets[:, i], probabilities[:, i], weights) for i in columns])
 
     return macro
 
@@ -110,13 +109,13 @@ def _micro(compute: Compute) -> Compute:
 
 
 def _one_hot(targets: Floats, classes: int) -> Floats:
-    """Turn class numbers [N] or [N, 1] into columns [N, classes]; an unknown class is a row of NaN."""
+    """Turn class numbers [N] or [N, 1] into columns [N, classes]; an unknown class gives NaN."""
     column = targets.reshape(-1, 1)
     return np.where(np.isnan(column), np.nan, (column == np.arange(classes)).astype(np.float64))
 
 
 def _one_vs_rest(compute: Compute) -> Compute:
-    """Score each class of probabilities [N, C] against the others and average over the classes seen."""
+    """Score each class of probabilities [N, C] against the others; average over those seen."""
 
     def one_vs_rest(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
         return _macro(compute)(_one_hot(targets, probabilities.shape[1]), probabilities, weights)
@@ -125,25 +124,22 @@ def _one_vs_rest(compute: Compute) -> Compute:
 
 
 def _multiclass_brier(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
-    return weighted_mean(
-        ((probabilities - _one_hot(targets, probabilities.shape[1])) ** 2).sum(axis=1), weights
-    )
+    errors = probabilities - _one_hot(targets, probabilities.shape[1])
+    return weighted_mean((errors**2).sum(axis=1), weights)
 
 
 def _multiclass_log_loss(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
     margin = np.finfo(probabilities.dtype).eps
     clipped = np.clip(probabilities, margin, 1.0)
-    return weighted_mean(
-        -(_one_hot(targets, probabilities.shape[1]) * np.log(clipped)).sum(axis=1), weights
-    )
+    likelihoods = _one_hot(targets, probabilities.shape[1]) * np.log(clipped)
+    return weighted_mean(-likelihoods.sum(axis=1), weights)
 
 
 def _hits(targets: Floats, probabilities: AnyFloats) -> Floats:
-    """Return 1 where the most probable class is the true one, 0 where not, NaN where it is unknown."""
+    """Return 1 where the most probable class is the true one, 0 elsewhere, NaN for unknown."""
     column = targets.reshape(len(targets))
-    return np.where(
-        np.isnan(column), np.nan, (probabilities.argmax(axis=1) == column).astype(np.float64)
-    )
+    hits = (probabilities.argmax(axis=1) == column).astype(np.float64)
+    return np.where(np.isnan(column), np.nan, hits)
 
 
 def _accuracy(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
@@ -158,8 +154,8 @@ auroc = Metric(
     name="auroc",
     title="AUROC",
     meaning=(
-        "Area under the ROC curve: the chance that a patient with the outcome gets a higher risk than one without, "
-        "ties counting half (Mann-Whitney). 0.5 is chance, 1 is perfect."
+        "Area under the ROC curve: the chance that a patient with the outcome gets a higher risk "
+        "than one without, ties counting half (Mann-Whitney). 0.5 is chance, 1 is perfect."
     ),
     compute=_flat(_auroc),
     chance=0.5,
@@ -169,8 +165,9 @@ auprc = Metric(
     name="auprc",
     title="AUPRC",
     meaning=(
-        "Area under the precision-recall curve, as average precision: the precision at each distinct risk, weighted "
-        "by the recall gained there. Chance is the share of patients with the outcome."
+        "Area under the precision-recall curve, as average precision: the precision at each "
+        "distinct risk, weighted by the recall gained there. Chance is the share of patients with "
+        "the outcome."
     ),
     compute=_flat(_auprc),
     hub_id="average_precision",
@@ -188,8 +185,8 @@ ece = Metric(
     name="ece",
     title="Calibration error",
     meaning=(
-        f"Expected calibration error: how far predicted risk and observed share lie apart, over {ECE_BINS} bins of "
-        "equal width (Guo et al., 2017)."
+        "Expected calibration error: how far predicted risk and observed share lie apart, over "
+        f"{ECE_BINS} bins of equal width (Guo et al., 2017)."
     ),
     compute=_flat(_ece),
     higher_is_better=False,
@@ -198,7 +195,10 @@ ece = Metric(
 log_loss = Metric(
     name="log_loss",
     title="Log loss",
-    meaning="Mean negative log-likelihood; probabilities are kept one machine epsilon away from 0 and 1.",
+    meaning=(
+        "Mean negative log-likelihood; probabilities are kept one machine epsilon away from 0 "
+        "and 1."
+    ),
     compute=_flat(_log_loss),
     higher_is_better=False,
     bounds=(0.0, np.inf),
@@ -237,8 +237,9 @@ multiclass_auprc = replace(
 multiclass_brier = replace(
     brier,
     compute=_multiclass_brier,
-    meaning=brier.meaning
-    + " Of classes, the squared differences are summed over them: from 0 to 2.",
+    meaning=(
+        f"{brier.meaning} Of classes, the squared differences are summed over them: from 0 to 2."
+    ),
     bounds=(0.0, 2.0),
 )
 multiclass_log_loss = replace(log_loss, compute=_multiclass_log_loss)
@@ -255,7 +256,10 @@ top_label_ece = replace(
 
 
 def roc_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
-    """Return false and true positive rates, from (0, 0) to (1, 1), one point a distinct probability."""
+    """Return false and true positive rates, from (0, 0) to (1, 1).
+
+    Each distinct probability gives one point.
+    """
     positive, negative = _points(targets, probabilities)
     true, false = np.r_[0.0, np.cumsum(positive)], np.r_[0.0, np.cumsum(negative)]
     return divide(false, false[-1:]), divide(true, true[-1:])
@@ -269,16 +273,17 @@ def pr_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floa
 
 
 def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 10) -> Calibration:
-    """Compare predicted and observed risk in bins of (nearly) equally many samples; tied bins merge."""
+    """Compare predicted and observed risk in bins of about as many samples; tied bins merge."""
     known = ~np.isnan(targets)
-    outcomes, risks = (
-        np.asarray(targets[known], np.float64),
-        np.asarray(probabilities[known], np.float64),
-    )
+    outcomes = np.asarray(targets[known], np.float64)
+    risks = np.asarray(probabilities[known], np.float64)
+
+    # Put the samples into bins by quantiles of the risk.
     edges = np.quantile(risks, np.linspace(0, 1, bins + 1)[1:-1]) if len(risks) else np.zeros(0)
     bin_of = np.searchsorted(edges, risks)
     counts = np.bincount(bin_of, minlength=bins)
     filled = counts > 0
+
     predicted, observed = (
         np.bincount(bin_of, values, bins)[filled] / counts[filled] for values in (risks, outcomes)
     )
@@ -288,7 +293,6 @@ def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 
 def _points(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
     known = ~np.isnan(targets)
     outcomes = np.asarray(targets[known], np.float64)
-    positive, negative = _grouped(
-        outcomes, np.asarray(probabilities)[known], np.ones((1, len(outcomes)))
-    )
+    once = np.ones((1, len(outcomes)))
+    positive, negative = _grouped(outcomes, np.asarray(probabilities)[known], once)
     return positive[0], negative[0]

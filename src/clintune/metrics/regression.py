@@ -12,7 +12,7 @@ _CONSTANT = 1e-12
 
 
 def _errors(targets: Floats, predicted: AnyFloats) -> Floats:
-    """Return predicted less true value [N]; NaN where that is unknown."""
+    """Return predicted minus true value [N]; NaN where the true value is unknown."""
     return predicted[:, 0].astype(np.float64) - targets.reshape(len(targets))
 
 

@@ -2,19 +2,19 @@
 
 All of them read targets [N, 2]: days of follow-up, and how it ended (0 censored, else the kind of
 event). They read predictions [N, K * J]: the cumulative incidence of each kind of event (major) at
-J increasing days. Where an inverse probability of censoring is asked for, G is the Kaplan-Meier
-estimate of the time to censoring among the scored samples, under the weights in question.
+J increasing days. Where samples are weighted by the inverse probability of censoring, G is the
+Kaplan-Meier estimate of the time to censoring among the scored samples, under their weights.
 
 Conventions, and how they differ from those of scikit-survival 0.28:
 
 - Events come before censorings of the same day: G(T) of an event on day T does not count the
-  censorings of that day, and who is censored on a horizon counts as free of the event on it.
-  scikit-survival counts those censorings in G(T), and leaves out who is censored on a horizon. Both
-  agree where no censoring falls on the day of an event or on a horizon.
+  censorings of that day, and a patient censored on a horizon counts as free of the event on it.
+  scikit-survival counts those censorings in G(T), and leaves out a patient censored on a horizon.
+  Both agree where no censoring falls on the day of an event or on a horizon.
 - Events on the last day of the window count. scikit-survival's `tau` excludes that day.
 - Only exactly equal risks are tied. scikit-survival takes risks within 1e-8 as tied.
 - AUROC is the plain mean over the horizons. scikit-survival's `mean_auc` weights by events.
-- What can't be estimated is left out (see each `meaning`), or NaN, where scikit-survival raises.
+- A value that can't be estimated is left out (see each `meaning`), or NaN; scikit-survival raises.
 """
 
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ def survival_metrics(
 ) -> tuple[Metric, ...]:
     """Make the metrics of predictions at the days `times` [J] of `num_events` kinds of event.
 
-    `window` (low, high) in days bounds what is scored; at `horizons`, in days, risks are asked (at
-    the window's end where there are none). The first metric is the one to choose by.
+    `window` (low, high) in days bounds the scored time. `horizons` are the days by which risks are
+    asked for; without any it is the end of the window. The first metric is the primary one.
     """
     assert 0 <= window[0] <= window[1]
     horizons = sorted(float(day) for day in horizons) or [float(window[1])]
@@ -138,6 +138,7 @@ def _auroc(times: Sequence[float], horizons: Sequence[float], num_events: int) -
 
 def _calibration(times: Sequence[float], horizons: Sequence[float], num_events: int) -> Metric:
     observed = "Kaplan-Meier" if num_events == 1 else "Aalen-Johansen"
+
     return Metric(
         name="calibration",
         title="Calibration error",

@@ -1,4 +1,4 @@
-"""Curves of follow-up: what share had an event by which day, and how many are still followed."""
+"""Curves of follow-up: the share that had an event by each day, and the number still followed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,16 +12,16 @@ Flags = NDArray[np.bool_]
 Days = Sequence[float] | AnyFloats
 
 _ALL = 1 - 1e-12
-"""From this share on everybody is hit: weights that are not whole numbers add up with rounding."""
+"""Above this share everybody is hit: sums of weights that are not whole numbers are rounded."""
 
 
 class Steps(NamedTuple):
     """A step function of time for each of R weightings."""
 
     days: Floats
-    """Where it may step [U], increasing."""
+    """Days on which it may step [U], increasing."""
     values: Floats
-    """Its values [R, U + 1]: first that before `days[0]`, then that from each of the days on."""
+    """Values [R, U + 1]: first the one before `days[0]`, then the one from each day on."""
 
     def at(self, days: Days) -> Floats:
         """Return the values [R, M] on `days` [M]."""
@@ -31,8 +31,8 @@ class Steps(NamedTuple):
 def product_limit(time: Floats, hit: Flags, weights: Floats) -> Steps:
     """Estimate the share that is not yet hit under each row of `weights` [R, N]: Kaplan-Meier.
 
-    `time` [N] is sorted, `hit` [N] says whom the hit ends: events, or censorings to estimate the
-    share that is still observed. At tied times those hit and those not are all at risk.
+    `time` [N] is sorted. `hit` [N] marks events, or censorings to estimate the share that is still
+    observed. At tied times all are at risk, those hit and those not.
     """
     days, at_risk = _at_risk(time, hit, weights)
     left = np.cumprod(1 - _share(weights[:, hit], time[hit], days, at_risk), axis=1)
@@ -42,7 +42,7 @@ def product_limit(time: Floats, hit: Flags, weights: Floats) -> Steps:
 def incidence(time: Floats, event: AnyFloats, kind: int, weights: Floats) -> Steps:
     """Estimate the share with an event of `kind` under each row of `weights`: Aalen-Johansen.
 
-    `time` [N] is sorted, `event` [N] holds 0 where follow-up ended without one. With one kind of
+    `time` [N] is sorted. `event` [N] is 0 where follow-up ended without an event. With one kind of
     event this is 1 minus Kaplan-Meier.
     """
     hit = event > 0
@@ -56,14 +56,17 @@ def incidence(time: Floats, event: AnyFloats, kind: int, weights: Floats) -> Ste
 
 
 def _at_risk(time: Floats, hit: Flags, weights: Floats) -> tuple[Floats, Floats]:
-    """Return the days [U] on which somebody is hit, and the weight [R, U] followed until then."""
+    """Return the days [U] on which somebody is hit, and the weight [R, U] at risk on them."""
     days = np.unique(time[hit])
     followed = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
     return days, followed[:, np.searchsorted(time, days)]
 
 
 def _share(hits: Floats, time: Floats, days: Floats, at_risk: Floats) -> Floats:
-    """Return which share [R, U] of the weight at risk the weights `hits` at `time` are, by day."""
+    """Return the share [R, U] of the weight at risk that is hit on each day.
+
+    `hits` are weights of those hit, at the times `time`.
+    """
     if not len(days):
         return np.zeros_like(at_risk)
     daily = np.add.reduceat(hits, np.searchsorted(time, days), axis=1)
@@ -75,9 +78,9 @@ def _share(hits: Floats, time: Floats, days: Floats, at_risk: Floats) -> Floats:
 def kaplan_meier(time: AnyFloats, event: AnyFloats) -> tuple[Floats, Floats]:
     """Return days and the share that had no event by then (Kaplan and Meier, 1958).
 
-    `time` and `event` are [N]; 0 is censored, any other number an event, NaN left out. The days are
-    0 and all distinct times; from each day to the next the share stays as it is. Events come before
-    censorings of the same day.
+    `time` and `event` are [N]; 0 is censored, any other number an event, and NaN is left out. The
+    days are 0 and all distinct times; from each day to the next the share is constant. Events come
+    before censorings of the same day.
     """
     ordered, kinds = _sorted(time, event)
     days = np.unique(np.r_[0.0, ordered])
@@ -87,8 +90,8 @@ def kaplan_meier(time: AnyFloats, event: AnyFloats) -> tuple[Floats, Floats]:
 def aalen_johansen(time: AnyFloats, event: AnyFloats, kind: int) -> tuple[Floats, Floats]:
     """Return days and the share that had an event of `kind` by then (Aalen and Johansen, 1978).
 
-    As `kaplan_meier`, but an event of another kind ends follow-up for good, as death does where
-    relapse is asked for: it is not treated as a censoring. Tied times need no breaking.
+    It works as `kaplan_meier`, but an event of another kind ends follow-up for good, as death does
+    for relapse: it is not treated as a censoring. Tied times need no breaking.
     """
     ordered, kinds = _sorted(time, event)
     days = np.unique(np.r_[0.0, ordered])
@@ -103,7 +106,7 @@ def numbers_at_risk(time: AnyFloats, at: Days) -> NDArray[np.int64]:
 
 
 def _sorted(time: AnyFloats, event: AnyFloats) -> tuple[Floats, Floats]:
-    """Return both without what is unknown, in the order of time."""
+    """Return the known times and events, sorted by time."""
     known = ~(np.isnan(time) | np.isnan(event))
     times, kinds = np.asarray(time[known], np.float64), np.asarray(event[known], np.float64)
     order = np.argsort(times, kind="stable")
@@ -113,7 +116,7 @@ def _sorted(time: AnyFloats, event: AnyFloats) -> tuple[Floats, Floats]:
 def incidence_at(predicted: AnyFloats, times: Days, at: Days) -> Floats:
     """Interpolate incidences [N, J] at the days `times` [J] to those [N, M] at the days `at` [M].
 
-    Linear in between, from 0 on day 0; after the last of `times` it stays as it was there.
+    The incidence is linear in between, from 0 on day 0; after the last of `times` it is constant.
     """
     left, fraction = _between(times, at)
     curves = _from_zero(predicted)
@@ -131,7 +134,10 @@ def own_incidence(predicted: AnyFloats, times: Days, own: Floats) -> Floats:
 
 
 def _between(times: Days, at: Days) -> tuple[NDArray[np.int64], Floats]:
-    """Return the edge (0 is day 0) at or before each of `at`, and how far it is to the next one."""
+    """Return the edge (0 is day 0) at or before each of `at`, and the fraction of the way on.
+
+    The fraction is that of the way to the next edge, from 0 to 1.
+    """
     edges, days = np.r_[0.0, np.asarray(times, np.float64)], np.asarray(at, np.float64)
     left = np.clip(np.searchsorted(edges, days, side="right") - 1, 0, len(edges) - 2)
     fraction = divide(days - edges[left], edges[left + 1] - edges[left])

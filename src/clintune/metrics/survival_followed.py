@@ -1,4 +1,4 @@
-"""The samples that a survival metric scores, and how they turn up in its arithmetic."""
+"""The samples that a survival metric scores, in the form that its arithmetic reads."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from clintune.metrics.base import AnyFloats, Compute, Floats
 from clintune.metrics.survival_curves import Steps, incidence_at, product_limit
 
 _CELLS = 2**23
-"""Weights that are scored at once: a few arrays of 64 MB, whatever the number of weightings."""
+"""Number of weights scored at once: a few arrays of 64 MB, for any number of weightings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """N samples whose follow-up is known, in the order of its end, under R weightings."""
+    """N samples with known follow-up, in the order of its end, under R weightings."""
 
     days: Floats
-    """When follow-up ended [N], not decreasing. A censoring stands a hair after its day."""
+    """End of follow-up [N] in days, not decreasing. A censoring stands a hair after its day."""
     kinds: NDArray[np.int64]
-    """How it ended [N]: 0 censored, k with an event of kind k."""
+    """How follow-up ended [N]: 0 censored, k with an event of kind k."""
     incidence: Floats
     """Predicted incidence [K, N, J] of each kind of event at the `edges`."""
     edges: Floats
@@ -40,12 +40,12 @@ class Followed:
 
     @cached_property
     def uncensored(self) -> Steps:
-        """The share G(t) that is not censored by t: the Kaplan-Meier estimate of these samples."""
+        """The share G(t) not censored by t: the Kaplan-Meier estimate of these samples."""
         return product_limit(self.days, self.kinds == 0, self.weights)
 
     @cached_property
     def inverse(self) -> Floats:
-        """1 / G [R, N] on each sample's own day; 0 where G is 0, as only weights of 0 are there."""
+        """1 / G [R, N] on the own day of each sample; 0 where G is 0, where all weights are 0."""
         return reciprocal(self.uncensored.at(self.days))
 
 
@@ -61,8 +61,9 @@ def reciprocal(shares: Floats) -> Floats:
 def of_followed(score: Score, times: Sequence[float], num_events: int) -> Compute:
     """Let `score` read what a metric reads: targets [N, 2] (days, kind), predictions [N, K * J].
 
-    Censorings are moved to the next number after their day. So events come before the censorings
-    of the same day in all that follows, and who is censored on a day is known to be well on it.
+    Censorings are moved to the next number after their day. So everywhere in the arithmetic events
+    come before censorings of the same day, and a patient censored on a day is free of the event on
+    it.
     """
     edges = np.asarray(times, np.float64)
     assert num_events >= 1
@@ -75,11 +76,13 @@ def of_followed(score: Score, times: Sequence[float], num_events: int) -> Comput
         days, kinds = targets[known, 0], targets[known, 1].astype(np.int64)
         days = np.where(kinds == 0, np.nextafter(days, np.inf), days)
 
+        # Sort by the end of follow-up.
         order = np.argsort(days, kind="stable")
         days, kinds, known = days[order], kinds[order], known[order]
         curves = np.asarray(predicted, np.float64)[known]
         curves = curves.reshape(len(known), num_events, len(edges)).swapaxes(0, 1)
 
+        # Score some weightings at a time.
         step = max(1, _CELLS // len(known))
         parts = [weights[i : i + step][:, known] for i in range(0, len(weights), step)]
         followed = partial(Followed, days=days, kinds=kinds, incidence=curves, edges=edges)

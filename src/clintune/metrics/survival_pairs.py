@@ -11,20 +11,20 @@ from clintune.metrics.survival_curves import incidence_at, own_incidence
 from clintune.metrics.survival_followed import Followed, Score
 
 _CELLS = 2**20
-"""Pairs that are compared at once: a few arrays of 8 MB, whatever the number of samples."""
+"""Number of pairs that are compared at once: a few arrays of 8 MB, for any number of samples."""
 
 Rows = slice | NDArray[np.int64]
 
 
 class _Question(NamedTuple):
-    """Which risks are compared: those of the pair's first sample, and of all others beside it."""
+    """The risks that are compared: of the first sample of a pair, and of all others beside it."""
 
     kind: int
     until: float
     own: Floats
-    """Risk [N] of each sample, where it is the first of a pair."""
+    """Risk [N] of each sample as the first of a pair."""
     others: Callable[[Rows, Floats], Floats]
-    """Risks [M, B] (or [M, 1]) of M rows where the first samples have the event on B days."""
+    """Risks [M, B] (or [M, 1]) of M rows, on the B days of the first samples' events."""
 
 
 class _Weights(NamedTuple):
@@ -61,8 +61,9 @@ def uno(horizon: float, until: float) -> Score:
     """Make the concordance of Uno et al. (2011) of the risk at `horizon`, up to `until`.
 
     A pair whose first sample has its event at T counts 1 / G(T)^2, where G is the share not yet
-    censored: so often would it have been seen, had nobody been censored. If the second sample had
-    another kind of event at S <= T instead, it counts 1 / (G(T) G(S)) (Wolbers et al., 2014).
+    censored: so many pairs would have been seen if nobody had been censored. If the second sample
+    had another kind of event at S <= T instead, the pair counts 1 / (G(T) G(S)) (Wolbers et al.,
+    2014).
     """
 
     def score(followed: Followed) -> Floats:
@@ -87,19 +88,21 @@ def _concordance(
 ) -> Floats:
     """Return the share [R] of comparable pairs that are concordant, ties counting half.
 
-    Second of a pair is who is followed for longer, weighted by `later`, or who had another kind of
-    event before, and so will never have this one, weighted by `rivals`.
+    The second of a pair is followed for longer (weights `later`), or had another kind of event
+    before and so will never have this one (weights `rivals`).
     """
     is_first = (followed.kinds == question.kind) & (followed.days <= question.until)
     events = np.flatnonzero(is_first)
     after = np.searchsorted(followed.days, followed.days[events], side="right")
     rival = (followed.kinds > 0) & (followed.kinds != question.kind)
 
+    # Pairs whose second sample is followed for longer.
     following = np.cumsum(later.second[:, ::-1], axis=1)[:, ::-1]
     following = np.concatenate([following, np.zeros((len(following), 1))], axis=1)
     pairs = (later.first[:, events] * following[:, after]).sum(axis=1)
     balance = _balance(followed, question, events, after, later, None)
 
+    # Pairs whose second sample had another kind of event.
     if rival.any():
         passed = np.cumsum(rivals.second * rival, axis=1)
         pairs += (rivals.first[:, events] * passed[:, after - 1]).sum(axis=1)
@@ -115,9 +118,10 @@ def _balance(
     weights: _Weights,
     rivals: NDArray[np.int64] | None,
 ) -> Floats:
-    """Return the weight [R] of concordant pairs less that of discordant ones.
+    """Return the weight [R] of concordant pairs minus that of discordant ones.
 
-    The first samples are `events`; second are all from `after` on, or those `rivals` before it.
+    The first samples are `events`. The second samples are all from `after` on, or those of `rivals`
+    before it.
     """
     numbers = np.arange(len(followed.days))
     balance = np.zeros(len(followed.weights))

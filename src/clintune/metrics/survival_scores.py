@@ -20,16 +20,18 @@ def integrated_brier(low: float, high: float) -> Score:
     F(t)^2 / G(t) of those free of it, where F is the predicted incidence and G the share not yet
     censored. With K kinds of event (Schoop et al., 2011) it is the mean over the kinds.
     """
-    # Rounded, so that a day which falls on a whole one is that day, and not a hair before or after.
+    # Rounded, so that a whole day is exactly that day, not a hair before or after it.
     days = np.round(np.linspace(low, high, IBS_DAYS), 6)
 
     def score(followed: Followed) -> Floats:
+        # Squared errors on each day, averaged over the kinds of event.
         errors = np.zeros((len(followed.days), IBS_DAYS))
         for kind in followed.all_kinds:
             risk = incidence_at(followed.incidence[kind - 1], followed.edges, days)
             had = (followed.kinds == kind)[:, None] & (followed.days[:, None] <= days)
             errors += (risk - had) ** 2 / len(followed.all_kinds)
 
+        # Weight those with an event by 1 / G(T), those still free of it by 1 / G(t).
         ended = (followed.kinds > 0)[:, None] & (followed.days[:, None] <= days)
         going = followed.days[:, None] > days
         uncensored = followed.uncensored.at(days)
@@ -45,7 +47,7 @@ def integrated_brier(low: float, high: float) -> Score:
 def _time_average(daily: Floats) -> Floats:
     """Average values [R, M] on equally spaced days by the trapezoid rule.
 
-    Only steps between two defined values count. The distance of the days cancels, so a window
+    Only steps between two defined values count. The distance between days cancels out, so a window
     without width gives the value on its day.
     """
     middle = (daily[:, 1:] + daily[:, :-1]) / 2
@@ -70,6 +72,7 @@ def _auroc(followed: Followed, kind: int, day: float) -> Floats:
     Cases count 1 / G(T). Those followed for longer count 1 / G(day), and those with another kind
     of event by then, who will not have this one, 1 / G(T) (Blanche et al., 2013).
     """
+    # Weight cases and others.
     ended, this = followed.days <= day, followed.kinds == kind
     uncensored = followed.uncensored.at([day])
     weighted = followed.weights * followed.inverse
@@ -77,6 +80,7 @@ def _auroc(followed: Followed, kind: int, day: float) -> Floats:
     others = weighted * (ended & ~this & (followed.kinds > 0))
     others += followed.weights * ~ended * reciprocal(uncensored)
 
+    # Compare them at each distinct risk.
     starts, order = _tied(followed.risk(kind, day))
     cases = np.add.reduceat(cases[:, order], starts, axis=1)
     others = np.add.reduceat(others[:, order], starts, axis=1)
@@ -86,7 +90,7 @@ def _auroc(followed: Followed, kind: int, day: float) -> Floats:
 
 
 def _tied(risk: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each distinct risk starts [U] in the order [N] of increasing risk, and that."""
+    """Return where each distinct risk starts [U] in increasing order, and that order [N]."""
     order = np.argsort(risk, kind="stable")
     ordered = risk[order]
     return np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]), order
@@ -111,6 +115,7 @@ def _calibration(followed: Followed, kind: int, day: float) -> Floats:
     risk = followed.risk(kind, day)
     group = _groups(risk, followed.weights)
     so_far = np.where(followed.days <= day, followed.kinds, 0)
+
     gaps, sizes = [], []
     for number in range(GROUPS):
         weights = np.where(group == number, followed.weights, 0.0)
@@ -125,27 +130,30 @@ def _calibration(followed: Followed, kind: int, day: float) -> Floats:
 
 
 def _groups(risk: Floats, weights: Floats) -> NDArray[np.int64]:
-    """Number [R, N] the samples' groups of risk, of nearly equal weight, lowest risk first.
+    """Return the group of risk [R, N] of each sample; groups weigh about the same, lowest first.
 
-    Equal risks stay together, in the group of the middle of their ranks: so neither the order of
-    samples nor repeating them instead of weighting them makes a difference.
+    Equal risks stay in one group, that of the middle of their ranks. So the order of samples makes
+    no difference, and repeated samples equal weighted ones.
     """
+    # Rank each distinct risk by the weight below it.
     starts, order = _tied(risk)
     tied = np.add.reduceat(weights[:, order], starts, axis=1)
     total = tied.sum(axis=1, keepdims=True)
     rank = divide(GROUPS * (np.cumsum(tied, axis=1) - tied / 2), total)
 
+    # Find the distinct risk of each sample.
     number = np.zeros(len(order), np.int64)
     number[starts] = 1
     distinct = np.empty_like(number)
     distinct[order] = np.cumsum(number) - 1
-    # A hair more, so that weights which only add up to a border nearly are not below it.
+
+    # Add a hair, so that a sum of weights that rounding left just below a border is not below it.
     group = np.clip(np.nan_to_num(rank) + 1e-9, 0, GROUPS - 1).astype(np.int64)
     return group[:, distinct]
 
 
 def _followed_until(followed: Followed, weights: Floats, day: float) -> NDArray[np.bool_]:
-    """Tell for which weightings [R] risk by `day` is known: somebody is followed, or all ended."""
+    """Return the weightings [R] that know risk by `day`: somebody is followed, or all ended."""
     last = len(followed.days) - 1 - (weights[:, ::-1] > 0).argmax(axis=1)
     known: NDArray[np.bool_] = (followed.days[last] > day) | (followed.kinds[last] > 0)
     return known

@@ -1,4 +1,4 @@
-"""Why a media file that a row names cannot be read, in words that lead to the cause."""
+"""Say why a media file that a row names cannot be read."""
 
 import os
 from functools import lru_cache
@@ -7,7 +7,11 @@ from unicodedata import normalize
 
 
 def why_absent(path: Path | None) -> str:
-    """Return what is wrong with a path that should be a media file, and what to do; it names nothing of the path."""
+    """Return what is wrong with the path of a media file, and what to do.
+
+    The answer repeats no part of the path, because a path may name a patient.
+    """
+    # What stands there is no readable file.
     if path is None:
         return "the row names no media file; give it one, or drop the row"
     if path.is_dir():
@@ -17,35 +21,45 @@ def why_absent(path: Path | None) -> str:
     if path.exists():
         return "the media file is a pipe or device; save it as a file"
 
+    # Nothing stands there: the first missing part of the path shows the cause.
     folder, gone = _first_gone(path)
     if gone.is_symlink():
-        return "the media file is a link that leads nowhere, or lies behind one; restore what the link points to"
+        return (
+            "the media file is a link that leads nowhere, or lies behind one; "
+            "restore what the link points to"
+        )
     if "\\" in str(path):
         return "the media file is missing, and its path is written with \\; write it with /"
     if any(part != part.strip() for part in path.relative_to(folder).parts):
-        return "the media file is missing, and its path has spaces around a name; write it without them"
+        return (
+            "the media file is missing, and its path has spaces around a name; "
+            "write it without them"
+        )
     if _has_twin(folder, gone.name):
-        return "the media file is missing, but one is there whose name differs in case or accents; write it as it is"
+        return (
+            "the media file is missing, but one is there whose name differs in case or accents; "
+            "write it as it is"
+        )
     return "the media file is missing; restore it or drop the row"
 
 
 def _first_gone(path: Path) -> tuple[Path, Path]:
-    """Return the last folder of a path that is there, and what should be in it and is not."""
-    folders = [path, *path.parents]
+    """Return the deepest existing folder of a path, and the missing part that should be in it."""
+    parts = [path, *path.parents]
     gone = next(
-        number for number, part in enumerate(folders[1:]) if part.exists() or part == part.parent
+        number for number, part in enumerate(parts[1:]) if part.exists() or part == part.parent
     )
-    return folders[gone + 1], folders[gone]
+    return parts[gone + 1], parts[gone]
 
 
 def _has_twin(folder: Path, name: str) -> bool:
-    """Return whether a folder has a name when case, and the way in which accents are written, count for nothing."""
+    """Return whether a folder holds a name that differs only in case or in written accents."""
     return _plain(name) in _names(folder)
 
 
 @lru_cache(maxsize=16)
 def _names(folder: Path) -> frozenset[str]:
-    """Return the names in a folder, without links that lead nowhere."""
+    """Return the plain names in a folder, without broken links."""
     try:
         with os.scandir(folder) as entries:
             return frozenset(_plain(entry.name) for entry in entries if _leads_somewhere(entry))

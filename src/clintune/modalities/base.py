@@ -1,10 +1,16 @@
-"""What a modality is: which rows it claims, how an item becomes pieces, how pieces become tokens.
+"""The base of modalities: which rows one reads, how items become pieces, how pieces become tokens.
 
-A modality lives in four steps, each a method: the constructor stores plain values; `fit` reads the training items
-once and returns statistics; `build` loads weights and makes modules; then `prepare` (CPU, one item) and `encode`
-(device, all pieces of a batch) run for every sample. `prepare` reads plain attributes, no modules: it also runs in
-processes that hold no weights. Rows that are numbers go another way: a `RowReader` fits on columns and makes pieces
-of all rows of a batch at once. An encoder that reads all pieces of a sample together overrides `forward`.
+A modality has four steps, each a method:
+
+1. The constructor stores plain values.
+2. `fit` reads the training items once and returns statistics.
+3. `build` loads weights and makes modules.
+4. `prepare` (CPU, one item) and `encode` (device, all pieces of a batch) run for every sample.
+
+`prepare` reads plain attributes and no modules, because it also runs in processes that hold no
+weights. Rows that are numbers go another way: a `RowReader` fits on columns and makes the pieces
+of all rows of a batch at once. An encoder that reads all pieces of a sample together overrides
+`forward`.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +37,10 @@ Mode = Literal["frozen", "lora", "full"]
 
 
 class Strange(NamedTuple):
-    """How many of something, of how many, are not as in training; `much` is the share above which it is told."""
+    """A count of inputs that differ from training: `part` of `whole` differ.
+
+    A share above `much` is reported.
+    """
 
     part: int
     whole: int
@@ -41,34 +50,50 @@ class Strange(NamedTuple):
 class Modality(nn.Module, ABC):
     """Base of every modality.
 
-    `mode` says what trains in the encoder; `max_pieces` is the budget of pieces a sample, spent on the newest first;
-    `views` is the number of augmented views (1: none) of which training draws one; `codes` are those a recipe lists, to
-    read or to narrow what is read: each must be the code of some row. Set by `build`: `width` (W),
-    `tokens_per_piece` (K) and `source` (JSON-able: the weights' origin and checksum). Raises ConfigError for less than
-    one piece or view.
+    `mode` says what trains in the encoder. `max_pieces` is the budget of pieces per sample, spent
+    on the newest first. `views` is the number of augmented views (1: none); training draws one of
+    them. `codes` are those that a recipe lists, to read or to narrow what is read; each must be
+    the code of some row.
+
+    `build` sets `width` (W), `tokens_per_piece` (K) and `source` (JSON-able: the origin and the
+    checksum of the weights). Raises ConfigError for less than one piece or view.
     """
 
     media_column: ClassVar[str | None] = None
-    """The media column of the cohort's tables that names the file of an item, if the modality reads files."""
+    """The column of the cohort's tables that names an item's media file; None without files."""
 
     takes_bytes: ClassVar[bool] = False
     """Whether an item may bring the bytes of its file, `Item.content`, in place of a path."""
 
     scaled: ClassVar[bool] = False
-    """Whether the scale of an embedding's entries means something, as of standardised features; else rows are
-    layer-normalised before they are projected or pooled."""
+    """Whether the scale of an embedding's entries has a meaning, as in standardised features.
+
+    Otherwise rows are layer-normalised before they are projected or pooled.
+    """
 
     timed: ClassVar[bool] = False
-    """Whether files tell their own clock and are read up to the prediction time: `prepare` then tells their extent."""
+    """Whether files tell their own clock and are read up to the prediction time.
+
+    `prepare` then returns their extent.
+    """
 
     native: bool = False
-    """True where the pieces are token ids of the backbone, which `token_ids` returns, and `encode` is never called."""
+    """Whether pieces are token ids of the backbone.
+
+    `token_ids` then returns them, and nobody calls `encode`.
+    """
 
     piecewise: bool = True
-    """Whether a piece's tokens depend on that piece alone, as `encode` has it; else `forward` reads whole samples."""
+    """Whether a piece's tokens depend on that piece alone, as in `encode`.
+
+    Otherwise `forward` reads whole samples.
+    """
 
     rows: RowReader | None = None
-    """How rows become pieces by columns; None where `prepare` makes them item by item, kept on disk."""
+    """The reader that makes pieces by columns.
+
+    None where `prepare` makes them item by item; they are then kept on disk.
+    """
 
     def __init__(
         self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None
@@ -86,25 +111,32 @@ class Modality(nn.Module, ABC):
 
     @abstractmethod
     def row_filter(self) -> pl.Expr:
-        """Return a boolean expression over MEDS columns that is true for the rows this modality reads."""
+        """Return a boolean expression over MEDS columns that is true for the rows to read."""
 
     @abstractmethod
     def build(self, statistics: Mapping[str, Any]) -> None:
-        """Load weights and make modules; `statistics` is what `fit` returned, now or when the package was written."""
+        """Load weights and make modules.
+
+        `statistics` is what `fit` returned, now or when the package was written.
+        """
 
     @abstractmethod
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read and preprocess one item. View 0 is the plain one; any other is a fixed augmentation of it.
+        """Read and preprocess one item.
 
-        Raises DataError naming `item.where` when the item cannot be read.
+        View 0 is the plain item; any other view is a fixed augmentation of it. Raises DataError
+        naming `item.where` when the item cannot be read.
         """
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Encode pieces, each tensor [P, ...], to tokens [P, K, W]; a piece's tokens depend on that piece alone."""
+        """Encode pieces, each tensor [P, ...], to tokens [P, K, W].
+
+        A piece's tokens depend on that piece alone.
+        """
         raise AssertionError(f"{type(self).__name__} has no encoder of single pieces")
 
     def forward(self, pieces: PieceBatch, num_samples: int) -> Tokens:
-        """Encode the pieces of a batch to tokens in the encoder's width; a sample's depend on that sample alone."""
+        """Encode the pieces of a batch to tokens [M, W]; a sample's depend on that sample alone."""
         return Tokens.of_pieces(self.encode(pieces.tensors), pieces)
 
     def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -112,37 +144,42 @@ class Modality(nn.Module, ABC):
         raise AssertionError(f"{type(self).__name__} has no native tokens")
 
     def num_tokens(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many tokens samples have at most [N] that have so many pieces before any budget [N]."""
+        """Return the most tokens a sample can have [N], given its pieces before any budget [N]."""
         return np.minimum(pieces, self.max_pieces) * self.tokens_per_piece
 
     @classmethod
     @abstractmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
-        """Return `n` items as this modality would claim them, media files written under `folder`."""
+        """Return `n` items that this modality would read; write media files under `folder`."""
 
     def files(self, path: Path) -> list[Path]:
-        """Return the files that a media path stands for: itself, and what it names; features follow their content."""
+        """Return the files that a media path stands for: itself, and the files that it names.
+
+        Cached features follow the content of all of them.
+        """
         return [path]
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return JSON-able statistics of the training items; by default there are none to learn.
+        """Return JSON-able statistics of the training items; by default there are none.
 
-        They leave the house with a package: name or measure nothing that few subjects have (`Item.subject`).
+        A published package holds them: name or measure nothing that few subjects have
+        (`Item.subject`).
         """
         return {}
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
-        """Return what people should know of `statistics`: what they hold back, what is doubtful of the items."""
+        """Return what users should know of `statistics`: what is held back, what is doubtful."""
         return []
 
     def is_blank(self, pieces: Pieces) -> bool:
-        """Return whether next to nothing is to be seen in what `prepare` made of an item; by default nobody knows."""
+        """Return whether the pieces of an item show next to nothing; by default False."""
         return False
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return what of some pieces is not as in training, by the words that tell it after a share.
+        """Return what in some pieces differs from training; the keys continue a sentence.
 
-        Asked when a cohort is scored, of a modality that reads columns; by default nothing is.
+        The sentence begins with the share of `Strange`. Scoring asks this of a modality that
+        reads columns; by default nothing differs.
         """
         return {}
 
@@ -155,11 +192,14 @@ class Modality(nn.Module, ABC):
 
     @property
     def cacheable(self) -> bool:
-        """Whether tokens can be computed once: the encoder is frozen and there is something to encode."""
+        """Whether tokens can be computed once: the encoder is frozen and reads single pieces."""
         return self.mode == "frozen" and self.piecewise and self.rows is None and not self.native
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training, except what must not: a frozen encoder, and batch norms, which would mix the pieces."""
+        """Switch to training mode, except a frozen encoder and batch norms.
+
+        A batch norm in training mode would mix the pieces.
+        """
         super().train(mode)
         for module in self.modules():
             if self.mode == "frozen" or isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -168,30 +208,36 @@ class Modality(nn.Module, ABC):
 
     @property
     def num_facts(self) -> int:
-        """Return F, the number of plain numbers that a linear probe can read of a sample beside any encoder."""
+        """Return F, how many plain numbers of a sample a linear probe can read without encoder."""
         return 0
 
     def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
-        """Return the plain numbers of samples [N, F]."""
+        """Return the plain numbers of each sample [N, F]."""
         raise AssertionError(f"{type(self).__name__} has no facts")
 
     @property
     def probe_width(self) -> int:
-        """Return the number of columns a linear probe reads: facts or pooled tokens, none of an encoder that trains."""
+        """Return the number of columns that a linear probe reads.
+
+        They are the plain numbers or the pooled tokens; there are none if the encoder trains.
+        """
         return self.num_facts or (self.width if self.cacheable else 0)
 
     @property
     def probe_choices(self) -> list[list[int]]:
-        """Return sets of those columns, of which a probe takes the one that does best in folds of the training rows."""
+        """Return sets of those columns; a probe takes the best by folds of the training rows."""
         return [list(range(self.probe_width))]
 
     def settings(self) -> dict[str, Any]:
-        """Return what determines the tokens of a frozen encoder beside its weights; the key of the feature cache."""
+        """Return what determines a frozen encoder's tokens beside its weights.
+
+        It is part of the key of the feature cache.
+        """
         return {"class": type(self).__qualname__}
 
 
 class RowModality(Modality):
-    """A modality whose rows are read as columns by `reader`, a RowReader."""
+    """A modality whose rows a RowReader reads as columns."""
 
     def __init__(self, reader: RowReader, *, mode: Mode) -> None:
         codes = None if reader.codes is None else list(reader.codes)
@@ -199,20 +245,19 @@ class RowModality(Modality):
         self.rows: RowReader = reader
 
     def row_filter(self) -> pl.Expr:
-        """Claim the rows that the reader takes."""
+        """Read the rows that the reader takes."""
         return self.rows.row_filter()
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the reader's statistics of some items, which are all in memory."""
+        """Return the reader's statistics of items that are all in memory."""
         listed = sorted(items, key=lambda item: item.subject)
         codes = sorted({item.code for item in listed})
         return self.rows.fit([to_columns(listed, codes, [item.subject for item in listed])], codes)
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Return the pieces of one item, as of a sample that has no other."""
-        pieces = self.rows.numbered([item.code]).preprocess_rows(
-            to_columns([item], [item.code], [0])
-        )
+        """Return the pieces of one item, as if its sample had no other."""
+        columns = to_columns([item], [item.code], [0])
+        pieces = self.rows.numbered([item.code]).preprocess_rows(columns)
         return Pieces(tensors=pieces.tensors, hours=pieces.hours)
 
 
@@ -222,9 +267,10 @@ def load_encoder(
     weights: ResolvedWeights | Mapping[str, Any],
     *options: Any,
 ) -> _Encoder:
-    """Return `load(weights, *options)`, of whose parameters those of mode `full` train.
+    """Return `load(weights, *options)`; its parameters train in mode `full` alone.
 
-    A frozen encoder with weights of its own is loaded once a process and shared by all members: nothing changes it.
+    A process loads a frozen encoder with stored weights once, and all members of an ensemble
+    share it, because nothing changes it.
     """
     shared = mode == "frozen" and isinstance(weights, ResolvedWeights)
     encoder: _Encoder = _load_once(load, weights, *options) if shared else load(weights, *options)
@@ -237,31 +283,34 @@ def _load_once(load: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def has_code(codes: Sequence[str]) -> pl.Expr:
-    """Return an expression that is true for rows whose code is listed, or begins with a listed one that ends in `//`.
+    """Return an expression that is true for rows of the listed codes.
 
-    An empty list matches nothing.
+    A listed code that ends in `//` stands for all codes that begin with it. An empty list matches
+    nothing.
     """
     code = pl.col(DataSchema.code_name)
+    names = [name for name in codes if not name.endswith("//")]
     prefixes = [code.str.starts_with(prefix) for prefix in codes if prefix.endswith("//")]
-    return pl.any_horizontal(
-        code.is_in([name for name in codes if not name.endswith("//")]), *prefixes
-    )
+    return pl.any_horizontal(code.is_in(names), *prefixes)
 
 
 def claimed(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:
-    """Return an expression that is true for filled rows, of the listed codes where there is a list."""
+    """Return an expression that is true for filled rows, of `codes` alone unless it is None."""
     return filled if codes is None else filled & has_code(codes)
 
 
 def collate_pieces(pieces: list[Pieces]) -> dict[str, Tensor]:
-    """Stack the tensors of several items along P; ragged trailing axes are padded with zeros to the longest."""
-    return {name: _stack([item.tensors[name] for item in pieces]) for name in pieces[0].tensors}
+    """Stack the tensors of several items along P; pad ragged trailing axes with zeros."""
+    return {name: _stack(pieces, name) for name in pieces[0].tensors}
 
 
-def _stack(tensors: list[Tensor]) -> Tensor:
-    shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
-    if all(list(tensor.shape[1:]) == shape for tensor in tensors):
+def _stack(pieces: list[Pieces], name: str) -> Tensor:
+    tensors = [item.tensors[name] for item in pieces]
+    shapes = [tensor.shape[1:] for tensor in tensors]
+    shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    if all(list(own) == shape for own in shapes):
         return torch.cat(tensors)
+
     stacked = tensors[0].new_zeros(sum(map(len, tensors)), *shape)
     start = 0
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""From events to tokens: an event or a bin of time each, seen alone or in the course of the sample's others.
+"""Encoders of events: a token per event or per bin of time, alone or in the course of a sample.
 
 Shapes: P pieces, M tokens, C codes, W width, L longest sample, N samples.
 """
@@ -16,12 +16,12 @@ from clintune.modalities.event_reader import FACTS
 Course = Literal["none", "gru", "transformer"]
 """What reads the tokens of a sample together, before the backbone does."""
 _FREQUENCIES = 16
-_SLOPE = 0.3
-"""Deviation of the slopes of facts as they are drawn; that of the codes' embeddings is 1."""
+_SLOPE_STD = 0.3
+"""Initial deviation of the slopes of facts; that of the codes' embeddings is 1."""
 
 
 class _Grouped(NamedTuple):
-    """Which token each piece goes to [P], and of each token its owner and hours [M]."""
+    """The token of each piece [P], and the owner and the hours of each token [M]."""
 
     token: Tensor
     owner: Tensor
@@ -29,10 +29,11 @@ class _Grouped(NamedTuple):
 
 
 class EventEncoder(nn.Module):
-    """Embed events, put those of a bin together, and let a GRU or a transformer read a sample's tokens in their order.
+    """An encoder that embeds events, averages those of a bin, and lets a course read the tokens.
 
-    A code's embedding is the sum over its known beginnings, so that siblings are alike and an unknown code is what its
-    parents are. What the budget leaves out is one token a sample: the mean of those events, and how many they are.
+    The course, a GRU or a transformer, reads a sample's tokens in time order. A code's embedding
+    is the sum over its known prefixes, so that siblings are alike and an unknown code is what its
+    parents are. The events beyond the budget make one token a sample: their mean and their number.
     """
 
     def __init__(
@@ -46,26 +47,34 @@ class EventEncoder(nn.Module):
         max_bins: int,
         text_width: int = 0,
     ) -> None:
-        """Take the places of each place's beginnings [C, A], its own among them, padded with 0; place 0 is no code."""
+        """Make the modules.
+
+        `ancestors` [C, A] holds the numbers of each code's known prefixes, its own number among
+        them, padded with 0. Number 0 is no code.
+        """
         super().__init__()
         self.width = width
         self.bin_hours = bin_hours
         self.max_bins = max_bins
+
+        # Constants that move with the module, and that no checkpoint holds.
         self.ancestors: Tensor
-        self.register_buffer(
-            "ancestors", torch.tensor(ancestors, dtype=torch.int64), persistent=False
-        )
+        numbers = torch.tensor(ancestors, dtype=torch.int64)
+        self.register_buffer("ancestors", numbers, persistent=False)
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.logspace(-1, 1, _FREQUENCIES), persistent=False)
 
+        # Each part of an event has its own embedding; `mix` refines their sum.
         self.code = nn.Embedding(len(ancestors), width)
         self.slope = nn.Embedding(len(ancestors), len(FACTS) * width)
-        nn.init.normal_(self.slope.weight, std=_SLOPE)
+        nn.init.normal_(self.slope.weight, std=_SLOPE_STD)
         self.text = nn.Linear(text_width, width, bias=False) if text_width else None
         self.time = nn.Linear(2 * _FREQUENCIES, width)
         self.mix = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
+
+        # A token is the mean of its events, moved by their number.
         self.number = nn.Linear(1, width, bias=False)
         self.course = make_course(course, width, depth)
 
@@ -75,20 +84,22 @@ class EventEncoder(nn.Module):
         grouped = self._group(pieces)
         tokens = self._mean(self._embed(pieces), pieces.tensors["count"], grouped)
         if self.course is not None:
-            tokens = tokens + self.course(
-                tokens, torch.bincount(grouped.owner, minlength=num_samples)
-            )
+            lengths = torch.bincount(grouped.owner, minlength=num_samples)
+            tokens = tokens + self.course(tokens, lengths)
         return Tokens(embeddings=tokens, owner=grouped.owner, hours=grouped.hours)
 
     def _embed(self, pieces: PieceBatch) -> Tensor:
         """Return the embedding of each piece [P, W]."""
         tensors, width = pieces.tensors, self.width
+
+        # The code: the sum over its known prefixes, scaled by their number.
         above = self.ancestors[tensors["code"]]
         depth = (above > 0).sum(1, keepdim=True).clamp(min=1)
         code = (self.code(above) * (above > 0)[..., None]).sum(1) / depth.sqrt()
         code = torch.where((tensors["code"] > 0)[:, None], code, self.code.weight[0])
-        slope = self.slope(tensors["code"]).view(-1, len(FACTS), width)
 
+        # Its facts, its time and its text.
+        slope = self.slope(tensors["code"]).view(-1, len(FACTS), width)
         phase = torch.log1p(pieces.hours)[:, None] * self.frequencies
         event = code + torch.einsum("pf,pfw->pw", tensors["facts"], slope)
         event = event + self.time(torch.cat([phase.sin(), phase.cos()], dim=-1))
@@ -97,7 +108,11 @@ class EventEncoder(nn.Module):
         return event + self.mix(event)  # type: ignore[no-any-return]
 
     def _group(self, pieces: PieceBatch) -> _Grouped:
-        """Say which pieces make a token together: those of a bin, those beyond the budget, else each its own."""
+        """Assign pieces to tokens.
+
+        The pieces of a bin share a token, and so do those beyond the budget. Without bins, each
+        piece within the budget has a token of its own.
+        """
         older, owner, hours = pieces.tensors["older"], pieces.owner, pieces.hours
         if self.bin_hours is None:
             number, most = torch.arange(1, len(owner) + 1, device=owner.device), len(owner)
@@ -105,25 +120,22 @@ class EventEncoder(nn.Module):
             bins = (hours / self.bin_hours).long()
             older = older | (bins >= self.max_bins)
             number, most = self.max_bins - bins, self.max_bins
-        key = owner * (most + 1) + torch.where(
-            older, 0, number
-        )  # ascends with the owner, then in time
 
+        # The key ascends with the owner, then in time.
+        key = owner * (most + 1) + torch.where(older, 0, number)
         _, token = torch.unique(key, return_inverse=True)
+
+        # A token is as old as its newest piece.
         num = int(token.max()) + 1
-        return _Grouped(
-            token,
-            owner.new_zeros(num).scatter(0, token, owner),
-            hours.new_zeros(num).scatter_reduce(0, token, hours, "amin", include_self=False),
-        )
+        newest = hours.new_zeros(num).scatter_reduce(0, token, hours, "amin", include_self=False)
+        return _Grouped(token, owner.new_zeros(num).scatter(0, token, owner), newest)
 
     def _mean(self, events: Tensor, count: Tensor, grouped: _Grouped) -> Tensor:
-        """Return the mean embedding of the events of each token, moved by how many they are [M, W]."""
+        """Return the mean embedding of each token's events, moved by their number [M, W]."""
         num = len(grouped.owner)
         counts = count.new_zeros(num).index_add(0, grouped.token, count)
-        sums = events.new_zeros(num, self.width).index_add(
-            0, grouped.token, events * count[:, None].to(events.dtype)
-        )
+        weighted = events * count[:, None].to(events.dtype)
+        sums = events.new_zeros(num, self.width).index_add(0, grouped.token, weighted)
         moved: Tensor = sums / counts[:, None] + self.number(torch.log1p(counts)[:, None])
         return moved
 
@@ -145,7 +157,7 @@ class GruCourse(nn.Module):
 
 
 class TransformerCourse(nn.Module):
-    """Transformer layers in which every token of a sample reads all others of it."""
+    """Transformer layers in which each token of a sample reads all its other tokens."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -159,25 +171,28 @@ class TransformerCourse(nn.Module):
             batch_first=True,
             norm_first=True,
         )
-        self.layers = nn.TransformerEncoder(
-            layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False
-        )
+        norm = nn.LayerNorm(width)
+        self.layers = nn.TransformerEncoder(layer, depth, norm=norm, enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Map tokens [M, W] of samples, one behind the other, to as many [M, W]."""
         padded, there, _ = laid_out(tokens, lengths)
-        return self.layers(padded, src_key_padding_mask=~there)[there]  # type: ignore[no-any-return]
+        read: Tensor = self.layers(padded, src_key_padding_mask=~there)
+        return read[there]
 
 
 def make_course(course: Course, width: int, depth: int) -> nn.Module | None:
-    """Return what reads tokens in their order, or None."""
+    """Return the module that reads tokens in their order, or None."""
     if course == "none":
         return None
     return GruCourse(width, depth) if course == "gru" else TransformerCourse(width, depth)
 
 
 def laid_out(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return tokens padded to [N', L, W], where there is one [N', L] and how many [N'], of samples that have some."""
+    """Pad the tokens of the N' samples that have some.
+
+    Returns the tokens [N', L, W], a mask of where there is one [N', L], and the lengths [N'].
+    """
     lengths = lengths[lengths > 0]
     there = torch.arange(int(lengths.max()), device=tokens.device) < lengths[:, None]
     padded = tokens.new_zeros(*there.shape, tokens.shape[-1])
@@ -186,7 +201,10 @@ def laid_out(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def in_time_order(pieces: PieceBatch) -> PieceBatch:
-    """Return pieces by sample, what is older than the budget first, then the oldest; those of one time as they came."""
+    """Return pieces by sample: those older than the budget, then the others, oldest first.
+
+    Pieces of the same time keep their order.
+    """
     hours = torch.where(pieces.tensors["older"], torch.inf, pieces.hours)
     order = torch.argsort(hours, descending=True, stable=True)
     order = order[torch.argsort(pieces.owner[order], stable=True)]

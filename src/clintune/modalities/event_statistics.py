@@ -1,11 +1,13 @@
-"""What the training subjects' events tell: which codes many have, how values spread, how often a code comes.
+"""Statistics of training events: common codes, the spread of values, how often a code occurs.
 
-A value is read as a normal score: where it stands among the training values of its code, on the scale of a bell curve.
-Physiology has long tails and typing errors, which a mean and a deviation would follow. The scale is kept as knots,
-each the mean of an equal share of the values, of enough subjects each, to four digits: nobody's own value.
+A value is read as a normal score: its rank among the training values of its code, on the scale of
+a bell curve. Physiology has long tails and typing errors, which would move a mean and a deviation.
+The scale is stored as knots. Each knot is the mean of an equal share of the values, of enough
+subjects, to four digits, so that it is nobody's own value.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,18 +18,18 @@ from clintune.modalities.rows import num_subjects
 from clintune.modalities.usual import usual_values
 
 SEPARATOR = "//"
-"""Between the parts of a code."""
+"""The separator between the parts of a code."""
 _KNOTS = (32, 16, 8, 4, 2)
-"""Numbers of knots, of which a code gets the greatest that leaves enough subjects to each."""
+"""Numbers of knots. A code gets the greatest that leaves enough subjects to each knot."""
 MOST_KNOTS = _KNOTS[0]
 _DRAWN = 2048
-"""Values of a code that are drawn for its knots, where it has more."""
+"""Most values of a code that its knots are computed from; of more, so many are drawn."""
 _DIGITS = 4
 _SEED = 0
 
 
 class Drawn(NamedTuple):
-    """Values drawn by code, each with its subject and the chance that drew it [R]."""
+    """Drawn values, each with its code, its subject and the chance that drew it [R]."""
 
     code: NDArray[np.int64]
     value: NDArray[np.float64]
@@ -36,38 +38,47 @@ class Drawn(NamedTuple):
 
 
 def prefixes_of(code: str) -> list[str]:
-    """Return the beginnings of a code that end before a separator, the longest first, without the code itself."""
+    """Return the prefixes of a code that end before a separator, longest first."""
     parts = code.split(SEPARATOR)
     return [SEPARATOR.join(parts[:number]) for number in range(len(parts) - 1, 0, -1)]
 
 
 class EventCounts:
-    """Counts of events that come in chunks, all of a subject in one: memory grows with the codes, not with the rows."""
+    """Counts of events that come in chunks, all events of a subject in one chunk.
+
+    Memory grows with the number of codes, not of rows.
+    """
 
     def __init__(self, codes: Sequence[str]) -> None:
         self.codes = codes
-        self.prefixes = sorted(
-            {prefix for code in codes for prefix in prefixes_of(code)} - set(codes)
-        )
+        prefixes = {prefix for code in codes for prefix in prefixes_of(code)}
+        self.prefixes = sorted(prefixes - set(codes))
+
+        # Per code: subjects who have it, subjects with a value, sums of log(1 + count).
         self.having, self.measured = np.zeros((2, len(codes)), np.int64)
         self.having_prefix = np.zeros(len(self.prefixes), np.int64)
         self.logs, self.squares = np.zeros((2, len(codes)))
 
+        # The values drawn so far. A chance above the limit of a code draws no value of it any more.
         self._random = np.random.default_rng(_SEED)
         nothing = np.empty(0, np.int64)
         self.drawn = Drawn(nothing, np.empty(0), nothing, np.empty(0))
-        self._limit = np.ones(len(codes))  # chances above it draw no value of a code any more
+        self._limit = np.ones(len(codes))
+        self._above = self._number_prefixes()
+
+    def _number_prefixes(self) -> NDArray[np.int64]:
+        """Return the numbers of each code's prefixes [C, A], padded with -1."""
         place = {prefix: number for number, prefix in enumerate(self.prefixes)}
-        above = [
-            [place[prefix] for prefix in prefixes_of(code) if prefix in place] for code in codes
-        ]
+        above: list[list[int]] = []
+        for code in self.codes:
+            above.append([place[prefix] for prefix in prefixes_of(code) if prefix in place])
+
         depth = max(map(len, above), default=0)
-        self._above = np.array(
-            [numbers + [-1] * (depth - len(numbers)) for numbers in above], np.int64
-        )
+        return np.array([numbers + [-1] * (depth - len(numbers)) for numbers in above], np.int64)
 
     def add(self, rows: RowColumns) -> None:
         """Count the rows of some subjects; a row's owner is its subject."""
+        # Count the pairs of a subject and a code.
         num = len(self.codes)
         code, subject = rows.code.astype(np.int64), rows.owner
         pairs, counts = np.unique(subject * num + code, return_counts=True)
@@ -76,11 +87,14 @@ class EventCounts:
         self.having += np.bincount(pair_code, minlength=num)
         self.logs += np.bincount(pair_code, np.log1p(counts), minlength=num)
         self.squares += np.bincount(pair_code, np.log1p(counts) ** 2, minlength=num)
+
+        # Count the subjects of each prefix, one depth of the prefixes at a time.
         for above in self._above.T:
             known = above[pair_code] >= 0
             here = above[pair_code[known]]
             self.having_prefix += num_subjects(here, pair_subject[known], len(self.prefixes))
 
+        # Count the subjects with a value, and draw values for the knots.
         known = np.isfinite(rows.value)
         self.measured += num_subjects(code[known], subject[known], num)
         self._draw(code[known], rows.value[known].astype(np.float64), subject[known])
@@ -88,7 +102,11 @@ class EventCounts:
     def _draw(
         self, code: NDArray[np.int64], value: NDArray[np.float64], subject: NDArray[np.int64]
     ) -> None:
-        """Keep, of each code, the values with the least chances: the same ones however rows are cut into chunks."""
+        """Keep the values of each code that have the least chances.
+
+        These are the same values however the rows are cut into chunks.
+        """
+        # Draw a chance for each value, and add those that may be kept.
         chance = self._random.random(len(code))
         likely = chance < self._limit[code]
         new = Drawn(code[likely], value[likely], subject[likely], chance[likely])
@@ -99,11 +117,14 @@ class EventCounts:
             np.concatenate([self.drawn.chance, new.chance]),
         )
 
+        # Rank the values of each code by their chance, and keep the first.
         order = np.lexsort((both.chance, both.code))
         ordered = both.code[order]
         rank = np.arange(len(order)) - np.searchsorted(ordered, ordered, "left")
         kept = order[rank < _DRAWN]
         self.drawn = Drawn(both.code[kept], both.value[kept], both.subject[kept], both.chance[kept])
+
+        # Where the code is full, its last chance is the new limit.
         last = rank == _DRAWN - 1
         self._limit[ordered[last]] = both.chance[order[last]]
 
@@ -111,34 +132,33 @@ class EventCounts:
 def fit_events(
     chunks: Iterable[RowColumns], codes: Sequence[str], min_subjects: int
 ) -> dict[str, Any]:
-    """Return the knots and the mean and deviation of log counts of each code that enough training subjects have.
+    """Return the knots and count moments of each code that enough training subjects have.
 
-    A code of which too few have a value, or all the same, has no knots. Of `prefixes` those are named that enough
-    subjects have; of other codes only the number is told.
+    The moments are mean and deviation of log(1 + count) over the subjects with the code. A code
+    has no knots if too few subjects have a value of it, or if all values are the same. The
+    statistics name the prefixes that enough subjects have. They count the other codes and do not
+    name them.
     """
     counts = EventCounts(codes)
     for rows in chunks:
         counts.add(rows)
 
+    # The knots and the moments of the common codes; drawn values stand in the order of the codes.
     ends = np.searchsorted(counts.drawn.code, np.arange(len(codes) + 1))
     common = np.flatnonzero(counts.having >= min_subjects).tolist()
     known = {}
     for number in sorted(common, key=codes.__getitem__):
         part = slice(ends[number], ends[number + 1])
-        enough = counts.measured[number] >= min_subjects
-        knots = (
-            find_knots(counts.drawn.value[part], counts.drawn.subject[part], min_subjects)
-            if enough
-            else []
-        )
+        knots: list[float] = []
+        if counts.measured[number] >= min_subjects:
+            drawn = counts.drawn
+            knots = find_knots(drawn.value[part], drawn.subject[part], min_subjects)
         known[codes[number]] = {"knots": knots, "count": _moments(counts, number)}
 
-    frequent = counts.having_prefix >= min_subjects
+    frequent = (counts.having_prefix >= min_subjects).tolist()
     return {
         "codes": known,
-        "prefixes": [
-            prefix for prefix, many in zip(counts.prefixes, frequent, strict=True) if many
-        ],
+        "prefixes": list(compress(counts.prefixes, frequent)),
         "min_subjects": min_subjects,
         "num_rare": int((counts.having > 0).sum()) - len(known),
     }
@@ -147,18 +167,20 @@ def fit_events(
 def find_knots(
     values: NDArray[np.float64], subjects: NDArray[np.int64], min_subjects: int
 ) -> list[float]:
-    """Return the means of as many equal shares of the usual values as have enough subjects each; ascending.
+    """Return the means of equal shares of the usual values, ascending.
 
-    None where that are less than two, or all are alike.
+    There are as many shares as leave enough subjects to each. The list is empty where there would
+    be less than two shares, or where all means are the same.
     """
     usual = usual_values(values)
     values, subjects = values[usual], subjects[usual]
     order = np.argsort(values, kind="stable")
+
     for number in _KNOTS:
+        if len(order) < number * min_subjects:
+            continue
         parts = np.array_split(order, number)
-        if len(order) >= number * min_subjects and all(
-            len(np.unique(subjects[p])) >= min_subjects for p in parts
-        ):
+        if all(len(np.unique(subjects[part])) >= min_subjects for part in parts):
             knots = [rounded(float(values[part].mean())) for part in parts]
             return knots if knots[-1] > knots[0] else []
     return []
@@ -170,7 +192,10 @@ def rounded(value: float) -> float:
 
 
 def _moments(counts: EventCounts, number: int) -> list[float]:
-    """Return mean and deviation, 1 where there is none, of log(1 + count) of a code over the subjects who have it."""
+    """Return mean and deviation of log(1 + count) of a code over the subjects who have it.
+
+    The deviation is 1 where there is none.
+    """
     having = counts.having[number]
     mean = counts.logs[number] / having
     variance = counts.squares[number] / having - mean**2

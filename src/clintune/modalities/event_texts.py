@@ -1,4 +1,4 @@
-"""Events as text for a text backbone: `3.5 h before: LAB//GLUCOSE 8.1`, in token ids of its own vocabulary."""
+"""Events as token ids of a text backbone, written like `3.5 h before: LAB//GLUCOSE 8.1`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ from clintune.modalities.rows import RowReader
 from clintune.weights import resolve
 
 _HOURS_IN_TENTHS = 48
-"""Hours that are told to a tenth; what is longer ago is told in days."""
-_TYPICAL = 12
-"""Tokens of an event, about."""
+"""Times up to so many hours are written in tenths of hours, longer ones in days."""
+_TYPICAL_TOKENS = 12
+"""How many tokens an event has, roughly."""
 
 
 class EventTexts(RowModality):
-    """Events as token ids of the backbone's own vocabulary, each id one piece of the budget, the newest events kept.
+    """Events as token ids of the backbone's own vocabulary, each id one piece of the budget.
 
-    `source` is the backbone's, for its tokenizer. Nothing is learnt from training events: a code says what its letters
-    say. Pieces: `ids` [P].
+    The newest events are kept. `source` is the backbone's, for its tokenizer. Training events teach
+    nothing: a code means what its letters say. Pieces: `ids` [P].
     """
 
     rows: "EventTextReader"
@@ -67,7 +67,7 @@ class EventTexts(RowModality):
 
 
 class _Ragged(NamedTuple):
-    """Token ids of several texts: `ids` one text behind the other, and where each begins and how long it is [T]."""
+    """Token ids of several texts one behind the other, and the start and length of each [T]."""
 
     ids: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -75,13 +75,16 @@ class _Ragged(NamedTuple):
 
 
 class EventTextReader(RowReader):
-    """Puts the ids of time, code and value side by side, each text tokenized once a batch, a code once for all."""
+    """A reader that joins the token ids of an event's time, code and value.
+
+    It tokenizes each distinct time and value once per batch, and each code once for all batches.
+    """
 
     tokenizer: PreTrainedTokenizerBase
-    pieces_per_row: ClassVar[int] = _TYPICAL
+    pieces_per_row: ClassVar[int] = _TYPICAL_TOKENS
 
     def row_filter(self) -> pl.Expr:
-        """Take rows with a time and without text, the birth left out, of the listed codes where there is a list."""
+        """Take rows with a time, without text, except the birth; of `codes` unless it is None."""
         return timed_rows(self.codes)
 
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
@@ -96,28 +99,27 @@ class EventTextReader(RowReader):
         self.texts = self._tokenize([f"{code} " for code in codes])
 
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
-        """Return the ids of the newest rows that fit each sample's budget whole."""
+        """Return the ids of the newest rows that fit whole into each sample's budget."""
+        # Tokenize the distinct times and values.
         when, when_of = np.unique(_moments(rows.hours), return_inverse=True)
         value, value_of = np.unique(rows.value, return_inverse=True)
-        tables = [
-            self._tokenize([_when(moment) for moment in when.tolist()]),
-            self.texts,
-            self._tokenize(
-                [f"{number:.4g};" if np.isfinite(number) else ";" for number in value.tolist()]
-            ),
-        ]
+        times = self._tokenize([_when(moment) for moment in when.tolist()])
+        values = self._tokenize([_number(number) for number in value.tolist()])
+
+        # Find the rows that fit the budget.
+        tables = [times, self.texts, values]
         which = np.stack([when_of, rows.code, value_of])
-        lengths = np.stack(
-            [table.length[numbers] for table, numbers in zip(tables, which, strict=True)], axis=1
-        )
+        columns = [table.length[numbers] for table, numbers in zip(tables, which, strict=True)]
+        lengths = np.stack(columns, axis=1)
         kept = np.flatnonzero(_fits(lengths.sum(1), rows.owner, self.max_pieces))
 
-        # The three tables one behind the other, and in that one the begin of each part of a row.
+        # Put the three tables one behind the other, and find there the start of each part of a row.
         offsets = np.cumsum([0, *(len(table.ids) for table in tables[:-1])])
         parts = zip(tables, which, offsets, strict=True)
         starts = np.stack([table.start[numbers] + first for table, numbers, first in parts], axis=1)
         places, part = spans(starts[kept].ravel(), lengths[kept].ravel())
 
+        # Gather the ids.
         ids = np.concatenate([table.ids for table in tables])[places]
         row = kept[part // len(tables)]
         hours = torch.from_numpy(rows.hours[row].astype(np.float32))
@@ -131,29 +133,32 @@ class EventTextReader(RowReader):
         if not texts:
             nothing = np.empty(0, np.int64)
             return _Ragged(nothing, nothing, nothing)
+
         found = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         length = np.array([len(ids) for ids in found], np.int64)
-        return _Ragged(
-            np.concatenate([np.array(ids, np.int64) for ids in found]),
-            np.cumsum(length) - length,
-            length,
-        )
+        ids = np.concatenate([np.array(part, np.int64) for part in found])
+        return _Ragged(ids, np.cumsum(length) - length, length)
 
 
 def _moments(hours: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return tenths of hours up to two days, and days, counted from there on."""
+    """Return hours as whole numbers: tenths of hours up to two days, and from there on days."""
     days = 10 * _HOURS_IN_TENTHS + np.rint(hours / 24)
     return np.where(hours < _HOURS_IN_TENTHS, np.rint(hours * 10), days).astype(np.int64)
 
 
 def _when(moment: int) -> str:
-    """Return how long before the prediction a moment was, in words."""
+    """Return in words how long before the prediction a moment was."""
     most = 10 * _HOURS_IN_TENTHS
     return f"{moment / 10:g} h before: " if moment <= most else f"{moment - most} d before: "
 
 
+def _number(value: float) -> str:
+    """Return a value in four digits, nothing where there is none, and the end of its event."""
+    return f"{value:.4g};" if np.isfinite(value) else ";"
+
+
 def _fits(length: NDArray[np.int64], owner: NDArray[np.int64], budget: int) -> NDArray[np.bool_]:
-    """Mark the rows [R] that fit their owner's budget together with all newer ones."""
+    """Mark the rows [R] that fit their owner's budget together with all newer rows."""
     total = np.cumsum(length)
     since: NDArray[np.int64] = total[np.searchsorted(owner, owner, "right") - 1] - total + length
     return since <= budget

@@ -1,4 +1,4 @@
-"""Events: the stream of codes with values and times, a token an event or a bin of time."""
+"""Events: a stream of codes with values and times, a token per event or per bin of time."""
 
 import random
 from collections.abc import Mapping
@@ -22,22 +22,26 @@ from clintune.modalities.event_reader import CLIP, EventReader
 from clintune.modalities.event_statistics import prefixes_of
 from clintune.modalities.event_summary import PER_CODE, summarise
 
-_MOST = 0.5
-"""Share of events without a code of their own that is much, where training had rare codes as well."""
+_MUCH_UNKNOWN = 0.5
+"""Share of events with unknown codes that is reported, where training had rare codes as well."""
 _MOST_PIECES = 4096
+_FAKE_CODES = [("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)]
+"""Made-up codes, each with the mean of its values."""
 
 
 class Events(RowModality):
-    """Events, each a token: the embedding of its code, of its value and of its time; with `bin_hours`, a bin each.
+    """Events, each a token that embeds its code, value and time; with `bin_hours`, a token per bin.
 
-    Claimed are rows with a time and without text, the birth left out, of `codes` where there is a list. A value is read
-    as a normal score by the training subjects' values of its code. A code that fewer than `min_subjects` training
-    subjects have, or none, is read as its longest beginning (before a `//`) that so many have, without its value.
+    It reads rows with a time and without text, except the birth, of `codes` where there is a list.
+    A value becomes a normal score by the training subjects' values of its code. A code that fewer
+    than `min_subjects` training subjects have, or none, is read as its longest prefix (before a
+    `//`) that so many have, without its value.
 
-    The newest `max_pieces` events are read one by one, of those in bins the newest `max_bins` bins; all that is older
-    is one token. `course` reads the tokens of a sample in their order: `none`, a `gru` or a `transformer` of `depth`
-    layers. With `code_text` the words of a code count too, by MiniLM, so that another hospital's codes mean something.
-    A probe reads summary columns of each code. Raises ConfigError for a number out of its range.
+    The newest `max_pieces` events are read one by one, in bins the newest `max_bins` bins of them;
+    all older events are one token. `course` reads the tokens of a sample in their order: `none`, a
+    `gru` or a `transformer` of `depth` layers. With `code_text`, MiniLM embeds the words of a code
+    too, so that another hospital's codes mean something. A probe reads summary columns of each
+    code. Raises ConfigError for a number out of its range.
     """
 
     rows: EventReader
@@ -70,15 +74,13 @@ class Events(RowModality):
         self.width = width
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
-        """Return how many codes are read as their beginnings."""
+        """Return how many codes are read as their prefixes."""
         number = statistics.get("num_rare", 0)
         if not number:
             return []
         few = f"fewer than {statistics['min_subjects']} training subjects"
-        total = number + len(statistics["codes"])
-        return [
-            f"{number} of {total} codes have {few} and are read as their beginnings, without values"
-        ]
+        codes = f"{number} of {number + len(statistics['codes'])} codes"
+        return [f"{codes} have {few} and are read as their beginnings, without values"]
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make the encoder of the known codes and prefixes."""
@@ -86,6 +88,7 @@ class Events(RowModality):
         self.shared: bool = statistics.get("num_rare", 0) > 0
         moments = [known["count"] for known in self.rows.known.values()]
         self.register_buffer("count", torch.tensor(moments).view(-1, 2), persistent=False)
+
         self.encoder: nn.Module = EventEncoder(
             self._ancestors(),
             width=self.width,
@@ -103,7 +106,7 @@ class Events(RowModality):
         return tokens
 
     def num_tokens(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many tokens samples have at most [N], the one of older events included."""
+        """Return the most tokens a sample can have [N], the one of older events included."""
         most = self.max_pieces if self.bin_hours is None else min(self.max_bins, self.max_pieces)
         return np.minimum(pieces, most + 1)
 
@@ -113,27 +116,25 @@ class Events(RowModality):
         return len(PER_CODE) * len(self.rows.known)
 
     def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
-        """Return the summary columns [N, F], of length about one."""
-        return summarise(pieces, num_samples, self.get_buffer("count")) / sqrt(
-            max(1, self.num_facts)
-        )
+        """Return the summary columns [N, F]; a sample's row is about one in length."""
+        columns = summarise(pieces, num_samples, self.get_buffer("count"))
+        return columns / sqrt(max(1, self.num_facts))
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return how many events have a code that training does not know, and how many values were clipped."""
-        many = tensors["count"]
+        """Return how many events have unknown codes, and how many values are clipped."""
+        # Events with unknown codes.
+        count = tensors["count"]
         known = (tensors["code"] > 0) & (tensors["code"] <= len(self.rows.known))
-        score, valued = tensors["facts"][:, 0], tensors["facts"][:, 1]
-        unknown = "of the events have codes that the model does not know"
-        unknown = f"{unknown}, or knows as rare" if self.shared else unknown
-        far = f"of the values of events lie {CLIP:.0f} or more deviations from training; look whether units are the same"
-        return {
-            unknown: Strange(
-                int(many[~known].sum()), int(many.sum()), much=_MOST if self.shared else 0.1
-            ),
-            far: Strange(
-                int((many * valued)[score.abs() >= CLIP].sum()), int((many * valued).sum())
-            ),
-        }
+        much = _MUCH_UNKNOWN if self.shared else 0.1
+        codes = Strange(int(count[~known].sum()), int(count.sum()), much=much)
+        not_known = "of the events have codes that the model does not know"
+        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+
+        # Clipped values.
+        score, valued = tensors["facts"][:, 0], count * tensors["facts"][:, 1]
+        values = Strange(int(valued[score.abs() >= CLIP].sum()), int(valued.sum()))
+        far = f"of the values of events lie {CLIP:.0f} or more deviations from training"
+        return {not_known: codes, f"{far}; look whether units are the same": values}
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
@@ -141,29 +142,20 @@ class Events(RowModality):
         draw = random.Random(derive_seed(seed, "fake events"))
         items = []
         for row in range(n):
-            code, mean = draw.choice(
-                [("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)]
-            )
+            code, mean = draw.choice(_FAKE_CODES)
             value = None if mean is None else draw.gauss(mean, mean / 5)
             hours = round(draw.uniform(0, 48), 2)
-            items.append(
-                Item(
-                    hours=hours,
-                    code=code,
-                    where=f"fake.parquet row {row}",
-                    value=value,
-                    subject=row,
-                )
-            )
+            where = f"fake.parquet row {row}"
+            items.append(Item(hours=hours, code=code, where=where, value=value, subject=row))
         return items
 
     def _ancestors(self) -> list[list[int]]:
-        """Return, for each place, its own number and those of its known beginnings, padded with 0."""
+        """Return, for each number, itself and the numbers of its known prefixes, padded with 0."""
         place = self.rows.place
-        found = [[0]] + [
-            [place[name], *(place[prefix] for prefix in prefixes_of(name) if prefix in place)]
-            for name in self.rows.names
-        ]
+        found = [[0]]
+        for name in self.rows.names:
+            prefixes = [place[prefix] for prefix in prefixes_of(name) if prefix in place]
+            found.append([place[name], *prefixes])
         depth = max(map(len, found))
         return [numbers + [0] * (depth - len(numbers)) for numbers in found]
 
@@ -171,12 +163,16 @@ class Events(RowModality):
 def _check(
     course: str, depth: int, max_pieces: int, bin_hours: float | None, max_bins: int
 ) -> None:
-    """Raise ConfigError for what is out of range, all of it in one line."""
+    """Raise ConfigError that lists all settings out of range, in one line."""
     problems = []
+
+    # What reads the tokens.
     if course not in ("none", "gru", "transformer"):
         problems.append(f"course '{course}' does not exist: use none, gru or transformer")
     if depth < 1:
         problems.append(f"depth is {depth}: give 1 layer or more")
+
+    # How many tokens there are.
     if bin_hours is None and max_pieces > _MOST_PIECES:
         problems.append(
             f"max_pieces is {max_pieces}, a token each: give {_MOST_PIECES} or less, or bin_hours"
@@ -187,5 +183,6 @@ def _check(
         )
     if not 1 <= max_bins <= _MOST_PIECES:
         problems.append(f"max_bins is {max_bins}: give 1 to {_MOST_PIECES}")
+
     if problems:
         raise ConfigError("; ".join(problems))

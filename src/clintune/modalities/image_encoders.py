@@ -1,6 +1,6 @@
-"""Image encoders of three families behind one face: timm, Hugging Face vision models, a small CNN.
+"""Image encoders with one interface: timm, Hugging Face vision models, a small CNN.
 
-Each answers with a pooled embedding and a map of region embeddings, and knows how its images are to be prepared.
+Each returns a pooled embedding and a map of region embeddings, and says how to preprocess images.
 """
 
 import copy
@@ -30,13 +30,18 @@ from clintune.weights.budget import building_within
 
 _HALF = (0.5, 0.5, 0.5)
 _TIMM_READS = "model.safetensors"
-"""What timm prefers to a pickle (*.bin, *.pt, *.pth) that stands beside it."""
+"""The file that timm prefers to a pickle (*.bin, *.pt, *.pth) beside it."""
 _RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""Interpolations by their numbers in pillow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """How an encoder wants its pixels: side of the square, mean and deviation of 0..1 values, interpolation."""
+    """What pixels an encoder expects.
+
+    `size` is the side of the square; `mean` and `std` normalise 0..1 values; `interpolation`
+    names how an image is resized.
+    """
 
     size: int
     mean: tuple[float, ...] = _HALF
@@ -45,7 +50,10 @@ class Preprocessing:
 
 
 class ImageEncoder(nn.Module, ABC):
-    """Encode pixels [P, 3, S, S] to a pooled embedding [P, W] and a map [P, C, H, H]; C is W for most encoders."""
+    """Base of encoders of pixels [P, 3, S, S].
+
+    They return a pooled embedding [P, W] and a map [P, C, H, H]; C is W for most encoders.
+    """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -59,16 +67,20 @@ class ImageEncoder(nn.Module, ABC):
 def make_image_encoder(
     weights: ResolvedWeights | Mapping[str, Any], size: int | None
 ) -> ImageEncoder:
-    """Make the encoder that weights, or the config of a random one, call for; `size` overrides its own image size.
+    """Make the encoder of some weights, or a random one by its config.
 
-    A config names an `architecture` (`cnn`, or any timm name) or a Hugging Face `model_type`, beside its settings.
+    A config names an `architecture` (`cnn`, or any timm name) or a Hugging Face `model_type`,
+    beside its settings. `size` overrides the encoder's own image size.
     """
+    # A random encoder.
     if not isinstance(weights, ResolvedWeights):
         if weights.get("architecture") == "cnn":
             return _small_cnn(weights, size)
         if "architecture" in weights:
             return TimmEncoder(_create_timm(size, **weights), size)
         return TransformerEncoder(load_transformer(weights), _random_preprocessing(weights, size))
+
+    # A pretrained one.
     if weights.path.suffix == ".pth":
         model = load_efficientnet_lite0(weights.path)
         model.reset_classifier(0)
@@ -83,17 +95,14 @@ class TimmEncoder(ImageEncoder):
 
     def __init__(self, model: Any, size: int | None) -> None:
         data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-        own_size = data["input_size"][-1]
-        super().__init__(
-            Preprocessing(
-                size=size or own_size,
-                mean=tuple(data["mean"]),
-                std=tuple(data["std"]),
-                interpolation=data["interpolation"]
-                if data["interpolation"] != "random"
-                else "bicubic",
-            )
+        own = data["interpolation"]
+        preprocessing = Preprocessing(
+            size=size or data["input_size"][-1],
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            interpolation=own if own != "random" else "bicubic",
         )
+        super().__init__(preprocessing)
         self.model = model
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +111,7 @@ class TimmEncoder(ImageEncoder):
         pooled = self.model.forward_head(features, pre_logits=True)
         if features.ndim == 3:
             return pooled, _to_map(features[:, self.model.num_prefix_tokens :])
+
         channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
         return pooled, features.permute(0, 3, 1, 2) if channels_last else features
 
@@ -109,18 +119,23 @@ class TimmEncoder(ImageEncoder):
 class TransformerEncoder(ImageEncoder):
     """Any Hugging Face vision model, or the vision half of an image-text model.
 
-    Pooled is the model's own pooled output where its weights came with the model, else the class token, else the mean.
+    The pooled embedding is the model's own if its weights came with the model, else the class
+    token, else the mean.
     """
 
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         super().__init__(preprocessing)
         self.model = getattr(model, "vision_model", model)
         drop_unused(self.model, "mask_token")
+
+        # The number of patches of an image.
         config = model.config if self.model is model else model.config.vision_config
         patch = getattr(config, "patch_size", None)
         self.patches = (preprocessing.size // patch) ** 2 if isinstance(patch, int) else None
+
+        # Ask the model to interpolate its positions for images of another size. Models that do so
+        # unasked, such as DINOv2, have no such parameter.
         resized = getattr(config, "image_size", None) not in (None, preprocessing.size)
-        # Models that interpolate their positions without being asked, such as DINOv2, have no such parameter.
         asks = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
         self.options = {"interpolate_pos_encoding": True} if resized and asks else {}
 
@@ -131,6 +146,9 @@ class TransformerEncoder(ImageEncoder):
         pooled = output.get("pooler_output")
         if hidden.ndim == 4:
             return hidden.mean((2, 3)) if pooled is None else pooled.flatten(1), hidden
+
+        # What stands before the patches are class tokens. A hierarchical model merges patches, so
+        # that the greatest square of tokens is its map.
         length = hidden.shape[1]
         hierarchical = self.patches is None or self.patches > length
         prefix = length - isqrt(length) ** 2 if hierarchical else length - (self.patches or 0)
@@ -140,7 +158,10 @@ class TransformerEncoder(ImageEncoder):
 
 
 class SmallCNN(ImageEncoder):
-    """A plain network to train from scratch: per width two 3 x 3 convolutions with group norm, halved in between."""
+    """A plain network to train from scratch.
+
+    Each width has two 3 x 3 convolutions with group norm; pooling halves the map between widths.
+    """
 
     def __init__(self, widths: list[int], preprocessing: Preprocessing) -> None:
         super().__init__(preprocessing)
@@ -156,11 +177,11 @@ class SmallCNN(ImageEncoder):
 
 
 def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
-    """Return an encoder whose own weights stay, with batch norms folded into the convolutions before them.
+    """Return a copy of an encoder with its batch norms folded into the convolutions before them.
 
-    With channels last beside it that nearly doubles the speed on a CPU; LoRA goes around the folded convolutions. The
-    encoder comes back unchanged where no batch norm stands behind a convolution, or where the two do not run in the
-    order they stand in, as outputs show.
+    Folding and channels last nearly double the speed on a CPU. LoRA wraps the folded convolutions.
+    The encoder comes back unchanged where no batch norm stands behind a convolution, or where
+    the outputs show that the two do not run in the order they stand in.
     """
     folded = copy.deepcopy(encoder.eval())
     pairs = [
@@ -172,35 +193,33 @@ def fold_norms(encoder: ImageEncoder) -> ImageEncoder:
     if not pairs:
         return encoder
 
+    # Fold each pair; what a timm norm does beside normalising stays in its place.
     for parent, (name, convolution), (norm_name, norm) in pairs:
-        parent.add_module(name, fuse_conv_bn_eval(convolution, norm))  # type: ignore[type-var,arg-type]
-        rest = (
-            nn.Sequential(norm.drop, norm.act)
-            if isinstance(norm, BatchNormAct2d)
-            else nn.Identity()
-        )
-        parent.add_module(norm_name, rest)
-
+        fused = fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var,arg-type]
+        parent.add_module(name, fused)
+        own = [norm.drop, norm.act] if isinstance(norm, BatchNormAct2d) else []
+        parent.add_module(norm_name, nn.Sequential(*own) if own else nn.Identity())
     folded.to(memory_format=torch.channels_last)
+
+    # Compare both on random images.
     size = encoder.preprocessing.size
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         outputs = zip(encoder(images), folded(images), strict=True)
-    same = all(
-        bool((before - after).abs().max() <= 1e-4 * before.abs().max()) for before, after in outputs
-    )
+    same = all(_are_close(before, after) for before, after in outputs)
     return folded if same else encoder
 
 
 def load_efficientnet_lite0(path: Path) -> Any:
     """Load the bundled EfficientNet-Lite0 with its ImageNet classifier into timm's model.
 
-    Its tensors have other names but stand in the same order. The file is read with `weights_only`, so that nothing
-    in it is run. Raises WeightsError when it does not fit.
+    Its tensors have other names but stand in the same order. `weights_only` makes sure that no code
+    in the file runs. Raises WeightsError when the tensors do not fit.
     """
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     read = torch.load(path, map_location="cpu", weights_only=True)
     values = [value for name, value in read.items() if not name.endswith("num_batches_tracked")]
+
     state = model.state_dict()
     names = [name for name in state if not name.endswith("num_batches_tracked")]
     if [state[name].shape for name in names] != [value.shape for value in values]:
@@ -212,17 +231,16 @@ def load_efficientnet_lite0(path: Path) -> Any:
 
 
 def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
-    # Of the other names and keys timm fetches or reads files that nobody checked.
-    foreign = [
-        key
-        for key in settings
-        if key.startswith("pretrained") or key in {"checkpoint_path", "cache_dir"}
-    ]
+    """Make a random timm model; raises ConfigError for settings that timm does not take."""
+    # Other names and these keys would make timm fetch or read files that nobody checked.
+    files = {"checkpoint_path", "cache_dir"}
+    foreign = [key for key in settings if key.startswith("pretrained") or key in files]
     if not timm.is_model(architecture) or foreign:
         wrong = foreign[0] if foreign else f"architecture {visible(architecture)[:100]}"
         raise ConfigError(
             f"config of a random image encoder: timm makes none of {visible(wrong)}; correct it"
         )
+
     try:
         own = timm.get_pretrained_cfg(architecture)
         if size is not None and own is not None and own.fixed_input_size:
@@ -235,19 +253,19 @@ def _create_timm(size: int | None, architecture: str, **settings: Any) -> Any:
 
 
 def _load_timm(weights: ResolvedWeights, size: int | None) -> Any:
+    """Load a timm model from its folder; raises WeightsError when timm cannot."""
     config = load_model_config_from_path(weights.path)[0]
-    sized: dict[str, Any] = (
-        {"img_size": size} if size is not None and config.get("fixed_input_size") else {}
-    )
+    fixed = size is not None and config.get("fixed_input_size")
+    sized: dict[str, Any] = {"img_size": size} if fixed else {}
     if not (weights.path / _TIMM_READS).is_file() and any(weights.path.glob("*.[bp]*")):
         raise WeightsError(
             f"weights {weights.source}: timm would read a pickle; name the weights {_TIMM_READS}"
         )
+
     try:
         with building_within(*stored_size(weights)):
-            return timm.create_model(
-                f"local-dir:{weights.path}", pretrained=True, num_classes=0, **sized
-            )
+            source = f"local-dir:{weights.path}"
+            return timm.create_model(source, pretrained=True, num_classes=0, **sized)
     except (RuntimeError, OSError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"weights {weights.source}: timm cannot load them ({type(error).__name__})"
@@ -262,7 +280,13 @@ def _small_cnn(config: Mapping[str, Any], size: int | None) -> SmallCNN:
     return SmallCNN(list(config["widths"]), Preprocessing(size=size))
 
 
+def _are_close(before: Tensor, after: Tensor) -> bool:
+    """Return whether two outputs differ by rounding alone."""
+    return bool((before - after).abs().max() <= 1e-4 * before.abs().max())
+
+
 def _is_foldable(before: nn.Module, after: nn.Module) -> bool:
+    """Return whether `after` is a batch norm that can be folded into the convolution `before`."""
     return (
         isinstance(before, nn.Conv2d)
         and isinstance(after, nn.BatchNorm2d)
@@ -288,11 +312,13 @@ def _random_preprocessing(config: Mapping[str, Any], size: int | None) -> Prepro
 
 
 def _own_preprocessing(weights: ResolvedWeights, size: int | None) -> Preprocessing:
+    """Read the preprocessing beside the weights; raises WeightsError where there is none."""
     try:
         processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             weights.path, local_files_only=True, trust_remote_code=False
         )
         own = getattr(processor, "crop_size", None) or processor.size
+
         return Preprocessing(
             size=size or own.get("height") or own["shortest_edge"],
             mean=tuple(processor.image_mean),

@@ -22,17 +22,20 @@ from clintune.modalities.image_encoders import ImageEncoder, fold_norms, make_im
 from clintune.modalities.images import read_bytes, read_image
 from clintune.weights import ResolvedWeights, resolve_or_random
 
-_NEARLY_ONE = 0.02
-"""Of 0..1, between the least and the greatest value of an image in which next to nothing is to be seen."""
+_BLANK_RANGE = 0.02
+"""Range of values, of 0..1, up to which an image shows next to nothing."""
 
 
 class Imaging(Modality):
-    """Images, each one piece of 1 + `regions`² tokens: the pooled embedding, then region embeddings row by row.
+    """Images, each one piece of 1 + `regions`² tokens: pooled embedding, then regions row by row.
 
-    `source` is `timm:NAME`, a bundle, a folder or hub id of a timm or Hugging Face vision model, or `random` with a
-    `config`. `fit` makes an image square: `pad` keeps all of it and its proportions, with black bars; `squash` keeps
-    all of it; `crop` keeps the middle. Views above 0 are rotated, cropped, brightened or dimmed a little, and with
-    `flip` mirrored half of the time (off, because a mirrored chest is another finding). Pieces: `pixels` [P, 3, S, S].
+    `source` is `timm:NAME`, a bundle, a folder or hub id of a timm or Hugging Face vision model,
+    or `random` with a `config`. `fit` makes an image square: `pad` keeps all of it and its
+    proportions, with black bars; `squash` keeps all of it; `crop` keeps the middle.
+
+    Views above 0 are rotated, cropped, brightened or dimmed a little, and with `flip` mirrored half
+    of the time (off by default, because a mirrored chest is another finding).
+    Pieces: `pixels` [P, 3, S, S].
     """
 
     media_column: ClassVar[str | None] = "image_path"
@@ -67,55 +70,57 @@ class Imaging(Modality):
         self.flip = flip
 
     def row_filter(self) -> pl.Expr:
-        """Claim rows with an image, of the listed codes where there is a list."""
+        """Read rows with an image, of `codes` alone unless it is None."""
         return claimed(pl.col("image_path").is_not_null(), self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
-        """Load or make the encoder and learn from it the width of its tokens."""
+        """Load or make the encoder, and find the width of its tokens."""
+        # Load the encoder.
         weights = resolve_or_random(**self.weights)
         load = make_image_encoder if self.mode == "full" else _load_folded
         self.encoder = load_encoder(self.mode, load, weights, self.size)
         self.preprocessing = self.encoder.preprocessing
-        self.source = (
-            weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
-        )
+        untrained: dict[str, Any] = {"source": "random"}
+        self.source = weights.record() if isinstance(weights, ResolvedWeights) else untrained
+
+        # Find the shape of its tokens.
         self.width, region_width = _widths(self.encoder)
         if self.regions and self.width != region_width:
             raise ConfigError(
-                f"regions: the encoder's pooled width {self.width} is not {region_width}; set regions to 0"
+                f"regions: the encoder's pooled width {self.width} is not {region_width}; "
+                "set regions to 0"
             )
         self.tokens_per_piece = 1 + self.regions**2
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read one image, make it square, augment it for views above 0, and normalise it as the encoder wants."""
+        """Read one image, make it square, augment it for views above 0, and normalise it."""
+        # Read.
         data = read_bytes(item.path, item.where) if item.content is None else item.content
         suffix = "" if item.path is None else item.path.suffix.lower()
         square = _square(read_image(data, suffix, item.where), self.square)
-        resample = InterpolationMode(self.preprocessing.interpolation)
-        size = [self.preprocessing.size] * 2
+
+        # Resize; the content of the file decides the augmentation of a view.
+        own = self.preprocessing
+        resample = InterpolationMode(own.interpolation)
+        size = [own.size] * 2
         if view == 0:
             image = transform.resize(square, size, interpolation=resample, antialias=True)
         else:
             content = hashlib.sha256(data).hexdigest()
             image = _augment(square, size, resample, self.flip, generator("augment", content, view))
-        pixels = transform.normalize(
-            image.clamp(0, 1), list(self.preprocessing.mean), list(self.preprocessing.std)
-        )
-        return Pieces(
-            tensors={"pixels": pixels.unsqueeze(0)},
-            hours=torch.tensor([item.hours], dtype=torch.float32),
-        )
+
+        pixels = transform.normalize(image.clamp(0, 1), list(own.mean), list(own.std))
+        hours = torch.tensor([item.hours], dtype=torch.float32)
+        return Pieces(tensors={"pixels": pixels.unsqueeze(0)}, hours=hours)
 
     def is_blank(self, pieces: Pieces) -> bool:
-        """Return whether an image is of nearly one shade, the black bars that make it square left out."""
-        mean, std = (
-            torch.tensor(part).view(3, 1, 1)
-            for part in (self.preprocessing.mean, self.preprocessing.std)
-        )
+        """Return whether an image has nearly one shade, without the black bars of `pad`."""
+        own = self.preprocessing
+        mean, std = (torch.tensor(part).view(3, 1, 1) for part in (own.mean, own.std))
         shades = pieces.tensors["pixels"][0] * std + mean
-        return _is_even(shades) or (
-            self.square == "pad" and (_is_barred(shades, 1) or _is_barred(shades, 2))
-        )
+        if _is_even(shades):
+            return True
+        return self.square == "pad" and (_is_barred(shades, 1) or _is_barred(shades, 2))
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode images to [P, 1 + regions², W]."""
@@ -126,7 +131,7 @@ class Imaging(Modality):
         return torch.cat([pooled.unsqueeze(1), tiles], dim=1)
 
     def settings(self) -> dict[str, Any]:
-        """Return what determines the tokens beside the weights, the encoder's own normalisation included."""
+        """Return what determines the tokens beside the weights, the normalisation included."""
         own = self.preprocessing
         return super().settings() | {
             "config": self.weights["config"],
@@ -147,15 +152,18 @@ class Imaging(Modality):
 
 
 def _load_folded(weights: ResolvedWeights | Mapping[str, Any], size: int | None) -> ImageEncoder:
+    """Make an encoder; fold the norms of a pretrained one.
+
+    A random one stays as it is, because a package holds it so.
+    """
     encoder = make_image_encoder(weights, size)
-    # A package holds random ones as they are.
     return fold_norms(encoder) if isinstance(weights, ResolvedWeights) else encoder
 
 
 def _widths(encoder: ImageEncoder) -> tuple[int, int]:
-    """Return the widths of an encoder's pooled embedding and of a region's, by what it makes of a black image."""
+    """Return the widths of an encoder's pooled and region embeddings; it encodes a black image."""
     training, size = encoder.training, encoder.preprocessing.size
-    device = next(encoder.parameters()).device  # a shared one may be where it was used last
+    device = next(encoder.parameters()).device  # a shared encoder may be where it was used last
     with torch.no_grad():
         pooled, regions = encoder.eval()(torch.zeros(1, 3, size, size, device=device))
     encoder.train(training)
@@ -163,29 +171,32 @@ def _widths(encoder: ImageEncoder) -> tuple[int, int]:
 
 
 def _square(image: Tensor, fit: str) -> Tensor:
+    """Pad or crop an image [C, H, W] to a square, or leave it as it is."""
     height, width = image.shape[-2:]
     if fit == "pad":
         side = max(height, width)
         left, top = (side - width) // 2, (side - height) // 2
-        return transform.pad(image, [left, top, side - width - left, side - height - top])  # type: ignore[no-any-return]
-    if fit == "crop":
-        return transform.center_crop(image, [min(height, width)] * 2)  # type: ignore[no-any-return]
+        image = transform.pad(image, [left, top, side - width - left, side - height - top])
+    elif fit == "crop":
+        image = transform.center_crop(image, [min(height, width)] * 2)
     return image
 
 
 def _is_even(shades: Tensor) -> bool:
     """Return whether each channel of [3, H, W] has nearly one value."""
-    return bool((shades.amax((1, 2)) - shades.amin((1, 2))).max() < _NEARLY_ONE)
+    return bool((shades.amax((1, 2)) - shades.amin((1, 2))).max() < _BLANK_RANGE)
 
 
 def _is_barred(shades: Tensor, dim: int) -> bool:
-    """Return whether an image is nearly one shade between two black bars, which lie side by side along `dim`.
+    """Return whether an image [3, H, W] has nearly one shade between two black bars.
 
-    Where they end the shade goes over into black, so that it is told by the middle half of what is no bar.
+    The bars lie side by side along `dim`. The shade fades into black where they end, so that only
+    the middle half of what is no bar counts.
     """
     across = 3 - dim
-    if (shades.amax(across) - shades.amin(across)).max() >= _NEARLY_ONE:
+    if (shades.amax(across) - shades.amin(across)).max() >= _BLANK_RANGE:
         return False
+
     profile = shades.mean(across)
     light = profile.sum(0)
     inside = torch.nonzero(light > light.max() / 2).flatten()
@@ -197,26 +208,35 @@ def _is_barred(shades: Tensor, dim: int) -> bool:
 def _augment(
     image: Tensor, size: list[int], resample: InterpolationMode, flip: bool, draws: torch.Generator
 ) -> Tensor:
-    """Return a view of the image: 85 to 100 % of its sides, turned up to 10 degrees, intensities changed up to 10 %."""
+    """Return a random view of the image.
+
+    It shows 85 to 100 % of the sides, turned by up to 10 degrees, with intensities changed by up
+    to 10 %.
+    """
     scale, top, left, turn, bright, contrast, mirror = torch.rand(7, generator=draws).tolist()
+
+    # Crop and turn.
     height, width = (round(side * (0.85 + 0.15 * scale)) for side in image.shape[-2:])
     top, left = round((image.shape[-2] - height) * top), round((image.shape[-1] - width) * left)
     image = transform.resized_crop(
         image, top, left, height, width, size, interpolation=resample, antialias=True
     )
     image = transform.rotate(image, 20 * turn - 10, interpolation=InterpolationMode.BILINEAR)
+
+    # Change contrast and brightness.
     middle = image.mean()
     image = middle + (image - middle) * (0.9 + 0.2 * contrast) + 0.2 * (bright - 0.5)
     return transform.horizontal_flip(image) if flip and mirror < 0.5 else image
 
 
 def _fake_image(folder: Path, number: int, draw: np.random.Generator) -> Item:
+    # A bright spot on noise.
     height, width = draw.integers(40, 80, 2)
     rows, columns = np.mgrid[:height, :width]
-    spot = np.exp(
-        -((rows - draw.uniform(0, height)) ** 2 + (columns - draw.uniform(0, width)) ** 2) / 200
-    )
+    down, right = rows - draw.uniform(0, height), columns - draw.uniform(0, width)
+    spot = np.exp(-(down**2 + right**2) / 200)
     pixels = (160 * spot + draw.uniform(0, 60, (height, width))).astype(np.uint8)
+
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"image_{number}.png"
     Image.fromarray(pixels).save(path)

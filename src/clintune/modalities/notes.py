@@ -29,8 +29,8 @@ from clintune.weights import (
 )
 from clintune.weights.positions import max_positions
 
-# A note says something where a character of it is neither space, control, format, mark nor private (Unicode Z, Cc, Cf,
-# M, Co), nor what stands for a lost character, nor one of the letters that are blank (fillers of Hangul, Braille).
+# A character is visible if it is neither space, control, format, mark nor private (Unicode Z, Cc,
+# Cf, M, Co), nor the sign of a lost character, nor a blank letter (fillers of Hangul, Braille).
 _VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}\p{M}\p{Co}\x{FFFD}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
 
 _SPACES = re.compile(r"\s+")
@@ -40,10 +40,11 @@ _SENTENCE_ENDS = (".", "!", "?")
 class Notes(Modality):
     """Notes as chunks, each chunk one piece and one token: the encoder's embedding of it.
 
-    `source` is any Hugging Face text encoder (or `random` with `config`, and then `tokenizer` names a source with a
-    tokenizer). `chunk: sentences` fills chunks of `chunk_tokens` with whole sentences and cuts only a sentence that
-    is longer; `tokens` cuts anywhere. Neighbours of one cut share `overlap_tokens`. `codes` narrows which rows with
-    text are notes. Pieces: `input_ids` and `attention_mask`, both [P, L].
+    `source` is any Hugging Face text encoder, or `random` with `config`; `tokenizer` then names a
+    source with a tokenizer. `chunk: sentences` fills chunks of `chunk_tokens` with whole sentences
+    and cuts only a longer sentence; `tokens` cuts anywhere. Neighbours of one cut share
+    `overlap_tokens`. `codes` narrows which rows with text are notes.
+    Pieces: `input_ids` and `attention_mask`, both [P, L].
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Notes(Modality):
         self.pooling = pooling
 
     def row_filter(self) -> pl.Expr:
-        """Claim rows with text that is not blank, of the listed codes where there is a list."""
+        """Read rows with text that is not blank, of `codes` alone unless it is None."""
         return _has_text(self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
@@ -86,15 +87,15 @@ class Notes(Modality):
         self.tokenizer = load_tokenizer(other or weights)
         self.encoder = load_encoder(self.mode, _load_text_encoder, weights)
         self.width = self.encoder.config.hidden_size
-        self.source = (
-            weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
-        )
+
+        untrained: dict[str, Any] = {"source": "random"}
+        self.source = weights.record() if isinstance(weights, ResolvedWeights) else untrained
         if other is not None:
             self.source["tokenizer"] = other.record()
         self._check_chunks(max_positions(self.encoder))
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Cut one note into chunks and tokenize them; of a note longer than the whole budget its start is kept."""
+        """Cut one note into chunks and tokenize them; keep the start of a note above the budget."""
         text = _text(item)
         texts = [text] if self.chunk == "tokens" else self._merge_sentences(text)
         encoded = self.tokenizer(
@@ -107,11 +108,10 @@ class Notes(Modality):
         )
 
         ids = [torch.tensor(chunk) for chunk in encoded["input_ids"][: self.max_pieces]]
+        masks = [torch.ones_like(chunk) for chunk in ids]
         tensors = {
             "input_ids": pad_sequence(ids, batch_first=True),
-            "attention_mask": pad_sequence(
-                [torch.ones_like(chunk) for chunk in ids], batch_first=True
-            ),
+            "attention_mask": pad_sequence(masks, batch_first=True),
         }
         left_out = len(encoded["input_ids"]) - len(ids)
         return Pieces(tensors=tensors, hours=torch.full((len(ids),), item.hours), left_out=left_out)
@@ -126,30 +126,25 @@ class Notes(Modality):
         return ((hidden * weights).sum(1) / weights.sum(1)).unsqueeze(1)
 
     def _hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the encoder's hidden states [P, L, W] of ids [P, L], without computing padding where that goes."""
+        """Return the encoder's hidden states [P, L, W] of ids [P, L].
+
+        A packed encoder does not compute the padding; L is then the longest chunk.
+        """
         if not is_packed(self.encoder):
-            return self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+            hidden: Tensor = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            return hidden
+
         lengths = mask.sum(1)
         layout = Layout(lengths)
-        return layout.pad(
-            run_packed(self.encoder, lengths, input_ids=layout.unpad(ids[:, : layout.longest]))
-        )
+        packed = layout.unpad(ids[:, : layout.longest])
+        return layout.pad(run_packed(self.encoder, lengths, input_ids=packed))
 
     def settings(self) -> dict[str, Any]:
         """Return what determines the tokens beside the weights."""
-        names = (
-            "chunk",
-            "chunk_tokens",
-            "overlap_tokens",
-            "pooling",
-            "tokenizer_source",
-            "max_pieces",
-        )
-        return (
-            super().settings()
-            | {"config": self.weights["config"]}
-            | {name: getattr(self, name) for name in names}
-        )
+        chunking = ("chunk", "chunk_tokens", "overlap_tokens", "pooling")
+        names = (*chunking, "tokenizer_source", "max_pieces")
+        own = {"config": self.weights["config"]} | {name: getattr(self, name) for name in names}
+        return super().settings() | own
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
@@ -159,12 +154,12 @@ class Notes(Modality):
     def _merge_sentences(self, text: str) -> list[str]:
         """Join neighbouring sentences as long as they fit into one chunk together."""
         sentences = split_sentences(text)
-        lengths = map(
-            len, self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
-        )
+        ids = self.tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
+        lengths = map(len, ids)
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
+
         chunks: list[str] = []
-        used = room + 1
+        used = room + 1  # so that the first sentence begins a chunk
         for sentence, length in zip(sentences, lengths, strict=True):
             if used + length <= room:
                 chunks[-1] += sentence
@@ -175,10 +170,12 @@ class Notes(Modality):
         return chunks
 
     def _check_chunks(self, positions: int | None) -> None:
+        """Raise ConfigError for chunks with nothing new, or longer than the encoder can read."""
         room = self.chunk_tokens - self.tokenizer.num_special_tokens_to_add()
         if self.overlap_tokens >= room:
             raise ConfigError(
-                f"overlap_tokens {self.overlap_tokens} leaves nothing new in a chunk of {room}; lower it"
+                f"overlap_tokens {self.overlap_tokens} leaves nothing new in a chunk of {room}; "
+                "lower it"
             )
         longest = min(positions or self.chunk_tokens, self.tokenizer.model_max_length)
         if self.chunk_tokens > longest:
@@ -188,9 +185,10 @@ class Notes(Modality):
 
 
 class NativeNotes(Modality):
-    """Notes as token ids of the backbone's own vocabulary, each id one piece of the budget, the newest kept.
+    """Notes as token ids of the backbone's own vocabulary, each id one piece of the budget.
 
-    `source` is the backbone's, for its tokenizer. Each note ends with the tokenizer's separator. Pieces: `ids` [P].
+    The newest ids are kept. `source` is the backbone's, for its tokenizer. Each note ends with the
+    tokenizer's separator. Pieces: `ids` [P].
     """
 
     native = True
@@ -209,7 +207,7 @@ class NativeNotes(Modality):
         self.revision = revision
 
     def row_filter(self) -> pl.Expr:
-        """Claim rows with text that is not blank, of the listed codes where there is a list."""
+        """Read rows with text that is not blank, of `codes` alone unless it is None."""
         return _has_text(self.codes)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
@@ -219,14 +217,12 @@ class NativeNotes(Modality):
         self.source = weights.record()
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Tokenize one note; of a note longer than the whole budget its end is kept."""
+        """Tokenize one note; keep the end of a note longer than the budget."""
         ids = self.tokenizer(_text(item), add_special_tokens=False, verbose=False)["input_ids"]
-        end = (
-            self.tokenizer.sep_token_id
-            if self.tokenizer.sep_token_id is not None
-            else self.tokenizer.eos_token_id
-        )
+        end = self.tokenizer.sep_token_id
+        end = self.tokenizer.eos_token_id if end is None else end
         whole = [*ids, *([] if end is None else [end])]
+
         kept = torch.tensor(whole[-self.max_pieces :], dtype=torch.int64)
         hours = torch.full((len(kept),), item.hours)
         return Pieces(tensors={"ids": kept}, hours=hours, left_out=len(whole) - len(kept))
@@ -246,7 +242,7 @@ class NativeNotes(Modality):
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut text behind the spaces that follow a full stop, `!` or `?`, or that hold a line end."""
+    """Cut text after the spaces that follow a full stop, `!` or `?`, or that hold a line end."""
     ends = [
         spaces.end()
         for spaces in _SPACES.finditer(text)
@@ -261,12 +257,14 @@ def _has_text(codes: list[str] | None) -> pl.Expr:
 
 
 def _text(item: Item) -> str:
+    """Return an item's text; raises DataError where it is blank or no valid Unicode."""
     try:
         says = item.text is not None and pl.Series([item.text]).str.contains(_VISIBLE).item()
     except UnicodeEncodeError as error:
         raise DataError(
             f"{item.where}: the note holds half of a character (a lone surrogate); take it out"
         ) from error
+
     if item.text is None or not says:
         raise DataError(f"{item.where}: the note is blank; leave the row out or give it text")
     return item.text
@@ -281,21 +279,24 @@ def _load_text_encoder(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrain
 
 
 def load_tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer that stands beside some weights."""
+    """Load the fast tokenizer beside some weights.
+
+    Raises ConfigError for random weights, and WeightsError where no fast tokenizer can be read.
+    """
     if not isinstance(weights, ResolvedWeights):
         raise ConfigError(
             "notes with source random have no tokenizer; set tokenizer to a source that has one"
         )
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             weights.path, local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except (
-        Exception
-    ) as error:  # tokenizers raises no kind of its own for a file that it cannot read
+    except Exception as error:  # the library has no error of its own for a file that it cannot read
         raise WeightsError(
             f"weights {weights.source}: no tokenizer beside them; add tokenizer.json"
         ) from error
+
     if not tokenizer.is_fast:
         raise WeightsError(
             f"weights {weights.source}: the tokenizer is not a fast one; add tokenizer.json"
@@ -303,7 +304,7 @@ def load_tokenizer(weights: ResolvedWeights | Mapping[str, Any]) -> PreTrainedTo
     return tokenizer
 
 
-_FAKE = {
+_FAKE_SENTENCE = {
     "who": ["The patient", "She", "He", "The team", "The nurse on duty"],
     "does": ["reports", "denies", "was treated for", "shows signs of", "is worried about"],
     "what": [
@@ -327,9 +328,12 @@ def _fake_notes(n: int, seed: int) -> list[Item]:
     draw = random.Random(derive_seed(seed, "fake notes"))
 
     def sentence() -> str:
-        return " ".join(map(draw.choice, _FAKE.values())) + "."
+        return " ".join(map(draw.choice, _FAKE_SENTENCE.values())) + "."
 
-    texts = [" ".join(sentence() for _ in range(draw.randint(1, 12))) for _ in range(n)]
+    def note() -> str:
+        return " ".join(sentence() for _ in range(draw.randint(1, 12)))
+
+    texts = [note() for _ in range(n)]
     return [
         Item(
             hours=round(draw.uniform(0, 500), 2),

@@ -1,4 +1,4 @@
-"""From the numbers of a decoded image to 0 (black) .. 1 (white)."""
+"""Map the numbers of a decoded image to 0 (black) .. 1 (white)."""
 
 from typing import Any
 
@@ -9,18 +9,21 @@ from PIL import Image
 Floats = NDArray[np.float32]
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-"""Of one image, and of the square around it: beyond it pillow, too, takes an image for a decompression bomb."""
+"""Most pixels of an image, and of the square around it.
+
+Pillow, too, takes a larger image for a decompression bomb.
+"""
 
 SMALLEST_SIDE = 8
-"""Pixels of the shorter side of an image: what has fewer is a stand-in, or a table's cell, and shows nothing."""
+"""Fewest pixels of an image's shorter side. A smaller image is a stand-in and shows nothing."""
 
 
 class UnreadableImageError(ValueError):
-    """What is wrong with an image, in words that follow "the image is"."""
+    """An error whose text says what is wrong with an image, in words that follow "the image is"."""
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Raise UnreadableImageError for an image [H, W, ...] without a pixel, of too few to show anything, or too many."""
+    """Raise UnreadableImageError for an image [H, W, ...] of no, too few or too many pixels."""
     if 0 in shape:
         raise UnreadableImageError(f"of shape {list(shape)}, without a pixel")
     if max(shape[:2]) ** 2 > MOST_PIXELS:
@@ -39,10 +42,11 @@ def show(
     deep: bool,
     padding: NDArray[np.bool_] | None = None,
 ) -> Floats:
-    """Map values from `low` (black) to `high` (white), the ends of the range that the file names, to 0..1.
+    """Map values from `low` (black) to `high` (white), the range that the file names, to 0..1.
 
-    Files name more bits than they use: where a `deep` image, one stored in more than 8 bits, fills less than a quarter
-    of the range, its own lowest value is black and its highest white, as in every viewer. `padding` is no part of it.
+    Files name more bits than they use. Where a `deep` image, stored in more than 8 bits, fills less
+    than a quarter of the range, its own lowest value is black and its highest white, as in every
+    viewer. Pixels marked by `padding` do not count.
     """
     own = values if padding is None or padding.all() else values[~padding]
     least, most = float(own.min()), float(own.max())

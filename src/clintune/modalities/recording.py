@@ -1,7 +1,7 @@
-"""Recordings of wearables and bedside monitors: brought to one rate, cut at a moment and into windows.
+"""Recordings of wearables and bedside monitors: brought to a rate, cut at a moment, cut to windows.
 
-A recording's own clock is either one of a time zone or a local one, as the times of a cohort are; the two are never
-compared. Its clock of day is always the local one.
+A recording's own clock has a time zone or is a local one, like the times of a cohort. The two kinds
+are never compared. The time of day is always the local one.
 """
 
 from dataclasses import dataclass, replace
@@ -14,17 +14,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 MOST_VALUES = 2**29
-"""Values of a recording at the rate that is asked for: 2 GB."""
+"""Most values of a recording at the rate of its modality: 2 GB."""
 Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signal:
-    """A recording: `values` [C, T] float32 with NaN in gaps, `rate_hz` samples a second, names of the C `channels`.
+    """A recording: `values` [C, T] float32, NaN in gaps, of C `channels`, at `rate_hz`.
 
-    `start` is the local time of the first sample, with its zone where the file tells one, and `last` that of the last
-    one that was recorded; both null where the file does not say. `cut` says that the recording goes on. A table's
-    columns `without_numbers` are no channels.
+    `start` is the local time of the first sample, `last` that of the last recorded one, with a zone
+    where the file tells one; both are None where the file does not say. `cut` says that the
+    recording goes on. `without_numbers` lists columns of a table that are no channels.
     """
 
     values: Values
@@ -45,32 +45,33 @@ class Signal:
         return int(self.values.shape[1])
 
     def with_channels(self, names: list[str]) -> "Signal":
-        """Return the signal with exactly these channels; one that it lacks is a gap."""
+        """Return the signal with exactly these channels; a channel that it lacks is a gap."""
         gap = np.full(self.num_samples, np.nan, dtype=np.float32)
         rows = [
             self.values[self.channels.index(name)] if name in self.channels else gap
             for name in names
         ]
-        return replace(
-            self,
-            values=np.array(rows, np.float32).reshape(len(names), self.num_samples),
-            channels=names,
-        )
+        values = np.array(rows, np.float32).reshape(len(names), self.num_samples)
+        return replace(self, values=values, channels=names)
 
     def at_rate(self, rate_hz: float) -> "Signal":
-        """Return the signal at another rate: the mean of the observed samples of each step, or the nearest one.
+        """Return the signal at another rate.
 
-        A step without observed samples stays a gap. Rates within 0.1 % of each other count as equal.
+        A sample is the mean of the observed samples of its step, or the nearest one. A step without
+        observed samples stays a gap. Rates within 0.1 % of each other are equal.
         """
         ratio = rate_hz / self.rate_hz
         if abs(ratio - 1) < 1e-3:
             return self
         length = ceil(self.num_samples * ratio - 1e-6)
+
+        # Upwards, take the nearest sample.
         if ratio > 1:
-            places = np.minimum(
-                ((np.arange(length) + 0.5) / ratio).astype(np.int64), self.num_samples - 1
-            )
+            nearest = ((np.arange(length) + 0.5) / ratio).astype(np.int64)
+            places = np.minimum(nearest, self.num_samples - 1)
             return replace(self, values=self.values[:, places], rate_hz=rate_hz)
+
+        # Downwards, average.
         places = ((np.arange(self.num_samples) + 0.5) * ratio).astype(np.int64)
         return replace(self, values=means(self.values, places, length), rate_hz=rate_hz)
 
@@ -80,7 +81,7 @@ class Signal:
         return replace(self, values=self.values[:, start:stop], start=begin)
 
     def up_to(self, moment: datetime) -> "Signal":
-        """Return the samples up to a moment, one at that very moment included; it has a zone if the start has."""
+        """Return the samples up to and at a moment; the moment has a zone if the start has one."""
         assert self.start is not None
         number = hours_between(self.start, moment) * 3600 * self.rate_hz
         stop = floor(number + 1e-9 + 1e-12 * abs(number)) + 1
@@ -89,35 +90,37 @@ class Signal:
         return replace(self.part(0, max(stop, 0)), cut=True)
 
     def clock(self) -> Values:
-        """Return the local time of day of each sample in hours [T]; NaN where the start is not known."""
+        """Return the local time of day of each sample in hours [T]; NaN without a start."""
         if self.start is None:
             return np.full(self.num_samples, np.nan, dtype=np.float32)
+
         midnight = self.start.replace(hour=0, minute=0, second=0, microsecond=0)
         first = (self.start - midnight).total_seconds() / 3600
         passed = np.arange(self.num_samples) / (3600 * self.rate_hz)
         return np.asarray((first + passed + self.clock_shift()) % 24, dtype=np.float32)
 
     def clock_shift(self) -> NDArray[np.float64]:
-        """Return by how many hours the local clock has been set forward at each sample since the first [T].
+        """Return by how many hours the local clock was set forward since the first sample [T].
 
-        Only a zone with a name tells of summer time. An hour that the clock repeats is the same hour of day twice.
+        Only a zone with a name tells of summer time. An hour that the clock repeats is the same
+        hour of day twice.
         """
         if self.start is None or not isinstance(self.start.tzinfo, ZoneInfo):
             return np.zeros(self.num_samples)
+
         micros = np.round(np.arange(self.num_samples) * (1e6 / self.rate_hz)).astype(np.int64)
-        moments = pl.Series(micros + round(self.start.timestamp() * 1e6)).cast(
-            pl.Datetime("us", "UTC")
-        )
+        since_1970 = pl.Series(micros + round(self.start.timestamp() * 1e6))
+        moments = since_1970.cast(pl.Datetime("us", "UTC"))
         local = moments.dt.convert_time_zone(self.start.tzinfo.key)
-        offset = (
-            local.dt.base_utc_offset() + local.dt.dst_offset()
-        ).dt.total_seconds().to_numpy() / 3600
-        return np.asarray(offset - offset[:1], np.float64)
+        offset = local.dt.base_utc_offset() + local.dt.dst_offset()
+        hours = offset.dt.total_seconds().to_numpy() / 3600
+        return np.asarray(hours - hours[:1], np.float64)
 
     def windows(self, length: int) -> list[tuple[int, int]]:
         """Return windows of `length` samples as (start, stop), oldest first, counted from the end.
 
-        Windows without any observed sample are left out. The oldest may have a negative start, before the recording.
+        Windows without any observed sample are left out. The oldest one may have a negative start,
+        before the recording.
         """
         observed = np.isfinite(self.values)
         found: list[tuple[int, int]] = []
@@ -129,11 +132,8 @@ class Signal:
 
 def hours_between(start: datetime, stop: datetime) -> float:
     """Return how many hours `stop` is after `start`; both have a zone, or neither has."""
-    if start.tzinfo is not None:
-        start, stop = (
-            start.astimezone(UTC),
-            stop.astimezone(UTC),
-        )  # else the clock's own jumps would count
+    if start.tzinfo is not None:  # in local time the clock's own jumps would count
+        start, stop = start.astimezone(UTC), stop.astimezone(UTC)
     return (stop - start) / timedelta(hours=1)
 
 
@@ -145,7 +145,10 @@ def later(moment: datetime, seconds: float) -> datetime:
 
 
 def means(values: Values, places: NDArray[np.int64], length: int) -> Values:
-    """Average the observed samples [C, T] that fall on each of `length` places [T]; NaN where there are none."""
+    """Average the observed samples [C, T] on each of `length` places; NaN where there are none.
+
+    `places` [T] says on which place each sample falls.
+    """
     means = np.full((len(values), length), np.nan, dtype=np.float32)
     for channel, row in enumerate(values):
         observed = np.isfinite(row)

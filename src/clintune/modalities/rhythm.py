@@ -1,4 +1,4 @@
-"""Rest and activity rhythm: the field's nonparametric features of recordings of days, nothing learned."""
+"""Rest and activity rhythm: nonparametric features of recordings of days; nothing is learned."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from clintune.modalities.wearable import Wearable
 Hours = NDArray[np.float64]
 
 LAGS = (1, 5, 15, 30)
-"""Minutes."""
+"""Lags of the autocorrelations in minutes."""
 GROUPS = {
     "profile": tuple(f"hour_{hour:02d}" for hour in range(24)),
     "rhythm": ("interdaily_stability", "intradaily_variability", "l5", "m10", "relative_amplitude"),
@@ -30,22 +30,32 @@ GROUPS = {
     "fragmentation": ("rest_to_active", "active_to_rest"),
     "memory": tuple(f"autocorrelation_{lag}" for lag in LAGS),
 }
+"""The features of each group, by name."""
 _OF_REST = ("fragmentation", "memory")
+"""Groups that depend on the threshold of rest."""
 _CLIP = 5.0
 
 
 class Rhythm(Wearable):
     """Rest and activity features of windows of whole days, each window one piece and one token.
 
-    Of each channel, in the groups of `features`: `profile`, the mean transformed signal of each hour of the day;
-    `rhythm`, interdaily stability and intradaily variability, the least active five and most active ten hours
-    (transformed) and the relative amplitude; `level`, mean and deviation of the transformed signal and the share of
-    zeros; `fragmentation`, the log chances that a sample at rest is followed by an active one, and the other way
-    round; `memory`, autocorrelations of the log signal, rest as 0. The last two come once for each threshold of
-    `rest`, the greatest value at rest. All are computed on observed samples alone, standardised by the training
-    recordings and clipped to ±5 deviations. W holds the features and then, of each, whether it is known: an unknown
-    one is 0, as is the hourly profile of a recording without local time. A probe chooses among the groups.
-    Pieces: `features` [P, C * F], NaN where unknown. Raises ConfigError for a group that does not exist, or none.
+    `features` lists groups, computed for each channel:
+
+    - `profile`: the mean transformed signal of each hour of the day;
+    - `rhythm`: interdaily stability, intradaily variability, the least active five and the most
+      active ten hours (transformed), and the relative amplitude;
+    - `level`: mean and deviation of the transformed signal, and the share of zeros;
+    - `fragmentation`: the log chances that an active sample follows one at rest, and the reverse;
+    - `memory`: autocorrelations of the log signal, with rest as 0.
+
+    The last two come once for each threshold of `rest`, the greatest value at rest. Features use
+    observed samples alone. The training recordings standardise them, and they are clipped to ±5
+    deviations. A token holds the features, then a mark of each that is 1 where it is known. An
+    unknown feature is 0, like the hourly profile of a recording without local time. A probe chooses
+    among the groups.
+
+    Pieces: `features` [P, C * F], NaN where unknown. Raises ConfigError for a group that does not
+    exist, or for none.
     """
 
     scaled: ClassVar[bool] = True
@@ -81,6 +91,7 @@ class Rhythm(Wearable):
             raise ConfigError(
                 f"features '{unknown[0]}' does not exist; choose among {', '.join(GROUPS)}"
             )
+
         self.features = list(features)
         self.rest = list(rest)
         self.widths = {
@@ -88,34 +99,36 @@ class Rhythm(Wearable):
         }
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the channels and mean and deviation of each of their features over the training windows.
+        """Return the channels, and mean and deviation of their features over the training windows.
 
         They are 0 and 1 for a feature that too few training subjects have.
         """
+        # Collect the features of all windows by channel.
         found: dict[str, list[Hours]] = {}
         subjects: dict[str, list[int]] = {}
         having, doubts = Having(self.min_subjects), RecordingDoubts(self.min_subjects)
         for subject, signal in self.read_all(items, doubts):
-            for window in self._parts(
-                signal, signal.windows(self.window_length)[-self.max_pieces :]
-            ):
+            newest = signal.windows(self.window_length)[-self.max_pieces :]
+            for window in self._parts(signal, newest):
                 for name, features in zip(signal.channels, self._features(window), strict=True):
                     found.setdefault(name, []).append(features)
                     subjects.setdefault(name, []).append(subject)
                     if np.isfinite(features).any():
                         having.add(name, subject)
 
+        # Keep the known and usual values of each feature, channel by channel.
         names = self.frequent_channels(found, having)
         absent = np.full(sum(self.widths.values()), np.nan)
-        tables = [
-            (np.stack(found.get(name, [absent])), np.array(subjects.get(name, [0])))
-            for name in names
-        ]
-        table = [self._measured(column, of) for part, of in tables for column in part.T]
+        columns: list[Hours] = []
+        for name in names:
+            of = np.array(subjects.get(name, [0]))
+            table = np.stack(found.get(name, [absent]))
+            columns += [self._measured(column, of) for column in table.T]
+
         return {
             "channels": names,
-            "mean": [float(column.mean()) if len(column) else 0.0 for column in table],
-            "std": [(float(column.std()) or 1.0) if len(column) else 1.0 for column in table],
+            "mean": [float(column.mean()) if len(column) else 0.0 for column in columns],
+            "std": [(float(column.std()) or 1.0) if len(column) else 1.0 for column in columns],
             **self.floor_of(found, having),
             **doubts.statistics(filter(having.__contains__, names)),
         }
@@ -128,14 +141,13 @@ class Rhythm(Wearable):
         self.width = 2 * len(self.mean)
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read one recording, as far as it was known at the prediction time; compute features of its newest windows."""
+        """Read one recording up to the prediction time; compute features of its newest windows."""
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
-        features = np.array(
-            [self._features(part).reshape(-1) for part in self._parts(signal, newest)]
-        )
-        features = features.reshape(len(newest), len(self.mean))
+
+        rows = [self._features(part).reshape(-1) for part in self._parts(signal, newest)]
+        features = np.array(rows).reshape(len(newest), len(self.mean))
         return Pieces(
             tensors={"features": torch.from_numpy(features.astype(np.float32))},
             hours=window_hours(signal, newest, item),
@@ -146,45 +158,37 @@ class Rhythm(Wearable):
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Standardise to [P, 1, W]."""
         scaled = (tensors["features"] - self.get_buffer("centre")) / self.get_buffer("spread")
-        known = scaled.isfinite()
-        return torch.cat(
-            [scaled.nan_to_num(0.0).clamp(-_CLIP, _CLIP), known.to(scaled.dtype)], dim=-1
-        ).unsqueeze(1)
+        known = scaled.isfinite().to(scaled.dtype)
+        clipped = scaled.nan_to_num(0.0).clamp(-_CLIP, _CLIP)
+        return torch.cat([clipped, known], dim=-1).unsqueeze(1)
 
     def settings(self) -> dict[str, Any]:
-        """Return what determines the tokens: everything, as there are no weights."""
-        names = (
-            "rate_hz",
-            "window_hours",
-            "channels",
-            "transform",
-            "features",
-            "rest",
-            "max_pieces",
-        )
+        """Return what determines the tokens; as there are no weights, these are all settings."""
+        signal = ("rate_hz", "window_hours", "channels", "transform")
+        names = (*signal, "features", "rest", "max_pieces")
         return {"class": type(self).__qualname__} | {name: getattr(self, name) for name in names}
 
     @property
     def probe_choices(self) -> list[list[int]]:
-        """Return the columns of every choice of groups, those that depend on rest at one threshold."""
+        """Return the columns of every choice of groups, all groups at one threshold of rest."""
+        # The columns of each group. A block holds the features of a channel, or their marks.
         ends = np.cumsum([0, *self.widths.values()])
-        blocks = range(
-            0, self.width, int(ends[-1])
-        )  # the features of each channel, then the marks of each
-        columns = {
-            name: [block + column for block in blocks for column in range(*span)]
-            for name, span in zip(self.widths, pairwise(ends.tolist()), strict=True)
-        }
-        choices = {
-            names: [column for name in names for column in columns[name]]
-            for rest in self.rest
-            for number in range(1, len(self.features) + 1)
-            for names in combinations([self._name(group, rest) for group in self.features], number)
-        }
+        blocks = range(0, self.width, int(ends[-1]))
+        columns: dict[str, list[int]] = {}
+        for name, span in zip(self.widths, pairwise(ends.tolist()), strict=True):
+            columns[name] = [block + column for block in blocks for column in range(*span)]
+
+        # Every choice once: one without rest is the same at each threshold.
+        choices: dict[tuple[str, ...], list[int]] = {}
+        for rest in self.rest:
+            groups = [self._name(group, rest) for group in self.features]
+            for number in range(1, len(groups) + 1):
+                for names in combinations(groups, number):
+                    choices[names] = [column for name in names for column in columns[name]]
         return list(choices.values())
 
     def _measured(self, column: Hours, subjects: NDArray[np.int64]) -> Hours:
-        """Return the known and usual values of a feature, none where they are of too few subjects."""
+        """Return the known and usual values of a feature, or none if of too few subjects."""
         known = np.isfinite(column)
         known[known] = usual_values(column[known])
         return column[known] if len(np.unique(subjects[known])) >= self.min_subjects else column[:0]
@@ -198,46 +202,56 @@ class Rhythm(Wearable):
         mapped_hours, _ = hourly_means(replace(window, values=self._transform(window.values)))
         rows = []
         for values, raw, mapped in zip(window.values, hours, mapped_hours, strict=True):
-            seen = values[np.isfinite(values)].astype(np.float64)
-            l5, m10 = extreme_hours(daily_profile(raw, first))
-            transformed = self._transform(np.array([l5, m10]))
-            amplitude = (m10 - l5) / (m10 + l5) if m10 + l5 > 0 else np.nan
             profile = daily_profile(mapped, first) if window.start else np.full(24, np.nan)
-            level = self._transform(seen)
-            stability, variability = interdaily_stability(raw, first), intradaily_variability(raw)
-
             groups: dict[str, Sequence[float] | Hours] = {
                 "profile": profile,
-                "rhythm": [stability, variability, *transformed, amplitude],
-                "level": [level.mean(), level.std(), (seen == 0).mean()]
-                if len(seen)
-                else [np.nan] * 3,
+                "rhythm": self._rhythm(raw, first),
+                "level": self._level(values),
             }
-
             for rest in self.rest:
-                groups[self._name("fragmentation", rest)] = transitions(
-                    values > rest, np.isfinite(values)
-                )
+                active, seen = values > rest, np.isfinite(values)
+                groups[self._name("fragmentation", rest)] = transitions(active, seen)
                 groups[self._name("memory", rest)] = memory(values, rest, window.rate_hz)
 
             rows.append(np.concatenate([groups[name] for name in self.widths]))
         return np.array(rows)
 
+    def _rhythm(self, hours: Hours, first: int) -> list[float]:
+        """Return stability, variability, transformed L5 and M10, and relative amplitude."""
+        least, most = extreme_hours(daily_profile(hours, first))
+        transformed = self._transform(np.array([least, most]))
+        amplitude = (most - least) / (most + least) if most + least > 0 else np.nan
+        stability, variability = interdaily_stability(hours, first), intradaily_variability(hours)
+        return [stability, variability, *transformed, amplitude]
+
+    def _level(self, values: NDArray[np.float32]) -> list[float]:
+        """Return mean and deviation of the transformed observed values, and the share of zeros."""
+        seen = values[np.isfinite(values)].astype(np.float64)
+        if not len(seen):
+            return [np.nan] * 3
+        level = self._transform(seen)
+        return [level.mean(), level.std(), (seen == 0).mean()]
+
     @staticmethod
     def _name(group: str, rest: float) -> str:
+        """Return the name of a group at a threshold of rest, if it depends on rest."""
         return f"{group} {rest:g}" if group in _OF_REST else group
 
 
 def hourly_means(signal: Signal) -> tuple[Hours, int]:
     """Average a signal by the hours of the clock: means [C, H], and the hour of day of the first.
 
-    An hour is NaN when less than half of it was observed. Without a start, hours are counted from the first sample. The
-    hour that the clock repeats in autumn counts as one, that which it leaves out in spring was not observed.
+    An hour is NaN when less than half of it was observed. Without a start, hours count from the
+    first sample. The hour that the clock repeats in autumn counts as one hour; the hour that it
+    leaves out in spring counts as not observed.
     """
+    # Find the hour of each sample.
     per_hour = 3600 * signal.rate_hz
     begin = signal.start.minute / 60 + signal.start.second / 3600 if signal.start else 0.0
     passed = np.arange(signal.num_samples) / per_hour + signal.clock_shift()
     places = np.floor(begin + passed + 1e-9).astype(np.int64)
+
+    # Average the observed samples of each hour.
     means = np.full((len(signal.values), int(places.max()) + 1), np.nan)
     for channel, row in enumerate(signal.values):
         seen = np.isfinite(row)
@@ -249,21 +263,22 @@ def hourly_means(signal: Signal) -> tuple[Hours, int]:
 
 
 def daily_profile(hours: Hours, first: int) -> Hours:
-    """Average hourly means [H], the first at hour of day `first`, over the days: [24], NaN for an hour never seen."""
+    """Average hourly means [H] over the days to [24]; NaN for an hour that was never observed.
+
+    `first` is the hour of day of the first mean.
+    """
     seen = np.isfinite(hours)
     place = (first + np.arange(len(hours)))[seen] % 24
     counts = np.bincount(place, minlength=24)
-    return np.where(
-        counts > 0,
-        np.bincount(place, weights=hours[seen], minlength=24) / np.maximum(counts, 1),
-        np.nan,
-    )
+    sums = np.bincount(place, weights=hours[seen], minlength=24)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def interdaily_stability(hours: Hours, first: int) -> float:
-    """Return IS: the share of the hours' variance that the mean day explains, 1 for days that are all alike.
+    """Return IS, the share of the hours' variance that the mean day explains.
 
-    Witting et al. (Biological Psychiatry 1990); hours that were not observed are left out of both variances.
+    It is 1 if all days are the same. Witting et al. (Biological Psychiatry 1990); both variances
+    leave out hours that were not observed.
     """
     seen = hours[np.isfinite(hours)]
     profile = daily_profile(hours, first)
@@ -274,9 +289,10 @@ def interdaily_stability(hours: Hours, first: int) -> float:
 
 
 def intradaily_variability(hours: Hours) -> float:
-    """Return IV: the mean squared change from hour to hour over the variance, near 0 for a sine, near 2 for noise.
+    """Return IV, the mean squared change from hour to hour divided by the variance.
 
-    Witting et al. (Biological Psychiatry 1990); a change counts where both of its hours were observed.
+    It is near 0 for a sine and near 2 for noise. Witting et al. (Biological Psychiatry 1990); a
+    change counts where both of its hours were observed.
     """
     seen, changes = hours[np.isfinite(hours)], np.diff(hours)
     changes = changes[np.isfinite(changes)]
@@ -286,9 +302,10 @@ def intradaily_variability(hours: Hours) -> float:
 
 
 def extreme_hours(profile: Hours) -> tuple[float, float]:
-    """Return L5 and M10: the least mean of five and the greatest of ten consecutive hours of the mean day.
+    """Return L5 and M10, the least mean of five and the greatest of ten hours of the mean day.
 
-    Van Someren et al. (Chronobiology International 1999); the day is a circle, hours never seen take part in neither.
+    Van Someren et al. (Chronobiology International 1999). The hours are consecutive, and the day is
+    a circle. Stretches with an hour that was never observed do not count.
     """
     around = np.concatenate([profile, profile[:9]])
     fives = [around[start : start + 5].mean() for start in range(24)]
@@ -299,9 +316,10 @@ def extreme_hours(profile: Hours) -> tuple[float, float]:
 
 
 def transitions(active: NDArray[np.bool_], seen: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the log chance of a sample at rest to be followed by an active one, and of an active one by rest.
+    """Return the log chances that activity follows a sample at rest, and rest an active one.
 
-    Lim et al. (Sleep 2011); pairs with a gap are left out, and 0.001 is added so that none is minus infinity.
+    Lim et al. (Sleep 2011). Pairs with a gap are left out. 0.001 is added to each chance, so that
+    no logarithm is minus infinity.
     """
     pair = seen[:-1] & seen[1:]
     before, after = active[:-1][pair], active[1:][pair]
@@ -311,18 +329,15 @@ def transitions(active: NDArray[np.bool_], seen: NDArray[np.bool_]) -> tuple[flo
 
 
 def memory(values: NDArray[np.float32], rest: float, rate_hz: float) -> list[float]:
-    """Return the autocorrelations at `LAGS` of the log signal in which values of at most `rest` count as 0."""
-    active = np.where(
-        values > rest, np.log1p(np.maximum(values, 0)), np.where(np.isnan(values), np.nan, 0.0)
-    )
-    return [
-        autocorrelation(active.astype(np.float64), max(1, round(lag * 60 * rate_hz)))
-        for lag in LAGS
-    ]
+    """Return the autocorrelations at `LAGS` of the log signal, where values up to `rest` are 0."""
+    resting = np.where(np.isnan(values), np.nan, 0.0)
+    active = np.where(values > rest, np.log1p(np.maximum(values, 0)), resting).astype(np.float64)
+    lags = [max(1, round(minutes * 60 * rate_hz)) for minutes in LAGS]
+    return [autocorrelation(active, lag) for lag in lags]
 
 
 def autocorrelation(values: Hours, lag: int) -> float:
-    """Return the correlation of a signal with itself `lag` samples later, over the pairs that were observed."""
+    """Return the correlation of a signal with itself `lag` samples later, over observed pairs."""
     first, second = values[:-lag], values[lag:]
     pair = np.isfinite(first) & np.isfinite(second)
     if pair.sum() < 3 or _constant(first[pair]) or _constant(second[pair]):

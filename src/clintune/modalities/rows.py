@@ -1,4 +1,4 @@
-"""Readers of rows as columns: what they take, what they learn, how rows become pieces without a loop over them."""
+"""Readers that turn rows into pieces by columns, without a loop over the rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,22 +15,24 @@ from clintune.core.errors import ConfigError
 
 
 class RowReader(ABC):
-    """How rows become pieces, at once for all rows of a batch, without a loop over them.
+    """Base of readers that make the pieces of all rows of a batch at once.
 
-    Plain and picklable: it runs in processes that hold no weights. `max_pieces` is the budget of pieces a sample,
-    `codes` those that a recipe lists, `min_subjects` how many training subjects must have what is named or measured.
-    Its life: `fit` on training rows returns statistics, `open` takes them, `numbered` gives a reader of rows whose
-    codes are numbers of a list; that one may `preprocess_rows`.
+    A reader is plain and picklable, because it also runs in processes that hold no weights.
+    `max_pieces` is the budget of pieces per sample. `codes` are those that a recipe lists.
+    `min_subjects` says how many training subjects must have what statistics name or measure.
+
+    Order of calls: `fit` on training rows returns statistics; `open` takes them; `numbered`
+    returns a reader of rows whose codes are numbers of a list; that one may `preprocess_rows`.
     """
 
     keep: ClassVar[Literal["all", "newest_of_code"]] = "all"
-    """Which rows of a sample are read: all, or the newest row of each code."""
+    """Which rows of a sample the reader takes: all, or the newest row of each code."""
 
     sums_up: ClassVar[bool] = False
-    """Whether what a sample's budget leaves out is summed up for it, rather than not read."""
+    """Whether the reader sums up the rows beyond a sample's budget, rather than drops them."""
 
     pieces_per_row: ClassVar[int] = 1
-    """How many pieces a row gives, or about how many, for the figures of what a budget leaves out."""
+    """How many pieces a row gives, roughly. Counts of what a budget leaves out use it."""
 
     def __init__(
         self,
@@ -45,27 +47,31 @@ class RowReader(ABC):
 
     @abstractmethod
     def row_filter(self) -> pl.Expr:
-        """Return a boolean expression over MEDS columns that is true for the rows this modality reads."""
+        """Return a boolean expression over MEDS columns that is true for the rows to read."""
 
     @abstractmethod
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
-        """Return JSON-able statistics of the training rows, which come in chunks; a subject's are all in one.
+        """Return JSON-able statistics of the training rows.
 
-        A row's owner is its subject; `codes` are what the numbers of the codes stand for. Statistics leave the house
-        with a package: name or measure nothing that fewer than `min_subjects` subjects have.
+        Rows come in chunks, all rows of a subject in one chunk. A row's owner is its subject.
+        `codes` says which code each number stands for. A published package holds the statistics:
+        name or measure nothing that fewer than `min_subjects` subjects have.
         """
 
     @abstractmethod
     def open(self, statistics: Mapping[str, Any]) -> None:
-        """Take what `fit` returned, now or when the package was written."""
+        """Take the statistics that `fit` returned, now or when the package was written."""
 
     @abstractmethod
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
-        """Return the pieces of all rows of some samples, within each sample's budget; of an opened, numbered reader."""
+        """Return the pieces of all rows of some samples, within each sample's budget.
+
+        The reader must be opened and numbered.
+        """
 
     @abstractmethod
     def look_up(self, codes: Sequence[str]) -> None:
-        """Remember, in arrays, what is known of each of these codes."""
+        """Store in arrays what the statistics know of each code."""
 
     def numbered(self, codes: Sequence[str]) -> Self:
         """Return an opened reader of rows whose codes are numbers of `codes`."""
@@ -75,11 +81,15 @@ class RowReader(ABC):
 
 
 def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]) -> RowColumns:
-    """Return items in their order as columns; `codes` gives the number of each code, `owner` [R] whose each is."""
+    """Return items in their order as columns.
+
+    A code's number is its place in `codes`; `owner` [R] says which sample or subject has each item.
+    """
     number = {code: place for place, code in enumerate(codes)}
     values = np.array([np.nan if item.value is None else item.value for item in items], np.float64)
-    with np.errstate(over="ignore"):  # what is too large for float32 is no measurement
+    with np.errstate(over="ignore"):  # a value too large for float32 is no measurement
         value = values.astype(np.float32)
+
     return RowColumns(
         code=np.array([number[item.code] for item in items], np.int32),
         value=value,
@@ -89,7 +99,7 @@ def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]
 
 
 def newest_rows(rows: RowColumns, budget: int) -> NDArray[np.bool_]:
-    """Mark the rows [R] that are among the `budget` last of their owner."""
+    """Mark the rows [R] that are among the last `budget` rows of their owner."""
     after = np.searchsorted(rows.owner, rows.owner, "right")
     marks: NDArray[np.bool_] = after - np.arange(len(rows)) <= budget
     return marks
@@ -106,9 +116,10 @@ def num_subjects(
 
 
 def checked_floor(min_subjects: int) -> int:
-    """Return the number of training subjects that must have what statistics name; raise ConfigError below 1."""
+    """Return `min_subjects`; raise ConfigError where it is below 1."""
     if min_subjects < 1:
         raise ConfigError(
-            f"min_subjects is {min_subjects}; give 1 or more, and {SMALLEST_SHOWN} or more for a release"
+            f"min_subjects is {min_subjects}; give 1 or more, "
+            f"and {SMALLEST_SHOWN} or more for a release"
         )
     return min_subjects

@@ -1,4 +1,4 @@
-"""Encoders of signal windows, from scratch: a patch transformer, a CNN and a GRU over the same patches.
+"""Encoders of signal windows, trained from scratch: a transformer, a CNN or a GRU over patches.
 
 Shapes: P windows, C channels, L samples a window, N patches, W width, K tokens a window.
 """
@@ -13,10 +13,10 @@ Kind = Literal["patch_transformer", "cnn", "gru"]
 
 
 class SignalEncoder(nn.Module):
-    """Encode windows to K tokens each: patches of samples, a body over them, means of the observed ones.
+    """An encoder of windows to K tokens each, the means of the patches that a body has read.
 
-    A patch without any observed sample is left out of attention and means, and reads as zero elsewhere. A token
-    whose patches are all gaps is zero.
+    A patch without any observed sample is left out of attention and means; elsewhere it is zero. A
+    token whose patches are all gaps is zero.
     """
 
     def __init__(
@@ -40,7 +40,10 @@ class SignalEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, signal: Tensor, observed: Tensor) -> Tensor:
-        """Encode `signal` [P, inputs, L], of which `observed` [P, C, L] is 1 where a channel has a sample."""
+        """Encode `signal` [P, inputs, L] to [P, K, W].
+
+        `observed` [P, C, L] is 1 where a channel has a sample.
+        """
         missing = self.patches * self.patch - signal.shape[-1]
         seen = pad(observed, (0, missing)).amax(1).reshape(-1, self.patches, self.patch).amax(-1)
         hidden = self.stem(pad(signal, (0, missing))).transpose(1, 2) + self.position
@@ -49,7 +52,7 @@ class SignalEncoder(nn.Module):
 
 
 class TransformerBody(nn.Module):
-    """Pre-norm transformer blocks; gaps are no keys."""
+    """Pre-norm transformer blocks that do not attend to gaps."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class TransformerBody(nn.Module):
 
     def forward(self, hidden: Tensor, seen: Tensor) -> Tensor:
         """Map [P, N, W] to the same shape."""
-        # Every patch may look at itself, so that a window of gaps gives no NaN.
+        # Every patch may attend to itself, so that a window of gaps gives no NaN.
         itself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
         mask = (seen.bool().unsqueeze(1) | itself).unsqueeze(1)
         for block in self.blocks:
@@ -66,7 +69,7 @@ class TransformerBody(nn.Module):
 
 
 class ConvolutionBody(nn.Module):
-    """Residual convolutions over three patches, dilated twice as wide at each depth."""
+    """Residual convolutions over three patches; each layer doubles the dilation."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -122,7 +125,7 @@ class _Block(nn.Module):
 
 
 def _masked_means(hidden: Tensor, seen: Tensor, tokens: int) -> Tensor:
-    """Average the seen patches [P, N, W] of each of `tokens` equal stretches to [P, tokens, W]."""
+    """Average the seen patches [P, N, W] of `tokens` equal stretches to [P, tokens, W]."""
     stretch = torch.arange(seen.shape[1], device=seen.device) * tokens // seen.shape[1]
     weights = torch.nn.functional.one_hot(stretch, tokens).T.to(hidden.dtype) * seen.unsqueeze(1)
     return weights @ hidden / weights.sum(-1, keepdim=True).clamp(min=1)

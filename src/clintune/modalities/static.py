@@ -1,4 +1,4 @@
-"""Facts known at the prediction time: sex, age, a scale's value, smoking, the newest of each."""
+"""Facts known at the prediction time, the newest of each: sex, age, smoking, a scale's value."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,21 +25,22 @@ Values = NDArray[np.float64]
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
-_MOST = 0.5
-"""Share of facts without an embedding of their own that is much, where training had rare codes as well."""
+_MUCH_UNKNOWN = 0.5
+"""Share of facts with unknown codes that is reported, where training had rare codes as well."""
 
 
 class Static(RowModality):
-    """Facts, each one piece and one token: the embedding of its code, moved by its standardised value.
+    """Facts, each one piece and one token: its code's embedding, moved by its standardised value.
 
-    Claimed are rows without time, the birth (read as the age in years at the prediction time) and `codes`: exact
-    ones, or beginnings that end in `//`. Values are standardised by code and clipped to ±5 deviations, so that a typing
-    error cannot drown a patient, nor move the mean and deviation (`usual`); NaN or infinite ones count as absent.
+    It reads rows without time, the birth (as the age in years at the prediction time) and `codes`:
+    exact ones, or prefixes that end in `//`. Values are standardised by code and clipped to ±5
+    deviations, so that a typing error cannot drown a patient. It cannot move mean and deviation
+    either (`usual`). NaN and infinite values count as absent.
 
-    Codes that fewer than `min_subjects` training subjects have are neither named nor measured: they share one
-    embedding, without values, with those never seen in training. Where training has no such code, it is zero. Values
-    that fewer than `min_subjects` have are not read.
-    Pieces: `code` [P] (0 = the shared one), `value` [P], `has_value` [P].
+    Statistics do not name or measure codes that fewer than `min_subjects` training subjects have.
+    These codes share one embedding, without values, with codes never seen in training. Where
+    training has no such code, that embedding is zero. Values that fewer than `min_subjects` have
+    are not read. Pieces: `code` [P] (0: the shared one), `value` [P], `has_value` [P].
     """
 
     rows: "FactReader"
@@ -53,9 +54,8 @@ class Static(RowModality):
         mode: Mode = "full",
         max_pieces: int = 32,
     ) -> None:
-        super().__init__(
-            FactReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces), mode=mode
-        )
+        reader = FactReader(codes=codes, min_subjects=min_subjects, max_pieces=max_pieces)
+        super().__init__(reader, mode=mode)
         self.width = width
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
@@ -79,28 +79,32 @@ class Static(RowModality):
         self.encoder.requires_grad_(self.mode == "full")
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return how many facts have a code without an embedding of its own, and how many values were clipped.
+        """Return how many facts have unknown codes, and how many values were clipped.
 
-        Where training had rare codes, too, they are among the first: then only most of the facts are much.
+        Where training had rare codes as well, these count as unknown; a share is then reported
+        only above one half.
         """
+        # Facts with unknown codes.
         unknown = tensors["code"] == 0
+        much = _MUCH_UNKNOWN if self.shared else 0.1
+        codes = Strange(int(unknown.sum()), len(unknown), much=much)
+        not_known = "of the facts have codes that the model does not know"
+        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+
+        # Clipped values.
         valued = tensors["has_value"] > 0
         clipped = valued & (tensors["value"].abs() >= _CLIP)
-        codes, values = (int(unknown.sum()), len(unknown)), (int(clipped.sum()), int(valued.sum()))
-        not_known = "of the facts have codes that the model does not know"
+        values = Strange(int(clipped.sum()), int(valued.sum()))
         far = f"of the values of facts lie more than {_CLIP:.0f} deviations from training"
-        rare = {f"{not_known}, or knows as rare": Strange(*codes, much=_MOST)}
-        return (rare if self.shared else {not_known: Strange(*codes)}) | {
-            f"{far}; look whether units are the same": Strange(*values),
-        }
+        return {not_known: codes, f"{far}; look whether units are the same": values}
 
     @property
     def num_facts(self) -> int:
-        """Return a value and a mark of presence for each code, and a mark for the codes that share an embedding."""
+        """Return F: a value and a mark of presence for each code, and a mark for shared codes."""
         return 2 * len(self.index) + self.shared
 
     def facts(self, pieces: PieceBatch, num_samples: int) -> Tensor:
-        """Return standardised values, then marks of presence [N, F], of length about one."""
+        """Return standardised values, then marks of presence [N, F], rows about one in length."""
         tensors = pieces.tensors
         marks = nn.functional.one_hot(tensors["code"], len(self.index) + 1).float()
         present, other = marks[:, 1:], marks[:, : int(self.shared)]
@@ -109,7 +113,7 @@ class Static(RowModality):
         return facts.new_zeros(num_samples, facts.shape[1]).index_add(0, pieces.owner, facts)
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Encode facts to one token each, [P, 1, W]."""
+        """Encode facts to one token each [P, 1, W]."""
         encoded: Tensor = self.encoder(tensors["code"], tensors["value"], tensors["has_value"])
         return encoded.unsqueeze(1)
 
@@ -125,21 +129,20 @@ class Static(RowModality):
         for row in range(n):
             where = f"fake.parquet row {row}"
             if row % 3 == 0:
-                fact = Item(
-                    hours=draw.uniform(20, 90) * _HOURS_PER_YEAR, code=birth_code, where=where
-                )
+                hours = draw.uniform(20, 90) * _HOURS_PER_YEAR
+                fact = Item(hours=hours, code=birth_code, where=where)
             elif row % 3 == 1:
                 fact = Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where)
             else:
-                fact = Item(
-                    hours=draw.uniform(0, 99), code="SCALE", where=where, value=draw.gauss(20, 5)
-                )
+                hours, value = draw.uniform(0, 99), draw.gauss(20, 5)
+                fact = Item(hours=hours, code="SCALE", where=where, value=value)
+
             items.append(replace(fact, subject=row))
         return items
 
 
 class FactReader(RowReader):
-    """Looks up the code of a fact and standardises its value."""
+    """A reader that looks up the codes of facts and standardises their values."""
 
     keep: ClassVar[Literal["all", "newest_of_code"]] = "newest_of_code"
 
@@ -150,8 +153,10 @@ class FactReader(RowReader):
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
         """Return mean and deviation of the values of each code that enough training subjects have.
 
-        Both are null where too few have a value, or all have the same. Of other codes only the number is told.
+        Both are None where too few subjects have a value, or all have the same value. Other codes
+        are counted and not named.
         """
+        # Count the subjects of each code, and collect the values.
         birth = np.array([code == birth_code for code in codes], bool)
         having, measured = np.zeros((2, len(codes)), np.int64)
         found: list[tuple[NDArray[np.int32], Values]] = []
@@ -162,19 +167,16 @@ class FactReader(RowReader):
             measured += num_subjects(rows.code[known], rows.owner[known], len(codes))
             found.append((rows.code[known], numbers[known]))
 
+        # Summarize the codes that enough subjects have.
         values = _by_code(found, len(codes))
-        common = sorted(
-            (code, number)
-            for number, code in enumerate(codes)
-            if having[number] >= self.min_subjects
-        )
+        common = np.flatnonzero(having >= self.min_subjects).tolist()
+        summaries = {}
+        for number in sorted(common, key=codes.__getitem__):
+            enough = measured[number] >= self.min_subjects
+            summaries[codes[number]] = _summary(values[number] if enough else values[number][:0])
+
         return {
-            "codes": {
-                code: _summary(
-                    values[number] if measured[number] >= self.min_subjects else values[number][:0]
-                )
-                for code, number in common
-            },
+            "codes": summaries,
             "min_subjects": self.min_subjects,
             "num_rare": int((having > 0).sum()) - len(common),
         }
@@ -185,22 +187,26 @@ class FactReader(RowReader):
         self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
 
     def look_up(self, codes: Sequence[str]) -> None:
-        """Find the place of each code among the embeddings, its moments (NaN: none known), whether it is the birth."""
+        """Find for each code its embedding, its moments and whether it is the birth.
+
+        Moments are NaN where none are known.
+        """
         known = [self.statistics.get(code, {}) for code in codes]
         self.place = np.array([self.index.get(code, 0) for code in codes], np.int64)
-        self.mean, self.std = (
-            np.array([np.nan if part.get(key) is None else part[key] for part in known], np.float64)
-            for key in ("mean", "std")
-        )
+        self.mean = np.array([part.get("mean") for part in known], np.float64)
+        self.std = np.array([part.get("std") for part in known], np.float64)
         self.birth = np.array([code == birth_code for code in codes], bool)
 
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
         """Return `code`, `value` and `has_value` [P] of the newest rows."""
         rows = rows.take(newest_rows(rows, self.max_pieces))
+
+        # Standardise; a value that is not finite, or of a code without moments, is not read.
         numbers = _numbers(rows, self.birth)
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         scaled = np.clip((numbers - self.mean[rows.code]) / self.std[rows.code], -_CLIP, _CLIP)
         known = ~np.isnan(scaled)
+
         tensors = {
             "code": torch.from_numpy(self.place[rows.code]),
             "value": torch.from_numpy(np.where(known, scaled, 0.0).astype(np.float32)),
@@ -211,10 +217,11 @@ class FactReader(RowReader):
 
 
 class FactEncoder(nn.Module):
-    """Embed codes, shift each by its value along a direction of its own, and refine by a small residual MLP.
+    """An encoder that embeds codes, shifts each by its value, and refines it by a residual MLP.
 
-    Without biases, so that code 0 stays exactly zero, unless rare codes are `shared` in it. Where training knows no
-    value (not `valued`) there is nothing for values to learn.
+    A value shifts its code along a direction of its own. There are no biases, so that code 0 stays
+    exactly zero, unless rare codes share it (`shared`). Without `valued`, training knows no value,
+    and there is nothing for values to learn.
     """
 
     def __init__(self, num_codes: int, width: int, *, valued: bool, shared: bool) -> None:
@@ -227,22 +234,21 @@ class FactEncoder(nn.Module):
         )
 
     def forward(self, code: Tensor, value: Tensor, has_value: Tensor) -> Tensor:
-        """Return [P, W]; a value without `has_value` is not read."""
+        """Encode facts [P] to [P, W]; a value without `has_value` is not read."""
         fact: Tensor = self.code(code)
         if self.slope is not None and self.present is not None:
-            fact = fact + has_value.unsqueeze(-1) * (
-                self.present(code) + value.unsqueeze(-1) * self.slope(code)
-            )
+            shift = self.present(code) + value.unsqueeze(-1) * self.slope(code)
+            fact = fact + has_value.unsqueeze(-1) * shift
         return fact + self.mlp(fact)  # type: ignore[no-any-return]
 
 
 def _numbers(rows: RowColumns, birth: NDArray[np.bool_]) -> Values:
-    """Return the number that each row tells [R]: its value or, of a birth, the age in years."""
+    """Return the number of each row [R]: its value or, of a birth, the age in years."""
     return np.where(birth[rows.code], rows.hours / _HOURS_PER_YEAR, rows.value.astype(np.float64))
 
 
 def _by_code(found: Sequence[tuple[NDArray[np.int32], Values]], num_codes: int) -> list[Values]:
-    """Return the values of each code in their order."""
+    """Return the values of each code, in their order."""
     code = np.concatenate([np.empty(0, np.int32), *(code for code, _ in found)])
     value = np.concatenate([np.empty(0), *(value for _, value in found)])
     ends = np.cumsum(np.bincount(code, minlength=num_codes))[:-1]
@@ -250,10 +256,11 @@ def _by_code(found: Sequence[tuple[NDArray[np.int32], Values]], num_codes: int) 
 
 
 def _summary(values: Values) -> dict[str, float | None]:
-    """Return mean and deviation of the usual values."""
+    """Return mean and deviation of the usual values.
+
+    They are None without values, and where all are the same and tell no more than the code.
+    """
     usual = values[usual_values(values)]
-    if (
-        not len(usual) or usual.min() == usual.max()
-    ):  # where all are alike, they tell no more than the code
+    if not len(usual) or usual.min() == usual.max():
         return {"mean": None, "std": None}
     return {"mean": float(usual.mean()), "std": float(usual.std())}

@@ -1,4 +1,4 @@
-"""Wearable and bedside signals: windows of a recording through a small encoder trained from scratch."""
+"""Wearable and bedside signals: windows of a recording, encoded by a small model from scratch."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.cohort.records import record_files
@@ -34,14 +35,21 @@ _CLIP = 100.0
 class Wearable(Modality):
     """Recordings in windows, each one piece of `tokens` tokens.
 
-    A recording is brought to `rate_hz`, cut from its end into windows of `window_hours`, and each channel is
-    transformed (`log1p`: the sign of the value stays) and standardised by the training recordings. Nothing is
-    imputed: a gap is 0 with the mask of its channel at 0. A recording that tells its clock is read up to the prediction
-    time. One that ends before its row, or tells no clock, counts as ending at the row's time, when all of it is known;
-    a window counts its hours from its own end. `channels` lists what to read, others are left out; null takes those
-    that `min_subjects` training subjects have, and any other is then an error. A listed channel that fewer have is not
-    standardised; others are, by their usual values (`usual`), and clipped to ±100 deviations. Pieces: `signal`
-    [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the local time of day, 0 if not told).
+    A recording is brought to `rate_hz` and cut from its end into windows of `window_hours`. Each
+    channel is transformed (`log1p` keeps the sign of the value) and standardised by the training
+    recordings. Nothing is imputed: a gap is 0 with the mask of its channel at 0.
+
+    A recording that tells its clock is read up to the prediction time. One that ends before its
+    row, or tells no clock, counts as ending at the row's time, when all of it is known. A window
+    counts its hours from its own end.
+
+    `channels` lists what to read; others are left out. None takes those that `min_subjects`
+    training subjects have, and any other is then an error. A listed channel that fewer have is not
+    standardised. Others are standardised by their usual values (`usual`) and clipped to ±100
+    deviations.
+
+    Pieces: `signal` [P, C, L], `observed` [P, C, L], `clock` [P, 2, L] (sine and cosine of the
+    local time of day, 0 if unknown).
     """
 
     media_column: ClassVar[str | None] = "waveform_path"
@@ -54,11 +62,11 @@ class Wearable(Modality):
         *,
         rate_hz: float,
         window_hours: float,
+        transform: Literal["none", "log1p"],
         encoder: Kind = "patch_transformer",
         channels: list[str] | None = None,
         codes: list[str] | None = None,
         min_subjects: int = SMALLEST_SHOWN,
-        transform: Literal["none", "log1p"] = "none",
         patch: int = 60,
         width: int = 64,
         depth: int = 2,
@@ -82,11 +90,15 @@ class Wearable(Modality):
         return round(self.window_hours * 3600 * self.rate_hz)
 
     def row_filter(self) -> pl.Expr:
-        """Claim rows with a recording, of the listed codes where there is a list."""
+        """Read rows with a recording, of `codes` alone unless it is None."""
         return claimed(pl.col("waveform_path").is_not_null(), self.codes)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the channels and, of each that enough subjects have, mean and deviation of its transformed samples."""
+        """Return the channels, and mean and deviation of their transformed samples.
+
+        They are 0 and 1 for a channel that too few training subjects have.
+        """
+        # Add up the observed samples of each channel.
         totals = defaultdict[str, Totals](Totals)
         having, doubts = Having(self.min_subjects), RecordingDoubts(self.min_subjects)
         for subject, signal in self.read_all(items, doubts):
@@ -96,11 +108,10 @@ class Wearable(Modality):
                 if len(seen):
                     having.add(name, subject)
 
+        # Summarize them.
         names = self.frequent_channels(totals, having)
-        summaries = [
-            _summary(*(totals[name].of_usual() if name in having else (0, 0.0, 0.0)))
-            for name in names
-        ]
+        sums = [totals[name].of_usual() if name in having else (0, 0.0, 0.0) for name in names]
+        summaries = [_summary(*three) for three in sums]
         return {
             "channels": names,
             "mean": [mean for mean, _ in summaries],
@@ -110,22 +121,19 @@ class Wearable(Modality):
         }
 
     def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
-        """Return how many channels are rare, and what becomes of them; what is doubtful of the recordings."""
+        """Return what is doubtful of the recordings, how many channels are rare, and their fate."""
         setting, unit = self.length_setting
         said = told(statistics, self.window_hours, f"{setting} is {self.window_hours / unit:g}")
+
         if number := statistics.get("num_rare", 0):
-            fate = (
-                "a recording with one is refused"
-                if self.channels is None
-                else "those listed are not standardised"
-            )
-            said.append(
-                f"fewer than {self.min_subjects} training subjects have {number} of the channels; {fate}"
-            )
+            fate = "those listed are not standardised"
+            fate = "a recording with one is refused" if self.channels is None else fate
+            few = f"fewer than {self.min_subjects} training subjects"
+            said.append(f"{few} have {number} of the channels; {fate}")
         return said
 
     def files(self, path: Path) -> list[Path]:
-        """Return the recording, of a WFDB header with all files that it names."""
+        """Return the recording; of a WFDB header also all files that it names."""
         return record_files(path)
 
     def build(self, statistics: Mapping[str, Any]) -> None:
@@ -135,26 +143,30 @@ class Wearable(Modality):
             raise ConfigError(
                 f"patch {self.shape['patch']} does not fit a window of {self.window_length} samples"
             )
-        inputs = 2 * len(self.mean) + 2
-        self.encoder = SignalEncoder(
-            self.kind, inputs=inputs, length=self.window_length, **self.shape
-        )
+
+        # The inputs are signals and masks of the channels, and two waves of the clock.
+        inputs, length = 2 * len(self.mean) + 2, self.window_length
+        self.encoder = SignalEncoder(self.kind, inputs=inputs, length=length, **self.shape)
         self.encoder.requires_grad_(self.mode == "full")
         self.width = self.shape["width"]
         self.tokens_per_piece = self.shape["tokens"]
 
     def prepare(self, item: Item, view: int = 0) -> Pieces:
-        """Read one recording, as far as it was known at the prediction time, and cut its newest windows."""
+        """Read one recording up to the prediction time, and cut its newest windows."""
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)
         newest = windows[-self.max_pieces :]
 
+        # Standardise the values.
         with np.errstate(over="ignore"):
             values = (self._transform(signal.values) - self.mean[:, None]) / self.std[:, None]
         values = np.clip(values, -_CLIP, _CLIP)
+        cut = torch.from_numpy(_cut(values, newest, self.window_length))
+
+        # The clock as waves of a day.
         clock = signal.clock() * (2 * np.pi / 24)
         waves = _cut(np.stack([np.sin(clock), np.cos(clock)]), newest, self.window_length)
-        cut = torch.from_numpy(_cut(values, newest, self.window_length))
+
         tensors = {
             "signal": cut.nan_to_num(0.0),
             "observed": cut.isfinite().float(),
@@ -171,23 +183,26 @@ class Wearable(Modality):
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Encode windows to [P, K, W]."""
         observed = tensors["observed"]
-        encoded: Tensor = self.encoder(
-            torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1), observed
-        )
+        inputs = torch.cat([tensors["signal"], observed, tensors["clock"]], dim=1)
+        encoded: Tensor = self.encoder(inputs, observed)
         return encoded
 
     def read(
         self, item: Item, names: list[str] | None, doubts: RecordingDoubts | None = None
     ) -> Signal:
-        """Read an item's recording at the rate of this modality, with the channels `names` (null: its own).
+        """Read an item's recording at the rate of this modality.
 
-        `doubts` count it as it stands in its file.
+        `names` lists the channels (None: its own). `doubts` counts the recording as its file has
+        it. Raises DataError naming `item.where` for a recording that cannot be read, or has too
+        many values.
         """
+        # Read.
         signal = read_signal(item.path, item.where, item.until)
         check_clock(signal, item)
         if doubts is not None:
             doubts.add_names(item.subject, signal)
 
+        # Choose the channels, and check the length.
         if names is not None:
             self._check_channels(signal, names, item.where)
             signal = signal.with_channels(names)
@@ -202,28 +217,32 @@ class Wearable(Modality):
         return signal.at_rate(self.rate_hz)
 
     def _check_channels(self, signal: Signal, names: list[str], where: str) -> None:
-        """Raise DataError for a recording with none of the channels `names`, or with one that nobody listed."""
+        """Raise DataError for a recording without `names`, or with a rare channel and no list."""
         observed = set(compress(signal.channels, map(np.any, np.isfinite(signal.values))))
         if observed - set(names) and self.channels is None:
             raise DataError(
-                f"{where}: has a channel that fewer than {self.min_subjects} training subjects have; "
-                "rename it, list in `channels` what to read, or lower min_subjects"
+                f"{where}: has a channel that fewer than {self.min_subjects} training subjects "
+                "have; rename it, list in `channels` what to read, or lower min_subjects"
             )
         if not signal.cut and not observed & set(names):
-            lacks = f"the recording, of {len(signal.channels)} channels, has no sample of {', '.join(names)}"
-            raise DataError(f"{where}: {lacks}; drop the row or correct `channels`")
+            raise DataError(
+                f"{where}: the recording, of {len(signal.channels)} channels, "
+                f"has no sample of {', '.join(names)}; drop the row or correct `channels`"
+            )
 
     def read_all(
         self, items: Iterable[Item], doubts: RecordingDoubts
     ) -> Iterator[tuple[int, Signal]]:
-        """Yield the subject of each training recording, and the recording; then say which columns held no numbers.
+        """Yield each training recording with its subject; then print which columns hold no numbers.
 
-        Unreadable ones are counted and listed later, when all items are prepared.
+        Unreadable recordings are skipped here; they are counted and listed later, when all items
+        are preprocessed. Raises DataError where none can be read, or none has a sample.
         """
         first_error, num_read, num_observed = None, 0, 0
-        without_numbers = set[str]()
         having = Having(SMALLEST_SHOWN)
+        without_numbers = set[str]()
 
+        # Read the recordings.
         for item in items:
             try:
                 signal = self.read(item, self.channels, doubts)
@@ -238,28 +257,27 @@ class Wearable(Modality):
                 having.add(name, item.subject)
             yield item.subject, signal
 
+        # Say what is wrong with all of them together.
         if first_error is not None and num_read == 0:
             raise first_error
         if num_read and not num_observed:
             raise DataError(
-                "recordings: no training recording has a sample by its prediction time; correct the times"
+                "recordings: no training recording has a sample by its prediction time; "
+                "correct the times"
             )
         if without_numbers:
-            named = [visible(name) for name in sorted(without_numbers) if name in having]
-            console.print(
-                f"recordings: columns without numbers are not read: {', '.join(named) or 'of few subjects'}"
-            )
+            frequent = [visible(name) for name in sorted(without_numbers) if name in having]
+            named = ", ".join(frequent) or "of few subjects"
+            console.print(f"recordings: columns without numbers are not read: {named}")
 
     def frequent_channels(self, found: Iterable[str], having: Having) -> list[str]:
-        """Return the listed channels, or without a list those that enough training subjects have."""
-        return (
-            sorted(name for name in found if name in having)
-            if self.channels is None
-            else list(self.channels)
-        )
+        """Return the listed channels, or without a list those of enough training subjects."""
+        if self.channels is not None:
+            return list(self.channels)
+        return sorted(name for name in found if name in having)
 
     def floor_of(self, found: Iterable[str], having: Having) -> dict[str, int]:
-        """Return the part of the statistics that tells the floor, and how many channels lie below it."""
+        """Return `min_subjects`, and how many channels fewer subjects have, for the statistics."""
         rare = [name for name in {*found, *(self.channels or [])} if name not in having]
         return {"min_subjects": self.min_subjects, "num_rare": len(rare)}
 
@@ -270,7 +288,7 @@ class Wearable(Modality):
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
-        """Write recordings of two to four days, one activity count a minute, with a daily rhythm and a gap."""
+        """Write recordings of two to four days: a count per minute, a daily rhythm and a gap."""
         draw = np.random.default_rng(derive_seed(seed, "fake recordings"))
         return [_fake_recording(folder, number, draw) for number in range(n)]
 
@@ -279,22 +297,22 @@ class Wearable(Modality):
         self.mean = np.array(statistics["mean"], dtype=np.float32)
         self.std = np.array(statistics["std"], dtype=np.float32)
 
-    def _transform(self, values: Values) -> Values:
+    def _transform(self, values: NDArray[Any]) -> NDArray[Any]:
         return np.sign(values) * np.log1p(np.abs(values)) if self.transform == "log1p" else values
 
 
 def _cut(values: Values, spans: list[tuple[int, int]], length: int) -> Values:
-    """Cut [C, T] into windows [P, C, L]; what lies before the recording is a gap."""
+    """Cut [C, T] into windows [P, C, L] of `length`; what lies before the recording is a gap."""
     if not spans:
         return np.empty((0, len(values), length), np.float32)
     before = max(0, -min(start for start, _ in spans))
     padded = np.pad(values, ((0, 0), (before, 0)), constant_values=np.nan)
-    return np.stack([padded[:, start + before : stop + before] for start, stop in spans]).astype(
-        np.float32
-    )
+    windows = np.stack([padded[:, start + before : stop + before] for start, stop in spans])
+    return windows.astype(np.float32)
 
 
 def _summary(number: int, total: float, squares: float) -> tuple[float, float]:
+    """Return mean and deviation by number, sum and sum of squares; 0 and 1 where there are none."""
     if number == 0:
         return 0.0, 1.0
     mean = total / number
@@ -303,23 +321,23 @@ def _summary(number: int, total: float, squares: float) -> tuple[float, float]:
 
 
 def _fake_recording(folder: Path, number: int, draw: np.random.Generator) -> Item:
+    # Activity with a daily rhythm and a gap.
     minutes = np.arange(int(draw.integers(2 * 1440, 4 * 1440)))
-    start = datetime(2020, 1, 1) + timedelta(minutes=int(draw.integers(0, 1440)))  # noqa: DTZ001 (local time)
+    midnight = datetime(2020, 1, 1)  # noqa: DTZ001 (local time)
+    start = midnight + timedelta(minutes=int(draw.integers(0, 1440)))
     clock = (minutes + start.hour * 60 + start.minute) / 1440
     level = 150 * (1 - np.cos(2 * np.pi * (clock - draw.uniform(0, 0.1))))
     activity = draw.poisson(level * draw.uniform(0.5, 2)).astype(np.float32)
     gap = int(draw.integers(0, len(minutes) - 200))
     activity[gap : gap + 200] = np.nan
+
     path = folder / f"recording_{number}.npz"
-    write_npz(
-        path, Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start)
-    )
-    hours = round(draw.uniform(0, 500), 2)
-    end = start + timedelta(minutes=len(minutes))
+    signal = Signal(values=activity[None], rate_hz=1 / 60, channels=["activity"], start=start)
+    write_npz(path, signal)
     return Item(
-        hours=hours,
+        hours=round(draw.uniform(0, 500), 2),
         code="WEARABLE//ACTIVITY",
         where=f"fake.parquet row {number}",
-        time=end,
+        time=start + timedelta(minutes=len(minutes)),
         path=path,
     )

@@ -1,4 +1,4 @@
-"""Recordings as WFDB records: a header, and the signal files or segments that it names."""
+"""Read WFDB records: a header, and the signal files or segments that it names."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from clintune.core.errors import ConfigError, DataError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WfdbRecord:
-    """The signals of a record in physical units, NaN in gaps, each [T] float32 at its own `rates`, and their names."""
+    """A record: each signal [T] float32 in physical units, NaN in gaps, at its own rate in Hz."""
 
     signals: list[NDArray[np.float32]]
     rates: list[float]
@@ -24,20 +24,24 @@ class WfdbRecord:
 
 
 def read_record(header: Path, where: str) -> WfdbRecord:
-    """Read a record; raises DataError, naming `where`, for files that are missing or outside the header's folder.
+    """Read a record.
 
-    A signal without a name is called after its place, as `signal 0`. Segments stand one after the other, with gaps in
-    between. Raises ConfigError where wfdb is not installed.
+    A signal without a name is called after its place, as `signal 0`. Segments stand one after the
+    other, with gaps in between. Raises DataError naming `where` for files that are missing or
+    outside the header's folder, and ConfigError where wfdb is not installed.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of its own use of pandas
+            warnings.simplefilter("ignore", DeprecationWarning)  # of wfdb's own use of pandas
             import wfdb
     except ImportError as error:
         raise ConfigError("reading WFDB records needs wfdb; pip install clintune[wfdb]") from error
+
+    # Check the files before wfdb follows the header to them.
     _check_files(header, where)
     _check_segments(wfdb.rdheader(str(header.with_suffix("")), rd_segments=True), where)
 
+    # Read each signal at its own rate.
     record = wfdb.rdrecord(str(header.with_suffix("")), smooth_frames=False)
     if not record.n_sig:
         raise DataError(
@@ -53,10 +57,12 @@ def read_record(header: Path, where: str) -> WfdbRecord:
 
 
 def _check_files(header: Path, where: str) -> None:
+    """Raise DataError for files of a record that are missing or outside its folder."""
     for file in record_files(header):
         if not file.is_file():
             raise DataError(
-                f"{where}: a file that the recording's header names is missing; restore it or drop the row"
+                f"{where}: a file that the recording's header names is missing; "
+                "restore it or drop the row"
             )
         if file.suffix == header.suffix and not all(map(is_beside, names_in(file))):
             raise DataError(
@@ -65,23 +71,23 @@ def _check_files(header: Path, where: str) -> None:
 
 
 def _check_segments(record: Any, where: str) -> None:
-    """Raise DataError for segments that do not fit one after the other: wfdb joins them as if they did."""
-    segments = [
-        segment for segment in getattr(record, "segments", None) or [] if segment is not None
-    ]
+    """Raise DataError for segments that do not fit together; wfdb would join them all the same."""
+    segments = getattr(record, "segments", None) or []
+    segments = [segment for segment in segments if segment is not None]
+
+    # Rates and channels.
     if any(segment.fs != record.fs for segment in segments):
         raise DataError(
-            f"{where}: the recording has segments of several rates; save each as a recording of its own"
+            f"{where}: the recording has segments of several rates; "
+            "save each as a recording of its own"
         )
-    if (
-        segments
-        and record.layout == "fixed"
-        and any(part.sig_name != segments[0].sig_name for part in segments)
-    ):
+    several = any(segment.sig_name != segments[0].sig_name for segment in segments)
+    if several and record.layout == "fixed":
         raise DataError(
             f"{where}: the recording has segments of several channels; give it a layout segment"
         )
 
+    # The units of each channel.
     units: dict[str, str] = {}
     for segment in segments:
         for name, unit in zip(segment.sig_name or [], segment.units or [], strict=True):

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import nn
 
 from clintune.cohort.samples import Samples
 from clintune.config.parts import instantiate_section
+from clintune.config.schema import Config
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.features.columnar import TrainingRows
@@ -21,9 +22,9 @@ from clintune.model.backbone import Backbone, load_backbone
 from clintune.model.fusion import Fusion
 
 
-def make_modalities(config: DictConfig) -> dict[str, Modality]:
+def make_modalities(parts: Mapping[str, Any]) -> dict[str, Modality]:
     """Instantiate the modalities of a config; nothing is loaded yet."""
-    return instantiate_section("modalities", config.modalities)
+    return instantiate_section("modalities", parts)
 
 
 def fit_statistics(
@@ -88,7 +89,7 @@ def build_modalities(modalities: Mapping[str, Modality], statistics: Statistics,
 
 
 def build_model(
-    config: DictConfig,
+    config: Config,
     modalities: Mapping[str, Modality],
     statistics: Statistics,
     outputs: Mapping[str, int],

@@ -1,4 +1,4 @@
-"""How much a package may ask for: bounds of the numbers in its composition; docs/package.md lists them."""
+"""Bounds of the numbers in a package's composition; docs/package.md lists them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -52,7 +52,7 @@ LEAST = {
     "width": 1,
     "window_hours": 1 / 3600,
 }
-"""The least value of such a key."""
+"""The least value of a key of a modality, backbone or adapter."""
 MOST_NUMBER = 2**40
 MOST_LIST = 2**16
 MOST_WINDOW = 2**25
@@ -61,15 +61,18 @@ _ALL_LINEAR = "all-linear"
 
 
 def check_bounds(folder: Path, composition: Mapping[str, Any]) -> None:
-    """Raise PackageError for what is `out_of_bounds`; the modules of its classes may be read: they were checked."""
+    """Raise PackageError for what is `out_of_bounds`.
+
+    The classes of the composition must have been checked: their modules are imported.
+    """
     if problems := out_of_bounds(composition):
         raise PackageError(in_short(f"{folder}: {problems[0]}; do not use the package"))
 
 
 def out_of_bounds(composition: Mapping[str, Any]) -> list[str]:
-    """Return each key that a class has not, value of another type, and number or list that no package may hold.
+    """Return the problems of a composition: unknown keys, wrong types, numbers or lists too large.
 
-    Of a composition the sections `COMPOSED` are asked. No torch here.
+    The sections `COMPOSED` are checked. This needs no torch.
     """
     problems = [
         *_of_schema("backbone", Backbone, composition["backbone"]),
@@ -85,31 +88,30 @@ def out_of_bounds(composition: Mapping[str, Any]) -> list[str]:
 
 
 def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the schema of recipes does not take."""
+    """Yield what the schema of recipes refuses."""
     known = {item.name: item.metadata for item in fields(kind)}
     for key, value in node.items():
         if key not in known:
             yield f"{where}.{key} is a key that no recipe has"
             continue
+
         choices = known[key].get("choices")
         least, most = known[key].get("bounds", (None, None))
+        is_bounded = least is not None and value is not None
         if choices and value not in choices:
             yield f"{where}.{key} is none of its choices"
-        elif (
-            least is not None
-            and value is not None
-            and not (is_finite(value) and least <= value <= most)
-        ):
+        elif is_bounded and not (is_finite(value) and least <= value <= most):
             yield f"{where}.{key} is out of bounds"
 
 
 def _of_signature(where: str, part: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the constructor of a part does not take."""
+    """Yield what the constructor of a part refuses."""
     try:
         known = parameters(part["_target_"])
     except ConfigError as error:
         yield f"{where}: {error}"
         return
+
     for key, value in part.items():
         if key == "_target_":
             continue
@@ -117,6 +119,7 @@ def _of_signature(where: str, part: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}.{key} is no key of its class"
         elif wanted := known[key].refuses(value):
             yield f"{where}.{key} is not {wanted}"
+
     if (length := _window(part)) is not None and not 1 <= length <= MOST_WINDOW:
         yield f"{where} asks for windows of more than {MOST_WINDOW} samples, or of less than one"
 
@@ -127,20 +130,24 @@ def _dtype(dtype: Any) -> Iterator[str]:
 
 
 def _targets(targets: Any) -> Iterator[str]:
-    """Yield a pattern of LoRA's targets: PEFT would search every name with it."""
+    """Yield LoRA targets that are a pattern: PEFT would search every name with it."""
     named = isinstance(targets, list) and all(isinstance(name, str) for name in targets)
     if not (targets is None or targets == _ALL_LINEAR or named):
         yield f"adapter.targets is neither a list of names nor {_ALL_LINEAR}"
 
 
 def _too_much(where: str, node: Any) -> Iterator[str]:
-    """Yield each number that is out of bounds, and each list that is too long or, outside a config, repeats a word."""
+    """Yield each number that is out of bounds, and each list that is too long or repeats a word.
+
+    Inside the config of an encoder or backbone a list may repeat words.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             place = f"{where}.{key}" if where else str(key)
             yield from _too_much(place, value)
             if is_finite(value) and not _least(where, str(key)) <= value <= _most(where, str(key)):
                 yield f"{place} is out of bounds"
+
     elif isinstance(node, list):
         above, _, key = where.rpartition(".")
         words = [value for value in node if isinstance(value, str)]
@@ -153,7 +160,7 @@ def _too_much(where: str, node: Any) -> Iterator[str]:
 
 
 def _window(part: Mapping[str, Any]) -> float | None:
-    """Return how many samples a window holds, None of a part without windows."""
+    """Return how many samples a window holds; None for a part without windows."""
     hours = part.get("window_hours", 24 * part["days"] if is_finite(part.get("days")) else None)
     rate = part.get("rate_hz")
     return hours * 3600 * rate if is_finite(hours) and is_finite(rate) else None
@@ -170,5 +177,8 @@ def _least(where: str, key: str) -> float:
 
 
 def _in_config(where: str) -> bool:
-    """Return whether a place is inside the config of an encoder or backbone, whose keys are those of its family."""
+    """Return whether a place is inside the config of an encoder or backbone.
+
+    The keys there are those of its family.
+    """
     return "config" in where.split(".")

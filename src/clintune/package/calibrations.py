@@ -1,4 +1,4 @@
-"""The calibrations of a package's tasks, as a file beside it."""
+"""The file beside a package with the calibrations of its tasks."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,13 +1,14 @@
-"""What a package is in memory, and what of a model it must hold."""
+"""A package in memory, and the tensors of a model that a package must hold."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from clintune.config.parts import instantiate_section
+from clintune.config.schema import Config
 from clintune.contracts import Batch
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
@@ -24,30 +25,34 @@ SECTIONS = ("name", *COMPOSED)
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A trained model with everything that using it needs."""
+    """A trained model with all that its use needs."""
 
-    config: DictConfig
+    config: Config
     model: Fusion
     tasks: Mapping[str, Task]
     statistics: Statistics
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the predictions of each task for the samples of a batch [N, P], on the model's device.
+        """Return the predictions of each task for the samples of a batch [N, P].
 
-        They are the model's own, not calibrated; `inference` has the loop over batches, views and members.
+        They are on the device of the model, and not calibrated. `inference` has the loop over
+        batches, views and members.
         """
         outputs = self.model(batch.to(self.model.queries.device))
         return {name: task.predict(outputs[name]) for name, task in self.tasks.items()}
 
 
-def make_tasks(config: DictConfig) -> dict[str, Task]:
+def make_tasks(parts: Mapping[str, Any]) -> dict[str, Task]:
     """Instantiate the tasks of a config."""
-    return instantiate_section("tasks", config.tasks)
+    return instantiate_section("tasks", parts)
 
 
 def package_tensors(model: Fusion) -> dict[str, Tensor]:
-    """Return every tensor of a model that its base weights do not hold, the adapter's included, by name."""
+    """Return every tensor of a model that its base weights do not hold, by name.
+
+    The tensors of the adapter are included.
+    """
     kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     prefixes = ("heads.", "projectors.", *_random_parts(model))
     return {
@@ -70,7 +75,7 @@ def origins(model: Fusion) -> dict[str, Origin]:
 
 
 def _random_parts(model: Fusion) -> Iterator[str]:
-    """Yield the prefixes of parts that started from random weights, which a base cannot restore."""
+    """Yield the prefixes of parts that started from random weights: no base can restore them."""
     if model.backbone.weights is None:
         yield "backbone."
     for name, modality in model.encoders.items():

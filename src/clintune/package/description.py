@@ -1,4 +1,7 @@
-"""What a package says of itself (clintune.yaml), read as typed values within bounds; docs/package.md has the schema."""
+"""The description of a package (clintune.yaml), read as typed values within bounds.
+
+docs/package.md has the schema.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,9 +18,9 @@ from clintune.package.origin import Origin
 from clintune.package.plain import read_yaml
 
 FORMAT = 1
-"""Raised when an older clintune could not read, or would misread, what a newer one writes."""
+"""Number of the format, raised when an older clintune could not read what a newer one writes."""
 MOST_PARTS = 64
-"""Modalities, or tasks, of a package."""
+"""Greatest number of modalities, or of tasks, of a package."""
 _KEYS = ("format", "clintune", "seed", "precision", "composition", "weights", "statistics", "tasks")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]{0,40}", re.ASCII)
@@ -26,7 +29,7 @@ _PRECISIONS = Trainer.__dataclass_fields__["precision"].metadata["choices"]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a task keeps: its state, and the names of its outputs."""
+    """The record of a task: its state, and the names of its outputs."""
 
     state: Mapping[str, Any]
     outputs: list[str]
@@ -34,30 +37,35 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A package's description, each value of its type and within its bounds."""
+    """The description of a package, each value of its type and within its bounds."""
 
     clintune: str
     seed: int
     precision: str
     composition: dict[str, Any]
-    """The sections of a recipe that make the model; what their keys may be is checked where their classes are known."""
+    """The sections of a recipe that make the model.
+
+    Their keys are checked where their classes are known.
+    """
     weights: Mapping[str, Origin]
     statistics: Mapping[str, Mapping[str, Any]]
     tasks: Mapping[str, Answer]
 
 
 def read_description(folder: Path) -> Description:
-    """Read what the package in `folder` says of itself.
+    """Read the description of the package in `folder`.
 
-    Raises PackageError for a description of another format, a key too many or too few, a value that is not of its type
-    or out of bounds, and a name that could leave its folder.
+    Raises PackageError for another format, a key too many or too few, a value of another type or
+    out of bounds, and a name that could leave its folder.
     """
+    # Check the format first: all else depends on it.
     path = folder / ABOUT
     about = read_yaml(path)
     if not isinstance(about, dict) or "format" not in about:
         _refuse(
             path,
-            "has no `format`: another version of clintune wrote it; publish or train it anew with this one",
+            "has no `format`: another version of clintune wrote it; "
+            "publish or train it anew with this one",
         )
     if about["format"] != FORMAT or isinstance(about["format"], bool):
         version = about.get("clintune")
@@ -66,6 +74,7 @@ def read_description(folder: Path) -> Description:
             path, f"is not of format {FORMAT}; use the version of clintune that wrote it{newer}"
         )
 
+    # Then the keys, of all sections that name each part.
     _check_keys(path, about, _KEYS, "")
     composition = _composition(path, about["composition"])
     names, tasks = composition["modalities"].keys(), composition["tasks"].keys()
@@ -118,19 +127,24 @@ def _composition(path: Path, composition: Any) -> dict[str, Any]:
 
 
 def _check_underscores(path: Path, composition: dict[str, Any]) -> None:
-    """Refuse what hydra or transformers would obey: `_target_` names the class of a part, and nothing else."""
+    """Refuse keys that hydra or transformers would obey.
+
+    Only `_target_` may stand in a part, and name its class.
+    """
     left: list[tuple[tuple[str, ...], Any]] = [((), composition)]
     while left:
         place, node = left.pop()
         if not isinstance(node, dict | list):
             continue
+
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             here = (*place, str(key))
             of_part = key == "_target_" and len(here) == 3 and here[0] in ("modalities", "tasks")
             if str(key).startswith("_") and not of_part:
                 _refuse(
                     path,
-                    f"holds the key {'.'.join(here)}, which does not belong there; do not use the package",
+                    f"holds the key {'.'.join(here)}, which does not belong there; "
+                    "do not use the package",
                 )
             left.append((here, value))
 

@@ -1,15 +1,16 @@
-"""Load a package: verify every file, check what it says of itself, rebuild the model, fill every tensor."""
+"""Load a package: verify files, check the description, rebuild the model, fill every tensor."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clintune.config.schema import Config
+from clintune.config.schema import Adapter, Config
+from clintune.config.typed import of_plain
 from clintune.core.errors import ClintuneError, PackageError, StorageError
 from clintune.core.paths import check_name
 from clintune.core.text import in_short, visible
@@ -40,7 +41,7 @@ from clintune.package.verify import check_classes
 from clintune.tasks.base import Task
 
 _RUST = "pyo3_runtime"
-"""The module of the error that a library in Rust raises where it gives up."""
+"""The module of the error that a library in Rust raises when it gives up."""
 
 
 def load_package(
@@ -53,11 +54,12 @@ def load_package(
 ) -> Package:
     """Load a package.
 
-    `trusted` names modules outside clintune whose classes the package may use; `sources` says where the base weights of
-    `backbone` or of a modality are on this machine; `shared` is a loaded backbone that gets this package's adapter too.
-    Raises PackageError for a file that is missing or changed, a description out of bounds, a class of a module that is
-    not trusted, a tensor that is missing, left over, of another shape or type or not finite, base weights other than
-    those it was trained on, or a stored answer that the model does not repeat.
+    `trusted` names modules outside clintune whose classes the package may use. `sources` says where
+    the base weights of `backbone` or of a modality are on this machine. `shared` is a loaded
+    backbone that gets the adapter of this package, too. Raises PackageError for a missing or
+    changed file, a description out of bounds, a class of no trusted module, a tensor that is
+    missing, left over, not finite or of another shape or type, base weights other than those of
+    training, or a stored answer that the model does not repeat.
     """
     local_manifest(folder)
     with _refused(folder):
@@ -66,15 +68,18 @@ def load_package(
         check_bounds(folder, description.composition)
         config = _config(folder, description, sources or {})
         if shared is not None:
-            _check_shared(folder, config, description.weights["backbone"], shared)
+            _check_shared(folder, config.adapter, description.weights["backbone"], shared)
 
-        tasks = make_tasks(config)
+        # The state of tasks and the statistics must be such that nothing large is built of them.
+        tasks = make_tasks(config.tasks)
         for name, task in tasks.items():
             _restore(folder, name, task, description.tasks[name])
-        modalities = make_modalities(config)
+        modalities = make_modalities(config.modalities)
         check_statistics(folder, modalities, description.statistics)
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
+
+        # Only then is the model built and filled.
         statistics = {name: dict(learned) for name, learned in description.statistics.items()}
         model = build_model(
             config, modalities, statistics, outputs, description.seed, shared=shared
@@ -91,9 +96,9 @@ def load_package(
 
 @contextmanager
 def _refused(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a stranger's values are used into a PackageError of one line.
+    """Turn all that goes wrong while a stranger's values are used into a PackageError of one line.
 
-    A library in Rust that gives up, as tokenizers does, raises what is no Exception.
+    A library in Rust that gives up, as tokenizers does, raises an error that is no Exception.
     """
     try:
         yield
@@ -109,34 +114,37 @@ def _refused(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> DictConfig:
-    """Return the config of the model, its base weights at the very revisions that it was trained on."""
+def _config(folder: Path, description: Description, sources: Mapping[str, str]) -> Config:
+    """Return the config of the model; base weights have the revisions that it was trained on."""
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), description.composition)
+        config = of_plain(Config, description.composition)
     except OmegaConfBaseException as error:
         raise PackageError(
             f"{folder / ABOUT}: holds a key or value that no recipe has; do not use it"
         ) from error
-    assert isinstance(config, DictConfig)
-    config.trainer.precision = description.precision
-    config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
 
-    bases = {"backbone": config.backbone, **config.modalities}
-    if unknown := sorted(sources.keys() - bases.keys()):
+    bases = ("backbone", *config.modalities)
+    if unknown := sorted(sources.keys() - set(bases)):
         raise PackageError(
             f"{folder}: sources names {unknown[0]}, which it lacks; it has {', '.join(bases)}"
         )
-    for name, part in bases.items():
-        revision = description.weights[name].revision
-        if name in sources:
-            part.source, revision = sources[name], None
-        if "revision" in part:
-            part.revision = revision
-    return config
+
+    def based(name: str, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a part that reads the very revision of its base weights, or the user's own."""
+        own = {"source": sources[name]} if name in sources else {}
+        revision = None if own else description.weights[name].revision
+        return {**part, **own, **({"revision": revision} if "revision" in part else {})}
+
+    # Compiling and kernels are how it was trained, not what it is.
+    changes = based("backbone", {"revision": None})
+    backbone = replace(config.backbone, compile=False, liger=False, **changes)
+    modalities = {name: based(name, part) for name, part in config.modalities.items()}
+    trainer = replace(config.trainer, precision=description.precision)
+    return replace(config, backbone=backbone, modalities=modalities, trainer=trainer)
 
 
 def _restore(folder: Path, name: str, task: Task, answer: Answer) -> None:
-    """Give a task its state; it must then answer with the outputs that the package lists."""
+    """Restore the state of a task; its outputs must then be those that the package lists."""
     try:
         task.load_state(dict(answer.state))
     except ValueError as error:
@@ -156,13 +164,13 @@ def _check_base(folder: Path, model: Fusion, trained: Mapping[str, Origin]) -> N
         if (file := trained[name].differs(found)) is not None:
             where = visible(found.source)
             raise PackageError(
-                f"{folder}: {name} was trained on other base weights than those found in {where} ({visible(file)} "
-                f"differs); name the right ones in `sources` ({ABOUT} says which)"
+                f"{folder}: {name} was trained on other base weights than those found in {where} "
+                f"({visible(file)} differs); name the right ones in `sources` ({ABOUT} says which)"
             )
 
 
-def _check_shared(folder: Path, config: DictConfig, trained: Origin, shared: Backbone) -> None:
-    if config.adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
+def _check_shared(folder: Path, adapter: Adapter, trained: Origin, shared: Backbone) -> None:
+    if adapter.mode != "lora" or not is_peft(shared.model) or shared.weights is None:
         raise PackageError(
             f"{folder}: only LoRA adapters of one pretrained base can share it; load it by itself"
         )

@@ -1,4 +1,7 @@
-"""What a package is to a hub: the files that MANIFEST.json lists with their SHA-256, safetensors and text only."""
+"""The manifest of a package: MANIFEST.json lists its files with their SHA-256.
+
+A package holds safetensors and text only. A hub knows no more of it.
+"""
 
 import json
 import re
@@ -22,7 +25,10 @@ _MOST_BYTES = 2**22
 
 
 def check_paths(where: str, paths: Iterable[str]) -> None:
-    """Raise PackageError for a path that could leave its folder on any system; `where` names the package."""
+    """Raise PackageError for a path that could leave its folder on any system.
+
+    `where` names the package in the error.
+    """
     for path in paths:
         try:
             check_name(path, where, PackageError, nested=True, hidden=True)
@@ -37,19 +43,16 @@ def check_paths(where: str, paths: Iterable[str]) -> None:
 
 def write_manifest(folder: Path) -> None:
     """Write the SHA-256 of every file below `folder` into its manifest."""
-    files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST
-    )
-    write_json(
-        folder / MANIFEST,
-        {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
-    )
+    found = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(found)}
+    write_json(folder / MANIFEST, hashes)
 
 
 def read_manifest(where: str, content: bytes) -> dict[str, str]:
     """Return the SHA-256 of each file that a manifest lists, by path.
 
-    Raises PackageError for what is no manifest, a path that leaves the package, or a kind of file that could run code.
+    Raises PackageError for a text that is no manifest, a path that leaves the package, and a kind
+    of file that could run code.
     """
     if len(content) > _MOST_BYTES:
         raise PackageError(f"{where}: {MANIFEST} is too large; do not use the package")
@@ -66,7 +69,8 @@ def read_manifest(where: str, content: bytes) -> dict[str, str]:
     for path in listed:
         if not path.endswith(KINDS):
             raise PackageError(
-                f"{where}: {visible(path)} is no safetensors or text file and could run code; do not use it"
+                f"{where}: {visible(path)} is no safetensors or text file and could run code; "
+                "do not use it"
             )
     return listed
 
@@ -82,7 +86,7 @@ def check_listing(where: str, manifest: Mapping[str, str], listing: Iterable[str
 
 
 def local_manifest(folder: Path) -> dict[str, str]:
-    """Return the manifest of a local package, every file verified.
+    """Return the manifest of a local package, and verify every file.
 
     Raises PackageError where there is none, or a file is missing, changed or not listed.
     """
@@ -100,22 +104,24 @@ def check_files(where: str, folder: Path, manifest: Mapping[str, str]) -> None:
     for path, digest in manifest.items():
         if not holds(folder / path, digest):
             raise PackageError(
-                f"{where}: {path} is missing or changed (SHA-256 differs); fetch it again, or publish it anew"
+                f"{where}: {path} is missing or changed (SHA-256 differs); fetch it again, "
+                "or publish it anew"
             )
 
 
 def holds(path: Path, digest: str) -> bool:
-    """Return whether a plain file is there and has this SHA-256."""
+    """Return whether a path is a plain file with this SHA-256."""
     return path.is_file() and not path.is_symlink() and file_sha256(path) == digest
 
 
 def fetch_whole(
     cache: Path, where: str, content: bytes, download: Callable[[Path, Mapping[str, str]], object]
 ) -> Path:
-    """Return the folder below `cache` that holds the package with the manifest `content`, complete and verified.
+    """Return the folder below `cache` with the package of the manifest `content`, verified.
 
-    Where it is not there yet, `download(folder, manifest)` brings its files into a folder that still holds what an
-    interrupted download brought. Of several processes one downloads. Raises PackageError for files other than those.
+    If it is missing, `download(folder, manifest)` fetches its files into a folder that still holds
+    the files of an interrupted download. Of several processes one downloads. Raises PackageError
+    where the files are not those of the manifest.
     """
     manifest = read_manifest(where, content)
     folder = cache / "packages" / sha256(content).hexdigest()[:32]
@@ -130,7 +136,7 @@ def fetch_whole(
             try:
                 check_files(where, partial, manifest)
             except PackageError:
-                shutil.rmtree(partial)  # what is wrong must not be taken up by the next download
+                shutil.rmtree(partial)  # the next download must not keep wrong files
                 raise
             with atomic_path(folder) as whole:
                 partial.rename(whole)

@@ -1,11 +1,9 @@
-"""Where the members of an ensemble stand, and whether they are of one model."""
+"""The folders of the members of an ensemble, and the check that all members are alike."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short
@@ -16,10 +14,10 @@ _MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 
 
 def member_folders(folder: Path, ensemble: int) -> list[Path]:
-    """Return the folder of each member below `folder`: `folder` itself, or `member-N` for an ensemble."""
-    return (
-        [folder] if ensemble == 1 else [folder / f"member-{member}" for member in range(ensemble)]
-    )
+    """Return the folder of each member: `folder` itself, or `member-N` below it for an ensemble."""
+    if ensemble == 1:
+        return [folder]
+    return [folder / f"member-{member}" for member in range(ensemble)]
 
 
 def trained_members(folder: Path, ensemble: int) -> list[Path]:
@@ -31,15 +29,16 @@ def trained_members(folder: Path, ensemble: int) -> list[Path]:
     for member in members:
         if not (member / MANIFEST).is_file():
             raise PackageError(
-                f"{member}: no package there; train the run to its end (clintune train --resume RUN)"
+                f"{member}: no package there; "
+                "train the run to its end (clintune train --resume RUN)"
             )
     return members
 
 
 def members_found(folder: Path) -> list[Path]:
-    """Return the folders of the members that a package holds, in order: itself, or `member-N` of an ensemble.
+    """Return the member folders of a package, in order: itself, or `member-N` of an ensemble.
 
-    Raises PackageError for a member that is a link, which could lead out of the package.
+    Raises PackageError for a member that is a link: it could lead out of the package.
     """
     if (folder / ABOUT).is_file():
         return [folder]
@@ -55,31 +54,31 @@ def members_found(folder: Path) -> list[Path]:
 def check_alike(members: Mapping[Path, Package]) -> None:
     """Raise PackageError where members, by their folders, differ in what they read or answer.
 
-    One batch is given to all of them, and their answers are averaged by position.
+    All members get the same batch, and their answers are averaged by position.
     """
     (first, package), *others = members.items()
     wanted = _read_and_answered(package)
     for folder, other in others:
         for what, found in _read_and_answered(other).items():
             if found != wanted[what]:
-                raise PackageError(
-                    in_short(
-                        f"{folder}: its {what} are not those of {first.name}; do not use the package"
-                    )
-                )
+                problem = f"its {what} are not those of {first.name}; do not use the package"
+                raise PackageError(in_short(f"{folder}: {problem}"))
 
 
 def _read_and_answered(package: Package) -> dict[str, Any]:
     return {
-        "tasks": OmegaConf.to_container(package.config.tasks),
+        "tasks": package.config.tasks,
         "outputs": {name: task.output_names for name, task in package.tasks.items()},
-        "modalities": OmegaConf.to_container(package.config.modalities),
+        "modalities": package.config.modalities,
         "codes or channels": _without_numbers(dict(package.statistics)),
     }
 
 
 def _without_numbers(value: Any) -> Any:
-    """Return keys and texts of statistics, in order: the numbers of two members may differ in their last digits."""
+    """Return keys and texts of statistics, in order.
+
+    The numbers of two members may differ in their last digits.
+    """
     if isinstance(value, Mapping):
         return [(key, _without_numbers(part)) for key, part in value.items()]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Plain values out of text that a stranger wrote: bounded, and with nothing in it that anybody resolves."""
+"""Plain values out of a stranger's text: bounded, and without anything that a library resolves."""
 
 import json
 import math
@@ -17,15 +17,16 @@ _MOST_INT = 2**64
 _MOST_DIGITS = 100
 _NUMBER = re.compile(r"[-+]?(0[xb][0-9a-fA-F_]+|[0-9_.]+([eE][-+]?[0-9]+)?)")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-"""What YAML takes for a number of hours, minutes and seconds; the time that it takes grows with the square of it."""
+"""Text that YAML reads as hours, minutes and seconds; the time for it grows with its square."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML document of mappings with text or whole numbers as keys, lists, text, finite numbers, null.
+    """Read one YAML document of mappings, lists, text, finite numbers and null.
 
-    Raises PackageError for anything else: anchors, aliases, merge keys, tags, dates, interpolations, and for more than
-    `MOST_BYTES`, `MOST_DEPTH` or `MOST_NODES`.
+    Keys are text or whole numbers. Raises PackageError for anything else (anchors, aliases, merge
+    keys, tags, dates, interpolations), and for more than `MOST_BYTES`, `MOST_DEPTH` or
+    `MOST_NODES`.
     """
     text = _read_text(path)
     try:
@@ -40,7 +41,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document within the same bounds; PackageError for anything else, NaN and infinity included."""
+    """Read one JSON document within the same bounds.
+
+    Raises PackageError for anything else, NaN and infinity included.
+    """
     text = _read_text(path)
     try:
         value = json.loads(text)
@@ -62,14 +66,14 @@ def _read_text(path: Path) -> str:
 
 
 def _check_events(path: Path, text: str) -> None:
-    """Walk through a document before anything is made of it: nothing in it names, repeats or types a value."""
+    """Refuse a document that names, repeats or types a value, before any value is made of it."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event, yaml.CollectionEndEvent
-        )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if number > MOST_NODES or depth > MOST_DEPTH:
             _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
+
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             _refuse(path, "repeats a value by an anchor")
         if getattr(event, "tag", None) is not None:
@@ -81,7 +85,7 @@ def _check_events(path: Path, text: str) -> None:
 
 
 def _check_digits(path: Path, text: str) -> None:
-    """Refuse a plain word that YAML would make a number of at great cost."""
+    """Refuse a plain word that YAML would turn into a number at great cost."""
     if (":" in text and _BASE_60.fullmatch(text)) or (
         len(text) > _MOST_DIGITS and _NUMBER.fullmatch(text)
     ):

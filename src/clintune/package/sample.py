@@ -1,6 +1,6 @@
-"""A made-up sample and the model's answer to it, by which a loaded package proves that it is the one that was written.
+"""A made-up sample and the model's answer to it: a loaded package must repeat that answer.
 
-The sample holds pieces as `prepare` makes them of each modality's own fake items, so it is no patient's.
+The sample holds pieces that `prepare` makes of the fake items of each modality, so no patient's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ from clintune.package.tensors import read_tensors
 
 SAMPLE = "sample.safetensors"
 _TOLERANCE = 1e-4
-"""Probabilities differ by so much at most between processors and versions of torch, in float32."""
+"""Greatest difference of probabilities between processors and versions of torch, in float32."""
 _ITEMS = 2
 _ANSWER = "answer"
 
 
 def write_sample(folder: Path, package: Package) -> None:
-    """Write a made-up sample and what the package answers to it."""
+    """Write a made-up sample and the package's answer to it."""
     batch = _made_up(package.model.encoders)
     tensors = {f"{_ANSWER}/{task}": value for task, value in _answers(package, batch).items()}
     for name, pieces in batch.pieces.items():
@@ -37,7 +37,7 @@ def write_sample(folder: Path, package: Package) -> None:
 
 
 def repeat_answer(folder: Path, package: Package) -> None:
-    """Raise PackageError where the package does not answer to the stored sample as it did when it was written."""
+    """Raise PackageError unless the package repeats its answer to the stored sample."""
     tensors = read_tensors(folder / SAMPLE)
     try:
         answers = _answers(package, read_sample(tensors, package.model.encoders))
@@ -45,21 +45,19 @@ def repeat_answer(folder: Path, package: Package) -> None:
         raise PackageError(
             f"{folder / SAMPLE}: is no sample of this model; fetch the package again"
         ) from error
+
     for task, answer in answers.items():
         stored = tensors.get(f"{_ANSWER}/{task}", answer.new_empty(0))
-        if (
-            stored.shape != answer.shape
-            or stored.dtype != answer.dtype
-            or not torch.allclose(stored, answer, rtol=0, atol=_TOLERANCE)
-        ):
+        is_alike = stored.shape == answer.shape and stored.dtype == answer.dtype
+        if not is_alike or not torch.allclose(stored, answer, rtol=0, atol=_TOLERANCE):
             raise PackageError(
-                f"{folder}: task {task} does not answer to {SAMPLE} as it did when it was written; use the version of "
-                "clintune, torch and transformers on its card, or fetch it again"
+                f"{folder}: task {task} does not answer to {SAMPLE} as it did when it was written; "
+                "use the version of clintune, torch and transformers on its card, or fetch it again"
             )
 
 
 def _made_up(modalities: Mapping[str, Modality]) -> Batch:
-    """Return a batch of one sample with items of every modality that can read its own fakes."""
+    """Return a batch of one sample, with items of every modality that can read its own fakes."""
     parts = {}
     for name, modality in modalities.items():
         with TemporaryDirectory() as folder:
@@ -68,6 +66,7 @@ def _made_up(modalities: Mapping[str, Modality]) -> Batch:
                 pieces = [modality.prepare(item) for item in items]
             except DataError:  # a recipe may ask for what fakes lack, as a second channel
                 continue
+
         kept = slice(-modality.max_pieces, None)
         tensors = {key: value[kept] for key, value in collate_pieces(pieces).items()}
         parts[name] = _of_one(tensors, torch.cat([part.hours for part in pieces])[kept])
@@ -79,11 +78,8 @@ def read_sample(tensors: Mapping[str, Tensor], modalities: Iterable[str]) -> Bat
     parts = {}
     for name in modalities:
         prefix = f"{name}/tensors/"
-        found = {
-            key.removeprefix(prefix): value
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
+        own = [key for key in tensors if key.startswith(prefix)]
+        found = {key.removeprefix(prefix): tensors[key] for key in own}
         if found:
             parts[name] = _of_one(found, tensors[f"{name}/hours"])
     return Batch(pieces=parts, targets={}, keys=["made up"])

@@ -1,4 +1,4 @@
-"""Whether what a package asks to build has the size of its own tensors: asked before any memory is taken."""
+"""Check of the sizes that a package asks for against its own tensors, before memory is taken."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
+from clintune.config.schema import Adapter, Config
 from clintune.core.errors import PackageError
 from clintune.core.text import in_short, visible
 from clintune.model.build import make_modalities
@@ -23,36 +23,33 @@ _ENCODERS = "modalities."
 
 def check_size(
     folder: Path,
-    config: DictConfig,
+    config: Config,
     statistics: Mapping[str, Mapping[str, Any]],
     outputs: Mapping[str, int],
 ) -> None:
-    """Raise PackageError where heads, LoRA or parts that start from random weights are not as large as their tensors.
+    """Raise PackageError where a part is not as large as its tensors.
 
-    Parts of pretrained weights are held against those weights when they are loaded.
+    Checked are heads, LoRA, and parts that start from random weights. Parts of pretrained weights
+    are compared with those weights when they are loaded.
     """
     parts = package_headers(folder / PARTS)
     _check_heads(folder, parts, outputs)
-    _check_rank(folder, config, parts)
+    _check_rank(folder, config.adapter, parts)
 
     within = len(parts), sum(header.entries for header in parts.values())
-    for name, modality in make_modalities(config).items():
+    for name, modality in make_modalities(config.modalities).items():
         part = config.modalities[name]
         if part.get("source", "random") == "random" and part["_target_"].startswith(_OWN):
             _rehearse(folder, name, within, partial(modality.build, statistics[name]))
     if config.backbone.source == "random":
-        _rehearse(
-            folder,
-            "backbone",
-            within,
-            partial(load_transformer, dict(config.backbone.config or {})),
-        )
+        settings = dict(config.backbone.config or {})
+        _rehearse(folder, "backbone", within, partial(load_transformer, settings))
 
 
 def _rehearse(
     folder: Path, name: str, within: tuple[int, int], build: Callable[[], object]
 ) -> None:
-    """Build a part without memory, and where its family cannot, with memory that is not filled."""
+    """Build a part without memory; where its family cannot, with memory that is not filled."""
     try:
         try:
             with torch.device("meta"), building_within(*within):
@@ -73,19 +70,20 @@ def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str
             )
         if len(parts[name].shape) != 2 or parts[name].shape[0] != number:
             raise PackageError(
-                f"{folder}: tasks.{visible(task)} has not the outputs of its head; do not use the package"
+                f"{folder}: tasks.{visible(task)} has not the outputs of its head; "
+                "do not use the package"
             )
 
 
-def _check_rank(folder: Path, config: DictConfig, parts: Mapping[str, Header]) -> None:
-    """Hold the rank of LoRA against every tensor of it."""
+def _check_rank(folder: Path, adapter: Adapter, parts: Mapping[str, Header]) -> None:
+    """Compare the rank of LoRA with each of its tensors."""
     headers = {name: header for name, header in parts.items() if name.startswith(_ENCODERS)}
-    if config.adapter.mode == "lora":
+    if adapter.mode == "lora":
         headers |= package_headers(folder / ADAPTER)
     for name, header in headers.items():
-        # The first two words of a name are ours, and the name of a modality, which may be any.
+        # A name begins with a word of ours and the name of a modality, which may be any.
         inside = name.split(".", 2)[-1]
-        if "lora_A" in inside.split(".") and header.shape[:1] != (config.adapter.r,):
+        if "lora_A" in inside.split(".") and header.shape[:1] != (adapter.r,):
             raise PackageError(
                 in_short(f"{folder}: adapter.r is not the rank of {name}; do not use the package")
             )

@@ -1,4 +1,4 @@
-"""What the modalities learned from training items, as a package tells it: of the right types, finite, and usable."""
+"""Check of a package's statistics: they must be of the right types, finite and usable."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ _KEYS: dict[type[Modality], tuple[str, ...]] = {
 }
 _COUNTS = ("min_subjects", "num_rare")
 _MOST = 1e30
-"""What float32 can still compute with."""
+"""Greatest number that float32 can still compute with."""
 
 
 def check_statistics(
@@ -52,7 +52,7 @@ def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str
 
 
 def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a key that a modality of clintune does not write, and a count that is none."""
+    """Yield keys that a modality of clintune does not write, and counts that are none."""
     known = next((keys for kind, keys in _KEYS.items() if isinstance(modality, kind)), None)
     if known is not None and type(modality).__module__.startswith(_OWN):
         for key in sorted(map(str, statistics.keys() - {*known, *_COUNTS})):
@@ -63,7 +63,8 @@ def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]
 
 
 def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what of the doubts about recordings is of another kind than what clintune writes."""
+    """Yield doubts about recordings that are not of the kind that clintune writes."""
+    # Shares and names of channels.
     for key in SHARES:
         if not _is_share(statistics.get(key, 0)):
             yield f"hold a {key} that is no share"
@@ -72,6 +73,7 @@ def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             yield f"hold a {key} that is no list of names"
 
+    # A number for each of some channels.
     for key, is_right in ((ABSENT, _is_share), (APART, _is_positive)):
         numbers = statistics.get(key, {})
         if not (isinstance(numbers, dict) and all(isinstance(name, str) for name in numbers)):
@@ -79,13 +81,10 @@ def _of_doubts(statistics: Mapping[str, Any]) -> Iterator[str]:
         elif not all(map(is_right, numbers.values())):
             yield f"hold an {key} with a number that cannot be"
 
+    # The range of rates, and the length.
     rates = statistics.get(RATES, [])
-    if not (
-        isinstance(rates, list)
-        and len(rates) in (0, 2)
-        and all(map(_is_positive, rates))
-        and rates == sorted(rates)
-    ):
+    is_range = isinstance(rates, list) and len(rates) in (0, 2) and all(map(_is_positive, rates))
+    if not is_range or rates != sorted(rates):
         yield f"hold {RATES} that are not a least and a greatest"
     if not _is_positive(statistics.get(HOURS, 1)):
         yield f"hold {HOURS} that are no length"
@@ -95,16 +94,14 @@ def _of_codes(codes: Any) -> Iterator[str]:
     if not isinstance(codes, dict):
         yield "have no codes"
         return
+
     for code, known in codes.items():
-        if (
-            not isinstance(code, str)
-            or not isinstance(known, dict)
-            or known.keys() != {"mean", "std"}
-        ):
+        is_code = isinstance(code, str) and isinstance(known, dict)
+        if not is_code or known.keys() != {"mean", "std"}:
             yield "hold a code without mean and std"
-        elif not (known["mean"] is None and known["std"] is None) and not _usable(
-            known["mean"], known["std"]
-        ):
+            continue
+        mean, std = known["mean"], known["std"]
+        if not (mean is None and std is None) and not _usable(mean, std):
             yield "hold a mean or std that is no finite number, or a std of 0"
 
 
@@ -112,9 +109,11 @@ def _of_events(codes: Any, prefixes: Any) -> Iterator[str]:
     if not isinstance(codes, dict) or not all(isinstance(code, str) for code in codes):
         yield "have no codes"
         return
+
     named = isinstance(prefixes, list) and all(isinstance(prefix, str) for prefix in prefixes)
     if not named or len({*prefixes, *codes}) < len(prefixes) + len(codes):
         yield "lack a list of prefixes, each once and none of them a code"
+
     for known in codes.values():
         if not isinstance(known, dict) or known.keys() != {"knots", "count"}:
             yield "hold a code without knots and count"
@@ -127,21 +126,21 @@ def _of_events(codes: Any, prefixes: Any) -> Iterator[str]:
 
 
 def _are_knots(knots: list[Any]) -> bool:
-    """Return whether these are no knots, or numbers that ascend and of which two differ."""
+    """Return whether these are no knots, or ascending numbers of which two differ."""
     if not all(is_finite(knot) and abs(knot) <= _MOST for knot in knots) or len(knots) > MOST_KNOTS:
         return False
     return not knots or (knots == sorted(knots) and knots[0] < knots[-1])
 
 
 def _of_channels(statistics: Mapping[str, Any], features: int) -> Iterator[str]:
+    """Yield what is wrong with the channels; each has `features` means and deviations."""
     channels, mean, std = statistics.get("channels"), statistics.get("mean"), statistics.get("std")
     if not (isinstance(channels, list) and isinstance(mean, list) and isinstance(std, list)):
         yield "lack a list of channels, mean or std"
-    elif (
-        not all(isinstance(name, str) for name in channels)
-        or len(set(channels)) < len(channels)
-        or not channels
-    ):
+        return
+
+    are_names = bool(channels) and all(isinstance(name, str) for name in channels)
+    if not are_names or len(set(channels)) < len(channels):
         yield "hold no channel, or one twice"
     elif not len(mean) == len(std) == features * len(channels):
         yield "hold more or fewer of mean or std than of channels"

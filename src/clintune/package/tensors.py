@@ -1,4 +1,4 @@
-"""The tensors of a package: what their headers say is checked before any of them is loaded, and then each value."""
+"""The tensors of a package: their headers are checked before any is loaded, then each value."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,30 +24,32 @@ _DTYPES = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-"""The types that a model of clintune can hold, by the names of safetensors."""
+"""Types that a model of clintune can hold, by the names of safetensors."""
 
 
 def package_headers(path: Path) -> dict[str, Header]:
     """Read the headers of a package's tensors, by name.
 
-    Raises PackageError where the file is missing or none of safetensors, or a tensor of a type that no model has.
+    Raises PackageError where the file is missing or not in the safetensors format, or a tensor has
+    a type that no model has.
     """
     if not path.is_file():
         raise PackageError(f"{path}: is missing; fetch the package again")
     try:
         headers = read_headers(path)
-        if any(
-            _DTYPES[header.dtype].itemsize * header.entries != header.num_bytes
-            for header in headers.values()
-        ):
-            raise ValueError("a shape and its bytes differ")
+        for header in headers.values():
+            if _DTYPES[header.dtype].itemsize * header.entries != header.num_bytes:
+                raise ValueError("a shape and its bytes differ")
     except (OSError, ValueError, LookupError) as error:
         raise PackageError(f"{path}: not a safetensors file; do not use the package") from error
     return headers
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; PackageError where it is missing or none, or a value in it is not finite."""
+    """Read a safetensors file.
+
+    Raises PackageError where it is missing, of another format, or holds a value that is not finite.
+    """
     package_headers(path)
     try:
         tensors = load_file(path)
@@ -64,22 +66,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def check_tensors(path: Path, found: Mapping[str, Header], expected: Mapping[str, Tensor]) -> None:
     """Raise PackageError where names, shapes or types differ from what the model expects."""
     wrong = sorted(found.keys() ^ expected.keys())
-    wrong += sorted(
-        name for name in found.keys() & expected.keys() if _misfit(found[name], expected[name])
-    )
+    shared = sorted(found.keys() & expected.keys())
+    wrong += [name for name in shared if _misfit(found[name], expected[name])]
     if not wrong:
         return
+
+    # Say what is wrong with the first.
     name = wrong[0]
     kind = "is none of the model's"
     if name not in found:
         kind = "is missing"
     elif name in expected:
         kind = f"has another {_misfit(found[name], expected[name])}"
-    raise PackageError(
-        in_short(
-            f"{path}: {len(wrong)} tensors do not fit, as {name}, which {kind}; fetch the package again"
-        )
-    )
+    problem = f"{len(wrong)} tensors do not fit, as {name}, which {kind}; fetch the package again"
+    raise PackageError(in_short(f"{path}: {problem}"))
 
 
 def _misfit(found: Header, expected: Tensor) -> str | None:

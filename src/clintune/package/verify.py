@@ -1,4 +1,4 @@
-"""Trust no class that arrives: only those of clintune, and of modules that the user names, are imported or built."""
+"""Check of the classes of a package: only those of clintune and of trusted modules are imported."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,34 +12,35 @@ from clintune.modalities.base import Modality
 from clintune.tasks.base import Task
 
 _OWN = {"modalities": ("clintune.modalities", Modality), "tasks": ("clintune.tasks", Task)}
-"""Where the classes of a section may come from, and what they must be."""
+"""The module and the base of the classes of each section."""
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _LONGEST = 200
 
 
 def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequence[str]) -> None:
-    """Refuse a `_target_` that is no modality or task of clintune or of a trusted module: a callable is code.
+    """Raise PackageError unless each `_target_` is a modality or task of a trusted module.
 
-    Nothing is imported but modules of clintune and trusted ones. Raises PackageError.
+    Any other callable is a stranger's code. Only modules of clintune and of `trusted` are imported.
     """
     for section, (module, base) in _OWN.items():
         for part in composition[section].values():
+            # It is the name of a class.
             target = part.get("_target_")
-            if (
-                not isinstance(target, str)
-                or len(target) > _LONGEST
-                or not _CLASS.fullmatch(target)
-            ):
+            is_short = isinstance(target, str) and len(target) <= _LONGEST
+            if not is_short or not _CLASS.fullmatch(target):
                 shown = visible(target)[:_LONGEST]
                 raise PackageError(
                     f"{folder}: _target_ {shown} names no class; do not use the package"
                 )
+
+            # The class stands in a trusted module.
             home, _, name = target.rpartition(".")
             if not any(home == root or home.startswith(f"{root}.") for root in (module, *trusted)):
                 raise PackageError(
                     f"{folder}: _target_ {target} is of no trusted module; {_to_trust(home)}"
                 )
 
+            # It is a modality or task.
             try:
                 found = getattr(import_module(home), name, None)
             except ImportError as error:
@@ -48,12 +49,13 @@ def check_classes(folder: Path, composition: Mapping[str, Any], trusted: Sequenc
                 ) from error
             if not (isinstance(found, type) and issubclass(found, base)):
                 raise PackageError(
-                    f"{folder}: _target_ {target} is no {base.__name__.lower()}; do not use the package"
+                    f"{folder}: _target_ {target} is no {base.__name__.lower()}; "
+                    "do not use the package"
                 )
 
 
 def _to_trust(home: str) -> str:
-    """Return what to add where, for a module that the user trusts."""
+    """Return what the user adds to a command, or a call, to trust a module."""
     module = home.partition(".")[0]
     return (
         f"if you trust it, add trusted=[{module}] to predict, --trust {module} to export, "

@@ -1,6 +1,7 @@
-"""Write a package: the end of training does."""
+"""Write a package, at the end of training."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,18 @@ from clintune.package.manifest import write_manifest
 def write_package(
     folder: Path, package: Package, tensors: Mapping[str, Tensor], seed: int, card: str
 ) -> None:
-    """Write a package atomically; an older one of that name is replaced.
+    """Write a package atomically; it replaces an older one at the same path.
 
-    `tensors` are those of `package_tensors`, whole and on the CPU.
+    `tensors` are those of `package_tensors`, full tensors on the CPU.
     """
     model = package.model
-    config: Any = OmegaConf.to_container(package.config, resolve=True)
-    composition = {key: config[key] for key in SECTIONS}
+    config = asdict(package.config)
     about = {
         "format": FORMAT,
         "clintune": __version__,
         "seed": seed,
         "precision": package.config.trainer.precision,
-        "composition": composition,
+        "composition": {key: config[key] for key in SECTIONS},
         "weights": {name: origin.to_dict() for name, origin in origins(model).items()},
         "statistics": package.statistics,
         "tasks": {
@@ -58,9 +58,9 @@ def write_package(
 
 
 def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in the type in which loading makes its parameter: training may hold frozen ones in fewer bits.
+    """Return a tensor in the type of its parameter in a loaded model.
 
-    `dtype` is that of the backbone.
+    Training may hold frozen tensors in fewer bits. `dtype` is that of the backbone.
     """
     if not value.is_floating_point():
         return value
@@ -68,14 +68,14 @@ def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor]) -> None:
-    """Let PEFT write the adapter, with the name of its base rather than the path where this machine keeps it."""
+    """Let PEFT write the adapter, with the name of its base instead of a path on this machine."""
     model, weights = package.model.backbone.model, package.model.backbone.weights
     prefix = "backbone.model."
     state = {
         name.removeprefix(prefix): value for name, value in tensors.items() if is_adapter(name)
     }
-    config: Any = model.peft_config["default"]  # type: ignore[index]
-    config.base_model_name_or_path = weights.name if weights else None
-    config.revision = weights.revision if weights else None
+    adapter: Any = model.peft_config["default"]  # type: ignore[index]
+    adapter.base_model_name_or_path = weights.name if weights else None
+    adapter.revision = weights.revision if weights else None
     # The embeddings never train; PEFT would ask a hub whether their number is that of the base.
     model.save_pretrained(str(folder), state_dict=state, save_embedding_layers=False)  # type: ignore[operator]

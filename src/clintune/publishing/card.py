@@ -1,7 +1,6 @@
 """The model card of a release: Markdown with the Hugging Face Hub's metadata (Mitchell et al., FAT* 2019)."""
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,12 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from markupsafe import Markup
 
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.text import markdown, visible
-from clintune.evaluation.disclosure import FEW, SMALLEST_SHOWN, shown, shown_part, shown_together
-from clintune.evaluation.intervals import Interval
-from clintune.experiment.folds import SPLITS
+from clintune.evaluation.analysis import sections_of
 from clintune.publishing.card_answers import Answers
 from clintune.publishing.card_facts import Facts
-from clintune.publishing.operating_points import OperatingPoint
-from clintune.publishing.question_names import output_name
+from clintune.report.markdown import render_markdown
 
 _PIPELINES = {
     frozenset({"notes"}): "text-classification",
@@ -41,22 +38,20 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         autoescape=False,  # Markdown, of which `finalize` escapes what is not marked as safe
         finalize=_escaped,
     )
-    environment.filters |= {"interval": _interval, "num": _number, "share": _share}
-    environment.globals |= {"smallest": SMALLEST_SHOWN, "splits": SPLITS}
+    environment.globals |= {"smallest": SMALLEST_SHOWN}
 
+    sections = sections_of(facts.analyses, facts.page)
     text = environment.get_template("card.md.j2").render(
         metadata=_inert(_metadata(facts, answers)),
         draft=draft,
         num_canaries=num_canaries,
         facts=facts,
         answers=answers,
-        scores=_scores(facts),
-        groups=_groups(facts),
+        sections=Markup(render_markdown(sections)),
+        is_calibrated="calibration" in facts.page.metrics,
+        is_attacked="membership" in facts.page.metrics,
         carbon=_carbon(facts, answers),
         created=_day(facts.provenance["created"]),
-        left_alone=_left_alone(facts),
-        point_scores=_point_scores,
-        calibration_metrics=_calibration_metrics(facts),
     )
 
     ModelCard(text)  # raises where the Hub could not read it
@@ -88,7 +83,9 @@ def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
 
 
 def _results(facts: Facts) -> list[EvalResult]:
+    """Return the scores of calibrated probabilities that are defined."""
     data = ", ".join(facts.cohorts)
+    scores = facts.page.metrics["calibrated"]["held_out"]
     return [
         EvalResult(
             task_type=_PIPELINES.get(frozenset(facts.modalities), "other"),
@@ -99,119 +96,18 @@ def _results(facts: Facts) -> list[EvalResult]:
             dataset_split="held_out",
             metric_type=metric.hub_id or metric.name,
             metric_name=metric.title,
-            metric_value=round(score.value, 4),
+            metric_value=round(value, 4),
         )
-        for name, task in facts.tasks.items()
-        for metric, score in zip(task.metrics, facts.scores[name].values(), strict=True)
-        if score.value == score.value
-    ]
-
-
-def _scores(facts: Facts) -> list[dict[str, Any]]:
-    """Return a row a task and metric, with the counts that may be shown."""
-    titles = {metric.name: metric.title for task in facts.tasks.values() for metric in task.metrics}
-    return [
-        {
-            "task": task,
-            "metric": titles[metric],
-            "score": score,
-            "subjects": _subjects(facts, score),
-            "positive": _positive(facts, task, score),
-        }
-        for task, scores in facts.scores.items()
-        for metric, score in scores.items()
-    ]
-
-
-def _subjects(facts: Facts, score: Interval) -> str:
-    """Return how many held-out subjects a score is of: beside all of them, this may tell who has no label."""
-    complete = score.n_subjects == facts.num_held_out
-    return shown(score.n_subjects) if complete else shown_part(score.n_subjects, facts.num_held_out)
-
-
-def _positive(facts: Facts, task: str, score: Interval) -> str:
-    """Return how many samples of a task with one positive answer are positive."""
-    if score.n_positive is None or task not in facts.tasks or len(facts.tasks[task].questions) > 1:
-        return "–"
-    return shown_part(score.n_positive, score.n_samples)
-
-
-def _left_alone(facts: Facts) -> list[tuple[str, str]]:
-    """Return the outputs that were not calibrated, with the reason."""
-    return [
-        (output_name(task, question.name), reason)
-        for task, fitted in facts.calibrations.items()
-        for question, reason in zip(facts.tasks[task].questions, fitted.reasons, strict=True)
-        if reason is not None
-    ]
-
-
-def _calibration_metrics(facts: Facts) -> dict[str, str]:
-    """Return the titles of the metrics of calibration, by name."""
-    metrics = [metric for task in facts.tasks.values() for metric in task.metrics]
-    return {metric.name: metric.title for metric in metrics if metric.of_calibration}
-
-
-def _groups(facts: Facts) -> list[dict[str, Any]]:
-    """Return a row a grouping, group and task; small groups without a score."""
-    rows = []
-    for by, groups in facts.groups.items():
-        for task in facts.tasks:
-            first = facts.tasks[task].metrics[0]
-            having = {
-                group: scores[task][first.name]
-                for group, scores in groups.items()
-                if task in scores
-            }
-            sizes = _sizes(facts, task, [score.n_subjects for score in having.values()])
-            rows += [
-                {
-                    "by": by,
-                    "group": group if score.n_subjects >= SMALLEST_SHOWN else FEW,
-                    "task": task,
-                    "metric": first.title,
-                    "size": size,
-                    "score": score if score.n_subjects >= SMALLEST_SHOWN else None,
-                }
-                for (group, score), size in zip(having.items(), sizes, strict=True)
-            ]
-    return rows
-
-
-def _sizes(facts: Facts, task: str, counts: list[int]) -> list[str]:
-    """Return the sizes of groups as text; subjects of the task that stand in none of them are a group, too."""
-    rest = max((score.n_subjects for score in facts.scores[task].values()), default=0) - sum(counts)
-    return shown_together([*counts, rest])[: len(counts)] if rest > 0 else shown_together(counts)
-
-
-def _point_scores(point: OperatingPoint) -> list[str]:
-    return [
-        str(_interval(point.scores.get(name)))
-        for name in ("sensitivity", "specificity", "PPV", "NPV")
+        for name, task in facts.page.tasks.items()
+        for metric in task.metrics
+        if (value := scores[name][metric.name]["value"]) is not None
     ]
 
 
 def _carbon(facts: Facts, answers: Answers) -> float | None:
     """Return grams of CO2 equivalents, None where energy or grid are unknown."""
-    kwh, grams = facts.compute.kwh, answers.grams_a_kwh
+    kwh, grams = facts.page.metrics.get("compute", {}).get("kwh"), answers.grams_a_kwh
     return None if kwh is None or grams is None else kwh * grams
-
-
-def _interval(score: Interval | None) -> Markup:
-    if score is None or score.value != score.value:
-        return Markup("–")
-    if score.low != score.low:
-        return Markup(f"{score.value:.3f} (no interval)")
-    return Markup(f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
-
-
-def _number(values: Mapping[str, float | None], name: str) -> str:
-    value = values.get(name)
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
 
 
 def _escaped(value: object) -> object:

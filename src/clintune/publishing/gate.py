@@ -9,22 +9,29 @@ from clintune.cohort.samples import Samples
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256, read_json
-from clintune.evaluation.predictions import RAW
+from clintune.evaluation.evaluate import METRICS
 from clintune.package.calibrations import read_calibrations
 from clintune.package.contents import Package
 from clintune.package.manifest import MANIFEST, local_manifest
 from clintune.tasks.base import Task
 
 
-def check_evaluated(run: Path, members: Sequence[Path]) -> None:
-    """Raise PackageError for packages that changed, or that metrics.json was not computed from."""
+def check_evaluated(run: Path, fold: Path, members: Sequence[Path]) -> None:
+    """Raise PackageError for packages that changed, or that metrics.json was not computed from.
+
+    `fold` is the run itself or the folder of one fold, whose own scores stand on the card.
+    """
     again = f"run `clintune evaluate {run}` first"
-    path = run / "metrics.json"
-    if not path.is_file():
+    if not (run / METRICS).is_file():
         raise PackageError(f"{run}: not evaluated; {again}")
-    if not (run / RAW).is_dir():
-        raise PackageError(f"{run}: evaluated by an earlier version, without {RAW}; {again}")
-    evaluated = read_json(path).get("packages", {})
+    path = fold / METRICS
+    metrics = read_json(path) if path.is_file() else {}
+    if "calibrated" not in metrics:
+        raise PackageError(
+            f"{path}: lacks the scores of calibrated probabilities, as of an earlier version or "
+            f"without calibrated in `evaluation`; {again}"
+        )
+    evaluated = metrics.get("packages", {})
     for member in members:
         local_manifest(member)
         if evaluated.get(member.relative_to(run).as_posix()) != file_sha256(member / MANIFEST):

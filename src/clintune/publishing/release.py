@@ -3,9 +3,10 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from clintune.config.moved import moved
 from clintune.config.parts import modules_of
@@ -45,7 +46,7 @@ def make_release(
     that is not trained and evaluated, and for a release that holds what is a patient's: then it is not left behind.
     """
     config = moved(run_config(run), places, "publish")
-    _check_fold(run, config, fold_name)
+    _check_fold(run, config.cv, fold_name)
     check_trained(run)
     answers = read_answers(run, config.name)
     if not draft:
@@ -53,17 +54,17 @@ def make_release(
 
     experiment = open_experiment(config)
     check_data(run, experiment)
-    number, fold = _fold(folds(config, run, experiment.samples), fold_name)
+    fold = _fold(folds(config, run, experiment.samples), fold_name)
     folders = trained_members(fold.folder / "package", config.ensemble)
-    check_evaluated(run, folders)
+    check_evaluated(run, fold.folder, folders)
 
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config.trainer)
     loaded = load(fold.folder / "package", device=accelerator.device, trusted=modules_of(config))
     members = dict(zip(folders, loaded.members, strict=True))
     check_floor(members)
     check_answers(experiment.samples, experiment.tasks)
     check_rounded(run, fold.folder / CALIBRATION)
-    facts = read_facts(run, experiment, number, fold, members, accelerator)
+    facts = read_facts(run, experiment, fold, members)
 
     release = fold.folder / "release"
 
@@ -84,24 +85,24 @@ def make_release(
     return release
 
 
-def _check_fold(run: Path, config: DictConfig, fold_name: str | None) -> None:
-    if config.cv is not None and fold_name is None:
+def _check_fold(run: Path, cv: Any, fold_name: str | None) -> None:
+    if cv is not None and fold_name is None:
         raise ConfigError(
             f"run {run} was cross-validated: it holds a model a fold and none of all data; train it with cv=null and "
             "publish that, or publish one fold: fold=0-3"
         )
-    if config.cv is None and fold_name is not None:
+    if cv is None and fold_name is not None:
         raise ConfigError(f"run {run} has no folds; leave fold={fold_name} out")
 
 
-def _fold(found: Sequence[Fold], fold_name: str | None) -> tuple[int, Fold]:
-    """Return the fold to publish and its number among all."""
+def _fold(found: Sequence[Fold], fold_name: str | None) -> Fold:
+    """Return the fold to publish."""
     names = [fold.folder.name for fold in found]
     if fold_name is None:
-        return 0, found[0]
+        return found[0]
     if fold_name not in names:
         raise ConfigError(f"fold={fold_name} does not exist; the run has {', '.join(names)}")
-    return names.index(fold_name), found[names.index(fold_name)]
+    return found[names.index(fold_name)]
 
 
 def _add_member(folder: Path, package: Package, target: Path) -> None:

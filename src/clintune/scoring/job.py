@@ -1,18 +1,18 @@
 """A scoring job with everything open: the model, the samples, and proof that both are those it began with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune import __version__
 from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
+from clintune.config.schema import Scoring
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import file_sha256, read_json, value_sha256, write_json
 from clintune.core.locks import exclusive_lock
@@ -31,7 +31,7 @@ from clintune.storage.cache_folder import open_cache
 class Job:
     """A scoring job with its model and data open."""
 
-    config: DictConfig
+    config: Scoring
     cache: Path
     work: Path
     """A folder of its own, for what is needed until it is finished."""
@@ -68,11 +68,11 @@ def open_job(out: Path) -> Job:
     ((name, cohort),) = config.cohorts.items()
     root = open_root(name, cohort, cache)
     labels = labelled_at(config.times, first.tasks, root)
-    cohort.root = str(root)
+    here = replace(cohort, root=str(root))
 
     work = out / WORK
     index = SampleIndex.open(
-        name, cohort, first.model.encoders, labels, cache if config.keep else work
+        name, here, first.model.encoders, labels, cache if config.keep else work
     )
 
     origin = {

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from clintune.config.compose import load_config, to_yaml
+from clintune.config.compose import load_section
 from clintune.config.schema import Scoring
+from clintune.config.typed import to_yaml
 from clintune.core.errors import ClintuneError, ConfigError, TrainingError
 from clintune.core.files import read_json, write_text
 from clintune.core.paths import check_name, timed_folder, writable_folder
@@ -82,21 +81,21 @@ def cut(out: Path, num_samples: int, shard_size: int) -> list[Shard]:
     return [Shard(out=out, number=i, start=bounds[i], stop=bounds[i + 1]) for i in range(num)]
 
 
-def make_job(config: DictConfig) -> Path:
+def make_job(config: Scoring) -> Path:
     """Write job.yaml to a new folder, or to that of the same job, which then goes on; return the folder.
 
     Paths become absolute, so that the job goes on from anywhere. Raises ConfigError for a folder that holds anything
     else, and for times that are no file.
     """
-    if Path(config.package).expanduser().exists():
-        config.package = str(Path(config.package).expanduser().resolve())
-    if config.times is not None and config.times != "last":
+    if (folder := Path(config.package).expanduser()).exists():
+        config = replace(config, package=str(folder.resolve()))
+    if config.times not in (None, "last"):
         times = Path(config.times).expanduser().resolve()
         if not times.is_file():
             raise ConfigError(
                 f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels"
             )
-        config.times = str(times)
+        config = replace(config, times=str(times))
 
     if config.out is None:
         name = check_name(_name_of(config.package), "package: the last part of its address")
@@ -127,21 +126,21 @@ def removed_if_refused(out: Path) -> Iterator[None]:
         raise
 
 
-def read_job(out: Path) -> DictConfig:
+def read_job(out: Path) -> Scoring:
     """Return the config of the job in a folder; ConfigError where there is none."""
     if not (out / JOB).is_file():
         raise ConfigError(f"{out}: no {JOB} there; give the folder that `clintune predict` printed")
-    return load_config(out / JOB, Scoring)
+    return load_section(out / JOB, Scoring)
 
 
-def _check_is_ours(out: Path, config: DictConfig) -> None:
+def _check_is_ours(out: Path, config: Scoring) -> None:
     if not any(out.iterdir()):
         return
     if not (out / JOB).is_file():
         raise ConfigError(f"out: {out} holds other files; name another folder")
     before = read_job(out)
     for key in _ASKED:
-        if before[key] != config[key]:
+        if getattr(before, key) != getattr(config, key):
             raise ConfigError(
                 f"out: {out} holds the results of a job with other `{key}`; name another folder"
             )

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
+from clintune.config.schema import Cluster
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.launch.local import start_processes
@@ -14,7 +13,7 @@ from clintune.scoring.job_folder import SUMMARY
 from clintune.training.launch import send
 
 
-def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
+def start_job(out: Path, cluster: Cluster, *, wait: bool) -> None:
     """Score what is left of the job in a folder, and print the folder; of a finished job, say only that it is.
 
     A process that a launcher or a job started scores here. Raises ConfigError for a cluster that cannot be.
@@ -24,16 +23,16 @@ def start_job(out: Path, config: DictConfig, *, wait: bool) -> None:
         print(out)
         return
     words = ["predict", "--resume", str(out)]
-    processes = processes_a_node(config.cluster)
-    if config.cluster.kind == "slurm" and not is_worker():
-        send("predict", config.cluster, [Work([*words[:-1], str(out.resolve())], out)], wait=wait)
+    if cluster.kind == "slurm" and not is_worker():
+        send("predict", cluster, [Work([*words[:-1], str(out.resolve())], out)], wait=wait)
         return
     if wait:
         raise ConfigError("--wait follows a job; it goes with cluster=slurm")
     with collector_paused():
         from clintune.launch.device import check_gpus
 
-    check_gpus(config.cluster)
+    check_gpus(cluster)
+    processes = processes_a_node(cluster)
     if processes > 1 and not is_worker():
         start_processes(words, processes, out / "logs")
         return

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clintune.contracts import Predictions
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 class Figure:
     """A figure of held-out predictions.
 
-    `draw` fills a figure of matplotlib: colours are those of its cycle ("C0", "C1", ...), and nothing is drawn of
-    fewer than 11 subjects. `is_drawable` says whether there are enough; else the page says that there are too few.
+    `points` returns what is drawn as plain values, which `metrics.json` keeps: nothing of fewer
+    than 11 subjects, and None where there are too few for the whole figure. `draw(canvas, points)`
+    fills a figure of matplotlib from them alone; colours are those of its cycle ("C0", "C1", ...).
     """
 
     title: str
     caption: str
-    draw: Callable[["Canvas", Predictions], None]
-    is_drawable: Callable[[Predictions], bool]
+    points: Callable[[Predictions], Any]
+    draw: Callable[["Canvas", Any], None]
     size: tuple[float, float] = (9.6, 3.6)
     """Width and height in inches."""

@@ -1,6 +1,7 @@
 """A value, as days in hospital or a laboratory result, with an interval around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ _IQR_OF_NORMAL = 1.349
 _LOG_SPREAD = 5.0
 """Bound of the log of a predicted spread, in units of the training spread: far beyond any sensible one."""
 _GROUPS = 10
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Regression(Task):
@@ -147,19 +149,15 @@ class Regression(Task):
                 title=f"True and predicted value{unit}",
                 caption=f"{groups} Dots are medians, lines hold half and nine tenths of the true values; on the dashed "
                 "line, predictions are right.",
-                draw=lambda canvas, predictions: _draw_groups(
-                    canvas, predictions, unit, residual=False
-                ),
-                is_drawable=_is_drawable,
+                points=partial(_group_points, residual=False),
+                draw=partial(_draw_groups, unit=unit, residual=False),
             ),
             Figure(
                 title=f"Residuals{unit}",
                 caption=f"{groups} True less predicted value: groups off the dashed line are predicted too high or too "
                 "low.",
-                draw=lambda canvas, predictions: _draw_groups(
-                    canvas, predictions, unit, residual=True
-                ),
-                is_drawable=_is_drawable,
+                points=partial(_group_points, residual=True),
+                draw=partial(_draw_groups, unit=unit, residual=True),
             ),
         ]
 
@@ -206,18 +204,28 @@ def _grouped(predictions: Predictions) -> list[Float32s]:
     return [rows[part] for part in parts if len(np.unique(subject[part])) >= SMALLEST_SHOWN]
 
 
-def _is_drawable(predictions: Predictions) -> bool:
-    return bool(_grouped(predictions))
+def _group_points(predictions: Predictions, *, residual: bool) -> list[dict[str, Any]] | None:
+    """Return the median prediction of each group, and quantiles of its true values or residuals."""
+    groups = [
+        {
+            "predicted": float(np.median(rows[:, 1])),
+            "quantiles": np.quantile(
+                rows[:, 0] - rows[:, 1] if residual else rows[:, 0], _QUANTILES
+            ).tolist(),
+        }
+        for rows in _grouped(predictions)
+    ]
+    return groups or None
 
 
-def _draw_groups(canvas: Any, predictions: Predictions, unit: str, *, residual: bool) -> None:
-    """Draw median, quartiles and outer twentieths of the true values, or of what is left of them, by group."""
+def _draw_groups(
+    canvas: Any, points: Sequence[Mapping[str, Any]], *, unit: str, residual: bool
+) -> None:
+    """Draw median, quartiles and outer twentieths of each group."""
     axes = canvas.subplots()
-    groups = _grouped(predictions)
-    middles = [float(np.median(rows[:, 1])) for rows in groups]
-    for middle, rows in zip(middles, groups, strict=True):
-        values = rows[:, 0] - rows[:, 1] if residual else rows[:, 0]
-        lowest, low, median, high, highest = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+    middles = [group["predicted"] for group in points]
+    for middle, group in zip(middles, points, strict=True):
+        lowest, low, median, high, highest = group["quantiles"]
         axes.plot([middle, middle], [lowest, highest], color="C0", lw=1)
         axes.plot([middle, middle], [low, high], color="C0", lw=3)
         axes.plot(middle, median, "o", color="C1", ms=5)

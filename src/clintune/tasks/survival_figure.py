@@ -1,6 +1,6 @@
 """What was observed and what was predicted of patients in three groups of risk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,61 +32,68 @@ def survival_figure(
         caption=f"Patients in three groups of equal size by predicted risk by {horizon:g} days. Full lines are as "
         f"observed ({'Aalen-Johansen' if competing else 'Kaplan-Meier'}), dashed ones as predicted on average. Below "
         f"stands how many are still followed. Lines end where fewer than {SMALLEST_SHOWN} are.",
-        draw=partial(_draw, kind=kind, days=days, horizon=horizon, competing=competing),
-        is_drawable=partial(_is_drawable, kind=kind, days=days, horizon=horizon),
+        points=partial(_points, kind=kind, days=days, horizon=horizon, competing=competing),
+        draw=partial(_draw, competing=competing),
         size=(9.6, 4.6),
     )
 
 
-def _draw(
-    canvas: Any,
-    predictions: Predictions,
-    *,
-    kind: int,
-    days: Sequence[float],
-    horizon: float,
-    competing: bool,
-) -> None:
-    above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+def _points(
+    predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float, competing: bool
+) -> dict[str, Any] | None:
+    """Return both lines of each group and how many are followed, None for a group of too few."""
+    groups = _risk_groups(predictions, kind, days, horizon)
+    sizes = [len(np.unique(predictions.subject_id[rows])) for rows in groups]
+    if min(sizes) < SMALLEST_SHOWN:
+        return None
+
     drawn = np.array([0.0, *days])
     asked = np.linspace(0, drawn[-1], _COUNTED_AT)
-
-    for number, rows in enumerate(_risk_groups(predictions, kind, days, horizon)):
+    lines = []
+    for rows in groups:
         time, event = predictions.targets[rows].T
-        color = f"C{number}"
 
-        # ---- the two lines, as far as enough patients are followed
+        # Both lines go as far as enough patients are followed.
         followed = drawn[numbers_at_risk(time, drawn) >= SMALLEST_SHOWN]
         observed = _at(aalen_johansen(time, event, kind + 1), followed)
         mean = curves_of(predictions.predicted[rows], kind, days).mean(axis=0)
         expected = incidence_at(mean[None], days, followed)[0]
         shown = [line if competing else 1 - line for line in (observed, expected)]
-        above.step(followed, shown[0], color, where="post", label=f"{_GROUPS[number]} risk")
-        above.plot(followed, shown[1], color, ls="--")
 
-        # ---- how many are still followed
-        for day, count in zip(asked, numbers_at_risk(time, asked), strict=True):
-            text = f"<{SMALLEST_SHOWN}" if count < SMALLEST_SHOWN else f"{count:,}"
+        counts = numbers_at_risk(time, asked).tolist()
+        lines.append(
+            {
+                "days": followed.tolist(),
+                "observed": shown[0].tolist(),
+                "predicted": shown[1].tolist(),
+                "followed": [count if count >= SMALLEST_SHOWN else None for count in counts],
+            }
+        )
+    return {"groups": lines, "counted_at": asked.tolist()}
+
+
+def _draw(canvas: Any, points: Mapping[str, Any], *, competing: bool) -> None:
+    above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    for number, (name, group) in enumerate(zip(_GROUPS, points["groups"], strict=True)):
+        color = f"C{number}"
+        above.step(group["days"], group["observed"], color, where="post", label=f"{name} risk")
+        above.plot(group["days"], group["predicted"], color, ls="--")
+        for day, count in zip(points["counted_at"], group["followed"], strict=True):
+            text = f"<{SMALLEST_SHOWN}" if count is None else f"{count:,}"
             below.text(day, -number, text, color=color, ha="center", va="center", fontsize=8)
 
     above.set(ylim=(-0.02, 1.02), ylabel="with the event" if competing else "without the event")
     above.legend(loc="best", fontsize=8)
-    margin = 0.04 * days[-1]  # for the counts at both ends
+    last = points["counted_at"][-1]
+    margin = 0.04 * last  # for the counts at both ends
     below.set(
-        xlim=(-margin, days[-1] + margin),
+        xlim=(-margin, last + margin),
         ylim=(0.4 - len(_GROUPS), 0.6),
         yticks=[],
         xlabel="days",
         ylabel="followed",
     )
     below.grid(visible=False)
-
-
-def _is_drawable(
-    predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float
-) -> bool:
-    groups = _risk_groups(predictions, kind, days, horizon)
-    return all(len(np.unique(predictions.subject_id[rows])) >= SMALLEST_SHOWN for rows in groups)
 
 
 def _risk_groups(

@@ -1,10 +1,12 @@
 """The contracts of modalities and tasks as named checks, for ours and for yours.
 
-CHECKS = check_modality(lambda: MyModality(...), tmp_folder)
+Use them with pytest:
 
-@pytest.mark.parametrize("check", [pytest.param(run, id=name) for name, run in CHECKS])
-def test_contract(check):
-    check()
+    CHECKS = check_modality(lambda: MyModality(...), tmp_folder)
+
+    @pytest.mark.parametrize("check", [pytest.param(run, id=name) for name, run in CHECKS])
+    def test_contract(check):
+        check()
 """
 
 from clintune.testing.modalities import check_modality

@@ -24,9 +24,10 @@ _TOLERANCE = 1e-5
 
 
 def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check]:
-    """Yield the checks of the modality that `make` makes anew, unbuilt, at each call; media are written to `folder`.
+    """Yield the checks of a modality.
 
-    Nothing is made, read or built until a check runs.
+    `make` returns a new, unbuilt modality at each call. Media files are written to `folder`.
+    Nothing is read or built until a check runs.
     """
     checks = _ModalityChecks(make, folder)
     yield "claims_is_a_truth_value", checks.row_filter
@@ -53,24 +54,23 @@ class _ModalityChecks:
         self.items = cache(lambda: type(make()).fake(folder, 5, 0))
 
     def training(self) -> Iterator[Item]:
-        """Yield the items as if so many subjects had each that statistics hold nothing back."""
+        """Yield each item for so many subjects that statistics hold nothing back."""
         for subject in range(SMALLEST_SHOWN):
             for item in self.items():
                 yield replace(item, subject=subject)
 
     def row_filter(self) -> None:
         modality = self.make()
+        columns = {
+            DataSchema.subject_id_name: [1, 1],
+            DataSchema.time_name: [None, None],
+            DataSchema.code_name: ["A", "B"],
+            DataSchema.numeric_value_name: [1.0, None],
+            DataSchema.text_value_name: ["text", None],
+        }
         media = {modality.media_column: ["file", None]} if modality.media_column else {}
-        table = pl.DataFrame(
-            {
-                DataSchema.subject_id_name: [1, 1],
-                DataSchema.time_name: [None, None],
-                DataSchema.code_name: ["A", "B"],
-                DataSchema.numeric_value_name: [1.0, None],
-                DataSchema.text_value_name: ["text", None],
-                **media,
-            }
-        )
+        table = pl.DataFrame(columns | media)
+
         claimed = table.select(claimed=modality.row_filter())["claimed"]
         assert claimed.dtype == pl.Boolean
         assert claimed.null_count() == 0, "claims() is null for some rows; make it true or false"
@@ -84,39 +84,33 @@ class _ModalityChecks:
         for item in self.items():
             _assert_same(modality.prepare(item), modality.prepare(item))
             _assert_same(modality.prepare(item), modality.without_weights().prepare(item))
+
             for view in range(1, modality.views):
                 _assert_same(modality.prepare(item, view), modality.prepare(item, view))
-                before, after = modality.prepare(item), modality.prepare(item, view)
-                assert any(
-                    not torch.equal(before.tensors[name], after.tensors[name])
-                    for name in before.tensors
-                )
+                before, after = modality.prepare(item).tensors, modality.prepare(item, view).tensors
+                assert any(not torch.equal(before[name], after[name]) for name in before)
 
     def hours(self) -> None:
         modality = self.built()
+        tells_hours = modality.native and modality.rows is not None
         for item in self.items():
-            now, later = (
-                modality.prepare(item),
-                modality.prepare(replace(item, hours=item.hours + 8)),
-            )
+            now = modality.prepare(item)
+            later = modality.prepare(replace(item, hours=item.hours + 8))
             assert now.hours.dtype == torch.float32
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
-            if (
-                modality.native and modality.rows is not None
-            ):  # a text may tell the hours, and be longer
-                now, later = (
-                    replace(part, tensors={}, hours=part.hours[:1]) for part in (now, later)
-                )
-            torch.testing.assert_close(later.hours, now.hours + 8)
+
+            # A text that tells the hours may have another length: compare the first piece.
+            length = 1 if tells_hours else None
+            torch.testing.assert_close(later.hours[:length], now.hours[:length] + 8)
 
     def broken(self) -> None:
-        modality = self.built()
         item = self.items()[0]
         if item.path is None and item.text is None:
             return
-        secret = replace(
-            item, code="SECRET//CODE", where="table.parquet row 7", text=item.text and "  "
-        )
+        where, blank = "table.parquet row 7", item.text and "  "
+        secret = replace(item, code="SECRET//CODE", where=where, text=blank)
+
+        # A file that is empty, one of garbage, and one that is missing; or a blank text.
         self.folder.mkdir(parents=True, exist_ok=True)
         for number, content in enumerate([b"", b"SECRET garbage" * 50, None]):
             path = None
@@ -124,15 +118,19 @@ class _ModalityChecks:
                 path = self.folder / f"SECRET_{number}{item.path.suffix}"
                 if content is not None:
                     path.write_bytes(content)
-            try:
-                modality.prepare(replace(secret, path=path))
-            except DataError as error:
-                message = str(error)
-                assert secret.where in message, f"the error does not say where: {message}"
-                assert "SECRET" not in message, f"the error tells of the patient: {message}"
-                assert "\n" not in message, f"the error has more than one line: {message}"
-            else:
-                raise AssertionError("a broken item was read; raise DataError naming item.where")
+            self._assert_refused(replace(secret, path=path))
+
+    def _assert_refused(self, item: Item) -> None:
+        """Assert that an item cannot be read, and that the error names its place and no secret."""
+        try:
+            self.built().prepare(item)
+        except DataError as error:
+            message = str(error)
+            assert item.where in message, f"the error does not say where: {message}"
+            assert "SECRET" not in message, f"the error tells of the patient: {message}"
+            assert "\n" not in message, f"the error has more than one line: {message}"
+        else:
+            raise AssertionError("a broken item was read; raise DataError naming item.where")
 
     def travels(self) -> None:
         modality = self.built()
@@ -140,10 +138,10 @@ class _ModalityChecks:
         codes = sorted({item.code for item in items})
         assert modality.rows is not None
         reader = modality.rows.numbered(codes)
+        travelled = pickle.loads(pickle.dumps(reader))
+
         rows = to_columns(items, codes, range(len(items)))
-        first, second = (
-            part.preprocess_rows(rows) for part in (reader, pickle.loads(pickle.dumps(reader)))
-        )
+        first, second = reader.preprocess_rows(rows), travelled.preprocess_rows(rows)
         for name, tensor in first.tensors.items():
             assert torch.equal(tensor, second.tensors[name])
 
@@ -157,23 +155,22 @@ class _ModalityChecks:
         assert tokens.hours.isfinite().all()
         if modality.piecewise:
             assert len(tokens.embeddings) == len(pieces.hours) * modality.tokens_per_piece
-        assert not torch.equal(tokens.embeddings[0], tokens.embeddings[-1]), (
-            "different items give the same tokens"
-        )
+        same = torch.equal(tokens.embeddings[0], tokens.embeddings[-1])
+        assert not same, "different items give the same tokens"
 
     def neighbours(self) -> None:
+        # Samples of one item, or of several where they are read by columns, with the oldest first.
         modality = self.built()
-        items = sorted(self.items(), key=lambda item: -item.hours)
-        samples = (
-            [items[:1], items[1:3], items[3:]]
-            if self.columnar
-            else [[item] for item in self.items()]
-        )
+        samples = [[item] for item in self.items()]
+        if self.columnar:
+            items = sorted(self.items(), key=lambda item: -item.hours)
+            samples = [items[:1], items[1:3], items[3:]]
+
+        # Encode each alone, then together in several orders.
         alone = [_encode(modality, _pieces(modality, [sample]), 1) for sample in samples]
         for order in (range(len(samples)), range(len(samples))[::-1], [2, 0]):
-            together = _encode(
-                modality, _pieces(modality, [samples[number] for number in order]), len(order)
-            )
+            pieces = _pieces(modality, [samples[number] for number in order])
+            together = _encode(modality, pieces, len(order))
             for owner, number in enumerate(order):
                 mine = together.embeddings[together.owner == owner]
                 expected = alone[number].embeddings
@@ -183,25 +180,22 @@ class _ModalityChecks:
         modality, other = self.built(), self._build(1)
         other.load_state_dict(modality.state_dict(), strict=True)
         _assert_same(modality.prepare(self.items()[0]), other.prepare(self.items()[0]))
+
         samples = [[item] for item in self.items()]
-        first, second = (
-            _encode(part, _pieces(part, samples), len(samples)) for part in (modality, other)
-        )
+        first = _encode(modality, _pieces(modality, samples), len(samples))
+        second = _encode(other, _pieces(other, samples), len(samples))
         assert torch.equal(first.embeddings, second.embeddings)
 
     def modes(self) -> None:
         modality = self._build(2)
         trained = [parameter.requires_grad for parameter in modality.parameters()]
-        assert any(trained) == (modality.mode == "full"), (
-            f"mode {modality.mode}: {sum(trained)} tensors train"
-        )
+        full = modality.mode == "full"
+        assert any(trained) == full, f"mode {modality.mode}: {sum(trained)} tensors train"
+
         modality.train()
-        assert modality.mode != "frozen" or not any(
-            module.training for module in modality.modules()
-        )
-        assert modality.cacheable == (
-            modality.mode == "frozen" and modality.piecewise and modality.rows is None
-        )
+        frozen = modality.mode == "frozen"
+        assert not frozen or not any(module.training for module in modality.modules())
+        assert modality.cacheable == (frozen and modality.piecewise and modality.rows is None)
         json.dumps([modality.settings(), modality.source], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:
@@ -213,12 +207,13 @@ class _ModalityChecks:
 
 
 def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch:
-    """Return the pieces of samples, each some items with the oldest first."""
+    """Return the pieces of samples; the items of each stand with the oldest first."""
     items = [item for sample in samples for item in sample]
     owner = [number for number, sample in enumerate(samples) for _ in sample]
     if modality.rows is not None:
         codes = sorted({item.code for item in items})
         return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+
     pieces = [modality.prepare(item) for item in items]
     owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
     return PieceBatch(

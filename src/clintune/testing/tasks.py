@@ -1,4 +1,4 @@
-"""The contract of a task, as checks that anybody's class can be held to."""
+"""The contract of tasks as named checks."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,9 +15,10 @@ from clintune.testing.modalities import Check
 
 
 def check_task(make: Callable[[], Task], targets: NDArray[np.float32]) -> Iterator[Check]:
-    """Yield the checks of the task that `make` makes anew at each call.
+    """Yield the checks of a task.
 
-    `targets` [N, T] are at least four valid known ones, as `read` would return them.
+    `make` returns a new task at each call. `targets` [N, T] are at least four valid known ones, as
+    `read` would return them.
     """
     checks = _TaskChecks(make, targets)
     yield "unknown_targets_add_nothing", checks.unknown
@@ -45,6 +46,7 @@ class _TaskChecks:
         unknown = torch.full_like(known, float("nan"))
         loss, count = task.loss(outputs, unknown)
         assert (loss.item(), count.item()) == (0, 0)
+
         mixed = torch.cat([known, unknown])
         _assert_close(task.loss(torch.cat([outputs, outputs]), mixed), task.loss(outputs, known))
         (gradient,) = torch.autograd.grad(task.loss(outputs, unknown)[0], outputs)
@@ -53,24 +55,19 @@ class _TaskChecks:
     def additive(self) -> None:
         task, outputs = self._fitted()
         known = torch.from_numpy(self.targets)
-        parts = [
-            task.loss(outputs[rows], known[rows])
-            for rows in (slice(0, 1), slice(1, 3), slice(3, None))
-        ]
-        sums = (
-            sum((loss for loss, _ in parts), torch.zeros(())),
-            sum((count for _, count in parts), torch.zeros(())),
-        )
-        _assert_close(sums, task.loss(outputs, known))
+        slices = (slice(0, 1), slice(1, 3), slice(3, None))
+        parts = [task.loss(outputs[rows], known[rows]) for rows in slices]
+        total = sum((loss for loss, _ in parts), torch.zeros(()))
+        count = sum((count for _, count in parts), torch.zeros(()))
+        _assert_close((total, count), task.loss(outputs, known))
 
     def gradients(self) -> None:
         task, outputs = self._fitted()
         targets = self.targets.copy()
         targets[0] = np.nan
         for scale in (1.0, 1e4):
-            (gradient,) = torch.autograd.grad(
-                task.loss(outputs * scale, torch.from_numpy(targets))[0], outputs
-            )
+            loss, _ = task.loss(outputs * scale, torch.from_numpy(targets))
+            (gradient,) = torch.autograd.grad(loss, outputs)
             assert gradient.isfinite().all()
 
     def answers(self) -> None:
@@ -92,6 +89,7 @@ class _TaskChecks:
         scores = task.score(self.targets, predicted)
         assert all(isinstance(score, float) for score in scores.values())
 
+        # Unknown targets change nothing, and without known ones a metric is undefined.
         mixed = np.concatenate([self.targets, np.full_like(self.targets, np.nan)])
         doubled = task.score(mixed, np.concatenate([predicted, predicted]))
         np.testing.assert_allclose(list(doubled.values()), list(scores.values()), rtol=1e-6)
@@ -99,16 +97,14 @@ class _TaskChecks:
         assert nothing.keys() == scores.keys()
         assert all(np.isnan(score) for score in nothing.values())
 
+        # Equal weights give the plain score, and every score lies within the bounds.
+        weights = np.stack([np.ones(len(predicted)), np.arange(len(predicted)) % 3.0])
         for metric in task.metrics:
-            weights = np.stack([np.ones(len(predicted)), np.arange(len(predicted)) % 3]).astype(
-                np.float64
-            )
             several = metric(self.targets, predicted, weights)
             np.testing.assert_allclose(several[0], scores[metric.name], rtol=1e-6)
             low, high = metric.bounds
-            assert np.isnan(several).all() or (
-                low <= np.nanmin(several) and np.nanmax(several) <= high
-            ), metric.name
+            defined = several[~np.isnan(several)]
+            assert ((low <= defined) & (defined <= high)).all(), metric.name
 
     def state(self) -> None:
         task, outputs = self._fitted()
@@ -116,10 +112,10 @@ class _TaskChecks:
         other = self.make()
         other.load_state(state)
         assert other.output_names == task.output_names
+
         targets = torch.from_numpy(self.targets)
-        for before, after in zip(
-            task.loss(outputs, targets), other.loss(outputs, targets), strict=True
-        ):
+        losses = task.loss(outputs, targets), other.loss(outputs, targets)
+        for before, after in zip(*losses, strict=True):
             assert torch.equal(before, after)
         assert torch.equal(other.predict(outputs), task.predict(outputs))
 
@@ -127,12 +123,11 @@ class _TaskChecks:
         task, outputs = self._fitted()
         known = ~np.isnan(self.targets).any(axis=1)
         targets, predicted = self.targets[known], task.predict(outputs.detach()).numpy()[known]
-        pieces = list(task.parts.values()) or [task]
-        for i, part in enumerate(pieces):
+
+        for i, part in enumerate(list(task.parts.values()) or [task]):
             one = slice(i, i + 1) if task.parts else slice(None)
-            table = pl.DataFrame(
-                part.label_table(targets[:, one]) | part.prediction_table(predicted[:, one])
-            )
+            columns = part.label_table(targets[:, one]) | part.prediction_table(predicted[:, one])
+            table = pl.DataFrame(columns)
             again = part.from_table(table)
             np.testing.assert_allclose(again[0], targets[:, one], rtol=1e-6)
             np.testing.assert_allclose(again[1], predicted[:, one], rtol=1e-6)
@@ -162,9 +157,9 @@ class _TaskChecks:
             known = ~target.isnan().reshape(len(target), -1).any(dim=1)
             if not known.any() or not model.can_learn(target[known]):
                 continue
-            weights, bias = model.path(
-                features[known], target[known], torch.ones(int(known.sum())).double()
-            )[0]
+
+            equal = torch.ones(int(known.sum())).double()
+            weights, bias = model.path(features[known], target[known], equal)[0]
             assert weights.shape == (outputs.stop - outputs.start, 3)
             assert weights.isfinite().all()
             assert bias.isfinite().all()
@@ -172,9 +167,8 @@ class _TaskChecks:
     def _fitted(self) -> tuple[Task, Tensor]:
         task = self.make()
         task.fit(self.targets)
-        outputs = torch.randn(
-            len(self.targets), task.num_outputs, generator=generator("check_task")
-        )
+        shape = (len(self.targets), task.num_outputs)
+        outputs = torch.randn(*shape, generator=generator("check_task"))
         return task, outputs.requires_grad_()
 
 

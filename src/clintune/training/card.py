@@ -1,11 +1,10 @@
 """The README that training puts into a package: what it is, and that nobody has answered for it yet."""
 
-from omegaconf import DictConfig
-
+from clintune.config.schema import Config
 from clintune.core.text import markdown
 
 
-def card(config: DictConfig) -> str:
+def card(config: Config) -> str:
     """Return it in Markdown; `clintune publish` writes the model card."""
     tasks, modalities = (
         ", ".join(map(markdown, names)) for names in (config.tasks, config.modalities)

@@ -1,19 +1,17 @@
 """The dry run: everything built, nothing trained; what train would refuse is refused here."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from meds.schema import subject_splits_filepath
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from clintune.config.schema import Splits, Trainer
+from clintune.config.schema import Adapter, Config, Splits, Trainer
 from clintune.core.console import console
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
@@ -21,13 +19,12 @@ from clintune.experiment.fold_data import check_fold, check_patience, remarks, s
 from clintune.experiment.folds import SPLITS, Fold, folds, rows_by_split, split_of
 from clintune.experiment.inspect import inspect_samples, missing_media
 from clintune.experiment.open import Experiment, open_experiment
-from clintune.launch.device import check_device
-from clintune.layers.precision import resolve_precision
+from clintune.launch.device import check_device, on_this_machine
 from clintune.model.build import build_model, fit_statistics
 from clintune.model.fusion import Fusion
 from clintune.storage.remote import is_remote
 from clintune.tasks.base import Task
-from clintune.training.sampler import BatchSampler
+from clintune.training.sampler import num_steps
 
 LORA_SHARE = 0.05
 """Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
@@ -37,16 +34,15 @@ _CHEAP = 5_000_000
 Rows = dict[str, NDArray[np.int64]]
 
 
-def dry_run(config: DictConfig) -> None:
+def dry_run(config: Config) -> None:
     """Print parts, shapes, parameters, trainings, samples and labels by split, and what budgets leave out.
 
     Built is the model of the first fold. Raises what training would raise before its first step, where that can be
     known without reading every item.
     """
-    check_device(config)
-    config.trainer.precision = resolve_precision(config.trainer.precision)
-    experiment = open_experiment(config)
-    samples, modalities = experiment.samples, experiment.modalities
+    check_device(config.strategy, config.trainer)
+    experiment = open_experiment(on_this_machine(config))
+    config, samples, modalities = experiment.config, experiment.samples, experiment.modalities
     missing = missing_media(experiment)
 
     every_fold = folds(config, Path(), samples)
@@ -57,14 +53,14 @@ def dry_run(config: DictConfig) -> None:
             said for rows in by_fold for said in check_fold(samples, rows, experiment.tasks)
         )
     )
-    check_patience(config, by_fold)
+    check_patience(config.trainer, by_fold)
 
     rows = by_fold[0]
     statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
     outputs = {name: task.num_outputs for name, task in experiment.tasks.items()}
     model = build_model(config, modalities, statistics, outputs, derive_seed(config.seed))
     console.print_table(_parts(experiment, model, outputs))
-    _say_share(config, model)
+    _say_share(config.adapter, model)
     console.print(_trainings(config, every_fold, by_fold))
     console.print(_budget(experiment))
     console.print_table(_splits(experiment, by_fold, len(every_fold)))
@@ -133,13 +129,13 @@ def _count(parts: Sequence[nn.Module | nn.Parameter], counted: set[int]) -> tupl
     return trains, total
 
 
-def _say_share(config: DictConfig, model: Fusion) -> None:
+def _say_share(adapter: Adapter, model: Fusion) -> None:
     console.print(
         "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs"
     )
     trains, total = _count([model], set())
     console.print(f"trainable share {trains / total:.2%}")
-    if config.adapter.mode == "lora" and trains > LORA_SHARE * total:
+    if adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(
             f"note: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
             "LoRA adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
@@ -147,7 +143,7 @@ def _say_share(config: DictConfig, model: Fusion) -> None:
         )
 
 
-def _trainings(config: DictConfig, every_fold: Sequence[Fold], by_fold: Sequence[Rows]) -> str:
+def _trainings(config: Config, every_fold: Sequence[Fold], by_fold: Sequence[Rows]) -> str:
     """Say how many models are trained, and in how many steps each."""
     trainer, folds = config.trainer, len(every_fold) // config.cv_repeats
     product = [
@@ -159,13 +155,13 @@ def _trainings(config: DictConfig, every_fold: Sequence[Fold], by_fold: Sequence
         )
     ]
     total = len(every_fold) * config.ensemble
-    steps = [num_steps(config, rows["train"]) for rows in by_fold]
+    steps = [num_steps(trainer, len(rows["train"])) for rows in by_fold]
     by = "trainer.epochs" if trainer.max_steps is None else "trainer.max_steps"
     batch = f"of {trainer.batch_size} samples ({by})"
     return f"trainings: {' x '.join(product)} = {total}, each of {_range(steps)} steps {batch}"
 
 
-def _passed_over(config: DictConfig) -> Iterator[str]:
+def _passed_over(config: Config) -> Iterator[str]:
     """Yield the settings of a recipe that do not count beside others, or beside files of the cohort."""
     trainer = config.trainer
     if trainer.max_steps is not None and trainer.epochs != Trainer().epochs:
@@ -186,20 +182,6 @@ def _passed_over(config: DictConfig) -> Iterator[str]:
             and own.is_file()
         ):
             yield f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; drop one of them"
-
-
-def num_steps(config: DictConfig, rows: NDArray[np.int64]) -> int:
-    """Return how many steps a member takes over the training samples `rows`."""
-    trainer = config.trainer
-    order = BatchSampler(
-        rows,
-        rows,
-        batch_size=trainer.batch_size,
-        micro_batch_size=trainer.micro_batch_size,
-        seed=config.seed,
-    )
-    steps: int | None = trainer.max_steps
-    return math.ceil(trainer.epochs * order.steps_per_epoch) if steps is None else steps
 
 
 def _budget(experiment: Experiment) -> str:

@@ -56,9 +56,8 @@ class History:
         line = {**_place(fold, member), **defined}
         with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        best = max(
-            filter(None, [self.report.status.best, defined.get("tuning/score")]), default=None
-        )
+        scores = [self.report.status.best, defined.get("tuning/score")]
+        best = max((score for score in scores if score is not None), default=None)
         self.report.update(
             part=part_of(fold, member), step=record["step"], num_steps=num_steps, best=best
         )

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig
-
+from clintune.config.schema import Cluster, Config
 from clintune.core.errors import ConfigError
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
@@ -15,7 +13,7 @@ from clintune.launch.status import read_status, slurm_state
 
 
 def start(
-    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
+    configs: Sequence[Config], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
 ) -> list[Path]:
     """Train each config, the first in `run` where it goes on with one, under `overrides`.
 
@@ -46,7 +44,7 @@ def start(
     return folders
 
 
-def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
+def send(name: str, cluster: Cluster, works: Sequence[Work], *, wait: bool) -> None:
     """Submit a job of SLURM for each work and print its folder, followed to its end first if asked.
 
     Raises ConfigError as `submit` does, TrainingError with the error of a job that failed.
@@ -59,7 +57,7 @@ def send(name: str, cluster: Any, works: Sequence[Work], *, wait: bool) -> None:
 
 
 def _submit(
-    configs: Sequence[DictConfig], run: Path | None, overrides: Sequence[str], wait: bool
+    configs: Sequence[Config], run: Path | None, overrides: Sequence[str], wait: bool
 ) -> list[Path]:
     if (
         run is not None

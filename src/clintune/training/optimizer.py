@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
 
-NEW_PARTS = ("projectors.", "kinds.", "clock.", "queries", "heads.")
+NEW_PARTS = ("projectors.", "modality_embedding.", "time_embedding.", "queries", "heads.")
 """Parts that start untrained and learn at `trainer.head_lr`."""
 
 

@@ -1,15 +1,16 @@
 """A run: from a config to a run folder with checkpoints, history and adapter packages."""
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
-from clintune.config.compose import to_yaml
+from clintune.config.schema import Config
+from clintune.config.typed import to_yaml
 from clintune.core.console import console
 from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
@@ -19,12 +20,11 @@ from clintune.experiment.folds import Fold, folds, write_splits
 from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.provenance import check_data, provenance
 from clintune.experiment.resume import Resumption, held
-from clintune.launch.device import check_device, local_device, make_accelerator
+from clintune.launch.device import check_device, local_device, make_accelerator, on_this_machine
 from clintune.launch.memory import keep_freed_memory
 from clintune.launch.processes import is_main, num_processes
 from clintune.launch.signals import install_signal_handlers
 from clintune.launch.status import StatusWriter, reported, resumable
-from clintune.layers.precision import resolve_precision
 from clintune.package.manifest import MANIFEST
 from clintune.package.write import write_package
 from clintune.training.card import card
@@ -33,7 +33,7 @@ from clintune.training.tracking import Tracker
 from clintune.training.train_member import members, train_member
 
 
-def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
+def train_run(config: Config, run: Path | None = None) -> Path | None:
     """Train every member of every fold of a run that is not packaged yet; return the run folder.
 
     With `run`, begin or go on in that folder, which no other job may hold. What can take long, index and caches, is
@@ -41,10 +41,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
     and the loop raise; StoppedError after a signal.
     """
     install_signal_handlers()
-    check_device(config)
-    config.trainer.precision = resolve_precision(
-        config.trainer.precision
-    )  # settled here: the recipe keeps it
+    check_device(config.strategy, config.trainer)
     if local_device().type == "cpu":
         keep_freed_memory()
 
@@ -55,7 +52,8 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
                 config.runs, "runs"
             )  # before hours are spent on what could not be written
 
-        experiment = open_experiment(config)
+        experiment = open_experiment(on_this_machine(config))
+        config = experiment.config  # its precision and paths are what the recipe keeps
         is_new = run is None or not (run / "provenance.json").exists()
         if run is not None and not is_new:
             check_data(run, experiment)
@@ -68,7 +66,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
             fold.seed_parts: prepare_fold(experiment, fold, run)
             for fold in _unfinished(experiment, run)
         }
-        accelerator = make_accelerator(config)
+        accelerator = make_accelerator(config.trainer)
         if run is None:
             run = _agree(config, accelerator)
         if report is None:
@@ -77,7 +75,7 @@ def train_run(config: DictConfig, run: Path | None = None) -> Path | None:
         if accelerator.is_main_process:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
             if is_new:
-                write_text(run / "recipe.yaml", to_yaml(config))  # now with absolute paths
+                write_text(run / "recipe.yaml", to_yaml(config))
                 (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
                 write_json(run / "provenance.json", provenance(experiment, run / "recipe.yaml"))
 
@@ -103,7 +101,7 @@ def _hold(stack: ExitStack, run: Path) -> StatusWriter:
     return stack.enter_context(reported(run, is_main()))
 
 
-def new_run(config: DictConfig) -> Path:
+def new_run(config: Config) -> Path:
     """Make the folder of a new run, with its recipe: it can be resumed from here on."""
     run = timed_folder(writable_folder(config.runs, "runs") / config.name)
     write_text(run / "recipe.yaml", to_yaml(config))
@@ -119,7 +117,7 @@ def _unfinished(experiment: Experiment, run: Path | None) -> list[Fold]:
     return [fold for fold in everything if not _is_packaged(experiment.config, fold)]
 
 
-def _is_packaged(config: DictConfig, fold: Fold) -> bool:
+def _is_packaged(config: Config, fold: Fold) -> bool:
     """Return whether all members of a fold have their package; PackageError for one without its manifest."""
     packages = [member.package for member in members(config, fold)]
     for package in packages:
@@ -130,7 +128,7 @@ def _is_packaged(config: DictConfig, fold: Fold) -> bool:
     return all(package.exists() for package in packages)
 
 
-def _agree(config: DictConfig, accelerator: Accelerator) -> Path:
+def _agree(config: Config, accelerator: Accelerator) -> Path:
     """Make the run folder on the main process and tell the others."""
     shared: list[Any] = [str(new_run(config)) if accelerator.is_main_process else ""]
     broadcast_object_list(shared)
@@ -158,10 +156,9 @@ def _train_fold(
         accelerator.wait_for_everyone()
 
 
-def _tracker(config: DictConfig, run: Path) -> Tracker:
-    settings = OmegaConf.to_container(config, resolve=True)
+def _tracker(config: Config, run: Path) -> Tracker:
     with storing(run):
         tracker: Tracker = instantiate(config.tracker, _partial_=True)(
-            folder=run, name=f"{config.name}-{run.name}", settings=settings
+            folder=run, name=f"{config.name}-{run.name}", settings=asdict(config)
         )
     return tracker

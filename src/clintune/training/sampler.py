@@ -8,9 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import generator
 from clintune.features.batching import BatchSpec
+
+
+def num_steps(trainer: Trainer, num_samples: int) -> int:
+    """Return how many steps a member takes: as many as asked for, or as its epochs take."""
+    if trainer.max_steps is not None:
+        return trainer.max_steps
+    return math.ceil(trainer.epochs * (num_samples // min(trainer.batch_size, num_samples)))
 
 
 class BatchSampler:

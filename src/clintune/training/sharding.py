@@ -6,27 +6,27 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from omegaconf import DictConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from clintune.config.schema import Strategy
 from clintune.launch.processes import num_processes
 from clintune.layers.dropout import replace_dropout
 from clintune.layers.precision import LOWER
 from clintune.model.fusion import Fusion
 
 
-def distribute_model(model: Fusion, accelerator: Accelerator, config: DictConfig) -> nn.Module:
+def distribute_model(model: Fusion, accelerator: Accelerator, strategy: Strategy) -> nn.Module:
     """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
     replace_dropout(model)
     backbone: Any = model.backbone.model
-    if config.strategy.activation_checkpointing:
+    if strategy.activation_checkpointing:
         backbone.activation_checkpointing_enable({"use_reentrant": False})
-    if config.strategy.kind != "fsdp2" or accelerator.num_processes == 1:
+    if strategy.kind != "fsdp2" or accelerator.num_processes == 1:
         spare_casts(model, LOWER.get(accelerator.mixed_precision))
         return accelerator.prepare_model(model)  # type: ignore[no-any-return]
-    _apply_fsdp2(model, accelerator, config.strategy.cpu_offload)
+    _apply_fsdp2(model, accelerator, strategy.cpu_offload)
     return model
 
 

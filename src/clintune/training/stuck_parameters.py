@@ -101,7 +101,7 @@ def _any(moment: Tensor) -> Tensor:
 
 def _had_data(name: str, seen: Seen) -> bool:
     part = name.split(".")
-    if part[0] in {"modalities", "projectors", "kinds"}:
+    if part[0] in {"modalities", "projectors", "modality_embedding"}:
         return any(modality == part[1] for modality, _ in seen)
     if part[0] == "heads" and part[2] == "skip":
         return (part[3], part[1]) in seen

@@ -43,7 +43,7 @@ class WandbTracker:
         name: str,
         settings: dict[str, Any],
         project: str,
-        mode: Literal["online", "offline"] = "offline",
+        mode: Literal["online", "offline"],
     ) -> None:
         import wandb
 

@@ -1,6 +1,5 @@
 """One member: its model, optimizer and data order; then the loop."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from omegaconf import DictConfig
 from torch import Tensor
 
-from clintune.config.schema import Trainer
+from clintune.config.schema import Config
 from clintune.core.console import console
 from clintune.core.errors import ConfigError
 from clintune.core.progress_bar import progress_bar
@@ -30,7 +28,7 @@ from clintune.training.history import History
 from clintune.training.loop import OnStep, TrainingJob, train
 from clintune.training.optimizer import WeightEMA, make_optimizer
 from clintune.training.probe import fit_probe
-from clintune.training.sampler import BatchSampler
+from clintune.training.sampler import BatchSampler, num_steps
 from clintune.training.sharding import distribute_model, gather_state_dict
 
 
@@ -46,7 +44,7 @@ class Member:
     package: Path
 
 
-def members(config: DictConfig, fold: Fold) -> list[Member]:
+def members(config: Config, fold: Fold) -> list[Member]:
     """Return the members of a fold, in the order in which they are trained."""
     checkpoints = member_folders(fold.folder / "checkpoints", config.ensemble)
     packages = member_folders(fold.folder / "package", config.ensemble)
@@ -77,7 +75,9 @@ def train_member(
     config, rows = experiment.config, ready.rows
     trainer, tasks = config.trainer, deepcopy(ready.tasks)
     outputs = {name: task.num_outputs for name, task in tasks.items()}
-    model = build_model(config, make_modalities(config), ready.statistics, outputs, member.seed)
+    model = build_model(
+        config, make_modalities(config.modalities), ready.statistics, outputs, member.seed
+    )
     package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
 
     if config.model.skip == "probe":
@@ -86,28 +86,27 @@ def train_member(
 
     order = _order(experiment, member, ready, model.encoders)
     dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
-    num_steps = _num_steps(trainer, order)
-    if num_steps == 0:
+    steps = num_steps(trainer, len(rows["train"]))
+    if steps == 0:
         for head in model.task_heads.values():
             head.answer_with_probe()
         return package, gather_state_dict(package_tensors(model))
 
-    called = distribute_model(model, accelerator, config)
+    called = distribute_model(model, accelerator, config.strategy)
     parameters = trainable(model)
     optimizer = accelerator.prepare_optimizer(make_optimizer(parameters, trainer))
     average = WeightEMA(parameters, trainer.average)
     progress = checkpoint.restore(member.checkpoints, parameters, average, optimizer)
-    if progress.step > num_steps:
+    if progress.step > steps:
         raise ConfigError(
-            f"trainer: {num_steps} steps are fewer than the {progress.step} trained; raise trainer.epochs"
+            f"trainer: {steps} steps are fewer than the {progress.step} trained; "
+            "raise trainer.epochs"
         )
 
     if accelerator.is_main_process:
         history.begin(member.fold, member.number, progress.step)
 
-    with _watched(
-        member.label, num_steps, order.batch_size, accelerator.is_main_process
-    ) as on_step:
+    with _watched(member.label, steps, order.batch_size, accelerator.is_main_process) as on_step:
         job = TrainingJob(
             folder=member.checkpoints,
             trainer=trainer,
@@ -117,12 +116,12 @@ def train_member(
             parameters=parameters,
             tasks=tasks,
             order=order,
-            num_steps=num_steps,
+            num_steps=steps,
             batches=Batches(experiment.samples, model.encoders, ready.pieces, dropout, zero_fill),
             tuning=sequential_batches(rows["tuning"], trainer.micro_batch_size),
             optimizer=optimizer,
             average=average,
-            log=lambda record: history.append(member.fold, member.number, record, num_steps),
+            log=lambda record: history.append(member.fold, member.number, record, steps),
             on_step=on_step,
             progress=progress,
         )
@@ -133,15 +132,6 @@ def train_member(
     if accelerator.is_main_process:
         console.print(f"{member.label}: {progress}")
     return package, tensors
-
-
-def _num_steps(trainer: Trainer, order: BatchSampler) -> int:
-    """Return how many steps are asked for, or how many the epochs take."""
-    return (
-        math.ceil(trainer.epochs * order.steps_per_epoch)
-        if trainer.max_steps is None
-        else int(trainer.max_steps)
-    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -87,18 +87,3 @@ def run_folder(name: str) -> Path:
         )
         raise ConfigError(f"run {name}: no recipe.yaml there; {remedy}")
     return folder
-
-
-def key_values(verb: str, words: Sequence[str], known: Iterable[str]) -> dict[str, str]:
-    """Return KEY=VALUE arguments of a verb that takes no recipe; ConfigError for a key that it does not know."""
-    values = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not value:
-            raise ConfigError(
-                f"{verb}: '{word}' is no KEY=VALUE; it takes {', '.join(f'{name}=' for name in known)}"
-            )
-        if key not in known:
-            raise ConfigError(f"{verb}: key '{key}' does not exist{nearest(key, known)}")
-        values[key] = value
-    return values

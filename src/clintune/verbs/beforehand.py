@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from shutil import which
 from typing import Any
 
 from meds.schema import subject_splits_filepath
-from omegaconf import DictConfig, OmegaConf
 
 from clintune.cohort.checks import folder_problems
+from clintune.config.schema import Cluster, Cohort, Config, Scoring
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.paths import writable_folder
@@ -26,32 +27,49 @@ _OURS = "clintune.modalities."
 """Modalities of one's own may mean other things by a source."""
 
 
-def check_beforehand(config: DictConfig, verb: str) -> None:
-    """Refuse a job that could only fail later; raise one ConfigError that names everything it lacks."""
+def check_beforehand(config: Config) -> None:
+    """Refuse a run that could only fail later; one ConfigError names everything it lacks."""
     _refuse(
-        verb,
+        "train",
         [
             *_packages(config),
             *_cluster(config.cluster),
-            *_device(config),
+            *_device(config.cluster, "trainer.precision", config.trainer.precision),
+            *_offload(config),
             *_packable(config),
             *_weights(config),
-            *_modules(config),
-            *folder_problems(config),
-            *_raw(config),
+            *_modules(config.modules),
+            *folder_problems(config.cohorts, config.cv, config.tasks),
+            *_raw(config.cohorts),
             *_tuning(config),
         ],
     )
 
 
-def check_folders(config: DictConfig, verb: str) -> None:
+def check_job(config: Scoring) -> None:
+    """Refuse a scoring job as `check_beforehand` does a run."""
+    _refuse(
+        "predict",
+        [
+            *_cluster(config.cluster),
+            *_device(config.cluster, "precision", config.precision),
+            *folder_problems(config.cohorts),
+            *_raw(config.cohorts),
+        ],
+    )
+
+
+def check_folders(config: Config, verb: str) -> None:
     """Refuse work on a run whose folders are gone: where it trained and by what is no matter any more."""
-    _refuse(verb, list(folder_problems(config)))
+    _refuse(verb, list(folder_problems(config.cohorts, config.cv, config.tasks)))
 
 
-def check_data(configs: Mapping[str, DictConfig]) -> None:
+def check_data(configs: Mapping[str, Config]) -> None:
     """Refuse a benchmark of whose experiments none has its data; one that has them runs without the others."""
-    lacking = {name: [*folder_problems(config), *_raw(config)] for name, config in configs.items()}
+    lacking = {
+        name: [*folder_problems(c.cohorts, c.cv, c.tasks), *_raw(c.cohorts)]
+        for name, c in configs.items()
+    }
     if all(lacking.values()):
         _refuse(
             "benchmark",
@@ -70,7 +88,7 @@ def check_runs(runs: str, *, make: bool) -> None:
         raise ConfigError(f"runs: {folder} cannot be written to; name another folder")
 
 
-def check_packages(run: Path, config: DictConfig) -> None:
+def check_packages(run: Path, config: Config) -> None:
     """Refuse to evaluate a run that lacks the package of a model: it was not trained, or not to its end."""
     check_trained(run)
     units = [run] if config.cv is None else sorted((run / "folds").glob("*-*")) or [run]
@@ -127,20 +145,19 @@ def _refuse(verb: str, problems: list[str]) -> None:
         raise ConfigError(f"{verb}: " + "; and ".join(problems))
 
 
-def _packages(config: DictConfig) -> Iterator[str]:
+def _packages(config: Config) -> Iterator[str]:
     """Yield each package that the config needs and that is not installed."""
-    backbone, tracker = config.get("backbone") or {}, config.get("tracker") or {}
     needed = {
-        "tracker": PACKAGES.get(tracker.get("_target_", "")),
-        "backbone.quantize": "bitsandbytes" if backbone.get("quantize") == "4bit" else None,
-        "backbone.liger": "liger_kernel" if backbone.get("liger") else None,
+        "tracker": PACKAGES.get(config.tracker["_target_"]),
+        "backbone.quantize": "bitsandbytes" if config.backbone.quantize == "4bit" else None,
+        "backbone.liger": "liger_kernel" if config.backbone.liger else None,
     }
     for key, module in needed.items():
         if module is not None and not is_installed(module):
             yield f"'{key}' needs the Python package {module}; {how_to_install(module)}"
 
 
-def _cluster(cluster: Any) -> Iterator[str]:
+def _cluster(cluster: Cluster) -> Iterator[str]:
     """Yield what this machine lacks of the place where the job should run."""
     if is_worker():
         return
@@ -160,53 +177,54 @@ def _cluster(cluster: Any) -> Iterator[str]:
         )
 
 
-def _packable(config: DictConfig) -> Iterator[str]:
+def _packable(config: Config) -> Iterator[str]:
     """Yield what no package can hold: it would be refused after the training, when the run is evaluated."""
-    if "modalities" in config:
-        for problem in out_of_bounds(
-            {name: OmegaConf.to_container(config[name]) for name in COMPOSED}
-        ):
-            yield f"{problem}, as docs/package.md has them; no package could hold the model"
+    whole = asdict(config)
+    for problem in out_of_bounds({name: whole[name] for name in COMPOSED}):
+        yield f"{problem}, as docs/package.md has them; no package could hold the model"
 
 
-def _device(config: DictConfig) -> Iterator[str]:
-    """Yield what needs a GPU where this machine, which is to compute, has none."""
-    elsewhere = config.cluster.kind == "slurm" and not is_worker()
-    if elsewhere or num_gpus() != 0:
-        return
-    key = "precision" if "precision" in config else "trainer.precision"
-    if OmegaConf.select(config, key) == "fp16":
+def _device(cluster: Cluster, key: str, precision: str | None) -> Iterator[str]:
+    """Yield a precision that needs a GPU where this machine, which is to compute, has none."""
+    if precision == "fp16" and _lacks_gpu(cluster):
         yield f"{key}=fp16 needs a GPU; use bf16 or fp32"
-    if OmegaConf.select(config, "strategy.cpu_offload"):
+
+
+def _offload(config: Config) -> Iterator[str]:
+    if config.strategy.cpu_offload and _lacks_gpu(config.cluster):
         yield "strategy.cpu_offload needs a GPU, and several processes"
 
 
-def _weights(config: DictConfig) -> Iterator[str]:
+def _lacks_gpu(cluster: Cluster) -> bool:
+    """Return whether the job computes on this machine, and that has no GPU."""
+    elsewhere = cluster.kind == "slurm" and not is_worker()
+    return not elsewhere and num_gpus() == 0
+
+
+def _weights(config: Config) -> Iterator[str]:
     """Yield each folder of weights, or of a tokenizer, that is not there; what may be an id of a hub is not asked."""
-    parts = {f"modalities.{name}": part for name, part in (config.get("modalities") or {}).items()}
-    parts = {
-        name: part for name, part in parts.items() if str(part.get("_target_")).startswith(_OURS)
-    }
-    for where, part in {"backbone": config.get("backbone") or {}, **parts}.items():
-        for key in ("source", "tokenizer"):
-            value = OmegaConf.select(part, key) if isinstance(part, DictConfig) else None
-            if not isinstance(value, str) or ":" in value:
-                continue
-            is_path = value.startswith(("/", ".", "~")) or value.count("/") > 1
-            if is_path and not Path(value).expanduser().is_dir():
-                yield f"'{where}.{key}': {value} is no folder; give a local folder, a hub id or bundled:NAME"
+    places = {"backbone.source": config.backbone.source}
+    for name, part in config.modalities.items():
+        if part["_target_"].startswith(_OURS):
+            places |= {f"modalities.{name}.{key}": part.get(key) for key in ("source", "tokenizer")}
+
+    for key, value in places.items():
+        if not isinstance(value, str) or ":" in value:
+            continue
+        is_path = value.startswith(("/", ".", "~")) or value.count("/") > 1
+        if is_path and not Path(value).expanduser().is_dir():
+            yield f"'{key}': {value} is no folder; give a local folder, a hub id or bundled:NAME"
 
 
-def _modules(config: DictConfig) -> Iterator[str]:
+def _modules(folder: str | None) -> Iterator[str]:
     """Yield that the folder of a person's own modules is not there."""
-    folder = config.get("modules")
     if folder is not None and not Path(folder).is_dir():
         yield f"'modules': {folder} is no folder; name that of your Python modules, or drop it"
 
 
-def _raw(config: DictConfig) -> Iterator[str]:
+def _raw(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
     """Yield the raw data that a `source` has yet to read and that are not there."""
-    for name, cohort in config.cohorts.items():
+    for name, cohort in cohorts.items():
         raw = cohort.source and cohort.source.get("raw")
         if not isinstance(raw, str) or is_remote(raw) or Path(cohort.root).expanduser().is_dir():
             continue
@@ -217,22 +235,20 @@ def _raw(config: DictConfig) -> Iterator[str]:
             )
 
 
-def _tuning(config: DictConfig) -> Iterator[str]:
+def _tuning(config: Config) -> Iterator[str]:
     """Yield that a run would wait in vain for a tuning score to stop early by."""
-    trainer = config.get("trainer")
-    if (
-        trainer is None
-        or trainer.patience is None
-        or any(_may_be_tuned(config, c) for c in config.cohorts.values())
-    ):
-        return
-    yield "'trainer.patience' waits for tuning scores, but splits.tuning is 0 everywhere; raise it, or drop patience"
+    tuned = (_may_be_tuned(config.cv, cohort) for cohort in config.cohorts.values())
+    if config.trainer.patience is not None and not any(tuned):
+        yield (
+            "'trainer.patience' waits for tuning scores, but splits.tuning is 0 everywhere; "
+            "raise it, or drop patience"
+        )
 
 
-def _may_be_tuned(config: DictConfig, cohort: Any) -> bool:
+def _may_be_tuned(cv: Any, cohort: Cohort) -> bool:
     if cohort.splits.tuning > 0:
         return True
-    drawn = config.cv is not None or cohort.splits.group is not None
+    drawn = cv is not None or cohort.splits.group is not None
     # A file of splits of the cohort's own, or one that a `source` may write, counts instead of the share.
     unseen = is_remote(cohort.root) or cohort.source is not None
     return not drawn and (

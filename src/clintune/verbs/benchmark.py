@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from clintune.benchmark.runner import check_is_benchmark, run_trials
 from clintune.benchmark.suite import find_suite, is_suite_key, read_suite
 from clintune.benchmark.trials import plan
+from clintune.config.overrides import read_texts
 from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.paths import writable_folder
@@ -34,12 +35,13 @@ def benchmark(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
 
     path = find_suite(arguments.suite)
-    outs = [word.removeprefix("out=") for word in arguments.words if word.startswith("out=")]
-    words = [word for word in arguments.words if not word.startswith("out=")]
+    outs = [word for word in arguments.words if word.startswith("out=")]
+    words = [word for word in arguments.words if word not in outs]
+    texts = read_texts("benchmark", outs, ("out",))
     suite = read_suite(path, [word for word in words if is_suite_key(word)])
     trials = plan(suite, [word for word in words if not is_suite_key(word)])
     check_data({trial.experiment: trial.config for trial in trials})
-    out = writable_folder([f"benchmarks/{path.stem}", *outs][-1], "out")
+    out = writable_folder(texts.get("out", f"benchmarks/{path.stem}"), "out")
     check_is_benchmark(out)
 
     progress = run_trials(trials, suite.methods, out)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clintune.config.overrides import read_texts
 from clintune.core.errors import ConfigError
 from clintune.launch.memory import collector_paused
-from clintune.verbs.arguments import PACKAGE, key_values, verb_parser
+from clintune.verbs.arguments import PACKAGE, verb_parser
 from clintune.verbs.beforehand import check_package, check_trusted
 
 
@@ -29,7 +30,7 @@ def export(argv: Sequence[str]) -> None:
         help="module whose classes it may use",
     )
     arguments = parser.parse_intermixed_args(argv)
-    settings = key_values("export", arguments.words, ("out", "revision"))
+    settings = read_texts("export", arguments.words, ("out", "revision"))
     if "out" not in settings:
         raise ConfigError("export: say where to: add out=FOLDER")
     out = Path(settings["out"])

@@ -10,7 +10,7 @@ from clintune.scoring.job_folder import make_job, read_job, removed_if_refused
 from clintune.scoring.launch import start_job
 from clintune.storage.remote import is_remote
 from clintune.verbs.arguments import PACKAGE, verb_parser
-from clintune.verbs.beforehand import check_beforehand, check_package, check_trusted
+from clintune.verbs.beforehand import check_job, check_package, check_trusted
 
 
 def predict(argv: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def predict(argv: Sequence[str]) -> None:
                 "predict --resume: takes no KEY=VALUE; for another `cluster`, give the first command again"
             )
         out = Path(arguments.package)
-        start_job(out, read_job(out), wait=arguments.wait)
+        start_job(out, read_job(out).cluster, wait=arguments.wait)
         return
 
     if not any(word.startswith("cohort=") for word in arguments.words):
@@ -51,13 +51,13 @@ def predict(argv: Sequence[str]) -> None:
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
     config = compose_scoring(arguments.package, words)
-    check_beforehand(config, "predict")
+    check_job(config)
     check_package(config.package)
     check_trusted("predict", config.package, config.trusted)
 
     out = make_job(config)
     with removed_if_refused(out):
-        start_job(out, read_job(out), wait=arguments.wait)
+        start_job(out, read_job(out).cluster, wait=arguments.wait)
 
 
 def _cohort(word: str) -> list[str]:

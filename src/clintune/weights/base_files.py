@@ -1,4 +1,4 @@
-"""The files of a base model: which of them are read, and what they must not ask for."""
+"""The files of a base model: which of them are read, and what their content must not ask for."""
 
 import importlib.util
 import json
@@ -11,14 +11,20 @@ from clintune.core.files import file_sha256
 from clintune.core.text import visible
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
-"""Of attention and experts. Any other is a name of code that transformers fetches, or of a kernel that is not here."""
+"""Implementations of attention and experts.
+
+Any other name is that of code that transformers fetches, or of a kernel that is not here.
+"""
 MOST_COUNT = 2**24
 """The greatest whole number under a key that counts or measures something."""
 _LAYERS = 2**12
 _MOST = {"label": 2**16} | dict.fromkeys(
     ("layers", "n_layer", "num_layer", "depth", "blocks", "stages"), _LAYERS
 )
-"""The greatest whole number under a key that holds such a word: more labels or layers than any real model has."""
+"""The greatest whole number under a key that holds such a word.
+
+It is more labels or layers than any real model has.
+"""
 _COUNTS = (
     "num",
     "layer",
@@ -63,36 +69,37 @@ _READ = frozenset(
         "processor_config.json",
     }
 )
-"""Files that transformers, timm or a tokenizer read, beside the weights and the models of sentencepiece."""
+"""Files that transformers, timm or a tokenizer read, beside weights and models of sentencepiece."""
 _MODELS = frozenset({".model", ".spm"})
-"""What the name of a model of sentencepiece or tiktoken holds, as in `tokenizer.model.v3`."""
+"""Suffixes in the name of a model of sentencepiece or tiktoken, as in `tokenizer.model.v3`."""
 _INDEX = "model.safetensors.index.json"
 _ELSEWHERE = {
     "config.json": ("configuration_files", "transformers_weights"),
     "tokenizer_config.json": ("fast_tokenizer_files",),
 }
-"""Keys that make transformers read another file than the one whose checksum is known."""
+"""Keys that make transformers read another file than that with a known checksum."""
 _PACKED = ("quantization_config", "compression_config")
 _MOST_BYTES = 2**24
 
 
 def is_read(path: Path) -> bool:
-    """Return whether a file of a base is read, by its name, the weights aside."""
+    """Return whether a file of a base is read, by its name; weights are not asked about."""
     return path.name in _READ or not _MODELS.isdisjoint(path.suffixes)
 
 
 def file_hashes(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Return name and SHA-256 of every file of a base that is read, the weights aside."""
+    """Return name and SHA-256 of every file of a base that is read, without the weights."""
     paths = [path for path in folder.iterdir() if is_read(path)]
     return tuple((path.name, file_sha256(path)) for path in sorted(paths) if path.is_file())
 
 
 def check_base(folder: Path, source: str) -> None:
-    """Raise WeightsError for a folder that is no base whose every file can be known.
+    """Raise WeightsError unless every file of the base in a folder can be known.
 
-    It may be an adapter, hold a pipe or device, lead to files that have no checksum, hold packed weights, or ask for
-    code or sizes that no model has.
+    Refused are an adapter, a pipe or device, files that lead to others without a checksum, packed
+    weights, and a config that asks for code, or for sizes that no model has.
     """
+    # Every file is plain, and the folder is no adapter.
     if (folder / "adapter_config.json").exists():
         raise WeightsError(
             f"weights {source}: holds adapter_config.json, which names another base; merge it first"
@@ -103,6 +110,7 @@ def check_base(folder: Path, source: str) -> None:
                 f"weights {source}: {visible(path.name)} is no plain file; fetch the model again"
             )
 
+    # No file leads to another one that has no checksum.
     read = {
         name: _read(folder / name, source)
         for name in (*_ELSEWHERE, _INDEX)
@@ -115,6 +123,8 @@ def check_base(folder: Path, source: str) -> None:
                 raise WeightsError(
                     f"weights {source}: {name} leads to files without a checksum ({key}); {remedy}"
                 )
+
+    # The config asks for nothing that it may not.
     for problem in (*asks_too_much(read.get("config.json")), *_packed(read.get("config.json"))):
         raise WeightsError(
             f"weights {source}: config.json {problem}; correct it, or take another model"
@@ -124,7 +134,7 @@ def check_base(folder: Path, source: str) -> None:
 
 
 def _read(path: Path, source: str) -> Mapping[str, Any]:
-    """Return what a JSON file of a base holds, a mapping."""
+    """Return the mapping that a JSON file of a base holds."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("too large")
@@ -139,7 +149,10 @@ def _read(path: Path, source: str) -> Mapping[str, Any]:
 
 
 def _check_index(folder: Path, source: str, index: Mapping[str, Any]) -> None:
-    """Raise WeightsError unless an index leads to safetensors files of the folder alone: those have a checksum."""
+    """Raise WeightsError unless an index leads only to safetensors files of the folder.
+
+    Those files have a checksum.
+    """
     listed = index.get("weight_map")
     names = listed.values() if isinstance(listed, dict) else [listed]
     own = {path.name for path in folder.glob("*.safetensors")}
@@ -153,7 +166,10 @@ def _check_index(folder: Path, source: str, index: Mapping[str, Any]) -> None:
 
 
 def _packed(config: Any, depth: int = 0) -> Iterator[str]:
-    """Yield where a config says that weights are packed: what is unknown of it, transformers passes over."""
+    """Yield where a config says that weights are packed.
+
+    transformers would ignore what it does not know of the packing.
+    """
     for name, value in _entries(config):
         if name in _PACKED and value is not None:
             yield f"says that its weights are packed ({name}), which is not read"
@@ -162,9 +178,9 @@ def _packed(config: Any, depth: int = 0) -> Iterator[str]:
 
 
 def asks_too_much(config: Any, depth: int = 0, above: str = "") -> Iterator[str]:
-    """Yield what a config of a transformer asks for that no config may, however deep.
+    """Yield what the config of a transformer asks for, at any depth, that no config may.
 
-    Numbers of a list stand `above` under the key of the list.
+    The numbers of a list count as values of the key `above` of the list.
     """
     if depth > 32:
         yield "is nested more than 32 deep"
@@ -180,12 +196,12 @@ def asks_too_much(config: Any, depth: int = 0, above: str = "") -> Iterator[str]
 
 
 def counts(key: str) -> bool:
-    """Return whether a number under this key of a config counts or measures something that takes memory."""
+    """Return whether a number under this key counts or measures something that takes memory."""
     return any(word in key for word in (*_COUNTS, *_MOST))
 
 
 def most_of(key: str) -> int:
-    """Return the greatest whole number under a key of a config that counts or measures something."""
+    """Return the greatest whole number under a key that counts or measures something."""
     return min((most for word, most in _MOST.items() if word in key), default=MOST_COUNT)
 
 
@@ -198,7 +214,10 @@ def _entries(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _refused(value: Any) -> str | None:
-    """Return which implementation is none of ours, None where all are; a mapping has one for each part of a model."""
+    """Return which implementation is refused; None where none is.
+
+    A mapping holds one implementation for each part of a model.
+    """
     for name in value.values() if isinstance(value, dict) else [value]:
         if name is not None and name not in IMPLEMENTATIONS:
             return f"{visible(name)[:100]}, which is none of {', '.join(IMPLEMENTATIONS)}"

@@ -1,4 +1,4 @@
-"""A budget for building a model: what a stranger's config asks for ends before it fills the memory or takes hours."""
+"""A budget for building a model: a stranger's config can neither fill the memory nor take hours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,20 +6,21 @@ from typing import Any
 
 _SPARE_TENSORS = 2**14
 _SPARE_ENTRIES = 2**28
-"""What may be built beside the tensors that are stored: parts that are dropped at once, masks, tables of positions."""
+"""What may be built beside the stored tensors: parts dropped at once, masks, position tables."""
 _TIMES = 8
-"""A tensor is registered several times on its way from a file into a model, and its module once."""
+"""Registrations for each stored tensor: it is registered several times, and its module once."""
 
 
 class BudgetError(ValueError):
-    """More tensors, or larger ones, than there are weights for."""
+    """An attempt to build more tensors, or larger ones, than there are weights for."""
 
 
 @contextmanager
 def building_within(tensors: int, entries: int) -> Iterator[None]:
-    """Raise BudgetError as soon as the block registers far more parts or entries than that many stored ones.
+    """Raise BudgetError as soon as the block registers far more than the stored parts or entries.
 
-    Each part counts when it is registered with its module, before it is filled.
+    `tensors` and `entries` are the numbers of stored ones. Each part counts when it is registered
+    with its module, before it is filled.
     """
     from torch.nn.modules import module as torch_modules
 

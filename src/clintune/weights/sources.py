@@ -1,4 +1,4 @@
-"""Find the weights that a source names, and the checksum of every file of theirs that is read."""
+"""Find the weights that a source names, and the checksum of every file that is read of them."""
 
 import importlib.util
 import re
@@ -14,10 +14,11 @@ from clintune.weights.base_files import check_base, file_hashes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedWeights:
-    """Weights on this machine: `path` is a folder, or a file for a bundled checkpoint; `sha256` identifies them.
+    """Weights on this machine, identified by `sha256`.
 
-    `files` are name and SHA-256 of every file that is read: weights, config, tokenizer, preprocessing. `revision` is
-    the commit of weights that came from a hub, else null.
+    `path` is a folder, or a file for a bundled checkpoint. `files` are name and SHA-256 of every
+    file that is read: weights, config, tokenizer, preprocessing. `revision` is the commit of
+    weights from a hub, else None.
     """
 
     path: Path
@@ -28,12 +29,12 @@ class ResolvedWeights:
 
     @property
     def name(self) -> str:
-        """Return the source as others know it: a hub id or bundle, of a folder its name alone."""
+        """Return the source as others know it: a hub id or bundle; of a folder only its name."""
         folder = Path(self.source).expanduser()
         return folder.name if folder.is_dir() else self.source
 
     def record(self) -> dict[str, Any]:
-        """Return what a package writes down of the weights: source, revision and checksums, JSON-able."""
+        """Return what a package records of the weights: source, revision, checksums; JSON-able."""
         kept = {name: value for name, value in asdict(self).items() if name != "path"}
         return {**kept, "files": dict(self.files)}
 
@@ -73,9 +74,10 @@ def resolve(
 ) -> ResolvedWeights:
     """Find the weights that `source` names and verify their checksum.
 
-    `source` is `bundled:NAME`, `timm:NAME`, a local folder, or a hub id (fetched at `revision`, safetensors and text
-    files only). A folder with several weight files is identified by the checksum of their listing. Raises
-    WeightsError for weights that are missing, pickled or other than `sha256`; for `random`, which callers handle.
+    `source` is `bundled:NAME`, `timm:NAME`, a local folder, or a hub id (fetched at `revision`,
+    safetensors and text files only). A folder with several weight files is identified by the
+    checksum of their listing. Raises WeightsError for weights that are missing, pickled or other
+    than `sha256`, and for `random`, which callers handle.
     """
     if source == "random":
         raise WeightsError(
@@ -83,6 +85,8 @@ def resolve(
         )
     if source.startswith("bundled:"):
         return _bundled(source, sha256)
+
+    # A local folder goes before a hub id of the same name.
     hub_id = _timm_hub_id(source) if source.startswith("timm:") else source
     folder = Path(source).expanduser()
     if hub_id == source and _is_folder(folder):
@@ -91,6 +95,7 @@ def resolve(
         raise WeightsError(
             f"weights {source}: no such folder; give a local folder, a hub id or bundled:NAME"
         )
+
     snapshot = _download(hub_id, revision)
     return _folder(snapshot, source, snapshot.name, sha256)
 
@@ -102,10 +107,15 @@ def resolve_or_random(
     revision: str | None = None,
     sha256: str | None = None,
 ) -> ResolvedWeights | Mapping[str, Any]:
-    """Return `config` where `source` says `random`, else the resolved weights: random only where it is asked for."""
+    """Return `config` where `source` is `random`, else the resolved weights.
+
+    Raises ConfigError unless `config` is given for `random`, and only there: weights are random
+    only where the recipe says so. Raises WeightsError as `resolve`.
+    """
     if (source == "random") != (config is not None):
         raise ConfigError(
-            f"source {source}: `config` stands beside source random, and only there; set one of the two"
+            f"source {source}: `config` stands beside source random, and only there; "
+            "set one of the two"
         )
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
 
@@ -118,6 +128,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
+    # Find the package that brings the file.
     name = source.removeprefix("bundled:")
     if name not in _BUNDLES:
         raise WeightsError(
@@ -134,9 +145,11 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
         raise WeightsError(
             f"weights {source}: {bundle.weights} is missing; reinstall {bundle.package}"
         )
+
     found = file_sha256(root / bundle.weights)
     _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
     _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
+
     path = root / bundle.path
     files = ((Path(bundle.weights).name, found), *(file_hashes(path) if path.is_dir() else ()))
     return ResolvedWeights(path=path, sha256=found, source=source, files=files)
@@ -150,17 +163,17 @@ def _folder(folder: Path, source: str, revision: str | None, sha256: str | None)
             for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt")
             for path in folder.glob(pattern)
         )
-        found = (
-            f"holds {pickles[0]}, a pickle, which can run code"
-            if pickles
-            else "holds no .safetensors file"
-        )
+        found = "holds no .safetensors file"
+        if pickles:
+            found = f"holds {pickles[0]}, a pickle, which can run code"
         remedy = "load it where you trust it and save it with save_pretrained(folder)"
         raise WeightsError(f"weights {source}: {found}; {remedy}")
+
     check_base(folder, source)
     hashes = [(path.name, file_sha256(path)) for path in files]
     total = hashes[0][1] if len(hashes) == 1 else value_sha256(hashes)
     others = [pair for pair in file_hashes(folder) if pair not in hashes]
+
     named = files[0].name if len(files) == 1 else f"listing of {len(files)} files"
     _verify(source, named, sha256, total, "restore the weights, or correct sha256 in the recipe")
     return ResolvedWeights(
@@ -220,6 +233,7 @@ def _timm_hub_id(source: str) -> str:
         ) from error
     if config is None or not config.hf_hub_id:
         raise WeightsError(
-            f"weights {source}: timm has no pretrained weights for it; timm.list_pretrained lists them"
+            f"weights {source}: timm has no pretrained weights for it; "
+            "timm.list_pretrained lists them"
         )
     return str(config.hf_hub_id)

@@ -1,4 +1,4 @@
-"""Read what a safetensors file says of its tensors, without loading any."""
+"""Headers of safetensors files: what a file says of its tensors, read without loading any."""
 
 import json
 import math
@@ -14,7 +14,7 @@ _BITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of a safetensors file says of a tensor; `dtype` is the format's own name, as F32."""
+    """The header of a tensor in a safetensors file; `dtype` is the format's own name, as F32."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -29,8 +29,8 @@ class Header:
 def read_headers(path: Path) -> dict[str, Header]:
     """Return the header of each tensor by name.
 
-    Raises ValueError for a file that is none of the format, or whose header is larger than `MOST_BYTES`, says numbers
-    or sizes larger than the file, or more than `MOST_DIMENSIONS`.
+    Raises ValueError for a file of another format, and for a header that is larger than
+    `MOST_BYTES`, holds numbers or sizes larger than the file, or has more than `MOST_DIMENSIONS`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Hugging Face models, of resolved weights or random; no code but that of transformers runs."""
+"""Hugging Face models, of resolved weights or random; only the code of transformers runs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,23 +22,54 @@ def load_transformer(
     dtype: "torch.dtype | None" = None,
     **options: Any,
 ) -> "PreTrainedModel":
-    """Load the bare Hugging Face model of a resolved folder, or make a random one from a config with `model_type`.
+    """Load the bare Hugging Face model of a resolved folder, or make one from a config.
 
-    `options` go to `from_pretrained`. Raises WeightsError when the folder lacks weights of the model, or its config
-    asks for a far larger one. A pooler alone may lack them, as in many checkpoints, and is then taken out of the model
-    rather than left random.
+    A config must hold `model_type`; its model is random. `options` go to `from_pretrained`. Raises
+    WeightsError when the folder lacks weights of the model, or its config asks for a far larger
+    one. Only a pooler may lack weights, as in many checkpoints: it is removed from the model rather
+    than left random. Raises ConfigError for a config that cannot be used.
     """
-    import torch
+    if not isinstance(weights, ResolvedWeights):
+        return _random_transformer(weights, dtype)
+
+    model, info = _pretrained_transformer(weights, dtype, options)
+    lost = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    lost += sorted(key for key, *_ in info["mismatched_keys"])
+    if lost:
+        remedy = "take weights of the architecture that config.json names"
+        raise WeightsError(
+            f"weights {weights.source}: {len(lost)} tensors are missing or misfit, as {lost[0]}; "
+            f"{remedy}"
+        )
+    if info["missing_keys"]:
+        drop_unused(model, "pooler")
+    return model
+
+
+def _random_transformer(
+    settings: Mapping[str, Any], dtype: "torch.dtype | None"
+) -> "PreTrainedModel":
+    """Make a random model from a config with `model_type`; ConfigError where it cannot be used."""
     from transformers import AutoModel
 
-    if not isinstance(weights, ResolvedWeights):
-        config = _transformer_config(weights)
-        try:
-            return AutoModel.from_config(config, dtype=dtype, trust_remote_code=False)  # type: ignore[no-any-return,no-untyped-call]
-        except (AssertionError, ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"config of a random transformer cannot be used ({_line(error)}); correct it"
-            ) from error
+    config = _transformer_config(settings)
+    try:
+        model: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=dtype, trust_remote_code=False
+        )
+    except (AssertionError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"config of a random transformer cannot be used ({_line(error)}); correct it"
+        ) from error
+    return model
+
+
+def _pretrained_transformer(
+    weights: ResolvedWeights, dtype: "torch.dtype | None", options: Mapping[str, Any]
+) -> "tuple[PreTrainedModel, dict[str, Any]]":
+    """Load a model and the report of transformers on it; WeightsError where that is impossible."""
+    import torch
+    from transformers import AutoModel
 
     try:
         with _quiet(), building_within(*stored_size(weights)):
@@ -48,7 +79,7 @@ def load_transformer(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are counted and refused below
+                ignore_mismatched_sizes=True,  # the caller counts and refuses them
                 dtype=dtype or torch.float32,
                 **options,
             )
@@ -60,23 +91,13 @@ def load_transformer(
         raise WeightsError(
             f"weights {weights.source}: not a model that transformers loads ({_line(error)})"
         ) from error
-
-    lost = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    lost += sorted(key for key, *_ in info["mismatched_keys"])
-    if lost:
-        remedy = "take weights of the architecture that config.json names"
-        raise WeightsError(
-            f"weights {weights.source}: {len(lost)} tensors are missing or misfit, as {lost[0]}; {remedy}"
-        )
-    if info["missing_keys"]:
-        drop_unused(model, "pooler")
-    return model  # type: ignore[no-any-return]
+    return model, info
 
 
 def stored_size(weights: ResolvedWeights) -> tuple[int, int]:
-    """Return the number of tensors that a folder of weights holds, and of their entries.
+    """Return the number of tensors in a folder of weights, and the number of their entries.
 
-    Raises WeightsError for a file that is none of safetensors.
+    Raises WeightsError for a file that is not in the safetensors format.
     """
     try:
         headers = [
@@ -86,12 +107,12 @@ def stored_size(weights: ResolvedWeights) -> tuple[int, int]:
         ]
     except ValueError as error:
         raise WeightsError(f"weights {weights.source}: {error}; fetch the model again") from error
-    # Packed types of a few bits hold two or more entries a byte.
+    # Packed types of a few bits hold two or more entries in a byte.
     return len(headers), sum(max(header.entries, 2 * header.num_bytes) for header in headers)
 
 
 def drop_unused(model: "torch.nn.Module", *names: str) -> None:
-    """Take parts that nothing reads, such as `pooler`, out of a model wherever they stand: they would never train."""
+    """Remove parts that nothing reads, such as `pooler`, from a model: they would never train."""
     for module in list(model.modules()):
         for name in names:
             if name in module._modules or name in module._parameters:
@@ -124,7 +145,7 @@ def _not_settings(config: Mapping[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let transformers neither draw bars nor print what it did: what matters of it is told as an error of ours."""
+    """Let transformers neither draw bars nor print: what matters is reported by our own errors."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -137,8 +158,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return (
-        visible(str(error).strip().splitlines()[0][:200])
-        if str(error).strip()
-        else type(error).__name__
-    )
+    """Return the first line of an error, or the name of its class."""
+    lines = str(error).strip().splitlines()
+    return visible(lines[0][:200]) if lines else type(error).__name__

@@ -68,7 +68,7 @@ def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
     assert np.ptp(after.predictions[0.0]["outcome"].predicted) == 0
 
 
-def test_the_share_missing_is_the_same_for_every_baseline_and_hides_whole_modalities(recipe):
+def test_the_share_missing_is_the_same_for_every_baseline(recipe):
     config = composed(recipe)
     outcome = predict_baseline(config, "late_logistic", [0.0, 0.9])
     whole, thin = (outcome.predictions[share]["outcome"] for share in (0.0, 0.9))

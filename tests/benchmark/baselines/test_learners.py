@@ -41,9 +41,7 @@ def examples():
 @pytest.mark.parametrize(
     ("fit", "fill"), [(fit_logistic, lambda _: 0), (fit_logistic_mean, np.nanmean)]
 )
-def test_logistic_regression_reads_zeros_or_means_and_a_mark_for_what_is_missing(
-    examples, fit, fill
-):
+def test_logistic_regression_reads_marks_for_what_is_missing(examples, fit, fill):
     design = np.concatenate([*examples.inputs.values()], axis=1)
     present = ~np.isnan(design[:, 3])
     filled = np.stack([np.nan_to_num(column, nan=fill(column)) for column in design.T], axis=1)

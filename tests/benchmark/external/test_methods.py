@@ -15,7 +15,6 @@ import psutil
 import pytest
 import timm
 import torch
-from peer_stand_in import stand_in
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
@@ -31,6 +30,7 @@ from clintune.core.errors import ConfigError, TrainingError
 from clintune.experiment.folds import folds, split_of
 from clintune.experiment.open import open_experiment
 from clintune.modalities.imaging import Imaging
+from helpers.peer_stand_in import stand_in
 
 LOGISTIC = """
 import os, shutil
@@ -135,9 +135,7 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
     assert settings == {"seed": 0, "seconds": 60.0, "text_model": None, "image_model": None}
 
 
-def test_rows_hold_what_a_sample_sees_and_no_label_that_is_held_out(
-    recipe, quickstart, install, seen
-):
+def test_rows_hold_what_a_sample_sees_and_no_held_out_label(recipe, quickstart, install, seen):
     install("autogluon", LOGISTIC)
     config = composed(recipe)
     outcome = predict_peer(config, "autogluon", [0.0, 0.9], 60.0)
@@ -190,7 +188,7 @@ def test_nobody_else_can_read_the_folder_and_nothing_of_it_stays(
     assert not folder.exists()
 
 
-def test_a_peer_that_fails_is_told_in_a_line_without_patient_text(
+def test_a_peer_that_fails_is_told_in_a_line_without_text(
     recipe, install, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -211,7 +209,7 @@ def test_a_peer_that_reads_nothing_of_a_recipe_says_so(recipe, install):
         predict_peer(composed(recipe), "autogluon", [0.0], 60.0)
 
 
-def test_one_answer_alone_is_answered_to_everyone_without_the_peer(recipe, cohort, install):
+def test_one_answer_alone_is_given_to_everyone(recipe, cohort, install):
     install("autogluon", FAILING)
     labels = cohort / "labels" / "deterioration.parquet"
     pl.read_parquet(labels).with_columns(boolean_value=pl.lit(True)).write_parquet(labels)
@@ -269,7 +267,7 @@ def test_a_peer_that_is_named_must_be_installed(recipe, install, tmp_path, capfd
     )
 
 
-def test_the_time_limit_is_part_of_what_a_peer_s_cell_is_and_of_no_other(tmp_path):
+def test_the_time_limit_belongs_to_a_peers_cell_alone(tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(
         "experiments: {a: {recipe: quickstart, baselines: [logistic, autogluon]}}\nclintune: {lora: []}"

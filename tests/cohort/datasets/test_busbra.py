@@ -26,7 +26,7 @@ def write_raw(raw, rows=ROWS, header=HEADER):
     return raw
 
 
-def test_each_image_is_a_sample_with_a_moment_and_a_name_that_tell_nothing(tmp_path):
+def test_each_image_is_a_sample_whose_name_tells_nothing(tmp_path):
     import_busbra(tmp_path / "cohort", write_raw(tmp_path / "raw"))
     events = pl.read_parquet(tmp_path / "cohort/data/0.parquet")
     assert events["time"].to_list()[:3] == [
@@ -50,7 +50,7 @@ def test_each_image_is_a_sample_with_a_moment_and_a_name_that_tell_nothing(tmp_p
     assert pl.read_parquet(tmp_path / "cohort/labels/malignant.parquet")["boolean_value"].sum() == 2
 
 
-def test_official_folds_are_kept_and_few_patients_of_a_device_are_not_named(tmp_path):
+def test_official_folds_are_kept_and_rare_devices_not_named(tmp_path):
     import_busbra(tmp_path / "cohort", write_raw(tmp_path / "raw"))
     folds = pl.read_parquet(tmp_path / "cohort/metadata/folds.parquet")
     assert folds.rows()[:3] == [(1, 3), (2, 3), (3, 4)]
@@ -58,7 +58,7 @@ def test_official_folds_are_kept_and_few_patients_of_a_device_are_not_named(tmp_
     assert devices["device"].to_list() == ["other", *["Toshiba"] * 12]
 
 
-def test_the_set_as_it_is_downloaded_has_images_by_id_and_folds_drawn_by_patient(tmp_path):
+def test_the_set_as_it_is_downloaded_has_folds_by_patient(tmp_path):
     raw = write_raw(
         tmp_path / "raw", [row.rsplit(",", 2)[0] for row in ROWS], HEADER.rsplit(",", 2)[0]
     )

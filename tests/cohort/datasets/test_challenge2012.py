@@ -72,7 +72,7 @@ def events_of(root):
     return pl.concat(pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet")))
 
 
-def test_facts_have_no_time_and_measurements_stand_at_their_minute(tmp_path):
+def test_facts_have_no_time_and_measurements_their_minute(tmp_path):
     import_challenge2012(tmp_path / "cohort", write_parquet(tmp_path / "raw"))
     events = events_of(tmp_path / "cohort").filter(subject_id=1)
     assert events.select("time", "code", "numeric_value").rows() == [
@@ -87,7 +87,7 @@ def test_facts_have_no_time_and_measurements_stand_at_their_minute(tmp_path):
     ]
 
 
-def test_what_is_not_recorded_or_has_no_name_is_left_out_and_counted(tmp_path, capsys):
+def test_what_is_not_recorded_is_left_out_and_counted(tmp_path, capsys):
     import_challenge2012(tmp_path / "cohort", write_parquet(tmp_path / "raw"))
     events = events_of(tmp_path / "cohort")
     assert (events["numeric_value"] >= 0).all()
@@ -97,7 +97,7 @@ def test_what_is_not_recorded_or_has_no_name_is_left_out_and_counted(tmp_path, c
     assert events.filter(subject_id=5)["time"].null_count() == 4
 
 
-def test_labels_stand_at_48_hours_and_know_no_length_of_the_dead_or_of_shorter_stays(tmp_path):
+def test_labels_stand_at_48_hours_and_know_no_length_of_some(tmp_path):
     import_challenge2012(tmp_path / "cohort", write_parquet(tmp_path / "raw"))
     deaths = pl.read_parquet(tmp_path / "cohort/labels/mortality.parquet")
     assert set(deaths["prediction_time"]) == {datetime(2000, 1, 3)}

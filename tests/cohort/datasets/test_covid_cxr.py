@@ -158,7 +158,7 @@ def test_the_real_data_have_the_published_counts(tmp_path):
     }
 
 
-def test_the_set_as_it_is_downloaded_is_read_without_slices_and_with_folds_of_its_own(tmp_path):
+def test_the_set_as_it_is_downloaded_is_read_without_slices(tmp_path):
     slices = "500,0,F,50,COVID-19,Y,N,N,N,,,,,,Axial,CT,Hanoi,CC BY,volume.nii.gz,,"
     raw = write_raw(tmp_path / "raw", [slices, *ROWS])
     (raw / "folds.csv").unlink()

@@ -46,7 +46,7 @@ def signals(root):
     }
 
 
-def test_each_window_is_whole_days_from_midnight_whatever_the_format_of_the_dates(tmp_path):
+def test_each_window_is_whole_days_from_midnight(tmp_path):
     import_depresjon(tmp_path / "cohort", write_raw(tmp_path / "raw"), window_days=2)
     found = signals(tmp_path / "cohort")
     # Official days 3 and 4: one window and two; the rest of the recordings is left alone.
@@ -121,14 +121,16 @@ def test_bad_recordings_are_answered_with_file_row_and_column(tmp_path, lines, m
     raw = write_raw(tmp_path / "raw")
     (raw / "condition/condition_1.csv").write_text("\n".join(["timestamp,date,activity", *lines]))
     with pytest.raises(DataError, match=rf"condition_1\.csv: .*{message}"):
-        import_depresjon(tmp_path / "cohort", raw)
+        import_depresjon(tmp_path / "cohort", raw, window_days=2)
 
 
 @pytest.mark.skipif(
     "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
 )
 def test_the_real_data_have_the_published_counts(tmp_path):
-    import_depresjon(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "depresjon")
+    import_depresjon(
+        tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "depresjon", window_days=4
+    )
     labels = pl.read_parquet(tmp_path / "cohort/labels/depression.parquet")
     people = labels.group_by("subject_id").agg(pl.col("boolean_value").first())["boolean_value"]
     assert (people.sum(), len(people)) == (23, 55)

@@ -35,7 +35,7 @@ def write_raw(raw, rows=None, header=HEADER, labels=None):
     return rows
 
 
-def test_each_person_has_facts_without_a_time_and_a_label_of_days_and_event(tmp_path):
+def test_each_person_has_facts_and_a_label_of_days_and_event(tmp_path):
     rows = write_raw(tmp_path / "raw")
     import_metabric(tmp_path / "cohort", tmp_path / "raw")
     events = pl.read_parquet(tmp_path / "cohort/data/0.parquet")

@@ -56,7 +56,7 @@ def test_the_age_of_adults_is_asked_from_activity_and_sex_alone(tmp_path):
     assert 1010 not in events.filter(code="ACTIVITY//peak1_adeptsteps")["subject_id"]
 
 
-def test_survival_is_asked_of_those_followed_up_with_age_and_illnesses(tmp_path):
+def test_survival_is_asked_of_those_followed_up(tmp_path):
     events, label = imported(tmp_path, "survival", widened())
     people = {1040: True, 1060: False, 1070: True}
     found = label.filter(pl.col("subject_id") % 10 == 0)

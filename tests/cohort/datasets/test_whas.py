@@ -26,7 +26,7 @@ def write_raw(raw, features=6, people=(12, 6)):
     return raw
 
 
-def test_people_of_both_parts_stand_once_and_those_with_the_same_facts_are_linked(tmp_path, capsys):
+def test_people_of_both_parts_stand_once_and_twins_are_linked(tmp_path, capsys):
     import_whas(tmp_path / "cohort", write_raw(tmp_path / "raw"))
     events = pl.read_parquet(tmp_path / "cohort/data/0.parquet")
     assert events["subject_id"].n_unique() == 17

@@ -23,7 +23,7 @@ def read_labels(root):
     return {file.stem: pl.read_parquet(file) for file in files}
 
 
-def test_prevalence_runs_from_rare_to_common_and_some_labels_are_missing(root):
+def test_prevalence_runs_from_rare_to_common(root):
     labels = read_labels(root)
     assert set(labels) == {condition.name for condition in CONDITIONS}
     assert len(labels) == 25

@@ -80,7 +80,7 @@ def test_a_subject_does_not_depend_on_how_many_there_are(root, tmp_path):
     assert few.equals(many)
 
 
-def test_rows_after_the_prediction_time_give_the_outcome_away_and_earlier_ones_do_not_name_it(root):
+def test_only_rows_after_the_prediction_give_the_outcome_away(root):
     labels = pl.read_parquet(root / "labels/deterioration.parquet")
     data = read_data(root).join(labels, on="subject_id")
     after, before = (
@@ -103,7 +103,7 @@ def test_rows_after_the_prediction_time_give_the_outcome_away_and_earlier_ones_d
     }
 
 
-def test_three_independent_factors_decide_together_and_no_one_alone():
+def test_three_independent_factors_decide_together():
     patients = [_draw(0, number) for number in range(1, 3001)]
     factors = np.array([patient.factors for patient in patients])
     outcome = np.array([patient.outcome for patient in patients])
@@ -149,7 +149,7 @@ def test_opacities_fill_the_lungs_the_worse_a_patient_does():
     assert shades == sorted(shades)
 
 
-def test_nights_are_the_more_broken_the_worse_a_patient_does_and_days_are_not():
+def test_nights_are_the_more_broken_the_worse_a_patient_does():
     midnight = datetime(2020, 1, 1)
 
     def mean_counts(severity):

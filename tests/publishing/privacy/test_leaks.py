@@ -161,7 +161,7 @@ def test_a_phrase_that_many_subjects_share_is_no_ones(num_subjects):
 
 
 @pytest.mark.parametrize("offset", range(0, 31, 3))
-def test_thirty_characters_in_a_row_are_found_wherever_they_begin(offset):
+def test_thirty_characters_in_a_row_are_found_anywhere(offset):
     note = "the quick brown fox jumps over the lazy dog and runs into the deep dark wood again"
     for length, found in ((30, True), (29, False)):
         search = Search({"a.md": f"#{note[offset : offset + length]}#"}, {"a.md": ""})
@@ -235,7 +235,7 @@ HIDING = {
 
 @pytest.mark.parametrize("code", [RARE, POLICY, "F9"])
 @pytest.mark.parametrize("hide", HIDING)
-def test_a_code_that_ten_subjects_have_is_found_where_codes_stand(coded, release, code, hide):
+def test_a_code_that_ten_subjects_have_is_found(coded, release, code, hide):
     name, write = HIDING[hide]
     samples = coded(code, 10)
     if hide == "names":
@@ -298,7 +298,7 @@ class Answered:
 
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 10, 11])
-def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name(exclusive, number):
+def test_a_class_that_ten_subjects_have_is_refused_unnamed(exclusive, number):
     subject = np.repeat(np.arange(30), 2)  # each has two samples
     rare = subject < number
     targets = np.where(rare, 2.0, 0.0)[:, None]
@@ -320,7 +320,7 @@ def test_a_class_or_phenotype_that_ten_subjects_have_is_refused_without_its_name
 
 
 @pytest.mark.parametrize("number", [10, 11])
-def test_a_phenotype_that_is_the_only_one_is_refused_and_the_label_of_yes_or_no_is_not(number):
+def test_a_phenotype_alone_is_refused_but_no_yes_or_no(number):
     subject = np.arange(30)
     samples = Answered((subject < number).astype(float)[:, None], subject)
     check_answers(samples, {"kind": Binary(label="kind")})

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from meds.schema import train_split
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune.benchmark.baselines.features import Read, embeddings, nothing, texts
 from clintune.benchmark.baselines.learners import FITS, Examples, Fit, Fitted
@@ -19,6 +18,7 @@ from clintune.benchmark.method_names import split_name
 from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.cohort.samples import Samples
+from clintune.config.schema import Config
 from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError
 from clintune.evaluation.predict import to_predictions
@@ -28,7 +28,7 @@ from clintune.tasks.base import Task
 from clintune.tasks.questions import Question
 
 
-def predict_baseline(config: DictConfig, method: str, missing: Sequence[float]) -> MethodResult:
+def predict_baseline(config: Config, method: str, missing: Sequence[float]) -> MethodResult:
     """Fit a baseline in every fold and predict the held-out samples.
 
     Raises ConfigError where the recipe has nothing that the baseline reads, DataError when no sample is held out.

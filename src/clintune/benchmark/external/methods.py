@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 from meds.schema import held_out_split, train_split, tuning_split
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from clintune.benchmark.external.home import RUN, not_installed, peer_python, peer_script
 from clintune.benchmark.external.images import ImageFiles
@@ -28,6 +27,7 @@ from clintune.benchmark.held_out import concatenate_by_share, held_out_folds
 from clintune.benchmark.method_result import MethodResult
 from clintune.benchmark.missing import thinned
 from clintune.cohort.splits import assign_balanced
+from clintune.config.schema import Config
 from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError, TrainingError
 from clintune.core.seeding import derive_seed
@@ -44,7 +44,7 @@ _ANOTHERS = ("PYTHON", "SLURM_")
 
 
 def predict_peer(
-    config: DictConfig, method: str, missing: Sequence[float], seconds: float
+    config: Config, method: str, missing: Sequence[float], seconds: float
 ) -> MethodResult:
     """Let a peer fit every yes-or-no question in every fold, each within `seconds`, and predict the held-out samples.
 

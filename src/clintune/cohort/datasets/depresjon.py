@@ -32,7 +32,7 @@ _SEX = {"1": "F", "2": "M"}
 _GROUPS = {"condition": True, "control": False}
 
 
-def import_depresjon(root: Path, raw: Path, window_days: int = 4) -> None:
+def import_depresjon(root: Path, raw: Path, window_days: int) -> None:
     """Write the cohort to `root` from `scores/scores.csv` and the recordings in `raw`.
 
     Label: depression. Each window of `window_days` is a sample, predicted at its end. Raises

@@ -44,7 +44,7 @@ _FILLER = (
 )
 
 
-def write_phenotyping(root: Path, subjects: int = 3000, seed: int = 0) -> None:
+def write_phenotyping(root: Path, subjects: int, seed: int = 0) -> None:
     """Write the cohort to `root`; a twentieth of its labels `phenotypes/<condition>` is missing.
 
     Labels are missing at random. Prevalence runs from 1 to 40 %, by age and sex. Splits are 60 %

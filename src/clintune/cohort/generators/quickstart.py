@@ -53,7 +53,7 @@ class _Patient:
 
 
 def write_quickstart(
-    root: Path, subjects: int = 600, seed: int = 0, image_size: int = 128, signal_days: int = 2
+    root: Path, subjects: int, seed: int = 0, image_size: int = 128, signal_days: int = 2
 ) -> None:
     """Write the cohort to `root`: about 40 % of subjects have the label `deterioration`.
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from clintune.cohort.codes import count_codes, owners_of
 from clintune.cohort.samples import Items, Samples
 from clintune.contracts import Item
+from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import PackageError
-from clintune.evaluation.disclosure import SMALLEST_SHOWN
 from clintune.publishing.privacy.computed import checksums
 from clintune.publishing.privacy.fragments import LEAST, first_within, stray, vocabulary, written
 from clintune.publishing.privacy.spelling import all_numbers, numbers, plain

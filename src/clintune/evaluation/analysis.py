@@ -1,0 +1,72 @@
+"""What an analysis is, and how those that a recipe names are found."""
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from clintune.config.analyses import default_analyses, module_of
+from clintune.config.schema import Config
+from clintune.evaluation.context import Context, Request
+from clintune.evaluation.page import Page
+from clintune.report.section import Section
+
+
+class Analysis(Protocol):
+    """A module that answers one question about a run.
+
+    It may also have `requests(modalities)`, which returns the predictions that it wants beside
+    those of all modalities, and `ON_CARD = True` where a model card shows its section, too. Of a
+    run of folds, an analysis for the card is also made of each fold by itself.
+    """
+
+    def run(self, context: Context) -> Any:
+        """Return the result as plain values for `metrics.json`, None where there is nothing."""
+
+    def section(self, result: Any, page: Page) -> Section:
+        """Return what a page shows of a result, read back from `metrics.json`."""
+
+
+Analyses = dict[str, Analysis]
+"""By the name of the result in `metrics.json`, in the order of the page."""
+
+
+def analysis_names(config: Config) -> list[str]:
+    """Return the analyses that a recipe names."""
+    return default_analyses() if config.evaluation is None else list(config.evaluation)
+
+
+def load_analyses(names: Iterable[str]) -> Analyses:
+    """Import the analyses of these names."""
+    return {
+        name.rpartition(".")[2]: cast(Analysis, import_module(module_of(name))) for name in names
+    }
+
+
+def requests_of(analyses: Analyses, modalities: Sequence[str]) -> list[Request]:
+    """Return the predictions that the analyses want."""
+    return [
+        request
+        for analysis in analyses.values()
+        if hasattr(analysis, "requests")
+        for request in analysis.requests(modalities)
+    ]
+
+
+def of_card(analyses: Analyses) -> Analyses:
+    """Return the analyses that a model card shows."""
+    return {name: part for name, part in analyses.items() if getattr(part, "ON_CARD", False)}
+
+
+def run_analyses(analyses: Analyses, context: Context) -> dict[str, Any]:
+    """Return the result of each analysis that has one."""
+    found = {name: analysis.run(context) for name, analysis in analyses.items()}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def sections_of(analyses: Analyses, page: Page) -> list[Section]:
+    """Return the section of each analysis that `metrics.json` has a result of."""
+    return [
+        analysis.section(page.metrics[name], page)
+        for name, analysis in analyses.items()
+        if name in page.metrics
+    ]

@@ -1,0 +1,75 @@
+"""Sections as Markdown, for model cards. Figures stay on pages: a card is text."""
+
+from collections.abc import Iterator, Sequence
+
+from clintune.core.text import markdown
+from clintune.report.section import (
+    Block,
+    Cards,
+    Details,
+    Heading,
+    Picture,
+    Points,
+    Section,
+    Terms,
+    Text,
+)
+from clintune.report.table import Counted, Number, Score, Table, Trial
+
+
+def render_markdown(sections: Sequence[Section]) -> str:
+    """Return sections as Markdown that shows just their texts: no name in them comes alive."""
+    parts = []
+    for section in sections:
+        parts.append(f"## {markdown(section.title)}")
+        parts += [text for block in section.blocks for text in _block(block)]
+    return "\n\n".join(parts)
+
+
+def _block(block: Block) -> Iterator[str]:
+    match block:
+        case Heading(text):
+            yield f"### {markdown(text)}"
+        case Text(text, "warning"):
+            yield f"**{markdown(text)}**"
+        case Text(text):
+            yield markdown(text)
+        case Points(items):
+            yield "\n".join(f"- {markdown(item)}" for item in items)
+        case Terms(terms):
+            yield "\n".join(f"- {markdown(name)}: {markdown(text)}" for name, text in terms.items())
+        case Cards(cards):
+            for card in cards:
+                yield f"{markdown(card.title)}: {score_text(card.score)}"
+        case Details(_, table) | (Table() as table):
+            yield _table(table)
+        case Picture():
+            return
+
+
+def _table(table: Table) -> str:
+    """Return a table whose columns of numbers stand to the right."""
+    rows = table.shown()
+    right = [
+        all(isinstance(row.cells[i], Counted | Number) for row in rows)
+        for i in range(len(table.head))
+    ]
+    lines = [[markdown(name) for name in table.head], ["--:" if r else "---" for r in right]]
+    lines += [[cell_text(cell) for cell in row.cells] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell_text(cell: Trial) -> str:
+    """Return a cell that may be read as text of one line."""
+    if isinstance(cell, Score):
+        return score_text(cell)
+    return str(cell) if isinstance(cell, Counted | Number) else markdown(cell)
+
+
+def score_text(score: Score) -> str:
+    """Return a value with its interval in words."""
+    if not score.is_defined:
+        return "–"
+    if not score.has_interval:
+        return f"{score.number('value')} (no interval)"
+    return f"{score.number('value')} ({score.number('low')} to {score.number('high')})"

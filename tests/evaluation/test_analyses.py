@@ -1,0 +1,86 @@
+"""Analyses: a recipe names them, one of its own is a file beside it, and no other file changes."""
+
+import json
+
+import pytest
+
+from clintune.cli import main
+from clintune.config.analyses import default_analyses, shipped_analyses
+from clintune.config.compose import compose_recipe
+from clintune.core.errors import ConfigError
+from clintune.evaluation.analysis import load_analyses
+from clintune.evaluation.page import Page
+from clintune.evaluation.report import render_report
+from clintune.tasks.binary import Binary
+from conftest import evaluate, train
+
+FAIRNESS = '''
+"""How far the groups of a cohort lie apart."""
+
+from clintune.report.section import Section, Text
+
+ON_CARD = True
+
+
+def requests(modalities):
+    from clintune.evaluation.context import Request
+
+    return [Request(variant="notes alone", kept=frozenset({"notes"}))]
+
+
+def run(context):
+    alone = context.raw["held_out"]["notes alone"]["outcome"]
+    return {"largest": float(alone.predicted.max()), "num_calibrated": len(context.calibrated)}
+
+
+def section(result, page):
+    return Section("Fairness", [Text(f"The largest risk is {result['largest']:.3f}.")])
+'''
+
+
+def test_an_analysis_beside_the_recipe_reaches_every_page(recipe):
+    path = recipe(extra="evaluation: [fairness, calibrated]\n")
+    (path.parent / "fairness.py").write_text(FAIRNESS)
+    run = train(path, "trainer.max_steps=1")
+    evaluate(run)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics) == ["tuning", "held_out", "fairness", "calibrated", "packages"]
+    said = f"The largest risk is {metrics['fairness']['largest']:.3f}."
+    assert said in (run / "report.html").read_text()
+
+    assert main(["publish", str(run), "--draft"]) == 0
+    card = (run / "release" / "README.md").read_text()
+    assert said in card
+    assert "Membership inference: not measured." in card
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("[abblations]", "'evaluation': 'abblations' is no analysis; did you mean 'ablations'?"),
+        ("[own]", "own.py is no analysis; it lacks section"),
+        ("[no.such.module]", "'no.such.module' is no analysis"),
+        ("7", "evaluation"),
+    ],
+)
+def test_a_name_that_is_no_analysis_is_refused_at_once(recipe, monkeypatch, names, said):
+    path = recipe(extra=f"evaluation: {names}\n")
+    (path.parent / "own.py").write_text("def run(context):\n    return 1\n")
+    with pytest.raises(ConfigError) as error:
+        compose_recipe(path)
+    assert said in str(error.value)
+
+
+def test_every_analysis_of_ours_is_in_the_default_list():
+    assert sorted(default_analyses()) == shipped_analyses()
+
+
+def test_a_report_can_be_drawn_again_from_its_metrics(shared_run):
+    run = shared_run("trainer.max_steps=1")
+    assert main(["evaluate", str(run), "--bootstrap", "10"]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"ablations", "calibrated", "membership", "cohort", "compute", "limits"} <= set(metrics)
+    page = Page(tasks={"outcome": Binary(label="deterioration")}, metrics=metrics)
+    provenance = json.loads((run / "provenance.json").read_text())
+    html = render_report("recipe", page, load_analyses(default_analyses()), provenance)
+    assert html == (run / "report.html").read_text()
