@@ -44,7 +44,7 @@ _BULKY = ("index", "pieces", "cohorts", "remote")
 """The kinds that are removed beyond the limit: they are large, and can be made again."""
 _held: dict[Path, int] = {}
 """The folders that this process uses, each with the descriptor of its shared lock."""
-_told: set[Path] = set()
+_warned: set[Path] = set()
 """The folders of which this process said that others can read them."""
 
 
@@ -60,8 +60,8 @@ def open_cache(path: str, *, shared: bool) -> Path:
     claim(folder)
 
     closing = how_to_close(folder, shared=shared)
-    if closing is not None and folder not in _told:
-        _told.add(folder)
+    if closing is not None and folder not in _warned:
+        _warned.add(folder)
         console.print(
             f"warning: the cache {folder} holds text of notes, and other users can read it; "
             f"close it with `{closing}`"
