@@ -9,10 +9,10 @@ import pytest
 STEPS = """
 import os, signal, sys, time
 from clintune.core.errors import StoppedError
-from clintune.launch.signals import asked_to_stop, listen, step_by_step
-listen()
+from clintune.launch.signals import deferred_signals, install_signal_handlers, pending_signal
+install_signal_handlers()
 try:
-    with step_by_step():
+    with deferred_signals():
         for step in range(3):
             print("step", flush=True)
             if os.fork() == 0:  # a worker, which the signal of a terminal reaches too
@@ -20,7 +20,7 @@ try:
                 os._exit(0)
             assert os.wait()[1] == 0
             sys.stdin.readline()
-            print("asked", asked_to_stop(), flush=True)
+            print("asked", pending_signal(), flush=True)
 except StoppedError as error:
     print(error)
 """

@@ -66,7 +66,10 @@ def test_beyond_the_limit_the_longest_unused_go_first(cache, capsys):
 
 
 def test_what_this_or_another_process_uses_stays(cache):
-    code = "from clintune.storage.cache_folder import mark_used\nmark_used(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
+    code = (
+        "from clintune.storage.cache_folder import mark_used\n"
+        "mark_used(cache / 'pieces/b')\nprint('ready', flush=True)\ninput()"
+    )
     mark_used(cache / "index/clinic-2")
     for path in ("pieces/b", "index/clinic-2"):
         os.utime(cache / path / ".used", (0, 0))
@@ -94,8 +97,10 @@ def test_only_what_was_not_used_lately_is_cleared_when_asked_so(cache):
 
 def test_leftovers_of_a_killed_process_go_of_a_living_one_stay(cache):
     code = (
-        "from clintune.core.files import atomic_path\nfrom clintune.core.locks import only_one\n"
-        "with only_one(cache / 'pieces/b', 'b'), atomic_path(cache / 'pieces/b/x.safetensors') as partial:\n"
+        "from clintune.core.files import atomic_path\n"
+        "from clintune.core.locks import exclusive_lock\n"
+        "with exclusive_lock(cache / 'pieces/b', 'b'), "
+        "atomic_path(cache / 'pieces/b/x.safetensors') as partial:\n"
         "    partial.write_text('half')\n    print('ready', flush=True)\n    input()"
     )
     writer = start(code, cache)
@@ -193,8 +198,9 @@ def test_locks_of_what_is_gone_are_swept_held_ones_stay(cache):
         with exclusive_lock(cache / "statistics" / f"gone-{number}.json", "nothing"):
             pass
     code = (
-        "from clintune.core.locks import only_one\n"
-        "with only_one(cache / 'media/new.parquet', 'x'):\n    print('ready', flush=True)\n    input()"
+        "from clintune.core.locks import exclusive_lock\n"
+        "with exclusive_lock(cache / 'media/new.parquet', 'x'):\n"
+        "    print('ready', flush=True)\n    input()"
     )
     holder = start(code, cache)
     with exclusive_lock(cache / "pieces/b", "b"):
@@ -210,8 +216,8 @@ def test_locks_of_what_is_gone_are_swept_held_ones_stay(cache):
 
 def test_a_lock_swept_while_others_wait_lets_in_one_at_a_time(tmp_path):
     code = (
-        "from clintune.core.locks import only_one\nprint('ready', flush=True)\n"
-        "for _ in range(100):\n    with only_one(cache / 'statistics/x.json', 'x'):\n"
+        "from clintune.core.locks import exclusive_lock\nprint('ready', flush=True)\n"
+        "for _ in range(100):\n    with exclusive_lock(cache / 'statistics/x.json', 'x'):\n"
         "        count = cache / 'count'\n        before = int(count.read_text())\n"
         "        count.write_text(str(before + 1))"
     )

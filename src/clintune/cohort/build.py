@@ -119,12 +119,14 @@ def write_index(
         ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in row_filter},
     )
 
+    # The rows come first, because they say which samples have data.
     codes, doubts = _write_rows(folder, root, names, row_filter, windows)
     remarks = doubts.told(samples)
     if not windows.covered.all():
         remarks.append(_without_data(root, samples, windows.covered, labels, drop_unknown))
         samples, windows = samples.filter(pl.Series(windows.covered)), windows.keep(windows.covered)
 
+    # Then the samples, and the description of the index.
     widths = _write_samples(folder / "samples.arrow", samples, labels, windows)
     description = {
         **about,
@@ -156,12 +158,14 @@ def _write_rows(
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in row_filter}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
+            # What concerns all rows of the shard.
             scan = shards.scan_shard(root / where, where, media)
             owners.append(shards.read_subjects(scan, where).to_numpy())
             for code in shards.read_codes(scan, where):
                 codes.setdefault(code, len(codes))
             doubts.add(scan, where)
 
+            # What each modality reads of it.
             mine = windows.of_subjects(owners[-1])
             windows.covered[mine] = True
 
@@ -221,6 +225,7 @@ def claimed_rows(
             f"{where}: lacks column {missing[0]}, which a modality's `row_filter` reads; add it"
         )
 
+    # A modality without media has null paths.
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
     with shards.readable(where):
         columns_read = (SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
@@ -318,6 +323,8 @@ def _write_samples(
         widths[task] = 0
         if table is None or table.is_empty():
             continue
+
+        # The target of each sample, null where the task has no label.
         moment, value = pl.col(PREDICTION_TIME), pl.col("target")
         keyed = table.select(SUBJECT, moment.cast(MOMENT), value.cast(pl.List(pl.Float32)))
         keys = [SUBJECT, PREDICTION_TIME]

@@ -96,6 +96,8 @@ def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iter
         if str(task.get("_target_")).startswith(_OURS) and isinstance(label, str):
             labels[name] = label
     labels = {name: label for name, label in labels.items() if label != "???"}
+
+    # Which cohorts have the label of each task.
     having: dict[str, set[str]] = {name: set() for name in labels}
 
     try:
@@ -114,6 +116,7 @@ def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iter
                 f"(looked for {places}){nearest(label, known)}"
             )
 
+    # A task without such a label may keep its labels anywhere: then nothing is said of a cohort.
     found = set().union(*having.values())
     if labels and len(labels) == len(tasks) and found:
         for name in sorted(roots.keys() - found):

@@ -30,6 +30,8 @@ Common = Callable[[set[str]], set[str]]
 def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
     """Return the queries to a shard, by name."""
     counts = {str(number): (_value == number).sum() for number in SENTINELS}
+
+    # Values by size: in bins of their logarithm.
     positive = scan.filter(_is_other & (_value > 0)).select(CODE, NUMBER)
     size = (_value.log10() * _BINS).floor().cast(pl.Int32).alias("size")
 
@@ -53,12 +55,13 @@ def queries(scan: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
 
 def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
     """Yield a sentence for each doubt about what the queries `found`."""
-    codes, sizes = _together(found["codes"]), _by_size(found["sizes"])
+    codes, sizes = _over_shards(found["codes"]), _by_size(found["sizes"])
     if number := codes["infinite"].sum():
         yield f"{number} values of {NUMBER} are infinite and count as absent"
 
+    # Each doubt with the codes that it is about.
     alike = [code for group in spelled_alike(codes[CODE]) for code in group]
-    marked, zeros = _marked(codes), _with_zeros(codes, sizes)
+    marked, zeros = _with_sentinels(codes), _with_zeros(codes, sizes)
     doubts = {
         "NaN as every value, which counts as absent": _without_values(codes),
         "values as -1, -999 or 9999, far from all others; write null where one is missing": marked,
@@ -68,13 +71,14 @@ def told(found: Mapping[str, pl.DataFrame], common: Common) -> Iterator[str]:
         "names that differ in case or spaces alone, and count as different codes": alike,
     }
 
+    # Only codes of enough subjects are named.
     named = common({code for part in doubts.values() for code in part})
     for said, part in doubts.items():
         if part:
             yield f"{_listed(part, named)} {said}"
 
 
-def _together(codes: pl.DataFrame) -> pl.DataFrame:
+def _over_shards(codes: pl.DataFrame) -> pl.DataFrame:
     """Return one row for each code, over all shards."""
     counts = ["rows", "untimed", "nan", "infinite", "known", "zeros", *map(str, SENTINELS)]
     totals = (pl.col(counts).sum(), pl.col("least").min(), pl.col("most").max())
@@ -103,7 +107,7 @@ def _without_values(codes: pl.DataFrame) -> list[str]:
     return _names(codes.filter((pl.col("nan") > 0) & (pl.col("known") == 0)))
 
 
-def _marked(codes: pl.DataFrame) -> list[str]:
+def _with_sentinels(codes: pl.DataFrame) -> list[str]:
     counts = codes.select(list(map(str, SENTINELS))).to_numpy()
     known = codes.with_columns(pl.col("least", "most").cast(pl.Float64).fill_null(float("nan")))
     ends = (known[name].to_numpy() for name in ("least", "most"))

@@ -48,6 +48,7 @@ class RowDoubts:
         )
         self._counts[modality].update(counts.row(0, named=True))
 
+        # The sum of a subject's hashes tells whether two subjects have the same rows.
         each = pl.DataFrame({SUBJECT: rows[SUBJECT], "content": content % 2**_BITS})
         people = each.group_by(SUBJECT).agg(pl.col("content").sum(), number=pl.len())
         self._people.append(people)
@@ -65,6 +66,7 @@ class RowDoubts:
             said = f"{number} subjects have the same rows as another, with times, codes and values"
             yield f"{said}; if they are one person, link them in metadata/linked_subjects.parquet"
 
+        # Texts and files.
         most = {key: self._most(key) for key in _TEXTUAL}
         for what, column in (("texts", "text_value"), ("files", "a media file")):
             if number := most[f"untimed_{what}"]:

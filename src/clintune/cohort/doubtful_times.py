@@ -64,6 +64,7 @@ def _of_births(births: pl.DataFrame, samples: pl.DataFrame) -> Iterator[str]:
         several = f"{len(twice)} subjects have births at several times"
         yield f"{several}; each counts: keep one row {birth_code} a subject"
 
+    # Ages at the samples.
     aged = samples.join(by_subject, on=SUBJECT)
     early = aged.filter(pl.col(TIME) < pl.col("born"))
     if len(early):
@@ -90,6 +91,7 @@ def _of_months(months: pl.DataFrame) -> Iterator[str]:
             "are; correct them"
         )
 
+    # Dates far from the middle of all.
     far = ~small & ((pl.col("year") - middle).abs() > _FAR)
     if number := months.filter(far)["rows"].sum():
         yield (

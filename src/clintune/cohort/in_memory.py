@@ -73,6 +73,7 @@ class InMemory(RowSource):
         self._windows = _windows(samples, lookback_hours)
         self._check_subjects(events)
 
+        # What each modality reads; a modality that finds nothing has no rows.
         self.rows = {}
         for modality, claim in sorted(row_filter.items()):
             rows = claimed_rows(events, name, claim, media)

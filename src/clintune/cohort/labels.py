@@ -106,6 +106,8 @@ def label_values(
             )
 
     values = table.select(*SAMPLE, *(pl.col(column).cast(kind) for column, kind in columns.items()))
+
+    # An unknown text is null, never empty.
     for column in [column for column, kind in columns.items() if kind is pl.String]:
         if (empty := values[column].str.strip_chars() == "").any():
             row = empty.arg_true()[0]
@@ -159,6 +161,7 @@ def checked_keys(table: pl.DataFrame, path: str, clock: tuple[str, bool] | None)
             "1 to 9999; correct it"
         )
 
+    # A pair stands once in a file.
     doubled = table.select(SAMPLE).is_duplicated()
     if doubled.any():
         raise DataError(

@@ -101,12 +101,14 @@ class Mirror:
 
             for folder in _TABLES:
                 entries |= remote.tree(folder)
+
+            # Tables beside the data, which the remote may lack.
             others = (path for path in beside if _is_inside(path) and path not in entries)
             names = [*entries, *others]
 
             versions = self._versions(names, entries)
             for path in {*self._tables(), *names} - versions.keys():
-                self._drop(path)
+                self._delete(path)
             self._fetch(versions, scratch)
 
     def update_media(self, paths: set[str]) -> None:
@@ -133,7 +135,7 @@ class Mirror:
         files = {path for path, entry in entries.items() if entry["type"] != "directory"}
         versions = self._versions(sorted(new if is_web else files), entries)
         for path in new - versions.keys():
-            self._drop(path)
+            self._delete(path)
 
         if not all(version.is_at(self.folder / path) for path, version in versions.items()):
             with self._locked() as scratch:
@@ -166,7 +168,7 @@ class Mirror:
         with tqdm(total=len(missing), desc="fetch", unit="file", disable=hidden) as bar:
             remote.parallel(fetch, missing, bar.update)
 
-    def _drop(self, path: str) -> None:
+    def _delete(self, path: str) -> None:
         if (self.folder / path).is_file():
             (self.folder / path).unlink(missing_ok=True)
 

@@ -76,7 +76,7 @@ class ModalityRows(ABC):
         for end in ends.tolist():
             for begin in range(start, end, _RUN):
                 part = slice(begin, min(begin + _RUN, end))
-                yield from self._side_by_side(numbers[part], hours[part], subjects[part], first)
+                yield from self._read_neighbours(numbers[part], hours[part], subjects[part], first)
             start = end
 
     def paths(self, numbers: NDArray[np.int64]) -> list[Path]:
@@ -84,7 +84,7 @@ class ModalityRows(ABC):
         listed = self._listed_paths().take(pa.array(numbers)).to_pylist()
         return [self._root / path for path in listed if path is not None]
 
-    def _side_by_side(
+    def _read_neighbours(
         self,
         numbers: NDArray[np.int64],
         hours: NDArray[np.float64],
@@ -92,12 +92,14 @@ class ModalityRows(ABC):
         first: int,
     ) -> Iterator[Item]:
         """Yield the items of neighbouring rows."""
+        # Each column as a list.
         table = self._texts(int(numbers[0]), len(numbers))
         times = self.column(TIME)[numbers].tolist()
         values = self.column(NUMBER)[numbers].tolist()
         codes = self.column(CODE)[numbers].tolist()
         columns = (table[name].to_pylist() for name in (TEXT, "path", "shard", ROW))
 
+        # Row by row, from the values of all columns.
         known = (numbers.tolist(), hours.tolist(), subjects.tolist(), times, codes, values)
         cells = zip(*known, *columns, strict=True)
         for number, hour, subject, time, code, value, text, path, shard, row in cells:

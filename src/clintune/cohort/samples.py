@@ -34,10 +34,12 @@ class Samples:
         self.subject_id: NDArray[np.int64] = np.concatenate(ids)
         self.prediction_time = np.concatenate([index.prediction_times for index in indexes])
 
+        # A subject is a pair of cohort and id.
         pairs = np.stack([np.repeat(np.arange(len(indexes)), lengths), self.subject_id])
         self.subject: NDArray[np.int64] = np.unique(pairs, axis=1, return_inverse=True)[1]
         self._targets = {task: self._stack(task) for task in indexes[0].widths}
 
+        # The number of the first item of each cohort, and one past the last item.
         self._first_item: dict[str, NDArray[np.int64]] = {}
         for name in indexes[0].modalities:
             num_rows = [len(index.rows[name]) for index in indexes]
@@ -89,14 +91,14 @@ class Samples:
         Static items come first in each sample; `owner` indexes `rows`.
         """
         parts = []
-        for number, mine in self._shared_out(rows):
+        for number, mine in self._by_cohort(rows):
             seen = self.indexes[number].seen(modality, rows[mine] - self.first[number])
             item = seen.number + self._first_item[modality][number]
             parts.append(VisibleItems(item, seen.hours, mine[seen.owner]))
 
         if len(parts) == 1:
             return parts[0]
-        whole = _together(parts)
+        whole = _concatenate(parts)
         return whole.take(np.argsort(whole.owner, kind="stable"))
 
     def items(self, modality: str, rows: NDArray[np.int64]) -> "Items":
@@ -105,12 +107,12 @@ class Samples:
         Each item is returned once, at the first sample that sees it.
         """
         parts, subjects = [], [np.empty(0, np.int64)]
-        for number, mine in self._shared_out(rows):
+        for number, mine in self._by_cohort(rows):
             seen = self.indexes[number].each_item_once(modality, rows[mine] - self.first[number])
             parts.append(seen._replace(number=seen.number + self._first_item[modality][number]))
             subjects.append(self.subject[np.unique(rows[mine])[seen.owner]])
 
-        seen = _together(parts)
+        seen = _concatenate(parts)
         return Items(self, modality, seen.number, seen.hours, np.concatenate(subjects), rows)
 
     def column(self, modality: str, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
@@ -128,7 +130,7 @@ class Samples:
             values[mine] = self._code_numbers[number][found] if name == CODE else found
         return values
 
-    def _shared_out(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def _by_cohort(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield the number of each cohort that has some of `rows`, and their positions there."""
         cohort = np.searchsorted(self.first, rows, side="right") - 1
         for number in np.flatnonzero(np.bincount(cohort)).tolist():
@@ -155,7 +157,7 @@ class Samples:
         return np.concatenate(parts)
 
 
-def _together(parts: list[VisibleItems]) -> VisibleItems:
+def _concatenate(parts: list[VisibleItems]) -> VisibleItems:
     """Return the items of several parts as one, in the order of the parts."""
     nothing = VisibleItems(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
     return VisibleItems(*map(np.concatenate, zip(nothing, *parts, strict=True)))

@@ -93,6 +93,8 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     """
     schema = scan.collect_schema()
     columns: list[pl.Expr] = []
+
+    # The columns of MEDS.
     for name, (accepted, target, meds_type) in _TYPES.items():
         if name not in schema:
             if name in _REQUIRED:
@@ -118,6 +120,7 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
                 )
             columns.append(pl.col(name).cast(pl.String))
 
+    # All other columns stay as they are: a modality may read them.
     typed_names = {*_TYPES, *media, ROW}
     others = [pl.col(name) for name in schema if name not in typed_names]
     is_nan = pl.col(NUMBER).is_nan().alias(NAN)

@@ -56,6 +56,8 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
         return root
 
     write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")
+
+    # The inputs: the source itself, its settings, and the raw files.
     settings = dict(write.keywords)
     if "raw" in settings:
         settings["raw"] = Path(settings["raw"]).expanduser()

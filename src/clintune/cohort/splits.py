@@ -77,9 +77,9 @@ def subject_splits(
         tuning = draws < splits.held_out + splits.tuning
     else:
         order = np.lexsort((draws, _strata(unit_of_sample, stratify)))
-        held_out = _spread(order, splits.held_out)
+        held_out = _mark_evenly(order, splits.held_out)
         share_of_rest = splits.tuning / max(1 - splits.held_out, 1e-9)
-        tuning = held_out | _spread(order[~held_out[order]], share_of_rest, len(units))
+        tuning = held_out | _mark_evenly(order[~held_out[order]], share_of_rest, len(units))
 
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
@@ -158,7 +158,7 @@ def fold_splits(
 
     draws = _draw(units, "tuning", seed, fold)
     order = np.lexsort((draws, _strata_or_zeros(unit_of_sample, stratify, len(units))))
-    tuning = _spread(order[~held_out[order]], tuning_fraction, len(units))
+    tuning = _mark_evenly(order[~held_out[order]], tuning_fraction, len(units))
     names = np.select([held_out, tuning], [held_out_split, tuning_split], train_split)
     return names[unit_of_sample]
 
@@ -293,7 +293,7 @@ def _bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(np.isnan(values), -1, np.searchsorted(edges, values, "right"))
 
 
-def _spread(
+def _mark_evenly(
     order: NDArray[np.int64], fraction: float, length: int | None = None
 ) -> NDArray[np.bool_]:
     """Mark a fraction of `order`, evenly along it.

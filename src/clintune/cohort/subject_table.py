@@ -40,12 +40,14 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
             f"{path}: cannot be read as a table ({type(error).__name__}); write it again"
         ) from error
 
+    # The columns that are needed.
     wanted = (SUBJECT, *columns)
     missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(wanted)}")
     table = table.select(wanted) if columns else table
 
+    # Subjects as int64, each once.
     if not table[SUBJECT].dtype.is_integer():
         raise DataError(
             f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it"

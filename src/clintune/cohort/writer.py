@@ -52,6 +52,7 @@ def write_tables(root: Path, name: str, events: pl.DataFrame, shards: int = 1) -
 
     Each file has about as many subjects.
     """
+    # Subjects are cut into shards in the order of their numbers.
     subjects = events[SUBJECT].unique().sort()
     for shard in range(shards):
         first, after = len(subjects) * shard // shards, len(subjects) * (shard + 1) // shards

@@ -179,6 +179,7 @@ def is_other_table(path: Path) -> bool:
 
 def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
     """Yield the files below a folder; `above` holds the real paths of the folders it stands in."""
+    # A link that leads back to a folder above would never end.
     real = folder.resolve()
     if real in above:
         return

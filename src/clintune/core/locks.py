@@ -34,10 +34,10 @@ def exclusive_lock(path: Path, what: str) -> Iterator[bool]:
             lock.acquire(blocking=False)
     except Timeout:
         waited = True
-        console.print(f"waiting for {_read(_holder_of(path))}, which prepares {what}")
+        console.print(f"waiting for {_read_holder(_holder_of(path))}, which prepares {what}")
         lock.acquire(poll_interval=_POLL_SECONDS)
 
-    with _named(path, lock):
+    with _holder_named(path, lock):
         yield waited
 
 
@@ -54,10 +54,10 @@ def refused_if_held(path: Path, doing: str) -> Iterator[None]:
             lock.acquire(blocking=False)
     except Timeout:
         raise ConfigError(
-            f"{path.parent}: is being {_read(holder)}; wait for its end, or stop it first"
+            f"{path.parent}: is being {_read_holder(holder)}; wait for its end, or stop it first"
         ) from None
 
-    with _named(path, lock, f"{doing} by "):
+    with _holder_named(path, lock, f"{doing} by "):
         yield
 
 
@@ -78,7 +78,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _named(path: Path, lock: FileLock, doing: str = "") -> Iterator[None]:
+def _holder_named(path: Path, lock: FileLock, doing: str = "") -> Iterator[None]:
     """Let others read who holds a lock; release the lock at the end of the block."""
     holder = _holder_of(path)
     try:
@@ -96,7 +96,7 @@ def _holder_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.holder")
 
 
-def _read(holder: Path) -> str:
+def _read_holder(holder: Path) -> str:
     try:
         return holder.read_text(encoding="utf-8") or "another process"
     except FileNotFoundError:

@@ -24,7 +24,7 @@ _PATHS = (
     NotADirectoryError,
     PermissionError,
 )
-_OURS = frozenset(
+_OWN_ENDINGS = frozenset(
     {".yaml", ".yml", ".json", ".jsonl", ".safetensors", ".html", ".md", ".log", ".lock", ".arrow"}
 )
 """Endings of files that clintune writes; other names may be those of a patient's media files."""
@@ -94,7 +94,7 @@ def _reason(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error.name or "")
     if _is_memory(error):
-        return _memory(error)
+        return _memory_reason(error)
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return _TOO_MANY_FILES
     if isinstance(error, OSError | RuntimeError) and _THREADS.search(str(error)):
@@ -102,9 +102,9 @@ def _reason(error: BaseException) -> str | None:
 
     # Files and disks.
     if isinstance(error, _PATHS):
-        return _path(error)
+        return _path_reason(error)
     if (storage := storage_reason(error, Path("/"))) is not None:
-        return f"{_shown(error)}{storage} (in {place(error)})"
+        return f"{_named_path(error)}{storage} (in {place(error)})"
     if isinstance(error, ImportError):
         return f"a package cannot be loaded ({visible(error)}); install it again"
     if isinstance(error, json.JSONDecodeError):
@@ -115,7 +115,7 @@ def _reason(error: BaseException) -> str | None:
     if isinstance(error, OSError):  # such as an error of the network
         what = error.strerror or type(error).__name__
         return (
-            f"{_shown(error)}{visible(what)} in {place(error)}; see to it, "
+            f"{_named_path(error)}{visible(what)} in {place(error)}; see to it, "
             "and run the same command again"
         )
     if isinstance(error, UnicodeDecodeError):
@@ -147,7 +147,7 @@ def _is_memory(error: BaseException) -> bool:
     return may_say_so and _MEMORY.search(str(error)) is not None
 
 
-def _memory(error: BaseException) -> str:
+def _memory_reason(error: BaseException) -> str:
     is_of_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA" in str(error)
     where = "of the GPU " if is_of_gpu else ""
     limit = ""
@@ -170,18 +170,18 @@ def tight_memory() -> bool:
     return address_space() < _TIGHT
 
 
-def _path(error: OSError) -> str:
+def _path_reason(error: OSError) -> str:
     what = error.strerror or type(error).__name__
-    return f"{_shown(error)}{what} in {place(error)}; correct the path, or its permissions"
+    return f"{_named_path(error)}{what} in {place(error)}; correct the path, or its permissions"
 
 
-def _shown(error: BaseException) -> str:
+def _named_path(error: BaseException) -> str:
     """Return the path that an error names, to begin a message; only a path of clintune is shown."""
     name = getattr(error, "filename", None)
     if not isinstance(name, str | bytes):
         return ""
     path = Path(os.fsdecode(name))
-    return f"{visible(path)}: " if path.suffix in _OURS else "a file or folder: "
+    return f"{visible(path)}: " if path.suffix in _OWN_ENDINGS else "a file or folder: "
 
 
 def _is_unread(descriptor: int) -> bool:

@@ -40,6 +40,7 @@ def check_name(
     allows parts that begin with a dot, as the names of files that are being written do. Raises
     `error` with the problem of the name, which holds on every system.
     """
+    # The first problem is reported.
     parts = PurePosixPath(name).parts
     problem = None
     if not name or not name.strip():

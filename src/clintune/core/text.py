@@ -17,7 +17,7 @@ def visible(text: object) -> str:
     Controls, direction marks, line ends and all spaces except the common one are hidden. So a
     terminal obeys nothing that stands in the text, and no word can hide or turn round.
     """
-    return "".join(c if c.isprintable() else _written_out(c) for c in str(text))
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
 
 def in_short(text: object) -> str:
@@ -55,5 +55,5 @@ def spelled_alike(names: Iterable[str]) -> list[list[str]]:
     return [sorted(group) for _, group in sorted(groups.items()) if len(group) > 1]
 
 
-def _written_out(character: str) -> str:
+def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

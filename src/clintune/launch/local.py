@@ -48,7 +48,7 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
 
     again = shlex.join(["clintune", *words])
     try:
-        with _signals_passed_on():
+        with _signals_forwarded():
             elastic_launch(config, sys.executable)("-m", "clintune.cli", *words)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
@@ -58,7 +58,7 @@ def start_processes(words: Sequence[str], number: int, logs: Path) -> None:
 
 
 @contextmanager
-def _signals_passed_on() -> Iterator[None]:
+def _signals_forwarded() -> Iterator[None]:
     """Pass signals on to the processes inside the block, and wait until they have saved and ended.
 
     The launcher itself would kill them after half a minute, and a step may take as long. A second
@@ -82,6 +82,7 @@ def _signals_passed_on() -> Iterator[None]:
         psutil.wait_procs(children)
         raise SignalException(f"stopped by signal {number}", signal.Signals(number))
 
+    # The handlers of before are restored at the end.
     before = {number: signal.signal(number, pass_on) for number in handled_signals()}
     try:
         yield

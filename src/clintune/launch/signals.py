@@ -13,11 +13,11 @@ from clintune.launch.processes import num_processes
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 """What SLURM, Kubernetes and launchers send before they kill; Ctrl-C; a terminal that is closed."""
 
-_asked = 0
+_pending = 0
 """The signal that asked this process to stop; 0 where none did."""
 _in_loop = False
 """Whether the process is inside `deferred_signals`."""
-_listener = 0
+_handling_process = 0
 """The process that handles signals.
 
 Its workers inherit the handlers, which do nothing there: it ends the workers itself.
@@ -29,9 +29,9 @@ def install_signal_handlers() -> None:
 
     Outside the main thread this does nothing, because Python allows no handlers there.
     """
-    global _listener
+    global _handling_process
     if threading.current_thread() is threading.main_thread():
-        _listener = os.getpid()
+        _handling_process = os.getpid()
         for number in handled_signals():
             signal.signal(number, _on_signal)
 
@@ -49,7 +49,7 @@ def signal_handlers_installed() -> Iterator[None]:
 
     A notebook goes on, and nothing has asked its next run to stop.
     """
-    global _asked
+    global _pending
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
 
@@ -58,7 +58,7 @@ def signal_handlers_installed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _asked = 0
+        _pending = 0
 
 
 def handled_signals() -> list[signal.Signals]:
@@ -71,7 +71,7 @@ def handled_signals() -> list[signal.Signals]:
 
 def pending_signal() -> int:
     """Return the signal that asked this process to stop; 0 where none did."""
-    return _asked
+    return _pending
 
 
 @contextmanager
@@ -90,13 +90,13 @@ def deferred_signals() -> Iterator[None]:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Stop at once, or let the signal wait for the end of the step."""
-    global _asked, _in_loop
-    if os.getpid() != _listener:
+    global _pending, _in_loop
+    if os.getpid() != _handling_process:
         return
 
-    is_second_interrupt = number == signal.SIGINT and _asked == signal.SIGINT and _in_loop
+    is_second_interrupt = number == signal.SIGINT and _pending == signal.SIGINT and _in_loop
     impatient = is_second_interrupt and num_processes() == 1
-    if impatient or (not _asked and not _in_loop):
-        _asked, _in_loop = number, False
+    if impatient or (not _pending and not _in_loop):
+        _pending, _in_loop = number, False
         raise StoppedError(number)
-    _asked = _asked or number
+    _pending = _pending or number

@@ -113,6 +113,7 @@ def follow(run: Path, job: str) -> None:
 
 def _watch(run: Path, job: str) -> Status:
     """Show the progress of a job until its run ends, and return its last status."""
+    # A bar on a terminal, a line for each new state elsewhere.
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

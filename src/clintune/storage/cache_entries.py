@@ -108,6 +108,7 @@ def _owner(kind: str, path: Path) -> str:
         return f"{path.name} (half fetched)"
 
     try:
+        # A package is named by its card's title, an index or pieces by what made them.
         if kind == "packages":
             lines = (path / "README.md").read_text(encoding="utf-8").splitlines()
             titles = (line.removeprefix("# ") for line in lines if line.startswith("# "))

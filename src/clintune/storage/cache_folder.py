@@ -44,7 +44,7 @@ _BULKY = ("index", "pieces", "cohorts", "remote")
 """The kinds that are removed beyond the limit: they are large, and can be made again."""
 _held: dict[Path, int] = {}
 """The folders that this process uses, each with the descriptor of its shared lock."""
-_told: set[Path] = set()
+_warned: set[Path] = set()
 """The folders of which this process said that others can read them."""
 
 
@@ -60,8 +60,8 @@ def open_cache(path: str, *, shared: bool) -> Path:
     claim(folder)
 
     closing = how_to_close(folder, shared=shared)
-    if closing is not None and folder not in _told:
-        _told.add(folder)
+    if closing is not None and folder not in _warned:
+        _warned.add(folder)
         console.print(
             f"warning: the cache {folder} holds text of notes, and other users can read it; "
             f"close it with `{closing}`"
@@ -112,6 +112,7 @@ def evict(cache: Path, limit_gb: float | None) -> None:
     if limit_gb is None:
         return
 
+    # The last used entry comes first, so the removal begins at the end.
     listed = entries(cache)
     excess = sum(entry.size for entry in listed) - limit_gb * 1e9
     evicted = []

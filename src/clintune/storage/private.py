@@ -11,7 +11,7 @@ _ALL_BUT_OWNER = 0o077
 _GROUP = 0o2770
 """Mode of a folder that its group reads and writes, and whose group all folders below inherit."""
 
-_ours = False
+_has_own_umask = False
 """Whether this process has its umask from `private_files`.
 
 The umask of a library's caller belongs to the caller.
@@ -26,12 +26,12 @@ def private_files() -> Iterator[None]:
     not change it. What clintune makes for its caller stands in folders that only their owner may
     enter, whatever the umask.
     """
-    global _ours
-    before, _ours = (os.umask(_ALL_BUT_OWNER), _ours), True
+    global _has_own_umask
+    before, _has_own_umask = (os.umask(_ALL_BUT_OWNER), _has_own_umask), True
     try:
         yield
     finally:
-        umask, _ours = before
+        umask, _has_own_umask = before
         os.umask(umask)
 
 
@@ -39,7 +39,7 @@ def share_with_group(folder: Path) -> None:
     """Let the group of a folder read and write it, and what the command line writes from now on."""
     if folder.stat().st_uid == os.geteuid():
         folder.chmod(_GROUP)
-    if _ours:
+    if _has_own_umask:
         os.umask(_OTHERS)
 
 

@@ -253,6 +253,7 @@ class Remote:
 
     def _reason(self, error: Exception) -> str:
         """Return what is wrong, and the remedy."""
+        # fsspec wraps the error of a protocol, which knows the status.
         cause, kind = error.__cause__, type(error).__name__
         status = getattr(error, "status", getattr(cause, "status", None))
         scheme = urlsplit(self.url).scheme

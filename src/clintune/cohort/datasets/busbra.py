@@ -95,6 +95,7 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
         draws = np.random.default_rng(0).random(patient.max() + 1)
         folds = pl.Series(assign_balanced(patient, draws, _NUM_FOLDS, worst))
 
+    # One row a patient, who must be in one fold.
     by_patient = pl.DataFrame({SUBJECT: cases, "fold": folds, "device": rows["Device"]})
     by_patient = by_patient.group_by(SUBJECT, maintain_order=True).agg(
         pl.col("fold").first(),
@@ -106,6 +107,7 @@ def _write_metadata(root: Path, path: Path, rows: pl.DataFrame, cases: pl.Series
             f"{path}: column fold puts {parted.sum()} patients into several folds; give each one"
         )
 
+    # Devices of few patients go by one name.
     few, device = pl.len().over("device") < _FEWEST_OF_DEVICE, pl.col("device")
     named = pl.when(few).then(pl.lit("other")).otherwise(device).alias("device")
     by_patient = by_patient.with_columns(named)

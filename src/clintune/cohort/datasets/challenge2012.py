@@ -51,6 +51,8 @@ def import_challenge2012(root: Path, raw: Path) -> None:
     """
     rows = pl.concat([_read_set(raw, name) for name in _SPLIT_OF_SET])
     outcomes = _read_outcomes(raw)
+
+    # Each stay needs an outcome, and each row a name.
     if strangers := rows.select(pl.col(_ID).unique()).join(outcomes, on=_ID, how="anti").height:
         raise DataError(
             f"{raw}: {strangers} stays have no row among the outcomes; "
@@ -89,6 +91,7 @@ def _read_set(raw: Path, name: str) -> pl.DataFrame:
             f"{place}: cannot be read ({type(error).__name__}); download it again from {_HOME}"
         ) from error
 
+    # One schema, whatever the writer's types.
     kinds = {_ID: pl.Int64, _MINUTE: pl.Int64, _NAME: pl.String, _VALUE: pl.Float32}
     if missing := [column for column in kinds if column not in table.columns]:
         raise DataError(f"{path}: lacks column {missing[0]}; write it again")
@@ -111,6 +114,7 @@ def _read_stays(folder: Path) -> pl.DataFrame:
             f"{files[0]}: lacks column {missing[0]}; download the data set again from {_HOME}"
         )
 
+    # Text becomes numbers; what is no number becomes null, and is refused below.
     hour_and_minute = pl.col("Time").str.extract_groups(r"^(\d+):(\d\d)$").struct.unnest()
     clock = hour_and_minute.cast(pl.Int64, strict=False)
     table = table.filter(pl.col("Parameter") != _ID).with_columns(clock)
@@ -186,6 +190,7 @@ def _read_outcomes(raw: Path) -> pl.DataFrame:
 
     parts = []
     for path, table in tables:
+        # A negative length of stay means that it is unknown.
         days = numbers(table["Length_of_stay"], path)
         in_set = only(table["set"], tuple(_SPLIT_OF_SET), path)
         stays = numbers(table[_ID], path, needed=True).cast(pl.Int64)

@@ -67,6 +67,7 @@ def import_covid_cxr(root: Path, raw: Path) -> None:
         row = rows.filter(pl.col("patientid").is_null())["row"][0]
         raise DataError(f"{path}: row {row}: column patientid is empty; fill it")
 
+    # Subjects are numbered in the order of the patients' names.
     patients = sorted(set(rows["patientid"]))
     ids = {patient: number for number, patient in enumerate(patients, start=1)}
     moments = _moments(rows, path)
@@ -148,13 +149,17 @@ def _write_metadata(root: Path, raw: Path, rows: pl.DataFrame, ids: dict[str, in
     identity = pl.DataFrame({"patientid": list(ids), SUBJECT: list(ids.values())})
     identity.write_parquet(metadata / "subject_ids.parquet")
 
+    # Patients with the same images are one unit.
     pairs = [pair for pair in _SAME_IMAGES if set(pair) <= set(ids)]
     linked = {ids[patient]: ids[pair[0]] for pair in pairs for patient in pair}
     write_subject_table(root / LINKED_FILE, "unit", linked)
+
+    # Folds are those of a file, or drawn.
     path = raw / "folds.csv"
     folds = _read_folds(path, ids) if path.is_file() else _draw_folds(ids, linked)
     write_subject_table(metadata / "folds.parquet", "fold", folds)
 
+    # Sites of few patients go by one name.
     by_site = rows.select("patientid", "location").iter_rows()
     sites = {patient: site for patient, site in by_site if site}
     counts = pl.Series(list(sites.values())).value_counts()

@@ -57,6 +57,7 @@ def import_depresjon(root: Path, raw: Path, window_days: int) -> None:
         events.add(subject, None, f"SEX//{_SEX[gender]}")
         events.add(subject, None, "AGE", numeric_value=_middle(age, path, row))
 
+        # Each window is a sample, predicted at its end.
         recording = raw / group / f"{name}.csv"
         num_days = int(number(days, path, row, "days") or 0)
         ends = _add_windows(root, events, subject, recording, num_days, window_days)

@@ -57,11 +57,13 @@ def import_nhanes_activity(root: Path, raw: Path, question: str) -> None:
 
     columns = ["SEQN", _AGE, _SEX, _WORN, _SEEN, _MONTHS, *_ACTIVITY, *_COVARIATES]
     path, table = read_either(raw, _TABLE, columns, _HOME, _NOT_KNOWN)
+
+    # Measurements are numbers; death is a yes or no.
     measures = ("SEQN", _AGE, _WORN, _MONTHS, *_ACTIVITY)
     measured = [numbers(table[column], path) for column in measures]
     table = table.with_columns(*measured, only(table[_SEEN], ("0", "1"), path) == "1")
 
-    table = _asked(table, question)
+    table = _people_of(table, question)
     if table["SEQN"].null_count() or table["SEQN"].is_duplicated().any():
         raise DataError(
             f"{path}: column SEQN is empty or has a number twice; give each person one row"
@@ -78,7 +80,7 @@ def import_nhanes_activity(root: Path, raw: Path, question: str) -> None:
         write_folds(root, subjects, died)
 
 
-def _asked(table: pl.DataFrame, question: str) -> pl.DataFrame:
+def _people_of(table: pl.DataFrame, question: str) -> pl.DataFrame:
     """Return the people of whom a question is asked."""
     table = table.filter((pl.col(_WORN) >= _LEAST_DAYS) & (pl.col(_AGE) >= _YOUNGEST[question]))
     if question == "age":

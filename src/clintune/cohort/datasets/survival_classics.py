@@ -92,11 +92,13 @@ def import_survival_classic(root: Path, raw: Path, name: str) -> None:
     columns = [*chosen.measured, *chosen.classes, *outcome]
     path, table = read_either(raw, name, columns, chosen.home, _NOT_KNOWN)
 
+    # What is known of each person.
     subjects = pl.Series(range(1, len(table) + 1), dtype=pl.Int64)
     facts = {_code(column): numbers(table[column], path) for column in chosen.measured}
     facts |= {_code(column): table[column] for column in chosen.classes}
     write_people(root, name, subjects, facts)
 
+    # What became of them.
     days, end = _first_end(table, path, chosen)
     kinds = pl.Series([None, *(kind for kind, *_ in chosen.ends)], dtype=pl.String)
     value = {CATEGORY: kinds.gather(end)} if len(chosen.ends) > 1 else {BOOLEAN: end > 0}

@@ -33,7 +33,7 @@ def import_whas(root: Path, raw: Path) -> None:
     that repeat one are counted and left out. Raises DataError for a file that cannot be read, and
     where the package that reads it is missing.
     """
-    features, days, seen = _once(*_read(raw / _FILE))
+    features, days, seen = _without_repeats(*_read(raw / _FILE))
     subjects = pl.Series(range(1, len(features) + 1), dtype=pl.Int64)
     facts = {}
     for place in range(_NUM_FEATURES):
@@ -47,7 +47,7 @@ def import_whas(root: Path, raw: Path) -> None:
     write_folds(root, subjects, events)
 
 
-def _once(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
+def _without_repeats(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
     """Return rows in their order, without those that repeat an earlier one."""
     rows = np.column_stack(arrays)
     first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
@@ -70,12 +70,13 @@ def _read(path: Path) -> list[NDArray[Any]]:
 
     try:
         with import_module("h5py").File(path, "r") as file:
-            features, days, seen = (_joined(file, name) for name in ("x", "t", "e"))
+            features, days, seen = (_both_parts(file, name) for name in ("x", "t", "e"))
     except (OSError, KeyError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read ({type(error).__name__}); download it again from {_HOME}"
         ) from error
 
+    # One row a person in each array.
     shapes = [features.shape, days.shape, seen.shape]
     expected = [(len(days), _NUM_FEATURES), (len(days),), (len(days),)]
     if shapes != expected or not np.isfinite(features).all():
@@ -86,7 +87,7 @@ def _read(path: Path) -> list[NDArray[Any]]:
     return [features, days, seen]
 
 
-def _joined(file: Any, name: str) -> NDArray[Any]:
+def _both_parts(file: Any, name: str) -> NDArray[Any]:
     """Return an array of both parts as one."""
     joined: NDArray[Any] = np.concatenate([file[part][name][:] for part in _PARTS])
     return joined

@@ -41,6 +41,8 @@ def write_events(root: Path, question: Question, subjects: int, seed: int = 0) -
     end = _START + timedelta(hours=_HOURS)
     for subject in range(subjects):
         found, label = _QUESTIONS[question](draw)
+
+        # Events that say nothing stand among those that answer.
         others = [
             (draw.uniform(0, _HOURS), f"OTHER//{draw.integers(_NUM_OTHERS)}", None)
             for _ in range(draw.poisson(6))

@@ -60,6 +60,8 @@ def write_phenotyping(root: Path, subjects: int, seed: int = 0) -> None:
     for subject in range(1, subjects + 1):
         rng = np.random.default_rng((seed, subject))
         time = _FIRST + timedelta(minutes=int(rng.integers(3 * 365 * 1440)))
+
+        # What is known by then, and what is labelled.
         present = _add_patient(rng, events, subject, time)
         for condition, has in zip(CONDITIONS, present, strict=True):
             if has:

@@ -64,6 +64,7 @@ def write_quickstart(
     patients = [_draw(seed, number) for number in range(1, subjects + 1)]
 
     for patient in patients:
+        # A patient's rows do not depend on other patients.
         rng = np.random.default_rng((seed, patient.subject, 1))
         _add_facts(rng, events, patient)
         if patient.observed[0]:
