@@ -153,6 +153,16 @@ def train(recipe: Path, *overrides: str) -> Path:
     return run
 
 
+def grow_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a boosted readout grow trees on few subjects, whether or not they help."""
+    from clintune.training import boosting
+
+    choose = boosting._choose
+    monkeypatch.setattr(boosting, "LEAST_SUBJECTS", 3)
+    monkeypatch.setattr(boosting, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(boosting, "_choose", lambda *what: choose(*what)._replace(rounds=5))
+
+
 def evaluate(run: Path, *words: str) -> None:
     """Evaluate a run quickly, in this process."""
     from clintune.cli import main

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from clintune.cohort.splits import (
     EXACT,
+    LINKED_FILE,
     assign_folds,
     fold_splits,
     group_folds,
+    linked_numbers,
     read_folds,
     subject_splits,
     subsample_train,
 )
+from clintune.cohort.writer import write_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
 
@@ -344,3 +347,12 @@ def test_a_mistyped_group_brings_up_no_small_group(tmp_path, number):
         group_folds(index, Path("groups.csv"), "site", ["sooth"])
     assert ("did you mean 'south'" in str(error.value)) == (number == 11)
     assert ("south" in str(error.value)) == (number == 11)
+
+
+def test_linked_subjects_share_a_number_and_cohorts_share_none(tmp_path):
+    people = [Index(np.array([3, 1, 1, 2]), tmp_path / name) for name in ("a", "b")]
+    write_subject_table(tmp_path / "a" / LINKED_FILE, "unit", {1: 9, 3: 9})
+    numbers = linked_numbers(people).tolist()
+    assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
+    assert len(set(numbers[4:])) == 3
+    assert not set(numbers[:4]) & set(numbers[4:])

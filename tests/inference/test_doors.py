@@ -11,7 +11,7 @@ import pytest
 import clintune
 from clintune.cli import main
 from clintune.cohort.generators.quickstart import write_quickstart
-from conftest import evaluate, train, write_recipe
+from conftest import evaluate, grow_trees, train, write_recipe
 
 KEYS = ["subject_id", "prediction_time"]
 PROBABILITY = "predicted_boolean_probability"
@@ -20,8 +20,9 @@ RUNS = {
     "plain": [STEPS],
     "averaged": [STEPS, "ensemble=2", "model.average_views=true", "modalities.imaging.views=3"],
     "bf16": [STEPS, "trainer.precision=bf16"],
+    "boosted": ["trainer.max_steps=0", "model.skip=boosted"],
 }
-TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2}
+TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2, "boosted": 1e-5}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def large(tmp_path_factory):
 def run(request, large, tmp_path_factory):
     """Return an evaluated run, and how far two answers to a sample may be apart."""
     folder = tmp_path_factory.mktemp(request.param)
-    run = train(write_recipe(folder, large, folder / "cache"), *RUNS[request.param])
+    with pytest.MonkeyPatch.context() as patch:
+        grow_trees(patch)
+        run = train(write_recipe(folder, large, folder / "cache"), *RUNS[request.param])
     evaluate(run)
     return run, TOLERANCE[request.param]
 

@@ -13,6 +13,7 @@ from clintune.training.probe import (
     NUM_FOLDS,
     column_choices,
     fit_output,
+    fold_paths,
     remembered_fit,
     subject_folds,
     subject_weights,
@@ -50,6 +51,16 @@ def test_every_penalty_gives_sklearns_logistic_regression(num, width):
         np.testing.assert_allclose(bias.numpy(), reference.intercept_, atol=1e-3)
 
 
+def whole(linear):
+    """Return the weights and bias of the model that is fitted on everything."""
+    return linear.weights[0], linear.bias[0]
+
+
+def losses_of(kind, features, targets, weight, fold):
+    paths = fold_paths(kind, features, targets, weight, fold)
+    return validation_losses(kind, paths, features, targets, weight, fold)
+
+
 def reference_losses(features, targets, weight, fold):
     """Return the held-out log loss of each penalty, by scikit-learn."""
     losses = np.zeros(len(PENALTIES))
@@ -75,14 +86,11 @@ def test_columns_and_penalty_have_the_least_held_out_loss():
     everything = torch.cat([everything, torch.zeros(200, 1)], dim=1)
     choices = [list(range(8)), list(range(20)), list(range(8, 21)), list(range(8, 12))]
     losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
-    found = [
-        validation_losses(YesNo(), everything[:, choice], targets, weight, fold)
-        for choice in choices
-    ]
+    found = [losses_of(YesNo(), everything[:, choice], targets, weight, fold) for choice in choices]
     np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
     choice, penalty = divmod(int(np.argmin(losses)), len(PENALTIES))
     assert choice == 2
-    weights, bias = fit_output(YesNo(), everything, targets, weight, choices, fold)
+    weights, bias = whole(fit_output(YesNo(), everything, targets, weight, choices, fold))
     reference = sklearns(features, targets, weight, PENALTIES[penalty])
     assert not weights[:, :8].any()
     np.testing.assert_allclose(weights[:, 8:20].numpy(), reference.coef_, atol=1e-3)
@@ -106,7 +114,7 @@ def test_a_fit_is_remembered_for_its_arguments_alone(tmp_path, capsys):
         assert torch.equal(found, weights)
         assert torch.equal(found_bias, bias)
     (kept,) = (tmp_path / "statistics").glob("*.safetensors")
-    save_sealed(kept, {"weights": torch.zeros(1, 6), "bias": torch.zeros(1)})
+    save_sealed(kept, {"weights": torch.zeros(5, 1, 6), "bias": torch.zeros(5, 1)})
     assert not remembered_fit(*arguments, tmp_path)[0].any()
     for rotten in (kept.read_bytes()[:-1] + b"\x01", b"garbage"):
         kept.write_bytes(rotten)
@@ -159,6 +167,7 @@ def test_a_fold_without_one_of_the_classes_is_passed_over():
     )
     assert weights.isfinite().all()
     assert bias.isfinite().all()
+    assert len(weights) == len(bias) == 1  # no fold leaves two answers to the others
 
 
 def classes(num, width, num_classes, seed=0):
@@ -203,9 +212,9 @@ def test_the_penalty_over_classes_is_that_of_sklearn():
             chance = model.predict_proba(features[fold == k].numpy())
             own = chance[np.arange(len(chance)), targets[fold == k].long().numpy()]
             losses[i] -= (weight[fold == k].numpy() * np.log(own)).sum()
-    found = validation_losses(OneOf(3), features, targets, weight, fold)
+    found = losses_of(OneOf(3), features, targets, weight, fold)
     np.testing.assert_allclose(found.numpy(), losses, rtol=1e-3)
-    weights, _ = fit_output(OneOf(3), features, targets, weight, [range(6)], fold)
+    weights, _ = whole(fit_output(OneOf(3), features, targets, weight, [range(6)], fold))
     reference = sklearns(features, targets, weight, PENALTIES[int(np.argmin(losses))])
     np.testing.assert_allclose(weights.numpy(), reference.coef_, atol=5e-3)
 

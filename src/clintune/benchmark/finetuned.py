@@ -63,13 +63,15 @@ def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> Me
 
 
 def _num_fitted(run: Path, experiment: Experiment) -> int:
-    """Return how many weights of a member were fitted: those that trained, and those of the probe."""
+    """Return how many weights of a member were fitted: those that trained, and those of the probe and its trees."""
     config = experiment.config
     fold = folds(config, run, experiment.samples)[0]
     folder = trained_members(fold.folder / "package", config.ensemble)[0]
     model = load_package(folder, trusted=modules_of(config)).model
     trained = 0 if config.trainer.max_steps == 0 else parameters_of(model)[0]
-    if config.model.skip != "probe":
+    if not model.probe:
         return trained
-    heads = model.task_heads.values()
-    return trained + sum(parameters_of(head.skip)[1] + head.readout.out_features for head in heads)
+    for head in model.task_heads.values():
+        trained += parameters_of(head.skip)[1] + head.readout.out_features
+        trained += 0 if head.trees is None else int(head.trees.value.count_nonzero())
+    return trained

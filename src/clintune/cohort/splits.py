@@ -6,7 +6,7 @@ under two ids, are drawn as one unit and stay together.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -215,6 +215,16 @@ def subsample_train(
     kept = training[np.argsort(place[training], kind="stable")][:num_kept]
     left_out = (split == train_split) & ~np.isin(unit_of_sample, kept)
     return np.where(left_out, "", split)
+
+
+def linked_numbers(indexes: Iterable[Samples]) -> NDArray[np.int64]:
+    """Return a number for each sample [N] of some cohorts, one behind the other, that linked subjects share."""
+    numbers, first = [np.empty(0, np.int64)], 0
+    for index in indexes:
+        units, unit_of_sample = _units(index)
+        numbers.append(unit_of_sample + first)
+        first += len(units)
+    return np.concatenate(numbers)
 
 
 def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,6 +15,10 @@ from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality
 from clintune.model.backbone import Backbone
 from clintune.model.by_name import ModulesByName, ParametersByName
+from clintune.model.trees import Trees, tree_columns
+
+PROBES = ("probe", "boosted")
+"""The skip paths that are fitted before training and stay as they are."""
 
 
 class Fusion(nn.Module):
@@ -35,7 +39,7 @@ class Fusion(nn.Module):
         self.backbone = backbone
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
-        self.probe = skip == "probe"
+        self.probe = skip in PROBES
 
         self.projectors = ModulesByName(
             {
@@ -56,7 +60,14 @@ class Fusion(nn.Module):
 
         self.heads = ModulesByName(
             {
-                task: Head(width, widths, num, head_dropout, probe=self.probe)
+                task: Head(
+                    width,
+                    widths,
+                    num,
+                    head_dropout,
+                    probe=self.probe,
+                    boosted=skip == "boosted",
+                )
                 for task, num in outputs.items()
             }
         )
@@ -192,6 +203,7 @@ class Head(nn.Module):
     """A linear readout of the task's query and, on the skip path, of each modality's pooled embedding.
 
     A probe is frozen, and left out in training: were it in the loss, it would leave the backbone nothing to learn.
+    A boosted one has trees, which read the same embeddings, beside its linear weights.
     Its logits and the backbone's are averaged rather than summed, which would count the evidence twice.
     """
 
@@ -201,7 +213,9 @@ class Head(nn.Module):
         skip_widths: Mapping[str, int],
         num_outputs: int,
         dropout: float,
+        *,
         probe: bool,
+        boosted: bool,
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
@@ -213,6 +227,8 @@ class Head(nn.Module):
         )
         self.probe_bias: Tensor | None
         self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
+        self.widths = dict(skip_widths)
+        self.trees = Trees(num_outputs) if boosted else None
         for parameter in self.skip.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(not probe)
@@ -222,13 +238,19 @@ class Head(nn.Module):
         logits: Tensor = self.readout(self.dropout(query))
         if self.probe_bias is None:
             return logits + cast(Tensor, self._skip(pooled))
-        return logits if self.training else (logits + self.probe_bias + self._skip(pooled)) / 2
+        if self.training:
+            return logits
+        probed: Tensor = self.probe_bias + self._skip(pooled)
+        if self.trees is not None:
+            probed = probed + self.trees(tree_columns(pooled, self.widths, query))
+        return (logits + probed) / 2
 
     @torch.no_grad()
     def answer_with_probe(self) -> None:
         """Answer with the probe alone: the readout, which nobody trained, becomes zero and the average the probe."""
         nn.init.zeros_(self.readout.weight)
-        for tensor in (self.probe_bias, *self.skip.parameters()):
+        trees = [] if self.trees is None else [self.trees.value]
+        for tensor in (self.probe_bias, *self.skip.parameters(), *trees):
             if tensor is not None:
                 tensor.mul_(2)
 
@@ -242,18 +264,20 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
     A trained path reads all but what the backbone embeds itself. Raises ConfigError for an unknown skip path, or a
     probe of nothing.
     """
-    if skip not in {None, "trained", "probe"}:
-        raise ConfigError(f"model.skip '{skip}' does not exist; use trained, probe or null")
+    if skip not in {None, "trained", *PROBES}:
+        raise ConfigError(
+            f"model.skip '{skip}' does not exist; use trained, probe, boosted or null"
+        )
     if skip is None:
         return {}
     probed = {n: m.probe_width for n, m in modalities.items()}
     trained = {n: m.width for n, m in modalities.items() if not m.native}
     chosen = {
-        name: width for name, width in (probed if skip == "probe" else trained).items() if width
+        name: width for name, width in (probed if skip in PROBES else trained).items() if width
     }
-    if skip == "probe" and not chosen:
+    if skip in PROBES and not chosen:
         raise ConfigError(
-            "model.skip=probe reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
+            f"model.skip={skip} reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
         )
     return chosen
 

@@ -80,7 +80,7 @@ def train_member(
     )
     package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
 
-    if config.model.skip == "probe":
+    if model.probe:
         seed = derive_seed(config.seed, *member.fold.seed_parts)
         fit_probe(package, experiment.samples, ready.pieces, rows["train"], seed, experiment.cache)
 
