@@ -69,7 +69,7 @@ def load_package(
         if shared is not None:
             _check_shared(folder, config, description.weights["backbone"], shared)
 
-        # The state of tasks and the statistics must be such that nothing large is built of them.
+        # Restore the tasks, and check statistics and sizes before anything large is built.
         tasks = make_tasks(config)
         for name, task in tasks.items():
             _restore(folder, name, task, description.tasks[name])
@@ -78,7 +78,7 @@ def load_package(
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
 
-        # Only then is the model built and filled.
+        # Build the model and fill it.
         statistics = {name: dict(learned) for name, learned in description.statistics.items()}
         model = build_model(
             config, modalities, statistics, outputs, description.seed, shared=shared
