@@ -63,8 +63,8 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
     column = modality.media_column
     if not num_rows and column:
         return (
-            f"it claims no row of the cohorts; fill the column {column} of their tables, list it in "
-            "metadata/dataset.json, check the modality's codes"
+            f"it claims no row of the cohorts; fill the column {column} of their tables, list it "
+            "in metadata/dataset.json, check the modality's codes"
         )
     if not num_rows:
         return "it claims no row of the cohorts; check its codes"
