@@ -126,6 +126,7 @@ def _take_bytes(
             remedy = f"{name} reads files alone: give their paths"
             raise ConfigError(f"{EVENTS}: column {column} holds bytes; {remedy}")
 
+        # The name stands for the bytes in errors, and leads to them.
         names: list[str | None] = [None] * len(table)
         for row, data in enumerate(table[column]):
             if data is not None:

@@ -118,6 +118,7 @@ class Predictor:
         lookback_hours: float | None,
     ) -> Iterator[InMemory]:
         """Yield the samples of each shard of a cohort that has some, with its rows in memory."""
+        # Find the samples of the whole cohort.
         samples = moments_at(_plain_times(times), self.tasks, root)
         if samples.is_empty():
             remedy = "say in `times` when to predict"

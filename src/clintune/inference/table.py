@@ -38,6 +38,7 @@ def answer_table(
             for key, values in _columns(part, raw, calibrated, abstained):
                 columns[f"{prefix}/{key}"] = values
 
+    # What was missing, in two columns of lists.
     texts = pl.List(pl.String)
     columns[LACKS] = pl.Series(_lacks(answers, len(samples)), dtype=texts)
     columns[UNREADABLE] = pl.Series(_unreadable(answers.problems, len(samples)), dtype=texts)
@@ -69,6 +70,7 @@ def _columns(
             column = pl.select(pl.when(~pl.Series(abstained)).then(column)).to_series()
         yield name, _without_nan(column)
 
+    # Only answers to questions are calibrated, so only they have raw columns.
     if task.questions:
         for name, values in zip(task.predicted_columns, raw.T, strict=True):
             yield f"{name}{RAW}", _without_nan(pl.Series(name, values))

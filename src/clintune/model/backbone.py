@@ -219,6 +219,7 @@ def _use_liger(model: PreTrainedModel) -> None:
 def _quantization(settings: Settings) -> Any:
     if settings.quantize is None:
         return None
+    # Only 4 bits are offered, and they need a GPU and a library.
     if settings.quantize != "4bit":
         raise ConfigError(
             f"backbone.quantize '{settings.quantize}' does not exist; use 4bit or null"

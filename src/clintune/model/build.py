@@ -34,6 +34,7 @@ def fit_statistics(
     They come from `cache` where it has them. The modalities are constructed, but not built yet.
     Raises DataError when no training sample has an item of a modality: its parts could never train.
     """
+    # Check all modalities before the first is fitted.
     for name, modality in modalities.items():
         if not samples.num_items(name)[rows].any():
             why = _why_unseen(
@@ -60,6 +61,7 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
 
     `seen` says whether samples outside training see one.
     """
+    # No row of the cohorts is one of the modality.
     column = modality.media_column
     if not num_rows and column:
         return (
@@ -69,6 +71,7 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
     if not num_rows:
         return "it claims no row of the cohorts; check its codes"
 
+    # There are rows, but training samples see none of them.
     claimed = f"it claims {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
     if seen:
         return f"{claimed}, which samples outside the training split alone see; check the splits"
@@ -104,6 +107,7 @@ def build_model(
     New weights depend on `seed` alone. `outputs` is the number of outputs of each task. With
     `shared`, the backbone is the base of that one with another adapter.
     """
+    # Encoders have seeds of their own; all other new weights are drawn in this order.
     build_modalities(modalities, statistics, seed)
     with seeded(seed, "init"):
         for name, modality in modalities.items():

@@ -125,6 +125,7 @@ def _config(folder: Path, description: Description, sources: Mapping[str, str]) 
     config.trainer.precision = description.precision
     config.backbone.compile = config.backbone.liger = False  # how it was trained, not what it is
 
+    # Base weights come from the recorded revision, or from where the user says.
     bases = {"backbone": config.backbone, **config.modalities}
     if unknown := sorted(sources.keys() - bases.keys()):
         raise PackageError(

@@ -70,6 +70,7 @@ class Calibration:
         if not self.reasons:
             return probabilities
 
+        # Scale the logits; the intercept, 0 for classes, moves that of the last answer.
         answers = _answers(probabilities, self.exclusive)
         logits = np.array(self.slope)[:, None] * _log(answers)
         logits[..., -1] += np.array(self.intercept)

@@ -54,6 +54,7 @@ def log_losses(
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
         losses.append(np.where(np.isnan(column), np.nan, loss))
 
+    # Average over the questions whose answer is known.
     table = np.stack(losses)
     known = ~np.isnan(table)
     sums, counts = np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0)

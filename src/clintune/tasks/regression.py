@@ -63,6 +63,7 @@ class Regression(Task):
 
         Raises DataError where all values are the same.
         """
+        # Where both quartiles are equal, the standard deviation serves.
         known = targets[~np.isnan(targets)].astype(np.float64)
         low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
         spread = (high - low) / _IQR_OF_NORMAL or known.std()

@@ -291,6 +291,6 @@ class Survival(Task):
 
 
 def _refuse(rows: pl.DataFrame, where: str, why: str) -> None:
-    """Raise DataError where there are rows, which must not be."""
+    """Raise DataError for the first of the wrong rows, if there is one."""
     if len(rows):
         raise DataError(f"{where}: row {rows['row'][0]}: {why}")

@@ -50,6 +50,7 @@ class Answer:
         if len(np.unique(times)) < 2:
             return None
 
+        # Most days are quantiles of the times of events: each step of a curve holds about as many.
         low, high = (rounded(day) for day in np.quantile(known[:, 0], WINDOW))
         inner = np.quantile(times, np.linspace(0, 1, _MOST_DAYS)[1:-1])
         days = [*inner, np.quantile(known[:, 0], LAST), high]
