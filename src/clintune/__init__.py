@@ -4,9 +4,8 @@ import os
 from importlib import import_module
 from typing import Any
 
-os.environ.setdefault(
-    "USE_HUB_KERNELS", "NO"
-)  # else transformers fetches native code where `kernels` is installed
+# Otherwise transformers fetches native code where `kernels` is installed.
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 _EXPORTS = {
     "Run": "clintune.api",
@@ -14,14 +13,14 @@ _EXPORTS = {
     "load_several": "clintune.inference.load",
     "train": "clintune.api",
 }
-"""What can be imported from here, and where it stands."""
+"""The module of each name that can be imported from here."""
 
 __version__ = "0.1.0"
 __all__ = ["Run", "load", "load_several", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: `clintune --help` must not wait for torch."""
+    """Import a name only when it is asked for: `clintune --help` must not wait for torch."""
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'clintune' has no attribute '{name}'")

@@ -23,10 +23,10 @@ from clintune.verbs.beforehand import check_beforehand, check_folders, check_pac
 
 
 class Run:
-    """A run: its folder, and what can be done with it. `clintune.load(run)` gives the model."""
+    """A run, known by its folder; `clintune.load(run)` gives the model."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Take the folder that training printed; ConfigError for one that holds no run."""
+        """Open the folder of a run; ConfigError where it holds no run."""
         self.folder: Path = run_folder(os.fspath(folder))
 
     def __fspath__(self) -> str:
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Return what `evaluate` found; ConfigError where the run was not evaluated."""
+        """Return the metrics of `evaluate`; ConfigError where the run was not evaluated."""
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise ConfigError(f"{self.folder}: not evaluated; call evaluate() first")
@@ -54,11 +54,11 @@ class Run:
         ablations: bool = True,
         against: str | os.PathLike[str] | None = None,
     ) -> dict[str, Any]:
-        """Score the run on its held-out subjects; print and return what `metrics.json` holds.
+        """Score the run on its held-out subjects; print and return the content of `metrics.json`.
 
-        `bootstrap` is the number of resamples of the intervals, `against` another evaluated run to
-        compare with. Predictions, metrics and the report stand in the run folder. Raises
-        ConfigError and PackageError where data or models are missing, DataError where nobody is
+        `bootstrap` is the number of resamples for the intervals, `against` another evaluated run to
+        compare with. Predictions, metrics and the report are written to the run folder. Raises
+        ConfigError and PackageError where data or models are missing, and DataError where nobody is
         held out.
         """
         other = None if against is None else run_folder(os.fspath(against))
@@ -80,12 +80,13 @@ class Run:
 
 
 def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
-    """Fine-tune the model of a recipe, a name or a path of your own; return the run.
+    """Fine-tune the model of a recipe; return the run.
 
-    `overrides` are those of the command line: `train("quickstart", trainer={"max_steps": 20})`, or
-    with dots, `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or
-    value that no recipe takes and for what this machine lacks, DataError for data that break the
-    contract, StoppedError after a signal.
+    `recipe` is the name of a recipe, or the path of your own. `overrides` are those of the command
+    line: `train("quickstart", trainer={"max_steps": 20})`, or with dots,
+    `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or value that
+    no recipe takes and for what this machine lacks, DataError for data that break the contract, and
+    StoppedError after a signal.
     """
     config = compose_recipe(find_recipe(os.fspath(recipe)), list(override_words(overrides)))
     check_beforehand(config)
@@ -96,7 +97,7 @@ def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
 
 
 def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield overrides as the command line takes them, of a mapping whose values may be mappings."""
+    """Yield the overrides of a nested mapping in the grammar of the command line."""
     for key, value in overrides.items():
         if isinstance(value, Mapping):
             yield from override_words(value, f"{prefix}{key}.")
@@ -105,7 +106,7 @@ def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[s
 
 
 def _text(value: Any) -> str:
-    """Return a value in the grammar of overrides; ConfigError for one that has no place there."""
+    """Return a value in the grammar of overrides; ConfigError for a type that no recipe takes."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -2,14 +2,18 @@
 
 Axes, named once:
 
-    N  samples of a batch           P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact)
-    K  tokens that a piece gives    M  tokens of a batch, all modalities together
-    W  width of an encoder          D  width of the backbone
-    T  columns of a task's target   O  outputs of a task's head
+    N  samples of a batch
+    P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact)
+    K  tokens that a piece gives
+    M  tokens of a batch, all modalities together
+    W  width of an encoder
+    D  width of the backbone
+    T  columns of a task's target
+    O  outputs of a task's head
     P  of predictions: columns of a task's answer, as the probability of each class
 
-Batches are ragged and flat: `owner` says which sample a piece or token belongs to. A sample that lacks a modality
-owns no piece of it, so nothing is padded or imputed before the backbone.
+Batches are ragged and flat: `owner` is the sample of each piece or token. A sample that lacks a
+modality owns no piece of it, so nothing is padded or imputed before the backbone.
 """
 
 from collections.abc import Mapping
@@ -27,14 +31,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One row of a cohort that a modality claims.
+    """One row of a cohort that a modality selects.
 
-    `hours` counts back from the prediction time (never negative, 0 for static rows); `time` is the row's own, in UTC
-    where the cohort's times have a zone, else of its local clock, None for static rows; `path` is the absolute path
-    of a media file, or `content` what would stand in it; `where` names file and row for error messages; `number` is
-    its own among all items of a modality; `subject` is a running number of whose it is, never an id, and tells apart
-    those that training reads. `whole` asks for all of a file that goes on after the prediction time: of use to later
-    samples alone.
+    - `hours` before the prediction time: never negative, 0 for static rows.
+    - `time` of the row: in UTC where the times of the cohort have a zone, else of its local clock;
+      None for static rows.
+    - `path` is the absolute path of a media file; `content` holds the bytes of a file instead.
+    - `where` names file and row for error messages.
+    - `number` is unique among all items of a modality.
+    - `subject` is a running number, never an id: it tells apart the subjects that training reads.
+    - `whole` asks for all of a file that goes on after the prediction time. Only later samples use
+      the rest.
     """
 
     hours: float
@@ -51,12 +58,15 @@ class Item:
 
     @property
     def until(self) -> datetime | None:
-        """Return the prediction time, after which nothing may be read; None for static rows and `whole` items."""
+        """Return the prediction time, after which nothing may be read.
+
+        None stands for no limit: for static rows and `whole` items.
+        """
         return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
 
 
 class Extent(NamedTuple):
-    """When something begins and ends, in hours after the time of its row."""
+    """Begin and end of an item, in hours after the time of its row."""
 
     begin: float
     end: float
@@ -67,11 +77,12 @@ NO_EXTENT = Extent(0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pieces:
-    """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
+    """The pieces of one item.
 
-    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
-    `extent` tells, of a file with a clock of its own, when it begins and ends: hours after the time of its row.
-    `left_out` tells how many pieces more the item has, which no sample reads as they are beyond its budget.
+    `tensors` are each [P, ...], `hours` [P] float32 count back from the prediction time. Where a
+    frozen encoder has read the tensors already, `encoded` [P, K, W] holds the tokens, and `tensors`
+    is empty. `extent` is the begin and end of a file with a clock of its own. `left_out` is the
+    number of further pieces of the item, which no sample reads because they exceed the budget.
     """
 
     tensors: Mapping[str, "Tensor"]
@@ -91,10 +102,12 @@ class Pieces:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowColumns:
-    """Rows of a cohort as columns [R], those of one owner side by side, oldest first, rows without time before all.
+    """Rows of a cohort as columns [R].
 
-    `code` is the number of each row's code in a list that its reader knows, `value` NaN where there is none, `hours`
-    count back from the prediction time. `owner` is a sample of a batch, 0..N-1, or in training a subject by number.
+    The rows of an owner stand side by side, oldest first, and rows without a time before all
+    others. `code` is the number of the code in a list that the reader knows. `value` is NaN where
+    there is none. `hours` count back from the prediction time. `owner` is a sample of a batch,
+    0..N-1, or the number of a subject where statistics are fitted.
     """
 
     code: "NDArray[np.int32]"
@@ -117,9 +130,11 @@ class RowColumns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceBatch:
-    """The pieces of one modality in a batch: `tensors` each [P, ...], `hours` [P], `owner` [P] int64 in 0..N-1.
+    """The pieces of one modality in a batch.
 
-    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
+    `tensors` are each [P, ...], `hours` [P] count back from the prediction time, `owner` [P] int64
+    is the sample, 0..N-1. Where a frozen encoder has read the tensors already, `encoded` [P, K, W]
+    holds the tokens, and `tensors` is empty.
     """
 
     tensors: Mapping[str, "Tensor"]
@@ -137,7 +152,10 @@ class PieceBatch:
         return PieceBatch(tensors=tensors, hours=hours, owner=owner, encoded=encoded)
 
     def pin_memory(self) -> "PieceBatch":
-        """Return the batch in pinned memory, from which copies to a GPU do not block; called by torch's loader."""
+        """Return the batch in pinned memory, from which copies to a GPU do not block.
+
+        torch's DataLoader calls it.
+        """
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         encoded = None if self.encoded is None else self.encoded.pin_memory()
         return PieceBatch(
@@ -152,8 +170,8 @@ class PieceBatch:
 class Batch:
     """Samples ready for the model.
 
-    `pieces[modality]` is absent where no sample has the modality; `targets[task]` is [N, T] with NaN where unknown;
-    `keys` are the samples' keys.
+    `pieces[modality]` is absent where no sample has the modality. `targets[task]` is [N, T], NaN
+    where unknown. `keys` are the keys of the samples.
     """
 
     pieces: Mapping[str, PieceBatch]
@@ -165,33 +183,31 @@ class Batch:
 
     def to(self, device: "str | torch.device") -> "Batch":
         """Return the batch on another device."""
-        return replace(
-            self,
-            pieces={name: pieces.to(device) for name, pieces in self.pieces.items()},
-            targets={
-                name: target.to(device, non_blocking=True) for name, target in self.targets.items()
-            },
-        )
+        targets = {
+            name: target.to(device, non_blocking=True) for name, target in self.targets.items()
+        }
+        pieces = {name: part.to(device) for name, part in self.pieces.items()}
+        return replace(self, pieces=pieces, targets=targets)
 
     def pin_memory(self) -> "Batch":
         """Return the batch in pinned memory, as `PieceBatch.pin_memory`."""
-        return replace(
-            self,
-            pieces={name: pieces.pin_memory() for name, pieces in self.pieces.items()},
-            targets={name: target.pin_memory() for name, target in self.targets.items()},
-        )
+        pieces = {name: part.pin_memory() for name, part in self.pieces.items()}
+        targets = {name: target.pin_memory() for name, target in self.targets.items()}
+        return replace(self, pieces=pieces, targets=targets)
 
     def without(self, modalities: set[str]) -> "Batch":
-        """Return the batch as if nobody had these modalities."""
-        return replace(
-            self,
-            pieces={name: pieces for name, pieces in self.pieces.items() if name not in modalities},
-        )
+        """Return the batch as if no sample had these modalities."""
+        kept = {name: part for name, part in self.pieces.items() if name not in modalities}
+        return replace(self, pieces=kept)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """Tokens of one modality: `embeddings` [M, W or D], `owner` [M] int64, `hours` [M] float32 before prediction."""
+    """Tokens of one modality.
+
+    `embeddings` are [M, W or D], `owner` [M] int64 is the sample, `hours` [M] float32 count back
+    from the prediction time.
+    """
 
     embeddings: "Tensor"
     owner: "Tensor"
@@ -199,7 +215,7 @@ class Tokens:
 
     @classmethod
     def of_pieces(cls, embeddings: "Tensor", pieces: PieceBatch) -> "Tokens":
-        """Return the K tokens of each piece, [P, K, W], which have its owner and its hours."""
+        """Return the K tokens of each piece [P, K, W] with the owner and the hours of the piece."""
         num = embeddings.shape[1]
         owner, hours = pieces.owner.repeat_interleave(num), pieces.hours.repeat_interleave(num)
         return cls(embeddings=embeddings.flatten(0, 1), owner=owner, hours=hours)
@@ -213,9 +229,10 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """Predictions of one task: `predicted` [N, P] and `targets` [N, T], beside the samples they belong to.
+    """Predictions of one task, with their samples.
 
-    `cohort` [N] str and `subject_id` [N] int64 name the subject together; `fold` [N] int64 is 0 without folds.
+    `predicted` is [N, P], `targets` [N, T]. `cohort` [N] str and `subject_id` [N] int64 together
+    name the subject. `fold` [N] int64 is 0 without folds.
     """
 
     cohort: "NDArray[np.str_]"

@@ -116,12 +116,14 @@ class Batches(Dataset[Batch]):
 
     def _filled(self, name: str, pieces: PieceBatch | None, num_samples: int) -> PieceBatch:
         """Add a piece of zeros, at the prediction time, for each sample that has no piece."""
+        # Make a blank piece for each absent sample.
         present = np.empty(0, np.int64) if pieces is None else pieces.owner.numpy()
         absent = torch.from_numpy(np.setdiff1d(np.arange(num_samples), present))
         blank = replace(self.sources[name].blank(len(absent)), owner=absent)
         if pieces is None:
             return blank
 
+        # Append them to the pieces.
         parts = (pieces.encoded, blank.encoded)
         encoded = [part for part in parts if part is not None]
         return PieceBatch(

@@ -71,7 +71,8 @@ class ColumnarPieces:
         return np.full(len(number), -1)
 
     def blank(self, number: int) -> PieceBatch:
-        """Return a piece of zeros, at the prediction time, for each of so many samples."""
+        """Return a piece of zeros, at the prediction time, for each of `number` samples."""
+        # One row of zeros shows the shapes of the tensors.
         zero = np.zeros(1)
         one = RowColumns(
             code=zero.astype(np.int32),

@@ -37,6 +37,8 @@ def remembered_sha256(stamped: Iterable[Stamp], memory: Path) -> dict[Stamp, str
     with exclusive_lock(memory, "hashes of media files"):
         written = read_sealed(memory) or {}
         known = {(path, *touched): digest for path, (touched, digest) in written.items()}
+
+        # Read only files that are new or were touched.
         missing = sorted(wanted - known.keys())
         if missing:
             with ThreadPoolExecutor(_THREADS) as pool:

@@ -86,7 +86,7 @@ class PieceSource(Protocol):
         """
 
     def blank(self, number: int) -> PieceBatch:
-        """Return a piece of zeros, at the prediction time, for each of so many samples."""
+        """Return a piece of zeros, at the prediction time, for each of `number` samples."""
 
 
 class _Blocks(ABC):
@@ -150,6 +150,7 @@ class _Blocks(ABC):
             piece, item, hours = piece[chosen], item[chosen], hours[torch.from_numpy(chosen)]
             parts = {number: np.flatnonzero(block[chosen] == number) for number in parts}
 
+        # Read all tensors of the pieces.
         first = self._block(next(iter(parts)))
         tensors = {name: self._take(_named(name), parts, piece) for name in first.tensors}
         encoded = None if first.encoded is None else self._take(_encoded, parts, piece)
@@ -158,7 +159,7 @@ class _Blocks(ABC):
         )
 
     def blank(self, number: int) -> PieceBatch:
-        """Return a piece of zeros, at the prediction time, for each of so many samples."""
+        """Return a piece of zeros, at the prediction time, for each of `number` samples."""
         known = self._block(self._last_block)
         tensors = {
             name: tensor.new_zeros(number, *tensor.shape[1:])
@@ -183,6 +184,7 @@ class _Blocks(ABC):
             (only,) = sources.values()
             return only[torch.from_numpy(piece)]
 
+        # Copy the pieces of each block into a tensor as large as the largest.
         shapes = [tensor.shape[1:] for tensor in sources.values()]
         shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
         taken = next(iter(sources.values())).new_zeros(len(piece), *shape)
@@ -312,6 +314,7 @@ def _newest(
     hours: NDArray[np.float32], item: NDArray[np.int64], kept: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the places of the `kept` newest pieces of each item, ascending, as `item` is."""
+    # Rank the pieces of each item by time, newest first.
     order = np.lexsort((hours, item))
     rank = np.arange(len(item)) - np.searchsorted(item, item, "left")
     places: NDArray[np.int64] = np.sort(order[rank < kept[item]])

@@ -112,6 +112,7 @@ def make_pieces(
     The pieces of a frozen encoder are `encoded` [P, K, W] float32, computed in `precision` on
     `device`, where the modality must be. The pieces of any other hold what `prepare` returns.
     """
+    # Encode a chunk of items at a time, so that items of like size can share a batch.
     waiting = zip(keys, prepared, strict=True)
     made: dict[_Key, Pieces] = {}
     errors: dict[_Key, DataError] = {}
@@ -243,6 +244,7 @@ def _groups(pieces: Mapping[_Key, Pieces], most: int) -> Iterator[list[_Key]]:
         if len(part):
             sizes[key] = max(tensor[0].numel() for tensor in part.tensors.values())
 
+    # Fill groups in order of size: the last item of a group is its largest.
     group: list[_Key] = []
     num = 0
     for key in sorted(sizes, key=sizes.__getitem__):

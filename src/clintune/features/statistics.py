@@ -52,11 +52,13 @@ def _fit(modality: Modality, items: Items | TrainingRows) -> dict[str, Any]:
 
 
 def _key(modality: Modality, items: Items | TrainingRows) -> str:
+    # The code of a modality: the files of its class and bases, and all of `clintune.modalities`.
     kind = type(modality)
     own = {inspect.getsourcefile(part) for part in kind.__mro__ if issubclass(part, Modality)}
     code = own | {str(path) for path in Path(modalities.__file__).parent.glob("*.py")}
     code_hashes = [file_sha256(Path(file)) for file in sorted(filter(None, code))]
 
+    # All that the statistics depend on.
     key = {
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "code": [__version__, *code_hashes],

@@ -86,12 +86,14 @@ class UrlHub:
                 "s3://..."
             )
 
+        # See what stands there.
         manifest = local_manifest(folder)
         there, listing = remote.read(MANIFEST), remote.tree("")
         is_other = there is not None and read_manifest(self.where, there) != manifest
         if is_other or listing.keys() - {*manifest, MANIFEST}:
             raise _occupied(self.where)
 
+        # Send the files in parallel, and the manifest last.
         def send(name: str) -> None:
             if name not in listing or remote.sha256(name) != manifest[name]:
                 remote.write(folder / name, name)

@@ -129,6 +129,7 @@ class HuggingFaceHub:
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+        # Files of an older package that this one lacks are deleted.
         names = (*manifest, MANIFEST)
         foreign = sorted(files.keys() - set(names))
         add = [
@@ -232,6 +233,7 @@ def _refusal(error: BaseException) -> str | None:
             "then run the same command again"
         )
 
+    # Errors of these kinds come from the transfer itself.
     is_of_transfer = isinstance(error, RuntimeError | ValueError | errors.XetDownloadError)
     if is_of_transfer or getattr(error, "errno", 0) is None:
         return (

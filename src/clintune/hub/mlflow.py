@@ -85,6 +85,7 @@ class MLflowHub:
                 raise PackageError(
                     f"{self.where}: no {MANIFEST}; clintune published no package there"
                 )
+            # The manifest alone tells whether the cache has the package already.
             with TemporaryDirectory() as scratch:
                 file = download_artifacts(artifact_uri=f"{uri}/{MANIFEST}", dst_path=scratch)
                 content = Path(file).read_bytes()

@@ -1,4 +1,4 @@
-"""The members of a model answer samples: each item is read once, held in memory, forgotten."""
+"""Answers of the members of a model: each item is read once, held in memory, then forgotten."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -21,26 +21,25 @@ from clintune.package.contents import Package
 from clintune.tasks.calibration import Calibration
 
 _MANY = 100
-"""Samples of which none has a finite answer that are enough to stop in the midst."""
+"""Number of samples without a finite answer after which scoring stops."""
 _NOTHING = "there is nothing of this sample to read"
 _EVERYTHING = "everything"
 
-
 FindPieces = Callable[[Items, int], Known]
-"""Finds pieces, of the first views of some items, that somebody computed before."""
+"""Finds the pieces of the first views of items that were computed before."""
 Finder = Callable[[str, Modality, Mapping[str, object], str], FindPieces]
-"""Returns that for a modality under statistics, computed in a precision."""
+"""Returns the `FindPieces` of a modality, by name, statistics and precision."""
 
 
 class _Reader(NamedTuple):
-    """What prepares the items of a modality, and what is known of them."""
+    """The workers that preprocess the items of a modality, and the pieces that are known."""
 
     prepare: PreprocessWorkers
     known: FindPieces
 
 
 class Answerer:
-    """Answers samples with the members of a model, averaged and then calibrated by task."""
+    """The answers of the members of a model to samples, averaged and then calibrated by task."""
 
     def __init__(
         self,
@@ -55,17 +54,17 @@ class Answerer:
         self.samples = samples
         self.settings = settings
         self.tabled = [_tabled(member, samples) for member in members]
-        """Of each member, the sources of the modalities that need no preparing."""
+        """Sources of the modalities that need no preprocessing, of each member."""
         self._find = find or _find_nothing
         self._readers: dict[str, _Reader] = {}
 
     def answer(self, rows: NDArray[np.int64]) -> Answers:
         """Answer the samples `rows`.
 
-        One of which an item cannot be read, or that has none, is answered from what there is, and
-        abstained from, as is one whose answer is not finite. Raises DataError where more than
-        `max_bad_fraction` of a modality's items cannot be read, PackageError where none of many
-        answers is finite.
+        A sample with an unreadable item, or without any item, is answered from the rest of its
+        data, and abstained from. So is one whose answer is not finite. Raises DataError where more
+        than `max_bad_fraction` of a modality's items cannot be read, and PackageError where none of
+        many answers is finite.
         """
         held: dict[str, PieceSource] = {}
         bad: dict[str, dict[int, DataError]] = {}
@@ -75,11 +74,12 @@ class Answerer:
             sources = self._sources(member, tabled, rows, held, bad)
             predicted.append(self._predict(member, sources, rows))
 
+        # Average over the members and calibrate, task by task.
         raw, calibrated, abstained, not_finite = {}, {}, {}, {}
         for name, calibration in self.calibrations.items():
             together = not self.members[0].tasks[name].parts
             mean = np.mean([part[name] for part in predicted], axis=0)
-            with np.errstate(all="ignore"):  # of numbers that are not finite
+            with np.errstate(all="ignore"):  # numbers may not be finite
                 applied = calibration.apply(mean)
 
             raw[name], _ = only_finite(mean, together)
@@ -88,6 +88,7 @@ class Answerer:
             if len(rows) >= _MANY and not_finite[name].all():
                 raise never_finite(name)
 
+        # Abstain from samples with a problem.
         num_pieces = self._num_pieces(rows, sources)
         problems = self._problems(rows, sources, bad, num_pieces, not_finite)
         doubtful = np.zeros(len(rows), np.bool_)
@@ -119,6 +120,7 @@ class Answerer:
         return found[_EVERYTHING]
 
     def _precision(self, member: Package) -> str:
+        """Return the precision that is asked for, or else that of the member."""
         asked = self.settings.precision
         return resolve_precision(member.config.trainer.precision if asked is None else asked)
 
@@ -130,9 +132,10 @@ class Answerer:
         held: dict[str, PieceSource],
         bad: dict[str, dict[int, DataError]],
     ) -> dict[str, PieceSource]:
-        """Return where the pieces of each modality are.
+        """Return the source of the pieces of each modality.
 
-        What members have in common is made once and kept in `held`.
+        Pieces that members share are computed once and kept in `held`; `bad` gets the errors of
+        unreadable items.
         """
         sources: dict[str, PieceSource] = {}
         for name, modality in member.model.encoders.items():
@@ -154,22 +157,27 @@ class Answerer:
         name: str,
         items: Items,
     ) -> tuple[PieceSource, dict[int, DataError]]:
-        """Return the pieces of items in memory, and what is wrong with unreadable ones."""
+        """Return the pieces of items in memory, and the errors of unreadable ones.
+
+        Raises DataError where too many items are unreadable.
+        """
+        # Start the workers, once for a modality and its statistics.
         modality, computed = member.model.encoders[name], self._precision(member)
         if key not in self._readers:
             workers = min(self.settings.workers, len(items) // WORTH_A_WORKER)
             find = self._find(name, modality, member.statistics[name], computed)
-            self._readers[key] = _Reader(
-                PreprocessWorkers(self.samples, name, modality, workers), find
-            )
+            preprocess = PreprocessWorkers(self.samples, name, modality, workers)
+            self._readers[key] = _Reader(preprocess, find)
         reader = self._readers[key]
 
+        # Preprocess the items that nobody computed before.
         views = modality.views if member.config.model.average_views else 1
         device = member.model.queries.device
         known = reader.known(items, views)
         settings = (modality, views, computed, device, known)
         pieces, errors = hold_pieces(reader.prepare, items, *settings)
 
+        # Stop where too many cannot be read.
         where = self._where(name, errors)
         unreadable = [_unreadable(name, where[number], error) for number, error in errors.items()]
         check_readable(
@@ -182,7 +190,7 @@ class Answerer:
         return pieces, errors
 
     def _where(self, name: str, numbers: Iterable[int]) -> dict[int, str]:
-        """Return the row of each item of a modality, by the item's number."""
+        """Return the row of each item of a modality, by the number of the item."""
         found = np.array(list(numbers), np.int64)
         items = Items(self.samples, name, found, np.zeros(len(found)))
         return {number: items[place].where for place, number in enumerate(found.tolist())}
@@ -192,7 +200,7 @@ class Answerer:
         rows: NDArray[np.int64],
         sources: Mapping[str, PieceSource],
     ) -> dict[str, NDArray[np.int64]]:
-        """Return how many pieces of each modality each sample has [N]."""
+        """Return the number of pieces of each sample [N], by modality."""
         counts = {}
         for name, source in sources.items():
             seen = source.select(self.samples.seen(name, rows))
@@ -208,7 +216,8 @@ class Answerer:
         num_pieces: Mapping[str, NDArray[np.int64]],
         not_finite: Mapping[str, NDArray[np.bool_]],
     ) -> list[Problem]:
-        """Return what is wrong with samples: an item, nothing to read at all, an answer."""
+        """Return the problems of samples, sorted by sample."""
+        # Items that cannot be read.
         found: list[Problem] = []
         for name, errors in bad.items():
             where = self._where(name, errors)
@@ -217,9 +226,12 @@ class Answerer:
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
                 found.append(Problem(owner, name, where[number], reason_alone(errors[number])))
 
+        # Samples without any item.
         nothing = np.sum(list(num_pieces.values()), axis=0) == 0
         owners = np.flatnonzero(nothing).tolist()
         found += [Problem(owner, None, None, _NOTHING) for owner in owners]
+
+        # Answers that are not finite.
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"
             owners = np.flatnonzero(samples).tolist()
@@ -231,10 +243,10 @@ def only_finite(
     predicted: NDArray[np.float32],
     together: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return predictions [N, P] with NaN for what is not finite, and in which samples that is [N].
+    """Return predictions [N, P] with NaN for values that are not finite, and their samples [N].
 
-    Columns that belong `together`, as classes that exclude each other do, are known together or not
-    at all.
+    Columns that belong `together`, as classes that exclude each other, are all known or all
+    unknown.
     """
     finite = np.isfinite(predicted)
     if together:
@@ -245,7 +257,7 @@ def only_finite(
 
 
 def never_finite(task: str) -> PackageError:
-    """Return the error of a model that answers a task with a finite number for no sample."""
+    """Return the error of a model that gives no finite answer to a task for any sample."""
     return PackageError(
         f"tasks.{task}: the model answers with a finite number for no sample; its weights, its "
         "calibration or the data are broken: load the package anew, and check the values of the "
@@ -254,7 +266,7 @@ def never_finite(task: str) -> PackageError:
 
 
 def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
-    """Return the sources of the modalities that need no preparing."""
+    """Return the sources of the modalities that need no preprocessing."""
     found = {
         name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()
     }

@@ -1,6 +1,6 @@
-"""What is asked of a model and what it answers.
+"""Settings and results of a model that answers samples.
 
-Axes beside those of `contracts`: G questions of a task, at least one column.
+Axes beside those of `contracts`: G questions of a task, or one column for a task without questions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,10 @@ from clintune.inference.forward import Predicted
 
 
 class Problem(NamedTuple):
-    """Why the answer to a sample, by its place in what was asked, is withheld; of which item."""
+    """A reason to abstain from a sample, and the item that it is about.
+
+    `sample` is the place of the sample among those that were asked for.
+    """
 
     sample: int
     modality: str | None
@@ -25,11 +28,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Answers to N samples by task: as the model gives them, calibrated, and where it abstains.
+    """Answers to N samples by task: raw, calibrated, and where the model abstains.
 
-    `raw` and `calibrated` are [N, P], NaN where not finite; of a task without questions both are
-    alike. `abstained` is [N, G], `not_finite` [N]. `lacks` is which samples have nothing of a
-    modality [N].
+    `raw` and `calibrated` are [N, P], NaN where not finite; for a task without questions they are
+    equal. `abstained` is [N, G], `not_finite` [N]. `lacks` says by modality which samples have no
+    item of it [N].
     """
 
     raw: Predicted
@@ -42,16 +45,16 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How samples are answered."""
+    """Settings of a model that answers samples."""
 
     batch_size: int = 64
     precision: str | None = None
-    """`fp32`, `bf16` or `fp16`; None: each member's own, in which the run was evaluated."""
+    """`fp32`, `bf16` or `fp16`; None means that of each member, in which the run was evaluated."""
     workers: int = 0
-    """Processes that prepare items, where there are many."""
+    """Number of processes that preprocess items, where there are many items."""
     max_bad_fraction: float = 0.1
-    """Share of a modality's items that may be unreadable before an error says so."""
+    """Share of a modality's items that may be unreadable; above it there is an error."""
     listed: Path | None = None
-    """Where the unreadable items are listed then."""
+    """File that then lists the unreadable items."""
     together: str = "items"
-    """What these are called."""
+    """Name of these items in the error."""

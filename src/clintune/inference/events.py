@@ -1,4 +1,4 @@
-"""Rows and prediction times as people have them, in any kind of table, turned into samples."""
+"""Samples from rows and prediction times in memory, in any kind of table."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from clintune.core.text import first_few
 from clintune.inference.times import last_events
 
 EVENTS, AT = "events", "at"
-"""What errors call the two tables."""
+"""Names of the two tables in errors."""
 _CLOCKS = "give both with a time zone, or both of one local clock without"
 
 
 class Reader(Protocol):
-    """What is needed of a modality."""
+    """The part of a modality that this file needs."""
 
     @property
     def media_column(self) -> str | None:
@@ -39,12 +39,13 @@ class Reader(Protocol):
 def hold_events(
     events: Any, at: Any, modalities: Mapping[str, Reader], root: Path, lookback_hours: float | None
 ) -> tuple[InMemory, pl.DataFrame]:
-    """Return rows in memory as a source of samples, and the samples as they were asked for.
+    """Return rows in memory as a source of samples, and the samples in the order of `at`.
 
-    Raises ConfigError for what is no table, DataError for one that breaks the contract of the data,
-    for times of another clock, for subjects without a row, and where no row is one that the model
-    reads.
+    Raises ConfigError for a value that is no table. Raises DataError for a table that breaks the
+    contract of the data, for times of another clock, for subjects without a row, and where the
+    model reads no row.
     """
+    # Read the rows.
     table = to_polars(events, EVENTS)
     row_filter = claims_of(modalities)
     named = [claim.media for claim in row_filter.values() if claim.media is not None]
@@ -57,9 +58,11 @@ def hold_events(
     scan = scan.collect().lazy()  # once, for all modalities
     read_subjects(scan, EVENTS)
 
+    # Read the prediction times; their clock must be that of the rows.
     kind = table.schema[TIME]
     clock = (EVENTS, kind.time_zone is not None) if isinstance(kind, pl.Datetime) else None
     samples = _samples(at, table, scan, clock)
+
     held = InMemory(
         EVENTS,
         scan,
@@ -78,7 +81,7 @@ def hold_events(
 
 
 def claims_of(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
-    """Return which rows each modality reads."""
+    """Return the selection of the rows that each modality reads."""
     row_filter = {}
     for name, modality in modalities.items():
         row_filter[name] = RowSelection(modality.row_filter(), modality.media_column)
@@ -86,7 +89,10 @@ def claims_of(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:
-    """Return a table of polars, pandas or Arrow as one of polars; ConfigError for anything else."""
+    """Return a table of polars, pandas or Arrow as one of polars.
+
+    Raises ConfigError for anything else, and DataError for a column of mixed types.
+    """
     if isinstance(table, pl.LazyFrame):
         return table.collect()
     if isinstance(table, pl.DataFrame):
@@ -96,7 +102,7 @@ def to_polars(table: Any, what: str) -> pl.DataFrame:
             return pl.from_pandas(table)
         if hasattr(table, "__arrow_c_stream__"):
             return pl.DataFrame(table)
-    except Exception as error:  # of Arrow, for columns of mixed types
+    except Exception as error:  # Arrow raises several, for columns of mixed types
         why = type(error).__name__
         problem = f"a column has values of several types ({why}); give each column one type"
         raise DataError(f"{what}: {problem}") from error
@@ -107,9 +113,9 @@ def _take_bytes(
     table: pl.DataFrame,
     modalities: Mapping[str, Reader],
 ) -> tuple[pl.DataFrame, dict[str, bytes]]:
-    """Return the rows with a name for each media file that they bring as bytes, and these by name.
+    """Return the rows with names in place of the bytes of media files, and the bytes by name.
 
-    Raises ConfigError for bytes of a modality that reads files only.
+    Raises ConfigError for bytes of a modality that reads only files.
     """
     contents: dict[str, bytes] = {}
     for name, modality in modalities.items():
@@ -120,6 +126,7 @@ def _take_bytes(
             remedy = f"{name} reads files alone: give their paths"
             raise ConfigError(f"{EVENTS}: column {column} holds bytes; {remedy}")
 
+        # The name stands for the bytes in errors, and leads to them.
         names: list[str | None] = [None] * len(table)
         for row, data in enumerate(table[column]):
             if data is not None:
@@ -136,6 +143,7 @@ def _samples(
     clock: tuple[str, bool] | None,
 ) -> pl.DataFrame:
     """Return subject_id and prediction_time of the samples that `at` asks for, in its order."""
+    # Without times, predict at the last event.
     if at is None:
         found = last_events(scan)
         if found.is_empty():
@@ -143,37 +151,44 @@ def _samples(
             raise DataError(f"{EVENTS}: no row has a time, so none is the last; {remedy}")
         return found
 
-    subjects = table.get_column(SUBJECT)
-    if isinstance(at, datetime):
-        asked = pl.DataFrame({SAMPLE[0]: subjects.unique(maintain_order=True)}).with_columns(
-            pl.lit(at).alias(SAMPLE[1])
-        )
-    elif isinstance(at, str):
-        if at not in table.columns:
-            remedy = "give a datetime, a column or a DataFrame"
-            raise ConfigError(f"{AT}: '{at}' is no column of {EVENTS}; {remedy}")
-        asked = _pairs(subjects, table.get_column(at))
-    elif isinstance(at, pl.Series):
-        if len(at) != len(table):
-            raise ConfigError(
-                f"{AT}: has {len(at)} values for {len(table)} rows of {EVENTS}; give one a row, "
-                f"or a DataFrame with {' and '.join(SAMPLE)}"
-            )
-        asked = _pairs(subjects, at)
-    elif _is_pandas(at, "Series"):
-        asked = to_polars(at.rename(SAMPLE[1]).rename_axis(SAMPLE[0]).reset_index(), AT)
-    elif isinstance(at, Mapping):
-        asked = pl.DataFrame({SAMPLE[0]: list(at), SAMPLE[1]: list(at.values())}, strict=False)
-    else:
-        asked = to_polars(at, AT)
-
+    asked = _asked(at, table)
     _check_columns(asked)
     _check_zone(asked.schema[SAMPLE[1]], clock)
     return checked_keys(asked, AT, clock).select(SAMPLE)
 
 
+def _asked(at: Any, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table of samples that `at` stands for, unchecked."""
+    # One time for all subjects.
+    subjects = table.get_column(SUBJECT)
+    if isinstance(at, datetime):
+        once = pl.DataFrame({SAMPLE[0]: subjects.unique(maintain_order=True)})
+        return once.with_columns(pl.lit(at).alias(SAMPLE[1]))
+
+    # A time for each row.
+    if isinstance(at, str):
+        if at not in table.columns:
+            remedy = "give a datetime, a column or a DataFrame"
+            raise ConfigError(f"{AT}: '{at}' is no column of {EVENTS}; {remedy}")
+        return _pairs(subjects, table.get_column(at))
+    if isinstance(at, pl.Series):
+        if len(at) != len(table):
+            raise ConfigError(
+                f"{AT}: has {len(at)} values for {len(table)} rows of {EVENTS}; give one a row, "
+                f"or a DataFrame with {' and '.join(SAMPLE)}"
+            )
+        return _pairs(subjects, at)
+
+    # A time for each subject, or a table of samples.
+    if _is_pandas(at, "Series"):
+        return to_polars(at.rename(SAMPLE[1]).rename_axis(SAMPLE[0]).reset_index(), AT)
+    if isinstance(at, Mapping):
+        return pl.DataFrame({SAMPLE[0]: list(at), SAMPLE[1]: list(at.values())}, strict=False)
+    return to_polars(at, AT)
+
+
 def _check_zone(kind: pl.DataType, clock: tuple[str, bool] | None) -> None:
-    """Raise DataError where prediction times have a time zone and rows have none, or reversed."""
+    """Raise DataError where only one of prediction times and rows has a time zone."""
     if clock is None or not isinstance(kind, pl.Datetime):
         return
     zoned = kind.time_zone is not None
@@ -198,7 +213,7 @@ def _check_columns(asked: pl.DataFrame) -> None:
 
 
 def _nothing_to_read(held: InMemory, modalities: Mapping[str, Any]) -> str:
-    """Say what the model reads, where that is none of the rows."""
+    """Return the message for rows of which the model reads none: what it reads."""
     reads = ", ".join(modalities)
     listed = sorted({code for modality in modalities.values() for code in _listed_codes(modality)})
     codes = f" (codes as {first_few(listed)})" if listed else ""
@@ -213,6 +228,6 @@ def _listed_codes(modality: Any) -> Sequence[str]:
 
 
 def _is_pandas(value: Any, name: str) -> bool:
-    """Return whether a value is of a class of pandas, which is not imported for that."""
+    """Return whether a value is of a class of pandas, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, getattr(pandas, name))

@@ -1,7 +1,6 @@
-"""The predictions of one member for samples, with any modalities: the loop over batches and views.
+"""The predictions of one member: the loop over batches, views and subsets of modalities.
 
-Evaluation, scoring, publishing and benchmarks call it, so the same sample gets the same answer from
-each.
+Evaluation, scoring, publishing and benchmarks call it, so a sample gets the same answer from each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from clintune.layers.precision import computing_in
 from clintune.package.contents import Package
 
 Predicted = dict[str, NDArray[np.float32]]
-"""Task to predictions [N, P]."""
+"""Predictions [N, P] by task."""
 
 
 def predict_member(
@@ -37,8 +36,8 @@ def predict_member(
 ) -> dict[str, Predicted]:
     """Return the predictions for `rows` under each variant, which names the modalities it keeps.
 
-    They are averaged over `views`: as many as the recipe says, without a number here. The
-    `processes` share the batches, and each returns all of them; without, this one does all,
+    They are averaged over `views` views, by default over as many as the recipe says. `processes`
+    share the batches, and each returns all predictions. Without them this process computes all,
     whatever others do.
     """
     shared_by = 1 if processes is None else processes.num_processes
@@ -56,7 +55,7 @@ def predict_member(
 
 
 def num_views(package: Package) -> int:
-    """Return how many views of each item the recipe averages over."""
+    """Return the number of views of each item that the recipe averages over."""
     if not package.config.model.average_views:
         return 1
     return max(modality.views for modality in package.model.encoders.values())
@@ -102,7 +101,7 @@ def _predict_batch(
 
 
 def _in_order(by_process: list[list[dict[str, Predicted]]], num_draws: int) -> dict[str, Predicted]:
-    """Join the batches again, of which process p of P had every P-th."""
+    """Join the batches in order; of P processes, process p computed every P-th batch."""
     batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
     joined: dict[str, Predicted] = {}
     for variant, by_task in batches[0].items():

@@ -1,4 +1,4 @@
-"""A loaded model: from rows in memory, or a cohort on disk, to one table of answers."""
+"""The predictor: from rows in memory, or a cohort on disk, to one table of answers."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ from clintune.tasks.base import Task
 from clintune.tasks.calibration import Calibration
 
 _TOGETHER = 2000
-"""Samples whose items are in memory at a time, at most."""
+"""Greatest number of samples whose items are in memory at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """The members of an ensemble, often one, whose predictions are averaged, then calibrated."""
+    """A model of one or several members; their predictions are averaged, then calibrated."""
 
     members: Sequence[Package]
     calibrations: Mapping[str, Calibration]
@@ -43,7 +43,7 @@ class Predictor:
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """Return what the model answers, by name."""
+        """Return the tasks that the model answers, by name."""
         return self.members[0].tasks
 
     def predict(
@@ -61,30 +61,27 @@ class Predictor:
     ) -> pl.DataFrame:
         """Answer for the subjects of MEDS rows in memory, or of a cohort on disk.
 
-        `events` is a DataFrame of polars or pandas with subject_id, time, code, and where there are
-        any numeric_value, text_value and media columns, whose paths are relative to `root` or
-        absolute. `at` says when to predict: a datetime; a column of `events`, or its name; a
-        mapping, or a pandas Series, of subjects to times; a DataFrame of subject_id and
-        prediction_time, whose order the answers keep; by default each subject's last row. `cohort`
-        is a MEDS folder, and `times` what `clintune predict` takes: a Parquet file, `last`, or
-        nothing for the times of its labels. No row after a prediction time reaches the model, none
-        before `lookback_hours` where these are given, and nothing is written to disk.
+        `events` is a DataFrame of polars or pandas with subject_id, time and code, and, if any,
+        numeric_value, text_value and media columns, with paths relative to `root` or absolute. `at`
+        says when to predict: a datetime; a column of `events`, or its name; a mapping, or a pandas
+        Series, of subjects to times; a DataFrame of subject_id and prediction_time, whose order the
+        answers keep; by default the last row of each subject. `cohort` is a MEDS folder, `times` is
+        a Parquet file, `last`, or None for the times of its labels. The model reads no row after a
+        prediction time, and none before `lookback_hours` if given. Nothing is written to disk.
 
-        Returns a row an answer, with the columns that `answer_table` tells. Raises ConfigError and
-        DataError for arguments and data that do not fit, DataError too where more than
-        `max_bad_fraction` of a modality's items cannot be read, PackageError where no answer is
-        finite.
+        Returns the rows of `answer_table`. Raises ConfigError and DataError for arguments and data
+        that do not fit, DataError where more than `max_bad_fraction` of a modality's items cannot
+        be read, and PackageError where no answer is finite.
         """
         _check_sides(events, at, cohort, times)
         self._check_can_score()
         settings = Settings(
-            batch_size=batch_size,
-            precision=precision,
-            max_bad_fraction=max_bad_fraction,
+            batch_size=batch_size, precision=precision, max_bad_fraction=max_bad_fraction
         )
 
+        # A cohort is answered shard by shard.
         if cohort is not None:
-            shards = self._shards(cohort, times, lookback_hours)
+            shards = self._shards(_cohort_folder(cohort), times, lookback_hours)
             parts = [self._answer(shard, settings) for shard in shards]
             return self._checked(pl.concat(parts).sort(SAMPLE))
 
@@ -95,7 +92,7 @@ class Predictor:
         return asked.join(answers, on=SAMPLE, how="left", maintain_order="left")
 
     def _answer(self, source: InMemory, settings: Settings) -> pl.DataFrame:
-        """Return the answers to all samples of a source, so many at a time."""
+        """Return the answers to all samples of a source, `_TOGETHER` at a time."""
         answerer = Answerer(self.members, self.calibrations, Samples([source]), settings)
         keys = pl.DataFrame({SAMPLE[0]: source.subject_ids, SAMPLE[1]: source.prediction_times})
 
@@ -107,7 +104,7 @@ class Predictor:
         return pl.concat(tables)
 
     def _checked(self, answers: pl.DataFrame) -> pl.DataFrame:
-        """Return answers; PackageError where a task has none, not a finite one, for any sample."""
+        """Return the answers; PackageError where a task has no finite answer at all."""
         for name in self.tasks:
             columns = answers.select(pl.selectors.starts_with(f"{name}/") & pl.selectors.float())
             if any(column.null_count() == len(column) for column in columns):
@@ -116,26 +113,22 @@ class Predictor:
 
     def _shards(
         self,
-        cohort: str | os.PathLike[str],
+        root: Path,
         times: str | os.PathLike[str] | None,
         lookback_hours: float | None,
     ) -> Iterator[InMemory]:
-        """Yield the samples of each shard of a cohort that has some, its rows in memory."""
-        if is_remote(os.fspath(cohort)):
-            remedy = "give a folder, or call `clintune predict`, which fetches it"
-            raise ConfigError(f"predict: cohort is a URL; {remedy}")
-        root = Path(cohort).expanduser().resolve()
-        if not root.is_dir():
-            raise DataError(f"{root}: is not a folder; give that of a MEDS cohort")
-
+        """Yield the samples of each shard of a cohort that has some, with its rows in memory."""
+        # Find the samples of the whole cohort.
         samples = moments_at(_plain_times(times), self.tasks, root)
         if samples.is_empty():
             remedy = "say in `times` when to predict"
             raise DataError(f"{root}: no subject has an event with a time; {remedy}")
+
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
         row_filter = claims_of(self.members[0].model.encoders)
 
+        # Hold the rows of one shard at a time.
         found = 0
         for name in names:
             scan = scan_shard(root / name, name, media)
@@ -152,6 +145,7 @@ class Predictor:
                     media=media,
                     lookback_hours=lookback_hours,
                 )
+
         if found < len(samples):
             raise DataError(
                 f"{root}: holds no row of the subjects of {len(samples) - found} of {len(samples)} "
@@ -172,6 +166,17 @@ def _check_sides(events: Any, at: Any, cohort: Any, times: Any) -> None:
         raise ConfigError("predict: `at` goes with rows in memory; a cohort takes `times`")
     if cohort is None and times is not None:
         raise ConfigError("predict: `times` goes with cohort=FOLDER; rows take `at`")
+
+
+def _cohort_folder(cohort: str | os.PathLike[str]) -> Path:
+    """Return the folder of a cohort; ConfigError for a URL, DataError where it is no folder."""
+    if is_remote(os.fspath(cohort)):
+        remedy = "give a folder, or call `clintune predict`, which fetches it"
+        raise ConfigError(f"predict: cohort is a URL; {remedy}")
+    root = Path(cohort).expanduser().resolve()
+    if not root.is_dir():
+        raise DataError(f"{root}: is not a folder; give that of a MEDS cohort")
+    return root
 
 
 def _plain_times(times: str | os.PathLike[str] | None) -> str | None:

@@ -11,7 +11,7 @@ from clintune.inference.answers import Answers, Problem
 from clintune.tasks.base import Task
 
 RAW = "_raw"
-"""How the name of a probability ends that is the model's own, before it is calibrated."""
+"""Suffix of the name of a probability before calibration."""
 ABSTAINED, LACKS, UNREADABLE = "abstained", "lacks", "unreadable"
 
 Float32s = NDArray[np.float32]
@@ -23,13 +23,13 @@ def answer_table(
     answers: Answers,
     tasks: Mapping[str, Task],
 ) -> pl.DataFrame:
-    """Return the answers to `samples`, a row each.
+    """Return the answers to `samples`, one row for each.
 
-    The columns of a task begin with its name and `/`, those of one phenotype of many with the
-    phenotype's name and `/` after that; then they are called as in its prediction file. `_raw` ends
-    the name of a probability that is not calibrated, `abstained` says where the decision is
-    withheld. `lacks` names the modalities that a sample has nothing of, `unreadable` the items that
-    could not be read, and why.
+    The name of a column begins with the name of its task and `/`; of a task of many phenotypes the
+    name of the phenotype and `/` follow. The rest is the name in the prediction file. `_raw` marks
+    a probability before calibration, `abstained` says where there is no decision. `lacks` lists the
+    modalities of which a sample has no item, `unreadable` the items that could not be read, with
+    the reason.
     """
     columns: dict[str, pl.Series] = {name: samples[name] for name in SAMPLE}
     for name, task in tasks.items():
@@ -38,6 +38,7 @@ def answer_table(
             for key, values in _columns(part, raw, calibrated, abstained):
                 columns[f"{prefix}/{key}"] = values
 
+    # What was missing, in two columns of lists.
     texts = pl.List(pl.String)
     columns[LACKS] = pl.Series(_lacks(answers, len(samples)), dtype=texts)
     columns[UNREADABLE] = pl.Series(_unreadable(answers.problems, len(samples)), dtype=texts)
@@ -47,7 +48,7 @@ def answer_table(
 def _parts(
     name: str, task: Task, raw: Float32s, calibrated: Float32s, abstained: Bools
 ) -> Iterator[tuple[str, Task, Float32s, Float32s, Bools]]:
-    """Yield a task, or each part of it, with what is its own of the answers."""
+    """Yield a task, or each part of it, with its columns of the answers."""
     if not task.parts:
         yield name, task, raw, calibrated, abstained[:, 0]
         return
@@ -62,13 +63,14 @@ def _columns(
     calibrated: Float32s,
     abstained: Bools,
 ) -> Iterator[tuple[str, pl.Series]]:
-    """Yield the columns of a task: of its prediction file, not calibrated, where it abstains."""
+    """Yield the columns of a task: those of its prediction file, raw ones, and abstention."""
     for name, values in task.prediction_table(calibrated).items():
         column = pl.Series(name, values)
         if name == task.decision_column:
             column = pl.select(pl.when(~pl.Series(abstained)).then(column)).to_series()
         yield name, _without_nan(column)
 
+    # Only answers to questions are calibrated, so only they have raw columns.
     if task.questions:
         for name, values in zip(task.predicted_columns, raw.T, strict=True):
             yield f"{name}{RAW}", _without_nan(pl.Series(name, values))
@@ -76,12 +78,12 @@ def _columns(
 
 
 def _without_nan(column: pl.Series) -> pl.Series:
-    """Return a column with null for what is no finite number."""
+    """Return a column with null in place of NaN."""
     return column.fill_nan(None) if column.dtype.is_float() else column
 
 
 def _lacks(answers: Answers, num_samples: int) -> list[list[str]]:
-    """Return, of each sample, the modalities that it has nothing of."""
+    """Return for each sample the modalities of which it has no item."""
     listed: list[list[str]] = [[] for _ in range(num_samples)]
     for name, absent in answers.lacks.items():
         for sample in np.flatnonzero(absent).tolist():
@@ -90,7 +92,7 @@ def _lacks(answers: Answers, num_samples: int) -> list[list[str]]:
 
 
 def _unreadable(problems: Sequence[Problem], num_samples: int) -> list[list[str]]:
-    """Return, of each sample, the items that could not be read."""
+    """Return for each sample the items that could not be read."""
     listed: list[list[str]] = [[] for _ in range(num_samples)]
     for problem in problems:
         if problem.modality is not None:

@@ -40,6 +40,7 @@ class Layout:
         self.total = sum(self.lengths)
         self.is_full = self.total == len(lengths) * self.longest
 
+        # Bounds of the sequences, and owner and position of each token.
         device = lengths.device
         ends = lengths.cumsum(0)
         numbers = torch.arange(len(lengths), device=device)

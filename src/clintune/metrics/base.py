@@ -59,6 +59,7 @@ class Metric:
         if known.shape != answers.shape:
             known = np.asarray(known.any(axis=tuple(range(1, known.ndim))))
 
+        # One prediction that is not finite makes the score undefined.
         finite = np.isfinite(answers[known]).all()
         values = self.compute(truth, answers, rows) if finite else np.full(len(rows), np.nan)
         return float(values[0]) if weights is None else values

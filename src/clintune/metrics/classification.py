@@ -46,6 +46,7 @@ def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tupl
     if not len(targets):
         return np.zeros((len(weights), 0)), np.zeros((len(weights), 0))
 
+    # Sort once; tied probabilities form one group.
     order = np.argsort(-probabilities, kind="stable")
     ordered = probabilities[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -57,6 +58,7 @@ def _grouped(targets: Floats, probabilities: AnyFloats, weights: Floats) -> tupl
 
 
 def _auroc(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
+    # A tie counts half: half of the positives of a group stand above its negatives.
     positive, negative = _grouped(targets, probabilities, weights)
     above = np.cumsum(positive, axis=1) - positive / 2
     return divide((negative * above).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
@@ -75,6 +77,7 @@ def _brier(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats
 
 
 def _ece(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
+    # The gap of a bin is the sum of differences in it, under each weighting.
     bins = np.minimum((probabilities * ECE_BINS).astype(np.int64), ECE_BINS - 1)
     gaps = np.zeros((len(targets), ECE_BINS))
     gaps[np.arange(len(targets)), bins] = probabilities - targets

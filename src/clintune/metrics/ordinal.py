@@ -30,6 +30,7 @@ def _quadratic_kappa(targets: Floats, probabilities: AnyFloats, weights: Floats)
     answer = np.where(np.isnan(truth), np.nan, median_class(probabilities))
     observed = weighted_mean((answer - truth) ** 2, weights)
 
+    # Independent answers: E[(a - t)^2] = E[a^2] + E[t^2] - 2 E[a] E[t].
     squares = weighted_mean(answer**2, weights) + weighted_mean(truth**2, weights)
     product = weighted_mean(answer, weights) * weighted_mean(truth, weights)
     expected = squares - 2 * product

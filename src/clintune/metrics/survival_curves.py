@@ -50,6 +50,7 @@ def incidence(time: Floats, event: AnyFloats, kind: int, weights: Floats) -> Ste
     any_kind = _share(weights[:, hit], time[hit], days, at_risk)
     this_kind = _share(weights[:, hit] * (event[hit] == kind), time[hit], days, at_risk)
 
+    # An event of this kind on a day needs freedom from all kinds until then.
     none, all_free = np.zeros((len(weights), 1)), np.ones((len(weights), 1))
     free = np.concatenate([all_free, np.cumprod(1 - any_kind, axis=1)], axis=1)[:, :-1]
     return Steps(days, np.concatenate([none, np.cumsum(free * this_kind, axis=1)], axis=1))

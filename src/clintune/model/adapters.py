@@ -1,4 +1,4 @@
-"""What trains in a part: nothing (`frozen`), PEFT's LoRA (`lora`) or everything (`full`)."""
+"""The training mode of a part: nothing (`frozen`), PEFT's LoRA (`lora`) or all (`full`) trains."""
 
 import warnings
 from typing import Any
@@ -15,31 +15,33 @@ MODES = ("frozen", "lora", "full")
 
 
 def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
-    """Make the backbone train as `config.schema.Adapter` says; under `lora` its model becomes a stock PEFT model.
+    """Make the backbone train as `config.schema.Adapter` says.
 
-    One that shares its base with another gets an adapter beside that one's.
-
-    Raises ConfigError for an unknown mode, targets that do not exist, or `full` on weights that cannot train.
+    With `lora` its model becomes a plain PEFT model. A backbone that shares its base with another
+    gets an adapter beside the other's. Raises ConfigError for an unknown mode, targets that do not
+    exist, or `full` on weights that cannot train.
     """
     _check_mode(adapter.mode, "adapter.mode")
+
+    # A shared base has its adapter model already.
     if is_peft(backbone.model):
         config = lora_config(adapter, adapter.targets or _default_targets(backbone.model))
         backbone.model.add_adapter(backbone.adapter, config)  # type: ignore[operator]
         return
+
     if adapter.mode == "full" and backbone.dtype.itemsize < 4:
         raise ConfigError(
             "adapter.mode=full trains the weights themselves and needs backbone.dtype=float32"
         )
     backbone.model.requires_grad_(adapter.mode == "full")
-    backbone.embedding.requires_grad_(
-        False
-    )  # tokens come as embeddings: the table would never be in the graph
+    # Tokens come as embeddings: the table would never be in the graph.
+    backbone.embedding.requires_grad_(False)
+
     if adapter.mode == "lora":
         try:
             targets = adapter.targets or _default_targets(backbone.model)
-            with (
-                warnings.catch_warnings()
-            ):  # PEFT 0.21 reads an attribute that transformers is about to rename
+            # PEFT 0.21 reads an attribute that transformers is about to rename.
+            with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
                 backbone.model = get_peft_model(backbone.model, lora_config(adapter, targets))
         except ValueError as error:
@@ -47,7 +49,9 @@ def adapt_backbone(backbone: Backbone, adapter: Adapter) -> None:
 
 
 def adapt_encoder(encoder: nn.Module, mode: str, adapter: Adapter, key: str) -> None:
-    """Make a modality's encoder train as its mode says, in place; LoRA goes into its linear and 1 x 1 layers.
+    """Make a modality's encoder train as its mode says, in place.
+
+    LoRA goes into its linear and 1 x 1 convolution layers.
 
     Raises ConfigError for an unknown mode or an encoder without such layers.
     """
@@ -80,7 +84,7 @@ def is_peft(model: nn.Module) -> bool:
 
 
 def _default_targets(model: Any) -> str | None:
-    """Return None where PEFT has a choice of its own for the architecture, else every linear layer."""
+    """Return None where PEFT has defaults for the architecture, else every linear layer."""
     known = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     return None if model.config.model_type in known else "all-linear"
 
@@ -88,7 +92,8 @@ def _default_targets(model: Any) -> str | None:
 def _plain_layers(encoder: nn.Module) -> list[str]:
     """Return the names of the linear and ungrouped 1 x 1 convolution layers.
 
-    Those inside torch's own attention are left out: it reads their weights directly and would pass LoRA by.
+    Those inside torch's own attention are left out: it reads their weights directly, and would
+    bypass LoRA.
     """
     owned = {
         id(part)
@@ -113,4 +118,7 @@ def _check_mode(mode: str, key: str) -> None:
 
 
 def _no_targets(key: str, error: ValueError) -> str:
-    return f"{key}: PEFT finds no layers for LoRA ({str(error).splitlines()[0]}); name them, or use all-linear"
+    return (
+        f"{key}: PEFT finds no layers for LoRA ({str(error).splitlines()[0]}); "
+        "name them, or use all-linear"
+    )

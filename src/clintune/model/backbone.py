@@ -1,4 +1,4 @@
-"""The shared backbone: any Hugging Face encoder or decoder, run on embeddings instead of token ids."""
+"""The shared backbone: any Hugging Face encoder or decoder, run on embeddings, not token ids."""
 
 import inspect
 from copy import copy
@@ -17,16 +17,17 @@ from clintune.weights import ResolvedWeights, drop_unused, load_transformer, res
 from clintune.weights.positions import first_position, max_positions
 
 _LENGTHS = [7, 3]
-"""Tokens of the two sequences on which a backbone is tried when it is loaded."""
+"""Lengths of the two sequences that test a backbone when it is loaded."""
 _CLOSE, _LESS_CLOSE = 1e-3, 0.1
-"""Most that hidden states may differ, relative to the largest, in float32 and in fewer bits."""
+"""Greatest difference of hidden states, relative to the largest, in float32 and in fewer bits."""
 
 
 class Backbone(nn.Module):
-    """A transformer that maps the token embeddings of N sequences, one behind the other, to hidden states [M, D].
+    """A transformer that maps the token embeddings of N sequences to hidden states [M, D].
 
-    `model` is the bare Hugging Face model, or the PEFT model around it; `weights` says where its weights came from
-    (None for a random one). Backbones made by `beside` share one PEFT model, each with the `adapter` of its own.
+    The sequences stand one behind the other. `model` is the bare Hugging Face model, or the PEFT
+    model around it. `weights` says where its weights came from (None for a random model). Backbones
+    made by `beside` share one PEFT model, each with its own `adapter`.
     """
 
     def __init__(self, model: PreTrainedModel, weights: ResolvedWeights | None) -> None:
@@ -47,15 +48,15 @@ class Backbone(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the floating point type of the input embeddings."""
+        """Return the floating-point type of the input embeddings."""
         return self.embedding.weight.dtype  # type: ignore[no-any-return]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embed token ids as the backbone itself does, its own scaling included."""
+        """Embed token ids as the backbone itself does, with its scaling."""
         return self.embedding(ids)  # type: ignore[no-any-return]
 
     def embedding_rms(self) -> float:
-        """Return the root mean square of an entry of the input embeddings: the scale that new tokens must match."""
+        """Return the root mean square of the input embeddings: the scale for new tokens."""
         rows = torch.arange(
             min(1024, self.embedding.weight.shape[0]), device=self.embedding.weight.device
         )
@@ -70,9 +71,9 @@ class Backbone(nn.Module):
         return other
 
     def compile_layers(self) -> None:
-        """Let torch.compile compile each layer in place, for any number of tokens; names of parameters stay.
+        """Compile each layer in place with torch.compile, for any number of tokens.
 
-        Raises ConfigError where the family marks no layers.
+        The names of parameters stay. Raises ConfigError where the family marks no layers.
         """
         layers = [
             part for part in self.model.modules() if isinstance(part, GradientCheckpointingLayer)
@@ -83,17 +84,19 @@ class Backbone(nn.Module):
             layer.compile(dynamic=True)
 
     def forward(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; returns float32 [M, D].
+        """Run on the embeddings [M, D] of sequences of `lengths` int64 [N]; return float32 [M, D].
 
-        A family that cannot run without padding gets a padded block. Positions count up in each sequence from the one
-        at which the model was pretrained to begin, and are passed explicitly: models guess them differently when they
-        get embeddings.
+        A family that cannot run without padding gets a padded block. Positions count up in each
+        sequence from the first position of the pretrained model. They are passed explicitly,
+        because models guess them differently when they get embeddings.
         """
         if getattr(self.model, "active_adapter", self.adapter) != self.adapter:
             self.model.set_adapter(self.adapter, inference_mode=True)  # type: ignore[operator]
         embeddings = embeddings.to(self.dtype)
         if is_packed(self.model):
             return run_packed(self.model, lengths, inputs_embeds=embeddings).float()
+
+        # Pad for a family that needs it.
         layout = Layout(lengths)
         first = self.first_position
         positions = torch.arange(first, first + layout.longest, device=lengths.device).expand_as(
@@ -112,13 +115,15 @@ class Backbone(nn.Module):
 def load_backbone(settings: Settings) -> Backbone:
     """Load the backbone that a `config.schema.Backbone` describes.
 
-    Raises ConfigError for settings that do not go together and WeightsError when weights cannot be had.
+    Raises ConfigError for settings that do not go together, and WeightsError for weights that
+    cannot be found, read or verified.
     """
     quantization = _quantization(settings)
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise ConfigError(
-            f"backbone.dtype '{settings.dtype}' is not a torch dtype; use float32, bfloat16 or float16"
+            f"backbone.dtype '{settings.dtype}' is not a torch dtype; "
+            "use float32, bfloat16 or float16"
         )
 
     if settings.source == "random":
@@ -131,8 +136,8 @@ def load_backbone(settings: Settings) -> Backbone:
         weights = resolve(settings.source, revision=settings.revision, sha256=settings.sha256)
         model = load_transformer(weights, dtype=dtype, quantization_config=quantization)
 
-    # A vision-language model brings its own vision tower; only its language model reads our tokens. Of an encoder and
-    # a decoder, the encoder does.
+    # A vision-language model brings its own vision tower; only its language model reads our tokens.
+    # Of an encoder and a decoder the encoder reads them.
     model = getattr(model, "language_model", model)
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     drop_unused(model, "pooler")  # the heads read the query tokens
@@ -147,8 +152,8 @@ def load_backbone(settings: Settings) -> Backbone:
 
     if backbone.max_positions is not None and settings.max_tokens > backbone.max_positions:
         raise ConfigError(
-            f"backbone.max_tokens {settings.max_tokens} is more than the {backbone.max_positions} positions of "
-            f"{settings.source}; lower it"
+            f"backbone.max_tokens {settings.max_tokens} is more than the {backbone.max_positions} "
+            f"positions of {settings.source}; lower it"
         )
     _check_embeddings(backbone)
     return backbone
@@ -156,19 +161,23 @@ def load_backbone(settings: Settings) -> Backbone:
 
 @torch.no_grad()
 def _check_embeddings(backbone: Backbone) -> None:
-    """Raise ConfigError for a family that reads embeddings otherwise than ids, or a sequence by its neighbours.
+    """Raise ConfigError for a family that reads embeddings in another way than ids.
 
-    Two short sequences run on embeddings together, and each by itself on ids, as the model was pretrained.
+    Also refused is a family in which sequences of a batch influence each other. Two short sequences
+    run together on embeddings, and each by itself on ids, as in pretraining.
     """
     model, training = backbone.model, backbone.training
     backbone.eval()
     try:
+        # Run each sequence by itself, on ids.
         table = backbone.embedding.weight
         ids = (torch.arange(sum(_LENGTHS), device=table.device) * 7 + 5) % table.shape[0]
         alone = [
             model(input_ids=part[None], return_dict=True) for part in torch.split(ids, _LENGTHS)
         ]
         expected = torch.cat([output.last_hidden_state[0] for output in alone]).float()
+
+        # Run both together, on embeddings.
         found = backbone(backbone.embed(ids), torch.tensor(_LENGTHS, device=table.device))
         difference = float((found - expected).abs().max() / expected.abs().max())
         alike = difference <= (_CLOSE if backbone.dtype == torch.float32 else _LESS_CLOSE)
@@ -176,6 +185,7 @@ def _check_embeddings(backbone: Backbone) -> None:
         alike = False
     finally:
         backbone.train(training)
+
     if not alike:
         raise ConfigError(_unlike_tokens(model))
 
@@ -196,6 +206,7 @@ def _use_liger(model: PreTrainedModel) -> None:
         raise ConfigError(
             "backbone.liger needs liger-kernel; pip install 'clintune[liger]'"
         ) from error
+
     family = model.config.model_type
     if family not in monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN:
         raise ConfigError(f"backbone.liger has no kernels for {family}; leave it false")
@@ -208,6 +219,7 @@ def _use_liger(model: PreTrainedModel) -> None:
 def _quantization(settings: Settings) -> Any:
     if settings.quantize is None:
         return None
+    # Only 4 bits are offered, and they need a GPU and a library.
     if settings.quantize != "4bit":
         raise ConfigError(
             f"backbone.quantize '{settings.quantize}' does not exist; use 4bit or null"
@@ -222,6 +234,7 @@ def _quantization(settings: Settings) -> Any:
         raise ConfigError(
             "backbone.quantize=4bit needs bitsandbytes; pip install 'clintune[qlora]'"
         ) from error
+
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]

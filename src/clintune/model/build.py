@@ -30,19 +30,22 @@ def make_modalities(parts: Mapping[str, Any]) -> dict[str, Modality]:
 def fit_statistics(
     modalities: Mapping[str, Modality], samples: Samples, rows: NDArray[np.int64], cache: Path
 ) -> Statistics:
-    """Fit each modality's statistics on the items that the training samples `rows` see, or read them from `cache`.
+    """Fit the statistics of each modality on the items that the training samples `rows` see.
 
-    The modalities are as constructed, not built yet. Raises DataError when no training sample has any item of a
-    modality: its parts could never train.
+    They come from `cache` where it has them. The modalities are constructed, but not built yet.
+    Raises DataError when no training sample has an item of a modality: its parts could never train.
     """
+    # Check all modalities before the first is fitted.
     for name, modality in modalities.items():
         if not samples.num_items(name)[rows].any():
             why = _why_unseen(
                 modality, samples.num_rows(name), seen=bool(samples.num_items(name).any())
             )
             raise DataError(
-                f"modalities.{name}: no training sample has an item of it: {why}, or drop the modality"
+                f"modalities.{name}: no training sample has an item of it: {why}, "
+                "or drop the modality"
             )
+
     statistics = {}
     for name, modality in modalities.items():
         items = (
@@ -55,32 +58,35 @@ def fit_statistics(
 
 
 def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
-    """Say why no training sample sees any of the rows that a modality claims, and what to do.
+    """Return why no training sample sees a row that a modality selects, and what to do.
 
-    `seen` tells whether samples outside training do.
+    `seen` says whether samples outside training see one.
     """
+    # No row of the cohorts is one of the modality.
     column = modality.media_column
     if not num_rows and column:
         return (
-            f"it claims no row of the cohorts; fill the column {column} of their tables, list it in "
-            "metadata/dataset.json, check the modality's codes"
+            f"it claims no row of the cohorts; fill the column {column} of their tables, list it "
+            "in metadata/dataset.json, check the modality's codes"
         )
     if not num_rows:
         return "it claims no row of the cohorts; check its codes"
 
+    # There are rows, but training samples see none of them.
     claimed = f"it claims {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
     if seen:
         return f"{claimed}, which samples outside the training split alone see; check the splits"
     return (
-        f"{claimed}, and no sample sees any: all come after the prediction times of their subjects, before the "
-        "look-back, or are of subjects without labels; check the times"
+        f"{claimed}, and no sample sees any: all come after the prediction times of their "
+        "subjects, before the look-back, or are of subjects without labels; check the times"
     )
 
 
 def build_modalities(modalities: Mapping[str, Modality], statistics: Statistics, seed: int) -> None:
-    """Load or make the encoders; the random weights of one that trains depend on `seed`.
+    """Load or make the encoders.
 
-    Those of a frozen one are the same everywhere, because its tokens are: they are computed once for all members.
+    The random weights of an encoder that trains depend on `seed`. Those of a frozen one are the
+    same for every seed, because its tokens are computed once for all members.
     """
     for name, modality in modalities.items():
         drawn = ("frozen encoder", name) if modality.mode == "frozen" else (seed, "encoder", name)
@@ -99,9 +105,10 @@ def build_model(
 ) -> Fusion:
     """Build the model: load encoders and backbone, add adapters, projectors, queries and heads.
 
-    New weights depend on `seed` alone. `outputs` is the number of outputs of each task. With `shared`, the backbone is
-    that one's base with another adapter.
+    New weights depend on `seed` alone. `outputs` is the number of outputs of each task. With
+    `shared`, the backbone is the base of that one with another adapter.
     """
+    # Encoders have seeds of their own; all other new weights are drawn in this order.
     build_modalities(modalities, statistics, seed)
     with seeded(seed, "init"):
         for name, modality in modalities.items():
@@ -131,6 +138,6 @@ def trainable(model: Fusion) -> dict[str, nn.Parameter]:
 
 
 def parameters_of(module: nn.Module) -> tuple[int, int]:
-    """Return the numbers of (trainable, all) parameters."""
+    """Return the number of trainable parameters and of all parameters."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in module.parameters()]
     return sum(n for n, trains in sizes if trains), sum(n for n, _ in sizes)

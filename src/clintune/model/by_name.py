@@ -1,4 +1,7 @@
-"""Modules and parameters under names that users choose, which may be names of torch's own: `type`, `train`, `keys`."""
+"""Modules and parameters under names that users choose.
+
+Such a name may be one of torch's own: `type`, `train`, `keys`.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +9,10 @@ from torch import nn
 
 
 class ModulesByName(nn.ModuleDict):
-    """Modules by name, each reached as an item: as an attribute torch's own part of that name would answer."""
+    """Modules by name, each reached as an item.
+
+    As an attribute torch's own part of that name would be found.
+    """
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """Add a module under any name; torch refuses those of its own."""

@@ -141,6 +141,7 @@ def _too_much(where: str, node: Any) -> Iterator[str]:
 
     Inside the config of an encoder or backbone a list may repeat words.
     """
+    # Numbers of a mapping are bounded by their key, those of a list by the key of the list.
     if isinstance(node, dict):
         for key, value in node.items():
             place = f"{where}.{key}" if where else str(key)

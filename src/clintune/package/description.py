@@ -109,6 +109,7 @@ def _composition(path: Path, composition: Any) -> dict[str, Any]:
         _mapping(path, composition, section)
     check_name(_text(path, composition["name"], "name"), f"{path}: name", PackageError, nested=True)
 
+    # Names of parts become names of files, tensors and columns.
     for section in ("modalities", "tasks"):
         parts = composition[section]
         if not 1 <= len(parts) <= MOST_PARTS:
@@ -119,6 +120,7 @@ def _composition(path: Path, composition: Any) -> dict[str, Any]:
             )
             _mapping(path, parts, name)
 
+    # A label names a file.
     for task in composition["tasks"].values():
         label = _text(path, task.get("label", "label"), "label")
         check_name(label, f"{path}: label", PackageError, nested=True)
@@ -131,6 +133,7 @@ def _check_underscores(path: Path, composition: dict[str, Any]) -> None:
 
     Only `_target_` may stand in a part, and name its class.
     """
+    # Walk through all mappings and lists.
     left: list[tuple[tuple[str, ...], Any]] = [((), composition)]
     while left:
         place, node = left.pop()
@@ -159,11 +162,13 @@ def _origin(path: Path, record: Mapping[str, Any], where: str) -> Origin:
     if record.get("sha256") is not None:
         _text(path, record["sha256"], f"{where}.sha256", _SHA256)
 
+    # Each file is known by its checksum.
     files = _mapping(path, record, "files") if "files" in record else {}
     for name, digest in files.items():
         check_name(_text(path, name, f"{where}.files"), f"{path}: {where}.files", PackageError)
         _text(path, digest, f"{where}.files", _SHA256)
 
+    # A tokenizer from elsewhere has an origin, too.
     tokenizer = _mapping(path, record, "tokenizer") if "tokenizer" in record else None
     if tokenizer is not None and "tokenizer" in tokenizer:
         _refuse(path, f"{where}.tokenizer has a tokenizer of its own; do not use the package")

@@ -79,7 +79,7 @@ def load_package(
         outputs = {name: task.num_outputs for name, task in tasks.items()}
         check_size(folder, config, description.statistics, outputs)
 
-        # Only then is the model built and filled.
+        # Build the model and fill it.
         statistics = {name: dict(learned) for name, learned in description.statistics.items()}
         model = build_model(
             config, modalities, statistics, outputs, description.seed, shared=shared

@@ -61,6 +61,7 @@ def read_manifest(where: str, content: bytes) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{where}: {MANIFEST} is not JSON; publish the package again") from error
 
+    # It maps paths inside the package, of safe kinds, to checksums.
     if not isinstance(listed, dict) or not all(map(_is_digest, listed.values())):
         raise PackageError(
             f"{where}: {MANIFEST} does not list files with their SHA-256; publish the package again"
@@ -128,6 +129,7 @@ def fetch_whole(
     partial = folder.with_suffix(".partial")
     claim(writable_folder(str(cache), "CLINTUNE_CACHE"))
 
+    # Download beside the final folder, verify, then rename.
     with exclusive_lock(folder, f"the copy of {where}"):
         if not folder.exists():
             partial.mkdir(exist_ok=True)

@@ -56,6 +56,7 @@ def check_alike(members: Mapping[Path, Package]) -> None:
 
     All members get the same batch, and their answers are averaged by position.
     """
+    # Compare each with the first.
     (first, package), *others = members.items()
     wanted = _read_and_answered(package)
     for folder, other in others:

@@ -93,13 +93,16 @@ def _check_digits(path: Path, text: str) -> None:
 
 
 def _check_plain(path: Path, value: Any) -> None:
+    """Refuse values that no package holds; each node is visited once, without recursion."""
     number, left = 0, [(value, 1)]
     while left:
+        # Count before looking at the node.
         node, depth = left.pop()
         number += 1
         if number > MOST_NODES or depth > MOST_DEPTH:
             _refuse(path, f"holds more than {MOST_NODES} values or {MOST_DEPTH} levels")
 
+        # Keys are checked as values are.
         if isinstance(node, dict):
             for key, part in node.items():
                 if not isinstance(key, str | int) or isinstance(key, bool):

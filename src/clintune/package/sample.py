@@ -46,6 +46,7 @@ def repeat_answer(folder: Path, package: Package) -> None:
             f"{folder / SAMPLE}: is no sample of this model; fetch the package again"
         ) from error
 
+    # A missing answer counts as an empty one.
     for task, answer in answers.items():
         stored = tensors.get(f"{_ANSWER}/{task}", answer.new_empty(0))
         is_alike = stored.shape == answer.shape and stored.dtype == answer.dtype

@@ -36,6 +36,7 @@ def check_size(
     _check_heads(folder, parts, outputs)
     _check_rank(folder, config.adapter, parts)
 
+    # Build random parts of clintune within a budget that the stored tensors set.
     within = len(parts), sum(header.entries for header in parts.values())
     for name, modality in make_modalities(config.modalities).items():
         part = config.modalities[name]

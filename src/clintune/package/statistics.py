@@ -114,6 +114,7 @@ def _of_events(codes: Any, prefixes: Any) -> Iterator[str]:
     if not named or len({*prefixes, *codes}) < len(prefixes) + len(codes):
         yield "lack a list of prefixes, each once and none of them a code"
 
+    # Values are scaled by knots, counts by mean and deviation.
     for known in codes.values():
         if not isinstance(known, dict) or known.keys() != {"knots", "count"}:
             yield "hold a code without knots and count"

@@ -41,6 +41,7 @@ def write_package(
         },
     }
 
+    # Write all files, and the manifest last: it lists the others.
     with atomic_path(folder) as partial:
         partial.mkdir()
         if is_peft(model.backbone.model):

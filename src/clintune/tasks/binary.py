@@ -17,7 +17,10 @@ from clintune.tasks.questions import Question, yes_or_no
 
 
 class Binary(Task):
-    """Predict `boolean_value` with one logit. `class_weight="balanced"` gives both classes the same say in the loss."""
+    """A yes-or-no outcome: predict `boolean_value` with one logit.
+
+    `class_weight="balanced"` gives both classes the same total weight in the loss.
+    """
 
     label_columns = (LabelSchema.boolean_value_name,)
     decision_column = "predicted_boolean_value"
@@ -41,17 +44,19 @@ class Binary(Task):
         return [self.label]
 
     def fit(self, targets: Float32s) -> None:
-        """Set the weights of the classes to n / (2 n_class) where they are to be balanced.
+        """Set the weights of balanced classes to n / (2 n_class).
 
         Raises DataError where balance is asked for and one class is missing.
         """
         if self.class_weight is None:
             return
+
         counts = [int((targets == value).sum()) for value in (0, 1)]
         if 0 in counts:
             kind = ("negative", "positive")[counts.index(0)]
             raise DataError(
-                f"labels/{self.label}: the training split has no {kind} label; set class_weight to null"
+                f"labels/{self.label}: the training split has no {kind} label; "
+                "set class_weight to null"
             )
         self._weights = [sum(counts) / (2 * count) for count in counts]
 
@@ -75,12 +80,12 @@ class Binary(Task):
         return outputs.float().sigmoid()
 
     def linear_models(self, targets: Tensor) -> Iterator[tuple[LinearModel, Tensor, slice]]:
-        """Yield a logistic regression; the balance of classes is not for the probe."""
+        """Yield a logistic regression; the probe does not balance the classes."""
         yield YesNo(), targets[:, 0], slice(0, 1)
 
     @property
     def questions(self) -> list[Question]:
-        """Return the one question, which is called as the task."""
+        """Return the one question, which has the name of the task."""
         return yes_or_no([""])
 
     def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:

@@ -1,13 +1,14 @@
-"""Probabilities that mean what they say, and when to say nothing; both fitted on the tuning predictions.
+"""Calibration of probabilities, and abstention; both are fitted on the tuning predictions.
 
-A yes-or-no output gets Platt's scaling of its logit, with his smoothed targets (Platt, 1999); classes that exclude each
-other share one temperature (Guo et al., ICML 2017). A sample is answered where its class-conditional conformal
-prediction set at error level `ALPHA` holds exactly one class (Vovk, 2012; Angelopoulos and Bates, 2021). Platt's
-scaling keeps the order of samples, so the sets are as valid as if it had been fitted elsewhere. The least probability
-of an answer in a set is rounded down, so that it is not that of one patient: sets only grow, and cover no less.
+A yes-or-no output gets Platt scaling of its logit, with smoothed targets (Platt, 1999). Classes
+that exclude each other share one temperature (Guo et al., ICML 2017). A sample is answered where
+its class-conditional conformal prediction set at error level `ALPHA` holds exactly one class
+(Vovk, 2012; Angelopoulos and Bates, 2021). Platt scaling keeps the order of samples, so the sets
+are as valid as if it had been fitted on other samples. The least probability of an answer in a set
+is rounded down, so that it is not that of one patient: sets only grow, and cover no less.
 
-Axes as in `tasks.questions`: G questions of a task, each with C answers. A task without questions, as one that answers
-with a value, is left as it is.
+Axes as in `tasks.questions`: G questions of a task, each with C answers. Predictions of a task
+without questions, as one that answers with a value, stay as they are.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,12 @@ from clintune.tasks.questions import Question
 
 ALPHA = 0.1
 LEAST_LABELS = 20
-"""Tuning samples of each answer below which a question is left as it is."""
+"""Number of tuning samples of each answer below which a question is not calibrated."""
 _LEAST_ROUNDED, _DECIMALS = 1e-5, 6
-"""The least probability of which two digits are kept, and the decimals that these have."""
+"""The least probability that keeps two digits, and the decimals of these digits."""
 _NEWTON_STEPS = 100
 _STEEPEST = 1e12
-"""The greatest slope and intercept that are read back: what is steeper than any fit overflows in `apply`."""
+"""The greatest slope and intercept that are read back: steeper ones would overflow in `apply`."""
 
 Floats = NDArray[np.float64]
 Float32s = NDArray[np.float32]
@@ -37,14 +38,15 @@ Float32s = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How the probabilities of one task are corrected, and when they are withheld.
+    """The correction of the probabilities of one task, and the rule of abstention.
 
-    `slope` and `intercept` [G] act on logits; `floors` [G, C] are the least probabilities with which an answer is in
-    the prediction set. `reasons` [G] say why a question is left as it is, null where it was fitted.
+    `slope` and `intercept` [G] act on logits. `floors` [G, C] are the conformal thresholds: the
+    least probabilities with which an answer is in the prediction set. `reasons` [G] say why a
+    question is not calibrated; None where it is.
     """
 
     exclusive: bool
-    """Whether the outputs are classes that exclude each other."""
+    """Whether the outputs are classes that exclude each other (a multiclass task)."""
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
     floors: tuple[tuple[float, ...], ...]
@@ -54,7 +56,7 @@ class Calibration:
     def identity(
         cls, questions: Sequence[Question], *, reason: str = "never fitted"
     ) -> "Calibration":
-        """Return what leaves the answers to some questions as they are and never abstains."""
+        """Return the calibration that changes no answer and never abstains."""
         return cls(
             exclusive=any(question.is_multiclass for question in questions),
             slope=(1.0,) * len(questions),
@@ -64,9 +66,11 @@ class Calibration:
         )
 
     def apply(self, probabilities: Float32s) -> Float32s:
-        """Return the calibrated probabilities [N, P]; predictions of a task without questions as they are."""
+        """Return the calibrated probabilities [N, P]; without questions, predictions as given."""
         if not self.reasons:
             return probabilities
+
+        # Scale the logits; the intercept, 0 for classes, moves that of the last answer.
         answers = _answers(probabilities, self.exclusive)
         logits = np.array(self.slope)[:, None] * _log(answers)
         logits[..., -1] += np.array(self.intercept)
@@ -74,15 +78,16 @@ class Calibration:
         return (calibrated[:, 0] if self.exclusive else calibrated[..., 1]).astype(np.float32)
 
     def abstains(self, calibrated: Float32s) -> NDArray[np.bool_]:
-        """Return where the model should not answer [N, G]: its prediction set is empty or ambiguous.
+        """Return where the model should not answer [N, G].
 
-        Without questions it is nowhere [N, 1].
+        There its prediction set is empty or ambiguous. Without questions that is nowhere [N, 1].
         """
         if not self.reasons:
             return np.zeros((len(calibrated), 1), np.bool_)
+
         included = _answers(calibrated, self.exclusive) >= np.array(self.floors, np.float32)
-        withheld: NDArray[np.bool_] = (included.sum(axis=-1) != 1) & self._fitted
-        return withheld
+        abstained: NDArray[np.bool_] = (included.sum(axis=-1) != 1) & self._fitted
+        return abstained
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -90,7 +95,11 @@ class Calibration:
 
     @classmethod
     def from_json(cls, values: Any) -> "Calibration":
-        """Restore what `to_json` returned; ValueError for anything else: every number is finite and within bounds."""
+        """Restore the result of `to_json`.
+
+        Raises ValueError for anything else: every number must be finite and within bounds.
+        """
+        # Check the shapes.
         if not isinstance(values, dict) or values.keys() != cls.__dataclass_fields__.keys():
             raise ValueError("no calibration")
         exclusive, reasons = values["exclusive"], values["reasons"]
@@ -98,11 +107,11 @@ class Calibration:
         lists = [slope, intercept, floors, reasons]
         if not isinstance(exclusive, bool) or not all(isinstance(part, list) for part in lists):
             raise ValueError("no calibration")
-        if len({len(part) for part in lists}) != 1 or not all(
-            isinstance(row, list) for row in floors
-        ):
+        are_rows = all(isinstance(row, list) for row in floors)
+        if len({len(part) for part in lists}) != 1 or not are_rows:
             raise ValueError("a calibration of lists that differ in length")
 
+        # Check the values.
         if not (_within(slope, 0, _STEEPEST) and _within(intercept, -_STEEPEST, _STEEPEST)):
             raise ValueError("a slope or intercept out of bounds")
         if not all(_within(row, 0, 1) for row in floors):
@@ -129,18 +138,19 @@ class Calibration:
 
 
 def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
-    """Fit the calibration of a task on its tuning predictions, each question on the samples whose answer is known."""
+    """Fit the calibration of a task on its tuning predictions.
+
+    Each question is fitted on the samples whose answer is known.
+    """
     questions = task.questions
     identity = Calibration.identity(questions)
     if not questions:
         return identity
-    exclusive = identity.exclusive
-    slope, intercept, reasons = (
-        list(identity.slope),
-        list(identity.intercept),
-        list(identity.reasons),
-    )
 
+    # Scale the logits of each question.
+    exclusive = identity.exclusive
+    slope, intercept = list(identity.slope), list(identity.intercept)
+    reasons = list(identity.reasons)
     answers = _answers(predictions.predicted, exclusive)
     for i, question in enumerate(questions):
         column = predictions.targets[:, question.column]
@@ -148,18 +158,19 @@ def fit_calibration(predictions: Predictions, task: Task) -> Calibration:
         truth = column[known].astype(np.int64)
         reasons[i] = _too_few(truth, question.answers)
         if reasons[i] is None:
-            slope[i], intercept[i] = _fit(
-                _log(answers[known, i]), truth, with_intercept=not exclusive
-            )
+            logs = _log(answers[known, i])
+            slope[i], intercept[i] = _fit(logs, truth, with_intercept=not exclusive)
 
     scaled = replace(
         identity, slope=tuple(slope), intercept=tuple(intercept), reasons=tuple(reasons)
     )
+
+    # Find the conformal thresholds of the calibrated probabilities.
     calibrated = _answers(scaled.apply(predictions.predicted), exclusive)
-    floors = [
-        none if reason else _floors(calibrated[:, i], predictions.targets[:, i])
-        for i, (reason, none) in enumerate(zip(reasons, identity.floors, strict=True))
-    ]
+    floors = list(identity.floors)
+    for i, reason in enumerate(reasons):
+        if not reason:
+            floors[i] = _floors(calibrated[:, i], predictions.targets[:, i])
     return replace(scaled, floors=tuple(floors))
 
 
@@ -171,40 +182,38 @@ def calibrate(
     `fitted` holds the calibration of each fold.
     """
     after = predictions.predicted.copy()
-    withheld = np.zeros((len(predictions), max(1, len(fitted[0].reasons))), np.bool_)
+    abstained = np.zeros((len(predictions), max(1, len(fitted[0].reasons))), np.bool_)
     for fold, calibration in enumerate(fitted):
         rows = predictions.fold == fold
         after[rows] = calibration.apply(predictions.predicted[rows])
-        withheld[rows] = calibration.abstains(after[rows])
-    return after, withheld
+        abstained[rows] = calibration.abstains(after[rows])
+    return after, abstained
 
 
 def score_calibration(
     held_out: Predictions, fitted: Sequence[Calibration], task: Task
 ) -> dict[str, Any]:
-    """Return the metrics of calibration before and after, the share abstained and the errors among the rest.
+    """Return the metrics of calibration before and after, the abstained share, and the error rate.
 
-    `fitted` holds the calibration of each fold. What is undefined is None.
+    The error rate is that of the samples that are answered. `fitted` holds the calibration of each
+    fold. An undefined value is None.
     """
-    after, withheld = calibrate(held_out, fitted)
+    after, abstained = calibrate(held_out, fitted)
     known = ~np.isnan(held_out.targets)
     wrong = _answers(after, fitted[0].exclusive).argmax(axis=-1) != held_out.targets
     return {
         "before": _calibration_metrics(held_out.targets, held_out.predicted, task),
         "after": _calibration_metrics(held_out.targets, after, task),
-        "abstained": _share(withheld[known]),
-        "error": _share(wrong[known & ~withheld]),
+        "abstained": _share(abstained[known]),
+        "error": _share(wrong[known & ~abstained]),
     }
 
 
 def _calibration_metrics(
     targets: Float32s, probabilities: Float32s, task: Task
 ) -> dict[str, float | None]:
-    values = {
-        metric.name: metric(targets, probabilities)
-        for metric in task.metrics
-        if metric.of_calibration
-    }
+    metrics = [metric for metric in task.metrics if metric.of_calibration]
+    values = {metric.name: metric(targets, probabilities) for metric in metrics}
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
@@ -218,11 +227,9 @@ def _share(values: NDArray[np.bool_]) -> float | None:
 
 def _answers(probabilities: Float32s, exclusive: bool) -> Float32s:
     """Return the probability of each answer to each question [N, G, C]."""
-    return (
-        probabilities[:, None]
-        if exclusive
-        else np.stack([1 - probabilities, probabilities], axis=-1)
-    )
+    if exclusive:
+        return probabilities[:, None]
+    return np.stack([1 - probabilities, probabilities], axis=-1)
 
 
 def _log(probabilities: Float32s) -> Floats:
@@ -237,7 +244,7 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def _too_few(truth: NDArray[np.int64], names: Sequence[str]) -> str | None:
-    """Return why the answers are too few to fit on, None where they suffice."""
+    """Return why the answers are too few to fit on; None where they suffice."""
     counts = np.bincount(truth, minlength=len(names)).tolist()
     least = counts.index(min(counts))
     if counts[least] >= LEAST_LABELS:
@@ -246,44 +253,51 @@ def _too_few(truth: NDArray[np.int64], names: Sequence[str]) -> str | None:
 
 
 def _fit(logs: Floats, truth: NDArray[np.int64], *, with_intercept: bool) -> tuple[float, float]:
-    """Return slope and intercept of the least log loss for log-probabilities [N, C]; the slope is never negative.
+    """Return slope and intercept of the least log loss for log-probabilities [N, C].
 
-    The targets are Platt's: an answer seen n times is true with (n + 1) / (n + C), so that the loss has a minimum where
-    the answers are perfectly separated, too.
+    The slope is never negative. The targets are those of Platt: an answer seen n times is true with
+    (n + 1) / (n + C). So the loss has a minimum even where the answers are perfectly separated.
     """
+    # Smooth the targets.
     answers = logs.shape[1]
     counts = np.bincount(truth, minlength=answers)[truth][:, None]
     soft = np.where(np.arange(answers) == truth[:, None], counts + 1, 1) / (counts + answers)
+
+    # Fit the slope of the log-probabilities, and the intercept of the last answer.
     last = np.broadcast_to(np.arange(answers) == answers - 1, logs.shape).astype(np.float64)
     features = np.stack([logs, last], axis=-1) if with_intercept else logs[..., None]
     solution = _newton(features, soft, np.eye(features.shape[-1])[0])
-    if (
-        solution[0] < 0
-    ):  # the tuning samples are ranked the wrong way round: the best that is left is their base rate
+
+    # A negative slope means that the tuning samples are ranked the wrong way round. Then the best
+    # answer is their base rate.
+    if solution[0] < 0:
         solution = np.r_[0.0, _newton(features[..., 1:], soft, np.zeros(features.shape[-1] - 1))]
     return float(solution[0]), float(solution[1]) if with_intercept else 0.0
 
 
 def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
-    """Minimise the mean cross-entropy of softmax(features [N, C, K] @ solution [K]) with targets `soft` [N, C]."""
+    """Minimise the mean cross-entropy of softmax(features @ solution) with targets `soft`.
+
+    `features` are [N, C, K], the solution is [K], `soft` is [N, C].
+    """
 
     def loss(solution: Floats) -> float:
         logits = features @ solution
         top = logits.max(axis=1, keepdims=True)
-        return float(
-            (
-                np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0] - (soft * logits).sum(axis=1)
-            ).mean()
-        )
+        normalizer = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+        return float((normalizer - (soft * logits).sum(axis=1)).mean())
 
     solution = start
     for _ in range(_NEWTON_STEPS):
+        # Solve for the Newton step.
         chance = _softmax(features @ solution)
         mean = np.einsum("nc,nck->nk", chance, features)
         gradient = np.einsum("nc,nck->k", chance - soft, features) / len(features)
         curvature = np.einsum("nc,nck,ncl->kl", chance, features, features) / len(features)
         curvature += 1e-9 * np.eye(len(solution)) - mean.T @ mean / len(features)
         step = np.linalg.solve(curvature, gradient)
+
+        # Halve the step until the loss does not rise.
         while np.abs(step).max(initial=0.0) > 1e-9 and loss(solution - step) > loss(solution):
             step = step / 2
         solution = solution - step
@@ -293,10 +307,11 @@ def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
 
 
 def _floors(calibrated: Float32s, column: Float32s) -> tuple[float, ...]:
-    """Return the least probability [C] of each answer in the prediction set, of calibrated [N, C] and targets [N].
+    """Return the least probability [C] with which each answer is in the prediction set.
 
-    It is the floor(ALPHA (n + 1))-th lowest among the n samples whose answer it is, cut by `coarse`; 0 where there is
-    none so low.
+    `calibrated` is [N, C], `column` holds the targets [N]. The least probability is the
+    floor(ALPHA (n + 1))-th lowest of the n samples with that answer, rounded down by `coarse`; 0
+    where that rank is 0.
     """
     floors = []
     for answer, values in enumerate(calibrated.T):
@@ -307,9 +322,10 @@ def _floors(calibrated: Float32s, column: Float32s) -> tuple[float, ...]:
 
 
 def coarse(probabilities: Float32s, more: int = 0) -> Floats:
-    """Return probabilities [N] rounded down to two digits that count, as 0.31 or 0.0042, and then `more` steps of them.
+    """Return probabilities [N] rounded down to two significant digits, as 0.31 or 0.0042.
 
-    Many patients may have the result, while one alone may have the value that it is made of.
+    `more` steps of the last digit are added. Many patients may share the result, while only one may
+    have the exact value.
     """
     exact = probabilities.astype(np.float64)
     steps = 10 ** (np.floor(np.log10(np.maximum(exact, _LEAST_ROUNDED))) - 1)

@@ -1,4 +1,4 @@
-"""Losses as sums over the known targets: unknown ones add nothing to value, count or gradient."""
+"""Losses as sums over known targets: unknown ones add nothing to value, count or gradient."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,10 @@ from clintune.tasks.questions import Question
 def known_cross_entropy(
     outputs: Tensor, targets: Tensor, class_weights: Sequence[float] = (1.0, 1.0)
 ) -> tuple[Tensor, Tensor]:
-    """Sum the binary cross-entropies of logits and targets, both [N, T]; return (sum, number of known targets).
+    """Return the sum of binary cross-entropies of logits and targets [N, T], and the known number.
 
-    Unknown targets (NaN) are replaced before the loss, because a NaN behind a mask still poisons the gradient.
+    Unknown targets (NaN) are replaced before the loss, because a NaN behind a mask still poisons
+    the gradient.
     """
     known = ~targets.isnan()
     logits = torch.where(known, outputs.float(), 0.0)
@@ -30,7 +31,7 @@ def known_cross_entropy(
 
 
 def known_class_cross_entropy(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum the cross-entropies of logits [N, O] and class numbers [N, 1]; return (sum, number of known targets)."""
+    """Return the sum of cross-entropies of logits [N, O] and classes [N, 1], and known number."""
     known = ~targets.isnan()
     logits = torch.where(known, outputs.float(), 0.0)
     truth = torch.where(known, targets, 0.0).long()
@@ -41,7 +42,10 @@ def known_class_cross_entropy(outputs: Tensor, targets: Tensor) -> tuple[Tensor,
 def log_losses(
     questions: Sequence[Question], targets: NDArray[np.float32], predicted: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return the log loss of each sample [N], the mean over the questions whose answer is known; NaN where none is."""
+    """Return the log loss of each sample [N].
+
+    It is the mean over the questions whose answer is known; NaN where none is.
+    """
     losses = []
     for question in questions:
         column, chances = targets[:, question.column], question.chances(predicted)
@@ -50,6 +54,7 @@ def log_losses(
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny))
         losses.append(np.where(np.isnan(column), np.nan, loss))
 
+    # Average over the questions whose answer is known.
     table = np.stack(losses)
     known = ~np.isnan(table)
     sums, counts = np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0)

@@ -20,9 +20,10 @@ VALUE = LabelSchema.categorical_value_name
 
 
 class Multiclass(Task):
-    """Predict `categorical_value` with one logit a class; the target is the number of the class.
+    """One of several classes: predict `categorical_value` with one logit for each class.
 
-    The classes are `classes`, or those of the first cohort that is read, sorted.
+    The target is the number of the class. The classes are `classes`, or those of the first cohort
+    that is read, sorted.
     """
 
     label_columns = (VALUE,)
@@ -56,17 +57,20 @@ class Multiclass(Task):
         return self.classes
 
     def read(self, root: Path) -> pl.DataFrame | None:
-        """Read `labels/<label>.parquet`, or the shards in `labels/<label>/`; a null label is unknown.
+        """Read `labels/<label>.parquet`, or the shards in `labels/<label>/`; null is unknown.
 
         Raises DataError for a label that is none of the task's classes.
         """
         table = read_labels(root, self.label, {VALUE: pl.String})
         if table is None:
             return None
+
+        # All labels may be unknown, as in a cohort whose outcomes are not in yet.
         classes = table[VALUE].drop_nulls().unique().sort().to_list()
-        if not classes:  # all unknown, as those of a cohort whose outcomes are not in yet
+        if not classes:
             return table.select(*SAMPLE, target=pl.lit([float("nan")], pl.List(pl.Float32)))
 
+        # The first cohort may name the classes; others must not name more.
         if self._classes is None:
             self._classes = classes
         foreign = ~table[VALUE].is_in(self._classes)
@@ -77,9 +81,8 @@ class Multiclass(Task):
                 f"{len(self._classes)} classes; name every class in `classes` or correct the label"
             )
 
-        number = pl.col(VALUE).replace_strict(
-            self._classes, range(len(self._classes)), return_dtype=pl.Float32
-        )
+        numbers = range(len(self._classes))
+        number = pl.col(VALUE).replace_strict(self._classes, numbers, return_dtype=pl.Float32)
         return table.select(*SAMPLE, target=pl.concat_list(number.fill_null(float("nan"))))
 
     def state(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Multiclass(Task):
 
     @property
     def questions(self) -> list[Question]:
-        """Return the one question, which class it is."""
+        """Return the one question: which class it is."""
         return one_of(self.classes)
 
     def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
@@ -125,7 +128,7 @@ class Multiclass(Task):
         return {VALUE: [self.classes[int(number)] for number in targets[:, 0]]}
 
     def targets_from(self, table: pl.DataFrame) -> Float32s:
-        """Return the numbers of the classes, NaN where unknown."""
+        """Return the numbers of the classes; NaN where unknown."""
         if VALUE in table.columns:
             numbers = range(len(self.classes))
             number = pl.col(VALUE).replace_strict(self.classes, numbers, return_dtype=pl.Float32)

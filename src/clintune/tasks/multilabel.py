@@ -22,10 +22,11 @@ VALUE = LabelSchema.boolean_value_name
 
 
 class Multilabel(Task):
-    """Predict one logit a phenotype; `labels/<label>/<phenotype>.parquet` hold their `boolean_value`.
+    """Many yes-or-no outcomes: predict one logit for each phenotype.
 
-    The phenotypes are `phenotypes`, or the files of the first cohort that is read. A sample that a phenotype's file
-    does not list is unknown there, as is a phenotype of which a cohort has no file.
+    The files `labels/<label>/<phenotype>.parquet` hold their `boolean_value`. The phenotypes are
+    `phenotypes`, or the files of the first cohort that is read. A sample that the file of a
+    phenotype lacks is unknown there; so are all samples of a cohort without that file.
     """
 
     label_columns = (VALUE,)
@@ -56,7 +57,8 @@ class Multilabel(Task):
     def read(self, root: Path) -> pl.DataFrame | None:
         """Read and join the files in `labels/<label>/`.
 
-        Raises DataError for a file that names no phenotype of this task, and for one file in place of the folder.
+        Raises DataError for a file that names no phenotype of this task, and for one file in place
+        of the folder.
         """
         files = self._files(root)
         if not files:
@@ -64,20 +66,20 @@ class Multilabel(Task):
         self._names = sorted(files) if self._names is None else self._names
         for name in sorted(set(files) - set(self._names)):
             raise DataError(
-                f"{files[name]}: not among the task's phenotypes; name it in `phenotypes` or move the file"
+                f"{files[name]}: not among the task's phenotypes; "
+                "name it in `phenotypes` or move the file"
             )
 
+        # Read one table for each phenotype, and join them by sample.
+        read = read_label_files(root, list(files.values()))
         tables = [
             label_values(table, file, {VALUE: pl.Boolean}).with_columns(phenotype=pl.lit(name))
-            for (name, file), table in zip(
-                files.items(), read_label_files(root, list(files.values())), strict=True
-            )
+            for (name, file), table in zip(files.items(), read, strict=True)
         ]
-        wide = (
-            pl.concat(tables)
-            .with_columns(pl.col(VALUE).cast(pl.Float32))
-            .pivot("phenotype", index=SAMPLE)
-        )
+        long = pl.concat(tables).with_columns(pl.col(VALUE).cast(pl.Float32))
+        wide = long.pivot("phenotype", index=SAMPLE)
+
+        # A phenotype without a file is unknown.
         values = [
             pl.col(name) if name in files else pl.lit(None, pl.Float32) for name in self._names
         ]
@@ -90,14 +92,11 @@ class Multilabel(Task):
         folders = [folder for _, folder in label_paths(root, self.label)]
         if files and files[0].with_suffix("") in folders:
             raise DataError(
-                f"{files[0]}: is one file, while a task of many phenotypes reads a folder {self.label}/ with a file "
-                "of each; make that folder, or choose the task binary"
+                f"{files[0]}: is one file, while a task of many phenotypes reads a folder "
+                f"{self.label}/ with a file of each; make that folder, or choose the task binary"
             )
-        return {
-            check_name(file.stem, "phenotype", DataError): file
-            for file in files
-            if file.parent in folders
-        }
+        own = [file for file in files if file.parent in folders]
+        return {check_name(file.stem, "phenotype", DataError): file for file in own}
 
     def state(self) -> dict[str, Any]:
         """Return the phenotypes."""
@@ -108,7 +107,7 @@ class Multilabel(Task):
         self._names = the_list(state, "phenotypes", (str,))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of cross-entropies and the number of known labels, over samples and phenotypes."""
+        """Return the sum of cross-entropies and the number of known labels, over all phenotypes."""
         return known_cross_entropy(outputs, targets)
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -116,17 +115,17 @@ class Multilabel(Task):
         return outputs.float().sigmoid()
 
     def linear_models(self, targets: Tensor) -> Iterator[tuple[LinearModel, Tensor, slice]]:
-        """Yield a logistic regression a phenotype."""
+        """Yield a logistic regression for each phenotype."""
         yield from ((YesNo(), column, slice(i, i + 1)) for i, column in enumerate(targets.T))
 
     @property
     def questions(self) -> list[Question]:
-        """Return a question a phenotype."""
+        """Return a question for each phenotype."""
         return yes_or_no(self.output_names)
 
     @property
     def parts(self) -> dict[str, Task]:
-        """Return a yes-or-no task a phenotype."""
+        """Return a yes-or-no task for each phenotype."""
         return {name: Binary(label=name) for name in self.output_names}
 
     def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:

@@ -17,17 +17,18 @@ from clintune.tasks.linear import LinearModel
 from clintune.tasks.multiclass import Multiclass
 
 _LEAST = 1e-6
-"""The least probability of a class that enters a logarithm."""
+"""Least probability of a class in a logarithm."""
 _LEAST_STEP = 1e-3
-"""The least distance between the base logits of two neighbouring classes."""
+"""Least distance between the base logits of two neighbouring classes."""
 
 
 class Ordinal(Multiclass):
-    """Predict `categorical_value` by cumulative logits (McCullagh, 1980): C - 1 outputs for C classes.
+    """One of C ordered classes: predict `categorical_value` by cumulative logits (McCullagh, 1980).
 
-    `classes` names them from lowest to highest. Output k moves the logit of "class k or higher" by more than that of
-    the one below it, never against their order; with no output it is that of the training shares. Raises ConfigError
-    for fewer than two classes, or one that is named twice.
+    `classes` names the classes from lowest to highest. There are C - 1 outputs. Output k moves the
+    logit of "class k or higher" relative to that of the class below, and never breaks their order.
+    Outputs of 0 give the shares of the training labels. Raises ConfigError for fewer than two
+    classes, or a class that is named twice.
     """
 
     metrics = (
@@ -48,7 +49,7 @@ class Ordinal(Multiclass):
         self._base = [0.0] * (len(classes) - 1)
 
     def fit(self, targets: Float32s) -> None:
-        """Learn the logit of each "class k or higher" from the training shares, rounded to a tenth."""
+        """Learn the logits of "class k or higher" from the training labels, rounded to a tenth."""
         known = targets[~np.isnan(targets)]
         higher = np.array([(known >= k).sum() for k in range(1, len(self.classes))])
         shares = (higher + 0.5) / (len(known) + 1)
@@ -60,12 +61,9 @@ class Ordinal(Multiclass):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore classes and logits; ValueError where they do not go together."""
-        base = state.get("base")
-        if (
-            state.keys() != {"classes", "base"}
-            or not isinstance(base, list)
-            or not all(map(is_finite, base))
-        ):
+        base: Any = state.get("base")
+        is_list = state.keys() == {"classes", "base"} and isinstance(base, list)
+        if not is_list or not all(map(is_finite, base)):
             raise ValueError("does not hold classes and base, a list of numbers")
         super().load_state({"classes": state["classes"]})
         if len(base) != len(self.classes) - 1:
@@ -87,7 +85,7 @@ class Ordinal(Multiclass):
         return Task.linear_models(self, targets)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of minus the log of the probability of the true class, and the number of known labels."""
+        """Return the sum of negative log-likelihoods, and the number of known labels."""
         known, filled, truth = known_only(outputs, targets)
         chances = self._chances(filled).gather(1, truth.long())[:, 0]
         return torch.where(known, -chances.clamp(min=_LEAST).log(), 0.0).sum(), known.sum()
@@ -103,10 +101,14 @@ class Ordinal(Multiclass):
     def _chances(self, outputs: Tensor) -> Tensor:
         """Return the probabilities [N, C] of outputs [N, C - 1]."""
         base = torch.tensor(self._base, dtype=outputs.dtype, device=outputs.device)
+
+        # The logit falls from class to class by a softplus; without outputs it falls by the step.
         steps = torch.clamp(base[:-1] - base[1:], min=_LEAST_STEP)
-        inverse = steps + torch.log(-torch.expm1(-steps))  # softplus of this is the step itself
+        inverse = steps + torch.log(-torch.expm1(-steps))  # its softplus is the step itself
         falls = functional.softplus(outputs[:, 1:] + inverse)
         first = outputs[:, :1] + base[:1]
         cumulative = torch.cat([first, first - falls.cumsum(dim=1)], dim=1).sigmoid()
+
+        # The probability of a class is the difference of two cumulative ones.
         ones, zeros = torch.ones_like(cumulative[:, :1]), torch.zeros_like(cumulative[:, :1])
         return torch.cat([ones, cumulative], dim=1) - torch.cat([cumulative, zeros], dim=1)

@@ -1,6 +1,7 @@
-"""What a task can be asked: questions whose answers exclude each other, and views of them as yes or no.
+"""Questions of a task whose answers exclude each other, and views of them as yes or no.
 
-Axes beside those of `contracts`: P columns of a task's predictions, G questions of a task, C answers to one.
+Axes beside those of `contracts`: P columns of a task's predictions, G questions of a task, C
+answers to one question.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +18,10 @@ YES_OR_NO = ("no", "yes")
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryView:
-    """A yes-or-no question that predictions of a task can answer, whatever the kind of the task.
+    """A yes-or-no question that the predictions of a task of any kind can answer.
 
-    An empty `name` stands for that of the task. `outcome` turns targets [N, T] into 0, 1 and NaN (unknown) [N];
-    `risk` turns predictions [N, P] into the probability of yes [N].
+    An empty `name` stands for that of the task. `outcome` turns targets [N, T] into 0, 1 and NaN
+    (unknown) [N]. `risk` turns predictions [N, P] into the probability of yes [N].
     """
 
     name: str
@@ -37,8 +38,9 @@ class BinaryView:
 class Question:
     """A question whose answers exclude each other: yes or no, or one of several classes.
 
-    An empty `name` stands for that of the task. Column `column` of the targets holds the number of the answer; columns
-    `outputs` of the predictions hold the probability of yes, or one probability a class.
+    An empty `name` stands for that of the task. Column `column` of the targets holds the number of
+    the answer. Columns `outputs` of the predictions hold the probability of yes, or one probability
+    for each class.
     """
 
     name: str
@@ -48,7 +50,7 @@ class Question:
 
     @property
     def is_multiclass(self) -> bool:
-        """Return whether each answer has a column of the predictions; else there is one, of yes."""
+        """Return whether each answer has a column of the predictions; else only yes has one."""
         return bool(self.outputs.stop - self.outputs.start > 1)
 
     def chances(self, predicted: Float32s) -> Float32s:
@@ -61,6 +63,7 @@ class Question:
         if not self.is_multiclass:
             column, output = self.column, self.outputs.start
             return [BinaryView(name=self.name, outcome=_column(column), risk=_column(output))]
+
         return [
             BinaryView(
                 name=answer,
@@ -72,7 +75,10 @@ class Question:
 
 
 def yes_or_no(names: Sequence[str]) -> list[Question]:
-    """Return a yes-or-no question for each column of targets, which is answered by the same column of predictions."""
+    """Return a yes-or-no question for each column of targets.
+
+    The same column of predictions answers it.
+    """
     return [
         Question(name=name, answers=YES_OR_NO, column=i, outputs=slice(i, i + 1))
         for i, name in enumerate(names)
@@ -80,7 +86,7 @@ def yes_or_no(names: Sequence[str]) -> list[Question]:
 
 
 def one_of(classes: Sequence[str]) -> list[Question]:
-    """Return the one question of which class it is."""
+    """Return the one question: which class it is."""
     return [Question(name="", answers=tuple(classes), column=0, outputs=slice(0, len(classes)))]
 
 

@@ -19,20 +19,21 @@ from clintune.tasks.base import Float32s, Task, known_only
 from clintune.tasks.figure import Figure
 
 _IQR_OF_NORMAL = 1.349
-"""Quartiles of a normal distribution lie so many standard deviations apart."""
+"""Distance of the quartiles of a normal distribution, in standard deviations."""
 _LOG_SPREAD = 5.0
-"""Bound of the log of a predicted spread, in units of the training spread: far beyond any sensible one."""
+"""Bound of the log of a predicted spread in units of the training spread, beyond sensible ones."""
 _GROUPS = 10
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Regression(Task):
-    """Predict `float_value` and an interval that holds a share `interval` of values.
+    """A value: predict `float_value`, and an interval that holds a share `interval` of values.
 
-    `loss="gaussian"` predicts mean and spread by likelihood (Nix and Weigend, 1994); `loss="quantile"` predicts the
-    median and the interval's two ends by the pinball loss (Koenker and Bassett, 1978), whatever the distribution.
-    Values are centred on the training median and scaled by the quartiles, so that outliers count little. `unit` is
-    shown beside values. Raises ConfigError for an interval that is no share, or another loss.
+    `loss="gaussian"` predicts mean and spread by likelihood (Nix and Weigend, 1994).
+    `loss="quantile"` predicts the median and both ends of the interval by the pinball loss (Koenker
+    and Bassett, 1978), for any distribution. Values are centred on the training median and scaled
+    by the quartiles, so that outliers count little. `unit` is shown beside values. Raises
+    ConfigError for an interval that is no share, or another loss.
     """
 
     decision_column = "predicted_float_value"
@@ -63,12 +64,14 @@ class Regression(Task):
 
         Raises DataError where all values are the same.
         """
+        # Where both quartiles are equal, the standard deviation serves.
         known = targets[~np.isnan(targets)].astype(np.float64)
         low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
         spread = (high - low) / _IQR_OF_NORMAL or known.std()
         if not spread:
             raise DataError(
-                f"labels/{self.label}: all training values are the same; nothing can be learnt from them"
+                f"labels/{self.label}: all training values are the same; "
+                "nothing can be learnt from them"
             )
         self._center, self._scale = rounded(middle), rounded(spread)
 
@@ -77,35 +80,35 @@ class Regression(Task):
         return {"center": self._center, "scale": self._scale}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore median and spread; ValueError for anything but two finite numbers, the second above 0."""
-        if (
-            state.keys() != {"center", "scale"}
-            or not all(map(is_finite, state.values()))
-            or state["scale"] <= 0
-        ):
+        """Restore median and spread.
+
+        Raises ValueError for anything but two finite numbers, the second above 0.
+        """
+        are_numbers = state.keys() == {"center", "scale"} and all(map(is_finite, state.values()))
+        if not are_numbers or state["scale"] <= 0:
             raise ValueError("does not hold center and a scale above 0")
         self._center, self._scale = float(state["center"]), float(state["scale"])
 
     @property
     def output_names(self) -> list[str]:
-        """Return mean and log of the spread, or the median and its distances to both ends of the interval."""
-        return (
-            ["mean", "log_spread"] if self.kind == "gaussian" else ["median", "to_low", "to_high"]
-        )
+        """Return mean and log of the spread, or the median and its distances to both ends."""
+        if self.kind == "gaussian":
+            return ["mean", "log_spread"]
+        return ["median", "to_low", "to_high"]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of negative log-likelihoods or pinball losses, in units of the training spread."""
+        """Return the sum of negative log-likelihoods or pinball losses, and the number of labels.
+
+        Losses are in units of the training spread.
+        """
         known, filled, truth = known_only(outputs, targets)
         values = (truth[:, 0] - self._center) / self._scale
-        losses = (
-            self._gaussian(filled, values)
-            if self.kind == "gaussian"
-            else self._pinball(filled, values)
-        )
+        of_kind = self._gaussian if self.kind == "gaussian" else self._pinball
+        losses = of_kind(filled, values)
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return value, low and high end of the interval [N, 3]."""
+        """Return the value and the low and high end of the interval [N, 3]."""
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         if self.kind == "gaussian":
             half = self._normal_width * _spread(outputs[:, 1])
@@ -125,7 +128,7 @@ class Regression(Task):
 
     @property
     def metrics(self) -> Sequence[Metric]:
-        """Return R² first, which has no unit, then errors in the unit and how good the interval is."""
+        """Return R² first, which has no unit, then errors in the unit, then interval metrics."""
         return (
             regression.r2,
             regression.mae,
@@ -141,29 +144,36 @@ class Regression(Task):
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """Return true values against predicted ones, and what is left of them."""
+        """Return the figures of true against predicted values, and of residuals."""
         unit = f" ({self.unit})" if self.unit else ""
-        groups = f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer than {SMALLEST_SHOWN}."
-        return [
-            Figure(
-                title=f"True and predicted value{unit}",
-                caption=f"{groups} Dots are medians, lines hold half and nine tenths of the true values; on the dashed "
-                "line, predictions are right.",
-                points=partial(_group_points, residual=False),
-                draw=partial(_draw_groups, unit=unit, residual=False),
+        groups = (
+            f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer "
+            f"than {SMALLEST_SHOWN}."
+        )
+
+        values = Figure(
+            title=f"True and predicted value{unit}",
+            caption=(
+                f"{groups} Dots are medians, lines hold half and nine tenths of the true values; "
+                "on the dashed line, predictions are right."
             ),
-            Figure(
-                title=f"Residuals{unit}",
-                caption=f"{groups} True less predicted value: groups off the dashed line are predicted too high or too "
-                "low.",
-                points=partial(_group_points, residual=True),
-                draw=partial(_draw_groups, unit=unit, residual=True),
+            points=partial(_group_points, residual=False),
+            draw=partial(_draw_groups, unit=unit, residual=False),
+        )
+        residuals = Figure(
+            title=f"Residuals{unit}",
+            caption=(
+                f"{groups} True less predicted value: groups off the dashed line are predicted "
+                "too high or too low."
             ),
-        ]
+            points=partial(_group_points, residual=True),
+            draw=partial(_draw_groups, unit=unit, residual=True),
+        )
+        return [values, residuals]
 
     @property
     def _normal_width(self) -> float:
-        """Return how many standard deviations reach from the mean to either end of the interval."""
+        """Return the distance from the mean to an end of the interval, in standard deviations."""
         return NormalDist().inv_cdf((1 + self.interval) / 2)
 
     def _gaussian(self, outputs: Tensor, values: Tensor) -> Tensor:
@@ -178,15 +188,14 @@ class Regression(Task):
 
 
 def _spread(log_spread: Tensor) -> Tensor:
-    """Return a spread of which neither a division nor a logarithm overflows."""
+    """Return a bounded spread: neither a division by it nor its logarithm overflows."""
     return (_LOG_SPREAD * torch.tanh(log_spread / _LOG_SPREAD)).exp()
 
 
 def _around(outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return both ends of the interval around the median."""
-    return outputs[:, 0] - functional.softplus(outputs[:, 1]), outputs[:, 0] + functional.softplus(
-        outputs[:, 2]
-    )
+    median, to_low, to_high = outputs.unbind(dim=1)
+    return median - functional.softplus(to_low), median + functional.softplus(to_high)
 
 
 def _pinball(error: Tensor, level: float) -> Tensor:
@@ -194,7 +203,10 @@ def _pinball(error: Tensor, level: float) -> Tensor:
 
 
 def _grouped(predictions: Predictions) -> list[Float32s]:
-    """Return the rows (true, predicted) of groups by predicted value, each of 11 samples and subjects or more."""
+    """Return the rows (true, predicted) of groups by predicted value.
+
+    Each group has 11 or more samples, and as many subjects.
+    """
     known = ~np.isnan(predictions.targets[:, 0])
     rows = np.stack([predictions.targets[known, 0], predictions.predicted[known, 0]], axis=1)
     subject = predictions.subject_id[known]
@@ -221,7 +233,8 @@ def _group_points(predictions: Predictions, *, residual: bool) -> list[dict[str,
 def _draw_groups(
     canvas: Any, points: Sequence[Mapping[str, Any]], *, unit: str, residual: bool
 ) -> None:
-    """Draw median, quartiles and outer twentieths of each group."""
+    """Draw median, quartiles and outer twentieths of true values, or of residuals, by group."""
+    # Draw each group at the median of its predictions.
     axes = canvas.subplots()
     middles = [group["predicted"] for group in points]
     for middle, group in zip(middles, points, strict=True):
@@ -230,6 +243,7 @@ def _draw_groups(
         axes.plot([middle, middle], [low, high], color="C0", lw=3)
         axes.plot(middle, median, "o", color="C1", ms=5)
 
+    # Draw the line on which predictions are right.
     ends = [min(middles), max(middles)]
     axes.plot(ends, [0, 0] if residual else ends, color="0.5", lw=1, ls="--")
     axes.set(

@@ -1,4 +1,4 @@
-"""The time to an event, with follow-up that may end before, and events of several kinds that rule each other out.
+"""The time to an event, with follow-up that may end before, and competing kinds of event.
 
 Axes beside those of `contracts`: K kinds of event, J intervals of time.
 """
@@ -33,19 +33,21 @@ DAYS, EVENT, KIND = (
 
 
 class Survival(Task):
-    """Predict the time to an event by hazards of J intervals (Gensheimer and Narasimhan, 2019).
+    """The time to an event, by hazards of J intervals (Gensheimer and Narasimhan, 2019).
 
-    `float_value` holds days from the prediction time to the event or the end of follow-up. `boolean_value` tells
-    whether the event was seen; or, with the names of several `events`, `categorical_value` tells which one, and null
-    that none was. Intervals end at `edges` in days, or at quantiles of the times of training events: `num_intervals`
-    of them, or as many as have 11 events each. A follow-up that ends within an interval counts by the share of it.
+    `float_value` holds days from the prediction time to the event or the end of follow-up.
+    `boolean_value` says whether the event was seen. With the names of several `events`,
+    `categorical_value` names the event instead, and is null where there was none. Intervals end at
+    `edges` in days, or at quantiles of the times of training events: `num_intervals` of them, or as
+    many as have 11 events each. A follow-up that ends within an interval counts by the share of it.
 
-    Outputs move the logits of the training hazards: the first alike in all intervals, as proportional hazards do, the
-    others about one time each, so that an effect may change as time goes on. Several kinds of event share each interval
-    with "none of them" as classes do. The answer is a curve at days that all folds of a run share, with the risks at
-    `horizons` in days. Those days, the horizons where none are given (quartiles of the events' times) and the window
-    that is scored are set by the labels of the first cohort that is read, as the names of classes are. Raises
-    ConfigError for edges or horizons that do not rise, and fewer than two intervals.
+    Outputs move the logits of the training hazards. The first output moves all intervals alike, as
+    proportional hazards do. Each other output acts about one time, so an effect may change over
+    time. In each interval the kinds of event and "none of them" are classes. The prediction is a
+    curve at days that all folds of a run share, with the risks at `horizons` in days. The labels of
+    the first cohort that is read set those days, the scored window, and the horizons where none are
+    given (quartiles of the times of events). Raises ConfigError for edges or horizons that do not
+    rise, and for fewer than two intervals.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Survival(Task):
         horizons: list[float] | None = None,
     ) -> None:
         super().__init__(label=label, weight=weight)
+
+        # Check the settings.
         self.events = list(events or [])
         if len(self.events) == 1 or len(set(self.events)) < len(self.events):
             raise ConfigError(
@@ -71,10 +75,11 @@ class Survival(Task):
                 raise ConfigError(
                     f"{name} of '{label}' are {list(days)}; give days above 0 that rise"
                 )
+
+        # Keep them; `read` and `fit` find the rest.
         self.num_intervals = num_intervals
-        self._given_edges, self._given_horizons = (
-            None if days is None else [float(day) for day in days] for days in (edges, horizons)
-        )
+        self._given_edges = None if edges is None else list(map(float, edges))
+        self._given_horizons = None if horizons is None else list(map(float, horizons))
         self._answer: Answer | None = None
         self._hazards = Hazards.flat(self._given_edges or [1.0], self.num_kinds)
 
@@ -85,20 +90,22 @@ class Survival(Task):
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """Return days, and what tells the event."""
+        """Return the columns of the days and of the event."""
         return (DAYS, KIND if self.events else EVENT)
 
-    # ---- labels ----------------------------------------------------------------------------------------------------
+    # ---- labels --------------------------------------------------------------------------------
 
     def read(self, root: Path) -> pl.DataFrame | None:
-        """Read days and event (0 is none, else the number of its kind), both NaN where the days are unknown.
+        """Read days and event (0 is none, else the number of its kind).
 
-        Raises DataError for days that are not above 0, an event that is not among `events`, and, without several
-        kinds, days without a word on the event.
+        Both are NaN where the days are unknown. Raises DataError for days that are not above 0, an
+        event that is not among `events`, and, with one kind of event, days without a word on it.
         """
         table = read_labels(root, self.label, {name: TYPES[name] for name in self.label_columns})
         if table is None:
             return None
+
+        # Refuse wrong rows, and number the kinds of event.
         table = table.with_row_index("row")
         where = f"labels/{self.label} of {root}"
         wrong = table.filter(pl.col(DAYS) <= 0)
@@ -106,23 +113,16 @@ class Survival(Task):
 
         if self.events:
             foreign = table.filter(~pl.col(KIND).is_in(self.events))
-            _refuse(
-                foreign,
-                where,
-                f"column {KIND} is none of the task's events; name it in `events`, or correct it",
-            )
-            event = pl.col(KIND).replace_strict(
-                self.events, range(1, self.num_kinds + 1), default=0.0, return_dtype=pl.Float32
-            )
+            why = f"column {KIND} is none of the task's events; name it in `events`, or correct it"
+            _refuse(foreign, where, why)
+            event = self._number_of_kind()
         else:
             silent = table.filter(pl.col(DAYS).is_not_null() & pl.col(EVENT).is_null())
-            _refuse(
-                silent,
-                where,
-                f"column {EVENT} is null beside days: write whether the event was seen",
-            )
+            why = f"column {EVENT} is null beside days: write whether the event was seen"
+            _refuse(silent, where, why)
             event = pl.col(EVENT).cast(pl.Float32)
 
+        # Rows without days are unknown.
         days = pl.col(DAYS).cast(pl.Float32)
         known = [
             pl.when(days.is_not_null()).then(part).fill_null(float("nan")) for part in (days, event)
@@ -138,6 +138,7 @@ class Survival(Task):
 
         Raises DataError where the training labels have fewer than two times of events.
         """
+        # The first cohort may have too few events to set the days of curves.
         known = targets[~np.isnan(targets).any(axis=1)].astype(np.float64)
         times = known[known[:, 1] > 0, 0]
         self._answer = self._answer or self._find_answer(targets)
@@ -152,17 +153,17 @@ class Survival(Task):
         return Answer.of(targets, self._given_horizons, self._given_edges)
 
     def state(self) -> dict[str, Any]:
-        """Return where curves are told and scored, and what `fit` learnt."""
+        """Return the days of curves and scores, and what `fit` learnt."""
         return {"answer": self._answer_or_any.to_json(), "hazards": self._hazards.to_json()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned; ValueError for anything else."""
+        """Restore the result of `state`; ValueError for anything else."""
         if state.keys() != {"answer", "hazards"}:
             raise ValueError("does not hold answer and hazards alone")
         self._answer = Answer.from_json(state["answer"])
         self._hazards = Hazards.from_json(state["hazards"], self.num_kinds)
 
-    # ---- training --------------------------------------------------------------------------------------------------
+    # ---- training ------------------------------------------------------------------------------
 
     @property
     def output_names(self) -> list[str]:
@@ -171,33 +172,35 @@ class Survival(Task):
         return [f"{kind}{effect}" for kind in self._kinds("") for effect in effects]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of negative log-likelihoods of what was seen, and the number of known labels."""
+        """Return the sum of negative log-likelihoods, and the number of known labels."""
         known, filled, truth = known_only(outputs, targets)
         days, event = truth[:, 0], truth[:, 1].long()
         logs = self._hazards.logs(filled)  # [N, 1 + K, J], none first
 
-        # Whole intervals and the share of the last one were lived without an event; an event ends its own.
+        # A sample lived whole intervals and a share of the last one without an event. An event ends
+        # its own interval.
         seen = self._hazards.seen(days, event)
         losses = -(seen.lived * logs[:, 0]).sum(dim=1)
         rows = torch.arange(len(days), device=days.device)
         losses = losses - torch.where(seen.had_event, logs[rows, event, seen.place], 0.0)
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
-    # ---- answers ---------------------------------------------------------------------------------------------------
+    # ---- answers -------------------------------------------------------------------------------
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return the cumulative incidence of each kind of event at each day that is told [N, P], kinds outermost."""
+        """Return the cumulative incidence of each kind of event at each day [N, P].
+
+        Kinds are outermost.
+        """
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        return (
-            self._hazards.incidence(outputs, self._answer_or_any.days).flatten(start_dim=1).float()
-        )
+        curves = self._hazards.incidence(outputs, self._answer_or_any.days)
+        return curves.flatten(start_dim=1).float()
 
     @property
     def predicted_names(self) -> list[str]:
         """Return the kind of event, where there are several, and the day by which it comes."""
-        return [
-            f"{kind}by {day:g} days" for kind in self._kinds("") for day in self._answer_or_any.days
-        ]
+        days = self._answer_or_any.days
+        return [f"{kind}by {day:g} days" for kind in self._kinds("") for day in days]
 
     @property
     def predicted_columns(self) -> list[str]:
@@ -206,7 +209,10 @@ class Survival(Task):
 
     @property
     def binary_views(self) -> Sequence[BinaryView]:
-        """Return whether each kind of event comes by each horizon; unknown where follow-up ended before without one."""
+        """Return whether each kind of event comes by each horizon.
+
+        That is unknown where follow-up ended before the horizon without an event.
+        """
         return self._answer_or_any.views(self._kinds("event "))
 
     def positives(self, targets: Float32s) -> NDArray[np.int64]:
@@ -218,7 +224,7 @@ class Survival(Task):
         """Yield the kinds of event."""
         yield from ((name, targets[:, 1] == number) for number, name in enumerate(self.events, 1))
 
-    # ---- scores ----------------------------------------------------------------------------------------------------
+    # ---- scores --------------------------------------------------------------------------------
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -227,12 +233,12 @@ class Survival(Task):
         return survival_metrics(answer.days, answer.window, answer.horizons, self.num_kinds)
 
     def sample_loss(self, targets: Float32s, predicted: Float32s) -> Float32s:
-        """Return the negative log-likelihood of what was seen of each sample."""
+        """Return the negative log-likelihood of each sample."""
         return -self._answer_or_any.log_likelihood(targets, predicted)
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """Return predicted and observed survival or incidence by group of risk, a figure a kind of event."""
+        """Return predicted and observed curves by group of risk, a figure a kind of event."""
         answer = self._answer_or_any
         middle = answer.horizons[len(answer.horizons) // 2]
         return [
@@ -240,7 +246,7 @@ class Survival(Task):
             for number, name in enumerate(self.events or [self.label])
         ]
 
-    # ---- tables ----------------------------------------------------------------------------------------------------
+    # ---- tables --------------------------------------------------------------------------------
 
     def label_table(self, targets: Float32s) -> dict[str, Any]:
         """Return days and event."""
@@ -261,20 +267,23 @@ class Survival(Task):
     def targets_from(self, table: pl.DataFrame) -> Float32s:
         """Return days and the number of the kind of event."""
         if self.events and KIND in table.columns:
-            numbers = range(1, self.num_kinds + 1)
-            kind = pl.col(KIND).replace_strict(
-                self.events, numbers, default=0.0, return_dtype=pl.Float32
-            )
-            table = table.with_columns(kind)
+            table = table.with_columns(self._number_of_kind())
         return super().targets_from(table)
 
+    def _number_of_kind(self) -> pl.Expr:
+        """Return the number of the kind of event, from 1; 0 where there was none."""
+        numbers = range(1, self.num_kinds + 1)
+        return pl.col(KIND).replace_strict(
+            self.events, numbers, default=0.0, return_dtype=pl.Float32
+        )
+
     def _kinds(self, only: str) -> list[str]:
-        """Return how the name of an answer begins for each kind of event, `only` for the only one."""
+        """Return the first word of an answer's name for each kind of event; `only` for one kind."""
         return [f"{name} " for name in self.events] or [only]
 
     @property
     def _answer_or_any(self) -> Answer:
-        """Return where curves are told; before labels are known, days that stand for them."""
+        """Return the days of curves; before labels are known, the edges of intervals stand in."""
         if self._answer is not None:
             return self._answer
         edges = self._hazards.edges
@@ -282,6 +291,6 @@ class Survival(Task):
 
 
 def _refuse(rows: pl.DataFrame, where: str, why: str) -> None:
-    """Raise DataError where a table has a row that must not be."""
+    """Raise DataError for the first of the wrong rows, if there is one."""
     if len(rows):
         raise DataError(f"{where}: row {rows['row'][0]}: {why}")

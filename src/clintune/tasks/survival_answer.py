@@ -1,6 +1,6 @@
-"""What a task of survival answers with: incidences at some days, and what follows from them.
+"""The answer of a survival task: incidences at some days, and what follows from them.
 
-Axes: K kinds of event, D days at which curves are told. Incidences are [N, K * D], kinds outermost.
+Axes: K kinds of event, D days of a curve. Incidences are [N, K * D], kinds outermost.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from clintune.tasks.questions import BinaryView
 Float32s = NDArray[np.float32]
 
 WINDOW, LAST = (0.05, 0.9), 0.99
-"""Quantiles of the times of follow-up between which survival is scored, and up to which it is predicted."""
+"""Quantiles of the times of follow-up: survival is scored in WINDOW, and predicted up to LAST."""
 _HORIZONS = (0.25, 0.5, 0.75)
-"""Quantiles of the times of events by which risks are asked, where no horizons are given."""
+"""Quantiles of the times of events that are the horizons where none are given."""
 _MOST_DAYS = 40
-"""Days at which a curve is told, at most."""
+"""Greatest number of days of a curve."""
 _LEAST = 1e-7
-"""The least probability that enters a logarithm."""
+"""Least probability in a logarithm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The days at which curves are told, those by which risks are asked, and the window that is scored."""
+    """The days of curves, the horizons of risks, and the window that is scored."""
 
     days: list[float]
     horizons: list[float]
@@ -41,18 +41,19 @@ class Answer:
     def of(
         cls, targets: Float32s, horizons: Sequence[float] | None, edges: Sequence[float] | None
     ) -> Self | None:
-        """Return what suits labels [N, 2], rounded; None where these have no two times of events."""
+        """Return the answer that suits labels [N, 2], rounded.
+
+        Returns None where events have fewer than two times.
+        """
         known = targets[~np.isnan(targets).any(axis=1)].astype(np.float64)
         times = known[known[:, 1] > 0, 0]
         if len(np.unique(times)) < 2:
             return None
 
+        # Most days are quantiles of the times of events: each step of a curve holds about as many.
         low, high = (rounded(day) for day in np.quantile(known[:, 0], WINDOW))
-        days = [
-            *np.quantile(times, np.linspace(0, 1, _MOST_DAYS)[1:-1]),
-            np.quantile(known[:, 0], LAST),
-            high,
-        ]
+        inner = np.quantile(times, np.linspace(0, 1, _MOST_DAYS)[1:-1])
+        days = [*inner, np.quantile(known[:, 0], LAST), high]
         return cls(
             days=rising([*days, *(edges or [])]),
             horizons=[float(day) for day in horizons or rising(np.quantile(times, _HORIZONS))],
@@ -65,9 +66,10 @@ class Answer:
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
-        """Restore what `to_json` returned; ValueError for anything else."""
+        """Restore the result of `to_json`; ValueError for anything else."""
         if not isinstance(values, dict) or values.keys() != {"days", "horizons", "window"}:
             raise ValueError("does not hold days, horizons and window alone")
+
         days, horizons, window = values["days"], values["horizons"], values["window"]
         if not are_rising(days) or not are_rising(horizons):
             raise ValueError("holds days that are no numbers above 0, or do not rise")
@@ -75,13 +77,14 @@ class Answer:
             raise ValueError("holds a window that is none")
         if not 0 <= window[0] <= window[1]:
             raise ValueError("holds a window that ends before it begins")
+
         low, high = map(float, window)
         return cls(
             days=list(map(float, days)), horizons=list(map(float, horizons)), window=(low, high)
         )
 
     def views(self, kinds: Sequence[str]) -> list[BinaryView]:
-        """Return whether each kind of event came by each horizon; `kinds` are how their names begin."""
+        """Return whether each kind of event came by each horizon; names begin with `kinds`."""
         return [
             BinaryView(
                 name=f"{kind}by {day:g} days",
@@ -93,22 +96,22 @@ class Answer:
         ]
 
     def log_likelihood(self, targets: Float32s, predicted: Float32s) -> Float32s:
-        """Return the log-likelihood of what was seen of each sample [N], NaN where nothing is known.
+        """Return the log-likelihood of each sample [N], NaN where it is unknown.
 
-        An event counts by the rise of its curve around its day, a censoring by the chance of no event until then.
+        An event counts by the rise of its curve around its day, a censoring by the chance of no
+        event until then.
         """
         curves = predicted.reshape(len(predicted), -1, len(self.days)).astype(np.float64)
         curves = np.concatenate([np.zeros_like(curves[..., :1]), curves], axis=2)
-        known = ~np.isnan(targets).any(axis=1)
-        day, event = (
-            np.where(known, targets[:, 0], 1.0),
-            np.where(known, targets[:, 1], 0.0).astype(np.int64),
-        )
-        place, rows = (
-            np.minimum(np.searchsorted(self.days, day), len(self.days) - 1),
-            np.arange(len(day)),
-        )
 
+        # Fill unknown labels, and find the day of the curve at or after each follow-up's end.
+        known = ~np.isnan(targets).any(axis=1)
+        day = np.where(known, targets[:, 0], 1.0)
+        event = np.where(known, targets[:, 1], 0.0).astype(np.int64)
+        place = np.minimum(np.searchsorted(self.days, day), len(self.days) - 1)
+        rows = np.arange(len(day))
+
+        # Events after the last day count as censorings.
         had_event = (event > 0) & (day <= self.days[-1])
         of_kind = curves[rows, np.maximum(event - 1, 0)]
         density = of_kind[rows, place + 1] - of_kind[rows, place]
@@ -119,9 +122,8 @@ class Answer:
 
 def risk_by(predicted: Float32s, kind: int, days: Sequence[float], day: float) -> Float32s:
     """Return the risk [N] of an event of a kind (from 0) by a day, of incidences at `days`."""
-    risks: Float32s = incidence_at(curves_of(predicted, kind, days), days, [day])[:, 0].astype(
-        np.float32
-    )
+    at_day = incidence_at(curves_of(predicted, kind, days), days, [day])
+    risks: Float32s = at_day[:, 0].astype(np.float32)
     return risks
 
 
@@ -138,12 +140,15 @@ def are_rising(days: Any) -> bool:
 
 
 def rising(days: Sequence[float]) -> list[float]:
-    """Return days rounded to two digits that count, each once, without what is rounded to 0."""
+    """Return days rounded to two significant digits, each once, without those rounded to 0."""
     return sorted({rounded(float(day)) for day in days} - {0.0})
 
 
 def _came(targets: Float32s, kind: int, day: float) -> Float32s:
-    """Return whether an event of a kind came by a day [N], NaN where follow-up ended before without any event."""
+    """Return whether an event of a kind came by a day [N].
+
+    NaN stands for a follow-up that ended before without any event.
+    """
     time, event = targets.T
     outcome = np.where(time <= day, (event == kind).astype(np.float32), np.float32(0.0))
     unknown = np.isnan(time) | ((time < day) & (event == 0))

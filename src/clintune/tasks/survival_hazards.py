@@ -1,6 +1,7 @@
-"""Hazards of intervals: what training gives each of them, and how outputs move it.
+"""Hazards of intervals: the training hazard of each, and how outputs move it.
 
-Axes: K kinds of event, J intervals, B times about which an effect may differ. Outputs are [N, K * (1 + B)].
+Axes: K kinds of event, J intervals, B times about which an effect may differ. Outputs are
+[N, K * (1 + B)].
 """
 
 from collections.abc import Sequence
@@ -22,11 +23,12 @@ NUM_TIMES = 4
 
 
 class Seen(NamedTuple):
-    """What was seen of N samples, by interval.
+    """The follow-up of N samples, by interval.
 
-    `place` is the interval in which each follow-up ended [N], `had_event` whether an event ended it there [N]. `lived`
-    is the share of each interval without an event [N, J]: 0 of the one that an event ended. Who was followed for longer
-    than all intervals lived all of them, whatever came later.
+    `place` is the interval in which each follow-up ended [N], `had_event` says whether an event
+    ended it there [N]. `lived` is the share of each interval without an event [N, J]: 0 of the one
+    that an event ended. A sample followed for longer than all intervals lived all of them,
+    whatever came later.
     """
 
     place: Tensor
@@ -36,7 +38,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Hazards:
-    """The days at which intervals end [J], and the logit of each kind of event against none in them [K, J]."""
+    """The ends of the intervals in days [J], and the logits of each kind of event in them [K, J].
+
+    A logit compares a kind of event with no event.
+    """
 
     edges: list[float]
     base: list[list[float]]
@@ -54,15 +59,18 @@ class Hazards:
         num_intervals: int,
         edges: list[float] | None,
     ) -> Self:
-        """Return the hazards of labels [N, 2], rounded, in intervals that end at `edges` or hold like many events.
+        """Return the hazards of labels [N, 2], rounded.
 
-        Those are fewer than `num_intervals` where an interval would have fewer than 11 events.
+        Intervals end at `edges`, or hold about as many events each. There are fewer than
+        `num_intervals` where an interval would have fewer than 11 events.
         """
+        # Find the intervals.
         times = known[known[:, 1] > 0, 0]
         num = max(1, min(num_intervals, len(times) // SMALLEST_SHOWN))
         inner = np.quantile(times, np.arange(1, num) / num)
         ends = edges or rising([*inner, np.quantile(known[:, 0], LAST)])
 
+        # Divide the events of each interval by the time lived in it.
         days, event = (torch.from_numpy(column) for column in known.T)
         seen = cls.flat(ends, num_kinds).seen(days, event)
         counts = [
@@ -78,37 +86,34 @@ class Hazards:
 
     @classmethod
     def from_json(cls, values: Any, num_kinds: int) -> Self:
-        """Restore what `to_json` returned; ValueError for anything else."""
+        """Restore the result of `to_json`; ValueError for anything else."""
         if not isinstance(values, dict) or values.keys() != {"edges", "base"}:
             raise ValueError("does not hold edges and base alone")
+
         edges, base = values["edges"], values["base"]
         if not are_rising(edges):
             raise ValueError("holds edges that are no days above 0, or do not rise")
         if not isinstance(base, list) or not all(isinstance(row, list) for row in base):
             raise ValueError("holds a base that is no list of lists")
+
         numbers = [number for row in base for number in row]
-        if [len(row) for row in base] != [len(edges)] * num_kinds or not all(
-            map(is_finite, numbers)
-        ):
+        is_full = [len(row) for row in base] == [len(edges)] * num_kinds
+        if not is_full or not all(map(is_finite, numbers)):
             raise ValueError("does not hold a number of base for each interval and kind of event")
-        return cls(
-            edges=[float(day) for day in edges], base=[list(map(float, row)) for row in base]
-        )
+        return cls(edges=list(map(float, edges)), base=[list(map(float, row)) for row in base])
 
     def seen(self, days: Tensor, event: Tensor) -> Seen:
-        """Return what follow-up of so many days [N], which ended with these events [N], shows of the intervals."""
+        """Return the follow-up by interval of samples with these days [N] and events [N]."""
         edges = torch.tensor([0.0, *self.edges], dtype=days.dtype, device=days.device)
         place = torch.searchsorted(edges[1:], days.contiguous()).clamp(max=len(self.edges) - 1)
         had_event = (event > 0) & (days <= edges[-1])
+
         lived = ((days[:, None] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
-        return Seen(
-            place,
-            had_event,
-            torch.where(had_event[:, None], lived.scatter(1, place[:, None], 0.0), lived),
-        )
+        ended = lived.scatter(1, place[:, None], 0.0)
+        return Seen(place, had_event, torch.where(had_event[:, None], ended, lived))
 
     def logs(self, outputs: Tensor) -> Tensor:
-        """Return the log of the chance of no event, and of each kind, in each interval [N, 1 + K, J]."""
+        """Return the log of the chance of no event and of each kind, by interval [N, 1 + K, J]."""
         base = torch.tensor(self.base, dtype=outputs.dtype, device=outputs.device)
         effects = outputs.reshape(len(outputs), len(self.base), 1 + NUM_TIMES)
         moved = base + effects[..., :1] + effects[..., 1:] @ self._times().to(outputs)
@@ -121,11 +126,14 @@ class Hazards:
         before = torch.cat([torch.ones_like(survival[:, :1]), survival[:, :-1]], dim=1)
         at_edges = (before[:, None] * hazards[:, 1:]).cumsum(dim=2)
 
-        # Within an interval an event comes at any time alike: the curve is straight there.
+        # Within an interval an event is as likely at any time: the curve is straight there.
         between = incidence_at(np.eye(len(self.edges)), self.edges, days)
         return (at_edges @ torch.from_numpy(between).to(at_edges)).clamp(0, 1)
 
     def _times(self) -> Tensor:
-        """Return how much of each interval belongs to each of the times [B, J]: hats over evenly spaced knots."""
+        """Return the share of each interval that belongs to each time [B, J].
+
+        The shares are hat functions over evenly spaced knots.
+        """
         place = torch.linspace(0, NUM_TIMES - 1, len(self.edges), dtype=torch.float64)
         return (1 - (place - torch.arange(NUM_TIMES)[:, None]).abs()).clamp(min=0)

@@ -24,6 +24,7 @@ def building_within(tensors: int, entries: int) -> Iterator[None]:
     """
     from torch.nn.modules import module as torch_modules
 
+    # Count down from a generous budget.
     parts_left, entries_left = _TIMES * tensors + _SPARE_TENSORS, _TIMES * entries + _SPARE_ENTRIES
 
     def count(owner: Any, name: str, part: Any) -> None:
@@ -34,6 +35,7 @@ def building_within(tensors: int, entries: int) -> Iterator[None]:
         if parts_left < 0 or entries_left < 0:
             raise BudgetError("asks for far more than its weights hold")
 
+    # torch calls the hooks for each parameter, buffer and module that is registered.
     hooks = [
         torch_modules.register_module_parameter_registration_hook(count),
         torch_modules.register_module_buffer_registration_hook(count),

@@ -14,6 +14,7 @@ def first_position(model: "PreTrainedModel") -> int:
     """
     from torch import nn
 
+    # Find the padding rows of the tables, and the buffers of positions.
     tables = [part for name, part in model.named_modules() if name.endswith("position_embeddings")]
     padding = [
         part.padding_idx

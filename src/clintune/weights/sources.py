@@ -146,6 +146,7 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
             f"weights {source}: {bundle.weights} is missing; reinstall {bundle.package}"
         )
 
+    # Verify the file, by its known checksum and by that of the recipe.
     found = file_sha256(root / bundle.weights)
     _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
     _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
@@ -156,6 +157,7 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
 
 
 def _folder(folder: Path, source: str, revision: str | None, sha256: str | None) -> ResolvedWeights:
+    # Only safetensors are read: a pickle can run code.
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = sorted(
@@ -169,6 +171,7 @@ def _folder(folder: Path, source: str, revision: str | None, sha256: str | None)
         remedy = "load it where you trust it and save it with save_pretrained(folder)"
         raise WeightsError(f"weights {source}: {found}; {remedy}")
 
+    # Verify the weights; several files are known by the checksum of their listing.
     check_base(folder, source)
     hashes = [(path.name, file_sha256(path)) for path in files]
     total = hashes[0][1] if len(hashes) == 1 else value_sha256(hashes)
@@ -197,6 +200,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
         LocalEntryNotFoundError,
     )
 
+    # `consolidated*` are the same weights again, in another format.
     at = f" at revision {revision}" if revision else ""
     try:
         folder = snapshot_download(

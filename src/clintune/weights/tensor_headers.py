@@ -32,6 +32,7 @@ def read_headers(path: Path) -> dict[str, Header]:
     Raises ValueError for a file of another format, and for a header that is larger than
     `MOST_BYTES`, holds numbers or sizes larger than the file, or has more than `MOST_DIMENSIONS`.
     """
+    # A file begins with the length of its header.
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
