@@ -20,8 +20,8 @@ def known_cross_entropy(
     the gradient.
     """
     known = ~targets.isnan()
-    logits = torch.where(known, outputs.float(), 0.0)
-    truth = torch.where(known, targets.float(), 0.0)
+    logits = torch.where(known, _float32_or_finer(outputs), 0.0)
+    truth = torch.where(known, targets.to(logits.dtype), 0.0)
     negative, positive = class_weights
     weights = torch.where(known, negative + truth * (positive - negative), 0.0)
     total = functional.binary_cross_entropy_with_logits(
@@ -33,7 +33,7 @@ def known_cross_entropy(
 def known_class_cross_entropy(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of cross-entropies of logits [N, O] and classes [N, 1], and known number."""
     known = ~targets.isnan()
-    logits = torch.where(known, outputs.float(), 0.0)
+    logits = torch.where(known, _float32_or_finer(outputs), 0.0)
     truth = torch.where(known, targets, 0.0).long()
     losses = functional.cross_entropy(logits, truth[:, 0], reduction="none")
     return torch.where(known[:, 0], losses, 0.0).sum(), known.sum()
@@ -59,3 +59,8 @@ def log_losses(
     known = ~np.isnan(table)
     sums, counts = np.where(known, table, 0.0).sum(axis=0), known.sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def _float32_or_finer(outputs: Tensor) -> Tensor:
+    """Return outputs of half precision in float32; a probe is searched in float64, which stays."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
