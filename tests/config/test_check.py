@@ -101,7 +101,7 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         (
             "quickstart",
             "model.skip=prob",
-            "'model.skip' prob does not exist; use trained, probe or null",
+            "'model.skip' prob does not exist; use trained, probe, boosted or null",
         ),
         (
             "quickstart",

@@ -10,9 +10,9 @@ import pytest
 
 from clintune.cli import main
 from clintune.core.errors import ConfigError
-from clintune.core.files import write_json
+from clintune.core.files import atomic_path, write_json
 from clintune.core.locks import exclusive_lock
-from clintune.storage.cache_entries import entries, locks
+from clintune.storage.cache_entries import TAG, entries, locks
 from clintune.storage.cache_folder import claim, clear, evict, mark_used, open_cache, sweep
 from clintune.storage.private import private_files
 
@@ -283,3 +283,10 @@ def test_a_cache_that_others_can_read_is_said_once(tmp_path, capsys):
     subprocess.run(command, shell=True, check=True)
     assert main(["cache", str(cache)]) == 0
     assert "chmod" not in capsys.readouterr().out
+
+
+def test_two_processes_may_claim_an_empty_folder_at_once(tmp_path):
+    with atomic_path(tmp_path / TAG) as partial:  # the other process is writing it
+        claim(tmp_path)
+        partial.touch()
+    assert (tmp_path / TAG).is_file()

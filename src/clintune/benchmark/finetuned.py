@@ -63,7 +63,9 @@ def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> Me
 
 
 def _num_fitted(run: Path, experiment: Experiment) -> int:
-    """Return how many weights of a member were fitted: those that trained, and those of the probe and its trees."""
+    """Return how many weights of a member were fitted: those that trained, and those of the probe
+    and its trees.
+    """
     config = experiment.config
     fold = folds(config, run, experiment.samples)[0]
     folder = trained_members(fold.folder / "package", config.ensemble)[0]

@@ -218,7 +218,9 @@ def subsample_train(
 
 
 def linked_numbers(indexes: Iterable[Samples]) -> NDArray[np.int64]:
-    """Return a number for each sample [N] of some cohorts, one behind the other, that linked subjects share."""
+    """Return a number for each sample [N] of some cohorts, one behind the other, that linked
+    subjects share.
+    """
     numbers, first = [np.empty(0, np.int64)], 0
     for index in indexes:
         units, unit_of_sample = _units(index)

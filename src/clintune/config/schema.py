@@ -128,9 +128,10 @@ class Model:
     modality_dropout: float = bounded(0.0, 0, 1)
     """Chance in training that a sample's modality is dropped; one modality always stays."""
     skip: str | None = one_of("trained", "probe", "boosted", None)
-    """A path from the pooled embeddings of each modality straight to the heads: `trained` with the rest, or `probe`:
-    a penalised linear probe of the frozen encoders, fitted first; its logits and the backbone's are averaged.
-    `boosted` is a probe with trees beside it, where they help."""
+    """A path from the pooled embeddings of each modality straight to the heads: `trained` with the
+    rest, or `probe`: a penalised linear probe of the frozen encoders, fitted first; its logits and
+    the backbone's are averaged. `boosted` is a probe with trees beside it, where they help.
+    """
     head_dropout: float = bounded(0.0, 0, 0.99)
     average_views: bool = False
     """Whether inference averages the probabilities over all augmented views instead of the plain one."""
@@ -143,7 +144,9 @@ class Trainer:
     """The loop. A step is an optimizer step over `batch_size` samples, whatever the number of processes."""
 
     max_steps: int | None = bounded(None, 0)
-    """Steps of each training; where given, it counts and `epochs` does not. 0 goes with `model.skip=probe` or `boosted` only."""
+    """Steps of each training; where given, it counts and `epochs` does not. 0 goes with
+    `model.skip=probe` or `boosted` only.
+    """
     epochs: float = bounded(10, 0)
     """Times that all training samples are read, where `max_steps` is null."""
     batch_size: int = bounded(16, 1)

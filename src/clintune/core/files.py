@@ -37,6 +37,11 @@ Stamp = tuple[str, int, int, int, int]
 """The state of a file: path, size, inode, times of modification and of change in nanoseconds."""
 
 
+def is_partial(path: Path, name: str) -> bool:
+    """Return whether a folder is one in which `atomic_path` is writing what will be called `name`."""
+    return path.name.startswith(f".{name}.") and path.suffix == _PARTIAL
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; after the block, flush it and rename it to `path`.

@@ -277,7 +277,8 @@ def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[st
     }
     if skip in PROBES and not chosen:
         raise ConfigError(
-            f"model.skip={skip} reads frozen encoders, and no modality has one; set mode=frozen or skip=null"
+            f"model.skip={skip} reads frozen encoders, and no modality has one; set mode=frozen or "
+            "skip=null"
         )
     return chosen
 

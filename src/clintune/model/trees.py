@@ -11,15 +11,18 @@ from torch import Tensor, nn
 DEPTH = 4
 """D: deep enough for four columns to act together, with no more than 16 leaves."""
 MOST_TREES = 600
-"""R, always: the shapes of a package follow from its outputs. A tree that was not fitted answers zero."""
+"""R, always: the shapes of a package follow from its outputs. A tree that was not fitted answers
+zero.
+"""
 
 
 class Trees(nn.Module):
     """The sum of R complete binary trees: left of node i is node 2i + 1, right of it node 2i + 2.
 
-    A sample goes left where its column `feature` is `threshold` or less, or is NaN and `missing_left`
-    is set: all three [R, 2**D - 1]. What answers is the `value` [R, 2**D, O] of the place below the
-    last node. A branch that ends before has the same value in all places below its end.
+    A sample goes left where its column `feature` is `threshold` or less, or is NaN and
+    `missing_left` is set: all three [R, 2**D - 1]. What answers is the `value` [R, 2**D, O] of the
+    place below the last node. A branch that ends before has the same value in all places below its
+    end.
     """
 
     def __init__(self, num_outputs: int) -> None:
@@ -35,7 +38,9 @@ class Trees(nn.Module):
         self.register_buffer("value", torch.zeros(*leaves, num_outputs))
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Map columns [N, W], NaN where a sample lacks one, to outputs [N, O]; all trees go down at once."""
+        """Map columns [N, W], NaN where a sample lacks one, to outputs [N, O]; all trees go down at
+        once.
+        """
         tree = torch.arange(len(self.feature), device=columns.device)
         node = tree.new_zeros(len(columns), len(tree))
         for _ in range(DEPTH):
@@ -47,14 +52,16 @@ class Trees(nn.Module):
         return self.value[tree, node - self.feature.shape[1]].sum(dim=1)
 
     def reads_within(self, width: int) -> bool:
-        """Return whether every tree reads one of `width` columns: a stranger may have written them."""
+        """Return whether each node reads one of `width` columns: a stranger may have written them."""
         return bool(((self.feature >= 0) & (self.feature < width)).all())
 
 
 def tree_columns(pooled: Mapping[str, Tensor], widths: Mapping[str, int], beside: Tensor) -> Tensor:
-    """Return what trees read [N, W]: the pooled features [N, w] of modalities of these widths, side by side.
+    """Return what trees read [N, W]: the pooled features [N, w] of modalities of these widths, side
+    by side.
 
-    They are NaN where a sample lacks the modality, which then has none but zeros. `beside` [N, ...] tells N and where.
+    They are NaN where a sample lacks the modality, which then has none but zeros. `beside` [N, ...]
+    tells N and where.
     """
     parts = []
     for name, width in widths.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from clintune.core.files import is_partial
 from clintune.core.text import visible
 
 KINDS = ("index", "pieces", "statistics", "media", "packages", "cohorts", "remote")
@@ -50,7 +51,13 @@ def entries(cache: Path) -> list[Entry]:
 
 def others(cache: Path) -> list[Entry]:
     """Return what stands in the cache folder but is not clintune's."""
-    strange = sorted(path for path in cache.iterdir() if path.name not in (*KINDS, TAG))
+    ours = (*KINDS, TAG)
+    strange = sorted(
+        path
+        for path in cache.iterdir()
+        # Another process may be writing the tag at this moment.
+        if path.name not in ours and not is_partial(path, TAG)
+    )
     return [
         Entry("other", path, path.name, _size(path), _used(path), _NOT_OURS) for path in strange
     ]

@@ -1,12 +1,15 @@
-"""Trees that correct a linear probe, and trees that answer alone: gradient boosting of whatever a task's loss asks.
+"""Trees that correct a linear probe, and trees that answer alone: gradient boosting of whatever a
+task's loss asks.
 
-Each round takes gradient and curvature of the loss by autograd, fits a small tree of scikit-learn to the Newton step,
-and goes a part of it. scikit-learn's own boosting knows a few losses of one output only.
+Each round takes gradient and curvature of the loss by autograd, fits a small tree of scikit-learn
+to the Newton step, and goes a part of it. scikit-learn's own boosting knows a few losses of one
+output only.
 
-Four designs were compared by their loss in folds of the training subjects of activity_age, gbsg, icu_mortality, metabric,
-support2 and whas: trees that start from the linear outputs, trees alone, the mean of the linear outputs and trees alone,
-and the mean of the first two. The last had the least loss on five of them, the first on activity_age: the folds choose
-between these two. Depth and penalty were chosen there too.
+Four designs were compared by their loss in folds of the training subjects of activity_age, gbsg,
+icu_mortality, metabric, support2 and whas: trees that start from the linear outputs, trees alone,
+the mean of the linear outputs and trees alone, and the mean of the first two. The last had the
+least loss on five of them, the first on activity_age: the folds choose between these two. Depth and
+penalty were chosen there too.
 
 Shapes: N samples, W columns, K outputs, F folds, S samples drawn, L leaves.
 """
@@ -14,30 +17,32 @@ Shapes: N samples, W columns, K outputs, F folds, S samples drawn, L leaves.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeRegressor
 from torch import Tensor
 
-from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.seeding import derive_seed
 from clintune.model.trees import DEPTH, MOST_TREES
 from clintune.tasks.linear import LinearModel
+
+if TYPE_CHECKING:
+    from sklearn.tree import DecisionTreeRegressor
 
 RATE = 0.05
 MOST_ROUNDS = MOST_TREES // 2
 _PATIENCE = 40
 """Rounds without a lesser loss after which no more are tried."""
 LEAST_SUBJECTS = 20
-"""Subjects that each leaf speaks of, at least."""
-assert LEAST_SUBJECTS >= SMALLEST_SHOWN
+"""Subjects that each leaf speaks of, at least: more than the 11 of whom anything may be told."""
 PENALTY = 5.0
 """Samples of mean curvature without an opinion that each leaf is averaged with."""
 FLOOR = 0.1
-"""The least curvature, as a share of the mean squared gradient, which of a likelihood is its mean curvature."""
+"""The least curvature, as a share of the mean squared gradient, which of a likelihood is its mean
+curvature.
+"""
 _SHARE_OF_SUBJECTS = 0.6
 _SHARE_OF_COLUMNS = 0.2
 _LEAST_COLUMNS = 12
@@ -47,7 +52,8 @@ _TOGETHER = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one linear model of a head answers: `outputs`, for the samples whose targets are `known` [N].
+    """What one linear model of a head answers: `outputs`, for the samples whose targets are `known`
+    [N].
 
     `targets` and `weight` are of all samples; of the unknown ones nothing is read.
     """
@@ -61,14 +67,18 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
-    """What trees are fitted to: columns [N, W] (NaN: missing), the parts of a head, and whose each sample is [N]."""
+    """What trees are fitted to: columns [N, W] (NaN: missing), the parts of a head, and whose each
+    sample is [N].
+    """
 
     columns: NDArray[np.float32]
     parts: Sequence[Part]
     subject: NDArray[np.int64]
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
-        """Return the weighted sum of losses of outputs [S, K], which are those of the samples `rows` [S]."""
+        """Return the weighted sum of losses of outputs [S, K], which are those of the samples
+        `rows` [S].
+        """
         total = outputs.sum() * 0.0
         for part in self.parts:
             known = part.known[rows]
@@ -81,7 +91,7 @@ class Fitting:
 class Tree(NamedTuple):
     """A fitted tree of scikit-learn, and how each of its nodes moves the outputs [nodes, K]."""
 
-    model: DecisionTreeRegressor
+    model: "DecisionTreeRegressor"
     steps: NDArray[np.float64]
 
     def moves(self, columns: NDArray[np.float32]) -> Tensor:
@@ -90,7 +100,9 @@ class Tree(NamedTuple):
 
 
 class Boosted(NamedTuple):
-    """The share of the linear outputs in the answer, the constant [K] and the tensors of `Trees` that add to it."""
+    """The share of the linear outputs in the answer, the constant [K] and the tensors of `Trees`
+    that add to it.
+    """
 
     linear_share: float
     constant: Tensor
@@ -98,10 +110,11 @@ class Boosted(NamedTuple):
 
 
 def boost(fitting: Fitting, linear: Tensor, by_fold: Tensor, fold: Tensor, seed: int) -> Boosted:
-    """Fit trees beside a linear model, as many as do best in the folds; none where they do not help.
+    """Fit trees beside a linear model, as many as do best in the folds; none where they do not
+    help.
 
-    `linear` [N, K] are its outputs, `by_fold` [F, N, K] those of it fitted without each fold, `fold` [N] the fold of
-    each sample, -1 where none of its targets is known.
+    `linear` [N, K] are its outputs, `by_fold` [F, N, K] those of it fitted without each fold,
+    `fold` [N] the fold of each sample, -1 where none of its targets is known.
     """
     rows = torch.nonzero(fold >= 0)[:, 0]
     constants = torch.stack(
@@ -125,7 +138,9 @@ def boost(fitting: Fitting, linear: Tensor, by_fold: Tensor, fold: Tensor, seed:
 
 
 class _Choice(NamedTuple):
-    """A number of rounds, the seed that drew them, and the outputs [N, K] of the folds that were held out."""
+    """A number of rounds, the seed that drew them, and the outputs [N, K] of the folds that were
+    held out.
+    """
 
     rounds: int
     seed: int
@@ -133,7 +148,9 @@ class _Choice(NamedTuple):
 
 
 def _choose(fitting: Fitting, starts: Tensor, fold: Tensor, seed: int) -> _Choice:
-    """Boost from `starts` [F, N, K] without each fold in turn; take the number of rounds of the least held-out loss."""
+    """Boost from `starts` [F, N, K] without each fold in turn; take the number of rounds of the
+    least held-out loss.
+    """
     rows = torch.nonzero(fold >= 0)[:, 0]
     held_out = fold[rows]
     runs = [
@@ -164,7 +181,9 @@ def _fitted(fitting: Fitting, start: Tensor, rows: Tensor, choice: _Choice) -> l
 def boosting(
     fitting: Fitting, start: Tensor, rows: Tensor, seed: int
 ) -> Iterator[tuple[Tree, Tensor]]:
-    """Yield tree after tree, fitted to the samples `rows`, with the outputs of all samples [N, K] after it."""
+    """Yield tree after tree, fitted to the samples `rows`, with the outputs of all samples [N, K]
+    after it.
+    """
     random = np.random.default_rng(seed)
     outputs = start.clone()
     while True:
@@ -178,7 +197,8 @@ def boosting(
 def draw_subjects(
     subject: NDArray[np.int64], rows: NDArray[np.int64], random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw some of the subjects of `rows` and one sample of each; return these, and for how many each stands.
+    """Draw some of the subjects of `rows` and one sample of each; return these, and for how many
+    each stands.
 
     With one sample a subject, a leaf has as many subjects as samples.
     """
@@ -192,10 +212,12 @@ def draw_subjects(
 def newton(
     fitting: Fitting, outputs: Tensor, rows: Tensor, times: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return gradient and curvature [S, K] of the loss of `rows`, each taken so many `times`, by their outputs.
+    """Return gradient and curvature [S, K] of the loss of `rows`, each taken so many `times`, by
+    their outputs.
 
-    The curvature of an output is the sum of its row of the Hessian, without signs: a diagonal of these is nowhere less
-    than the Hessian, so that outputs that act alike do not go the same way twice. It has a floor, as a loss may be flat.
+    The curvature of an output is the sum of its row of the Hessian, without signs: a diagonal of
+    these is nowhere less than the Hessian, so that outputs that act alike do not go the same way
+    twice. It has a floor, as a loss may be flat.
     """
     at = outputs[rows].requires_grad_()
     flat = 0.0 * at.pow(2).sum()  # of a loss of straight lines the gradient would be a constant
@@ -218,10 +240,14 @@ def grow(
     curvature: NDArray[np.float64],
     seed: int,
 ) -> Tree:
-    """Fit a tree to minus the gradient over the curvature, weighted by the curvature; each leaf is a Newton step.
+    """Fit a tree to minus the gradient over the curvature, weighted by the curvature; each leaf is
+    a Newton step.
 
-    A split weighs all outputs alike, by their mean curvature; a leaf has the own curvature of each, and the penalty.
+    A split weighs all outputs alike, by their mean curvature; a leaf has the own curvature of each,
+    and the penalty.
     """
+    from sklearn.tree import DecisionTreeRegressor  # here: it takes half a second to import
+
     weight = curvature.mean(axis=1)
     width = columns.shape[1]
     model = DecisionTreeRegressor(
@@ -240,7 +266,9 @@ def grow(
 
 
 def constant(fitting: Fitting, rows: Tensor) -> Tensor:
-    """Return the constant outputs [K] that have the least loss for the samples `rows`, by L-BFGS from zero."""
+    """Return the constant outputs [K] that have the least loss for the samples `rows`, by L-BFGS
+    from zero.
+    """
     num_outputs = max(part.outputs.stop for part in fitting.parts)
     found = torch.zeros(num_outputs, dtype=torch.float64, requires_grad=True)
     search = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
@@ -293,6 +321,8 @@ def _places(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _not_above(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the greatest float32 that is not above each threshold: a float32 column then stands on the same side."""
+    """Return the greatest float32 that is not above each threshold: a float32 column then stands on
+    the same side.
+    """
     near = threshold.astype(np.float32)
     return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)

@@ -1,6 +1,8 @@
-"""The probe of frozen encoders and facts: penalised linear models, and trees beside them where a recipe wants them.
+"""The probe of frozen encoders and facts: penalised linear models, and trees beside them where a
+recipe wants them.
 
-Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of the training subjects.
+Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of
+the training subjects.
 """
 
 import json
@@ -40,7 +42,9 @@ _BATCH = 64
 
 
 class Linear(NamedTuple):
-    """A linear model with K outputs: weights [K, W] and biases [K], or those of F folds, each fitted without one."""
+    """A linear model with K outputs: weights [K, W] and biases [K], or those of F folds, each
+    fitted without one.
+    """
 
     weights: Tensor
     bias: Tensor
@@ -103,7 +107,9 @@ def _part(
     subject: NDArray[np.int64],
     per_subject: bool,
 ) -> Part:
-    """Return what a linear model is to answer, with the weights of the samples whose targets are known."""
+    """Return what a linear model is to answer, with the weights of the samples whose targets are
+    known.
+    """
     known = ~targets.isnan().reshape(len(targets), -1).any(dim=1)
     weight = torch.ones(len(subject)).double()
     if per_subject:
@@ -118,7 +124,9 @@ def _fit_linear(
     fold: Tensor,
     cache: Path,
 ) -> tuple[Linear, Linear | None]:
-    """Return the linear models of a head as one, and those without each fold; None where some fold had no such model."""
+    """Return the linear models of a head as one, and those without each fold; None where some fold
+    had no such model.
+    """
     num_outputs = max(part.outputs.stop for part in parts)
     weights = features.new_zeros(1 + NUM_FOLDS, num_outputs, features.shape[1])
     bias = features.new_zeros(1 + NUM_FOLDS, num_outputs)
@@ -194,7 +202,8 @@ def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed
 def folds_of_labelled(subject: NDArray[np.int64], targets: Tensor, seed: int) -> Tensor:
     """Return the fold of each sample [N], -1 where none of its targets [N, T] is known.
 
-    Linked subjects, of one number, stay together: what is chosen in the folds would be chosen by memory.
+    Linked subjects, of one number, stay together: what is chosen in the folds would be chosen by
+    memory.
     """
     labelled = ~targets.isnan().all(dim=1)
     fold = torch.full((len(subject),), -1)
@@ -257,7 +266,9 @@ def remembered_trees(
 def _remembered(
     cache: Path, key: Sequence[str | bytes | Tensor], fit: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Return what `fit` does, or did for the same key; where others fit it at this moment, wait for them."""
+    """Return what `fit` does, or did for the same key; where others fit it at this moment, wait for
+    them.
+    """
     digest = sha256()
     for part in key:
         data = part.contiguous().numpy().tobytes() if isinstance(part, Tensor) else part
@@ -283,8 +294,9 @@ def fit_output(
 ) -> Linear:
     """Choose columns and penalty with the least loss over the folds, then fit on everything.
 
-    Returns weights [1 + F, K, W], zero outside the chosen columns and where a column is always zero, and biases
-    [1 + F, K]: of everything, then without each of the folds that others can learn without.
+    Returns weights [1 + F, K, W], zero outside the chosen columns and where a column is always
+    zero, and biases [1 + F, K]: of everything, then without each of the folds that others can learn
+    without.
     """
     by_choice = [
         fold_paths(kind, features[:, columns], targets, weight, fold) for columns in choices
@@ -311,7 +323,9 @@ def fit_output(
 def fold_paths(
     kind: LinearModel, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor
 ) -> dict[int, list[tuple[Tensor, Tensor]]]:
-    """Return what is fitted without each fold that has samples, where the others have two answers to learn from."""
+    """Return what is fitted without each fold that has samples, where the others have two answers
+    to learn from.
+    """
     paths = {}
     for held_out in range(NUM_FOLDS):
         train = fold != held_out

@@ -72,6 +72,12 @@ def test_classes_and_numbers_become_codes_and_values(tmp_path):
     assert labels.row(1)[2:] == (2.0, True)
 
 
+def test_who_died_on_the_first_day_lived_half_of_it(tmp_path):
+    table = made_up("flchain").with_columns(futime=pl.Series([0, *range(2, 21)]))
+    _, labels = imported(tmp_path, "flchain", table)
+    assert labels["float_value"].to_list() == [0.5, *range(2, 21)]
+
+
 def test_of_two_ends_the_first_counts(tmp_path):
     table = made_up("mgus2").with_columns(
         ptime=pl.Series([5, 7, 9, *[10] * 17]), pstat=pl.Series([1, 0, 0, *[0] * 17]),

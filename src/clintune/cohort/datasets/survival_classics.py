@@ -77,6 +77,9 @@ _SETS = {
 }  # fmt: skip
 
 
+_HALF_A_DAY = 0.5
+
+
 def import_survival_classic(root: Path, raw: Path, name: str) -> None:
     """Write the cohort of one set to `root` from `NAME.parquet` or `NAME.csv` in `raw`.
 
@@ -102,7 +105,9 @@ def import_survival_classic(root: Path, raw: Path, name: str) -> None:
     days, end = _first_end(table, path, chosen)
     kinds = pl.Series([None, *(kind for kind, *_ in chosen.ends)], dtype=pl.String)
     value = {CATEGORY: kinds.gather(end)} if len(chosen.ends) > 1 else {BOOLEAN: end > 0}
-    write_outcome(root, "survival", subjects, {FLOAT: days, **value})
+    # A follow-up that ended on its first day counts as half of it: a time of zero is none.
+    lived = days.clip(lower_bound=_HALF_A_DAY)
+    write_outcome(root, "survival", subjects, {FLOAT: lived, **value})
     write_folds(root, subjects, end)
 
 
