@@ -38,7 +38,7 @@ def test_the_seed_determines_the_numbers(recipe):
 
 @pytest.fixture(scope="module")
 def never_killed(quickstart, tmp_path_factory):
-    """Return a function (limit, folder) -> process, the run folder of one never killed, and all that can kill it."""
+    """Return (limit, folder) -> process, the run folder of one never killed, and what can kill."""
 
     def start(limit, folder):
         path = write_recipe(folder, quickstart, folder / "cache")
