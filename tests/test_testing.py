@@ -1,4 +1,4 @@
-"""The shipped checks pass what keeps the contract and catch what breaks it, by the check of that name."""
+"""The shipped checks pass what keeps the contract and catch what breaks it, by their names."""
 
 from dataclasses import replace
 
