@@ -196,7 +196,7 @@ def run_python(
 
 
 def plant(root: Path, seconds: float, *kinds: str) -> None:
-    """Give each labelled subject a new item of each kind, seconds after its prediction time."""
+    """Give each labelled subject a new item of each kind, `seconds` after its prediction time."""
     from datetime import timedelta
 
     import numpy as np

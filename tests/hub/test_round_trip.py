@@ -41,7 +41,10 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def run(shared_run, tmp_path_factory):
-    """Return a run of two members on real base weights, a release, a calibration with effect."""
+    """Return a run of two members on real base weights.
+
+    It has a release, and a calibration that has an effect.
+    """
     trained = shared_run("backbone=minilm", "trainer.max_steps=2", "trainer.lr=0.05", "ensemble=2")
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("round_trip") / "run"))
     evaluate(run)

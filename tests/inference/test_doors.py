@@ -27,7 +27,7 @@ TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2, "boosted": 1e-5}
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Return a cohort that has both answers to calibrate on, a third of them without images."""
+    """Return a cohort with enough tuning subjects of both answers; a third lacks images."""
     root = tmp_path_factory.mktemp("large") / "cohort"
     write_quickstart(root, subjects=120, image_size=32, signal_days=1)
     path = root / "metadata" / "subject_splits.parquet"

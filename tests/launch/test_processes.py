@@ -1,4 +1,7 @@
-"""Processes train, stop, resume and evaluate as one does: each launcher, copied or shared out."""
+"""Several processes train, stop, resume and evaluate what one does.
+
+They do so under each launcher, with the model copied or shared out.
+"""
 
 import json
 import os
@@ -35,7 +38,10 @@ def clintune(*words, launcher=("-m", "clintune.cli"), first=None):
 
 @pytest.fixture
 def trouble(tmp_path):
-    """Return a function that makes a folder; its `sitecustomize` brings trouble if `when`."""
+    """Return a function that makes a folder with a `sitecustomize`.
+
+    It brings trouble to processes where `when` is true.
+    """
 
     def write(what, when='os.environ.get("RANK") == "1"'):
         folder = tmp_path / "trouble"

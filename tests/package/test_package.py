@@ -1,4 +1,4 @@
-"""The package loads to the same model, stock PEFT reads it, and no changed file passes."""
+"""The package loads to the same model, stock PEFT reads it; nothing changed or foreign passes."""
 
 import json
 import pickle

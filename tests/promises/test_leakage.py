@@ -1,6 +1,6 @@
 """Promise 1: nothing from after the prediction time reaches training or evaluation.
 
-Nobody in two splits does either.
+Nor does anybody who is in two splits.
 """
 
 import json
@@ -57,7 +57,7 @@ def test_an_item_known_by_the_prediction_time_does_count(shared_run, cohort, kin
 
 
 def run_on(root, minutes, value):
-    """Let recordings go on for a day with `value`, minutes after the subject's prediction time."""
+    """Let recordings go on for a day with `value`, from `minutes` after the prediction time."""
     labels = pl.read_parquet(root / "labels" / "deterioration.parquet")
     moments = dict(labels.select("subject_id", "prediction_time").rows())
     events = pl.concat(map(pl.read_parquet, sorted((root / "data").glob("*.parquet"))))

@@ -1,4 +1,4 @@
-"""A job scores each sample once, whoever is stopped or killed, and as `evaluate` does."""
+"""A job scores each sample once, whoever scores, stops or is killed, and as `evaluate` does."""
 
 import json
 import os

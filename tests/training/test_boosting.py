@@ -154,7 +154,7 @@ def test_every_leaf_speaks_of_eleven_subjects_or_more():
 
 
 def survival_data(num, seed):
-    """Return columns and targets [num, 2]; the hazard is fourfold where two columns agree."""
+    """Return columns and targets [num, 2]; hazard is fourfold where two columns agree in sign."""
     draw = np.random.default_rng(seed)
     columns = draw.normal(size=(num, 4)).astype(np.float32)
     hazard = np.where(columns[:, 0] * columns[:, 1] > 0, 4.0, 1.0) / 400
