@@ -40,7 +40,8 @@ modalities:
   notes:
     source: random
     tokenizer: bundled:minilm
-    config: {model_type: bert, vocab_size: 30522, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+    config: {model_type: bert, vocab_size: 30522, hidden_size: 16, num_hidden_layers: 1, \
+num_attention_heads: 2,
       intermediate_size: 32, max_position_embeddings: 64}
     max_pieces: 4
   imaging: {config: {architecture: cnn, widths: [4, 8]}, views: 1, max_pieces: 2}
@@ -49,7 +50,8 @@ modalities:
 tasks: {outcome: {label: deterioration}}
 adapter: {dropout: 0.1}
 model: {modality_dropout: 0.2, skip: trained}
-trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, head_lr: null, average: 0.9,
+trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, \
+head_lr: null, average: 0.9,
   tune_every: 2}
 data: {cache: CACHE}
 runs: RUNS
@@ -65,7 +67,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_files() -> Iterator[None]:
-    """Hash the weights that are installed once, and wait for no disk: nobody pulls the plug here."""
+    """Hash the installed weights once, and wait for no disk: nobody pulls the plug here."""
     from clintune.weights import sources
 
     installed = functools.cache(sources._bundled)
@@ -115,7 +117,7 @@ def recipe(quickstart: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]
 def shared_run(
     quickstart: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Return a function that trains with some overrides, the same only once; tests that change a run copy it first."""
+    """Return a function that trains with overrides, the same only once; copy a run to change it."""
 
     @functools.cache
     def run(*overrides: str, extra: str = "") -> Path:
@@ -133,7 +135,7 @@ def run_copy(shared_run: Callable[..., Path], tmp_path: Path) -> Callable[..., P
 
 
 def write_recipe(folder: Path, root: Path, cache: Path, extra: str = "") -> Path:
-    """Write a recipe over the cohort at `root`, whose runs stand below `folder`; return its path."""
+    """Write a recipe over the cohort at `root`, with its runs below `folder`; return its path."""
     text = (
         RECIPE.replace("ROOT", str(root))
         .replace("CACHE", str(cache))
@@ -171,7 +173,7 @@ def evaluate(run: Path, *words: str) -> None:
 
 
 def weights(run: Path) -> list[bytes]:
-    """Return the bytes of the package's tensors, and of the last step's, which may not be the best one."""
+    """Return the tensors' bytes of the package and of the last step, which may not be the best."""
     last = sorted((run / "checkpoints").glob("step-*"))[-1]
     return [
         path.read_bytes()
@@ -194,7 +196,7 @@ def run_python(
 
 
 def plant(root: Path, seconds: float, *kinds: str) -> None:
-    """Give every labelled subject one new item of each kind, so many seconds after its prediction time."""
+    """Give each labelled subject a new item of each kind, `seconds` after its prediction time."""
     from datetime import timedelta
 
     import numpy as np

@@ -1,4 +1,4 @@
-"""The speed benchmark compares like with like; the scaling benchmark counts what it says it counts."""
+"""The speed benchmark compares like with like; the scaling one counts what it says it counts."""
 
 import json
 import sys

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-# What ruff remembers of a file does not say which modules stood beside it: what is ours may have changed since.
+# What ruff remembers of a file does not say which modules stood beside it.
+# What is ours may have changed since.
 CHECKS = [["ruff", "check", "--no-cache", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 
 

@@ -1,4 +1,4 @@
-"""The command line, as processes: exit codes, one-line errors with suggestions, and no torch before it is needed."""
+"""The command line as processes: exit codes, one-line errors, no torch before it is needed."""
 
 import os
 import re

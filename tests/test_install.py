@@ -1,4 +1,4 @@
-"""Configs and recipes are found from a wheel installed elsewhere, and a user's own recipe from any folder."""
+"""A wheel installed elsewhere finds configs and recipes; any folder finds a user's own recipe."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Make an environment with the wheel of this checkout, beside the dependencies that are installed here."""
+    """Make an environment with this checkout's wheel, beside the dependencies installed here."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(

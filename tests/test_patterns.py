@@ -67,7 +67,7 @@ def test_polars_is_imported_whole():
 
 @pytest.fixture
 def shadowed(quickstart, tmp_path):
-    """Return a cohort whose folder is a pattern that fits the cohort beside it, of other subjects."""
+    """Return a cohort whose folder is a pattern that fits the one beside it, of other subjects."""
     root = shutil.copytree(quickstart, tmp_path / "hospital [v2]" / "site[1]?*")
     other = shutil.copytree(quickstart, tmp_path / "hospital [v2]" / "site1xx")
     for table in [

@@ -1,4 +1,4 @@
-"""The shipped checks pass what keeps the contract and catch what breaks it, by the check of that name."""
+"""The shipped checks pass what keeps the contract; what breaks it fails the check of its name."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""clintune's own models: the predictions are those of an evaluation, and what was fitted is counted."""
+"""clintune's own models: they predict as an evaluation does, and what was fitted is counted."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Samples that lose modalities: nested by share, each modality by itself, and nothing else of them changes."""
+"""Samples that lose modalities: nested by share, each by itself, and nothing else changes."""
 
 import pickle
 

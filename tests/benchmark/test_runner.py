@@ -1,4 +1,4 @@
-"""A whole benchmark with real processes: killed, resumed, with a method that cannot work and one that is not there."""
+"""A benchmark with real processes: killed, resumed, with a broken method and a missing one."""
 
 import contextlib
 import json

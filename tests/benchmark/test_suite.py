@@ -1,4 +1,4 @@
-"""Suites: the shipped ones compose, and what is wrong with one of a user's own is said in one line."""
+"""Suites: the shipped ones compose; what is wrong with a user's own is said in one line."""
 
 import pytest
 
@@ -140,7 +140,8 @@ def test_a_suite_that_does_not_exist_gets_the_nearest_name():
 def test_a_cell_is_known_by_what_determines_its_result(tmp_path):
     path = written(
         tmp_path,
-        "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\nclintune: {lora: []}\nseeds: [0, 1]",
+        "experiments: {a: {recipe: quickstart, baselines: [logistic]}}\n"
+        "clintune: {lora: []}\nseeds: [0, 1]",
     )
 
     def keys(*overrides, data="data", suite=()):

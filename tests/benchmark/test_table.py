@@ -1,4 +1,4 @@
-"""The table: intervals over subjects and seeds, paired differences, and what becomes of trials that failed."""
+"""The table: intervals over subjects and seeds, paired differences, and failed trials."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_the_score_of_several_seeds_is_their_mean(shuffled):
 
 
 def test_more_seeds_do_not_pass_for_more_subjects():
-    """Seeds that agree leave the interval as wide as one does; draws of their own would halve that of four."""
+    """Seeds that agree leave the interval as wide as one; own draws would halve that of four."""
     one = score_seeds({0: scored(predict(0, 0.3))}, 500)["icu"]["auroc"].std()
     same = score_seeds({seed: scored(predict(0, 0.3)) for seed in range(4)}, 500)["icu"][
         "auroc"

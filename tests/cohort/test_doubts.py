@@ -1,4 +1,4 @@
-"""What is doubtful about a cohort's rows is told each time it is opened, and names nothing that few subjects have."""
+"""Doubtful rows of a cohort are told at each opening; nothing that few subjects have is named."""
 
 from math import inf, nan
 
@@ -29,7 +29,7 @@ def opened(root, births):
 
 
 def remarks(root, rows, minute=10):
-    """Return what is remarked of rows of one table, all of whose subjects are labelled at one minute."""
+    """Return what is remarked of one table's rows; all its subjects are labelled at one minute."""
     write_shard(root / "data/0.parquet", rows)
     subjects = sorted({row[0] for row in rows})
     return open_index(
@@ -88,8 +88,8 @@ def test_rows_long_before_the_birth_count_not_a_pregnancys(tmp_path):
 def test_rows_that_repeat_another_are_counted(tmp_path):
     rows = [(subject, 0, "LAB", float(subject)) for subject in range(20)]
     assert remarks(tmp_path, 3 * rows) == [
-        "40 of 60 rows of codes repeat another one, with its time, code and value; drop the copies, unless they are "
-        "meant"
+        "40 of 60 rows of codes repeat another one, with its time, code and value; drop the "
+        "copies, unless they are meant"
     ]
 
 
@@ -123,8 +123,8 @@ def test_a_cohort_with_a_clock_of_its_own_says_nothing(tmp_path, years):
 def test_samples_long_after_all_that_is_known_are_counted(tmp_path):
     rows = [(1, 0, "LAB", 1.0), (2, 2 * YEAR, "LAB", 1.0), (3, 0, "MEDS_BIRTH", None)]
     assert remarks(tmp_path, rows, 2 * YEAR) == [
-        "1 of 3 samples stand more than a year after the last row of their subject; look whether both times are of one "
-        "clock"
+        "1 of 3 samples stand more than a year after the last row of their subject; look whether "
+        "both times are of one clock"
     ]
 
 
@@ -163,7 +163,10 @@ def test_a_number_that_stands_for_a_missing_value_is_told(tmp_path, values, sent
         for subject in range(6)
         for minute, v in enumerate((*values, sentinel))
     ]
-    expected = "1 code (...) has values as -1, -999 or 9999, far from all others; write null where one is missing"
+    expected = (
+        "1 code (...) has values as -1, -999 or 9999, far from all others; "
+        "write null where one is missing"
+    )
     assert remarks(tmp_path, rows) == ([expected] if told else [])
 
 
@@ -171,8 +174,8 @@ def test_codes_that_differ_in_case_or_spaces_are_told(tmp_path):
     codes = ["LAB//K", "LAB//K ", "lab//k", "LAB//NA"]
     rows = [(subject, 0, code, 1.0) for subject in range(11) for code in codes]
     assert remarks(tmp_path, rows) == [
-        "3 codes ('LAB//K', 'LAB//K ', 'lab//k') have names that differ in case or spaces alone, and count as "
-        "different codes"
+        "3 codes ('LAB//K', 'LAB//K ', 'lab//k') have names that differ in case or spaces alone, "
+        "and count as different codes"
     ]
 
 
@@ -190,8 +193,8 @@ def test_samples_before_all_that_is_dated_are_counted(tmp_path):
         (3, 10, "LAB", 1.0),
     ]
     assert remarks(tmp_path, rows, 9) == [
-        "2 of 3 samples stand before the first dated row of their subject, births apart; look whether both times are "
-        "of one clock"
+        "2 of 3 samples stand before the first dated row of their subject, births apart; look "
+        "whether both times are of one clock"
     ]
 
 
@@ -250,8 +253,8 @@ def test_people_who_stand_twice_are_counted(tmp_path):
         for minute in range(6)
     ]
     assert remarks(tmp_path, rows) == [
-        "6 subjects have the same rows as another, with times, codes and values; if they are one person, link them in "
-        "metadata/linked_subjects.parquet"
+        "6 subjects have the same rows as another, with times, codes and values; if they are one "
+        "person, link them in metadata/linked_subjects.parquet"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Rows in memory pass the door of an index on disk: the same items at the same hours, none after a prediction time."""
+"""Rows in memory give the items and hours of an index on disk, none after a prediction time."""
 
 import math
 import pickle

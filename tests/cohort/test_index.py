@@ -36,7 +36,7 @@ KEYS = st.lists(
 
 
 def visible(rows, subject, minute, prefix, lookback_minutes):
-    """Return (code, number, hours) of what a sample may see, oldest first, by looking at each row in turn."""
+    """Return (code, number, hours) that a sample may see, oldest first; look at row after row."""
     seen = []
     for number, (owner, when, code) in enumerate(rows):
         if owner != subject or not code.startswith(prefix):
@@ -279,7 +279,10 @@ def test_shards_of_different_kinds_of_clock_are_refused(tmp_path):
     for number in range(2):
         write_shard(tmp_path / f"data/{number}.parquet", [(number, 0, "a", 1.0)])
     in_zone(tmp_path / "data/1.parquet", "UTC")
-    words = r"data/1\.parquet: column time has a time zone, while column time of data/0\.parquet has none"
+    words = (
+        r"data/1\.parquet: column time has a time zone, "
+        r"while column time of data/0\.parquet has none"
+    )
     with pytest.raises(DataError, match=words):
         open_index(tmp_path, {"task": labels((1, 5, [1.0]))})
 

@@ -52,7 +52,7 @@ def web(far):
 
 @pytest.fixture
 def fetched(web, tmp_path):
-    """Return a function that opens the copy, as a new process would, and returns it and what was fetched for it."""
+    """Return a function that opens the copy, as a new process would, and tells what was fetched."""
 
     def opened():
         web.gets.clear()
@@ -246,7 +246,10 @@ def test_secrets_in_a_recipe_are_refused_and_not_repeated(recipe, override, key)
 
 
 def test_storage_reaches_the_protocol(recipe, far, tmp_path):
-    settings = "{endpoint_url: 'https://minio.example', anon: true, client_kwargs: {skip_auto_headers: [Accept]}}"
+    settings = (
+        "{endpoint_url: 'https://minio.example', anon: true, "
+        "client_kwargs: {skip_auto_headers: [Accept]}}"
+    )
     cohort = compose_recipe(recipe(), [f"cohorts.tiny.storage={settings}"]).cohorts["tiny"]
     assert cohort.storage["anon"] is True
     with WebServer(far).running() as web:

@@ -1,4 +1,4 @@
-"""A rotten index is named and built again; a table with other content is another table, whatever its time says."""
+"""A rotten index is named and built again; other content is another table, whatever its time."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two groups of positive numbers are found where a wide gap leaves enough on each side, whatever the unit."""
+"""Two groups of positive numbers are found in any unit, if a wide gap leaves enough per side."""
 
 import numpy as np
 import pytest

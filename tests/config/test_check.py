@@ -1,4 +1,4 @@
-"""Values of a recipe are checked against what its classes and the schema take, without importing them."""
+"""Values of a recipe are checked against its classes and the schema, without an import."""
 
 import importlib
 import inspect
@@ -123,25 +123,29 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         (
             "quickstart",
             "tracker._target_=os.system",
-            "'tracker': _target_ os.system: os is of Python itself; name a class of clintune or your own",
+            "'tracker': _target_ os.system: os is of Python itself; "
+            "name a class of clintune or your own",
         ),
         (
             "quickstart",
             "modalities.notes={_target_: os.system}",
-            "'modalities.notes': _target_ os.system is no modality; name a class that derives from Modality",
+            "'modalities.notes': _target_ os.system is no modality; "
+            "name a class that derives from Modality",
         ),
         *[
             (
                 "quickstart",
                 f"tasks.deterioration._target_={target}",
-                f"'tasks.deterioration': _target_ {target} is no task; name a class that derives from Task",
+                f"'tasks.deterioration': _target_ {target} is no task; "
+                "name a class that derives from Task",
             )
             for target in ("os.system", "subprocess.run", "clintune.modalities.static.Static")
         ],
         (
             "quickstart",
             "tasks.deterioration._target_=Binary",
-            "'tasks.deterioration': _target_ Binary: names no module; give the full path, as package.module.Binary",
+            "'tasks.deterioration': _target_ Binary: names no module; "
+            "give the full path, as package.module.Binary",
         ),
     ],
 )
@@ -157,51 +161,68 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
         (["trainer.lr=1e400"], "'trainer.lr' is inf; give a finite number"),
         (["trainer.clip=nan"], "'trainer.clip' is nan; give a finite number"),
         (["tasks.y.weight=inf"], "'tasks.y.weight' is inf; give a finite number"),
-        (["tasks.y.weight=-1"], "'tasks.y.weight' is -1: the task would be trained to be wrong; give 0 or more"),
+        (["tasks.y.weight=-1"],
+         "'tasks.y.weight' is -1: the task would be trained to be wrong; give 0 or more"),
         (["tasks.y.weight=0"], "every task has weight 0: nothing would be learned; raise one"),
         (["seed=-1"], "'seed' is -1; give 0 or more"),
         (["cohorts.meds.splits.seed=-1"], "'cohorts.meds.splits.seed' is -1; give 0 or more"),
         (["cv_repeats=2"], "'cv_repeats' is set without cv; add cv=5"),
-        (["cv=folds.csv", "cv_repeats=2"], "'cv' names a file of folds, which cannot be repeated; set cv_repeats=1"),
+        (["cv=folds.csv", "cv_repeats=2"],
+         "'cv' names a file of folds, which cannot be repeated; set cv_repeats=1"),
         (["cv=folds.csv", "+cohort=quickstart"],
-         "'cv' names a file, but the run has several cohorts; set cohorts.NAME.folds and cv to a number"),
+         "'cv' names a file, but the run has several cohorts; "
+         "set cohorts.NAME.folds and cv to a number"),
         *[([f"cv={cv}"], f"'cv' is {cv}; give 2 to 1000 folds, a file of folds, or null")
           for cv in ("0", "1", "-3", "5.5", "true", "[3]", "1000000")],
         (["trainer.epochs=0"],
-         "'trainer.epochs' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"),
+         "'trainer.epochs' is 0: nothing would train; "
+         "raise it, or add model.skip=probe for a probe alone"),
         (["trainer.max_steps=0"],
-         "'trainer.max_steps' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"),
+         "'trainer.max_steps' is 0: nothing would train; "
+         "raise it, or add model.skip=probe for a probe alone"),
         (["trainer.lr=0"],
-         "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"),
+         "'trainer.lr' is 0: nothing would be learned; "
+         "raise it (adapter=frozen keeps the backbone as it is)"),
         (["trainer.head_lr=0"],
-         "'trainer.head_lr' is 0: heads and projectors would not learn; raise it, or set null for trainer.lr"),
-        (["trainer.average=1"], "'trainer.average' is 1: the average would never move; give less, as 0.99"),
+         "'trainer.head_lr' is 0: heads and projectors would not learn; "
+         "raise it, or set null for trainer.lr"),
+        (["trainer.average=1"],
+         "'trainer.average' is 1: the average would never move; give less, as 0.99"),
         (["trainer.clip=0"], "'trainer.clip' is 0: no gradient would pass; raise it, as to 1.0"),
         (["adapter.r=100000"], "'adapter.r' is 100000; give 1 to 4096"),
         (["trainer.epochs=1e30"], "'trainer.epochs' is 1e+30; give 0 to 1000000000"),
         (["trainer.workers=5000"], "'trainer.workers' is 5000; give 0 to 1024"),
         (["runs=''"], "'runs' is empty; name a folder (. is where you are)"),
-        (["cohorts.meds.root=''"], "'cohorts.meds.root' is empty; name a folder (. is where you are)"),
+        (["cohorts.meds.root=''"],
+         "'cohorts.meds.root' is empty; name a folder (. is where you are)"),
         (["cohorts.meds.root=\udcff"],
          "'cohorts.meds.root' holds \\udcff, which is no character of UTF-8; write a character"),
-        (["trainer.metric=aurocc"], "'trainer.metric': 'aurocc' is a metric of no task; did you mean 'auroc'?"),
-        (["cohorts.meds.splits.stratify=z"], "'cohorts.meds.splits.stratify': 'z' is none of the tasks; known: y"),
+        (["trainer.metric=aurocc"],
+         "'trainer.metric': 'aurocc' is a metric of no task; did you mean 'auroc'?"),
+        (["cohorts.meds.splits.stratify=z"],
+         "'cohorts.meds.splits.stratify': 'z' is none of the tasks; known: y"),
         (["cohorts.meds.splits.group=site", "cohorts.meds.splits.held_out_groups=[north]"],
          "'cohorts.meds.splits.group' names a column of cohorts.meds.groups; set that to the file"),
         (["cohorts.meds.splits.group=site", "cohorts.meds.groups=g.csv"],
-         "'cohorts.meds.splits.held_out_groups' is empty; name the groups of site that are held out"),
-        (["cv=3", "cohorts.meds.splits={group: site, held_out_groups: [a]}", "cohorts.meds.groups=g.csv"],
+         "'cohorts.meds.splits.held_out_groups' is empty; "
+         "name the groups of site that are held out"),
+        (["cv=3", "cohorts.meds.splits={group: site, held_out_groups: [a]}",
+          "cohorts.meds.groups=g.csv"],
          "'cohorts.meds.splits.group' holds out groups, and 'cv' folds; set one of them to null"),
         (["cohorts.meds.splits.held_out_groups=[a]"],
-         "'cohorts.meds.splits.held_out_groups' names groups of no column; set cohorts.meds.splits.group"),
-        (["cohorts.meds.splits={group: subject_id, held_out_groups: [a]}", "cohorts.meds.groups=g.csv"],
-         "'cohorts.meds.splits.group' is subject_id, of which each subject is a group; name another column"),
+         "'cohorts.meds.splits.held_out_groups' names groups of no column; "
+         "set cohorts.meds.splits.group"),
+        (["cohorts.meds.splits={group: subject_id, held_out_groups: [a]}",
+          "cohorts.meds.groups=g.csv"],
+         "'cohorts.meds.splits.group' is subject_id, of which each subject is a group; "
+         "name another column"),
         (["cohorts.meds.splits.train_share=0"],
          "'cohorts.meds.splits.train_share' is 0: nobody would train; raise it"),
         (["cohorts.meds.lookback_hours=1e300"],
          "'cohorts.meds.lookback_hours' is 1e+300; give 0 to 10000000"),
         (["cohorts.meds.splits.tuning=0.5", "cohorts.meds.splits.held_out=0.5"],
-         "'cohorts.meds.splits': tuning 0.5 and held_out 0.5 leave nothing to train on; lower them"),
+         "'cohorts.meds.splits': tuning 0.5 and held_out 0.5 leave nothing to train on; "
+         "lower them"),
         (["cv=3", "cohorts.meds.splits.tuning=1"],
          "'cohorts.meds.splits': tuning 1.0 leave nothing to train on; lower them"),
         (["strategy=single", "cluster.processes=2"],
@@ -209,11 +230,11 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
         (["strategy=single", "cluster=slurm", "cluster.nodes=2", "cluster.gpus_per_node=4"],
          "strategy=single takes one process, and 'cluster' asks for 8; use strategy=ddp or fsdp2"),
         (["+cohort=quickstart", "cohorts.meds.root=/x/y/", "cohorts.quickstart.root=/x/../x/y"],
-         "'cohorts.meds' and 'cohorts.quickstart' are one folder, /x/y: the same people would train and test; drop one "
-         "of them, also from the defaults"),
+         "'cohorts.meds' and 'cohorts.quickstart' are one folder, /x/y: the same people would "
+         "train and test; drop one of them, also from the defaults"),
         (["+cohort=quickstart", "cohorts.meds.root=s3://b/c", "cohorts.quickstart.root=s3://b/c/"],
-         "'cohorts.meds' and 'cohorts.quickstart' are one folder, s3://b/c: the same people would train and test; drop "
-         "one of them, also from the defaults"),
+         "'cohorts.meds' and 'cohorts.quickstart' are one folder, s3://b/c: the same people "
+         "would train and test; drop one of them, also from the defaults"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(tmp_path, words, message):

@@ -1,4 +1,4 @@
-"""Overrides hold any path, name keys that exist, and stand for one value unless a sweep is asked for."""
+"""Overrides hold any path, name keys that exist, and are one value unless a sweep is asked."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,10 +17,11 @@ def recipe(tmp_path):
     return tmp_path / "mine.yaml"
 
 
-PATHS = ["/plain", "~/data", "/müller", "/study=2", "/study(2)", "/o'brien", "/c#1", "/site[1]", "/a{b}", "/a b & c;d",
-         "/'q'", "/日本", "/50%", "/a\\b", "data(2)", "/behind ", " /before", "s3://bucket/a?x=1",
-         "/d/out=a/batch_size=3",
-         '/say "so"']  # fmt: skip
+PATHS = [
+    "/plain", "~/data", "/müller", "/study=2", "/study(2)", "/o'brien", "/c#1", "/site[1]", "/a{b}",
+    "/a b & c;d", "/'q'", "/日本", "/50%", "/a\\b", "data(2)", "/behind ", " /before",
+    "s3://bucket/a?x=1", "/d/out=a/batch_size=3", '/say "so"',
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -47,11 +48,14 @@ def test_any_text_can_be_quoted(text):
     ("word", "says"),
     [
         ("+foo=1", "key 'foo' does not exist"),
-        ("+trainer.max_stepz=7", "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
-        ("++trainer.max_stepz=7", "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
+        ("+trainer.max_stepz=7",
+         "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
+        ("++trainer.max_stepz=7",
+         "key 'trainer.max_stepz' does not exist; did you mean 'max_steps'?"),
         ("+cohorts.meds.lookback=7", "did you mean 'lookback_hours'?"),
         ("+cohorts.meds.splits.stratum=7", "key 'cohorts.meds.splits.stratum' does not exist"),
-        ("+modalities.static.code=[a]", "'modalities.static.code' is not a key of Static; did you mean 'codes'?"),
+        ("+modalities.static.code=[a]",
+         "'modalities.static.code' is not a key of Static; did you mean 'codes'?"),
         ("+tasks.y._partial_=true", "'tasks.y._partial_' is not a key of Binary"),
         ("+cohorts.two.root=/x", "'cohorts.two' cannot be added by an override"),
         ("~trainer.max_steps", "'trainer.max_steps' cannot be taken away"),
@@ -70,35 +74,46 @@ def test_any_text_can_be_quoted(text):
         ("trainer.batch_size=1.5", "'trainer.batch_size' is 1.5; give a whole number"),
         ("seed=x", "'seed' is x; give a whole number"),
         ("trainer.lr=null", "'trainer.lr' is null; give a value"),
-        ("data.raw=${oc.env:NO_SUCH_VARIABLE}", "environment variable NO_SUCH_VARIABLE, which is not set"),
+        ("data.raw=${oc.env:NO_SUCH_VARIABLE}",
+         "environment variable NO_SUCH_VARIABLE, which is not set"),
         ("trainer.lr=${trainer.lrr}", "asks for ${trainer.lrr}, which does not exist"),
-        ("tracker=null", "'tracker' is null; name a choice (none, tensorboard or wandb), or set one of its keys"),
-        ("trainer=20", "'trainer' is 20; name a choice (default), or set one of its keys, as trainer.KEY=VALUE"),
+        ("tracker=null",
+         "'tracker' is null; name a choice (none, tensorboard or wandb), or set one of its keys"),
+        ("trainer=20",
+         "'trainer' is 20; name a choice (default), or set one of its keys, as trainer.KEY=VALUE"),
         ("cohort=/tmp/x", "'cohort' is the path /tmp/x; write cohorts.meds.root=/tmp/x"),
         ("cohorts.meds=/tmp/x", "'cohorts.meds' is /tmp/x; write cohorts.meds.root=/tmp/x"),
         ("cohorts=/x", "'cohorts' is text; give each cohort its keys, as cohorts.NAME.root=FOLDER"),
-        ("cohorts=[a]", "'cohorts' is a list; give each cohort its keys, as cohorts.NAME.root=FOLDER"),
+        ("cohorts=[a]",
+         "'cohorts' is a list; give each cohort its keys, as cohorts.NAME.root=FOLDER"),
         ("cohorts.root=/x", "key 'cohorts.root' does not exist; did you mean 'cohorts.NAME.root'?"),
         ("tasks=readm", "'tasks' is text; give each entry its keys, as tasks.NAME.KEY=VALUE"),
         ("name=[a]", "'name' is a list; give text"),
         ("cohorts.meds.root=[a,b]", "'cohorts.meds.root' is a list; give text"),
         ("runs={a: 1}", "'runs' is a mapping; give text"),
-        ("cohorts.meds.splits=0.2", "'cohorts.meds.splits' is 0.2; give its keys, as cohorts.meds.splits.KEY=VALUE"),
-        ("cohorts.meds.splits=[1]", "'cohorts.meds.splits' is a list; give its keys, as cohorts.meds.splits.KEY=VALUE"),
+        ("cohorts.meds.splits=0.2",
+         "'cohorts.meds.splits' is 0.2; give its keys, as cohorts.meds.splits.KEY=VALUE"),
+        ("cohorts.meds.splits=[1]",
+         "'cohorts.meds.splits' is a list; give its keys, as cohorts.meds.splits.KEY=VALUE"),
         ("cluster.setup=module load", "'cluster.setup' is text; give a list, as [a,b]"),
         ("cluster.setup={a: 1}", "'cluster.setup' is a mapping; give a list, as [a,b]"),
         ("backbone.config=x", "'backbone.config' is text; give a mapping, as {KEY: VALUE}"),
-        ("~trainer.lr", "'trainer.lr' cannot be taken away with ~; give it a value, as trainer.lr=VALUE"),
+        ("~trainer.lr",
+         "'trainer.lr' cannot be taken away with ~; give it a value, as trainer.lr=VALUE"),
         ("trainer.lr=${trainer.lr}", "'trainer.lr' asks for itself; give the value"),
         ("data.shared=maybe", "'data.shared' is maybe; give true or false"),
         ("trainer.max_steps=", "'trainer.max_steps' is empty; give a whole number"),
         ("max_steps=20", "key 'max_steps' does not exist; did you mean 'trainer.max_steps'?"),
-        ("trainer/max_steps=20", "key 'trainer/max_steps' does not exist; did you mean 'trainer.max_steps'?"),
-        ("source=x", "key 'source' does not exist; did you mean 'backbone.source' or 'cohorts.NAME.source'?"),
-        *[(f"cohorts.meds.source={value}", f"'cohorts.meds.source' is {shown}; give a mapping with _target_, or null")
+        ("trainer/max_steps=20",
+         "key 'trainer/max_steps' does not exist; did you mean 'trainer.max_steps'?"),
+        ("source=x",
+         "key 'source' does not exist; did you mean 'backbone.source' or 'cohorts.NAME.source'?"),
+        *[(f"cohorts.meds.source={value}",
+           f"'cohorts.meds.source' is {shown}; give a mapping with _target_, or null")
           for value, shown in (("x.py", "'x.py'"), ("{a: 1}", "{'a': 1}"), ("[a]", "['a']"))],
         ("adapter=none", "'none' is not a choice of adapter; known: frozen, full, lora, qlora"),
-        ("task@tasks.z=binary", "the recipe chooses no 'task@tasks.z'; did you mean 'task@tasks.y'?"),
+        ("task@tasks.z=binary",
+         "the recipe chooses no 'task@tasks.z'; did you mean 'task@tasks.y'?"),
         ("name=../x", "'name' '../x' leaves its folder"),
         ("name=/x", "'name' '/x' leaves its folder"),
         ("name=", "'name' '' is empty"),

@@ -1,4 +1,4 @@
-"""A recipe file is read whatever its name and mark, and what is wrong with it is said with line and cause."""
+"""A recipe file is read whatever its name and mark; what is wrong is said with line and cause."""
 
 import sys
 
@@ -45,43 +45,59 @@ def test_a_byte_order_mark_or_no_self_changes_nothing(tmp_path):
         (RECIPE.encode() + "# Größe\n".encode("latin-1"), "line 10 is not UTF-8"),
         (RECIPE.encode("utf-16"), "line 1 is not UTF-8"),
         (RECIPE.encode() + b"\0", "not YAML: special characters are not allowed"),
-        (RECIPE + "trainer:\n\tlr: 3\n", "line 11: found character '\\t' that cannot start any token; indent"),
+        (RECIPE + "trainer:\n\tlr: 3\n",
+         "line 11: found character '\\t' that cannot start any token; indent"),
         (RECIPE + "tasks: {}\n", "line 10: found duplicate key tasks"),
         (RECIPE + "trainer: {lr: [1\n", "line 11: "),
         (RECIPE + "---\na: 1\n", "line 10: but found another document"),
         (RECIPE + "name: " + "[" * 3000, "not YAML"),
         (RECIPE.replace("  - base\n", ""), "its defaults lack `base`"),
         (RECIPE.replace("- base\n", "- _self_\n  - base\n"), "`_self_` stands before `base`"),
-        (RECIPE.replace("- modality", "- _self_\n  - modality"), "`_self_` stands before `modality`"),
-        (RECIPE.replace("- base\n", "- override /backbone: tiny\n  - base\n"), "`override /backbone` stands before"),
+        (RECIPE.replace("- modality", "- _self_\n  - modality"),
+         "`_self_` stands before `modality`"),
+        (RECIPE.replace("- base\n", "- override /backbone: tiny\n  - base\n"),
+         "`override /backbone` stands before"),
         (RECIPE.replace("override /backbone", "backbone"), "write - override /backbone: tiny"),
-        (RECIPE.replace("[static]", "[statics]"), "'statics' is not a choice of modality; did you mean 'static'?"),
-        (RECIPE.replace("y: binary", "y: risk"), "not a choice of task; known: binary, multiclass, multilabel"),
-        (RECIPE.replace("modality:", "modalty:"), "'modalty' is not a group of choices; did you mean 'modality'?"),
+        (RECIPE.replace("[static]", "[statics]"),
+         "'statics' is not a choice of modality; did you mean 'static'?"),
+        (RECIPE.replace("y: binary", "y: risk"),
+         "not a choice of task; known: binary, multiclass, multilabel"),
+        (RECIPE.replace("modality:", "modalty:"),
+         "'modalty' is not a group of choices; did you mean 'modality'?"),
         (RECIPE + "backbone: tiny\n", "choose it there: - override /backbone: tiny"),
         (RECIPE + "modality: [notes]\n", "choose it there: - modality: [NAME]"),
-        (RECIPE.replace("meds: {", "mads: {"), "'cohorts.mads' is a cohort of its own beside 'cohorts.meds'"),
-        (RECIPE.replace("}}\n", "}, m: {folds: f}}\n", 1), "'cohorts.meds' is a cohort of its own beside 'cohorts.m'"),
-        (RECIPE.replace("[static]", "[imaging, imaging_vit]"), "`imaging` and `imaging_vit` both fill modalities."),
-        (RECIPE.replace("[static]", "[notes, notes_native]"), "`notes` and `notes_native` both fill modalities."),
-        (RECIPE.replace("y: binary", "y: binary\n  - task@tasks.y: multiclass"), "both fill tasks.y; choose one"),
+        (RECIPE.replace("meds: {", "mads: {"),
+         "'cohorts.mads' is a cohort of its own beside 'cohorts.meds'"),
+        (RECIPE.replace("}}\n", "}, m: {folds: f}}\n", 1),
+         "'cohorts.meds' is a cohort of its own beside 'cohorts.m'"),
+        (RECIPE.replace("[static]", "[imaging, imaging_vit]"),
+         "`imaging` and `imaging_vit` both fill modalities."),
+        (RECIPE.replace("[static]", "[notes, notes_native]"),
+         "`notes` and `notes_native` both fill modalities."),
+        (RECIPE.replace("y: binary", "y: binary\n  - task@tasks.y: multiclass"),
+         "both fill tasks.y; choose one"),
         (RECIPE + "trainer: 3\n", "'trainer' is 3; give its keys"),
         (RECIPE + "trainer: [max_steps: 20]\n", "'trainer' is [{'max_steps': 20}]; give its keys"),
-        (RECIPE + "max_steps: 20\n", "key 'max_steps' does not exist; did you mean 'trainer.max_steps'?"),
-        (RECIPE.replace("{root: somewhere}", "{root: [a]}"), "'cohorts.meds.root' is a list; give text"),
+        (RECIPE + "max_steps: 20\n",
+         "key 'max_steps' does not exist; did you mean 'trainer.max_steps'?"),
+        (RECIPE.replace("{root: somewhere}", "{root: [a]}"),
+         "'cohorts.meds.root' is a list; give text"),
         (RECIPE.replace("meds: {root: somewhere}", "root: somewhere"),
          "'cohorts.root' lacks a name between; write cohorts.NAME.root"),
         (RECIPE.replace("{meds: {root: somewhere}}", "{meds: {root: x}, splits: {tuning: 0.1}}"),
          "'cohorts.splits' lacks a name between"),
-        (RECIPE.replace("{root: somewhere}", "{root: x, source: ./make.py}"), "'cohorts.meds.source' is './make.py'"),
+        (RECIPE.replace("{root: somewhere}", "{root: x, source: ./make.py}"),
+         "'cohorts.meds.source' is './make.py'"),
         (RECIPE.replace("task@tasks.y: binary", "task: binary"),
          "`task: binary` names no task; write - task@tasks.NAME: binary"),
         (RECIPE.replace("task@tasks.y: binary", "task@y: binary"),
          "`task@y: binary` names no task; write - task@tasks.y: binary"),
         (RECIPE + "trainer:\n", "'trainer' is empty; give its keys"),
         (RECIPE.replace("{root: somewhere}", "3"), "'cohorts.meds' is 3; give its keys"),
-        (RECIPE.replace("{root: somewhere}", "{root: x, splits: 0.3}"), "'cohorts.meds.splits' is 0.3; give its keys"),
-        (RECIPE.replace("tasks: {y:", "tasks: {yes:"), "YAML reads the name True as bool; write it in quotes"),
+        (RECIPE.replace("{root: somewhere}", "{root: x, splits: 0.3}"),
+         "'cohorts.meds.splits' is 0.3; give its keys"),
+        (RECIPE.replace("tasks: {y:", "tasks: {yes:"),
+         "YAML reads the name True as bool; write it in quotes"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_recipe_is_said_in_one_line(tmp_path, content, says):
@@ -122,7 +138,8 @@ def test_a_class_whose_bases_no_text_tells_may_be_a_task(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "tasks_of_two.py").write_text(
         "from clintune.tasks.binary import Binary\nfrom clintune.tasks import base\n\n\n"
-        "class Mixin:\n    pass\n\n\nclass Mine(Mixin, Binary):\n    pass\n\n\nclass Other(base.Task):\n    pass\n"
+        "class Mixin:\n    pass\n\n\nclass Mine(Mixin, Binary):\n    pass\n\n\n"
+        "class Other(base.Task):\n    pass\n"
     )
     for name, may in (("Mine", True), ("Other", True), ("Mixin", False)):
         assert may_be(f"tasks_of_two.{name}", "Task") == may

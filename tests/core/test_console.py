@@ -44,7 +44,8 @@ def test_a_terminal_that_lacks_characters_gets_them_written_out(encoding):
         "from clintune.core.console import console, print_table, show_any_text\n"
         "from rich.table import Table\n"
         "show_any_text()\n"
-        "t = Table('naïve … 日本', box=None); t.add_row('x' * 300); print_table(t, 'größe', width=40)\n"
+        "t = Table('naïve … 日本', box=None); t.add_row('x' * 300); "
+        "print_table(t, 'größe', width=40)\n"
         "console.print('größe 日本'); print('日本')"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}

@@ -43,22 +43,29 @@ def failing(error):
     [
         (lambda: importlib.import_module("no_such_module_at_all.inner"),
          "the Python package no_such_module_at_all is missing; pip install no_such_module_at_all"),
-        (failing(ModuleNotFoundError("x", name="tensorboard.summary")), "pip install 'clintune[tensorboard]'"),
-        (failing(ImportError("libcudart.so.12: cannot open shared object file")), "cannot be loaded (libcudart"),
-        (failing(ImportError("libtorch.so: failed to map segment from shared object")), "the memory is used up"),
+        (failing(ModuleNotFoundError("x", name="tensorboard.summary")),
+         "pip install 'clintune[tensorboard]'"),
+        (failing(ImportError("libcudart.so.12: cannot open shared object file")),
+         "cannot be loaded (libcudart"),
+        (failing(ImportError("libtorch.so: failed to map segment from shared object")),
+         "the memory is used up"),
         (lambda: np.empty(2**62, np.uint8), "the memory is used up"),
         (lambda: torch.empty(2**60), "the memory is used up"),
-        (failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), "of the GPU is used up"),
+        (failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")),
+         "of the GPU is used up"),
         (failing(RuntimeError("can't start new thread")), "raise `ulimit -u`"),
         (system(errno.ENOMEM), "the memory is used up"),
         (system(errno.EMFILE), "raise `ulimit -n`"),
         (system(errno.ENOSPC, "/x/best.safetensors"), "/x/best.safetensors: the disk is full"),
         (system(errno.EROFS, "/x/metrics.json"), "/x/metrics.json: the disk is read-only"),
-        (failing(RuntimeError("writer failed: No space left on device (os error 28)")), "the disk is full"),
-        (system(errno.ENOENT, "/run/provenance.json"), "/run/provenance.json: No such file or directory"),
+        (failing(RuntimeError("writer failed: No space left on device (os error 28)")),
+         "the disk is full"),
+        (system(errno.ENOENT, "/run/provenance.json"),
+         "/run/provenance.json: No such file or directory"),
         (system(errno.EISDIR, "/run/recipe.yaml"), "/run/recipe.yaml: Is a directory"),
         (system(errno.EACCES, "/run/recipe.yaml"), "/run/recipe.yaml: Permission denied"),
-        (failing(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")), "Connection reset by peer"),
+        (failing(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")),
+         "Connection reset by peer"),
         (lambda: json.loads('{"a": '), "is damaged (line 1)"),
         (lambda: b"M\xfcller".decode(), "is not UTF-8"),
     ],
@@ -116,7 +123,8 @@ def test_every_extra_that_a_message_names_exists():
 def test_a_tight_limit_on_memory_is_named():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9,) * 2)\n"
-        "from clintune.cli import main; import sys; sys.exit(main(['train', 'quickstart', '--dry-run']))"
+        "from clintune.cli import main; import sys; "
+        "sys.exit(main(['train', 'quickstart', '--dry-run']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode != 0

@@ -42,7 +42,7 @@ def test_everything_may_be_hidden(counts):
 
 
 def rows_of(task, counts):
-    """Return the rows of a cohort in which so many samples [A, 3] have each answer, the last row none at all."""
+    """Return a cohort's rows: so many samples [A, 3] have each answer, the last row none at all."""
     answers = [*range(len(counts) - 1), np.nan]
     values = np.concatenate([np.repeat(answers, column) for column in np.transpose(counts)])
     samples = SimpleNamespace(

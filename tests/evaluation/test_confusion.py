@@ -1,4 +1,4 @@
-"""The table of classes counts patients, and neither a cell nor a share gives a small number away."""
+"""The table of classes counts patients; neither a cell nor a share gives a small number away."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The bootstrap: coverage of a known truth, subjects as folds, folds, pairing, and reproducibility."""
+"""The bootstrap: known coverage, subjects as folds, folds, pairing, and reproducibility."""
 
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The report: whole and self-contained, the same for the same input, and silent about single patients."""
+"""The report: whole, self-contained, equal for equal input, and silent about single patients."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def visible(html):
 
 
 class Balance(HTMLParser):
-    """Collects tags that are closed in the wrong order, ids that stand twice and references that lead nowhere."""
+    """Collects tags closed in the wrong order, ids that stand twice, and broken references."""
 
     VOID = frozenset({"meta", "br"})
 

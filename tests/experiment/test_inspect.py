@@ -26,8 +26,8 @@ def test_images_of_nearly_one_shade_are_told_where_they_are_many(dry, cohort):
     for number, path in enumerate(paths):
         Image.fromarray(np.full((50, 30), number, np.uint8)).save(path)
     assert (
-        "imaging: 100 % of the items looked at are of nearly one shade; look whether they are what they"
-        in dry(cohort)
+        "imaging: 100 % of the items looked at are of nearly one shade; "
+        "look whether they are what they" in dry(cohort)
     )
 
 

@@ -29,7 +29,7 @@ ROWS = {
 
 
 def cohort(tmp_path, rows, labels, task=None):
-    """Return the samples of a cohort: `rows` of (subject, hours before, code, value), one label a subject."""
+    """Return a cohort's samples from `rows` (subject, hours before, code, value), a label each."""
     table = [(s, None if h is None else NOW - timedelta(hours=h), c, v) for s, h, c, v in rows]
     for folder in ("data", "labels"):
         (tmp_path / folder).mkdir()

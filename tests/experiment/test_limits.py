@@ -107,14 +107,16 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     assert limits.sentences() == [
         "notes: 12 % of the samples have none",
         "notes: 33 % of the samples lose their oldest pieces (max_pieces 16): 18 % of all pieces",
-        "static: 71 % of the samples have older rows of a code, which are not read (the newest alone is): 70 % of all "
-        "rows",
-        "monitor: 20 % of the samples have recordings that go on after the prediction time, and are cut there: 15 % of "
-        "all hours",
-        "watch: 30 % of the samples have recordings that end more than a month before the time of their row; look "
-        "whether the clocks of the devices were right",
-        "events: 40 % of the samples read their oldest pieces as one token (max_pieces 511): 20 % of all pieces",
-        "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): 5 % of all tokens",
+        "static: 71 % of the samples have older rows of a code, which are not read "
+        "(the newest alone is): 70 % of all rows",
+        "monitor: 20 % of the samples have recordings that go on after the prediction time, and "
+        "are cut there: 15 % of all hours",
+        "watch: 30 % of the samples have recordings that end more than a month before the time "
+        "of their row; look whether the clocks of the devices were right",
+        "events: 40 % of the samples read their oldest pieces as one token (max_pieces 511): "
+        "20 % of all pieces",
+        "all modalities: 20 % of the samples lose their oldest tokens (backbone.max_tokens 512): "
+        "5 % of all tokens",
         "5 % of the samples have nothing that can be read",
         "beware",
     ]

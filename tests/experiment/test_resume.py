@@ -1,4 +1,4 @@
-"""A run that goes on: what may change, what stays, what it keeps of it, and that one job at a time holds it."""
+"""A run that goes on: what may change, what stays and is kept; one job at a time holds it."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def finished(shared_run, tmp_path):
 
 @pytest.fixture
 def stopped(finished):
-    """Return a run that was killed between its last checkpoint, after two steps, and its package."""
+    """Return a run killed between its last checkpoint, after two steps, and its package."""
     shutil.rmtree(finished / "package")
     status = json.loads((finished / "status.json").read_text())
     (finished / "status.json").write_text(json.dumps(status | {"state": "preempted"}))
@@ -77,7 +77,10 @@ def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace(stopped, capsys):
     assert resumed["changes"]["trainer.lr"] == {"before": 1e-3, "now": 1e-4}
     assert resumed["changes"].keys() == {word.partition("=")[0] for word in words}
     evaluate(stopped)
-    told = "After step 2 training went on with other settings: trainer.max_steps 4 (before: 2), trainer.lr 0.0001"
+    told = (
+        "After step 2 training went on with other settings: "
+        "trainer.max_steps 4 (before: 2), trainer.lr 0.0001"
+    )
     assert told in (stopped / "report.html").read_text()
 
 

@@ -12,7 +12,7 @@ RECIPE = "name: x\nruns: {runs}\nadapter: {{r: {r}, alpha: 16}}\ntrainer: {{lr: 
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Return the folders of two runs that differ in one setting, the second of which failed after a change of clock."""
+    """Return two runs that differ in a setting; the second failed after a change of clock."""
     folders = []
     for number, r in enumerate((2, 4)):
         run = tmp_path / "x" / f"2026010{number + 1}-120000"

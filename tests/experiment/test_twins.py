@@ -1,4 +1,4 @@
-"""What stands twice where it should stand once is told, in the dry run and in training; so is what differs in two."""
+"""What stands twice, or differs in two, is told in the dry run and in training."""
 
 import re
 import shutil
@@ -93,7 +93,10 @@ def test_classes_that_differ_by_case_or_spaces_are_told(cohort, recipe, capsys):
         "+tasks.went={_target_: clintune.tasks.multiclass.Multiclass, label: went}",
         "--dry-run",
     ]
-    told = "tasks.went: 'Home' and 'home ' differ in case or spaces alone; write one name where one class is meant"
+    told = (
+        "tasks.went: 'Home' and 'home ' differ in case or spaces alone; "
+        "write one name where one class is meant"
+    )
     assert told in said(capsys, recipe(cohort), *words)
 
 
@@ -109,7 +112,7 @@ def test_classes_that_stand_for_an_unknown_label_are_told():
 
 
 def facts(rows):
-    """Return the facts of 12 subjects from (code, value) pairs, the value of each subject a little greater."""
+    """Return 12 subjects' facts from (code, value) pairs; each subject's value is a bit greater."""
     table = [
         (
             subject,
@@ -161,8 +164,8 @@ def test_values_that_are_far_apart_in_two_cohorts_are_told(compared):
         [("LAB//GLUCOSE", 90.0), ("LAB//CREATININE", 0.9), ("LAB//BASE", 30.0), ("SEX//F", None)]
     )
     assert compared(north=north, south=south) == [
-        "static: 2 codes have values in cohorts north and south that are up to 84 times apart in the middle "
-        "(LAB//CREATININE, LAB//GLUCOSE); look whether units are the same"
+        "static: 2 codes have values in cohorts north and south that are up to 84 times apart in "
+        "the middle (LAB//CREATININE, LAB//GLUCOSE); look whether units are the same"
     ]
 
 
@@ -184,8 +187,8 @@ def test_cohorts_that_share_hardly_a_code_are_told(compared):
         south=facts([*south, ("SEX//F", None), ("MORE", None)]),
     )
     assert told == [
-        "static: cohorts north and south share 1 of the 13 codes of the smaller one; look whether both are coded "
-        "alike, or map one to the other"
+        "static: cohorts north and south share 1 of the 13 codes of the smaller one; look "
+        "whether both are coded alike, or map one to the other"
     ]
     shared = [("SEX//F", None), ("SEX//M", None)]
     assert compared(east=facts([*north, *shared]), west=facts([*south, *shared])) == []

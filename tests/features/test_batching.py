@@ -37,7 +37,7 @@ BERT = {
 
 @pytest.fixture(scope="module")
 def parts(quickstart, tmp_path_factory):
-    """Return samples of two cohorts, the second with three prediction times a subject, and modalities with pieces."""
+    """Return samples of two cohorts, the second with three times a subject, and modalities."""
     folder = tmp_path_factory.mktemp("batches")
     second = shutil.copytree(quickstart, folder / "second")
     labels = pl.read_parquet(second / "labels" / "deterioration.parquet")
@@ -89,7 +89,7 @@ def items_of(index, row, name):
 
 
 def expected_pieces(modality, name, items, view):
-    """Return (hours, tensors) of the pieces that fit the budget, taking the newest items one after the other."""
+    """Return (hours, tensors) of the pieces within the budget, the newest items first."""
     if name == "static":
         items = [
             item

@@ -1,4 +1,4 @@
-"""The piece cache: found by content, filled once whoever asks, gone on after a stop, honest about the unreadable."""
+"""The piece cache: found by content, filled once, resumed after a stop, honest about bad files."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def modality():
 
 @pytest.fixture
 def fill(cohort, tmp_path):
-    """Return a function that fills a cache with all images of a cohort: its items and their pieces."""
+    """Return a function that fills a cache with a cohort's images: its items and their pieces."""
 
     def fill(modality, root=cohort, cache=tmp_path / "cache", precision="fp32", **settings):
         samples = open_samples([root], {"imaging": modality}, cache)

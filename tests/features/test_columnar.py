@@ -1,4 +1,4 @@
-"""Rows as columns: the chunks that statistics are learnt from hold every training row once, a subject's in one."""
+"""Rows as columns: the chunks hold every training row once, those of a subject in one chunk."""
 
 import numpy as np
 import polars as pl

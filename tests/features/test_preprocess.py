@@ -22,7 +22,7 @@ KINDS = {
 
 @pytest.fixture
 def hold(cohort, tmp_path):
-    """Return a function that opens all images of a cohort and returns them, their pieces in memory, and the errors."""
+    """Return a function that opens a cohort's images: the images, their pieces, the errors."""
 
     def hold(modality, workers=0):
         samples = open_samples([cohort], {"imaging": modality}, tmp_path / "cache")

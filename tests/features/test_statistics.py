@@ -1,4 +1,4 @@
-"""Statistics are fitted once for the same items, files and settings, and anew when any of them changes."""
+"""Statistics are fitted once for equal items, files and settings, and anew after a change."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Names that a page, a card or a terminal could obey, and what a reader of HTML finds alive in a text."""
+"""Names that a page, card or terminal could obey, and what an HTML reader finds alive."""
 
 from html.parser import HTMLParser
 

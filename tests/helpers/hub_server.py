@@ -1,6 +1,8 @@
-"""A real web server that speaks the Hugging Face Hub's protocol as far as publishing and fetching a model use it.
+"""A real web server that speaks the Hugging Face Hub's protocol.
 
-Large files go by the LFS batch protocol, in one part or several; what was uploaded stays although no commit names it.
+It knows what publishing and fetching a model use of that protocol.
+Large files go by the LFS batch protocol, in one part or several.
+What was uploaded stays although no commit names it.
 Connections may be held, broken or refused in the middle of a file, and every byte is counted.
 """
 
@@ -21,7 +23,7 @@ _PART = 100_000
 
 @dataclass
 class Repository:
-    """`commits` holds each commit's files, in order; `branches` and `tags` the commits that they stand on."""
+    """`commits` holds each commit's files, in order; `branches` and `tags` name commits."""
 
     private: bool
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -44,11 +46,14 @@ class Repository:
 
 
 class HubServer:
-    """`sent` lists what was uploaded: (path or digest, bytes); `fetched` what was downloaded: (path, range, bytes).
+    """A store of large files that may hold, refuse or break a transfer.
 
-    Files are named by the digest of their content: an upload of `hold` stops half way for ever, those of `refuse` are
-    refused both ways, the connections of `broken` ones break once half way. `held` and `stored` are set when an upload
-    is held, and when one is complete.
+    `sent` lists what was uploaded: (path or digest, bytes).
+    `fetched` lists what was downloaded: (path, range, bytes).
+
+    Files are named by the digest of their content. An upload of `hold` stops half way for ever.
+    Those of `refuse` are refused both ways. The connections of `broken` ones break once half way.
+    `held` and `stored` are set when an upload is held, and when one is complete.
     """
 
     def __init__(self) -> None:
@@ -143,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def _repository(self, name):
-        """Return a repository; 401 for what is private or none without a token, as the Hub answers."""
+        """Return a repository; 401 for a private or missing one without a token, as the Hub."""
         repository = self.hub.repositories.get(name)
         if not self._knows_token() and (
             repository is None or repository.private or self.command in ("POST", "PUT")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the address of a server that answers and the folder of its artifacts, below `folder`."""
+    """Yield the address of a server that answers and its artifacts' folder, below `folder`."""
     artifacts = folder / "artifacts"
     artifacts.mkdir()
     with socket.socket() as free:

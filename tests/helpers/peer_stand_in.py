@@ -1,11 +1,11 @@
-"""The environment of a peer, in which this Python runs another script in the place of the peer's."""
+"""The environment of a peer, in which this Python runs another script in the peer's place."""
 
 import sys
 from pathlib import Path
 
 
 def stand_in(folder: Path, name: str, script: str) -> None:
-    """Make the environment `folder`/peers/`name`, whose peer is a script that has a function `fit`."""
+    """Make the environment `folder`/peers/`name`; its peer is a script with a function `fit`."""
     path = folder / f"{name}.py"
     path.write_text(f"PACKAGE = 'scikit-learn'\n{script}")
     python = folder / "peers" / name / "bin" / "python"

@@ -19,7 +19,7 @@ NEEDS_SLURM = [
 
 
 def until(folder: Path, true: Callable[[Path], object], seconds: float = 240) -> None:
-    """Wait for something about a run or job to be true; fail with its logs when it does not become so."""
+    """Wait until something about a run or job is true; fail with its logs if it never is."""
     end = time.monotonic() + seconds
     while not true(folder):
         if time.monotonic() > end:

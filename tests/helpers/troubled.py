@@ -1,4 +1,4 @@
-"""Processes that meet trouble in their third step, and how far their weights end from those of others."""
+"""Processes that meet trouble in their third step, and how far their weights end from others."""
 
 from pathlib import Path
 

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 
 class WebServer:
-    """`gets` counts how often each path was sent; `status` maps paths to the error they answer with.
+    """`gets` counts how often each path was sent; `status` maps paths to the error of their answer.
 
-    `headers` are those of the last request, `pages` stand in for listings. Of a path in `stalled`, half is sent;
-    then `half_sent` is set and the rest never comes.
+    `headers` are those of the last request, `pages` stand in for listings.
+    Of a path in `stalled`, half is sent; then `half_sent` is set and the rest never comes.
     """
 
     def __init__(self, folder: Path) -> None:

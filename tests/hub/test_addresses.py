@@ -1,4 +1,4 @@
-"""Which hub an address means, which options it takes, and that nothing is sent to the Hub by a slip."""
+"""Which hub an address means, its options, and that nothing goes to the Hub by a slip."""
 
 import pytest
 

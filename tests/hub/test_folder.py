@@ -1,4 +1,4 @@
-"""A plain folder and URLs as hubs: a package appears whole, is never overwritten, and what is wrong is not fetched."""
+"""A folder and URLs as hubs: a package appears whole, stays, and a wrong one is not fetched."""
 
 from pathlib import Path
 
@@ -111,7 +111,10 @@ def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
     send += "hub(sys.argv[1]).send(Path(sys.argv[2]))"
     place = tmp_path / "share" / "m"
     done = run_python("-c", f"{limited}; {send}", str(place), str(package))
-    said = f"clintune.core.errors.StorageError: {place}: the file is too large for the disk or for `ulimit -f`;"
+    said = (
+        f"clintune.core.errors.StorageError: {place}: "
+        "the file is too large for the disk or for `ulimit -f`;"
+    )
     assert done.stderr.splitlines()[-1].startswith(said)
     assert list((tmp_path / "share").iterdir()) == []
     place = f"file://{tmp_path}/far/m"

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: the real client, in processes of its own, against a server that speaks its protocol."""
+"""The Hugging Face Hub: the real client in its own processes, and a server of its protocol."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def package(tmp_path):
 
 
 def steps(*words):
-    """Return the arguments of a process that does (verb, address, folder, options) one after the other."""
+    """Return the arguments of a process that does (verb, address, folder, options) in turn."""
     return (
         "-c",
         CLIENT,
@@ -69,7 +69,7 @@ def fetch(address, cache, **options):
 
 
 def published(hub, folder):
-    """Return whether the repository's main branch holds the package of a folder and nothing else."""
+    """Return whether the main branch holds the package of a folder and nothing else."""
     return {
         path: it for path, it in hub.repositories["me/m"].head().items() if path != ".gitattributes"
     } == content(folder)
@@ -284,10 +284,12 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
     for answer, reason in zip(
         answers,
         [
-            "me/none: no such repository, or one that you may not see; check the name, set HF_TOKEN or run",
+            "me/none: no such repository, or one that you may not see; "
+            "check the name, set HF_TOKEN or run",
             "me/empty@v9: no such branch, tag or commit",
             "me/empty: no MANIFEST.json; clintune published no package there",
-            "me/gated: gated; accept its terms on the Hub, then set HF_TOKEN or run `hf auth login`",
+            "me/gated: gated; accept its terms on the Hub, "
+            "then set HF_TOKEN or run `hf auth login`",
             "me/a--b: no name that the Hub takes",
             "me/m: the Hub refuses the metadata of README.md",
         ],
@@ -305,8 +307,8 @@ def test_without_a_token_nothing_is_sent_nor_private_found(hub, package, tmp_pat
         send("hf://me/n", package), fetch("hf://me/m", cache), fetch("hf://me/open", cache)
     )
     assert (
-        answers[0]
-        == "refused: hf://me/n: no token of the Hugging Face Hub; set HF_TOKEN or run `hf auth login`"
+        answers[0] == "refused: hf://me/n: no token of the Hugging Face Hub; "
+        "set HF_TOKEN or run `hf auth login`"
     )
     assert answers[1].startswith(
         "refused: hf://me/m: no such repository, or one that you may not see"

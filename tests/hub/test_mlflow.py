@@ -18,7 +18,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def registry(server, monkeypatch):
-    """Return the folder of the artifacts; the client finds the server and gives up at once where it fails."""
+    """Return the artifacts' folder; the client finds the server and gives up at once on failure."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server[0])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return server[1]

@@ -1,4 +1,4 @@
-"""Published to each kind of hub, a model answers in a new process as it did, from package and base weights alone."""
+"""A model from each kind of hub answers as before, from package and base weights alone."""
 
 import json
 import shutil
@@ -29,7 +29,8 @@ from clintune.core.errors import ClintuneError
 cohort, cache, *addresses = sys.argv[1:]
 answers = []
 for number, address in enumerate(addresses):
-    os.environ["CLINTUNE_CACHE"] = f"{cache}/{number}"  # what one hub sent must not answer for the next
+    os.environ["CLINTUNE_CACHE"] = f"{cache}/{number}"  # what one hub sent must not \
+answer for the next
     try:
         answers.append(clintune.load(address).predict(cohort=cohort)["COLUMN"].to_list())
     except ClintuneError as error:
@@ -40,7 +41,10 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def run(shared_run, tmp_path_factory):
-    """Return a run of two members on real base weights, with a release and a calibration that has an effect."""
+    """Return a run of two members on real base weights.
+
+    It has a release, and a calibration that has an effect.
+    """
     trained = shared_run("backbone=minilm", "trainer.max_steps=2", "trainer.lr=0.05", "ensemble=2")
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("round_trip") / "run"))
     evaluate(run)

@@ -68,7 +68,7 @@ def table_of(name, problems=()):
 
 
 def read(place, prefix):
-    """Return the prediction files at a place, a task's or one a phenotype, under the names of the table."""
+    """Return the prediction files at a place, one a task or phenotype, by names of the table."""
     files = [(prefix, place.with_suffix(".parquet"))]
     if not files[0][1].exists():
         files = [(f"{prefix}/{path.stem}", path) for path in sorted(place.glob("*.parquet"))]

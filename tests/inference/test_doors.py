@@ -1,4 +1,4 @@
-"""One number, one truth: a sample gets the same answer from every door, whatever the batch it came in."""
+"""A sample gets the same answer from every door, whatever the batch it came in."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2, "boosted": 1e-5}
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Return a cohort with enough tuning subjects of both answers to calibrate on, a third without images."""
+    """Return a cohort with enough tuning subjects of both answers; a third lacks images."""
     root = tmp_path_factory.mktemp("large") / "cohort"
     write_quickstart(root, subjects=120, image_size=32, signal_days=1)
     path = root / "metadata" / "subject_splits.parquet"
@@ -62,7 +62,7 @@ def labels_of(root):
 
 
 def read(folder):
-    """Return the answers in the files of a run's split, or of a scored cohort, under the names of a table."""
+    """Return a split's answers, or a scored cohort's, from files, under the table's names."""
 
     def table(name):
         paths = sorted(Path(folder).glob(name))

@@ -1,4 +1,4 @@
-"""`clintune.load`: from a name to calibrated probabilities; several packages on one base answer as if alone."""
+"""`clintune.load`: calibrated probabilities from a name; packages on one base answer as alone."""
 
 import re
 import shutil

@@ -21,7 +21,7 @@ def block(page, word):
 
 @pytest.fixture
 def run_block(shared_run, quickstart, monkeypatch):
-    """Return a function that runs a block on the cohort and the run of the tests; it returns the names."""
+    """Return a function that runs a block on the tests' cohort and run; it returns the names."""
     monkeypatch.chdir(quickstart)
 
     def run(page, word, **places):

@@ -1,4 +1,4 @@
-"""Rows and times as people have them; what does not fit is refused in one line that says what to do."""
+"""Rows and times as people have them; what does not fit is refused in one line with a remedy."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""Several processes train, stop, resume and evaluate what one does: under each launcher, copied or shared out."""
+"""Several processes train, stop, resume and evaluate what one does.
+
+They do so under each launcher, with the model copied or shared out.
+"""
 
 import json
 import os
@@ -29,13 +32,16 @@ WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
 
 
 def clintune(*words, launcher=("-m", "clintune.cli"), first=None):
-    """Run clintune in processes of its own, which import what is in the folder `first` before anything else."""
+    """Run clintune in its own processes, which import first what is in the folder `first`."""
     return run_python(*launcher, *map(str, words), first=first)
 
 
 @pytest.fixture
 def trouble(tmp_path):
-    """Return a function that makes a folder whose `sitecustomize` brings trouble to processes where `when` is true."""
+    """Return a function that makes a folder with a `sitecustomize`.
+
+    It brings trouble to processes where `when` is true.
+    """
 
     def write(what, when='os.environ.get("RANK") == "1"'):
         folder = tmp_path / "trouble"
@@ -143,8 +149,11 @@ def test_a_process_that_fails_ends_all_with_its_own_line(
     assert status["state"] == state
     assert state == "preempted" or says in status["error"]
     assert trained_steps(run) == 2
-    assert not [line for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
-                if str(run) in line]  # fmt: skip
+    assert not [
+        line
+        for line in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout.splitlines()
+        if str(run) in line
+    ]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.slow)])
@@ -215,7 +224,10 @@ def test_ctrl_c_reaches_the_processes_once_and_saves_work(recipe, tmp_path):
 
 @pytest.mark.slow
 def test_processes_of_different_precisions_are_refused(recipe, tmp_path):
-    one_has_bf16 = "import torch; torch.cpu.get_capabilities = lambda: {'avx512_bf16': os.environ['RANK'] == '1'}"
+    one_has_bf16 = (
+        "import torch; torch.cpu.get_capabilities = lambda: "
+        "{'avx512_bf16': os.environ['RANK'] == '1'}"
+    )
     (tmp_path / "sitecustomize.py").write_text(
         f"import os\nif 'RANK' in os.environ:\n    {one_has_bf16}\n"
     )

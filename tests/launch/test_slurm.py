@@ -1,4 +1,4 @@
-"""A real SLURM (scripts/local_slurm): jobs that are requeued, signalled and killed end as one left alone."""
+"""A real SLURM (scripts/local_slurm): requeued, signalled and killed jobs end as one left alone."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from helpers.troubled import ODD, TROUBLE, apart
 pytestmark = NEEDS_SLURM
 JOB = [
     "cluster=slurm", "cluster.nodes=2", "cluster.partition=main", "cluster.cpus_per_process=1",
-    "trainer.max_steps=40", "trainer.tune_every=20", "trainer.checkpoint_every=5", "trainer.micro_batch_size=16",
+    "trainer.max_steps=40", "trainer.tune_every=20", "trainer.checkpoint_every=5",
+    "trainer.micro_batch_size=16",
 ]  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def places(folder, name):
 
 
 def submit(folder, name, *words, first=None):
-    """Submit a job, which imports what is in the folder `first` before anything else; return its id and run folder."""
+    """Submit a job that imports first what is in `first`; return its id and run folder."""
     done = run_python(
         "-m",
         "clintune.cli",
@@ -69,7 +70,7 @@ def is_in(state):
 
 
 def assert_failed(job, run, says):
-    """Wait for a job's end, which is that of the user's input and final, with the line of the process that met it."""
+    """Wait for a job's final end by a user's error, with the line of the process that met it."""
     until(run, lambda run: state_of(job) in {"", "PENDING"} and not is_in("queued")(run))
     told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     assert "JobState=FAILED" in told

@@ -1,4 +1,4 @@
-"""Own masks on a CPU: each entry is dropped as often as it should be, alone, and scaled as torch scales it."""
+"""Own masks on a CPU: entries are dropped as often as asked, alone, and scaled as torch does."""
 
 import pytest
 import torch

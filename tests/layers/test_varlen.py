@@ -1,4 +1,4 @@
-"""Without padding: every family that claims it gives what it gives with padding, and the gradients too."""
+"""Without padding, every family that claims it gives the same outputs and gradients."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def with_lora(model):
 
 
 def pair(name, lora=False):
-    """Return the model as it comes, with padding and eager attention, and the same one without padding."""
+    """Return the model with padding and eager attention, and the same one without padding."""
     plain, bare = make(name), make(name, "sdpa")
     pack_model(bare)
     return (with_lora(plain), with_lora(bare)) if lora else (plain, bare)
@@ -322,8 +322,8 @@ def test_dropout_leaves_each_weight_out_or_scales_it_up(causal, window, layout):
     weights = reference(query, key, value, causal, window, 0.1)
     torch.manual_seed(0)
     found, _ = attention.packed_attention(
-        Attention(causal, 2), query, key, value, None, dropout=0.25, scaling=0.1, sliding_window=window,
-        layout=layout,
+        Attention(causal, 2), query, key, value, None,
+        dropout=0.25, scaling=0.1, sliding_window=window, layout=layout,
     )  # fmt: skip
     kept = found != 0
     torch.testing.assert_close(found[kept], weights[kept] / 0.75)

@@ -1,4 +1,4 @@
-"""Metrics agree with scikit-learn, with closed forms and with plain loops, under ties, weights and unknown labels."""
+"""Metrics agree with scikit-learn, closed forms and loops under ties, weights, missing labels."""
 
 import time
 
@@ -15,7 +15,7 @@ from clintune.metrics import classification as metrics
 
 @st.composite
 def binary(draw, both=True):
-    """Targets, probabilities with many ties, integer weights; both classes have weight where `both`."""
+    """Targets, probabilities with ties, integer weights; both classes have weight where `both`."""
     n = draw(st.integers(2, 40))
     targets = draw(npst.arrays(np.float64, n, elements=st.sampled_from([0.0, 1.0])))
     steps = draw(st.sampled_from([3, 10, 1000]))

@@ -1,4 +1,4 @@
-"""Metrics of amounts agree with scikit-learn under weights, and say nothing where nothing can be said."""
+"""Metrics of amounts agree with scikit-learn under weights, and are silent without an answer."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Survival metrics and curves agree with other libraries and with plain loops over their definitions."""
+"""Survival metrics and curves agree with other libraries and with loops of their definitions."""
 
 from functools import cache
 from itertools import pairwise
@@ -83,7 +83,8 @@ def test_agrees_with_scikit_survival_under_ties(case):
 
 
 def test_agrees_with_scikit_survival_on_repeated_rows():
-    # As above, 0.28.0, on the rows of cohort(1) repeated np.random.default_rng(5).integers(0, 4, 200) times.
+    # As above, 0.28.0, on the rows of cohort(1), repeated
+    # np.random.default_rng(5).integers(0, 4, 200) times.
     weights = np.random.default_rng(5).integers(0, 4, 200).astype(float)[None]
     metrics = survival_metrics(TIMES, (4.71, 70.73), (20.7, 45.7, 70.7))
     found = values(metrics, *cohort(1), weights)
@@ -98,14 +99,16 @@ def test_agrees_with_scikit_survival_on_repeated_rows():
 def test_antolini_agrees_with_pycox(until, value):
     # pycox 0.3.0, evaluation/concordance.py (with numba alone, it needs no torch):
     #   concordance_td(days, events, survival at the distinct days, index of each day, "antolini")
-    # which gives ties in prediction nothing; here there are none. Truncated: days and events censored at `until`.
+    # which gives ties in prediction nothing; here there are none.
+    # Truncated: days and events censored at `until`.
     targets, predicted = cohort(3, decimals=12)
     antolini = survival_metrics(TIMES, (0, until), [50])[0]
     assert antolini(targets, predicted) == pytest.approx(value, abs=1e-12)
 
 
 def test_kaplan_meier_and_numbers_at_risk_agree_with_lifelines():
-    # lifelines 0.30.3, KaplanMeierFitter().fit(days, events): predict, and at_risk of its event_table.
+    # lifelines 0.30.3, KaplanMeierFitter().fit(days, events):
+    # predict, and at_risk of its event_table.
     days, events = cohort(2, apart=False)[0].T
     at, free = survival.kaplan_meier(days, events)
     assert len(at) == 72
@@ -121,8 +124,9 @@ def test_kaplan_meier_and_numbers_at_risk_agree_with_lifelines():
     assert survival.numbers_at_risk(days, asked).tolist() == [173, 102, 56, 30, 16]
 
 
-# lifelines 0.30.3, AalenJohansenFitter, where no two days are the same (it shakes tied ones apart at random),
-# and scikit-survival 0.28.0, cumulative_incidence_competing_risks, where they are: on days 10, 40 and 90.
+# lifelines 0.30.3, AalenJohansenFitter, where no two days are the same (it shakes tied ones
+# apart at random), and scikit-survival 0.28.0, cumulative_incidence_competing_risks, where
+# they are: on days 10, 40 and 90.
 AALEN_JOHANSEN = {
     ("lifelines", 1): [0.06734326921883921, 0.18226284306834098, 0.3262308946801733],
     ("lifelines", 2): [0.08467566270254849, 0.2632922636457018, 0.3634910185967375],
@@ -150,7 +154,7 @@ def test_incidence_is_interpolated_from_day_0():
 
 
 class Loops:
-    """The definitions, one sample or pair after the other; `free(i, t)`: i is known to be free of events at t."""
+    """The definitions, by sample or pair; `free(i, t)`: i is known to be free of events at t."""
 
     def __init__(self, targets, predicted, kinds):
         (self.days, self.ends), self.kinds, self.rows = targets.T, kinds, range(len(targets))
@@ -164,7 +168,7 @@ class Loops:
         return self.days[i] > day or (self.days[i] == day and self.ends[i] == 0)
 
     def _uncensored(self, day):
-        """The product over censorings before `day`; events of a day leave before its censorings do."""
+        """The product over censorings before `day`; events of a day leave before censorings."""
         left = 1.0
         for u in sorted(
             {self.days[i] for i in self.rows if self.ends[i] == 0 and self.days[i] < day}

@@ -1,4 +1,4 @@
-"""What leaves the house of training events: nothing that few have, and no value of anybody's own."""
+"""What leaves the house of training events: nothing that few have, and nobody's own value."""
 
 import json
 

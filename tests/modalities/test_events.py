@@ -1,4 +1,7 @@
-"""Events as tokens: scores, rare codes, budgets, courses, summary columns; order, trend and number are learnt."""
+"""Events as tokens: scores, rare codes, budgets, courses and summary columns.
+
+Order, trend and number are learnt.
+"""
 
 import numpy as np
 import polars as pl
@@ -89,7 +92,8 @@ def test_rare_codes_are_their_longest_known_beginning():
     assert named == ["DRUG", "DRUG", "LAB", 0, "LAB//NA"]
     assert found["facts"][:, 1].tolist() == [0, 0, 0, 0, 1]
     assert events.remarks(events.fit(TRAINING)) == [
-        "1 of 4 codes have fewer than 11 training subjects and are read as their beginnings, without values"
+        "1 of 4 codes have fewer than 11 training subjects and are read as their beginnings, "
+        "without values"
     ]
 
 
@@ -245,7 +249,8 @@ tasks: {{outcome: {{label: outcome}}}}
 adapter: {{mode: full}}
 model: {{skip: null}}
 strategy: {{kind: single}}
-trainer: {{precision: fp32, epochs: 10, batch_size: 32, micro_batch_size: 32, lr: 2.0e-3, head_lr: null}}
+trainer: {{precision: fp32, epochs: 10, batch_size: 32, micro_batch_size: 32, lr: 2.0e-3, \
+head_lr: null}}
 data: {{cache: {folder}/cache}}
 runs: {folder}/runs
 """

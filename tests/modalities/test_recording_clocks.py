@@ -1,4 +1,4 @@
-"""A recording that tells its clock is read up to the prediction time; one that contradicts its row is refused."""
+"""A recording with a clock is read up to the prediction time, or refused if its row differs."""
 
 from datetime import UTC, datetime, timedelta
 

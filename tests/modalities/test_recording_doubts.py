@@ -1,4 +1,4 @@
-"""What is doubtful about recordings is told, in words that neither name nor count anything of few subjects."""
+"""Doubtful recordings are told in words that neither name nor count anything of few subjects."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def save(tmp_path):
 
 
 def twelve(save, what, **channels):
-    """Return a recording of each of twelve subjects; a channel is a function of the subject's number."""
+    """Return a recording of each of twelve subjects; a channel depends on the subject's number."""
     rows = [{name: make(number) for name, make in channels.items()} for number in range(12)]
     return [
         replace(save(f"{what} {number}", **row), subject=number) for number, row in enumerate(rows)
@@ -59,13 +59,15 @@ def test_what_is_doubtful_of_recordings_is_told(save, kind):
         return modality.remarks(modality.fit(items))
 
     assert said(gaps) == [
-        "(nearly) all training subjects have a recording of which more than half are gaps; look whether all was read"
+        "(nearly) all training subjects have a recording of which more than half are gaps; "
+        "look whether all was read"
     ]
     assert said(flat)[0].startswith(
         "(nearly) all training subjects have a recording in which no value differs"
     )
     assert said(marks) == [
-        "channel hr has values as -1, -999 or 9999, far from all others; leave a gap where one is missing"
+        "channel hr has values as -1, -999 or 9999, far from all others; "
+        "leave a gap where one is missing"
     ]
     assert said(twelve(save, "usual", x=lambda n: np.arange(48) + n)) == []
 
@@ -109,7 +111,7 @@ def said(items, **settings):
 
 
 def recordings(save, number=40, rate_hz=lambda n: 1 / 3600, **channels):
-    """Return a recording of each of some subjects; a channel is a function of its number, null where it lacks it."""
+    """Return a recording a subject; a channel depends on its number, and is null if it lacks it."""
     made = [{name: make(n) for name, make in channels.items()} for n in range(number)]
     held = [{name: values for name, values in row.items() if values is not None} for row in made]
     return [
@@ -170,8 +172,8 @@ def test_recordings_in_two_units_are_told(save, number, other):
     found = said(recordings(save, number, acc=lambda n: varied(n) * (1000 if n < other else 1)))
     (sentence,) = found
     assert re.fullmatch(
-        r"channel acc: the means of its recordings lie in two groups, (1,000|[6-9]00|2,000) times apart; look whether "
-        "all are in one unit",
+        r"channel acc: the means of its recordings lie in two groups, (1,000|[6-9]00|2,000) "
+        r"times apart; look whether all are in one unit",
         sentence,
     )
 
@@ -210,7 +212,8 @@ def test_rates_that_differ_much_are_told(save):
 def test_recordings_much_shorter_than_a_window_are_told(save):
     items = recordings(save, 40, lambda n: 1.0, hr=varied)
     assert said(items, rate_hz=1.0) == [
-        "recordings last 0.17 h in the middle, while window_hours is 24; look whether their rate is right"
+        "recordings last 0.17 h in the middle, while window_hours is 24; "
+        "look whether their rate is right"
     ]
     assert said(items, rate_hz=1.0, window_hours=3) == []
     rhythm = Rhythm(rate_hz=1.0, days=2)
@@ -221,13 +224,16 @@ def test_recordings_much_shorter_than_a_window_are_told(save):
 
 def test_gaps_are_told_by_the_subjects_with_a_recording(save):
     def made(few):
-        mostly = lambda n: np.where(np.arange(600) < (400 if n < few else 200), np.nan, varied(n))  # noqa: E731
+        mostly = lambda n: np.where(  # noqa: E731
+            np.arange(600) < (400 if n < few else 200), np.nan, varied(n)
+        )
         return recordings(
             save, 40, hr=mostly, other=lambda n: varied(n) if n % 2 else np.full(600, np.nan)
         )
 
     assert said(made(20), channels=["hr"]) == [
-        "50 % of the training subjects have a recording of which more than half are gaps; look whether all was read"
+        "50 % of the training subjects have a recording of which more than half are gaps; "
+        "look whether all was read"
     ]
     assert said(made(10), channels=["hr"]) == []
     assert not any("gaps" in part for part in said(made(0))), (

@@ -270,7 +270,7 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
 
 
 def test_a_feature_of_few_subjects_is_not_standardised(tmp_path):
-    """Only the first ten recordings tell their local time, without which there is no profile of the day."""
+    """Only the first ten recordings tell their local time; the others have no day's profile."""
     draw = np.random.default_rng(3)
     levels = draw.uniform(0.5, 2, 12)
     items = [

@@ -404,7 +404,8 @@ def test_rows_that_share_their_times_are_not_averaged_in_silence(tmp_path, rows)
     text = "time,variable,value\n" + "\n".join(rows) + "\n"
     with pytest.raises(
         DataError,
-        match=rf"^{WHERE}: in most places several rows of the recording share a time; .* of its own",
+        match=rf"^{WHERE}: in most places several rows of the recording share a time"
+        r"; .* of its own",
     ):
         table(tmp_path, text)
 

@@ -90,7 +90,8 @@ def test_times_with_a_t_are_read_and_other_orders_refused(tmp_path):
         ("time,x\n2020-01-01 10:00:00,1\n", "two times"),
         ("time,x\n2020-01-01 10:00:00,a\n2020-01-01 10:01:00,b\n", "numeric column"),
         (
-            "time,x\n2020-01-01 10:00:00,1\n2020-01-01 10:01:00,1\n2020-01-01 10:02:00,1\n2102-01-01 10:02:00,1\n",
+            "time,x\n2020-01-01 10:00:00,1\n2020-01-01 10:01:00,1\n2020-01-01 10:02:00,1\n"
+            "2102-01-01 10:02:00,1\n",
             "mistyped date",
         ),
         ("time,x\n2020-01-01 10:00:00,\n2020-01-01 10:01:00,\n", "numeric column|no observed"),

@@ -1,4 +1,4 @@
-"""WFDB records as bedside monitors write them: several rates, nameless signals, segments; what is missing is named."""
+"""WFDB records of bedside monitors: several rates, nameless signals, segments, missing parts."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,10 @@ def test_signals_of_several_rates_keep_their_values(tmp_path):
 
 
 def test_signals_without_names_are_called_after_their_places(tmp_path):
-    header = "r 3 1 4\nr.dat 16 100/mV 16 0 0 0 0\nr.dat 16 100/mV 16 0 0 0 0 II\nr.dat 16 100/mV 16 0 0 0 0\n"
+    header = (
+        "r 3 1 4\nr.dat 16 100/mV 16 0 0 0 0\nr.dat 16 100/mV 16 0 0 0 0 II\n"
+        "r.dat 16 100/mV 16 0 0 0 0\n"
+    )
     assert read_signal(save(tmp_path, "r", header, r=np.ones((4, 3))), WHERE).channels == [
         "signal 0",
         "II",

@@ -1,4 +1,4 @@
-"""Backbones of every family read embeddings as they read the ids they were pretrained on, or are refused."""
+"""Backbones of every family read embeddings as they read their ids, or are refused."""
 
 import pytest
 import torch

@@ -41,7 +41,8 @@ def test_a_media_modality_that_claims_no_row_names_its_column(refused, cohort):
     for shard in (cohort / "data").iterdir():
         pl.read_parquet(shard).with_columns(image_path=pl.lit(None, pl.String)).write_parquet(shard)
     assert (
-        "it claims no row of the cohorts; fill the column image_path of their tables, list it in metadata/dat"
+        "it claims no row of the cohorts; "
+        "fill the column image_path of their tables, list it in metadata/dat"
         in (refused(imaging()))
     )
 

@@ -1,4 +1,4 @@
-"""Compiled layers and other kernels: asked for in the recipe, they change the speed and nothing else."""
+"""Compiled layers and other kernels: the recipe asks for them, and only the speed changes."""
 
 import pytest
 import torch

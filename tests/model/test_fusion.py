@@ -1,4 +1,4 @@
-"""The model contract: text through embeddings, time order, missing modalities, gradients everywhere."""
+"""The model contract: text as embeddings, time order, missing modalities, gradients everywhere."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The adapter of a real backbone: stock PEFT loads it to the same hidden states; several share one base."""
+"""A real backbone's adapter: stock PEFT gives the same hidden states; several share one base."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The base weights of a package: every file that is read is the one it was trained on, and none of them runs code."""
+"""A package's base weights: each file read is that of training, and none of them runs code."""
 
 import ast
 import contextlib
@@ -64,7 +64,7 @@ def own(shared_run, small):
 
 @pytest.fixture(params=["run", "release"])
 def placed(request, own, base, tmp_path):
-    """Return a copy of the package, with a sample or without, and a copy of the base that it names."""
+    """Return copies of the package, with or without a sample, and of the base that it names."""
     package = shutil.copytree(own, tmp_path / "package")
     sources = {"backbone": str(base), "notes": str(base)}
     if request.param == "release":

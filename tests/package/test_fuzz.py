@@ -1,7 +1,8 @@
 """Whatever stands in a package, nothing but a PackageError of one line comes of reading it.
 
-Each target starts from a package that loads and changes it, as values or as bytes; the manifest always agrees.
-CLINTUNE_FUZZ_SECONDS is how long the slow lane tries all targets together, 20 minutes if it is not set.
+Each target starts from a package that loads and changes it, as values or as bytes.
+The manifest always agrees. CLINTUNE_FUZZ_SECONDS is how long the slow lane tries all targets
+together, 20 minutes if it is not set.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What a stranger may write into a package whose manifest agrees: each is refused in one line, and none is obeyed."""
+"""A stranger's package with a right manifest: each trick is refused in one line, none obeyed."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The adapter package: loads to the same model, stock PEFT reads its adapter, and nothing changed or foreign passes."""
+"""The package loads to the same model, stock PEFT reads it; nothing changed or foreign passes."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""The stored sample: what a package that was written answers, a loaded one repeats, and a changed one does not."""
+"""The stored sample: a loaded package repeats the written answers, and a changed one does not."""
 
 import shutil
 

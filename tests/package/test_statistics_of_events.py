@@ -1,4 +1,4 @@
-"""A package's statistics of events are refused where the modality cannot compute with them, in one line."""
+"""A package's statistics of events that the modality cannot use are refused in one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Promise 4: bad input gets one line that names file, row and column and says what to do; nothing is skipped."""
+"""Promise 4: bad input gets a line with file, row, column and remedy; nothing is skipped."""
 
 import shutil
 from pathlib import Path

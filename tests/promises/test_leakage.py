@@ -1,4 +1,7 @@
-"""Promise 1: nothing from after the prediction time and nobody in two splits reaches training or evaluation."""
+"""Promise 1: nothing from after the prediction time reaches training or evaluation.
+
+Nor does anybody who is in two splits.
+"""
 
 import json
 import shutil
@@ -54,7 +57,7 @@ def test_an_item_known_by_the_prediction_time_does_count(shared_run, cohort, kin
 
 
 def run_on(root, minutes, value):
-    """Let every recording go on for a day with `value`, from so many minutes after its subject's prediction time."""
+    """Let recordings go on for a day with `value`, from `minutes` after the prediction time."""
     labels = pl.read_parquet(root / "labels" / "deterioration.parquet")
     moments = dict(labels.select("subject_id", "prediction_time").rows())
     events = pl.concat(map(pl.read_parquet, sorted((root / "data").glob("*.parquet"))))

@@ -1,4 +1,4 @@
-"""Promise 6: no patient text, identifier or pixel in what leaves a run, and no small count in a report."""
+"""Promise 6: no patient text, identifier or pixel leaves a run, and no report a small count."""
 
 import html
 import json

@@ -38,7 +38,10 @@ def test_the_seed_determines_the_numbers(recipe):
 
 @pytest.fixture(scope="module")
 def never_killed(quickstart, tmp_path_factory):
-    """Return a function (limit, folder) -> process, the run folder of one never killed, and all that can kill it."""
+    """Return a function, the folder of a run never killed, and the moments of a kill.
+
+    The function (limit, folder) returns the recipe's path and the process, killed at the limit.
+    """
 
     def start(limit, folder):
         path = write_recipe(folder, quickstart, folder / "cache")

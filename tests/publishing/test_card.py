@@ -1,4 +1,4 @@
-"""The card of made-up facts: metadata that the Hub reads, tables that are whole, and nothing small or open hidden."""
+"""The card of made-up facts: metadata for the Hub, whole tables, nothing small or open hidden."""
 
 import json
 import re
@@ -236,10 +236,9 @@ def test_no_name_comes_alive_on_the_card(name):
         write_card(facts, ANSWERS, draft=False) for facts in (renamed(name), renamed("ward"))
     )
     assert not hidden(text)
-    for cut in (
-        0,
-        2,
-    ):  # as a reader sees it that takes the metadata for Markdown, and as one does that knows of them
+
+    # One reader takes the metadata for Markdown, the other knows what they are.
+    for cut in (0, 2):
         found, expected = (
             Alive(reader.render(card.split("---", cut)[-1])) for card in (text, plain)
         )

@@ -1,4 +1,4 @@
-"""What is a patient's is found however it looks and is spelled; what is known to be computed is no one's."""
+"""What is a patient's is found in any spelling; what is known to be computed is no one's."""
 
 import json
 import unicodedata
@@ -83,7 +83,8 @@ def test_listed_decimals_and_checksums_are_no_ones(tmp_path):
         json.dumps({"slope": 12345.678901, "small": -1.2345678901e-05})
     )
     (tmp_path / "clintune.yaml").write_text(
-        f"statistics: {{mean: [12345.678901]}}\nweights:\n  backbone: {{source: org/x, sha256: {LOOKS['sha256']}}}\n"
+        f"statistics: {{mean: [12345.678901]}}\nweights:\n"
+        f"  backbone: {{source: org/x, sha256: {LOOKS['sha256']}}}\n"
     )
     (tmp_path / "README.md").write_text(f"weights of backbone, sha256 {LOOKS['sha256']}")
     write_manifest(tmp_path)
@@ -157,7 +158,8 @@ def test_subject_ids_are_found_with_signs_zeros_and_thousands(shown, subject, tm
 
 def test_counts_decimals_and_versions_of_a_card_are_no_ids(tmp_path):
     (tmp_path / "README.md").write_text(
-        "| samples | 123,456 | 1,234,567 |\n| 0.1234567 | 0.912 (0.812 to 0.934) |\nPython 3.12.4, torch 2.10.0\n"
+        "| samples | 123,456 | 1,234,567 |\n| 0.1234567 | 0.912 (0.812 to 0.934) |\n"
+        "Python 3.12.4, torch 2.10.0\n"
     )
     assert not is_found(search_in(tmp_path), ids=[123456, 1234567, 3124210, 91208120934])
     assert not is_found(search_in(tmp_path), item=note("12345678, 31242100, 0912 0812 0934"))

@@ -1,4 +1,4 @@
-"""What is exported gives the hidden states of the package, as a stock model and as ONNX, whatever the padding."""
+"""An export gives the package's hidden states, as stock model and ONNX, whatever the padding."""
 
 import numpy as np
 import onnxruntime
@@ -10,7 +10,8 @@ from clintune.cli import main
 from clintune.package.load import load_package
 
 DECODER = """
-backbone: {config: {model_type: qwen3, hidden_size: 32, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}}
+backbone: {config: {model_type: qwen3, hidden_size: 32, num_attention_heads: 2, \
+num_key_value_heads: 1, head_dim: 16}}
 """
 
 

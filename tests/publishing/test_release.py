@@ -215,7 +215,8 @@ def test_a_run_not_evaluated_since_it_trained_is_refused(run, shared_run):
         ),
         (
             ["package"],
-            "{run}/package: no package there; train the run to its end (clintune train --resume RUN)",
+            "{run}/package: no package there; "
+            "train the run to its end (clintune train --resume RUN)",
         ),
     ],
 )

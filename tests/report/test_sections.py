@@ -1,4 +1,4 @@
-"""Sections as pages and as Markdown: small counts stay hidden, names stay names, equal gives equal."""
+"""Sections as pages and Markdown: small counts stay hidden, names stay, equal gives equal."""
 
 import re
 

@@ -25,7 +25,7 @@ from helpers.scored_cohorts import read
 
 
 def open_and_break(run, quickstart, tmp_path, calibration=None):
-    """Return a job whose model is broken for those who have a certain fact, or whose calibration is."""
+    """Return a job with a broken model for those with a certain fact, or a broken calibration."""
     words = ["cohort=meds", f"cohorts.meds.root='{quickstart}'", f"out='{tmp_path / 'out'}'"]
     job = open_job(
         make_job(compose_scoring(str(run), [*words, f"data.cache='{tmp_path / 'cache'}'"]))

@@ -1,4 +1,4 @@
-"""A job with what a stranger wrote: refused before anything is written, and no answer lost for its name."""
+"""A job with a stranger's words: refused before a write, and no answer lost for its name."""
 
 import json
 import shutil

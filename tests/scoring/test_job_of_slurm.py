@@ -1,4 +1,4 @@
-"""A real SLURM (scripts/local_slurm): the processes of a job share its shards, and a job that is requeued goes on."""
+"""A real SLURM (scripts/local_slurm): a job's processes share its shards; requeued, it goes on."""
 
 import subprocess
 

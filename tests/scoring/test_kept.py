@@ -54,15 +54,15 @@ def test_the_share_that_lacks_a_modality_is_said_and_warned_of(
     assert score(run, cohort, tmp_path / "run") == 0
     said = capsys.readouterr().err
     assert (
-        "warning: 100% of the samples have no imaging (0% in training); the model was not trained for such"
-        in said
+        "warning: 100% of the samples have no imaging (0% in training); "
+        "the model was not trained for such" in said
     )
     assert "no static" not in said
     package = shutil.copytree(run / "package", tmp_path / "package")
     assert score(package, cohort, tmp_path / "alone") == 0
     said = capsys.readouterr().err
     assert (
-        "warning: 100% of the samples have no imaging (the package does not say how many in training)"
-        in said
+        "warning: 100% of the samples have no imaging "
+        "(the package does not say how many in training)" in said
     )
     assert json.loads((tmp_path / "alone" / "summary.json").read_text())["lacking"]["imaging"] == 1

@@ -1,4 +1,4 @@
-"""A job scores each sample exactly once, whoever scores it, is stopped or killed, and as `evaluate` does."""
+"""A job scores each sample once, whoever scores, stops or is killed, and as `evaluate` does."""
 
 import json
 import os
@@ -73,7 +73,11 @@ def test_each_sample_stands_once_and_nothing_else_is_left(unbroken, quickstart):
     names = [f"{number:06d}" for number in range(6)]
     assert files(unbroken) == {
         "job.yaml", "summary.json", "status.json", "logs/messages.log",
-        *(f"{folder}/outcome/{name}.parquet" for folder in ("predictions", "predictions_raw") for name in names),
+        *(
+            f"{folder}/outcome/{name}.parquet"
+            for folder in ("predictions", "predictions_raw")
+            for name in names
+        ),
         *(f"shards/{name}.json" for name in names),
         *(f"shards/{name}" for name in ("origin.json", "origin.json.lock", "summary.json.lock")),
     }  # fmt: skip
@@ -206,8 +210,8 @@ def test_a_mount_that_is_missing_stops_the_job_in_one_line(run, cohort, tmp_path
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("clintune: modalities.imaging: ")
     assert (
-        "items of a shard are unreadable, more than data.max_bad_fraction=0.1 allows; the first is data/"
-        in said
+        "items of a shard are unreadable, more than data.max_bad_fraction=0.1 allows; "
+        "the first is data/" in said
     )
     listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
     assert said.endswith(f"; they are listed in {tmp_path / 'out' / 'unreadable.csv'}")

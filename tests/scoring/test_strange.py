@@ -1,4 +1,4 @@
-"""What of the facts of a cohort is not as in training is told at the end, however the job came there."""
+"""What of a cohort's facts is not as in training is told at the end, however the job got there."""
 
 import polars as pl
 import pytest
@@ -57,7 +57,10 @@ def test_codes_that_no_row_of_the_cohort_has_are_told(run, cohort, tmp_path, cap
     code = pl.col("code").cast(pl.String)
     change(cohort, code=pl.when(code == kept).then(code).otherwise(pl.lit("OTHER//") + code))
     assert score(run, cohort, tmp_path / "out") == 0
-    told = f"note: static: no row of the cohort has {len(known) - 1} of the {len(known)} codes that the model reads ("
+    told = (
+        f"note: static: no row of the cohort has {len(known) - 1} of the {len(known)} codes "
+        "that the model reads ("
+    )
     assert told in capsys.readouterr().err
 
 
@@ -66,7 +69,8 @@ def test_values_in_another_unit_are_told(run, cohort, tmp_path, capsys):
     assert score(run, cohort, tmp_path / "out") == 0
     (told,) = notes(capsys.readouterr().err)
     assert told.endswith(
-        "% of the values of facts lie more than 5 deviations from training; look whether units are the same"
+        "% of the values of facts lie more than 5 deviations from training; "
+        "look whether units are the same"
     )
 
 

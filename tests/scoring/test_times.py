@@ -68,7 +68,8 @@ def test_without_labels_and_times_the_remedy_is_named(cohort):
     (cohort / "labels" / "deterioration.parquet").unlink()
     with pytest.raises(
         DataError,
-        match=r"say when to predict \(looked for labels/deterioration\.parquet, .*add times=last, or times=FILE",
+        match=r"say when to predict \(looked for labels/deterioration\.parquet, .*"
+        r"add times=last, or times=FILE",
     ):
         labelled_at(None, TASKS, cohort)
 
@@ -101,7 +102,6 @@ def test_times_of_nobody_in_the_cohort_are_refused_in_one_line(quickstart, run, 
     assert score(run, quickstart, tmp_path / "out", f"times={path}") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert (
-        said
-        == f"clintune: times: no subject of {path} is in the cohort {quickstart}; check that the two belong "
-        + ("together")
+        said == f"clintune: times: no subject of {path} is in the cohort {quickstart}; "
+        "check that the two belong " + ("together")
     )

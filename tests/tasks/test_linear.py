@@ -1,4 +1,4 @@
-"""The linear model of any loss finds what the models of their own find, however unlike the scales of features are."""
+"""The linear model of any loss finds what models of that loss find, at any scale of features."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from clintune.tasks.linear import PENALTIES, ByLoss, YesNo
 
 
 def drawn(n=300, width=30):
-    """Return features [n, width] whose scales span four powers of ten, yes-or-no targets [n] and weights [n]."""
+    """Return features [n, width] over four powers of ten, yes-or-no targets [n], weights [n]."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(n, width)) * np.logspace(0, -4, width)
     chance = 1 / (1 + np.exp(-(features[:, :5] * [2, -2, 3, -3, 4]).sum(axis=1)))

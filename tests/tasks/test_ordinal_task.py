@@ -1,4 +1,4 @@
-"""Ordered classes: cumulative probabilities never fall out of order, and two classes are a yes or no."""
+"""Ordered classes: cumulative probabilities keep their order, and two classes are a yes or no."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A value and its interval: losses are those of the libraries, scales are those of the training labels."""
+"""A value and its interval: losses agree with libraries, scales come from the training labels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The time to an event: the likelihood is that of what was seen, and unknown follow-up is never taken for an answer."""
+"""Time to an event: the likelihood of what was seen; unknown follow-up is never an answer."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Promises that every kind of task keeps: unknown targets are inert, scores match metrics, state is enough."""
+"""Promises of every kind of task: unknown targets are inert, scores match, state is enough."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Trees beside a probe are those of a plain loop over scikit-learn's trees, and answer in torch as
-they do there.
-"""
+"""Trees beside a probe equal a plain loop over scikit-learn's trees, and answer so in torch."""
 
 from itertools import islice
 
@@ -41,7 +39,7 @@ def columns_of(num, width, seed=0, missing=0.1):
 
 
 def crossed(num=600, seed=1):
-    """Return columns [num, 4] without gaps, and whether exactly one of the first two is positive."""
+    """Return columns [num, 4] without gaps, and whether just one of the first two is above zero."""
     columns = columns_of(num, 4, seed, missing=0)
     return columns, ((columns[:, 0] > 0) != (columns[:, 1] > 0)).astype(np.float64)
 
@@ -156,9 +154,7 @@ def test_every_leaf_speaks_of_eleven_subjects_or_more():
 
 
 def survival_data(num, seed):
-    """Return columns and targets [num, 2] of people whose hazard is fourfold where two columns
-    agree in sign.
-    """
+    """Return columns and targets [num, 2]; hazard is fourfold where two columns agree in sign."""
     draw = np.random.default_rng(seed)
     columns = draw.normal(size=(num, 4)).astype(np.float32)
     hazard = np.where(columns[:, 0] * columns[:, 1] > 0, 4.0, 1.0) / 400

@@ -13,7 +13,7 @@ BINARY = "clintune.tasks.binary.Binary"
 
 @pytest.fixture
 def dry(recipe, capsys):
-    """Return a function that runs a recipe dry and returns exit code and what was said on one line each."""
+    """Return a function that runs a recipe dry: exit code, and what was said on one line each."""
 
     def run(root=None, *words):
         code = main(["train", str(recipe() if root is None else recipe(root)), "--dry-run", *words])
@@ -120,8 +120,8 @@ def test_splits_of_few_subjects_are_told(recipe, cohort, capsys, dried):
     assert main(["train", str(recipe(cohort)), *words, *dried]) == 0
     said = capsys.readouterr().err
     assert (
-        "note: fewer than 11 subjects are in the tuning split: the best step, and the calibration, are"
-        in said
+        "note: fewer than 11 subjects are in the tuning split: "
+        "the best step, and the calibration, are" in said
     )
     assert "in the held_out split" not in said
 
@@ -134,7 +134,10 @@ def test_shares_of_splits_that_do_not_count_are_told(dry, cohort):
     subjects = pl.read_parquet(cohort / LABELS)["subject_id"].unique().sort()
     names = pl.Series(["train", "train", "tuning", "held_out"] * len(subjects)).head(len(subjects))
     pl.DataFrame({"subject_id": subjects, "split": names}).write_parquet(cohort / SPLITS)
-    told = "cohorts.tiny.splits: its shares do not count, since the cohort has metadata/subject_splits.parquet"
+    told = (
+        "cohorts.tiny.splits: its shares do not count, since the cohort has "
+        "metadata/subject_splits.parquet"
+    )
     assert told in " ".join(dry(cohort, "cohorts.tiny.splits.tuning=0.3")[1].split())
     assert told not in " ".join(dry(cohort)[1].split())
 
@@ -195,7 +198,8 @@ def test_a_reader_not_installed_is_named_before_the_run(
     assert main(["train", str(recipe(cohort))]) == 2
     said = capsys.readouterr().err
     assert re.search(
-        rf": 2 of the \d+ media files of cohort tiny end in {end}, and reading them needs {package}; pip",
+        rf": 2 of the \d+ media files of cohort tiny end in {end}, "
+        rf"and reading them needs {package}; pip",
         said,
     )
     assert not list(tmp_path.glob("runs/*/*"))

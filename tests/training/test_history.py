@@ -1,4 +1,4 @@
-"""The history is read as it was written, or said to be damaged; a disk that takes no more is named."""
+"""The history is read as written, or said to be damaged; a full disk is named."""
 
 import json
 import re

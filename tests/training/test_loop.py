@@ -1,4 +1,4 @@
-"""The loop: gradients do not depend on how a batch is cut; it stops when told, and rather than go on wrongly."""
+"""The loop: gradients do not depend on how a batch is cut; it stops when told or when wrong."""
 
 import json
 

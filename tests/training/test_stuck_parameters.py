@@ -116,7 +116,7 @@ def test_a_tensor_that_weight_decay_alone_moves_does_not_learn():
 
 
 def test_what_few_rows_reach_has_many_chances():
-    """As values of a code that has none in the first samples: its gradient is zeros, not nothing."""
+    """As values of a code that the first samples lack: its gradient is zeros, not nothing."""
     check = checked({"modalities.static.encoder.slope.weight": nn.Parameter(torch.ones(2, 2))})
     for step in range(1, 200):
         move(check, *check.parameters, gradient=0.0)
@@ -145,6 +145,6 @@ def test_many_tensors_are_counted_and_a_known_cause_is_named():
     with pytest.raises(TrainingError) as caught:
         check.after_step(1, {("notes", "icu")}, ["tasks.icu.weight is 0: raise it"])
     assert str(caught.value) == (
-        "step 1: 40 of 40 trainable tensors did not change: heads.icu.0, heads.icu.1, heads.icu.2 and 37 more; "
-        "tasks.icu.weight is 0: raise it"
+        "step 1: 40 of 40 trainable tensors did not change: heads.icu.0, heads.icu.1, "
+        "heads.icu.2 and 37 more; tasks.icu.weight is 0: raise it"
     )

@@ -74,7 +74,10 @@ def test_what_a_run_lacks_is_said_before_torch_is_imported(mine, monkeypatch, dr
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     verbs = [["train", *dry, str(mine), *words] for words, _ in LACKS]
-    code = "import sys; from clintune.cli import main; print([main(verb) for verb in VERBS], 'torch' in sys.modules)"
+    code = (
+        "import sys; from clintune.cli import main; "
+        "print([main(verb) for verb in VERBS], 'torch' in sys.modules)"
+    )
     done = run_python("-c", code.replace("VERBS", repr(verbs)))
     assert done.stdout == f"{[2] * len(LACKS)} False\n", done.stderr
     for line, (_, says) in zip(done.stderr.splitlines(), LACKS, strict=True):
@@ -120,7 +123,7 @@ def test_a_run_that_was_never_trained_cannot_be_evaluated(tmp_path, capsys):
 
 @pytest.fixture
 def finished(tmp_path):
-    """Return a folder that looks like a run which was trained, as far as a recipe and a provenance go."""
+    """Return a folder that looks like a trained run, as far as a recipe and a provenance go."""
     run = tmp_path / "run"
     run.mkdir()
     (run / "recipe.yaml").write_text("name: x\nbackbone: {source: random}\n")
@@ -191,8 +194,8 @@ def test_a_trusted_module_must_be_found(finished, quickstart, tmp_path, capsys, 
 def test_a_package_not_there_is_said_before_torch_is_imported(finished, tmp_path):
     said = refused_without_torch("evaluate", finished)
     assert (
-        f"evaluate: {finished}/package: no package there; train the run to its end (clintune train --resume"
-        in said
+        f"evaluate: {finished}/package: no package there; "
+        "train the run to its end (clintune train --resume" in said
     )
     said = refused_without_torch("publish", finished, "--draft")
     assert f"{finished}: not evaluated; run `clintune evaluate {finished}` first" in said

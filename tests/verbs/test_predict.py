@@ -1,4 +1,4 @@
-"""The verb as a person uses it: wrong words at once and without torch, and a folder in place of a cohort's name."""
+"""The verb: wrong words fail at once and without torch; a folder may stand for a cohort's name."""
 
 import pytest
 

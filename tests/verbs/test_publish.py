@@ -47,7 +47,10 @@ def test_a_recipe_that_was_cut_off_is_named(bare, capsys, kept):
 
 @pytest.mark.parametrize("words", [["huub=x"], []], ids=["a wrong key", "open questions"])
 def test_wrong_arguments_are_refused_before_torch_is_imported(bare, words):
-    code = f"import sys; from clintune.cli import main; code = main(['publish', {str(bare)!r}, *{words}])"
+    code = (
+        "import sys; from clintune.cli import main; "
+        f"code = main(['publish', {str(bare)!r}, *{words}])"
+    )
     done = run_python("-c", f"{code}; sys.exit(3 if 'torch' in sys.modules else code)")
     assert done.returncode == 2, done.stderr
 

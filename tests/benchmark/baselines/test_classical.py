@@ -50,7 +50,7 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
 
 
 def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
-    """Change every held-out note and nothing but the held-out predictions may move: the fit stays."""
+    """Change every held-out note: only the held-out predictions may move, and the fit stays."""
     config = compose_recipe(recipe(cohort))
     before = predict_baseline(config, "tfidf", [0.0])
     samples = open_experiment(config).samples

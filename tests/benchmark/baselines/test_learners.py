@@ -1,4 +1,4 @@
-"""Learners against scikit-learn used plainly, and what they do with gaps and answers that nobody gave."""
+"""Learners against plain scikit-learn, and what they do with gaps and with missing answers."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Peers: a stand-in in another process gets the rows that it may read, and nobody else sees them."""
+"""Peers: a stand-in in another process gets the rows that it may read; nobody else sees them."""
 
 import contextlib
 import json
@@ -41,7 +41,8 @@ from sklearn.linear_model import LogisticRegression
 def fit(train, tuning, settings):
     kept = Path(SEEN) / str(len(list(Path(SEEN).iterdir())))
     rows = pd.read_parquet(Path.cwd().parent / "rows.parquet")
-    rows["real"] = [os.path.realpath(one) if isinstance(one, str) else None for one in rows["image"]]
+    rows["real"] = [os.path.realpath(one) if isinstance(one, str) else None \
+for one in rows["image"]]
     kept.mkdir()
     rows.to_parquet(kept / "rows.parquet")
     (kept / "folder").symlink_to(Path.cwd().parent)
@@ -49,7 +50,8 @@ def fit(train, tuning, settings):
     numbers = [name for name in train if name.startswith("static_")]
     known = pd.concat([train, tuning])
     model = LogisticRegression().fit(np.nan_to_num(known[numbers]), known["label"])
-    return lambda rows: model.predict_proba(np.nan_to_num(rows[numbers]))[:, 1], model.coef_.size + 1
+    return lambda rows: model.predict_proba(np.nan_to_num(rows[numbers]))[:, 1], \
+model.coef_.size + 1
 """
 FAILING = """
 def fit(train, tuning, settings):
@@ -77,7 +79,7 @@ def seen(tmp_path):
 
 @pytest.fixture
 def install(tmp_path, seen, monkeypatch):
-    """Return a function that makes the environment of a peer, whose Python runs another script in its place."""
+    """Return a function that makes a peer's environment, whose Python runs another script."""
     monkeypatch.setenv("CLINTUNE_PEERS", str(tmp_path / "peers"))
     return lambda name, script: stand_in(tmp_path, name, f"SEEN = {str(seen)!r}\n{script}")
 
@@ -236,7 +238,8 @@ def test_other_questions_than_yes_or_no_are_refused(recipe, cohort, install):
 def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, seen, how):
     install("autogluon", WAITING)
     code = (
-        "import sys; from pathlib import Path; from clintune.benchmark.external.methods import predict_peer\n"
+        "import sys; from pathlib import Path; "
+        "from clintune.benchmark.external.methods import predict_peer\n"
         "from clintune.config.compose import compose_recipe\n"
         "predict_peer(compose_recipe(Path(sys.argv[1])), 'autogluon', [0.0], 60.0)"
     )
@@ -270,7 +273,8 @@ def test_a_peer_that_is_named_must_be_installed(recipe, install, tmp_path, capfd
 def test_the_time_limit_belongs_to_a_peers_cell_alone(tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(
-        "experiments: {a: {recipe: quickstart, baselines: [logistic, autogluon]}}\nclintune: {lora: []}"
+        "experiments: {a: {recipe: quickstart, baselines: [logistic, autogluon]}}\n"
+        "clintune: {lora: []}"
     )
 
     def keys(*words):

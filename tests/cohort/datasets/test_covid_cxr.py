@@ -16,12 +16,16 @@ from clintune.modalities.base import has_code
 from clintune.tasks.binary import Binary
 
 HEADER = (
-    "patientid,offset,sex,age,finding,survival,intubated,went_icu,in_icu,temperature,pO2_saturation,leukocyte_count,"
-    "neutrophil_count,lymphocyte_count,view,modality,location,license,filename,clinical_notes,other_notes"
+    "patientid,offset,sex,age,finding,survival,intubated,went_icu,in_icu,temperature,"
+    "pO2_saturation,leukocyte_count,neutrophil_count,lymphocyte_count,view,modality,location,"
+    "license,filename,clinical_notes,other_notes"
 )
 ROWS = (
     '97,0,M,65,COVID-19,Y,N,N,N,38.2,,,,,PA,X-ray,Hanoi,CC BY,a.jpg,"Fever, café.",secret-other',
-    "97,0,M,65,todo,?,Not visible,Would have been stated,Y,,,7.4,,,AP Supine,X-ray,Hanoi,CC BY,b.png,,secret-other",
+    (
+        "97,0,M,65,todo,?,Not visible,Would have been stated,Y,,,7.4,,,"
+        "AP Supine,X-ray,Hanoi,CC BY,b.png,,secret-other"
+    ),
     '311a,?,,,"COVID-19, ARDS",N,Y,Y,Y,,90,,,,?,X-ray,,secret-licence,c.jpg,Worse.,',
     "178,,F,,Pneumonia,,,,,,,,,,,X-ray,Oslo,,d.jpg,,",
 )
@@ -58,7 +62,8 @@ def test_each_row_is_a_sample_of_its_own_with_its_own_items(tmp_path):
     }
     cohort = Cohort(root=str(root), lookback_hours=0)
     index = SampleIndex.open("covid", cohort, {"every": Every()}, tasks, tmp_path / "cache")
-    # The second row of patient 97 has no known label. Ids run in the order of the patients' names: 178, 311a, 97.
+    # The second row of patient 97 has no known label.
+    # Ids run in the order of the patients' names: 178, 311a, 97.
     assert index.subject_ids.tolist() == [1, 2, 3]
     severe, mild = (
         list(index.rows["every"].read(*index.seen("every", np.array([row]))[:2])) for row in (1, 2)
@@ -168,7 +173,8 @@ def test_the_set_as_it_is_downloaded_is_read_without_slices(tmp_path):
     assert len(events.filter(pl.col("code") == "IMAGE//CXR")) == len(ROWS)
     folds = pl.read_parquet(tmp_path / "cohort/metadata/folds.parquet").sort("subject_id")
     assert folds["subject_id"].to_list() == [1, 2, 3]
-    # Patients 178 and 97, whose images are the same, stay together; numbers run in the order of names.
+    # Patients 178 and 97 have the same images and stay together.
+    # Numbers run in the order of names.
     assert folds["fold"][0] == folds["fold"][2] != folds["fold"][1]
 
 

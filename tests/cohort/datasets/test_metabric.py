@@ -14,7 +14,7 @@ NUM_PEOPLE = 30
 
 
 def write_raw(raw, rows=None, header=HEADER, labels=None):
-    """Write 30 people; the 4th and the last have one and the same row, the 2nd has the mean of a column for a stage."""
+    """Write 30 people: the 4th and the last share a row, the 2nd has a column's mean as stage."""
     raw.mkdir(parents=True)
     if rows is None:
         draw = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from clintune.core.errors import ConfigError, DataError
 
 NEVER = {
     "support2": [
-        "hospdead", "slos", "charges", "totcst", "totmcst", "avtisst", "sfdm2", "dnr", "dnrday", "aps", "sps", "surv2m",
-        "surv6m", "prg2m", "prg6m", "adlsc",
+        "hospdead", "slos", "charges", "totcst", "totmcst", "avtisst", "sfdm2", "dnr", "dnrday",
+        "aps", "sps", "surv2m", "surv6m", "prg2m", "prg6m", "adlsc",
     ],
     "flchain": ["chapter"],
     "gbsg": ["pid"],
@@ -22,7 +22,7 @@ MONTH = 365.25 / 12
 
 
 def made_up(name, people=20):
-    """Return a table with the columns of a set, those that are never read with words that would be found."""
+    """Return a table with the columns of a set; those never read hold words that would be found."""
     chosen, draw = _SETS[name], np.random.default_rng(0)
     table = {column: draw.normal(50, 10, people).round(3) for column in chosen.measured}
     table |= {column: draw.choice(["one", "other/kind"], people) for column in chosen.classes}

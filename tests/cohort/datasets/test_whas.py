@@ -20,7 +20,8 @@ def write_raw(raw, features=6, people=(12, 6)):
             x[:, 1] = np.arange(number) + (40.5 if part == "train" else 70.5)
             file[f"{part}/x"], file[f"{part}/t"] = x, np.arange(number, dtype=np.float32)
             file[f"{part}/e"] = np.arange(number, dtype=np.int32) % 2
-        # The first person of the test part is one of training, the second shares the facts of one alone.
+        # The first person of the test part is one of training.
+        # The second shares the facts of one alone.
         file["test/x"][:2] = file["train/x"][:2]
         file["test/t"][1] = 99
     return raw

@@ -25,7 +25,7 @@ PHOTO = "portrait_mueller"
 
 @pytest.fixture
 def samples(recipe, cohort):
-    """Return the samples of a cohort in which one subject has a record number, a sentence and a photo of its own."""
+    """Return a cohort's samples; one subject has its own record number, sentence and photo."""
     shard = sorted((cohort / "data").glob("*.parquet"))[0]
     table = pl.read_parquet(shard)
     note, image = (
@@ -198,7 +198,7 @@ RARE, POLICY = "DIAG//QUARTERMAIN_SYNDROME", "INSURANCE//POL-5531-0097"
 
 @pytest.fixture
 def coded(recipe, cohort):
-    """Return a function that gives the samples of a cohort in which so many subjects have a code."""
+    """Return a function that gives a cohort's samples, in which so many subjects have a code."""
 
     def coded(code, number):
         for shard in sorted((cohort / "data").glob("*.parquet")):
