@@ -35,17 +35,17 @@ class Neighbourly(Good):
 
 
 class Indiscreet(Good):
-    def prepare(self, item, view=0):
+    def preprocess(self, item, view=0):
         try:
-            return super().prepare(item, view)
+            return super().preprocess(item, view)
         except DataError as error:
             raise DataError(f"{item.where}: cannot read {item.path}") from error
 
 
 class Optimist(Good):
-    def prepare(self, item, view=0):
+    def preprocess(self, item, view=0):
         try:
-            return super().prepare(item, view)
+            return super().preprocess(item, view)
         except DataError:
             return Pieces(
                 tensors={"pixels": torch.zeros(1, 3, 16, 16)}, hours=torch.tensor([item.hours])
@@ -53,14 +53,14 @@ class Optimist(Good):
 
 
 class Restless(Good):
-    def prepare(self, item, view=0):
-        pieces = super().prepare(item, view)
+    def preprocess(self, item, view=0):
+        pieces = super().preprocess(item, view)
         return replace(pieces, tensors={"pixels": pieces.tensors["pixels"] + torch.rand(())})
 
 
 class Prophetic(Good):
-    def prepare(self, item, view=0):
-        pieces = super().prepare(item, view)
+    def preprocess(self, item, view=0):
+        pieces = super().preprocess(item, view)
         return replace(pieces, hours=pieces.hours - 24)
 
 

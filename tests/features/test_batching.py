@@ -98,7 +98,7 @@ def expected_pieces(modality, name, items, view):
         ]
     kept, budget = [], modality.max_pieces
     for item in reversed(items):
-        pieces = modality.prepare(replace(item, hours=0.0) if name != "static" else item, view)
+        pieces = modality.preprocess(replace(item, hours=0.0) if name != "static" else item, view)
         if name == "imaging":
             with torch.no_grad():
                 pieces = replace(pieces, tensors={}, encoded=modality.encode(pieces.tensors))
@@ -173,7 +173,7 @@ def test_the_cases_are_hard_enough(parts):
     )
     assert any(not sample.items["imaging"] for sample in drawn)
     notes = [
-        [len(modalities["notes"].prepare(item)) for item in sample.items["notes"]]
+        [len(modalities["notes"].preprocess(item)) for item in sample.items["notes"]]
         for sample in drawn
     ]
     assert any(len(each) > 1 and sum(each) > 3 for each in notes)

@@ -25,16 +25,16 @@ import clintune.features.cache as cache
 import clintune.features.preprocess as encode
 encode.TOGETHER = encode.READ_AHEAD = 2
 stop, root, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-modality, prepare, log = small_imaging(), None, []
+modality, preprocess, log = small_imaging(), None, []
 samples = open_samples([root], {"imaging": modality}, folder)
-prepare = type(modality).prepare
+preprocess = type(modality).preprocess
 def logged(self, item, view=0):
     if len(log) == stop:
         print("halfway", flush=True)
         sys.stdin.readline()
     log.append(item.number)
-    return prepare(self, item, view)
-type(modality).prepare = logged
+    return preprocess(self, item, view)
+type(modality).preprocess = logged
 items = samples.items("imaging", np.arange(len(samples)))
 cache.PieceCache("imaging", modality, {}, folder).fill(items)
 print("prepared", *log, flush=True)
@@ -69,7 +69,7 @@ def read(pieces, item, view=0):
 def assert_current(modality, pieces, items):
     """Check that every item's tokens are those that the encoder gives the file as it is now."""
     for item in items:
-        alone = modality.prepare(item)
+        alone = modality.preprocess(item)
         with torch.no_grad():
             torch.testing.assert_close(read(pieces, item).encoded, modality.encode(alone.tensors))
         torch.testing.assert_close(read(pieces, item).hours, alone.hours)
@@ -188,7 +188,7 @@ def test_what_no_sample_reads_is_counted_beside_what_is_kept(cohort, tmp_path):
     numbers = np.array([item.number for item in items])
     pieces = PieceCache("notes", notes, {}, tmp_path).fill(items)
     assert pieces.lengths(numbers, np.zeros_like(numbers)).tolist() == [1] * len(numbers)
-    assert pieces.left_out(numbers).tolist() == [notes.prepare(item).left_out for item in items]
+    assert pieces.left_out(numbers).tolist() == [notes.preprocess(item).left_out for item in items]
     assert pieces.left_out(numbers).any()
 
 
@@ -225,7 +225,7 @@ def test_pieces_that_train_are_cached_before_the_encoder(fill):
     items, pieces = fill(modality)
     for view in (0, 1):
         found = read(pieces, items[0], view).tensors["pixels"]
-        assert torch.equal(found, modality.prepare(items[0], view).tensors["pixels"])
+        assert torch.equal(found, modality.preprocess(items[0], view).tensors["pixels"])
 
 
 @pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.slow), True])

@@ -73,11 +73,11 @@ def test_what_the_cache_knows_is_not_prepared_again(hold, tmp_path, kind):
     known = KnownPieces(cached, tmp_path / "memory").of(items, modality.views)
     asked = []
 
-    def prepare(todo):
+    def preprocess(todo):
         asked.extend(todo)
         return PreprocessWorkers(items.samples, "imaging", modality)(todo)
 
-    again, _ = hold_pieces(prepare, items, modality, modality.views, "fp32", CPU, known)
+    again, _ = hold_pieces(preprocess, items, modality, modality.views, "fp32", CPU, known)
     half = set(items.numbers[: len(items) // 2].tolist())
     assert {view.number for view in asked} == set(items.numbers.tolist()) - half
     for view in range(modality.views):
@@ -102,11 +102,11 @@ def test_what_cannot_be_read_has_no_pieces_and_its_reason(hold, cohort):
 def test_a_worker_prepares_the_same_and_stays_for_the_next_items(hold, cohort, tmp_path):
     modality = small_imaging()
     items, held, _ = hold(modality)
-    prepare = PreprocessWorkers(items.samples, "imaging", modality, workers=1)
+    preprocess = PreprocessWorkers(items.samples, "imaging", modality, workers=1)
     for part in (items[:5], items[5:]):
-        again, _ = hold_pieces(prepare, part, modality, 1, "fp32", CPU)
+        again, _ = hold_pieces(preprocess, part, modality, 1, "fp32", CPU)
         torch.testing.assert_close(
             everything(again, part, 0).tensors, everything(held, part, 0).tensors
         )
-    workers = prepare._loader._iterator._workers
+    workers = preprocess._loader._iterator._workers
     assert [worker.is_alive() for worker in workers] == [True]

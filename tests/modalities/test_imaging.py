@@ -33,7 +33,7 @@ def item(tmp_path):
 
 
 def pixels(imaging, item, view=0):
-    return imaging.prepare(item, view).tensors["pixels"]
+    return imaging.preprocess(item, view).tensors["pixels"]
 
 
 def save(path, array):
@@ -51,7 +51,7 @@ def test_two_images_have_two_embeddings_even_in_another_range(tmp_path, source):
         for number, array in enumerate(deep)
     ]
     with torch.no_grad():
-        first, second = (imaging.eval().encode(imaging.prepare(each).tensors) for each in items)
+        first, second = (imaging.eval().encode(imaging.preprocess(each).tensors) for each in items)
     assert (first - second).abs().max() > 1e-3
 
 
@@ -114,7 +114,7 @@ def test_a_view_is_a_small_change_mirrored_on_request_only(tmp_path):
 def test_regions_stand_row_by_row_beside_the_pooled_token(item):
     imaging = build(regions=2)
     with torch.no_grad():
-        tokens = imaging.encode(imaging.prepare(item).tensors)
+        tokens = imaging.encode(imaging.preprocess(item).tensors)
         pooled, regions = imaging.encoder(pixels(imaging, item))
     assert tokens.shape == (1, 5, 8)
     assert imaging.tokens_per_piece == 5
@@ -140,7 +140,7 @@ def test_batch_norms_keep_their_statistics_while_training(item, mode):
 
 def test_an_image_that_is_not_there_is_named_by_its_row(item):
     with pytest.raises(DataError, match=r"^images\.parquet row 3: "):
-        build().prepare(replace(item, path=item.path.with_name("none.png")))
+        build().preprocess(replace(item, path=item.path.with_name("none.png")))
 
 
 def test_a_frozen_encoder_of_another_size_is_another_one():
@@ -172,7 +172,7 @@ def test_an_encoder_moved_to_another_device_is_tried_there():
 def test_an_image_of_nearly_one_shade_is_blank(tmp_path, fit, size, shape):
     def is_blank(array):
         item = Item(hours=0, code="", where="", path=save(tmp_path / "image.png", array))
-        return imaging.is_blank(imaging.prepare(item))
+        return imaging.is_blank(imaging.preprocess(item))
 
     imaging = build(fit=fit, size=size)
     grey, noise = (
@@ -190,6 +190,6 @@ def test_an_image_of_nearly_one_shade_is_blank(tmp_path, fit, size, shape):
 
 
 def test_items_are_not_blank_to_a_modality_without_a_say(item):
-    pieces = build().prepare(item)
+    pieces = build().preprocess(item)
     assert not Static().is_blank(pieces)
     assert not build().is_blank(pieces)

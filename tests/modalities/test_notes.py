@@ -66,13 +66,13 @@ def minilm():
 def embed(notes, *texts):
     with torch.no_grad():
         return notes.encode(
-            collate_pieces([notes.prepare(replace(ITEM, text=text)) for text in texts])
+            collate_pieces([notes.preprocess(replace(ITEM, text=text)) for text in texts])
         )[:, 0]
 
 
 def body(notes, text):
     """Return the note's tokens chunk by chunk, without special ones."""
-    tensors = notes.prepare(replace(ITEM, text=text)).tensors
+    tensors = notes.preprocess(replace(ITEM, text=text)).tensors
     return [
         ids[mask.bool()][1:-1].tolist()
         for ids, mask in zip(tensors["input_ids"], tensors["attention_mask"], strict=True)
@@ -107,7 +107,7 @@ def test_sentences_of_like_meaning_are_near_each_other(minilm):
 
 def test_cls_pooling_takes_the_first_token(minilm):
     cls = build(pooling="cls")
-    tensors = cls.prepare(replace(ITEM, text="Fever.")).tensors
+    tensors = cls.preprocess(replace(ITEM, text="Fever.")).tensors
     with torch.no_grad():
         expected = cls.encoder(**tensors).last_hidden_state[:, 0]
         torch.testing.assert_close(cls.encode(tensors)[:, 0], expected)
@@ -131,7 +131,7 @@ def test_an_encoder_that_trains_gets_the_gradients_of_padding(mode, pooling):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
     pieces = [
-        notes.prepare(replace(ITEM, text=text))
+        notes.preprocess(replace(ITEM, text=text))
         for text in ("Fever.", "No cough. " * 9, "Pain since Monday.")
     ]
 
@@ -208,7 +208,7 @@ def test_lines_are_sentences_and_a_long_one_is_cut_with_overlap(minilm):
 
 
 def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
-    pieces = minilm.prepare(
+    pieces = minilm.preprocess(
         replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5)
     )
     assert len(pieces) > 4
@@ -220,9 +220,9 @@ def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
 def test_the_first_chunks_of_a_long_note_are_prepared(minilm, text, chunk, budget):
     notes = Notes(source="x", chunk=chunk, chunk_tokens=8, overlap_tokens=2, max_pieces=10_000)
     notes.tokenizer = minilm.tokenizer
-    whole = notes.prepare(replace(ITEM, text=text))
+    whole = notes.preprocess(replace(ITEM, text=text))
     notes.max_pieces = budget
-    cut = notes.prepare(replace(ITEM, text=text))
+    cut = notes.preprocess(replace(ITEM, text=text))
     assert len(cut) == min(budget, len(whole))
     assert len(cut) + cut.left_out == len(whole)
     assert torch.equal(
@@ -242,7 +242,7 @@ def test_any_family_of_encoders_serves(config):
         embed(notes, short, long)[:1], embed(notes, short), atol=1e-5, rtol=1e-5
     )
     assert notes.width == 16
-    tokens = notes.encode(notes.prepare(replace(ITEM, text=long)).tensors)
+    tokens = notes.encode(notes.preprocess(replace(ITEM, text=long)).tensors)
     tokens.square().sum().backward()
     assert [name for name, parameter in notes.named_parameters() if parameter.grad is None] == []
 
@@ -282,7 +282,7 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
     ]
     for text in (None, " \n"):
         with pytest.raises(DataError, match=r"notes\.parquet row 1: the note is blank"):
-            minilm.prepare(replace(ITEM, text=text))
+            minilm.preprocess(replace(ITEM, text=text))
 
 
 @pytest.mark.parametrize(
@@ -315,17 +315,17 @@ def test_the_same_notes_are_claimed_and_read(minilm, text, says):
         notes.tokenizer = minilm.tokenizer
         assert pl.DataFrame({"text_value": [text]}).select(notes.row_filter()).item() is says
         if says:
-            assert len(notes.prepare(replace(ITEM, text=text)))
+            assert len(notes.preprocess(replace(ITEM, text=text)))
         else:
             with pytest.raises(DataError, match="the note is blank"):
-                notes.prepare(replace(ITEM, text=text))
+                notes.preprocess(replace(ITEM, text=text))
 
 
 def test_half_of_a_character_is_an_unreadable_note(minilm):
     with pytest.raises(
         DataError, match=r"^notes\.parquet row 1: the note holds half of a character"
     ):
-        minilm.prepare(replace(ITEM, text="fever \ud83e"))
+        minilm.preprocess(replace(ITEM, text="fever \ud83e"))
 
 
 @settings(max_examples=300, deadline=None)
@@ -349,12 +349,12 @@ def test_native_notes_are_the_tokenizers_ids():
     native = NativeNotes(source="bundled:minilm", max_pieces=6)
     native.build({})
     whole = native.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]
-    pieces = native.prepare(replace(ITEM, text="a b c d e f g h"))
+    pieces = native.preprocess(replace(ITEM, text="a b c d e f g h"))
     assert pieces.tensors["ids"].tolist() == [*whole[-5:], native.tokenizer.sep_token_id]
     assert pieces.left_out == 3
     assert native.native
     assert not native.cacheable
-    short = native.prepare(replace(ITEM, text="a b"))
+    short = native.preprocess(replace(ITEM, text="a b"))
     assert short.tensors["ids"].tolist() == [*whole[:2], native.tokenizer.sep_token_id]
     assert short.left_out == 0
 

@@ -77,7 +77,7 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
             [Item(hours=hours, code="W", where=WHERE, time=START, path=path)]
         ) == modality.fit([item])
     mine, cut = (
-        modality.prepare(Item(hours=hours, code="W", where=WHERE, time=START, path=path))
+        modality.preprocess(Item(hours=hours, code="W", where=WHERE, time=START, path=path))
         for path in (short, long)
     )
     assert mine.tensors.keys() == cut.tensors.keys()
@@ -92,7 +92,7 @@ def test_all_of_a_file_is_read_for_later_samples(tmp_path):
     wearable = Wearable(rate_hz=MINUTE, window_hours=1, transform="none", min_subjects=1, patch=10)
     item = Item(hours=2, code="W", where=WHERE, time=START, path=path, whole=True)
     wearable.build(wearable.fit([item]))
-    pieces = wearable.prepare(item)
+    pieces = wearable.preprocess(item)
     assert len(pieces) == 10
     assert pieces.extent == (0, pytest.approx(599 / 60))
 

@@ -125,14 +125,14 @@ def items(tmp_path):
 def test_features_are_standardised_and_unknown_ones_flagged(items, tmp_path):
     rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
-    tokens = torch.cat([rhythm.encode(rhythm.prepare(item).tensors) for item in items])[:, 0]
+    tokens = torch.cat([rhythm.encode(rhythm.preprocess(item).tensors) for item in items])[:, 0]
     width = len(FEATURES)
     assert rhythm.width == 2 * width
     assert rhythm.cacheable
     torch.testing.assert_close(tokens[:, :width].mean(0), torch.zeros(width), atol=1e-3, rtol=0)
     assert tokens[:, width:].all()
     unknown = rhythm.encode(
-        rhythm.prepare(recording(tmp_path, "n", np.ones(3000), start=None)).tensors
+        rhythm.preprocess(recording(tmp_path, "n", np.ones(3000), start=None)).tensors
     )[0, 0]
     known = dict(zip(FEATURES, unknown[width:].tolist(), strict=True))
     assert not any(known[f"hour_{hour:02d}"] for hour in range(24))
@@ -146,7 +146,7 @@ def test_features_are_standardised_and_unknown_ones_flagged(items, tmp_path):
 def test_raw_features_are_those_of_the_hourly_means(items):
     rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
-    raw = rhythm.prepare(items[0]).tensors["features"][0].tolist()
+    raw = rhythm.preprocess(items[0]).tensors["features"][0].tolist()
     found = dict(zip(FEATURES, raw, strict=True))
     with np.load(items[0].path) as file:
         minutes = file["signal"][0].astype(float)
@@ -171,9 +171,9 @@ def test_only_the_newest_days_count(items, tmp_path):
     with np.load(items[0].path) as file:
         minutes = file["signal"][0]
     newest = recording(tmp_path, "newest", minutes[-2880:])
-    pieces = rhythm.prepare(items[0])
+    pieces = rhythm.preprocess(items[0])
     torch.testing.assert_close(
-        pieces.tensors["features"], rhythm.prepare(newest).tensors["features"]
+        pieces.tensors["features"], rhythm.preprocess(newest).tensors["features"]
     )
     assert pieces.left_out == len(minutes) // 2880 - 1 + (len(minutes) % 2880 > 0)
 
@@ -185,7 +185,7 @@ def test_each_channel_has_features_of_its_own(tmp_path):
     ]
     rhythm = Rhythm(min_subjects=1)
     rhythm.build(rhythm.fit(items))
-    features = rhythm.prepare(items[0]).tensors["features"]
+    features = rhythm.preprocess(items[0]).tensors["features"]
     assert features.shape == (1, 2 * len(FEATURES))
     assert not torch.equal(*features.nan_to_num().reshape(2, -1))
 
@@ -229,7 +229,7 @@ def test_chosen_groups_make_the_width(tmp_path):
     )
     part.build(part.fit(items))
     assert part.width == 2 * 11
-    assert part.encode(part.prepare(items[0]).tensors).isfinite().all()
+    assert part.encode(part.preprocess(items[0]).tensors).isfinite().all()
     with pytest.raises(ConfigError, match="'rythm' does not exist; choose among profile"):
         Rhythm(features=["rythm"]).fit(items)
 
@@ -249,7 +249,7 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
     def tokens(features, rest):
         rhythm = Rhythm(min_subjects=1, features=features, rest=rest)
         rhythm.build(rhythm.fit(items))
-        return rhythm.probe_choices, rhythm.encode(rhythm.prepare(items[0]).tensors)[0, 0]
+        return rhythm.probe_choices, rhythm.encode(rhythm.preprocess(items[0]).tensors)[0, 0]
 
     choices, everything = tokens(["level", "fragmentation"], [5, 20])
     assert everything.shape == (2 * 2 * (3 + 2 + 2),)

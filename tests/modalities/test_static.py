@@ -27,7 +27,7 @@ def build(items, min_subjects=1, **settings):
 def prepared(static, *items):
     return {
         name: tensor.tolist()
-        for name, tensor in collate_pieces([static.prepare(each) for each in items]).items()
+        for name, tensor in collate_pieces([static.preprocess(each) for each in items]).items()
     }
 
 
@@ -107,9 +107,9 @@ def test_columns_give_many_rows_what_prepare_gives_each():
 def test_a_code_never_seen_in_training_says_exactly_nothing():
     static = build([item("A", 1.0), item("A", 3.0)])
     pieces = [
-        static.prepare(item("NEW", 2.0)),
-        static.prepare(item("A", 2.0)),
-        static.prepare(item("A")),
+        static.preprocess(item("NEW", 2.0)),
+        static.preprocess(item("A", 2.0)),
+        static.preprocess(item("A")),
     ]
     with torch.no_grad():
         unknown, present, absent = static.encode(collate_pieces(pieces))[:, 0]
@@ -120,7 +120,7 @@ def test_a_code_never_seen_in_training_says_exactly_nothing():
 @pytest.mark.parametrize("values", [[1.0, 3.0], [None, None]])
 def test_every_part_trains(values):
     static = build([item("A", value) for value in values])
-    static.encode(static.prepare(item("A", 2.5)).tensors).square().sum().backward()
+    static.encode(static.preprocess(item("A", 2.5)).tensors).square().sum().backward()
     assert [
         name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()
     ] == []
@@ -165,7 +165,7 @@ def test_rare_and_unknown_codes_share_one_embedding():
     found = prepared(static, item("X", 4711.625), item("Y"), item("NEW", 3.0))
     assert found == {"code": [0, 0, 0], "value": [0.0] * 3, "has_value": [0.0] * 3}
     tokens = static.encode(
-        collate_pieces([static.prepare(item(code, 9.0)) for code in ("X", "NEW", "A")])
+        collate_pieces([static.preprocess(item(code, 9.0)) for code in ("X", "NEW", "A")])
     )[:, 0]
     assert torch.equal(tokens[0], tokens[1])
     assert tokens[0].any()
@@ -203,7 +203,7 @@ def test_skewed_values_are_all_measured(values):
 
 def test_new_codes_and_far_values_are_counted():
     def strange(static, *rows):
-        found = static.strange(collate_pieces([static.prepare(each) for each in rows]))
+        found = static.strange(collate_pieces([static.preprocess(each) for each in rows]))
         return {what.split(";")[0]: counts for what, counts in found.items()}
 
     static = build([item("A", 1.0), item("A", 3.0), item("B")])

@@ -58,12 +58,12 @@ def test_statistics_are_those_of_the_observed_samples(save):
 
 def test_windows_are_cut_and_count_hours_from_their_end(save):
     item = save(x=np.arange(60.0))
-    pieces = build([item], max_pieces=2).prepare(item)
+    pieces = build([item], max_pieces=2).preprocess(item)
     assert pieces.hours.tolist() == [34.0, 10.0]
     assert pieces.left_out == 1
     standard = (np.arange(60) - np.arange(60).mean()) / np.arange(60).std()
     np.testing.assert_allclose(pieces.tensors["signal"].flatten(), standard[12:], rtol=1e-5)
-    whole = build([item]).prepare(item)
+    whole = build([item]).preprocess(item)
     assert whole.hours.tolist() == [58.0, 34.0, 10.0]
     assert whole.left_out == 0
     assert whole.tensors["observed"].sum((1, 2)).tolist() == [12, 24, 24]
@@ -76,7 +76,10 @@ def test_a_gap_is_zero_and_masked_and_changes_nothing_beside_it(save):
     holes = values.copy()
     holes[[3, 7, 8]] = np.nan
     wearable = build([train])
-    whole, gapped = wearable.prepare(full).tensors, wearable.prepare(save("gap", x=holes)).tensors
+    whole, gapped = (
+        wearable.preprocess(full).tensors,
+        wearable.preprocess(save("gap", x=holes)).tensors,
+    )
     expected = whole["signal"].clone()
     expected[..., [3, 7, 8]] = 0
     torch.testing.assert_close(gapped["signal"], expected)
@@ -89,7 +92,7 @@ def test_patches_that_are_gaps_change_nothing(save, kind):
     values = np.random.default_rng(0).normal(5, 2, 24)
     wearable = build([save("train", x=values)], encoder=kind)
     values[8:16] = np.nan
-    tensors = dict(wearable.prepare(save("gap", x=values)).tensors)
+    tensors = dict(wearable.preprocess(save("gap", x=values)).tensors)
     with torch.no_grad():
         token = wearable.encode(tensors)
         tensors["clock"] = tensors["clock"].clone()
@@ -101,11 +104,11 @@ def test_patches_that_are_gaps_change_nothing(save, kind):
 
 def test_the_clock_is_that_of_the_window_and_zero_where_unknown(save):
     item = save(x=np.ones(30))
-    clock = build([item]).prepare(item).tensors["clock"]
+    clock = build([item]).preprocess(item).tensors["clock"]
     hours = (18 + 6 + np.arange(24)) % 24 * 2 * np.pi / 24
     np.testing.assert_allclose(clock[1], [np.sin(hours), np.cos(hours)], atol=1e-5)
     unknown = save("b", start=None, x=np.ones(30))
-    assert not build([item]).prepare(unknown).tensors["clock"].any()
+    assert not build([item]).preprocess(unknown).tensors["clock"].any()
 
 
 def test_channels_are_those_of_training_or_those_listed(save):
@@ -114,12 +117,12 @@ def test_channels_are_those_of_training_or_those_listed(save):
     with pytest.raises(
         DataError, match="row b: has a channel that fewer than 1 training subjects have"
     ):
-        wearable.prepare(other)
-    assert not wearable.prepare(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
+        wearable.preprocess(other)
+    assert not wearable.preprocess(save("c", y=[1.0, 5])).tensors["observed"][:, 0].any()
     listed = build([train], channels=["y"])
-    assert listed.prepare(other).tensors["signal"].shape == (1, 1, 24)
+    assert listed.preprocess(other).tensors["signal"].shape == (1, 1, 24)
     with pytest.raises(DataError, match="row d: the recording, of 1 channels, has no sample of y"):
-        listed.prepare(save("d", x=[1.0, 2]))
+        listed.preprocess(save("d", x=[1.0, 2]))
 
 
 def test_unreadable_recordings_stop_nothing_unless_all_are(save):
@@ -134,13 +137,13 @@ def test_minutes_at_250_hz_and_weeks_by_the_minute_both_work(save, kind):
     second = np.arange(250 * 60) / 250
     ecg = save("ecg", rate_hz=250.0, ii=np.sin(7 * second), v=np.cos(7 * second))
     fast = build([ecg], encoder=kind, rate_hz=125.0, window_hours=10 / 3600, patch=25, max_pieces=4)
-    pieces = fast.prepare(ecg)
+    pieces = fast.preprocess(ecg)
     assert pieces.tensors["signal"].shape == (4, 2, 1250)
     np.testing.assert_allclose(pieces.hours - 10, np.array([30, 20, 10, 0]) / 3600, atol=1e-5)
     weeks = save("weeks", rate_hz=1 / 60, activity=np.random.default_rng(0).poisson(50, 20 * 1440))
     slow = build([weeks], encoder=kind, rate_hz=1 / 60, patch=60, tokens=2, transform="log1p")
     with torch.no_grad():
-        tokens = slow.encode(slow.prepare(weeks).tensors)
+        tokens = slow.encode(slow.preprocess(weeks).tensors)
     assert tokens.shape == (14, 2, 32)
     assert tokens.isfinite().all()
 
@@ -151,7 +154,7 @@ def test_every_part_of_an_encoder_trains(save, kind):
         x=np.random.default_rng(0).normal(size=48), y=np.random.default_rng(1).normal(size=48)
     )
     wearable = build([item], encoder=kind, tokens=2).train()
-    wearable.encode(wearable.prepare(item).tensors).square().sum().backward()
+    wearable.encode(wearable.preprocess(item).tensors).square().sum().backward()
     assert [
         name
         for name, part in wearable.named_parameters()
@@ -187,7 +190,7 @@ def test_a_patch_longer_than_the_window_is_refused(save):
 def test_hours_are_those_of_the_row_shifted_by_the_windows(save):
     item = save(x=np.arange(60.0))
     wearable = build([item])
-    first, second = (wearable.prepare(replace(item, hours=hours)) for hours in (0.0, 7.0))
+    first, second = (wearable.preprocess(replace(item, hours=hours)) for hours in (0.0, 7.0))
     torch.testing.assert_close(first.hours + 7, second.hours)
     assert collate_pieces([first, second])["signal"].shape == (6, 1, 24)
 
@@ -215,7 +218,7 @@ def test_channels_of_few_subjects_are_neither_named_nor_used(save, channels):
             DataError,
             match=r"^row a: has a channel that fewer than 11 training subjects have; [^yz]*$",
         ):
-            wearable.prepare(items[0])
+            wearable.preprocess(items[0])
 
 
 @pytest.mark.parametrize(("num_subjects", "told"), [(11, "posture"), (10, "of few subjects")])
@@ -269,7 +272,7 @@ def test_an_enormous_value_gives_finite_tokens(save, transform):
     wearable = build(
         [save("train", x=np.random.default_rng(0).normal(0, 1, 48))], transform=transform
     )
-    pieces = wearable.prepare(save("wild", x=[3e38, -3e38, *range(22)]))
+    pieces = wearable.preprocess(save("wild", x=[3e38, -3e38, *range(22)]))
     assert pieces.tensors["signal"].abs().max() <= 100
     assert pieces.tensors["observed"].all()
     with torch.no_grad():
@@ -283,7 +286,7 @@ def test_what_comes_after_the_prediction_names_no_channel(save, kind):
     train = save("train", x=np.arange(48.0))
     modality.build(modality.fit([train]))
     later = replace(save("later", other=np.arange(48.0)), time=START, hours=-1.0)
-    assert len(modality.prepare(later)) == 0
+    assert len(modality.preprocess(later)) == 0
     with pytest.raises(
         DataError, match="no training recording has a sample by its prediction time"
     ):

@@ -67,7 +67,7 @@ class Fixed(Modality):
     def row_filter(self):
         raise AssertionError("not asked here")
 
-    build = prepare = encode = fake = row_filter
+    build = preprocess = encode = fake = row_filter
 
     def token_ids(self, tensors):
         return tensors["ids"]

@@ -176,7 +176,7 @@ class Trainer:
     checkpoint_every: int | None = bounded(None, 1)
     """Steps between checkpoints; null = whenever the tuning split is scored."""
     workers: int | None = bounded(None, 0, 1024)
-    """Processes that read batches ahead, beside each that trains, and that prepare items the first time; null = 4
+    """Processes that read batches ahead, beside each that trains, and that preprocess items the first time; null = 4
     beside a GPU, else none."""
 
 
@@ -275,7 +275,7 @@ class Scoring:
     precision: str | None = one_of(None, "fp32", "bf16", "fp16")
     """null = the package's own."""
     workers: int | None = bounded(None, 0, 1024)
-    """Processes that prepare items, beside each that scores; null = 4 beside a GPU, else none."""
+    """Processes that preprocess items, beside each that scores; null = 4 beside a GPU, else none."""
     keep: bool = False
     """Whether index and features of the cohort stay in `data.cache` for a next job; they hold the text of its notes."""
     cluster: Cluster = field(default_factory=Cluster)

@@ -199,7 +199,7 @@ def precompute_pieces(
     device: torch.device,
     run: Path | None = None,
 ) -> tuple[dict[str, StoredPieces | ColumnarPieces], list[Unreadable]]:
-    """Return where the pieces of each modality are, for what the samples `rows` see; prepare those that are missing.
+    """Return where the pieces of each modality are, for what the samples `rows` see; preprocess those that are missing.
 
     Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
     run on `device` in the run's precision. Unreadable items are left out and returned too; where they are more than

@@ -167,7 +167,7 @@ class PieceCache:
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
         preprocess = PreprocessWorkers(items.samples, self.name, self.modality, num)
         pieces = preprocess(list(todo.values()))
-        shown = counted(pieces, f"prepare {self.name}", len(todo), "items")
+        shown = counted(pieces, f"preprocess {self.name}", len(todo), "items")
 
         errors: dict[str, DataError] = {}
         for shard, failed in make_pieces(todo, shown, self.modality, self.precision, device):

@@ -92,7 +92,7 @@ class _Prepared(Dataset[Any]):
         hours = 0.0 if view.hours is None else view.hours
         (item,) = Items(self.samples, self.name, np.array([view.number]), np.array([hours]))
         try:
-            pieces = self.modality.prepare(replace(item, whole=view.hours is None), view.view)
+            pieces = self.modality.preprocess(replace(item, whole=view.hours is None), view.view)
         except DataError as error:
             return error
         at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
@@ -110,7 +110,7 @@ def make_pieces(
     """Yield preprocessed items by key, `TOGETHER` at a time, and the errors of unreadable ones.
 
     The pieces of a frozen encoder are `encoded` [P, K, W] float32, computed in `precision` on
-    `device`, where the modality must be. The pieces of any other hold what `prepare` returns.
+    `device`, where the modality must be. The pieces of any other hold what `preprocess` returns.
     """
     # Encode a chunk of items at a time, so that items of like size can share a batch.
     waiting = zip(keys, prepared, strict=True)
@@ -127,7 +127,7 @@ def make_pieces(
 
 
 def hold_pieces(
-    prepare: PreprocessWorkers,
+    preprocess: PreprocessWorkers,
     items: Items,
     modality: Modality,
     views: int,
@@ -143,7 +143,7 @@ def hold_pieces(
     held = _Held(known)
 
     def hold(todo: Mapping[tuple[int, int], View]) -> None:
-        views_done = prepare(list(todo.values()))
+        views_done = preprocess(list(todo.values()))
         for made, failed in make_pieces(todo, views_done, modality, precision, device):
             held.add(made, {todo[key].number: error for key, error in failed.items()})
 

@@ -34,7 +34,7 @@ Finder = Callable[[str, Modality, Mapping[str, object], str], FindPieces]
 class _Reader(NamedTuple):
     """The workers that preprocess the items of a modality, and the pieces that are known."""
 
-    prepare: PreprocessWorkers
+    preprocess: PreprocessWorkers
     known: FindPieces
 
 
@@ -175,7 +175,7 @@ class Answerer:
         device = member.model.queries.device
         known = reader.known(items, views)
         settings = (modality, views, computed, device, known)
-        pieces, errors = hold_pieces(reader.prepare, items, *settings)
+        pieces, errors = hold_pieces(reader.preprocess, items, *settings)
 
         # Stop where too many cannot be read.
         where = self._where(name, errors)

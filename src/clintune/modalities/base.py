@@ -5,9 +5,9 @@ A modality has four steps, each a method:
 1. The constructor stores plain values.
 2. `fit` reads the training items once and returns statistics.
 3. `build` loads weights and makes modules.
-4. `prepare` (CPU, one item) and `encode` (device, all pieces of a batch) run for every sample.
+4. `preprocess` (CPU, one item) and `encode` (device, all pieces of a batch) run for every sample.
 
-`prepare` reads plain attributes and no modules, because it also runs in processes that hold no
+`preprocess` reads plain attributes and no modules, because it also runs in processes that hold no
 weights. Rows that are numbers go another way: a `RowReader` fits on columns and makes the pieces
 of all rows of a batch at once. An encoder that reads all pieces of a sample together overrides
 `forward`.
@@ -74,7 +74,7 @@ class Modality(nn.Module, ABC):
     timed: ClassVar[bool] = False
     """Whether files tell their own clock and are read up to the prediction time.
 
-    `prepare` then returns their extent.
+    `preprocess` then returns their extent.
     """
 
     native: bool = False
@@ -92,7 +92,7 @@ class Modality(nn.Module, ABC):
     rows: RowReader | None = None
     """The reader that makes pieces by columns.
 
-    None where `prepare` makes them item by item; they are then kept on disk.
+    None where `preprocess` makes them item by item; they are then kept on disk.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Modality(nn.Module, ABC):
         """
 
     @abstractmethod
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Read and preprocess one item.
 
         View 0 is the plain item; any other view is a fixed augmentation of it. Raises DataError
@@ -184,7 +184,7 @@ class Modality(nn.Module, ABC):
         return {}
 
     def without_weights(self) -> Self:
-        """Return a copy without modules, which can `prepare` in another process."""
+        """Return a copy without modules, which can `preprocess` in another process."""
         light = copy(self)
         for part in ("_modules", "_parameters", "_buffers"):
             light.__dict__[part] = {}
@@ -254,7 +254,7 @@ class RowModality(Modality):
         codes = sorted({item.code for item in listed})
         return self.rows.fit([to_columns(listed, codes, [item.subject for item in listed])], codes)
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Return the pieces of one item, as if its sample had no other."""
         columns = to_columns([item], [item.code], [0])
         pieces = self.rows.numbered([item.code]).preprocess_rows(columns)

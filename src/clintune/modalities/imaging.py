@@ -92,7 +92,7 @@ class Imaging(Modality):
             )
         self.tokens_per_piece = 1 + self.regions**2
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Read one image, make it square, augment it for views above 0, and normalise it."""
         # Read.
         data = read_bytes(item.path, item.where) if item.content is None else item.content

@@ -94,7 +94,7 @@ class Notes(Modality):
             self.source["tokenizer"] = other.record()
         self._check_chunks(max_positions(self.encoder))
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Cut one note into chunks and tokenize them; keep the start of a note above the budget."""
         # Cut; the tokenizer cuts what is still longer than a chunk.
         text = _text(item)
@@ -218,7 +218,7 @@ class NativeNotes(Modality):
         self.tokenizer = load_tokenizer(weights)
         self.source = weights.record()
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Tokenize one note; keep the end of a note longer than the budget."""
         ids = self.tokenizer(_text(item), add_special_tokens=False, verbose=False)["input_ids"]
         end = self.tokenizer.sep_token_id

@@ -141,7 +141,7 @@ class Rhythm(Wearable):
         self.register_buffer("spread", torch.tensor(self.std), persistent=False)
         self.width = 2 * len(self.mean)
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Read one recording up to the prediction time; compute features of its newest windows."""
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)

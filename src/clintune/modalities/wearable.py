@@ -151,7 +151,7 @@ class Wearable(Modality):
         self.width = self.shape["width"]
         self.tokens_per_piece = self.shape["tokens"]
 
-    def prepare(self, item: Item, view: int = 0) -> Pieces:
+    def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Read one recording up to the prediction time, and cut its newest windows."""
         signal = self.read(item, self.names)
         windows = signal.windows(self.window_length)

@@ -1,6 +1,6 @@
 """A made-up sample and the model's answer to it: a loaded package must repeat that answer.
 
-The sample holds pieces that `prepare` makes of the fake items of each modality, so no patient's.
+The sample holds pieces that `preprocess` makes of the fake items of each modality, so no patient's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ def _made_up(modalities: Mapping[str, Modality]) -> Batch:
         with TemporaryDirectory() as folder:
             items = type(modality).fake(Path(folder), _ITEMS, 0)
             try:
-                pieces = [modality.prepare(item) for item in items]
+                pieces = [modality.preprocess(item) for item in items]
             except DataError:  # a recipe may ask for what fakes lack, as a second channel
                 continue
 

@@ -32,7 +32,7 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     checks = _ModalityChecks(make, folder)
     yield "claims_is_a_truth_value", checks.row_filter
     yield "statistics_survive_json", checks.statistics
-    yield "prepare_repeats_itself", checks.prepare
+    yield "prepare_repeats_itself", checks.preprocess
     yield "hours_follow_the_item", checks.hours
     yield "a_broken_item_is_named_and_nothing_else", checks.broken
     if checks.columnar:
@@ -79,23 +79,26 @@ class _ModalityChecks:
         statistics = self.make().fit(self.training())
         assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
 
-    def prepare(self) -> None:
+    def preprocess(self) -> None:
         modality = self.built()
         for item in self.items():
-            _assert_same(modality.prepare(item), modality.prepare(item))
-            _assert_same(modality.prepare(item), modality.without_weights().prepare(item))
+            _assert_same(modality.preprocess(item), modality.preprocess(item))
+            _assert_same(modality.preprocess(item), modality.without_weights().preprocess(item))
 
             for view in range(1, modality.views):
-                _assert_same(modality.prepare(item, view), modality.prepare(item, view))
-                before, after = modality.prepare(item).tensors, modality.prepare(item, view).tensors
+                _assert_same(modality.preprocess(item, view), modality.preprocess(item, view))
+                before, after = (
+                    modality.preprocess(item).tensors,
+                    modality.preprocess(item, view).tensors,
+                )
                 assert any(not torch.equal(before[name], after[name]) for name in before)
 
     def hours(self) -> None:
         modality = self.built()
         tells_hours = modality.native and modality.rows is not None
         for item in self.items():
-            now = modality.prepare(item)
-            later = modality.prepare(replace(item, hours=item.hours + 8))
+            now = modality.preprocess(item)
+            later = modality.preprocess(replace(item, hours=item.hours + 8))
             assert now.hours.dtype == torch.float32
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
 
@@ -123,7 +126,7 @@ class _ModalityChecks:
     def _assert_refused(self, item: Item) -> None:
         """Assert that an item cannot be read, and that the error names its place and no secret."""
         try:
-            self.built().prepare(item)
+            self.built().preprocess(item)
         except DataError as error:
             message = str(error)
             assert item.where in message, f"the error does not say where: {message}"
@@ -179,7 +182,7 @@ class _ModalityChecks:
     def saved(self) -> None:
         modality, other = self.built(), self._build(1)
         other.load_state_dict(modality.state_dict(), strict=True)
-        _assert_same(modality.prepare(self.items()[0]), other.prepare(self.items()[0]))
+        _assert_same(modality.preprocess(self.items()[0]), other.preprocess(self.items()[0]))
 
         samples = [[item] for item in self.items()]
         first = _encode(modality, _pieces(modality, samples), len(samples))
@@ -214,7 +217,7 @@ def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch
         codes = sorted({item.code for item in items})
         return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
 
-    pieces = [modality.prepare(item) for item in items]
+    pieces = [modality.preprocess(item) for item in items]
     owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
     return PieceBatch(
         tensors=collate_pieces(pieces),
