@@ -101,7 +101,7 @@ NINES = "a0: &a0 x\n" + "".join(
         "a: &a [*a]\n",
         "a: " + "[" * 20_000,
         "a: " + "{a: " * 20_000,
-        "<<: {format: 1}\n",
+        "<<: {format: 2}\n",
         "a: !!python/object/apply:os.system [true]\n",
         "a: !!str 3\n",
         "a: 2020-13-45\n",
@@ -141,8 +141,8 @@ def test_a_description_of_many_bytes_is_not_read(package, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("format",), 2, "is not of format 1"),
-        (("format",), True, "is not of format 1"),
+        (("format",), 3, "is not of format 2"),
+        (("format",), True, "is not of format 2"),
         (("clintune",), "\x1b]0;owned\x07", "clintune is not what"),
         (("seed",), -1, "seed is no"),
         (("seed",), True, "seed is no"),

@@ -17,7 +17,7 @@ from clintune.package.contents import ABOUT, SECTIONS
 from clintune.package.origin import Origin
 from clintune.package.plain import read_yaml
 
-FORMAT = 1
+FORMAT = 2
 """Number of the format, raised when an older clintune could not read what a newer one writes."""
 MOST_PARTS = 64
 """Greatest number of modalities, or of tasks, of a package."""
