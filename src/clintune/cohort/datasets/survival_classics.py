@@ -75,8 +75,6 @@ _SETS = {
         unit_days=DAYS_PER_MONTH,
     ),
 }  # fmt: skip
-
-
 _HALF_A_DAY = 0.5
 
 
