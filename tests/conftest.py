@@ -49,7 +49,7 @@ num_attention_heads: 2,
   static: {width: 8}
 tasks: {outcome: {label: deterioration}}
 adapter: {dropout: 0.1}
-model: {modality_dropout: 0.2, skip: trained}
+model: {modality_dropout: 0.2, readout: trained}
 trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, \
 head_lr: null, average: 0.9,
   tune_every: 2}

@@ -94,7 +94,7 @@ def overrides(settings: Settings) -> list[str]:
         "trainer.epochs": settings.epochs,
         "trainer.batch_size": settings.batch_size,
         "trainer.micro_batch_size": settings.batch_size,
-        "model.skip": None,  # the plain loop has none
+        "model.readout": None,  # the plain loop has none
         "trainer.lr": settings.lr,
         "trainer.head_lr": None,
         "trainer.weight_decay": settings.weight_decay,

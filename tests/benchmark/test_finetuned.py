@@ -35,7 +35,7 @@ def test_a_probe_counts_its_own_weights_alone(recipe, tmp_path, quickstart):
     training = facts.join(splits.filter(split="train"), on="subject_id", how="semi")
     subjects = training.group_by("code").agg(pl.col("subject_id").n_unique())["subject_id"]
     common, rare = int((subjects >= 11).sum()), int((subjects < 11).any())
-    config = compose_recipe(recipe(), ["trainer.max_steps=0", "model.skip=probe"])
+    config = compose_recipe(recipe(), ["trainer.max_steps=0", "model.readout=probe"])
     outcome = predict_finetuned(config, tmp_path / "run", [0.0])
     # The notes' width; a value and a mark a code, a mark for all rare ones; the bias.
     assert outcome.parameters == 16 + 2 * common + rare + 1

@@ -100,8 +100,8 @@ def test_a_type_that_only_an_import_would_tell_takes_anything():
         ),
         (
             "quickstart",
-            "model.skip=prob",
-            "'model.skip' prob does not exist; use trained, probe, boosted or null",
+            "model.readout=prob",
+            "'model.readout' prob does not exist; use trained, probe, boosted or null",
         ),
         (
             "quickstart",
@@ -176,10 +176,10 @@ def test_a_value_that_misfits_is_refused_with_what_would_fit(recipe, override, m
           for cv in ("0", "1", "-3", "5.5", "true", "[3]", "1000000")],
         (["trainer.epochs=0"],
          "'trainer.epochs' is 0: nothing would train; "
-         "raise it, or add model.skip=probe for a probe alone"),
+         "raise it, or add model.readout=probe for a probe alone"),
         (["trainer.max_steps=0"],
          "'trainer.max_steps' is 0: nothing would train; "
-         "raise it, or add model.skip=probe for a probe alone"),
+         "raise it, or add model.readout=probe for a probe alone"),
         (["trainer.lr=0"],
          "'trainer.lr' is 0: nothing would be learned; "
          "raise it (adapter=frozen keeps the backbone as it is)"),
@@ -247,7 +247,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path, words, message):
 @pytest.mark.parametrize(
     "words",
     [
-        ["trainer.max_steps=0", "model.skip=probe"],
+        ["trainer.max_steps=0", "model.readout=probe"],
         ["trainer.lr=0", "trainer.head_lr=0.1", "adapter=frozen"],
         ["cv=2", "cv_repeats=3"],
         ["cv=2", "cohorts.meds.splits.tuning=0.5", "cohorts.meds.splits.held_out=0.5"],

@@ -132,7 +132,7 @@ def test_a_damaged_record_is_named(finished, name, capsys):
         "ensemble=2",
         "cv=5",
         "name=other",
-        "model.skip=null",
+        "model.readout=null",
         "trainer.batch_size=4",
         "trainer.average=0.5",
         "trainer.metric=loss",

@@ -20,7 +20,7 @@ RUNS = {
     "plain": [STEPS],
     "averaged": [STEPS, "ensemble=2", "model.average_views=true", "modalities.imaging.views=3"],
     "bf16": [STEPS, "trainer.precision=bf16"],
-    "boosted": ["trainer.max_steps=0", "model.skip=boosted"],
+    "boosted": ["trainer.max_steps=0", "model.readout=boosted"],
 }
 TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2, "boosted": 1e-5}
 

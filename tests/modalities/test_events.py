@@ -247,7 +247,7 @@ cohorts: {{made: {{root: {root}}}}}
 modalities: {{events: {{width: 32, course: {course}, max_pieces: 60}}}}
 tasks: {{outcome: {{label: outcome}}}}
 adapter: {{mode: full}}
-model: {{skip: null}}
+model: {{readout: null}}
 strategy: {{kind: single}}
 trainer: {{precision: fp32, epochs: 10, batch_size: 32, micro_batch_size: 32, lr: 2.0e-3, \
 head_lr: null}}

@@ -80,11 +80,11 @@ def backbone(family, mode="lora"):
     return loaded
 
 
-def fusion(family="bert", skip="trained", **modalities):
+def fusion(family="bert", readout="trained", **modalities):
     torch.manual_seed(1)
     parts = modalities or {"a": Fixed(6), "b": Fixed(5)}
     model = Fusion(
-        parts, backbone(family), {"y": 1, "z": 3}, max_tokens=48, skip=skip, head_dropout=0.0
+        parts, backbone(family), {"y": 1, "z": 3}, max_tokens=48, readout=readout, head_dropout=0.0
     )
     for parameter in model.parameters():
         if parameter.requires_grad and not parameter.any():
@@ -185,7 +185,7 @@ def test_only_lora_trains_in_the_backbone():
 
 
 def test_native_tokens_are_the_backbones_own_embeddings():
-    model = fusion(notes=Fixed(0, native=True), skip=None)
+    model = fusion(notes=Fixed(0, native=True), readout=None)
     for parameter in (model.modality_embedding["notes"], model.time_embedding.linear.weight):
         nn.init.zeros_(parameter)
     ids = torch.tensor([3, 5, 7])
@@ -281,7 +281,7 @@ def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
     static.build(
         {"codes": {"AGE": {"mean": 60.0, "std": 10.0}, "SEX//F": {"mean": None, "std": None}}}
     )
-    model = fusion(skip="probe", static=static)
+    model = fusion(readout="probe", static=static)
     pieces = {
         "code": torch.tensor([1, 2]),
         "value": torch.tensor([2.0, 0.0]),
@@ -291,7 +291,7 @@ def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
     assert static.probe_width == static.num_facts == 4
     with torch.no_grad():
         before = model(batch(1, static=both))["y"]
-        model.task_heads["y"].skip["static"].weight += torch.tensor([[1.0, 10.0, 100.0, 1000.0]])
+        model.task_heads["y"].of_features["static"].weight += torch.tensor([[1.0, 10.0, 100.0, 1000.0]])
         after = model(batch(1, static=both))["y"]
     torch.testing.assert_close(after - before, torch.tensor([[(2.0 * 1 + 100 + 1000) / 2 / 2]]))
 
@@ -304,7 +304,7 @@ class Choosing(Fixed):
 
 
 def test_the_backbone_reads_the_features_that_the_probe_chose():
-    model = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
+    model = fusion(readout="probe", a=Choosing(2), b=Fixed(3))
     assert model.projectors["b"].chosen is None
 
     def reads(feature):
@@ -317,12 +317,12 @@ def test_the_backbone_reads_the_features_that_the_probe_chose():
             )
 
     assert [reads(0), reads(1)] == [True, True]
-    model.task_heads["y"].skip["a"].weight.data[0] = torch.tensor([0.0, 0.5])
+    model.task_heads["y"].of_features["a"].weight.data[0] = torch.tensor([0.0, 0.5])
     model.mask_unselected_features()
     assert [reads(0), reads(1)] == [False, True]
-    model.task_heads["z"].skip["a"].weight.data[2] = torch.tensor([0.1, 0.0])
+    model.task_heads["z"].of_features["a"].weight.data[2] = torch.tensor([0.1, 0.0])
     model.mask_unselected_features()
     assert reads(0)
-    again = fusion(skip="probe", a=Choosing(2), b=Fixed(3))
+    again = fusion(readout="probe", a=Choosing(2), b=Fixed(3))
     again.load_state_dict(package_tensors(model), strict=False)
     assert torch.equal(again.projectors["a"].chosen, model.projectors["a"].chosen)

@@ -148,13 +148,13 @@ def test_a_path_that_leaves_the_folder_is_refused(package, name):
 
 def test_a_head_that_is_missing_is_refused_by_name(package):
     tensors = load_file(package / "parts.safetensors")
-    heads = [name for name in tensors if name.startswith("heads.outcome.readout")]
+    heads = [name for name in tensors if name.startswith("heads.outcome.of_query")]
     save_file(
         {name: value for name, value in tensors.items() if name not in heads},
         package / "parts.safetensors",
     )
     sign(package)
-    assert "heads.outcome.readout" in refusal(package)
+    assert "heads.outcome.of_query" in refusal(package)
 
 
 def test_other_base_weights_than_those_trained_on_are_refused(package):

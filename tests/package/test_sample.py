@@ -42,7 +42,7 @@ def test_the_sample_has_every_modality_and_every_answer(package):
 
 def test_weights_that_answer_otherwise_are_refused(package):
     tensors = load_file(package / "parts.safetensors")
-    tensors["heads.outcome.readout.bias"] += 0.01
+    tensors["heads.outcome.of_query.bias"] += 0.01
     save_file(tensors, package / "parts.safetensors")
     write_manifest(package)
     with pytest.raises(PackageError, match="task outcome does not answer to"):

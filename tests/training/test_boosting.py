@@ -210,7 +210,7 @@ def test_columns_of_a_modality_that_a_sample_lacks_are_missing():
 
 def test_members_share_their_trees_and_a_backbone_trains_beside_them(recipe, monkeypatch):
     grow_trees(monkeypatch)
-    run = train(recipe(), "model.skip=boosted", "trainer.max_steps=2", "ensemble=2")
+    run = train(recipe(), "model.readout=boosted", "trainer.max_steps=2", "ensemble=2")
     evaluate(run)
     first, second = (
         load_package(run / "package" / f"member-{number}").model.task_heads["outcome"]
@@ -223,7 +223,7 @@ def test_members_share_their_trees_and_a_backbone_trains_beside_them(recipe, mon
 
 def test_a_tree_that_reads_a_feature_there_is_not_is_refused(recipe, monkeypatch):
     grow_trees(monkeypatch)
-    run = train(recipe(), "model.skip=boosted", "trainer.max_steps=0")
+    run = train(recipe(), "model.readout=boosted", "trainer.max_steps=0")
     path = run / "package" / "parts.safetensors"
     tensors = load_file(path)
     tensors["heads.outcome.trees.feature"][0, 0] = 10**6

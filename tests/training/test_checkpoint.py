@@ -12,7 +12,7 @@ from clintune.core.errors import TrainingError
 from clintune.training.checkpoint import Progress, load_best, restore, save, save_best
 from clintune.training.optimizer import WeightEMA, make_optimizer
 
-NAMES = ("backbone.a.weight", "backbone.b.bias", "heads.icu.readout.weight", "queries")
+NAMES = ("backbone.a.weight", "backbone.b.bias", "heads.icu.of_query.weight", "queries")
 
 
 def model(seed, **settings):

@@ -33,7 +33,7 @@ def test_parameters_of_the_parts_add_up_and_no_name_is_cut(dry):
     code, said = dry(
         None,
         "name=" + "long_" * 30,
-        "model.skip=null",
+        "model.readout=null",
         f"+tasks.{'tall_' * 20}={{_target_: {BINARY}, label: deterioration}}",
     )
     assert code == 0

@@ -242,11 +242,11 @@ def test_a_probe_of_classes_serves_alone_and_beside_a_backbone(recipe, cohort):
     path.write_text(
         path.read_text().replace("task@tasks.outcome: binary", "task@tasks.outcome: multiclass")
     )
-    run = train(path, "model.skip=probe", "trainer.max_steps=0")
+    run = train(path, "model.readout=probe", "trainer.max_steps=0")
     parts = load_file(run / "package" / "parts.safetensors")
-    weights = torch.cat([parts[name] for name in sorted(parts) if ".skip." in name], dim=1)
+    weights = torch.cat([parts[name] for name in sorted(parts) if ".of_features." in name], dim=1)
     assert weights.shape[0] == 3
     assert float(weights.abs().max()) > 0
     evaluate(run)
-    trained = train(path, "model.skip=probe", "trainer.max_steps=2")
+    trained = train(path, "model.readout=probe", "trainer.max_steps=2")
     evaluate(trained)

@@ -13,10 +13,10 @@ NAMES = [
     "backbone.layer.lora_B.weight",
     "projectors.notes.linear.weight",
     "projectors.wearable.linear.weight",
-    "heads.icu.readout.weight",
-    "heads.icu.skip.notes.weight",
-    "heads.icu.skip.wearable.weight",
-    "heads.depression.readout.weight",
+    "heads.icu.of_query.weight",
+    "heads.icu.of_features.notes.weight",
+    "heads.icu.of_features.wearable.weight",
+    "heads.depression.of_query.weight",
 ]
 
 
@@ -44,11 +44,11 @@ def test_parts_without_data_are_waited_for(check):
     check.after_step(1, {("notes", "icu")})
     move(check, NAMES[0], NAMES[3], NAMES[7])
     check.after_step(2, {("wearable", "depression")})
-    assert set(check.still) == {"heads.icu.skip.wearable.weight"}
+    assert set(check.still) == {"heads.icu.of_features.wearable.weight"}
     for step in range(3, 9):
         check.after_step(step, {("notes", "icu"), ("wearable", "depression")})
     with pytest.raises(
-        TrainingError, match=r"step 9: 1 of 8 .* heads\.icu\.skip\.wearable\.weight;"
+        TrainingError, match=r"step 9: 1 of 8 .* heads\.icu\.of_features\.wearable\.weight;"
     ):
         check.after_step(9, {("wearable", "icu")})
 

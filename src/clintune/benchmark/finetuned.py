@@ -74,6 +74,6 @@ def _num_fitted(run: Path, experiment: Experiment) -> int:
     if not model.probe:
         return trained
     for head in model.task_heads.values():
-        trained += parameters_of(head.skip)[1] + head.readout.out_features
+        trained += parameters_of(head.of_features)[1] + head.of_query.out_features
         trained += 0 if head.trees is None else int(head.trees.value.count_nonzero())
     return trained

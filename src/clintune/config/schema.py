@@ -127,7 +127,7 @@ class Model:
 
     modality_dropout: float = bounded(0.0, 0, 1)
     """Chance in training that a sample's modality is dropped; one modality always stays."""
-    skip: str | None = one_of("trained", "probe", "boosted", None)
+    readout: str | None = one_of("trained", "probe", "boosted", None)
     """A path from the pooled embeddings of each modality straight to the heads: `trained` with the
     rest, or `probe`: a penalised linear probe of the frozen encoders, fitted first; its logits and
     the backbone's are averaged. `boosted` is a probe with trees beside it, where they help.
@@ -145,7 +145,7 @@ class Trainer:
 
     max_steps: int | None = bounded(None, 0)
     """Steps of each training; where given, it counts and `epochs` does not. 0 goes with
-    `model.skip=probe` or `boosted` only.
+    `model.readout=probe` or `boosted` only.
     """
     epochs: float = bounded(10, 0)
     """Times that all training samples are read, where `max_steps` is null."""

@@ -103,8 +103,8 @@ def _learning(config: dict[str, Any]) -> Iterator[str]:
     trainer = config["trainer"]
     steps = "max_steps" if trainer["max_steps"] is not None else "epochs"
     if trainer[steps] == 0:
-        if config["model"]["skip"] not in ("probe", "boosted"):
-            yield f"'trainer.{steps}' is 0: nothing would train; raise it, or add model.skip=probe for a probe alone"
+        if config["model"]["readout"] not in ("probe", "boosted"):
+            yield f"'trainer.{steps}' is 0: nothing would train; raise it, or add model.readout=probe for a probe alone"
     elif trainer["lr"] == 0 and not (trainer["head_lr"] and config["adapter"]["mode"] == "frozen"):
         yield "'trainer.lr' is 0: nothing would be learned; raise it (adapter=frozen keeps the backbone as it is)"
     elif trainer["head_lr"] == 0:

@@ -125,7 +125,7 @@ def build_model(
             backbone,
             outputs,
             max_tokens=config.backbone.max_tokens,
-            skip=config.model.skip,
+            readout=config.model.readout,
             head_dropout=config.model.head_dropout,
         )
 

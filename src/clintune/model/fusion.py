@@ -18,7 +18,7 @@ from clintune.model.by_name import ModulesByName, ParametersByName
 from clintune.model.trees import Trees, tree_columns
 
 PROBES = ("probe", "boosted")
-"""The skip paths that are fitted before training and stay as they are."""
+"""The readout of featuress that are fitted before training and stay as they are."""
 
 
 class Fusion(nn.Module):
@@ -31,7 +31,7 @@ class Fusion(nn.Module):
         outputs: Mapping[str, int],
         *,
         max_tokens: int,
-        skip: str | None,
+        readout: str | None,
         head_dropout: float,
     ) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Fusion(nn.Module):
         self.backbone = backbone
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
-        self.probe = skip in PROBES
+        self.probe = readout in PROBES
 
         self.projectors = ModulesByName(
             {
@@ -56,7 +56,7 @@ class Fusion(nn.Module):
         )
         self.time_embedding = TimeEmbedding(width)
         self.queries = nn.Parameter(torch.randn(len(outputs), width) * scale)
-        widths = skip_widths(modalities, skip)
+        widths = feature_widths(modalities, readout)
 
         self.heads = ModulesByName(
             {
@@ -66,7 +66,7 @@ class Fusion(nn.Module):
                     num,
                     head_dropout,
                     probe=self.probe,
-                    boosted=skip == "boosted",
+                    boosted=readout == "boosted",
                 )
                 for task, num in outputs.items()
             }
@@ -88,7 +88,8 @@ class Fusion(nn.Module):
         for name, projector in self.projectors.items():
             if isinstance(projector.chosen, Tensor):
                 probes = [
-                    head.skip[name].get_parameter("weight") for head in self.task_heads.values()
+                    head.of_features[name].get_parameter("weight")
+                    for head in self.task_heads.values()
                 ]
                 projector.chosen.copy_(torch.cat(cast(list[Tensor], probes)).ne(0).any(dim=0))
 
@@ -103,7 +104,7 @@ class Fusion(nn.Module):
             encoded = self._encode(name, pieces, len(batch))
             tokens.append(self._project(name, encoded))
             if name in self.projectors:
-                pooled[name] = skip_features(
+                pooled[name] = readout_features(
                     self.encoders[name], pieces, encoded, len(batch), self.probe
                 )
         hidden = self._run(tokens, len(batch))
@@ -156,8 +157,8 @@ class Fusion(nn.Module):
         if name in self.projectors:
             yield from self.projectors[name].parameters()
         for head in self.task_heads.values():
-            if name in head.skip:
-                yield from head.skip[name].parameters()
+            if name in head.of_features:
+                yield from head.of_features[name].parameters()
 
 
 class Projector(nn.Module):
@@ -200,7 +201,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """A linear readout of the task's query and, on the skip path, of each modality's pooled embedding.
+    """A linear readout of the task's query and, on the readout of features, of each modality's pooled embedding.
 
     A probe is frozen, and left out in training: were it in the loss, it would leave the backbone nothing to learn.
     A boosted one has trees, which read the same embeddings, beside its linear weights.
@@ -210,7 +211,7 @@ class Head(nn.Module):
     def __init__(
         self,
         width: int,
-        skip_widths: Mapping[str, int],
+        feature_widths: Mapping[str, int],
         num_outputs: int,
         dropout: float,
         *,
@@ -219,28 +220,28 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(width, num_outputs)
-        nn.init.normal_(self.readout.weight, std=0.02)
-        nn.init.zeros_(self.readout.bias)
-        self.skip = ModulesByName(
-            {name: nn.Linear(w, num_outputs, bias=False) for name, w in skip_widths.items()}
+        self.of_query = nn.Linear(width, num_outputs)
+        nn.init.normal_(self.of_query.weight, std=0.02)
+        nn.init.zeros_(self.of_query.bias)
+        self.of_features = ModulesByName(
+            {name: nn.Linear(w, num_outputs, bias=False) for name, w in feature_widths.items()}
         )
         self.probe_bias: Tensor | None
         self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
-        self.widths = dict(skip_widths)
+        self.widths = dict(feature_widths)
         self.trees = Trees(num_outputs) if boosted else None
-        for parameter in self.skip.parameters():
+        for parameter in self.of_features.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(not probe)
 
     def forward(self, query: Tensor, pooled: Mapping[str, Tensor]) -> Tensor:
         """Map the query's hidden state [N, D] and pooled embeddings [N, W] to logits [N, O]."""
-        logits: Tensor = self.readout(self.dropout(query))
+        logits: Tensor = self.of_query(self.dropout(query))
         if self.probe_bias is None:
-            return logits + cast(Tensor, self._skip(pooled))
+            return logits + cast(Tensor, self._of_features(pooled))
         if self.training:
             return logits
-        probed: Tensor = self.probe_bias + self._skip(pooled)
+        probed: Tensor = self.probe_bias + self._of_features(pooled)
         if self.trees is not None:
             probed = probed + self.trees(tree_columns(pooled, self.widths, query))
         return (logits + probed) / 2
@@ -248,45 +249,47 @@ class Head(nn.Module):
     @torch.no_grad()
     def answer_with_probe(self) -> None:
         """Answer with the probe alone: the readout, which nobody trained, becomes zero and the average the probe."""
-        nn.init.zeros_(self.readout.weight)
+        nn.init.zeros_(self.of_query.weight)
         trees = [] if self.trees is None else [self.trees.value]
-        for tensor in (self.probe_bias, *self.skip.parameters(), *trees):
+        for tensor in (self.probe_bias, *self.of_features.parameters(), *trees):
             if tensor is not None:
                 tensor.mul_(2)
 
-    def _skip(self, pooled: Mapping[str, Tensor]) -> Any:
-        return sum(linear(pooled[name]) for name, linear in self.skip.items() if name in pooled)
+    def _of_features(self, pooled: Mapping[str, Tensor]) -> Any:
+        return sum(
+            linear(pooled[name]) for name, linear in self.of_features.items() if name in pooled
+        )
 
 
-def skip_widths(modalities: Mapping[str, Modality], skip: str | None) -> dict[str, int]:
-    """Return the width of each modality on the skip path; a probe reads frozen encoders and plain facts only.
+def feature_widths(modalities: Mapping[str, Modality], readout: str | None) -> dict[str, int]:
+    """Return the width of each modality on the readout of features; a probe reads frozen encoders and plain facts only.
 
-    A trained path reads all but what the backbone embeds itself. Raises ConfigError for an unknown skip path, or a
+    A trained path reads all but what the backbone embeds itself. Raises ConfigError for an unknown readout of features, or a
     probe of nothing.
     """
-    if skip not in {None, "trained", *PROBES}:
+    if readout not in {None, "trained", *PROBES}:
         raise ConfigError(
-            f"model.skip '{skip}' does not exist; use trained, probe, boosted or null"
+            f"model.readout '{readout}' does not exist; use trained, probe, boosted or null"
         )
-    if skip is None:
+    if readout is None:
         return {}
     probed = {n: m.probe_width for n, m in modalities.items()}
     trained = {n: m.width for n, m in modalities.items() if not m.native}
     chosen = {
-        name: width for name, width in (probed if skip in PROBES else trained).items() if width
+        name: width for name, width in (probed if readout in PROBES else trained).items() if width
     }
-    if skip in PROBES and not chosen:
+    if readout in PROBES and not chosen:
         raise ConfigError(
-            f"model.skip={skip} reads frozen encoders, and no modality has one; set mode=frozen or "
-            "skip=null"
+            f"model.readout={readout} reads frozen encoders, and no modality has one; set mode=frozen or "
+            "readout=null"
         )
     return chosen
 
 
-def skip_features(
+def readout_features(
     modality: Modality, pieces: PieceBatch, tokens: Tokens | None, num_samples: int, probe: bool
 ) -> Tensor:
-    """Return what the skip path reads of a modality [N, W]: pooled tokens, or for a probe its facts [N, F]."""
+    """Return what the readout of features reads of a modality [N, W]: pooled tokens, or for a probe its facts [N, F]."""
     if probe and modality.num_facts:
         return modality.facts(pieces, num_samples)
     assert tokens is not None, "a modality without facts has tokens"

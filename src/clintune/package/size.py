@@ -64,7 +64,7 @@ def _rehearse(
 
 def _check_heads(folder: Path, parts: Mapping[str, Header], outputs: Mapping[str, int]) -> None:
     for task, number in outputs.items():
-        name = f"heads.{task}.readout.weight"
+        name = f"heads.{task}.of_query.weight"
         if name not in parts:
             raise PackageError(
                 f"{folder / PARTS}: {visible(name)} is missing; fetch the package again"

@@ -29,7 +29,7 @@ from clintune.features.pieces import PieceSource
 from clintune.features.sealed import drop, is_intact, save_sealed
 from clintune.modalities.base import Modality
 from clintune.model import trees
-from clintune.model.fusion import Head, skip_features
+from clintune.model.fusion import Head, readout_features
 from clintune.model.trees import tree_columns
 from clintune.package.contents import Package
 from clintune.tasks import linear as linear_models
@@ -69,7 +69,9 @@ def fit_probe(
     Where the run scores subjects (`per_subject`), each counts once, however many samples it has.
     """
     heads = package.model.task_heads
-    encoders = {name: package.model.encoders[name] for name in next(iter(heads.values())).skip}
+    encoders = {
+        name: package.model.encoders[name] for name in next(iter(heads.values())).of_features
+    }
     pooled = pooled_embeddings(encoders, samples, caches, rows)
     features = torch.cat(list(pooled.values()), dim=1).double()
     choices = column_choices(
@@ -154,7 +156,7 @@ def _put(head: Head, linear: Linear) -> None:
     head.probe_bias.copy_(linear.bias)
     by_modality = torch.split(linear.weights, list(head.widths.values()), dim=1)
     for name, part in zip(head.widths, by_modality, strict=True):
-        head.skip[name].get_parameter("weight").data.copy_(part)
+        head.of_features[name].get_parameter("weight").data.copy_(part)
 
 
 def pooled_embeddings(
@@ -172,7 +174,9 @@ def pooled_embeddings(
             if name in batch.pieces:
                 part = batch.pieces[name]
                 tokens = None if part.encoded is None else Tokens.of_pieces(part.encoded, part)
-                pooled[name].append(skip_features(modality, part, tokens, len(batch), probe=True))
+                pooled[name].append(
+                    readout_features(modality, part, tokens, len(batch), probe=True)
+                )
             else:
                 pooled[name].append(torch.zeros(len(batch), modality.probe_width))
     return {name: torch.cat(parts) for name, parts in pooled.items()}

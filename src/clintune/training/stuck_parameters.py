@@ -103,7 +103,7 @@ def _had_data(name: str, seen: Seen) -> bool:
     part = name.split(".")
     if part[0] in {"modalities", "projectors", "modality_embedding"}:
         return any(modality == part[1] for modality, _ in seen)
-    if part[0] == "heads" and part[2] == "skip":
+    if part[0] == "heads" and part[2] == "of_features":
         return (part[3], part[1]) in seen
     if part[0] == "heads":
         return any(task == part[1] for _, task in seen)

@@ -20,7 +20,7 @@ Read = Callable[[Samples, NDArray[np.int64]], Inputs]
 def embeddings(ready: FoldData, modality: str | None) -> Read:
     """Return what reads the mean frozen embeddings, plain facts or features of a modality, or of all that have any.
 
-    They are what `model.skip=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
+    They are what `model.readout=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
     """
     frozen = {name: part for name, part in ready.modalities.items() if part.probe_width}
     chosen = (
