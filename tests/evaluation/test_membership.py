@@ -21,7 +21,7 @@ def attacked(run):
         whole(experiment.modalities),
         *membership.requests(list(experiment.modalities)),
     ]
-    predicted = predict_run(run, experiment, requests, make_accelerator(config))
+    predicted = predict_run(run, experiment, requests, make_accelerator(config.trainer))
     context = make_context(run, experiment, predicted, replicates=100)
     return membership.run(context), context
 

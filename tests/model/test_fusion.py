@@ -15,7 +15,8 @@ from clintune.modalities.base import Modality
 from clintune.modalities.static import Static
 from clintune.model.adapters import adapt_backbone
 from clintune.model.backbone import load_backbone
-from clintune.model.fusion import Fusion, order_by_time, pool
+from clintune.model.fusion import Fusion, order_by_time
+from clintune.model.heads import pool
 from clintune.package.contents import package_tensors
 from clintune.training.optimizer import NEW_PARTS
 
@@ -291,7 +292,9 @@ def test_a_probe_reads_facts_whatever_their_encoder_does(mode):
     assert static.probe_width == static.num_facts == 4
     with torch.no_grad():
         before = model(batch(1, static=both))["y"]
-        model.task_heads["y"].of_features["static"].weight += torch.tensor([[1.0, 10.0, 100.0, 1000.0]])
+        model.task_heads["y"].of_features["static"].weight += torch.tensor(
+            [[1.0, 10.0, 100.0, 1000.0]]
+        )
         after = model(batch(1, static=both))["y"]
     torch.testing.assert_close(after - before, torch.tensor([[(2.0 * 1 + 100 + 1000) / 2 / 2]]))
 

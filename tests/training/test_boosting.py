@@ -208,7 +208,7 @@ def test_columns_of_a_modality_that_a_sample_lacks_are_missing():
     )
 
 
-def test_members_share_their_trees_and_a_backbone_trains_beside_them(recipe, monkeypatch):
+def test_members_share_trees_and_a_backbone_trains_beside_them(recipe, monkeypatch):
     grow_trees(monkeypatch)
     run = train(recipe(), "model.readout=boosted", "trainer.max_steps=2", "ensemble=2")
     evaluate(run)
@@ -218,7 +218,7 @@ def test_members_share_their_trees_and_a_backbone_trains_beside_them(recipe, mon
     )
     assert first.trees.value.any()
     assert torch.equal(first.trees.value, second.trees.value)
-    assert not torch.equal(first.readout.weight, second.readout.weight)
+    assert not torch.equal(first.of_query.weight, second.of_query.weight)
 
 
 def test_a_tree_that_reads_a_feature_there_is_not_is_refused(recipe, monkeypatch):

@@ -38,7 +38,7 @@ Stamp = tuple[str, int, int, int, int]
 
 
 def is_partial(path: Path, name: str) -> bool:
-    """Return whether a folder is one in which `atomic_path` is writing what will be called `name`."""
+    """Return whether `atomic_path` uses a folder to write what will be called `name`."""
     return path.name.startswith(f".{name}.") and path.suffix == _PARTIAL
 
 

@@ -1,28 +1,29 @@
-"""From pieces of all modalities to one output a task: encode, project, put in time order, run, read the queries.
+"""From pieces of all modalities to one output a task.
+
+They are encoded, projected and put in time order; the backbone runs; a head reads its query.
 
 Shapes: N samples, M tokens, W encoder width, D backbone width, Q tasks, O outputs.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from clintune.contracts import Batch, PieceBatch, Tokens
-from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality
 from clintune.model.backbone import Backbone
 from clintune.model.by_name import ModulesByName, ParametersByName
-from clintune.model.trees import Trees, tree_columns
-
-PROBES = ("probe", "boosted")
-"""The readout of featuress that are fitted before training and stay as they are."""
+from clintune.model.heads import PROBES, Head, feature_widths, readout_features
 
 
 class Fusion(nn.Module):
-    """One backbone over the tokens of any subset of modalities, with one query token and one head a task."""
+    """One backbone over the tokens of any subset of modalities.
+
+    Each task has a query token and a head.
+    """
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Fusion(nn.Module):
 
     @torch.no_grad()
     def mask_unselected_features(self) -> None:
-        """Let the backbone read the features that the probe of some output reads, where there was a choice."""
+        """Mask projector inputs to the features that a probe selected, where there was a choice."""
         for name, projector in self.projectors.items():
             if isinstance(projector.chosen, Tensor):
                 probes = [
@@ -101,12 +102,14 @@ class Fusion(nn.Module):
             if name not in batch.pieces:
                 continue
             pieces = batch.pieces[name]
+
             encoded = self._encode(name, pieces, len(batch))
             tokens.append(self._project(name, encoded))
             if name in self.projectors:
                 pooled[name] = readout_features(
                     self.encoders[name], pieces, encoded, len(batch), self.probe
                 )
+
         hidden = self._run(tokens, len(batch))
         unused = self._unused(set(batch.pieces))
         return {
@@ -115,19 +118,18 @@ class Fusion(nn.Module):
         }
 
     def _encode(self, name: str, pieces: PieceBatch, num_samples: int) -> Tokens:
-        """Return the modality's tokens in its encoder's width; of native ones, in the backbone's."""
+        """Return tokens in the width of the encoder; native ones in that of the backbone."""
         modality = self.encoders[name]
         if modality.native:
-            return Tokens.of_pieces(
-                self.backbone.embed(modality.token_ids(pieces.tensors))[:, None].float(), pieces
-            )
+            embedded = self.backbone.embed(modality.token_ids(pieces.tensors))
+            return Tokens.of_pieces(embedded[:, None].float(), pieces)
         if pieces.encoded is not None:
             return Tokens.of_pieces(pieces.encoded, pieces)
         tokens: Tokens = modality(pieces, num_samples)
         return tokens
 
     def _project(self, name: str, tokens: Tokens) -> Tokens:
-        """Return tokens in the backbone's width, with the embeddings of their modality and their time."""
+        """Return tokens in the width of the backbone, with embeddings of modality and time."""
         native = name not in self.projectors
         projected = tokens.embeddings if native else self.projectors[name](tokens.embeddings)
         projected = projected + self.modality_embedding[name] + self.time_embedding(tokens.hours)
@@ -143,7 +145,10 @@ class Fusion(nn.Module):
         return hidden.index_select(0, places.flatten()).view(*places.shape, -1)
 
     def _unused(self, present: set[str]) -> Tensor:
-        """Return a zero that depends on every trainable part without data here, so that DDP finds each in the graph."""
+        """Return a zero that depends on every trainable part that has no data in this batch.
+
+        DDP then finds each part in the graph.
+        """
         absent = [name for name in self.modalities if name not in present]
         parameters = [parameter for name in absent for parameter in self._parameters_of(name)]
         if not present:
@@ -162,9 +167,10 @@ class Fusion(nn.Module):
 
 
 class Projector(nn.Module):
-    """LayerNorm and a linear map from an encoder's width to the backbone's, at the scale of its own embeddings.
+    """LayerNorm and a linear map from the width of an encoder to that of the backbone.
 
-    Where a probe chooses among the features of a modality, the backbone reads the ones of its choice too.
+    Its outputs have the scale of the backbone's own embeddings. Where a probe selected features of
+    a modality, the backbone reads these alone.
     """
 
     def __init__(self, modality: Modality, width: int, scale: float, *, chooses: bool) -> None:
@@ -179,11 +185,15 @@ class Projector(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map [..., W] to [..., D]."""
         normed = self.norm(embeddings.float())
-        return self.linear(normed if self.chosen is None else normed * self.chosen)  # type: ignore[no-any-return]
+        chosen = normed if self.chosen is None else normed * self.chosen
+        return self.linear(chosen)  # type: ignore[no-any-return]
 
 
 class TimeEmbedding(nn.Module):
-    """Fourier features of log(1 + hours) before prediction, from minutes to decades; starts at zero."""
+    """Fourier features of log(1 + hours) before prediction, from minutes to decades.
+
+    The embedding starts at zero.
+    """
 
     def __init__(self, width: int, num_frequencies: int = 16) -> None:
         super().__init__()
@@ -200,133 +210,26 @@ class TimeEmbedding(nn.Module):
         return self.linear(torch.cat([phase.sin(), phase.cos()], dim=-1))  # type: ignore[no-any-return]
 
 
-class Head(nn.Module):
-    """A linear readout of the task's query and, on the readout of features, of each modality's pooled embedding.
-
-    A probe is frozen, and left out in training: were it in the loss, it would leave the backbone nothing to learn.
-    A boosted one has trees, which read the same embeddings, beside its linear weights.
-    Its logits and the backbone's are averaged rather than summed, which would count the evidence twice.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        feature_widths: Mapping[str, int],
-        num_outputs: int,
-        dropout: float,
-        *,
-        probe: bool,
-        boosted: bool,
-    ) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.of_query = nn.Linear(width, num_outputs)
-        nn.init.normal_(self.of_query.weight, std=0.02)
-        nn.init.zeros_(self.of_query.bias)
-        self.of_features = ModulesByName(
-            {name: nn.Linear(w, num_outputs, bias=False) for name, w in feature_widths.items()}
-        )
-        self.probe_bias: Tensor | None
-        self.register_buffer("probe_bias", torch.zeros(num_outputs) if probe else None)
-        self.widths = dict(feature_widths)
-        self.trees = Trees(num_outputs) if boosted else None
-        for parameter in self.of_features.parameters():
-            nn.init.zeros_(parameter)
-            parameter.requires_grad_(not probe)
-
-    def forward(self, query: Tensor, pooled: Mapping[str, Tensor]) -> Tensor:
-        """Map the query's hidden state [N, D] and pooled embeddings [N, W] to logits [N, O]."""
-        logits: Tensor = self.of_query(self.dropout(query))
-        if self.probe_bias is None:
-            return logits + cast(Tensor, self._of_features(pooled))
-        if self.training:
-            return logits
-        probed: Tensor = self.probe_bias + self._of_features(pooled)
-        if self.trees is not None:
-            probed = probed + self.trees(tree_columns(pooled, self.widths, query))
-        return (logits + probed) / 2
-
-    @torch.no_grad()
-    def answer_with_probe(self) -> None:
-        """Answer with the probe alone: the readout, which nobody trained, becomes zero and the average the probe."""
-        nn.init.zeros_(self.of_query.weight)
-        trees = [] if self.trees is None else [self.trees.value]
-        for tensor in (self.probe_bias, *self.of_features.parameters(), *trees):
-            if tensor is not None:
-                tensor.mul_(2)
-
-    def _of_features(self, pooled: Mapping[str, Tensor]) -> Any:
-        return sum(
-            linear(pooled[name]) for name, linear in self.of_features.items() if name in pooled
-        )
-
-
-def feature_widths(modalities: Mapping[str, Modality], readout: str | None) -> dict[str, int]:
-    """Return the width of each modality on the readout of features; a probe reads frozen encoders and plain facts only.
-
-    A trained path reads all but what the backbone embeds itself. Raises ConfigError for an unknown readout of features, or a
-    probe of nothing.
-    """
-    if readout not in {None, "trained", *PROBES}:
-        raise ConfigError(
-            f"model.readout '{readout}' does not exist; use trained, probe, boosted or null"
-        )
-    if readout is None:
-        return {}
-    probed = {n: m.probe_width for n, m in modalities.items()}
-    trained = {n: m.width for n, m in modalities.items() if not m.native}
-    chosen = {
-        name: width for name, width in (probed if readout in PROBES else trained).items() if width
-    }
-    if readout in PROBES and not chosen:
-        raise ConfigError(
-            f"model.readout={readout} reads frozen encoders, and no modality has one; set mode=frozen or "
-            "readout=null"
-        )
-    return chosen
-
-
-def readout_features(
-    modality: Modality, pieces: PieceBatch, tokens: Tokens | None, num_samples: int, probe: bool
-) -> Tensor:
-    """Return what the readout of features reads of a modality [N, W]: pooled tokens, or for a probe its facts [N, F]."""
-    if probe and modality.num_facts:
-        return modality.facts(pieces, num_samples)
-    assert tokens is not None, "a modality without facts has tokens"
-    return pool(tokens, num_samples, modality.scaled)
-
-
-def pool(tokens: Tokens, num_samples: int, scaled: bool) -> Tensor:
-    """Average tokens [M, W] over each sample to [N, W], of length about one; zero where a sample has none.
-
-    Unless their scale means something, rows are layer-normalised first.
-    """
-    width = tokens.embeddings.shape[-1]
-    rows = tokens.embeddings.float()
-    rows = (rows if scaled else nn.functional.layer_norm(rows, (width,))) / math.sqrt(width)
-    sums = rows.new_zeros(num_samples, width).index_add(0, tokens.owner, rows)
-    counts = torch.bincount(tokens.owner, minlength=num_samples).clamp(min=1)
-    return sums / counts[:, None]
-
-
 def order_by_time(
     tokens: list[Tokens], queries: Tensor, num_samples: int, max_tokens: int
 ) -> tuple[Tensor, Tensor]:
-    """Put each sample's tokens in time order, oldest first, then its queries, and the samples one behind the other.
+    """Put the tokens of each sample in time order, oldest first, and its queries behind them.
 
-    Returns embeddings [M, D] and the lengths of the samples [N], queries included. Over `max_tokens` the oldest tokens
-    are dropped.
+    Samples stand one behind the other. Returns embeddings [M, D] and the lengths of the samples
+    [N], queries included. Over `max_tokens` the oldest tokens are dropped.
     """
     num_queries, device = len(queries), queries.device
     embeddings = torch.cat([*(part.embeddings for part in tokens), queries.repeat(num_samples, 1)])
     samples = torch.arange(num_samples, device=device).repeat_interleave(num_queries)
     owner = torch.cat([*(part.owner for part in tokens), samples])
-    behind = torch.full(
-        samples.shape, -1.0, device=device
-    )  # hours before the prediction are never negative
+
+    # Hours before the prediction are never negative: queries come last.
+    behind = torch.full(samples.shape, -1.0, device=device)
     hours = torch.cat([*(part.hours for part in tokens), behind])
     order = torch.argsort(hours, descending=True, stable=True)
     order = order[torch.argsort(owner[order], stable=True)]
+
+    # Keep the newest tokens: those with the fewest behind them.
     count = torch.bincount(owner, minlength=num_samples)
     following = count.cumsum(0)[owner[order]] - 1 - torch.arange(len(order), device=device)
     return embeddings.index_select(0, order[following < max_tokens]), count.clamp(max=max_tokens)

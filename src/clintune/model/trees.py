@@ -52,7 +52,7 @@ class Trees(nn.Module):
         return self.value[tree, node - self.feature.shape[1]].sum(dim=1)
 
     def reads_within(self, width: int) -> bool:
-        """Return whether each node reads one of `width` columns: a stranger may have written them."""
+        """Return whether each node reads one of `width` columns; anyone may have written them."""
         return bool(((self.feature >= 0) & (self.feature < width)).all())
 
 

@@ -190,8 +190,8 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
     for task, head in model.task_heads.items():
         if head.trees is not None and not head.trees.reads_within(sum(head.widths.values())):
             raise PackageError(
-                f"{folder}: a tree of {visible(task)} reads a feature that there is not; do not use "
-                "the package"
+                f"{folder}: a tree of {visible(task)} reads a feature that there is not; "
+                "do not use the package"
             )
     if is_peft(model.backbone.model):
         from peft import get_peft_model_state_dict, set_peft_model_state_dict

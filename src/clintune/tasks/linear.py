@@ -1,4 +1,6 @@
-"""Penalised linear models that a probe fits: of a yes or no, of one of several classes, of whatever a task's loss asks.
+"""Penalised linear models that a probe fits.
+
+They are of a yes or no, of one of several classes, or of any loss of a task.
 
 Shapes: N samples, W features, K outputs.
 """
@@ -28,7 +30,8 @@ class LinearModel(Protocol):
     ) -> list[tuple[Tensor, Tensor]]:
         """Return weights [K, W] and biases [K] for every C of `PENALTIES`.
 
-        Minimises C times the weighted sum of losses plus half the squared length of the weights, the biases free.
+        Minimises C times the weighted sum of losses plus half the squared length of the weights.
+        Biases are free.
         """
 
     def can_learn(self, targets: Tensor) -> bool:
@@ -45,7 +48,10 @@ class YesNo:
     def path(
         self, features: Tensor, targets: Tensor, weight: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """Fit each from the one before by Newton's method in the row space of the features, where solutions lie."""
+        """Fit each from the one before by Newton's method.
+
+        It searches the row space of the features, where solutions lie.
+        """
         rows, basis = _row_space(features)
         rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
         penalty = torch.ones(rows.shape[1], dtype=features.dtype)
@@ -84,9 +90,9 @@ class OneOf:
     def path(
         self, features: Tensor, targets: Tensor, weight: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """Fit scikit-learn's multinomial regression in the row space of the features, each from the one before.
+        """Fit scikit-learn's multinomial regression, each from the one before.
 
-        A class without a target is held to be as frequent as half a case.
+        It searches the row space of the features. A class without a target is held to be as frequent as half a case.
         """
         from sklearn.exceptions import (
             ConvergenceWarning,
@@ -148,9 +154,10 @@ class ByLoss:
     def path(
         self, features: Tensor, targets: Tensor, weight: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """Fit each from the one before by L-BFGS in the row space of the features, where solutions lie.
+        """Fit each from the one before by L-BFGS.
 
-        Directions are scaled by about the curvature of the penalised loss, so that steps of one length suit all.
+        It searches the row space of the features, where solutions lie. Directions are scaled by
+        about the curvature of the penalised loss, so that steps of one length suit all.
         """
         rows, basis = _row_space(features)
         rows = torch.cat([rows, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
@@ -204,7 +211,7 @@ class ByLoss:
 
 
 def _row_space(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return coordinates [N, R] of the rows and the orthonormal basis [W, R] they are in, R the rank."""
+    """Return coordinates [N, R] of the rows and their orthonormal basis [W, R], R the rank."""
     wide = features.shape[0] < features.shape[1]
     values, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
     kept = values > 1e-12 * values[-1]

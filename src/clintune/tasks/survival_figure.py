@@ -27,11 +27,15 @@ def survival_figure(
 
     It shows who is still without the one event, or who had one of several `competing` ones.
     """
+    estimator = "Aalen-Johansen" if competing else "Kaplan-Meier"
+    caption = (
+        f"Patients in three groups of equal size by predicted risk by {horizon:g} days. Full lines "
+        f"are as observed ({estimator}), dashed ones as predicted on average. Below stands how many "
+        f"are still followed. Lines end where fewer than {SMALLEST_SHOWN} are."
+    )
     return Figure(
         title=f"{name}: observed and predicted",
-        caption=f"Patients in three groups of equal size by predicted risk by {horizon:g} days. Full lines are as "
-        f"observed ({'Aalen-Johansen' if competing else 'Kaplan-Meier'}), dashed ones as predicted on average. Below "
-        f"stands how many are still followed. Lines end where fewer than {SMALLEST_SHOWN} are.",
+        caption=caption,
         points=partial(_points, kind=kind, days=days, horizon=horizon, competing=competing),
         draw=partial(_draw, competing=competing),
         size=(9.6, 4.6),

@@ -29,7 +29,7 @@ from clintune.features.pieces import PieceSource
 from clintune.features.sealed import drop, is_intact, save_sealed
 from clintune.modalities.base import Modality
 from clintune.model import trees
-from clintune.model.fusion import Head, readout_features
+from clintune.model.heads import Head, readout_features
 from clintune.model.trees import tree_columns
 from clintune.package.contents import Package
 from clintune.tasks import linear as linear_models
