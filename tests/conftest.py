@@ -40,9 +40,8 @@ modalities:
   notes:
     source: random
     tokenizer: bundled:minilm
-    config: {model_type: bert, vocab_size: 30522, hidden_size: 16, num_hidden_layers: 1, \
-num_attention_heads: 2,
-      intermediate_size: 32, max_position_embeddings: 64}
+    config: {model_type: bert, vocab_size: 30522, hidden_size: 16, num_hidden_layers: 1,
+      num_attention_heads: 2, intermediate_size: 32, max_position_embeddings: 64}
     max_pieces: 4
   imaging: {config: {architecture: cnn, widths: [4, 8]}, views: 1, max_pieces: 2}
   wearable: {width: 8, depth: 1, max_pieces: 2}
@@ -50,9 +49,8 @@ num_attention_heads: 2,
 tasks: {outcome: {label: deterioration}}
 adapter: {dropout: 0.1}
 model: {modality_dropout: 0.2, readout: trained}
-trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3, \
-head_lr: null, average: 0.9,
-  tune_every: 2}
+trainer: {precision: fp32, max_steps: 6, batch_size: 8, micro_batch_size: 4, lr: 1.0e-3,
+  head_lr: null, average: 0.9, tune_every: 2}
 data: {cache: CACHE}
 runs: RUNS
 """

@@ -29,8 +29,8 @@ from clintune.core.errors import ClintuneError
 cohort, cache, *addresses = sys.argv[1:]
 answers = []
 for number, address in enumerate(addresses):
-    os.environ["CLINTUNE_CACHE"] = f"{cache}/{number}"  # what one hub sent must not \
-answer for the next
+    # What one hub sent must not answer for the next.
+    os.environ["CLINTUNE_CACHE"] = f"{cache}/{number}"
     try:
         answers.append(clintune.load(address).predict(cohort=cohort)["COLUMN"].to_list())
     except ClintuneError as error:

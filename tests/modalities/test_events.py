@@ -249,8 +249,8 @@ tasks: {{outcome: {{label: outcome}}}}
 adapter: {{mode: full}}
 model: {{readout: null}}
 strategy: {{kind: single}}
-trainer: {{precision: fp32, epochs: 10, batch_size: 32, micro_batch_size: 32, lr: 2.0e-3, \
-head_lr: null}}
+trainer: {{precision: fp32, epochs: 10, batch_size: 32, micro_batch_size: 32, lr: 2.0e-3,
+  head_lr: null}}
 data: {{cache: {folder}/cache}}
 runs: {folder}/runs
 """

@@ -10,8 +10,8 @@ from clintune.cli import main
 from clintune.package.load import load_package
 
 DECODER = """
-backbone: {config: {model_type: qwen3, hidden_size: 32, num_attention_heads: 2, \
-num_key_value_heads: 1, head_dim: 16}}
+backbone: {config: {model_type: qwen3, hidden_size: 32, num_attention_heads: 2,
+  num_key_value_heads: 1, head_dim: 16}}
 """
 
 

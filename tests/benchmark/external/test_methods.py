@@ -41,8 +41,9 @@ from sklearn.linear_model import LogisticRegression
 def fit(train, tuning, settings):
     kept = Path(SEEN) / str(len(list(Path(SEEN).iterdir())))
     rows = pd.read_parquet(Path.cwd().parent / "rows.parquet")
-    rows["real"] = [os.path.realpath(one) if isinstance(one, str) else None \
-for one in rows["image"]]
+    rows["real"] = [
+        os.path.realpath(one) if isinstance(one, str) else None for one in rows["image"]
+    ]
     kept.mkdir()
     rows.to_parquet(kept / "rows.parquet")
     (kept / "folder").symlink_to(Path.cwd().parent)
@@ -50,8 +51,8 @@ for one in rows["image"]]
     numbers = [name for name in train if name.startswith("static_")]
     known = pd.concat([train, tuning])
     model = LogisticRegression().fit(np.nan_to_num(known[numbers]), known["label"])
-    return lambda rows: model.predict_proba(np.nan_to_num(rows[numbers]))[:, 1], \
-model.coef_.size + 1
+    predict = lambda rows: model.predict_proba(np.nan_to_num(rows[numbers]))[:, 1]
+    return predict, model.coef_.size + 1
 """
 FAILING = """
 def fit(train, tuning, settings):
