@@ -1,4 +1,4 @@
-"""Training and evaluation from Python, as the command line does them; `clintune` exports them.
+"""Train and evaluate from Python as the command line does; `clintune` exports these names.
 
 Nothing here imports torch before a recipe, or a run, was found right.
 """
@@ -23,10 +23,10 @@ from clintune.verbs.beforehand import check_beforehand, check_folders, check_pac
 
 
 class Run:
-    """A run: its folder, and what can be done with it. `clintune.load(run)` gives the model."""
+    """A run: its folder, and what can be done with it; `clintune.load(run)` returns its model."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Take the folder that training printed; ConfigError for one that holds no run."""
+        """Take the folder that training printed; raise ConfigError if it holds no run."""
         self.folder: Path = run_folder(os.fspath(folder))
 
     def __fspath__(self) -> str:
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Return what `evaluate` found; ConfigError where the run was not evaluated."""
+        """Return what `evaluate` found; raise ConfigError if the run was not evaluated."""
         path = self.folder / "metrics.json"
         if not path.is_file():
             raise ConfigError(f"{self.folder}: not evaluated; call evaluate() first")
@@ -57,8 +57,8 @@ class Run:
         """Score the run on its held-out subjects; print and return what `metrics.json` holds.
 
         `bootstrap` is the number of resamples of the intervals, `against` another evaluated run to
-        compare with. Predictions, metrics and the report stand in the run folder. Raises
-        ConfigError and PackageError where data or models are missing, DataError where nobody is
+        compare with. Predictions, metrics and the report are written to the run folder. Raises
+        ConfigError and PackageError if data or models are missing, DataError if no subject is
         held out.
         """
         other = None if against is None else run_folder(os.fspath(against))
@@ -80,7 +80,7 @@ class Run:
 
 
 def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
-    """Fine-tune the model of a recipe, a name or a path of your own; return the run.
+    """Fine-tune the model of a recipe, given by name or path; return the run.
 
     `overrides` are those of the command line: `train("quickstart", trainer={"max_steps": 20})`, or
     with dots, `train("quickstart", **{"trainer.max_steps": 20})`. Raises ConfigError for a key or
@@ -96,7 +96,7 @@ def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
 
 
 def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield overrides as the command line takes them, of a mapping whose values may be mappings."""
+    """Yield the items of a mapping as overrides of the command line; values may be mappings."""
     for key, value in overrides.items():
         if isinstance(value, Mapping):
             yield from override_words(value, f"{prefix}{key}.")
@@ -105,7 +105,7 @@ def override_words(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[s
 
 
 def _text(value: Any) -> str:
-    """Return a value in the grammar of overrides; ConfigError for one that has no place there."""
+    """Return a value in the grammar of overrides; raise ConfigError for one that does not fit."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -2,14 +2,18 @@
 
 Axes, named once:
 
-    N  samples of a batch           P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact)
-    K  tokens that a piece gives    M  tokens of a batch, all modalities together
-    W  width of an encoder          D  width of the backbone
-    T  columns of a task's target   O  outputs of a task's head
-    P  of predictions: columns of a task's answer, as the probability of each class
+    N  samples of a batch
+    P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact);
+       of predictions: columns of a task's answer, as the probability of each class
+    K  tokens that a piece gives
+    M  tokens of a batch, all modalities together
+    W  width of an encoder
+    D  width of the backbone
+    T  columns of a task's target
+    O  outputs of a task's head
 
-Batches are ragged and flat: `owner` says which sample a piece or token belongs to. A sample that lacks a modality
-owns no piece of it, so nothing is padded or imputed before the backbone.
+Batches are ragged and flat: `owner` says to which sample a piece or token belongs. A sample that
+lacks a modality owns no piece of it, so nothing is padded or imputed before the backbone.
 """
 
 from collections.abc import Mapping
@@ -27,31 +31,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One row of a cohort that a modality claims.
-
-    `hours` counts back from the prediction time (never negative, 0 for static rows); `time` is the row's own, in UTC
-    where the cohort's times have a zone, else of its local clock, None for static rows; `path` is the absolute path
-    of a media file, or `content` what would stand in it; `where` names file and row for error messages; `number` is
-    its own among all items of a modality; `subject` is a running number of whose it is, never an id, and tells apart
-    those that training reads. `whole` asks for all of a file that goes on after the prediction time: of use to later
-    samples alone.
-    """
+    """One row of a cohort that a modality selects."""
 
     hours: float
+    """Hours before the prediction time: never negative, 0 for static rows."""
     code: str
     where: str
+    """File and row, for error messages."""
     time: datetime | None = None
+    """Time of the row: in UTC if the cohort's times have a zone, else local; None if static."""
     value: float | None = None
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
+    """Absolute path of a media file."""
     content: bytes | None = field(default=None, repr=False)
+    """Bytes of the media, in place of a file."""
     number: int = 0
+    """Number of the item among all items of its modality."""
     subject: int = 0
+    """Running number of the subject, never an id; it tells the subjects of training apart."""
     whole: bool = False
+    """Whether to read what a file holds after the prediction time too, for later samples alone."""
 
     @property
     def until(self) -> datetime | None:
-        """Return the prediction time, after which nothing may be read; None for static rows and `whole` items."""
+        """Return the prediction time, after which nothing may be read.
+
+        It is None for static rows and `whole` items.
+        """
         return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
 
 
@@ -67,18 +74,18 @@ NO_EXTENT = Extent(0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pieces:
-    """What a modality makes of one item: `tensors` each [P, ...] and `hours` [P] float32 before the prediction time.
-
-    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
-    `extent` tells, of a file with a clock of its own, when it begins and ends: hours after the time of its row.
-    `left_out` tells how many pieces more the item has, which no sample reads as they are beyond its budget.
-    """
+    """The pieces that a modality makes of one item."""
 
     tensors: Mapping[str, "Tensor"]
+    """Tensors, each [P, ...]; none if a frozen encoder has read them already."""
     hours: "Tensor"
+    """Hours before the prediction time, [P] float32."""
     encoded: "Tensor | None" = None
+    """Tokens of the pieces, [P, K, W], if a frozen encoder has read the tensors already."""
     extent: Extent = NO_EXTENT
+    """When a file with a clock of its own begins and ends."""
     left_out: int = 0
+    """How many more pieces the item has, which no sample reads: they are beyond its budget."""
 
     def __post_init__(self) -> None:
         encoded = [] if self.encoded is None else [self.encoded]
@@ -91,22 +98,25 @@ class Pieces:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowColumns:
-    """Rows of a cohort as columns [R], those of one owner side by side, oldest first, rows without time before all.
+    """Rows of a cohort as columns [R].
 
-    `code` is the number of each row's code in a list that its reader knows, `value` NaN where there is none, `hours`
-    count back from the prediction time. `owner` is a sample of a batch, 0..N-1, or in training a subject by number.
+    Rows of one owner stand side by side: first those without a time, then the others, oldest first.
     """
 
     code: "NDArray[np.int32]"
+    """Number of each row's code in a list that its reader knows."""
     value: "NDArray[np.float32]"
+    """Value of each row; NaN if there is none."""
     hours: "NDArray[np.float64]"
+    """Hours before the prediction time."""
     owner: "NDArray[np.int64]"
+    """Sample of a batch, 0..N-1; in training, the number of a subject."""
 
     def __len__(self) -> int:
         return len(self.code)
 
     def take(self, which: "NDArray[np.int64] | NDArray[np.bool_]") -> "RowColumns":
-        """Return some of the rows."""
+        """Return some of the rows, by number [R'] or by mask [R]."""
         return RowColumns(
             code=self.code[which],
             value=self.value[which],
@@ -117,15 +127,16 @@ class RowColumns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceBatch:
-    """The pieces of one modality in a batch: `tensors` each [P, ...], `hours` [P], `owner` [P] int64 in 0..N-1.
-
-    `encoded` [P, K, W] are their tokens, where a frozen encoder has read the tensors already; then there are none.
-    """
+    """The pieces of one modality in a batch."""
 
     tensors: Mapping[str, "Tensor"]
+    """Tensors, each [P, ...]; none if a frozen encoder has read them already."""
     hours: "Tensor"
+    """Hours before the prediction time, [P]."""
     owner: "Tensor"
+    """Sample of each piece, [P] int64 in 0..N-1."""
     encoded: "Tensor | None" = None
+    """Tokens of the pieces, [P, K, W], if a frozen encoder has read the tensors already."""
 
     def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
@@ -137,7 +148,10 @@ class PieceBatch:
         return PieceBatch(tensors=tensors, hours=hours, owner=owner, encoded=encoded)
 
     def pin_memory(self) -> "PieceBatch":
-        """Return the batch in pinned memory, from which copies to a GPU do not block; called by torch's loader."""
+        """Return the batch in pinned memory, from which copies to a GPU do not block.
+
+        The loader of torch calls this.
+        """
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         encoded = None if self.encoded is None else self.encoded.pin_memory()
         return PieceBatch(
@@ -150,15 +164,14 @@ class PieceBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Samples ready for the model.
-
-    `pieces[modality]` is absent where no sample has the modality; `targets[task]` is [N, T] with NaN where unknown;
-    `keys` are the samples' keys.
-    """
+    """Samples ready for the model."""
 
     pieces: Mapping[str, PieceBatch]
+    """Pieces by modality; a modality that no sample has is absent."""
     targets: Mapping[str, "Tensor"]
+    """Targets by task, each [N, T], NaN if unknown."""
     keys: list[str]
+    """Key of each sample, [N]."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -174,7 +187,7 @@ class Batch:
         )
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in pinned memory, as `PieceBatch.pin_memory`."""
+        """Return the batch in pinned memory, as `PieceBatch.pin_memory` does."""
         return replace(
             self,
             pieces={name: pieces.pin_memory() for name, pieces in self.pieces.items()},
@@ -191,15 +204,18 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """Tokens of one modality: `embeddings` [M, W or D], `owner` [M] int64, `hours` [M] float32 before prediction."""
+    """Tokens of one modality."""
 
     embeddings: "Tensor"
+    """Embeddings, [M, W or D]."""
     owner: "Tensor"
+    """Sample of each token, [M] int64."""
     hours: "Tensor"
+    """Hours before the prediction time, [M] float32."""
 
     @classmethod
     def of_pieces(cls, embeddings: "Tensor", pieces: PieceBatch) -> "Tokens":
-        """Return the K tokens of each piece, [P, K, W], which have its owner and its hours."""
+        """Return the K tokens of each piece, [P, K, W], with the owner and hours of the piece."""
         num = embeddings.shape[1]
         owner, hours = pieces.owner.repeat_interleave(num), pieces.hours.repeat_interleave(num)
         return cls(embeddings=embeddings.flatten(0, 1), owner=owner, hours=hours)
@@ -213,17 +229,22 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """Predictions of one task: `predicted` [N, P] and `targets` [N, T], beside the samples they belong to.
+    """Predictions of one task, beside the samples to which they belong.
 
-    `cohort` [N] str and `subject_id` [N] int64 name the subject together; `fold` [N] int64 is 0 without folds.
+    `cohort` and `subject_id` together name a subject.
     """
 
     cohort: "NDArray[np.str_]"
+    """Name of the cohort, [N]."""
     subject_id: "NDArray[np.int64]"
+    """Id of the subject within the cohort, [N]."""
     prediction_time: "list[datetime]"
     fold: "NDArray[np.int64]"
+    """Number of the fold, [N]; 0 without folds."""
     targets: "NDArray[np.float32]"
+    """Targets, [N, T]."""
     predicted: "NDArray[np.float32]"
+    """Answers, [N, P]."""
 
     def __len__(self) -> int:
         return len(self.subject_id)
