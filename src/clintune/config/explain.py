@@ -25,11 +25,7 @@ def explain(error: BaseException, keys_below: Callable[[str], Iterable[str]]) ->
     # A choice of the defaults list that does not exist.
     missing = next((link for link in chain if isinstance(link, MissingConfigException)), None)
     if missing is not None:
-        file = missing.missing_cfg_file or ""
-        if file.startswith("cohort/") and "/" in (path := file.removeprefix("cohort/")):
-            return _path_of_a_cohort(path, keys_below("cohorts"))
-        group, _, choice = file.rpartition("/")
-        return unknown_choice(group, choice)
+        return _missing_choice(missing.missing_cfg_file or "", keys_below)
 
     # A key that does not exist, or a value that does not fit its key.
     found = re.search(r"full_key: (\S+)", text)
@@ -75,6 +71,14 @@ def first_line(error: BaseException) -> str:
     lines = (line.strip() for line in str(error).splitlines() if line.strip())
     line = next(lines, type(error).__name__)
     return visible(re.sub(r"^In '[^']*': ", "", line))
+
+
+def _missing_choice(file: str, keys_below: Callable[[str], Iterable[str]]) -> str:
+    """Say that there is no file of a choice; `file` is its path below `configs`."""
+    if file.startswith("cohort/") and "/" in (path := file.removeprefix("cohort/")):
+        return _path_of_a_cohort(path, keys_below("cohorts"))
+    group, _, choice = file.rpartition("/")
+    return unknown_choice(group, choice)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -40,19 +40,18 @@ class Scorer:
         self.job = job
         self.samples = job.samples
         self.workers = num_workers(job.config.workers, job.device)
+
+        predictor, config = job.predictor, job.config
+        settings = Settings(
+            batch_size=config.batch_size,
+            precision=config.precision,
+            workers=self.workers,
+            max_bad_fraction=config.data.max_bad_fraction,
+            listed=job.shards[0].out / UNREADABLE,
+            together="items of a shard",
+        )
         self.answerer = Answerer(
-            job.predictor.members,
-            job.predictor.calibrations,
-            job.samples,
-            Settings(
-                batch_size=job.config.batch_size,
-                precision=job.config.precision,
-                workers=self.workers,
-                max_bad_fraction=job.config.data.max_bad_fraction,
-                listed=job.shards[0].out / UNREADABLE,
-                together="items of a shard",
-            ),
-            self._find,
+            predictor.members, predictor.calibrations, job.samples, settings, self._find
         )
 
     def score(self, rows: NDArray[np.int64]) -> ScoredShard:

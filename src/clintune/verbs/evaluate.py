@@ -58,6 +58,7 @@ def _parser() -> Parser:
         meaning="folder of a run that has been trained",
         words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER",
     )
+
     parser.add_argument(
         "--bootstrap",
         type=at_least(10),

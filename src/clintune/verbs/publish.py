@@ -61,6 +61,7 @@ def _parser() -> Parser:
         "revision=BRANCH, fold=0-3, canaries=FILE (one string a line that no file may hold); "
         "cohorts.NAME.root=FOLDER, data.cache=FOLDER (moved)",
     )
+
     parser.add_argument(
         "--public", action="store_true", help="let everybody see it, where the hub knows private"
     )
