@@ -97,10 +97,8 @@ def _part(part: dict[str, Any], path: str) -> Iterator[str]:
     of_hydra = _PART if _is_part(path) else _HYDRA
     given = {str(key): value for key, value in part.items() if key not in of_hydra}
     for key in sorted(given.keys() - known.keys()):
-        yield (
-            f"'{path}.{key}' is not a key of "
-            f"{part['_target_'].rpartition('.')[2]}{nearest(key, known)}"
-        )
+        class_name = part["_target_"].rpartition(".")[2]
+        yield f"'{path}.{key}' is not a key of {class_name}{nearest(key, known)}"
 
     needed = {name for name, parameter in known.items() if parameter.required}
     for key in sorted(needed - given.keys() - RUNTIME):

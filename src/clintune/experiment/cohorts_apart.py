@@ -92,6 +92,6 @@ def _units_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
     up_to = "up to " if len(far) > 1 else ""
     yield (
         f"{name}: {has} values in cohorts {one.cohort} and {other.cohort} that are "
-        f"{up_to}{far['times'][0]:,.0f} times "
-        f"apart in the middle ({named}); look whether units are the same"
+        f"{up_to}{far['times'][0]:,.0f} times apart in the middle ({named}); "
+        "look whether units are the same"
     )

@@ -238,8 +238,7 @@ def _missing(modality: str, seen: LabelledPairs, question: Asked, num_tests: int
             answer = "yes" if shares[0] > shares[1] else "no"
             yield (
                 f"modality {modality}: {where} can tell the label of {question.name}: "
-                "more often so where it is "
-                f"{answer} (p = {p:.2g} on training subjects); "
+                f"more often so where it is {answer} (p = {p:.2g} on training subjects); "
                 "restore what is missing, or leave it out for all"
             )
 
@@ -281,8 +280,7 @@ def _codes(
                 f"modality {modality}, code {codes[number]}{what}: "
                 f"tells the label of {question.name} almost alone "
                 f"(AUROC {telling[number]:.3f} on training subjects); "
-                "if it is written after the outcome, take it out "
-                "of `codes`, or out of the cohort"
+                "if it is written after the outcome, take it out of `codes`, or out of the cohort"
             )
 
 

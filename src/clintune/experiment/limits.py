@@ -131,7 +131,7 @@ class Limits:
 
         No count under 11 follows from any of them.
         """
-        said = []
+        said: list[str] = []
         of = f"of {self.samples:,} samples drawn" if self.drawn else "of the samples"
         for name, part in self.parts.items():
             said += part.sentences(name, of)

@@ -78,8 +78,8 @@ def in_two_cohorts(samples: Samples) -> Iterator[str]:
     if len(twice) >= SMALLEST_SHOWN:
         yield (
             f"{len(twice)} samples stand in two cohorts alike, by subject id, prediction time, "
-            "labels and numbers of "
-            "items; if these are the same people, they train and test: keep each in one cohort"
+            "labels and numbers of items; "
+            "if these are the same people, they train and test: keep each in one cohort"
         )
 
 
