@@ -1,7 +1,8 @@
 """The command line: a table of verbs, of which only the chosen one is imported, and the exit codes.
 
-0 done, 2 the user's input, 128 + N stopped by signal N with its work saved, 1 anything else. A process of a job that
-lost another one ends as if by SIGTERM, the signal that its launcher sends next.
+Exit codes: 0 done; 2 wrong input of the user; 128 + N stopped by signal N with its work saved; 1
+anything else. If one process of a job fails, the others end as if by SIGTERM, the signal that their
+launcher sends next.
 """
 
 import importlib
@@ -30,11 +31,11 @@ from clintune.storage.private import private_files
 
 VERBS = {
     "train": (
-        "clintune.verbs.run:train",
+        "clintune.verbs.train:train",
         "Fine-tune the model of a recipe; prints the run folder.",
     ),
     "evaluate": (
-        "clintune.verbs.run:evaluate",
+        "clintune.verbs.evaluate:evaluate",
         "Score a run on its held-out subjects; writes metrics and report.",
     ),
     "publish": (
@@ -62,41 +63,44 @@ VERBS = {
 _LIGHT = ("runs", "logs", "recipes", "show", "cache")
 """Verbs that import neither torch nor polars."""
 _FOR_OTHERS = ("publish", "export")
-"""Verbs whose results others may read, as the user's umask says; what all others write is their owner's alone."""
+"""Verbs whose results others may read, as the user's umask says.
+
+What all other verbs write, only its owner may read.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_any_text()
+
+    # BaseException also holds a signal, Ctrl-C, and a panic of a library in Rust.
     try:
         install_signal_handlers()
         code = _run(*arguments)
-        if sys.stdout is not None:  # None where it was closed before we began
+        if sys.stdout is not None:  # it is None if it was closed before we began
             sys.stdout.flush()
         return code
     except SystemExit:
         raise
-    except (
-        BaseException
-    ) as error:  # also what no Exception is: a signal, Ctrl-C, a panic of a library in Rust
-        ignore_signals()  # it ends already, and says why
+    except BaseException as error:
+        ignore_signals()  # the command ends already, and says why
         return _explain(error)
     finally:
-        ignore_signals()  # nor does a signal disturb what Python does at its end
+        ignore_signals()  # no signal may disturb the end of Python either
         _drop_unwritten()
 
 
 def say(message: str, *, follows: bool = False) -> None:
-    """Tell people why the command ends, in one line: on stderr, or to the launcher that started this process."""
+    """Say in one line why the command ends: on stderr, or to the launcher of this process."""
     line = visible(message)
     if not report_to_launcher(line, follows=follows):
-        with suppress(OSError, ValueError):  # nobody reads it, or the disk it goes to is full
+        with suppress(OSError, ValueError):  # nobody reads it, or its disk is full
             print(f"clintune: {line}", file=sys.stderr, flush=True)
 
 
 def usage() -> str:
-    """Return the help page: one line a verb."""
+    """Return the help page, with one line for each verb."""
     rows = [f"  {verb:<10} {summary}" for verb, (_, summary) in VERBS.items()]
     lines = [
         "Fine-tune multimodal foundation models on clinical data.",
@@ -116,6 +120,8 @@ def _explain(error: BaseException) -> int:
         return 128 + signal.SIGPIPE
     if os.environ.get("CLINTUNE_DEBUG"):
         traceback.print_exception(error)
+
+    # Errors of our own, then a process that fails because another one did, then all others.
     if isinstance(error, StoppedError):
         say(str(error))
         return 128 + error.signal
@@ -138,11 +144,12 @@ def _run(verb: str = "--help", *arguments: str) -> int:
         return 0
     if verb not in VERBS:
         raise ConfigError(f"verb '{verb}' does not exist{nearest(verb, VERBS)}")
-    if (
-        verb not in _LIGHT and tight_memory()
-    ):  # before libraries that may end the process without a word
+
+    # Say so before libraries are imported that may end the process without a word.
+    if verb not in _LIGHT and tight_memory():
         say(
-            f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; torch and polars may need more of it"
+            f"note: `ulimit -v` allows {address_space() / 1e9:.1f} GB of memory; "
+            "torch and polars may need more of it"
         )
     module, _, function = VERBS[verb][0].partition(":")
     with nullcontext() if verb in _FOR_OTHERS else private_files():
@@ -151,17 +158,17 @@ def _run(verb: str = "--help", *arguments: str) -> int:
 
 
 def unexpected(error: BaseException) -> str:
-    """Describe an error that nobody foresaw by type and place only: its message may hold patient data."""
+    """Describe an unforeseen error by type and place only: its message may hold patient data."""
     if (reason := outside_reason(error)) is not None:
         return reason
     return (
-        f"unexpected {type(error).__name__} in {place(error)}; the message is withheld because it may hold patient "
-        "data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"
+        f"unexpected {type(error).__name__} in {place(error)}; the message is withheld because it "
+        "may hold patient data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"
     )
 
 
 def _drop_unwritten() -> None:
-    """Send nowhere what a stream cannot write, so that Python does not fail on it at its end."""
+    """Drop what a stream cannot write, so that Python does not fail on it at its end."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -3,17 +3,17 @@
 Axes, named once:
 
     N  samples of a batch
-    P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact)
+    P  pieces of a batch (an image, a chunk of a note, a window of a signal, a fact);
+       of predictions: columns of a task's answer, as the probability of each class
     K  tokens that a piece gives
     M  tokens of a batch, all modalities together
     W  width of an encoder
     D  width of the backbone
     T  columns of a task's target
     O  outputs of a task's head
-    P  of predictions: columns of a task's answer, as the probability of each class
 
-Batches are ragged and flat: `owner` is the sample of each piece or token. A sample that lacks a
-modality owns no piece of it, so nothing is padded or imputed before the backbone.
+Batches are ragged and flat: `owner` says to which sample a piece or token belongs. A sample that
+lacks a modality owns no piece of it, so nothing is padded or imputed before the backbone.
 """
 
 from collections.abc import Mapping
@@ -31,42 +31,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One row of a cohort that a modality selects.
-
-    - `hours` before the prediction time: never negative, 0 for static rows.
-    - `time` of the row: in UTC where the times of the cohort have a zone, else of its local clock;
-      None for static rows.
-    - `path` is the absolute path of a media file; `content` holds the bytes of a file instead.
-    - `where` names file and row for error messages.
-    - `number` is unique among all items of a modality.
-    - `subject` is a running number, never an id: it tells apart the subjects that training reads.
-    - `whole` asks for all of a file that goes on after the prediction time. Only later samples use
-      the rest.
-    """
+    """One row of a cohort that a modality selects."""
 
     hours: float
+    """Hours before the prediction time: never negative, 0 for static rows."""
     code: str
     where: str
+    """File and row, for error messages."""
     time: datetime | None = None
+    """Time of the row: in UTC if the cohort's times have a zone, else local; None if static."""
     value: float | None = None
     text: str | None = field(default=None, repr=False)
     path: Path | None = None
+    """Absolute path of a media file."""
     content: bytes | None = field(default=None, repr=False)
+    """Bytes of the media, in place of a file."""
     number: int = 0
+    """Number of the item among all items of its modality."""
     subject: int = 0
+    """Running number of the subject, never an id; it tells the subjects of training apart."""
     whole: bool = False
+    """Whether to read what a file holds after the prediction time too, for later samples alone."""
 
     @property
     def until(self) -> datetime | None:
         """Return the prediction time, after which nothing may be read.
 
-        None stands for no limit: for static rows and `whole` items.
+        It is None for static rows and `whole` items.
         """
         return None if self.time is None or self.whole else self.time + timedelta(hours=self.hours)
 
 
 class Extent(NamedTuple):
-    """Begin and end of an item, in hours after the time of its row."""
+    """When something begins and ends, in hours after the time of its row."""
 
     begin: float
     end: float
@@ -77,19 +74,18 @@ NO_EXTENT = Extent(0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pieces:
-    """The pieces of one item.
-
-    `tensors` are each [P, ...], `hours` [P] float32 count back from the prediction time. Where a
-    frozen encoder has read the tensors already, `encoded` [P, K, W] holds the tokens, and `tensors`
-    is empty. `extent` is the begin and end of a file with a clock of its own. `left_out` is the
-    number of further pieces of the item, which no sample reads because they exceed the budget.
-    """
+    """The pieces that a modality makes of one item."""
 
     tensors: Mapping[str, "Tensor"]
+    """Tensors, each [P, ...]; none if a frozen encoder has read them already."""
     hours: "Tensor"
+    """Hours before the prediction time, [P] float32."""
     encoded: "Tensor | None" = None
+    """Tokens of the pieces, [P, K, W], if a frozen encoder has read the tensors already."""
     extent: Extent = NO_EXTENT
+    """When a file with a clock of its own begins and ends."""
     left_out: int = 0
+    """How many more pieces the item has, which no sample reads: they are beyond its budget."""
 
     def __post_init__(self) -> None:
         encoded = [] if self.encoded is None else [self.encoded]
@@ -104,22 +100,23 @@ class Pieces:
 class RowColumns:
     """Rows of a cohort as columns [R].
 
-    The rows of an owner stand side by side, oldest first, and rows without a time before all
-    others. `code` is the number of the code in a list that the reader knows. `value` is NaN where
-    there is none. `hours` count back from the prediction time. `owner` is a sample of a batch,
-    0..N-1, or the number of a subject where statistics are fitted.
+    Rows of one owner stand side by side: first those without a time, then the others, oldest first.
     """
 
     code: "NDArray[np.int32]"
+    """Number of each row's code in a list that its reader knows."""
     value: "NDArray[np.float32]"
+    """Value of each row; NaN if there is none."""
     hours: "NDArray[np.float64]"
+    """Hours before the prediction time."""
     owner: "NDArray[np.int64]"
+    """Sample of a batch, 0..N-1; in training, the number of a subject."""
 
     def __len__(self) -> int:
         return len(self.code)
 
     def take(self, which: "NDArray[np.int64] | NDArray[np.bool_]") -> "RowColumns":
-        """Return some of the rows."""
+        """Return some of the rows, by number [R'] or by mask [R]."""
         return RowColumns(
             code=self.code[which],
             value=self.value[which],
@@ -130,17 +127,16 @@ class RowColumns:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PieceBatch:
-    """The pieces of one modality in a batch.
-
-    `tensors` are each [P, ...], `hours` [P] count back from the prediction time, `owner` [P] int64
-    is the sample, 0..N-1. Where a frozen encoder has read the tensors already, `encoded` [P, K, W]
-    holds the tokens, and `tensors` is empty.
-    """
+    """The pieces of one modality in a batch."""
 
     tensors: Mapping[str, "Tensor"]
+    """Tensors, each [P, ...]; none if a frozen encoder has read them already."""
     hours: "Tensor"
+    """Hours before the prediction time, [P]."""
     owner: "Tensor"
+    """Sample of each piece, [P] int64 in 0..N-1."""
     encoded: "Tensor | None" = None
+    """Tokens of the pieces, [P, K, W], if a frozen encoder has read the tensors already."""
 
     def to(self, device: "str | torch.device") -> "PieceBatch":
         """Return the batch on another device."""
@@ -154,7 +150,7 @@ class PieceBatch:
     def pin_memory(self) -> "PieceBatch":
         """Return the batch in pinned memory, from which copies to a GPU do not block.
 
-        torch's DataLoader calls it.
+        The loader of torch calls this.
         """
         tensors = {name: tensor.pin_memory() for name, tensor in self.tensors.items()}
         encoded = None if self.encoded is None else self.encoded.pin_memory()
@@ -168,54 +164,58 @@ class PieceBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Samples ready for the model.
-
-    `pieces[modality]` is absent where no sample has the modality. `targets[task]` is [N, T], NaN
-    where unknown. `keys` are the keys of the samples.
-    """
+    """Samples ready for the model."""
 
     pieces: Mapping[str, PieceBatch]
+    """Pieces by modality; a modality that no sample has is absent."""
     targets: Mapping[str, "Tensor"]
+    """Targets by task, each [N, T], NaN if unknown."""
     keys: list[str]
+    """Key of each sample, [N]."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def to(self, device: "str | torch.device") -> "Batch":
         """Return the batch on another device."""
-        targets = {
-            name: target.to(device, non_blocking=True) for name, target in self.targets.items()
-        }
-        pieces = {name: part.to(device) for name, part in self.pieces.items()}
-        return replace(self, pieces=pieces, targets=targets)
+        return replace(
+            self,
+            pieces={name: pieces.to(device) for name, pieces in self.pieces.items()},
+            targets={
+                name: target.to(device, non_blocking=True) for name, target in self.targets.items()
+            },
+        )
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in pinned memory, as `PieceBatch.pin_memory`."""
-        pieces = {name: part.pin_memory() for name, part in self.pieces.items()}
-        targets = {name: target.pin_memory() for name, target in self.targets.items()}
-        return replace(self, pieces=pieces, targets=targets)
+        """Return the batch in pinned memory, as `PieceBatch.pin_memory` does."""
+        return replace(
+            self,
+            pieces={name: pieces.pin_memory() for name, pieces in self.pieces.items()},
+            targets={name: target.pin_memory() for name, target in self.targets.items()},
+        )
 
     def without(self, modalities: set[str]) -> "Batch":
-        """Return the batch as if no sample had these modalities."""
-        kept = {name: part for name, part in self.pieces.items() if name not in modalities}
-        return replace(self, pieces=kept)
+        """Return the batch as if nobody had these modalities."""
+        return replace(
+            self,
+            pieces={name: pieces for name, pieces in self.pieces.items() if name not in modalities},
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """Tokens of one modality.
-
-    `embeddings` are [M, W or D], `owner` [M] int64 is the sample, `hours` [M] float32 count back
-    from the prediction time.
-    """
+    """Tokens of one modality."""
 
     embeddings: "Tensor"
+    """Embeddings, [M, W or D]."""
     owner: "Tensor"
+    """Sample of each token, [M] int64."""
     hours: "Tensor"
+    """Hours before the prediction time, [M] float32."""
 
     @classmethod
     def of_pieces(cls, embeddings: "Tensor", pieces: PieceBatch) -> "Tokens":
-        """Return the K tokens of each piece [P, K, W] with the owner and the hours of the piece."""
+        """Return the K tokens of each piece, [P, K, W], with the owner and hours of the piece."""
         num = embeddings.shape[1]
         owner, hours = pieces.owner.repeat_interleave(num), pieces.hours.repeat_interleave(num)
         return cls(embeddings=embeddings.flatten(0, 1), owner=owner, hours=hours)
@@ -229,18 +229,22 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """Predictions of one task, with their samples.
+    """Predictions of one task, beside the samples to which they belong.
 
-    `predicted` is [N, P], `targets` [N, T]. `cohort` [N] str and `subject_id` [N] int64 together
-    name the subject. `fold` [N] int64 is 0 without folds.
+    `cohort` and `subject_id` together name a subject.
     """
 
     cohort: "NDArray[np.str_]"
+    """Name of the cohort, [N]."""
     subject_id: "NDArray[np.int64]"
+    """Id of the subject within the cohort, [N]."""
     prediction_time: "list[datetime]"
     fold: "NDArray[np.int64]"
+    """Number of the fold, [N]; 0 without folds."""
     targets: "NDArray[np.float32]"
+    """Targets, [N, T]."""
     predicted: "NDArray[np.float32]"
+    """Answers, [N, P]."""
 
     def __len__(self) -> int:
         return len(self.subject_id)

@@ -15,7 +15,7 @@ from clintune.cli import main
 from clintune.config.compose import compose_recipe, load_config
 from clintune.core.errors import ConfigError
 from clintune.experiment.resume import changes_between, check_changes, held
-from clintune.verbs.run import train as train_verb
+from clintune.verbs.train import train as train_verb
 from conftest import evaluate, run_python, train, weights
 
 HOLD = """

@@ -6,7 +6,7 @@ import pytest
 
 from clintune.cli import main
 from clintune.core.errors import ConfigError
-from clintune.verbs.run import train as train_verb
+from clintune.verbs.train import train as train_verb
 
 
 def test_a_resume_completes_an_ensemble_that_lacks_a_member(run_copy, capsys):

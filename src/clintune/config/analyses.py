@@ -1,4 +1,7 @@
-"""The analyses that a recipe may name: our own files, or modules beside it. No torch here."""
+"""Analyses that a recipe may name: clintune's own files, or modules beside it.
+
+No torch here.
+"""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -16,24 +19,24 @@ _NEEDED = {"run", "section"}
 
 
 def shipped_analyses() -> list[str]:
-    """Return the names of clintune's own: a file in their folder is enough."""
+    """Return the names of clintune's own analyses; each file in their folder is one."""
     return sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def default_analyses() -> list[str]:
-    """Return those of `base.yaml`, for a run that was trained before there was the key."""
+    """Return the analyses of `base.yaml`, for a run that is older than the key."""
     base = OmegaConf.load(config_root() / "configs" / "base.yaml")
     return [str(name) for name in base.evaluation]
 
 
 def module_of(name: str) -> str:
-    """Return the module of an analysis."""
+    """Return the name of the module that holds an analysis."""
     is_ours = "." not in name and (_FOLDER / f"{name}.py").is_file()
     return f"clintune.evaluation.analyses.{name}" if is_ours else name
 
 
 def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:
-    """Yield each name that is no analysis."""
+    """Yield a problem for each name that is no analysis."""
     for name in names or ():
         path = _source(name)
         if path is None:
@@ -45,13 +48,13 @@ def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:
 
 
 def _source(name: str) -> Path | None:
-    """Return the file of an analysis, None where no module has its name."""
+    """Return the file of an analysis; None if no module has its name."""
     module = module_of(name)
     if module != name:
         return _FOLDER / f"{name}.py"
     try:
         found = find_spec(module)
-    except (ImportError, ValueError):  # the package around it, or the name itself, is none
+    except (ImportError, ValueError):  # its package does not exist, or its name cannot be one
         return None
     return None if found is None or found.origin is None else Path(found.origin)
 

@@ -1,4 +1,7 @@
-"""Check a composed config: every key is known, every needed one is given, every value fits. No torch here."""
+"""Check a composed config: all keys are known, required keys are given, values fit.
+
+No torch here.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -18,11 +21,14 @@ from clintune.core.paths import check_name, check_part_name
 from clintune.core.text import visible
 
 PARTS = {"modalities": ("modality", "Modality"), "tasks": ("task", "Task")}
-"""Sections whose entries must each name a class with `_target_`: what people call one, and the class above it."""
+"""Sections whose entries each name a class by `_target_`: the entry's word, its base class."""
 
 
 def check_config(config: DictConfig, where: str) -> None:
-    """Raise one ConfigError that names every key that is missing, unknown or of no effect, and every wrong value."""
+    """Raise one ConfigError that names all wrong keys and values of a config.
+
+    A key is wrong if it is missing, unknown or without effect.
+    """
     plain = _plain(config)
     problems = [
         *misfits(Config, plain),
@@ -40,12 +46,12 @@ def check_config(config: DictConfig, where: str) -> None:
         *analysis_problems(plain["evaluation"]),
     ]
 
-    # What does not go together is asked of values that each fit.
+    # Combinations are checked only when each value fits by itself.
     _refuse(where, problems or list(together(plain)))
 
 
 def check_scoring(config: DictConfig, where: str) -> None:
-    """Raise one ConfigError that names every key of a scoring job that is missing, unknown, or has a wrong value."""
+    """Raise one ConfigError that names all wrong keys and values of a scoring job."""
     plain = _plain(config)
     problems = [
         *misfits(Scoring, plain),
@@ -79,40 +85,51 @@ def _parts(config: dict[str, Any]) -> Iterator[str]:
         if not config[section]:
             yield f"'{section}' is empty; choose at least one"
         for name, part in config[section].items():
-            if not isinstance(part, dict) or not isinstance(part.get("_target_"), str):
-                yield f"'{section}.{name}' is tuned but not chosen (no _target_); add it to the defaults, or drop it"
+            if not _has_target(part):
+                yield (
+                    f"'{section}.{name}' is tuned but not chosen (no _target_); "
+                    "add it to the defaults, or drop it"
+                )
+
     if not config["cohorts"]:
         yield "'cohorts' is empty; choose at least one"
-    if not isinstance(config["tracker"], dict) or not isinstance(
-        config["tracker"].get("_target_"), str
-    ):
+    if not _has_target(config["tracker"]):
         yield "'tracker' names no class (_target_); choose one, as tracker=none"
 
 
 def _sources(config: dict[str, Any]) -> Iterator[str]:
-    """Yield each source of a cohort that names no function."""
+    """Yield a problem for each source of a cohort that names no function."""
     for name, cohort in config["cohorts"].items():
         source = cohort["source"]
-        if source is not None and not (
-            isinstance(source, dict) and isinstance(source.get("_target_"), str)
-        ):
-            yield f"'cohorts.{name}.source' is {visible(repr(source))}; give a mapping with _target_, or null"
+        if source is not None and not _has_target(source):
+            yield (
+                f"'cohorts.{name}.source' is {visible(repr(source))}; "
+                "give a mapping with _target_, or null"
+            )
+
+
+def _has_target(part: Any) -> bool:
+    """Return whether a part is a mapping whose `_target_` is a text."""
+    return isinstance(part, dict) and isinstance(part.get("_target_"), str)
 
 
 def _strangers(config: dict[str, Any]) -> Iterator[str]:
-    """Yield each part whose `_target_` exists and is no such part: a function, or a class of another kind."""
+    """Yield a problem for each part whose `_target_` exists but is no such part.
+
+    It is a function, or a class that does not derive from the base class of its section.
+    """
     for section, (called, base) in PARTS.items():
-        targets_of = {
-            n: p.get("_target_") for n, p in config[section].items() if isinstance(p, dict)
-        }
-        for name, target in targets_of.items():
-            if isinstance(target, str) and _is_stranger(target, base):
+        for name, part in config[section].items():
+            if _has_target(part) and _is_stranger(target := part["_target_"], base):
                 where, shown = visible(f"{section}.{name}"), visible(target)
-                yield f"'{where}': _target_ {shown} is no {called}; name a class that derives from {base}"
+                yield (
+                    f"'{where}': _target_ {shown} is no {called}; "
+                    f"name a class that derives from {base}"
+                )
 
 
 def _is_stranger(target: str, base: str) -> bool:
-    """Return whether a target surely is no class below `base`; one that does not exist is no stranger, but unknown."""
+    """Return whether a target exists and surely does not derive from `base`."""
     if target.partition(".")[0] in sys.stdlib_module_names:
         return True
     try:
@@ -122,20 +139,24 @@ def _is_stranger(target: str, base: str) -> bool:
 
 
 def _strays(config: dict[str, Any]) -> Iterator[str]:
-    """Yield each cohort without a root that stands beside another: one of the two names may be a mistake."""
+    """Yield a problem for each cohort without a root beside a cohort that has one.
+
+    One of the two names may be a mistake.
+    """
     cohorts = config["cohorts"]
     given = [name for name, cohort in cohorts.items() if cohort["root"] != "???"]
     if not given:
         return
     for name in (name for name in cohorts if name not in given):
         yield (
-            f"'cohorts.{nearest_of(name, given)}' is a cohort of its own beside 'cohorts.{name}', which has no root; "
-            "for one cohort, write all its keys below one name, that of the defaults where it is chosen there"
+            f"'cohorts.{nearest_of(name, given)}' is a cohort of its own beside 'cohorts.{name}', "
+            "which has no root; for one cohort, write all its keys below one name, "
+            "that of the defaults where it is chosen there"
         )
 
 
 def _names(config: dict[str, Any]) -> Iterator[str]:
-    """Yield each name that cannot be part of a path: results are kept below it."""
+    """Yield a problem for each name that cannot be part of a path: results are kept below it."""
     yield from _problem(check_name, config["name"], "'name'", nested=True)
     yield from _cohort_names(config)
     for section in PARTS:
@@ -144,10 +165,11 @@ def _names(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _folders(config: dict[str, Any]) -> Iterator[str]:
-    """Yield each folder that is empty text, which would be wherever the command is given."""
+    """Yield a problem for each folder that is empty text: it would mean the working directory."""
     roots = {f"cohorts.{name}.root": cohort["root"] for name, cohort in config["cohorts"].items()}
     places = {"data.raw": config["data"]["raw"], "data.cache": config["data"]["cache"], **roots}
     places |= {key: config[key] for key in ("runs", "out") if key in config}
+
     for key, value in places.items():
         if value is not None and not value.strip():
             yield f"'{key}' is empty; name a folder (. is where you are)"
@@ -167,4 +189,7 @@ def _problem(check: Callable[..., str], *name: str, **options: bool) -> Iterator
 
 def _place(cluster: dict[str, Any]) -> Iterator[str]:
     if cluster["kind"] == "local" and cluster["nodes"] > 1:
-        yield "cluster=local is this machine alone, not cluster.nodes=2 or more; use cluster=slurm, or torchrun on each"
+        yield (
+            "cluster=local is this machine alone, not cluster.nodes=2 or more; "
+            "use cluster=slurm, or torchrun on each"
+        )

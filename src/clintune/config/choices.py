@@ -1,4 +1,7 @@
-"""Choices that exclude each other: two files of a group that fill one place of the config; the last would win."""
+"""Find choices that exclude each other: two files of a group that fill one place of the config.
+
+Hydra would let the last one win without a word.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +12,10 @@ _HEADER = "# @package "
 
 
 def clashes(defaults: Sequence[Any], words: Sequence[str] = ()) -> Iterator[str]:
-    """Yield each two choices that fill one place, of a defaults list as the overrides `words` change it."""
+    """Yield a problem for each two choices that fill one place.
+
+    They come from a defaults list, changed by the overrides `words`.
+    """
     first: dict[str, str] = {}
     for key, choices in _chosen(defaults, words).items():
         group, _, package = key.partition("@")
@@ -23,7 +29,8 @@ def clashes(defaults: Sequence[Any], words: Sequence[str] = ()) -> Iterator[str]
 
 
 def _chosen(defaults: Sequence[Any], words: Sequence[str]) -> dict[str, list[str]]:
-    """Return the choices by group, or by group and place as `task@tasks.NAME`."""
+    """Return the choices by group, or by group and place as in `task@tasks.NAME`."""
+    # The defaults list names choices first.
     chosen: dict[str, list[str]] = {}
     for entry in defaults:
         if isinstance(entry, dict):
@@ -31,6 +38,7 @@ def _chosen(defaults: Sequence[Any], words: Sequence[str]) -> dict[str, list[str
                 choices = value if isinstance(value, list) else [value]
                 chosen.setdefault(str(key).lstrip("/"), []).extend(map(str, choices))
 
+    # Overrides then add a choice (+) or replace those of a group.
     for word in words:
         key, _, value = word.partition("=")
         choices = [choice.strip(" '\"") for choice in value.strip("[]").split(",")]
@@ -42,10 +50,10 @@ def _chosen(defaults: Sequence[Any], words: Sequence[str]) -> dict[str, list[str
 
 
 def _place(group: str, choice: str) -> str | None:
-    """Return the place in the config that the file of a choice says that it fills; None where it says none."""
+    """Return the place in the config that the file of a choice names; None if it names none."""
     file = config_root() / "configs" / group / f"{choice}.yaml"
     try:
         begin = file.read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, ValueError):  # there is no such choice, which Hydra says
+    except (OSError, ValueError):  # there is no such choice; Hydra says so
         return None
     return begin.removeprefix(_HEADER).strip() if begin.startswith(_HEADER) else None

@@ -28,16 +28,19 @@ from clintune.core.errors import ConfigError
 from clintune.core.paths import config_root
 
 _NAME = "clintune_recipe"
-"""What Hydra knows a recipe by: the name of the file may be that of a config of ours, or none that Hydra takes."""
+"""Name by which Hydra knows a recipe.
+
+The name of its file may be that of a config of ours, or one that Hydra does not take.
+"""
 
 _SCHEMAS = {"schema": Config, "scoring": Scoring}
-"""The sections that a defaults list can begin with, by name."""
+"""Schemas that a defaults list can begin with, by name."""
 
 
 def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of a recipe file; every key and value has been checked.
+    """Compose and check the config of a recipe file.
 
-    Raises ConfigError naming each wrong key or value, with the nearest name.
+    Raises ConfigError that names each wrong key or value, with the nearest name.
     """
     config = _resolve(recipe.name, read_recipe(recipe), overrides, Config)
     if OmegaConf.is_missing(config, "name"):
@@ -50,9 +53,9 @@ def compose_recipe(recipe: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def compose_scoring(package: str, overrides: Sequence[str] = ()) -> Scoring:
-    """Return the config of a job that scores a cohort with a package, composed from configs/predict.yaml and checked.
+    """Compose and check the config of a job that scores a cohort with a package.
 
-    Raises ConfigError as `compose_recipe`.
+    It is made from configs/predict.yaml. Raises ConfigError as `compose_recipe` does.
     """
     path = config_root() / "configs" / "predict.yaml"
     config = _resolve("predict", path.read_text(encoding="utf-8"), overrides, Scoring)
@@ -64,7 +67,7 @@ def compose_scoring(package: str, overrides: Sequence[str] = ()) -> Scoring:
 def load_config(path: Path) -> Config:
     """Load the config of a run, which `to_yaml` wrote.
 
-    The modules beside its recipe can be imported from then on. Raises ConfigError when the file is
+    From then on the modules beside its recipe can be imported. Raises ConfigError if the file is
     no such config.
     """
     config = load_section(path, Config)
@@ -79,7 +82,8 @@ def load_section(path: Path, kind: type[Section]) -> Section:
         return of_plain(kind, values)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
-            f"{path}: not a whole config of this version of clintune ({first_line(error)}); restore it, or start anew"
+            f"{path}: not a whole config of this version of clintune ({first_line(error)}); "
+            "restore it, or start anew"
         ) from error
 
 
@@ -87,6 +91,7 @@ def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) ->
     words = read_overrides(overrides)
     if problem := next(clashes(defaults_of(recipe), words), None):
         raise ConfigError(f"{where}: {problem}")
+
     try:
         config = _compose(recipe, words)
         OmegaConf.to_container(config, resolve=True)
@@ -97,14 +102,18 @@ def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) ->
 
 
 def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose from a folder that holds the recipe alone: Hydra takes every folder beside it for a config group."""
+    """Compose a recipe from a folder that holds it alone.
+
+    Hydra takes every folder beside a config for a config group.
+    """
+    # Schemas are stored at each call: their defaults come from the environment as it is now.
     GlobalHydra.instance().clear()
-    for name, kind in _SCHEMAS.items():  # here: defaults come from the environment as it is now
+    for name, kind in _SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=editable(kind))
+
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*is missing `_self_`"
-        )  # it then stands last, as it should
+        # Without `_self_` the recipe itself stands last, as it should.
+        warnings.filterwarnings("ignore", message=".*is missing `_self_`")
         Path(folder, f"{_NAME}.yaml").write_text(recipe, encoding="utf-8")
         with initialize_config_dir(config_dir=folder, version_base="1.3"):
             searchpath = f"hydra.searchpath=[file://{config_root() / 'configs'}]"
@@ -112,10 +121,12 @@ def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def _known_keys(recipe: str, schema: type, parent: str) -> list[str]:
-    """Return the keys below `parent`, from the recipe where it composes, else from the schema."""
+    """Return the keys below `parent`, from the recipe if it composes, else from the schema."""
     node: Any = OmegaConf.structured(editable(schema))
     with contextlib.suppress(HydraException, OmegaConfBaseException):
         node = _compose(recipe, ())
+
+    # A cohort that the recipe does not have yet has the keys of the schema.
     selected = OmegaConf.select(node, parent, throw_on_missing=False) if parent else node
     if selected is None and parent.startswith("cohorts."):
         rest = parent.partition(".")[2].partition(".")[2]

@@ -1,4 +1,7 @@
-"""Modules beside a recipe: a class of a file in its folder can be named by `_target_`, in training and ever after."""
+"""Modules beside a recipe: `_target_` may name a class of a file in its folder.
+
+This holds in training and ever after.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def find_modules(config: DictConfig, folder: Path) -> str | None:
-    """Return the folder of a recipe where a `_target_` or analysis of it names a module there; else None."""
+    """Return the folder of a recipe if a `_target_` or analysis names a module there; else None."""
     named = [*_targets(OmegaConf.to_container(config)), *(config.evaluation or [])]
     tops = {name.partition(".")[0] for name in named}
     beside = (path for top in tops for path in (folder / f"{top}.py", folder / top / "__init__.py"))
@@ -17,9 +20,9 @@ def find_modules(config: DictConfig, folder: Path) -> str | None:
 
 
 def use_modules(folder: str | None) -> None:
-    """Let Python find the modules in the folder of a recipe, after all that are installed.
+    """Let Python find the modules in the folder of a recipe.
 
-    So none of these is hidden.
+    The folder comes last on the path, so that it hides no installed module.
     """
     if folder is not None and folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,4 @@
-"""What may change in the config of a run: where data stand, and settings of a run that goes on."""
+"""Change the config of a run: where data stand, and settings of a run that is resumed."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,10 +17,10 @@ CACHE = "data.cache"
 
 
 def moved(config: Config, words: Sequence[str], verb: str) -> Config:
-    """Return a run's config with words as `cohorts.NAME.root=FOLDER` and `data.cache=FOLDER` applied.
+    """Return a run's config with `cohorts.NAME.root=FOLDER` and `data.cache=FOLDER` applied.
 
-    A cohort at another root is there as it is: its `source` does not write it anew. The run's recipe stays. Raises
-    ConfigError for any other key, whose change would make it another run.
+    A cohort at another root is used as it is: its `source` does not write it anew. The run's recipe
+    file stays. Raises ConfigError for any other key, because its change would make it another run.
     """
     roots = {f"cohorts.{name}.root": name for name in config.cohorts}
     otherwise = "cannot be changed after training, only where data stand"
@@ -36,7 +36,7 @@ def moved(config: Config, words: Sequence[str], verb: str) -> Config:
 
 
 def changed(config: Config, words: Sequence[str], where: str) -> Config:
-    """Return a run's config with overrides of its own keys, checked as that of a recipe is.
+    """Return a run's config with overrides of its own keys, checked like the config of a recipe.
 
     Raises ConfigError that begins with `where` and names each wrong key or value.
     """

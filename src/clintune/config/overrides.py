@@ -1,6 +1,6 @@
-"""KEY=VALUE as people type it, for all verbs.
+"""Read KEY=VALUE as people type it, for all verbs.
 
-The grammar is Hydra's; text that it does not take, as a path with ~ or =, is quoted for it.
+The grammar is Hydra's. Text that it does not take, such as a path with ~ or =, is quoted for it.
 """
 
 import re
@@ -24,13 +24,13 @@ _SECTIONS = frozenset(item.name for kind in (Config, Scoring) for item in fields
 _GRAMMAR = re.compile(
     r"""[\[{('"]|(bool|choice|float|glob|int|interval|range|shuffle|sort|str|tag)\("""
 )
-"""How a value begins that is a list, a mapping, quoted text or a function of Hydra's: never plain text."""
+"""How a list, a mapping, a quoted text or a function of Hydra's begins: none is plain text."""
 
 
 def read_overrides(words: Sequence[str]) -> list[str]:
     """Return overrides for Hydra, each with one value.
 
-    Raises ConfigError for a word that is no override, for several values, and for keys of Hydra's own.
+    Raises ConfigError for a word that is no override, for several values, and for Hydra's own keys.
     """
     overrides = []
     for word in words:
@@ -43,10 +43,10 @@ def read_overrides(words: Sequence[str]) -> list[str]:
 def read_texts(
     verb: str, words: Sequence[str], known: Collection[str], otherwise: str = "does not exist"
 ) -> dict[str, str]:
-    """Return the text that each word of a verb gives to a key, of those that it knows.
+    """Return the text that each word of a verb gives to one of its `known` keys.
 
-    Raises ConfigError for a word that is no override, an empty text, and a key that is not known,
-    of which it says `otherwise`.
+    Raises ConfigError for a word that is no override, for an empty text, and for an unknown key, of
+    which the message says `otherwise`.
     """
     texts = {}
     for word in words:
@@ -54,6 +54,7 @@ def read_texts(
         key, _, value = word.partition("=")
         if key not in known:
             raise ConfigError(f"{verb}: key '{visible(key)}' {otherwise}{nearest(key, known)}")
+
         quoted_value = override._value
         texts[key] = quoted_value.text if isinstance(quoted_value, QuotedString) else value
         if not texts[key].strip():
@@ -62,10 +63,10 @@ def read_texts(
 
 
 def set_keys(config: DictConfig, words: Sequence[str]) -> None:
-    """Set keys that a config has, each by an override.
+    """Set keys of a config, each by an override.
 
-    Raises ConfigError as `read_overrides` does, and for words that add or take away. Raises
-    OmegaConfBaseException for a key that the config has not, and for a value that does not fit.
+    Raises ConfigError as `read_overrides` does, and for words that add or remove a key. Raises
+    OmegaConfBaseException for a key that the config lacks, and for a value that does not fit.
     """
     for word in words:
         override, _ = _one_value(word)
@@ -77,7 +78,7 @@ def set_keys(config: DictConfig, words: Sequence[str]) -> None:
 
 
 def sweep(words: Sequence[str]) -> list[list[str]]:
-    """Return one list of overrides a job: the product of all values, as `hydra -m` makes it.
+    """Return one list of overrides per job: the product of all values, as `hydra -m` makes it.
 
     Raises ConfigError as `read_overrides` does.
     """
@@ -90,12 +91,12 @@ def sweep(words: Sequence[str]) -> list[list[str]]:
 
 
 def quoted(text: str) -> str:
-    """Return text as Hydra's grammar takes any text: in quotes, its own escaped."""
+    """Return text in quotes, its own quotes escaped: Hydra's grammar takes any text so."""
     return str(QuotedString(text, Quote.single).with_quotes())
 
 
 def _one_value(word: str) -> tuple[Override, str]:
-    """Return a word as `_parse` does; ConfigError where it gives several values."""
+    """Return a word as `_parse` does; raise ConfigError if it gives several values."""
     override, text = _parse(word, several=False)
     if override.is_sweep_override():
         raise ConfigError(
@@ -112,18 +113,22 @@ def _check_choice(override: Override) -> None:
     known = groups()
     if key not in known or override.is_delete() or isinstance(override.value(), str | list):
         return
+
     _, _, value = str(override.input_line).partition("=")
     keys = f", or set one of its keys, as {key}.KEY=VALUE" if key in _SECTIONS else ""
     raise ConfigError(f"'{key}' is {visible(value)}; name a choice ({in_words(known[key])}){keys}")
 
 
 def _parse(word: str, *, several: bool) -> tuple[Override, str]:
-    """Return a word as Hydra reads it, and the text that it reads: the word itself, or with its value quoted."""
+    """Return a word as Hydra reads it, and the text that it reads.
+
+    The text is the word itself, or the word with its value quoted.
+    """
     parser = OverridesParser.create()
     in_quotes = _quoted(word, several=several)
-    drops_a_space = (
-        re.search(r"=\s|\s$", word) is not None
-    )  # as Hydra does of what is not in quotes
+
+    # Hydra drops spaces around a value without quotes, so such a value is quoted at the first try.
+    drops_a_space = re.search(r"=\s|\s$", word) is not None
     for text in (in_quotes, word) if drops_a_space else (word, in_quotes):
         try:
             override = parser.parse_override(text)
@@ -132,24 +137,32 @@ def _parse(word: str, *, several: bool) -> tuple[Override, str]:
         if not override.key_or_group:
             break
 
-        if override.is_delete() and override.key_or_group in _SECTIONS:
-            raise ConfigError(
-                f"override '{visible(word)}': a section cannot be taken away; set its keys"
-            )
-        if override.value() == {}:
-            raise ConfigError(
-                f"override '{visible(word)}' changes nothing; take away entries, as ~tasks.NAME"
-            )
-        if re.match(r"hydra(\.|/|@|$)", override.key_or_group):
-            raise ConfigError(
-                f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out"
-            )
+        _check_effect(override, word)
         return override, text
     raise ConfigError(f"override '{visible(word)}' {_wrong(word)}")
 
 
+def _check_effect(override: Override, word: str) -> None:
+    """Raise ConfigError for an override that Hydra reads but that cannot have the wanted effect."""
+    if override.is_delete() and override.key_or_group in _SECTIONS:
+        raise ConfigError(
+            f"override '{visible(word)}': a section cannot be taken away; set its keys"
+        )
+    if override.value() == {}:
+        raise ConfigError(
+            f"override '{visible(word)}' changes nothing; take away entries, as ~tasks.NAME"
+        )
+    if re.match(r"hydra(\.|/|@|$)", override.key_or_group):
+        raise ConfigError(
+            f"override '{visible(word)}': Hydra's own keys have no effect here; leave it out"
+        )
+
+
 def _quoted(word: str, *, several: bool = False) -> str:
-    """Return KEY=VALUE with its value quoted, each of `several` by itself; a word that is none as it is."""
+    """Return KEY=VALUE with its value quoted, with `several` each value by itself.
+
+    A word that is no KEY=VALUE, or needs no quotes, stays as it is.
+    """
     match = _WORD.fullmatch(word)
     if match is None or _GRAMMAR.match(match["value"]):
         return word
@@ -163,5 +176,8 @@ def _wrong(word: str) -> str:
     if not equals or key != key.strip() or not key:
         return "is no KEY=VALUE; write both as one word, without spaces around ="
     if not re.fullmatch(r"(\+\+|\+|~)?[\w.@/-]+", key, re.ASCII):
-        return "has a key that cannot be typed; use letters, digits, _ and dots, or set it in the recipe"
+        return (
+            "has a key that cannot be typed; "
+            "use letters, digits, _ and dots, or set it in the recipe"
+        )
     return "cannot be read; close brackets and quotes, and quote text: 'KEY=\"TEXT\"'"

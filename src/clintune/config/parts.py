@@ -1,4 +1,4 @@
-"""Make the parts of a config: the objects that its `_target_`s name."""
+"""Make the parts of a config: the objects that its `_target_` keys name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,13 +21,13 @@ def instantiate_section(section: str, parts: Mapping[str, Any]) -> dict[str, Any
         try:
             made[name] = instantiate(part, _convert_="all")
         except InstantiationException as error:
-            if outside_reason(error) is not None:  # as of memory, or a package that is missing
+            if outside_reason(error) is not None:  # no memory, or a package that is not installed
                 raise
             raise ConfigError(f"{section}.{name}: {error.__cause__ or error}") from error
     return made
 
 
 def modules_of(config: Config) -> list[str]:
-    """Return the top modules of the classes that a config names: whoever trained it trusts them."""
+    """Return the top modules of the classes that a config names; its author trusts them."""
     parts = [*config.modalities.values(), *config.tasks.values()]
     return sorted({str(part["_target_"]).partition(".")[0] for part in parts})

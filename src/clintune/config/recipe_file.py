@@ -1,4 +1,4 @@
-"""Read a recipe file: what is wrong with its text, YAML or defaults list is said with line and cause."""
+"""Read a recipe file; errors of its text, YAML or defaults list name the line and the cause."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -15,21 +15,21 @@ from clintune.core.paths import config_root
 from clintune.core.text import visible
 
 _STARTS = ("base", "schema")
-"""What a defaults list begins with: each choice of `base`, or the schema alone."""
+"""How a defaults list begins: with all choices of `base`, or with the schema alone."""
 _LISTED = {
     "cohort": "- cohort: [NAME]",
     "modality": "- modality: [NAME]",
     "task": "- task@tasks.NAME: KIND",
 }
-"""How the groups of which a recipe makes its own list are chosen; the others have a choice in `base` already."""
+"""Groups that a recipe chooses itself, and how; all others have a choice in `base` already."""
 _RESOLVED = {"cohorts", "modalities", "tasks", "backbone", "trainer"}
-"""Sections that together, without a defaults list, tell a config that was composed already."""
+"""Sections that, without a defaults list, tell that a config was composed already."""
 
 
 def read_recipe(path: Path) -> str:
-    """Return the text of a recipe, which is YAML with a defaults list that means what it says.
+    """Return the text of a recipe: YAML with a defaults list in which no entry undoes another.
 
-    Raises ConfigError for a file that cannot be read, with the line where there is one.
+    Raises ConfigError for a file that cannot be read, with the line if there is one.
     """
     text = _read_text(path)
     problem = next(_problems(_parse(text, path.name)), None)
@@ -39,7 +39,7 @@ def read_recipe(path: Path) -> str:
 
 
 def defaults_of(text: str) -> list[Any]:
-    """Return the defaults list of a recipe that `read_recipe` found right."""
+    """Return the defaults list of a recipe that `read_recipe` accepted."""
     defaults: list[Any] = yaml.load(text, Loader=get_yaml_loader())["defaults"]
     return defaults
 
@@ -77,24 +77,23 @@ def _parse(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
-        remedy = (
-            "indent with spaces, not tabs"
-            if "'\\t'" in str(error.problem)
-            else "correct the YAML there"
-        )
+        has_tab = "'\\t'" in str(error.problem)
+        remedy = "indent with spaces, not tabs" if has_tab else "correct the YAML there"
         raise ConfigError(
             f"{name}: {line}{visible(error.problem or error.context)}; {remedy}"
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = getattr(
-            error, "reason", "it holds a value, or lists within lists, that cannot be read"
-        )
+        unknown = "it holds a value, or lists within lists, that cannot be read"
+        reason = getattr(error, "reason", unknown)
         raise ConfigError(f"{name}: not YAML: {visible(reason)}; correct it") from error
 
 
 def _problems(recipe: Any) -> Iterator[str]:
-    """Yield what is wrong with a recipe as far as it stands by itself."""
-    begin = "begin it with `defaults:` and, indented below, `- base`; `clintune recipes` lists some to copy"
+    """Yield what is wrong with a recipe by itself, before it is composed."""
+    begin = (
+        "begin it with `defaults:` and, indented below, `- base`; "
+        "`clintune recipes` lists some to copy"
+    )
     if recipe is None:
         yield f"is empty; {begin}"
         return
@@ -103,8 +102,8 @@ def _problems(recipe: Any) -> Iterator[str]:
         return
     if "defaults" not in recipe and recipe.keys() >= _RESOLVED:
         yield (
-            "is the recipe of a run as it was resolved; go on with the run (clintune train --resume RUN), or use the "
-            "recipe that it was made of"
+            "is the recipe of a run as it was resolved; go on with the run "
+            "(clintune train --resume RUN), or use the recipe that it was made of"
         )
         return
     if not isinstance(recipe.get("defaults"), list):
@@ -117,72 +116,86 @@ def _problems(recipe: Any) -> Iterator[str]:
 
 
 def _order(defaults: list[Any]) -> Iterator[str]:
-    """Yield what is wrong with the order of a defaults list, in which what stands later wins."""
+    """Yield what is wrong with the order of a defaults list, in which a later entry wins."""
     if not any(start in defaults for start in _STARTS):
         yield "its defaults lack `base`; begin the list with `- base`"
         return
+
     named = [_named(entry) for entry in defaults]
     is_override = [name.startswith("override ") for name in named]
     if named[0] not in _STARTS:
-        yield f"`{named[0]}` stands before `base`, which would overwrite it; begin the defaults list with `- base`"
+        yield (
+            f"`{named[0]}` stands before `base`, which would overwrite it; "
+            "begin the defaults list with `- base`"
+        )
 
+    # After `_self_`, the recipe itself, nothing but overrides may stand.
     own = named.index("_self_") if "_self_" in named else len(named)
-    later = [
-        name
-        for name, override in zip(named[own + 1 :], is_override[own + 1 :], strict=True)
-        if not override
-    ]
+    after_self = zip(named[own + 1 :], is_override[own + 1 :], strict=True)
+    later = [name for name, override in after_self if not override]
     if later:
-        yield f"`_self_` stands before `{later[0]}`, which would overwrite what the recipe says; move it to the end"
-    plain = [
-        number
-        for number, override in enumerate(is_override)
-        if not override and named[number] != "_self_"
-    ]
-    early = [
-        name for name, override in zip(named[: max(plain)], is_override, strict=False) if override
-    ]
+        yield (
+            f"`_self_` stands before `{later[0]}`, which would overwrite what the recipe says; "
+            "move it to the end"
+        )
+
+    # Overrides stand after all plain entries.
+    entries = list(zip(named, is_override, strict=True))
+    plain = [i for i, (name, override) in enumerate(entries) if not override and name != "_self_"]
+    early = [name for name, override in entries[: max(plain)] if override]
     if early:
-        yield f"`{early[0]}` stands before a plain entry of the defaults; move overrides to their end"
+        yield (
+            f"`{early[0]}` stands before a plain entry of the defaults; move overrides to their end"
+        )
 
 
 def _named(entry: Any) -> str:
-    """Return what an entry of a defaults list is, without its choice."""
+    """Return the name of an entry of a defaults list, without its choice."""
     return str(next(iter(entry), "")) if isinstance(entry, dict) else str(entry)
 
 
 def _choices(recipe: dict[Any, Any]) -> Iterator[str]:
-    """Yield each group that is chosen by a key, and each choice of `base` that is made a second time."""
+    """Yield each group that is chosen outside the defaults, and each second choice of `base`."""
     known = groups()
     for key, value in recipe.items():
         names = value if isinstance(value, list) else [value]
         if key in known and names and all(isinstance(name, str) for name in names):
             wanted = _LISTED.get(key, f"- override /{key}: {value}")
             yield f"'{key}: {value}' stands outside the defaults; choose it there: {wanted}"
+
     for entry in recipe["defaults"]:
         yield from _place_of_task(entry)
         if (group := _named(entry).lstrip("/")) in known.keys() - _LISTED.keys():
-            yield f"the defaults choose {group}, which `base` does already; write - override /{group}: {entry[group]}"
+            yield (
+                f"the defaults choose {group}, which `base` does already; "
+                f"write - override /{group}: {entry[group]}"
+            )
 
 
 def _place_of_task(entry: Any) -> Iterator[str]:
-    """Yield that an entry of the defaults chooses a kind of task, and no place for it below `tasks`."""
+    """Yield a problem if an entry chooses a kind of task, but no place for it below `tasks`."""
     name = _named(entry)
     group, _, place = name.lstrip("/").partition("@")
     if isinstance(entry, dict) and group == "task" and not place.startswith(("tasks.", "_")):
-        yield f"`{name}: {entry[name]}` names no task; write - task@tasks.{place or 'NAME'}: {entry[name]}"
+        yield (
+            f"`{name}: {entry[name]}` names no task; "
+            f"write - task@tasks.{place or 'NAME'}: {entry[name]}"
+        )
 
 
 def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
-    """Yield each section that is no mapping, and each name that YAML does not read as text."""
+    """Yield a problem for each section that is no mapping, and each name that is no YAML text."""
     for item in fields(kind):
-        if item.name not in node:
+        is_section = is_dataclass(item.type) or entry_of(item.type) is not None
+        if item.name not in node or not is_section:
             continue
+
         value, where = node[item.name], f"{path}{item.name}"
-        if not is_dataclass(item.type) and entry_of(item.type) is None:
-            continue
         if not isinstance(value, dict):
-            yield f"'{where}' is {'empty' if value is None else repr(value)}; give its keys, indented below, or drop it"
+            yield (
+                f"'{where}' is {'empty' if value is None else repr(value)}; "
+                "give its keys, indented below, or drop it"
+            )
         elif is_dataclass(item.type):
             yield from _shape(item.type, value, f"{where}.")
         else:
@@ -192,9 +205,15 @@ def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
 def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[str]:
     for name, value in named.items():
         if not isinstance(name, str):
-            yield f"'{path}': YAML reads the name {name!r} as {type(name).__name__}; write it in quotes"
+            yield (
+                f"'{path}': YAML reads the name {name!r} as {type(name).__name__}; "
+                "write it in quotes"
+            )
         elif is_dataclass(entry) and _is_key(entry, name, value):
-            yield f"'{path}.{name}' lacks a name between; write {path}.NAME.{name}, each of its keys below its name"
+            yield (
+                f"'{path}.{name}' lacks a name between; "
+                f"write {path}.NAME.{name}, each of its keys below its name"
+            )
         elif not is_dataclass(entry):
             continue
         elif isinstance(value, dict):
@@ -204,13 +223,16 @@ def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[
 
 
 def _is_key(entry: Any, name: str, value: Any) -> bool:
-    """Return whether a name is rather a key of an entry, which belongs below the name of one."""
+    """Return whether a name is the key of an entry, so that the entry's own name is missing."""
     keys = {item.name for item in fields(entry)}
     return name in keys and not (isinstance(value, dict) and value.keys() & keys)
 
 
 def unknown_choice(group: str, choice: str) -> str:
-    """Say that a group has no such choice, or that there is no such group; name the nearest, or those that exist."""
+    """Say that a group has no such choice, or that there is no such group.
+
+    The message names the nearest choice, or the known ones.
+    """
     known = groups()
     if not group:
         return f"'{choice}' in the defaults does not exist{nearest(choice, [*_STARTS, *known])}"

@@ -1,4 +1,7 @@
-"""Read the parameters of a `_target_` from its source text, so that a config is checked without importing torch."""
+"""Read the parameters of a `_target_` from its source text.
+
+So a config is checked without importing torch.
+"""
 
 import ast
 import builtins
@@ -29,21 +32,24 @@ _WORDS = {
     "list[str]": "a list of texts",
     "str": "text",
 }
-"""What people call the types that annotations name."""
+"""Words for the types that annotations name."""
 _TYPES: dict[str, Any] = {**vars(builtins), **vars(typing), **vars(collections.abc)}
-"""What a name in an annotation means, where its module does not say."""
+"""Meaning of the names in annotations that their module does not define."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a class or function: whether it must be given, and its annotation, evaluated and as written."""
+    """A parameter of a class or function: whether it is required, and its annotation.
+
+    `annotation` is the evaluated type, `text` the annotation as it is written.
+    """
 
     required: bool
     annotation: Any
     text: str
 
     def refuses(self, value: Any) -> str | None:
-        """Return in words what the annotation wants, where `value` is not that; None where it fits."""
+        """Return in words what the annotation wants if `value` does not fit; None if it fits."""
         try:
             check_type(
                 value,
@@ -52,49 +58,47 @@ class Parameter:
                 collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
             )
         except TypeCheckError:
-            choices = next(
-                (
-                    p
-                    for p in (self.annotation, *get_args(self.annotation))
-                    if get_origin(p) is Literal
-                ),
-                None,
-            )
-            if choices is not None:
-                return in_words(get_args(choices))
-            return in_words(
-                _WORDS.get(part, part)
-                for part in self.text.replace("Sequence[", "list[").split(" | ")
-            )
+            return self._wanted()
         return None
+
+    def _wanted(self) -> str:
+        """Return in words what the annotation wants: its choices, or its types."""
+        for part in (self.annotation, *get_args(self.annotation)):
+            if get_origin(part) is Literal:
+                return in_words(get_args(part))
+        kinds = self.text.replace("Sequence[", "list[").split(" | ")
+        return in_words(_WORDS.get(kind, kind) for kind in kinds)
 
 
 @cache
 def parameters(target: str) -> dict[str, Parameter]:
-    """Return the parameters by name of the class or function that `target` names as `module.Name`.
+    """Return the parameters, by name, of the class or function `target`, as in `module.Name`.
 
-    Raises ConfigError when there is no such module or name in it.
+    Raises ConfigError if there is no such module, or no such name in it.
     """
     for tree, node in _lineage(target):
         if isinstance(node, ast.FunctionDef):
             return _arguments(tree, node.args, skip=0)
-        init = next(
-            (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
-        )
+
+        methods = (n for n in node.body if isinstance(n, ast.FunctionDef))
+        init = next((method for method in methods if method.name == "__init__"), None)
         if init is not None:
             return _arguments(tree, init.args, skip=1)
     return {}
 
 
 def may_be(target: str, base: str) -> bool:
-    """Return whether `target` may be a class below one named `base`, as far as texts tell; an import tells the rest.
+    """Return whether `target` may be a class that derives from one named `base`.
 
-    Raises ConfigError as `parameters` does.
+    Source texts decide as far as they can; an import decides the rest. Raises ConfigError as
+    `parameters` does.
     """
     nodes = [node for _, node in _lineage(target)]
     classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     if len(classes) < len(nodes):
         return False
+
+    # All bases were read if the last class has none and no class has several.
     is_read = not classes[-1].bases and all(len(node.bases) < 2 for node in classes)
     return not (is_read or target.startswith("clintune.")) or any(
         node.name == base for node in classes
@@ -104,8 +108,8 @@ def may_be(target: str, base: str) -> bool:
 def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.FunctionDef]]:
     """Yield the class or function `target` and the classes it derives from, each with its module.
 
-    Of several bases the first that a module defines or imports by name counts. Raises ConfigError for a `target` that
-    does not exist; a base whose text cannot be read ends the line.
+    Of several bases, the first counts that a module defines or imports by name. Raises ConfigError
+    for a `target` that does not exist. A base whose text cannot be read ends the line.
     """
     module, _, name = target.rpartition(".")
     tree = _parse(module, target)
@@ -127,8 +131,9 @@ def _lineage(target: str) -> Iterator[tuple[ast.Module, ast.ClassDef | ast.Funct
 def _parse(module: str, target: str) -> ast.Module:
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # also where it names no module
+    except (ImportError, ValueError):  # also for an empty name
         spec = None
+
     if not module:
         raise ConfigError(
             f"_target_ {target}: names no module; give the full path, as package.module.{target}"
@@ -161,10 +166,10 @@ def _definition(tree: ast.Module, name: str) -> ast.ClassDef | ast.FunctionDef |
 
 
 def _imported_from(tree: ast.Module, name: str) -> str | None:
-    imports = (n for n in tree.body if isinstance(n, ast.ImportFrom))
-    return next(
-        (n.module for n in imports if any((a.asname or a.name) == name for a in n.names)), None
-    )
+    for node in (n for n in tree.body if isinstance(n, ast.ImportFrom)):
+        if name in [alias.asname or alias.name for alias in node.names]:
+            return node.module
+    return None
 
 
 def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[str, Parameter]:
@@ -185,17 +190,17 @@ def _arguments(tree: ast.Module, arguments: ast.arguments, skip: int) -> dict[st
 
 
 def _annotation(tree: ast.Module, annotation: ast.expr | None) -> Any:
-    """Return the type that an annotation means; Any where it is quoted, or an import would tell."""
+    """Return the type that an annotation means; Any if it is quoted, or only an import can tell."""
     if annotation is None or isinstance(annotation, ast.Constant):
         return Any
     try:
         return _type(tree, annotation)
-    except TypeError:  # as of `3[int]`
+    except TypeError:  # for example of `3[int]`
         return Any
 
 
 def _type(tree: ast.Module, node: ast.expr) -> Any:
-    """Return the type written as a name, `A | B` or `A[B, C]`; Any stands for what is not known."""
+    """Return the type written as a name, `A | B` or `A[B, C]`; Any stands for an unknown one."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
@@ -209,15 +214,17 @@ def _type(tree: ast.Module, node: ast.expr) -> Any:
 
 
 def _alias(tree: ast.Module, name: str) -> Any:
-    """Return what a name like `Mode = Literal[...]` stands for in its module or the one it is imported from."""
+    """Return what a name like `Mode = Literal[...]` stands for.
+
+    Its module defines it, or imports it from another module of clintune.
+    """
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in node.targets
-        ):
-            return _annotation(tree, node.value)
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if name in names:
+                return _annotation(tree, node.value)
+
     home = _imported_from(tree, name)
-    return (
-        _alias(_parse(home, f"{home}.{name}"), name)
-        if home and home.startswith("clintune.")
-        else Any
-    )
+    if home and home.startswith("clintune."):
+        return _alias(_parse(home, f"{home}.{name}"), name)
+    return Any

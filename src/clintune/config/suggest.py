@@ -1,4 +1,4 @@
-"""Words for messages about a name that does not exist: the nearest one, or those that do."""
+"""Words for messages about a name that does not exist: the nearest name, or all known ones."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ _MOST = 20
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?`, or some known names where none is near, ready to end a message."""
+    """Return the end of a message: `; did you mean 'x'?`, or some known names if none is near."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -17,11 +17,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def nearest_of(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like another, however unlike; there must be one."""
+    """Return the known name that is most like `name`, however unlike; at least one is known."""
     return difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.0)[0]
 
 
 def in_words(choices: Iterable[object]) -> str:
-    """Return `a, b or c`, as a recipe writes them."""
+    """Return choices as `a, b or c`, written as in a recipe."""
     *others, last = ["null" if choice is None else str(choice) for choice in choices]
     return f"{', '.join(others)} or {last}" if others else last

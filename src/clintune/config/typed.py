@@ -1,4 +1,4 @@
-"""The two forms of a config: what OmegaConf composes, and frozen sections that rooms read."""
+"""The two forms of a config: nodes that OmegaConf composes, and frozen sections for the program."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"(\\*)\$\{")
 
 @cache
 def editable(kind: Any) -> Any:
-    """Return a section as a class whose fields can be set: OmegaConf composes no frozen one."""
+    """Return a section as a class whose fields can be set; OmegaConf composes no frozen class."""
     if _is_section(kind):
         items = [_editable(item, item.type) for item in fields(kind)]
         return make_dataclass(kind.__name__, items)
@@ -26,7 +26,7 @@ def editable(kind: Any) -> Any:
 
 
 def frozen(kind: type[Section], config: DictConfig) -> Section:
-    """Return what was composed as the frozen section `kind`, references to other keys resolved.
+    """Return a composed config as the frozen section `kind`, references to other keys resolved.
 
     Raises OmegaConfBaseException for a value that is missing or cannot be resolved.
     """
@@ -36,10 +36,10 @@ def frozen(kind: type[Section], config: DictConfig) -> Section:
 
 
 def composed(kind: type, values: Mapping[str, Any]) -> DictConfig:
-    """Return plain values as OmegaConf composes them, each held against the section `kind`.
+    """Return plain values as a node of OmegaConf, each checked against the section `kind`.
 
-    They were resolved before: a text that holds `${` is just that. Raises OmegaConfBaseException
-    for a key or value that the schema has not.
+    They were resolved before, so that a text that holds `${` is just that text. Raises
+    OmegaConfBaseException for a key or value that the schema does not have.
     """
     merged = OmegaConf.merge(OmegaConf.structured(editable(kind)), _literal(values))
     assert isinstance(merged, DictConfig)
@@ -47,7 +47,7 @@ def composed(kind: type, values: Mapping[str, Any]) -> DictConfig:
 
 
 def of_plain(kind: type[Section], values: Mapping[str, Any]) -> Section:
-    """Return plain values as the section `kind`; raises what `composed` and `frozen` do."""
+    """Return plain values as the section `kind`; raise what `composed` and `frozen` raise."""
     return frozen(kind, composed(kind, values))
 
 
@@ -57,7 +57,7 @@ def to_yaml(section: Any) -> str:
 
 
 def _literal(value: Any) -> Any:
-    """Return plain values in which no text refers to another key."""
+    """Return plain values with references escaped, so that no text refers to another key."""
     if isinstance(value, Mapping):
         return {key: _literal(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def _literal(value: Any) -> Any:
 
 
 def _editable(item: "Field[Any]", kind: Any) -> tuple[str, Any, Any]:
-    """Return name, type and default of a field; of a section, as `editable` has it."""
+    """Return name, type and default of a field; a section has the type that `editable` makes."""
     made = editable(kind) if _is_section(kind) else item.default_factory
     return item.name, editable(kind), field(default=item.default, default_factory=made)
 
@@ -76,7 +76,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _frozen(kind: Any, value: Any) -> Any:
-    """Return plain values as a type of the schema has them."""
+    """Return plain values in a type of the schema."""
     if _is_section(kind):
         return kind(**{item.name: _frozen(item.type, value[item.name]) for item in fields(kind)})
     if (entry := entry_of(kind)) is not None:

@@ -1,4 +1,7 @@
-"""Keys and values of a config by themselves: known to the schema or a class, given, of the right kind, in bounds."""
+"""Check keys and values of a config one by one.
+
+A key must be given, and known to the schema or a class; a value must fit its kind and bounds.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,37 +16,43 @@ from clintune.core.errors import ConfigError
 from clintune.core.text import visible
 
 RUNTIME = frozenset({"root", "folder", "name", "settings"})
-"""Parameters that clintune passes itself: the root a cohort is written to, what a tracker is told of its run."""
+"""Parameters that clintune passes itself: the root of a cohort's writer, the run of a tracker."""
 _HYDRA = frozenset({"_target_", "_args_", "_convert_", "_partial_", "_recursive_"})
-"""What Hydra knows beside parameters; a part itself is made by clintune and takes the first alone."""
+"""Keys of Hydra's own beside parameters; a part that clintune makes takes the first alone."""
 _PART = frozenset({"_target_"})
 
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 def missing(node: Any, path: str = "") -> Iterator[str]:
-    """Yield each key that still must be given."""
+    """Yield a problem for each key that still must be given."""
     for where, value in _leaves(node, path):
         if value == "???":
             yield f"'{where}' must be given (add {where}=VALUE)"
 
 
 def endless(node: Any) -> Iterator[str]:
-    """Yield each number that is none, as 1e400 reads as infinity."""
+    """Yield a problem for each number that is not finite: 1e400, for example, reads as infinity."""
     for where, value in _leaves(node):
         if isinstance(value, float) and not isfinite(value):
             yield f"'{where}' is {value}; give a finite number"
 
 
 def no_text(node: Any) -> Iterator[str]:
-    """Yield each text that UTF-8 cannot hold, as half of a pair of `\\u` escapes: no file takes it."""
+    """Yield a problem for each text that UTF-8 cannot hold, such as half a pair of `\\u` escapes.
+
+    No file could be written with it.
+    """
     for where, value in _leaves(node):
         if isinstance(value, str) and not value.isascii() and (half := _HALF.search(value)):
-            yield f"'{where}' holds {visible(half[0])}, which is no character of UTF-8; write a character"
+            yield (
+                f"'{where}' holds {visible(half[0])}, which is no character of UTF-8; "
+                "write a character"
+            )
 
 
 def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield each key that the schema lacks, and each value that is none of its choices or out of its bounds."""
+    """Yield a problem for each unknown key, and each value outside its choices or bounds."""
     known = [item.name for item in fields(kind)]
     for key in node.keys() - set(known):
         yield f"key '{path}{key}' does not exist{nearest(str(key), known)}"
@@ -55,10 +64,9 @@ def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
         elif is_dataclass(entry := entry_of(item.type)):
             for name, part in value.items():
                 yield from misfits(entry, part, f"{where}.{name}.")
-        choices, (least, most) = (
-            item.metadata.get("choices"),
-            item.metadata.get("bounds", (-inf, inf)),
-        )
+
+        choices = item.metadata.get("choices")
+        least, most = item.metadata.get("bounds", (-inf, inf))
         if choices and value not in choices:
             yield f"'{where}' {value} does not exist; use {in_words(choices)}"
         elif isinstance(value, float | int) and isfinite(value) and not least <= value <= most:
@@ -67,7 +75,7 @@ def misfits(kind: Any, node: dict[str, Any], path: str = "") -> Iterator[str]:
 
 
 def targets(node: Any, path: str = "") -> Iterator[str]:
-    """Yield what is wrong below each `_target_`: keys that the class does not take or lacks, values that misfit."""
+    """Yield what is wrong below each `_target_`: unknown or missing keys, values that misfit."""
     if isinstance(node, list):
         for index, value in enumerate(node):
             yield from targets(value, f"{path}[{index}]")
@@ -89,7 +97,8 @@ def _part(part: dict[str, Any], path: str) -> Iterator[str]:
     of_hydra = _PART if _is_part(path) else _HYDRA
     given = {str(key): value for key, value in part.items() if key not in of_hydra}
     for key in sorted(given.keys() - known.keys()):
-        yield f"'{path}.{key}' is not a key of {part['_target_'].rpartition('.')[2]}{nearest(key, known)}"
+        class_name = part["_target_"].rpartition(".")[2]
+        yield f"'{path}.{key}' is not a key of {class_name}{nearest(key, known)}"
 
     needed = {name for name, parameter in known.items() if parameter.required}
     for key in sorted(needed - given.keys() - RUNTIME):
@@ -100,20 +109,23 @@ def _part(part: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as YAML has it."""
+    """Return a value as YAML writes it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return repr(value)
 
 
 def _is_part(path: str) -> bool:
-    """Return whether clintune itself makes what stands at a key: a tracker, modality, task, or source of a cohort."""
+    """Return whether clintune itself makes the object at a key.
+
+    It makes the tracker, the modalities, the tasks, and the source of each cohort.
+    """
     names = path.split(".")
     return len(names) <= 2 or (len(names) == 3 and names[-1] == "source")
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value that holds no others, with its key."""
+    """Yield each value that holds no other values, with its key."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,4 @@
-"""What OmegaConf says of a value that does not fit its key, as `'KEY' is X; give Y`."""
+"""Translate what OmegaConf says of a value that does not fit its key to `'KEY' is X; give Y`."""
 
 import re
 from collections.abc import Iterator
@@ -31,12 +31,16 @@ _LIST = re.compile(r"Invalid value assigned: (\w+) is not a ListConfig")
 
 
 def misfit(key: str, text: str) -> str | None:
-    """Return what is wrong with the value of a key, and what would fit; None where `text` is about something else."""
+    """Return what is wrong with the value of a key, and what would fit.
+
+    Returns None if `text` is about something else.
+    """
     return next(_said(key, text), None)
 
 
 def _said(key: str, text: str) -> Iterator[str]:
-    """Yield what a known message of OmegaConf means."""
+    """Yield the meaning of each known message of OmegaConf in `text`."""
+    # Single values and lists.
     if found := _CONVERTED.search(text):
         yield _is(key, found[1], _GIVE.get(found[2], found[2]))
     if found := _BOOL.search(text):
@@ -46,6 +50,7 @@ def _said(key: str, text: str) -> Iterator[str]:
     if found := _LIST.search(text):
         yield f"'{key}' is {_kind(found[1])}; give a list, as [a,b]"
 
+    # Mappings and sections.
     if found := _MAPPING.search(text):
         wanted = "give a mapping, as {KEY: VALUE}" if "." in key else _keys_of(key)
         yield f"'{key}' is {_kind(found[1])}; {wanted}"
@@ -53,13 +58,11 @@ def _said(key: str, text: str) -> Iterator[str]:
         wanted = f"write {key}.root={visible(found[2])}" if found[1] == "Cohort" else _keys_of(key)
         yield f"'{key}' is {visible(found[2])}; {wanted}"
     if "Cannot merge DictConfig with ListConfig" in text:
-        is_list = "reference_type=List" in text
-        yield (
-            f"'{key}' is a mapping; give a list, as [a,b]"
-            if is_list
-            else f"'{key}' is a list; {_keys_of(key)}"
-        )
+        wants_list = "reference_type=List" in text
+        list_wanted = f"'{key}' is a mapping; give a list, as [a,b]"
+        yield list_wanted if wants_list else f"'{key}' is a list; {_keys_of(key)}"
 
+    # Values that are taken away, or refer to themselves.
     if "does not support deletion" in text:
         yield f"'{key}' cannot be taken away with ~; give it a value, as {key}=VALUE"
     if "Recursive interpolation detected" in text:

@@ -1,1 +1,1 @@
-"""An opened recipe: cohorts, folds, data of a fold, provenance, what its run folder tells."""
+"""An opened recipe: its cohorts, folds, data of a fold, provenance, and run folder."""

@@ -1,4 +1,4 @@
-"""What tells two cohorts of a run apart that should be alike: the codes of their facts, and the units of the values."""
+"""Find differences between cohorts that should be alike: codes of facts, and units of values."""
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations
@@ -13,13 +13,16 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.text import first_few
 
 _SHARED = 0.1
-"""Share of the codes of a cohort below which another that has as few of them is coded in its own way."""
+"""Two cohorts may be coded differently if they share less than this part of the fewer codes."""
 _APART = 5
-"""How many times apart the medians of a code are where the units may differ."""
+"""Units may differ if the medians of a code differ by this factor or more."""
 
 
 def between_cohorts(samples: Samples, names: Iterable[str]) -> Iterator[str]:
-    """Yield where two cohorts name, or measure, the facts of the modalities `names` in ways of their own."""
+    """Yield a sentence for each two cohorts that code, or measure, a modality differently.
+
+    `names` are the modalities whose facts are compared.
+    """
     if len(samples.indexes) < 2:
         return
     for name in names:
@@ -29,29 +32,27 @@ def between_cohorts(samples: Samples, names: Iterable[str]) -> Iterator[str]:
 
 
 class _Measured(NamedTuple):
-    """A cohort, and of each code of its facts, with its `name`, the `middle` of the values and whose they are.
-
-    `subjects` tells how many have a value.
-    """
+    """A cohort, and what was measured of each code of its facts."""
 
     cohort: str
     codes: pl.DataFrame
+    """Of each code: its `name`, the median `middle` of its values, how many `subjects` have one."""
 
 
 def _measured(samples: Samples, name: str) -> Iterator[_Measured]:
-    """Yield each cohort with the codes of what its samples see of a modality, each row once."""
+    """Yield each cohort with the codes that its samples see of a modality; each row counts once."""
     known = pl.DataFrame({"name": samples.codes()}).with_row_index(CODE).cast({CODE: pl.Int32})
-    for index, first, stop in zip(
-        samples.indexes, samples.first[:-1], samples.first[1:], strict=True
-    ):
+    bounds = zip(samples.first[:-1], samples.first[1:], strict=True)
+    for index, (first, stop) in zip(samples.indexes, bounds, strict=True):
         items = samples.items(name, np.arange(first, stop))
-        rows = pl.DataFrame(
-            {
-                CODE: samples.column(name, CODE, items.numbers),
-                "value": samples.column(name, NUMBER, items.numbers),
-                "subject": items.subjects,
-            }
-        )
+        columns = {
+            CODE: samples.column(name, CODE, items.numbers),
+            "value": samples.column(name, NUMBER, items.numbers),
+            "subject": items.subjects,
+        }
+
+        # Median of the finite values of each code, and how many subjects have one.
+        rows = pl.DataFrame(columns)
         value = pl.when(pl.col("value").is_finite()).then("value")
         subjects = pl.col("subject").filter(pl.col("value").is_finite()).n_unique()
         codes = (
@@ -61,18 +62,21 @@ def _measured(samples: Samples, name: str) -> Iterator[_Measured]:
 
 
 def _codes_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
-    """Yield that two cohorts hardly share a code."""
+    """Yield a sentence if two cohorts hardly share a code."""
     fewer = min(len(one.codes), len(other.codes))
     shared = len(one.codes.join(other.codes, on=CODE, how="semi"))
     if fewer and shared < _SHARED * fewer:
         yield (
-            f"{name}: cohorts {one.cohort} and {other.cohort} share {shared} of the {fewer} codes of the smaller one; "
-            "look whether both are coded alike, or map one to the other"
+            f"{name}: cohorts {one.cohort} and {other.cohort} share {shared} of the {fewer} codes "
+            "of the smaller one; look whether both are coded alike, or map one to the other"
         )
 
 
 def _units_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
-    """Yield how many codes have values far apart; what fewer than 11 subjects of a cohort have is not measured."""
+    """Yield a sentence on codes whose values are far apart in two cohorts.
+
+    Codes with values of fewer than 11 subjects of a cohort are not compared.
+    """
     known = [part.codes.filter(pl.col("subjects") >= SMALLEST_SHOWN) for part in (one, other)]
     ratio = pl.col("middle") / pl.col("middle_right")
     apart = known[0].join(known[1], on=CODE).with_columns(times=pl.max_horizontal(ratio, 1 / ratio))
@@ -82,10 +86,12 @@ def _units_apart(name: str, one: _Measured, other: _Measured) -> Iterator[str]:
     if far.is_empty():
         return
 
+    # Say how many they are, and name the first.
     named = first_few(far["name"].to_list())
     has = "1 code has" if len(far) == 1 else f"{len(far)} codes have"
     up_to = "up to " if len(far) > 1 else ""
     yield (
-        f"{name}: {has} values in cohorts {one.cohort} and {other.cohort} that are {up_to}{far['times'][0]:,.0f} times "
-        f"apart in the middle ({named}); look whether units are the same"
+        f"{name}: {has} values in cohorts {one.cohort} and {other.cohort} that are "
+        f"{up_to}{far['times'][0]:,.0f} times apart in the middle ({named}); "
+        "look whether units are the same"
     )

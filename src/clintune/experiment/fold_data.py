@@ -1,4 +1,4 @@
-"""Everything read and computed once before training: each item's pieces, and what is left out or suspect."""
+"""Compute once what training needs: the pieces of all items, and what is left out or suspect."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -48,14 +48,14 @@ _LACKING = {
         "its figures have no intervals, and say little",
     ),
 }
-"""What follows from a split without a sample, and with few."""
+"""Consequences of a split without a sample, and of a split with few."""
 Unreadable = dict[str, str]
-"""An item that could not be read: modality, row, reason."""
+"""An item that could not be read: its modality, row, and reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldData:
-    """What the members of a fold share: the split of the samples, and all that was learnt or computed from it."""
+    """What the members of a fold share: the split of the samples, and all that follows from it."""
 
     split: NDArray[np.str_]
     rows: dict[str, NDArray[np.int64]]
@@ -70,24 +70,31 @@ class FoldData:
 def prepare_fold(
     experiment: Experiment, fold: Fold, run: Path | None = None, *, one_answer_will_do: bool = False
 ) -> FoldData:
-    """Fit tasks and statistics on the training samples of a fold, and fill the caches of all its samples.
+    """Fit tasks and statistics on a fold's training samples, and fill the caches for all samples.
 
-    Raises DataError as `check_fold` and `precompute_pieces` do; the latter leaves its list in the folder `run`.
+    Raises DataError as `check_fold` and `precompute_pieces` do; the latter writes its list to the
+    folder `run`.
     """
+    # Split the samples.
     config, samples = experiment.config, experiment.samples
     split = split_of(config, samples, fold)
     rows = rows_by_split(split)
+
+    # Fit tasks, then statistics, on the training samples.
     modalities, tasks = make_modalities(config.modalities), deepcopy(experiment.tasks)
     warnings = check_fold(samples, rows, tasks, one_answer_will_do=one_answer_will_do)
     if not one_answer_will_do:
         check_patience(config.trainer, [rows])
     statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
     build_modalities(modalities, statistics, config.seed)
+
+    # Compute the pieces of all samples.
     everything = np.concatenate(list(rows.values()))
     pieces, unreadable = precompute_pieces(
         experiment, modalities, statistics, everything, local_device(), run
     )
 
+    # Measure what is left out.
     limits = measure(samples, everything, modalities, pieces, config.backbone.max_tokens)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += suspicions(samples, [rows], tasks, modalities, pieces)
@@ -110,23 +117,27 @@ def check_fold(
     *,
     one_answer_will_do: bool = False,
 ) -> list[str]:
-    """Fit the tasks on the training samples of a fold; return a sentence for each split with one answer only, and for
-    classes and samples that stand twice.
+    """Fit the tasks on the training samples of a fold; return sentences on what is suspect.
 
-    Raises DataError for cohorts of the same people, a split without training samples, a task without training labels
-    and, unless `one_answer_will_do`, a training split in which every task has one answer only.
+    There is a sentence for each split with one answer only, and for classes and samples that stand
+    twice. `rows` are the samples of each split. Raises DataError for cohorts of the same people, a
+    split without training samples, a task without training labels and, unless `one_answer_will_do`,
+    a training split in which every task has one answer only.
     """
     if problem := next(equal_cohorts({index.name: index.root for index in samples.indexes}), None):
         raise DataError(problem)
     if not len(rows["train"]):
         raise DataError("no sample is in the training split; check the cohort's splits and labels")
+
     for name, task in tasks.items():
         targets = samples.targets(name)[rows["train"]]
         if np.isnan(targets).all():
             raise DataError(
-                f"tasks.{name}: no training sample has a known label; check the split, or drop the task"
+                f"tasks.{name}: no training sample has a known label; "
+                "check the split, or drop the task"
             )
         task.fit(targets)
+
     said, learnable = check_answers(samples, rows, tasks)
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
@@ -134,11 +145,14 @@ def check_fold(
 
 
 def check_patience(trainer: Trainer, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
-    """Raise ConfigError where a run would wait for tuning scores that never come; the rows of each fold by split."""
+    """Raise ConfigError if a run would wait for tuning scores that never come.
+
+    `by_fold` holds the rows of each fold by split.
+    """
     if trainer.patience is not None and not all(len(rows[tuning_split]) for rows in by_fold):
         raise ConfigError(
-            "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; put subjects there, or "
-            "drop patience"
+            "'trainer.patience' waits for tuning scores, but no sample is in the tuning split; "
+            "put subjects there, or drop patience"
         )
 
 
@@ -149,9 +163,10 @@ def suspicions(
     modalities: Mapping[str, Modality],
     sources: Mapping[str, Counted],
 ) -> list[str]:
-    """Return what is suspect of the data of folds, a sentence each; the first stands for all but its splits.
+    """Return a sentence for each thing that is suspect in the data of folds.
 
-    `by_fold` holds the rows of each fold by split, `sources` the pieces of each modality.
+    `by_fold` holds the rows of each fold by split, `sources` the pieces of each modality. Sizes of
+    splits are checked in all folds, the rest in the first fold alone.
     """
     rows = by_fold[0]
     tabled = [name for name, source in sources.items() if isinstance(source, ColumnarPieces)]
@@ -164,7 +179,7 @@ def suspicions(
 
 
 def small_splits(samples: Samples, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> list[str]:
-    """Return a sentence for the tuning and for the held-out split where a fold has no, or few, subjects there.
+    """Return a sentence for each of tuning and held-out split that has no, or few, subjects.
 
     `by_fold` holds the rows of each fold by split.
     """
@@ -172,10 +187,10 @@ def small_splits(samples: Samples, by_fold: Sequence[Mapping[str, NDArray[np.int
     for split, (if_empty, if_small) in _LACKING.items():
         sizes = [len(np.unique(samples.subject[rows[split]])) for rows in by_fold]
         empty, small = sizes.count(0), sum(0 < size < SMALLEST_SHOWN for size in sizes)
-        for number, said, so in (
-            (empty, "no sample is", if_empty),
-            (small, f"fewer than {SMALLEST_SHOWN} subjects are", if_small),
-        ):
+        few = f"fewer than {SMALLEST_SHOWN} subjects are"
+
+        cases = ((empty, "no sample is", if_empty), (small, few, if_small))
+        for number, said, so in cases:
             if number:
                 folds = "" if len(by_fold) == 1 else f" of {number} folds"
                 sentences.append(f"{said} in the {split} split{folds}: {so}")
@@ -183,7 +198,7 @@ def small_splits(samples: Samples, by_fold: Sequence[Mapping[str, NDArray[np.int
 
 
 def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[str]:
-    """Return what the statistics of each modality hold back, and what is doubtful of its training items."""
+    """Return what the statistics hold back, and what is doubtful in the training items."""
     return [
         f"{name}: {said}"
         for name, part in modalities.items()
@@ -199,29 +214,34 @@ def precompute_pieces(
     device: torch.device,
     run: Path | None = None,
 ) -> tuple[dict[str, StoredPieces | ColumnarPieces], list[Unreadable]]:
-    """Return where the pieces of each modality are, for what the samples `rows` see; preprocess those that are missing.
+    """Return the source of each modality's pieces for the samples `rows`; compute what is missing.
 
-    Any number of processes may call this at once: one does the work, the others wait and find it done. Frozen encoders
-    run on `device` in the run's precision. Unreadable items are left out and returned too; where they are more than
-    `data.max_bad_fraction` of a modality's items, DataError names the first, and the file in `run`, or in the cache,
-    that lists them all. A cache larger than `data.cache_limit_gb` then loses what is longest unused.
+    Any number of processes may call this at once: one does the work, the others wait and find it
+    done. Frozen encoders run on `device` in the run's precision. Unreadable items are left out and
+    returned too. If they are more than `data.max_bad_fraction` of a modality's items, DataError
+    names the first, and the file in `run`, or in the cache, that lists them all. At the end a cache
+    larger than `data.cache_limit_gb` loses the entries unused for longest.
     """
     config, samples, cache = experiment.config, experiment.samples, experiment.cache
     workers = num_workers(config.trainer.workers, device)
+    precision = resolve_precision(config.trainer.precision)
     sources: dict[str, StoredPieces | ColumnarPieces] = {}
     bad: list[Unreadable] = []
     for name, modality in modalities.items():
+        # Rows of a table need no cache.
         modality.to(device).eval()
         rows_of = columnar(samples, name, modality)
         if rows_of is not None:
             sources[name] = rows_of
             continue
 
+        # Compute the pieces of all other items.
         items = samples.items(name, rows)
-        pieces = PieceCache(
-            name, modality, statistics[name], cache, resolve_precision(config.trainer.precision)
-        ).fill(items, device, workers)
+        piece_cache = PieceCache(name, modality, statistics[name], cache, precision)
+        pieces = piece_cache.fill(items, device, workers)
         sources[name] = pieces
+
+        # List those that could not be read.
         mine = [
             {"modality": name, "row": row, "reason": reason_alone(why)}
             for row, why in pieces.errors.items()
@@ -239,9 +259,9 @@ def check_readable(
     listed: Path | None,
     what: str = "items",
 ) -> None:
-    """Raise DataError, with the first of the unreadable items of a modality, where they are too many of its items.
+    """Raise DataError, with the first unreadable item of a modality, if too many items are so.
 
-    All of them are then listed in the CSV file `listed`, if there is to be one, in place of an older list.
+    All of them are then listed in the CSV file `listed`, if it is given, in place of an older list.
     """
     if len(bad) <= max_bad_fraction * num_items:
         return
@@ -252,13 +272,14 @@ def check_readable(
             pl.DataFrame(bad).write_csv(partial)
         key, told = "data.max_bad_fraction", f"; they are listed in {listed}"
     raise DataError(
-        f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, more than "
-        f"{key}={max_bad_fraction} allows; the first is {bad[0]['row']}: {bad[0]['reason']}{told}"
+        f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, "
+        f"more than {key}={max_bad_fraction} allows; "
+        f"the first is {bad[0]['row']}: {bad[0]['reason']}{told}"
     )
 
 
 def reason_alone(error: object) -> str:
-    """Return what is wrong with an item without its row, which stands in a column of its own.
+    """Return what is wrong with an item, without its row, which has a column of its own.
 
     Items of equal content share an error, which names the row of the first of them.
     """
@@ -266,7 +287,7 @@ def reason_alone(error: object) -> str:
 
 
 def tell(run: Path, ready: FoldData) -> None:
-    """Write what a fold leaves out and what is suspect of it to the run folder; say what is new there."""
+    """Write to the run folder what a fold leaves out and what is suspect; print what is new."""
     write_unreadable(run / UNREADABLE, ready.unreadable)
     if write_limits(run, ready.limits):
         for sentence in ready.limits.sentences():
@@ -278,8 +299,7 @@ def write_unreadable(report: Path, bad: list[Unreadable]) -> None:
     if not bad:
         return
     known = [pl.read_csv(report, glob=False)] if report.exists() else []
+    table = pl.concat([*known, pl.DataFrame(bad)])
     with atomic_path(report) as partial:
-        pl.concat([*known, pl.DataFrame(bad)]).unique(
-            ["modality", "row"], maintain_order=True
-        ).write_csv(partial)
+        table.unique(["modality", "row"], maintain_order=True).write_csv(partial)
     console.print(f"{len(bad)} unreadable items are left out; they are listed in {report}")

@@ -1,4 +1,4 @@
-"""Folds of a run: one for a plain run, one a fold under `cv`; each with its own split of the samples."""
+"""Folds of a run, each with its own split of the samples; a run without `cv` has one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ _SUM = "sha256"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fold:
-    """One split of the samples and the folder of what is trained on it."""
+    """One split of the samples, and the folder of what is trained on it."""
 
     folder: Path
     repeat: int = 0
@@ -37,12 +37,12 @@ class Fold:
 
     @property
     def seed_parts(self) -> tuple[int, int]:
-        """Return what tells this fold's seeds from those of other folds."""
+        """Return the numbers that tell this fold's seeds from those of other folds."""
         return self.repeat, -1 if self.number is None else self.number
 
     @property
     def label(self) -> str:
-        """Return the fold's name for people."""
+        """Return the fold's name for messages; '' without folds."""
         return "" if self.number is None else f"repeat {self.repeat} fold {self.number}"
 
 
@@ -50,6 +50,7 @@ def folds(config: Config, run: Path, samples: Samples) -> list[Fold]:
     """Return the folds of a run, in the order in which they are trained."""
     if config.cv is None:
         return [Fold(folder=run)]
+
     num_folds = config.cv
     if isinstance(config.cv, str):
         num_folds = len(np.unique(read_folds(Path(config.cv), samples.indexes[0])))
@@ -61,11 +62,16 @@ def folds(config: Config, run: Path, samples: Samples) -> list[Fold]:
 
 
 def split_of(config: Config, samples: Samples, fold: Fold) -> NDArray[np.str_]:
-    """Return the split of each sample [N] in a fold, cohort by cohort; samples without any known label are in none."""
+    """Return the split of each sample [N] in a fold, cohort by cohort.
+
+    Samples without any known label are in none.
+    """
     parts = []
     for index in samples.indexes:
         cohort = config.cohorts[index.name]
         splits, balance = cohort.splits, _balance(cohort, index)
+
+        # Held out is a fold, or groups, or what the cohort's splits say.
         if fold.number is not None:
             folds = _folds(config.cv, cohort, index, fold.repeat)
             part = fold_splits(index, folds, fold.number, splits.tuning, splits.seed, balance)
@@ -78,17 +84,21 @@ def split_of(config: Config, samples: Samples, fold: Fold) -> NDArray[np.str_]:
         if splits.train_share < 1:
             part = subsample_train(index, part, splits.train_share, splits.seed, balance)
         parts.append(part)
+
     split = np.concatenate(parts)
     return np.where(samples.labelled(), split, "")
 
 
 def rows_by_split(split: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
-    """Return the rows of each split."""
+    """Return the sample numbers of each split."""
     return {name: np.flatnonzero(split == name) for name in SPLITS}
 
 
 def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
-    """Write which split each subject is in, and a checksum, so that the run folder alone says what was held out."""
+    """Write the split of each subject, and a checksum.
+
+    So the run folder alone says who was held out.
+    """
     table = pl.DataFrame(
         {"cohort": samples.cohort, "subject_id": samples.subject_id, "split": split}
     )
@@ -98,9 +108,10 @@ def write_splits(path: Path, samples: Samples, split: NDArray[np.str_]) -> None:
 
 
 def read_splits(path: Path, samples: Samples) -> NDArray[np.str_]:
-    """Return the split of each sample [N] as a run wrote it; samples of subjects it did not know are in none.
+    """Return the split of each sample [N] as a run wrote it.
 
-    Raises DataError for a file that is not as it was written.
+    Samples of subjects that the run did not know are in none. Raises DataError for a file that is
+    not as it was written.
     """
     try:
         table, written = pl.read_parquet(path, glob=False), pl.read_parquet_metadata(path).get(_SUM)
@@ -122,10 +133,15 @@ def _sum(table: pl.DataFrame) -> str:
 
 
 def _folds(cv: int | str, cohort: Cohort, index: RowSource, repeat: int) -> NDArray[np.int64]:
-    """Return the fold of each sample of a cohort, from 0; a file of folds is used in its first repeat only."""
+    """Return the fold of each sample of a cohort [N], from 0.
+
+    Raises ConfigError for a file of folds in a second repeat, or with another number of folds.
+    """
     path = cv if isinstance(cv, str) else cohort.folds
     if path is None:
         return assign_folds(index, int(cv), cohort.splits.seed, repeat, _balance(cohort, index))
+
+    # A file says the folds.
     if repeat:
         raise ConfigError(
             f"cohorts.{index.name}.folds is a file, which cannot be repeated; set cv_repeats=1"
@@ -139,9 +155,9 @@ def _folds(cv: int | str, cohort: Cohort, index: RowSource, repeat: int) -> NDAr
 
 
 def _held_out(cohort: Cohort, index: RowSource) -> NDArray[np.int64]:
-    """Return 1 for each sample of a cohort that is held out by its group, else 0."""
+    """Return 1 for each sample of a cohort that is held out by its group, else 0, [N]."""
     table, column = cohort.groups, cohort.splits.group
-    assert table is not None, "the table of groups is given, where a column of it is"
+    assert table is not None, "the table of groups is given if a column of it is"
     assert column is not None
     return group_folds(index, Path(table), column, cohort.splits.held_out_groups)
 

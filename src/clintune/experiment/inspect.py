@@ -1,4 +1,4 @@
-"""A look at the data before training: some samples read, all media files looked for."""
+"""Inspect the data before training: read some samples, look for all media files."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -24,16 +24,16 @@ from clintune.storage.remote import is_remote
 
 NUM_SAMPLES = 200
 NUM_ITEMS = 400
-"""Most items of a modality that are read."""
+"""Most items of each modality that are read."""
 _MANY_BLANK = 0.05
-"""Share of the items looked at above which those that show nothing are worth a word."""
+"""Share of blank items among those read above which a sentence says so."""
 
 Errors = dict[int, str]
-"""What is wrong with items, by their number."""
+"""What is wrong with items, by item number."""
 
 
 class Lengths:
-    """How many pieces the items of a modality give: known of those that were read, 1 for all others."""
+    """How many pieces each item of a modality gives: known if it was read, 1 for all others."""
 
     def __init__(self, num_items: int) -> None:
         self.known = np.ones(num_items, np.int64)
@@ -46,42 +46,43 @@ class Lengths:
         return seen
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces of items are kept [I]."""
+        """Return how many pieces of each item are kept [I]."""
         return self.known[number]
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces more items have [I]."""
+        """Return how many more pieces each item has [I]."""
         return self.more[number]
 
     def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what is one for items of equal pieces [I]; -1 for those that were not read."""
+        """Return a number that items of equal pieces share [I]; -1 for items that were not read."""
         return self.contents[number]
 
     def beyond(self, seen: VisibleItems) -> Beyond:
-        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        """Return the hours of each item, and those after the prediction time that sees it [I]."""
         return hours_beyond(self.begin[seen.number], self.end[seen.number], seen.hours)
 
 
 def missing_media(experiment: Experiment) -> dict[str, Errors]:
-    """Return the items of labelled samples whose media file is not there, of cohorts on this machine.
+    """Return, by modality, the items of labelled samples whose media file does not exist.
 
-    Raises DataError where there are more than `data.max_bad_fraction` allows.
+    Nothing is looked for if a cohort is on another machine. Raises DataError if more are missing
+    than `data.max_bad_fraction` allows.
     """
+    missing: dict[str, Errors] = {}
+    if any(is_remote(cohort.root) for cohort in experiment.config.cohorts.values()):
+        return missing
+
     samples = experiment.samples
     rows = np.flatnonzero(samples.labelled())
-    missing: dict[str, Errors] = {}
     for name, modality in experiment.modalities.items():
-        if modality.media_column is None or any(
-            is_remote(c.root) for c in experiment.config.cohorts.values()
-        ):
+        if modality.media_column is None:
             continue
+
         items = samples.items(name, rows)
         paths = [path for _, found in items.paths() for path in found]
         absent = {path for path in set(paths) if not path.is_file()}
-        gone = [
-            pair for pair in zip(items.numbers.tolist(), paths, strict=True) if pair[1] in absent
-        ]
-        missing[name] = {number: why_absent(path) for number, path in gone}
+        numbered = zip(items.numbers.tolist(), paths, strict=True)
+        missing[name] = {number: why_absent(path) for number, path in numbered if path in absent}
         _check(experiment, name, missing[name], len(items))
     return missing
 
@@ -89,14 +90,18 @@ def missing_media(experiment: Experiment) -> dict[str, Errors]:
 def inspect_samples(
     experiment: Experiment, rows: NDArray[np.int64], missing: Mapping[str, Errors]
 ) -> tuple[Limits, dict[str, Counted]]:
-    """Read some of the samples `rows`, drawn by the run's seed; return what they lose, and how long their items are.
+    """Read some of the samples `rows`, drawn by the run's seed.
 
-    Modalities are built. Raises DataError where what was read is enough to refuse the cohort as training would.
+    Returns what they lose, and the lengths of the items of each modality; `missing` holds the items
+    known to be missing. Modalities are built. Raises DataError if what was read is enough to refuse
+    the cohort, as training would.
     """
+    # Draw samples.
     samples, modalities = experiment.samples, experiment.modalities
     random = np.random.default_rng(derive_seed(experiment.config.seed, "look"))
     drawn = np.sort(random.permutation(rows)[:NUM_SAMPLES])
 
+    # Read their items.
     sources: dict[str, Counted] = {}
     warnings: list[str] = []
     for name, modality in modalities.items():
@@ -104,6 +109,7 @@ def inspect_samples(
         if rows_of is not None:
             sources[name] = rows_of
             continue
+
         sources[name], errors, said = _read(samples, name, modality, drawn, missing.get(name, {}))
         _check(experiment, name, errors, len(samples.items(name, rows)))
         warnings += said
@@ -117,11 +123,15 @@ def inspect_samples(
 def _read(
     samples: Samples, name: str, modality: Modality, rows: NDArray[np.int64], missing: Errors
 ) -> tuple[Lengths, Errors, list[str]]:
-    """Read items that the samples `rows` see; return how long they are, what is wrong, and what to say of them."""
+    """Read items that the samples `rows` see.
+
+    Returns the length of each item, what is wrong with items, and sentences on them.
+    """
     lengths, errors, num_blank = Lengths(samples.num_rows(name)), dict(missing), 0
     numbers = [n for n in samples.items(name, rows).numbers.tolist() if n not in errors][:NUM_ITEMS]
     prepared = PreprocessWorkers(samples, name, modality)([View(number, 0) for number in numbers])
 
+    # Note what each item gives.
     for number, pieces in zip(numbers, prepared, strict=True):
         if isinstance(pieces, DataError):
             errors[number] = str(pieces)
@@ -133,26 +143,28 @@ def _read(
             num_blank += modality.is_blank(pieces)
     lengths.known[list(errors)] = 0
 
+    # Say what is suspect.
     num_read = len(numbers) - len(errors.keys() & set(numbers))
     said = list(_blank_words(name, num_blank, num_read))
     if errors:
         said.append(
-            f"{name}: {len(errors)} items are missing or cannot be read, of those that were looked at"
+            f"{name}: "
+            f"{len(errors)} items are missing or cannot be read, of those that were looked at"
         )
     return lengths, errors, said
 
 
 def _blank_words(modality: str, num_blank: int, num_read: int) -> Iterator[str]:
-    """Yield that many of the items that were read show next to nothing."""
+    """Yield a sentence if many of the items that were read show next to nothing."""
     if num_blank >= SMALLEST_SHOWN and num_blank > _MANY_BLANK * num_read:
         yield (
-            f"{modality}: {in_percent(num_blank, num_read)} of the items looked at are of nearly one shade; look "
-            "whether they are what they should be"
+            f"{modality}: {in_percent(num_blank, num_read)} of the items looked at are of nearly "
+            "one shade; look whether they are what they should be"
         )
 
 
 def _content(pieces: Pieces) -> int:
-    """Return a number that equal pieces share, whatever their times."""
+    """Return a number that equal pieces share; their times do not count."""
     digest = sha256()
     for name, tensor in sorted(pieces.tensors.items()):
         digest.update(f"{name} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
@@ -160,12 +172,11 @@ def _content(pieces: Pieces) -> int:
 
 
 def _check(experiment: Experiment, modality: str, errors: Errors, num_items: int) -> None:
-    """Refuse, as training would, a modality of which too many items are known to be unreadable; list them."""
+    """Refuse, as training would, a modality with too many unreadable items, and list them."""
     numbers = np.array(sorted(errors), np.int64)
     bad = [
         {"modality": modality, "row": item.where, "reason": reason_alone(errors[item.number])}
         for item in Items(experiment.samples, modality, numbers, np.zeros(len(numbers)))
     ]
-    check_readable(
-        bad, num_items, experiment.config.data.max_bad_fraction, experiment.cache / UNREADABLE
-    )
+    most = experiment.config.data.max_bad_fraction
+    check_readable(bad, num_items, most, experiment.cache / UNREADABLE)

@@ -1,9 +1,10 @@
-"""What a run leaves out: pieces and tokens beyond a budget, older rows of a code, samples that lack a modality.
+"""Measure what a run leaves out: pieces and tokens beyond a budget, older rows of a code.
 
-Written to `limits.json` of the run folder, with the sentences that people read; the report repeats them.
+It also counts samples that lack a modality. The sentences that people read are written to
+`limits.json` of the run folder; the report repeats them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,51 +27,92 @@ _MONTH = 24 * 30
 
 
 class Counted(Protocol):
-    """What is needed of a source of pieces: which items a sample reads, and how many pieces each has."""
+    """A source of pieces that tells which items a sample reads, and how many pieces each has."""
 
     def select(self, seen: VisibleItems) -> VisibleItems:
-        """Return those of the items that a sample reads."""
+        """Return those of the visible items that a sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces of items are kept [I]."""
+        """Return how many pieces of each item are kept [I]."""
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces more items have, which no sample reads [I]."""
+        """Return how many more pieces each item has, which no sample reads [I]."""
 
     def content(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what is one for items of equal content [I]; -1 where nobody knows."""
+        """Return a number that items of equal content share [I]; -1 if it is unknown."""
 
     def beyond(self, seen: VisibleItems) -> Beyond:
-        """Return how many hours items go on after the prediction times that see them, and how many they have [I]."""
+        """Return the hours of each item, and those after the prediction time that sees it [I]."""
 
 
 @dataclass
 class Part:
-    """What the samples read of one modality: `budget` pieces each; counts of samples, items and pieces."""
+    """What the samples read of one modality: counts of samples, items, pieces and hours."""
 
     budget: int
+    """Most pieces that a sample reads."""
     sums_up: bool = False
-    """Whether what is beyond the budget is summed up."""
+    """Whether pieces beyond the budget are read as one token."""
     samples: int = 0
     lacking: int = 0
+    """Samples that have no item."""
     samples_with_older: int = 0
-    """Samples with older rows of a code, of which the newest alone is read."""
+    """Samples with older rows of a code, of which only the newest is read."""
     items: int = 0
     older: int = 0
+    """Items that are older rows of a code."""
     samples_cut: int = 0
+    """Samples with pieces beyond the budget."""
     pieces: int = 0
     pieces_cut: int = 0
+    """Pieces beyond the budget."""
     samples_going_on: int = 0
-    """Samples with a recording that goes on after their prediction time, where it is cut."""
+    """Samples with a recording that goes on after their prediction time, and is cut there."""
     samples_long_before: int = 0
     """Samples with a recording that ends more than a month before the time of its row."""
     hours: float = 0.0
     hours_beyond: float = 0.0
+    """Hours after the prediction time."""
+
+    def sentences(self, name: str, of: str) -> Iterator[str]:
+        """Yield a sentence for each thing that is left out of the modality `name`.
+
+        `of` names all samples, as "of the samples".
+        """
+        if self.lacking:
+            yield f"{name}: {in_percent(self.lacking, self.samples)} {of} have none"
+        if self.samples_with_older:
+            yield (
+                f"{name}: {in_percent(self.samples_with_older, self.samples)} {of} have older "
+                "rows of a code, which are not read (the newest alone is): "
+                f"{percent(self.older, self.items)} of all rows"
+            )
+        if self.samples_cut:
+            kept = "read their oldest pieces as one token"
+            fate = kept if self.sums_up else "lose their oldest pieces"
+            yield (
+                f"{name}: {in_percent(self.samples_cut, self.samples)} {of} {fate} "
+                f"(max_pieces {self.budget}): {percent(self.pieces_cut, self.pieces)} of all pieces"
+            )
+
+        # Recordings have clocks of their own.
+        if self.samples_going_on:
+            yield (
+                f"{name}: {in_percent(self.samples_going_on, self.samples)} {of} have recordings "
+                "that go on after the prediction time, and are cut there: "
+                f"{percent(self.hours_beyond, self.hours)} of all hours"
+            )
+        if self.samples_long_before:
+            yield (
+                f"{name}: {in_percent(self.samples_long_before, self.samples)} {of} have "
+                "recordings that end more than a month before the time of their row; "
+                "look whether the clocks of the devices were right"
+            )
 
 
 @dataclass
 class Limits:
-    """What the samples read of each modality, and of all tokens together."""
+    """What the samples read of each modality, and of the tokens of all modalities together."""
 
     parts: dict[str, Part]
     max_tokens: int
@@ -80,53 +122,29 @@ class Limits:
     tokens: int = 0
     tokens_cut: int = 0
     drawn: bool = False
-    """Whether these are some of the samples, drawn at random."""
+    """Whether these are only some of the samples, drawn at random."""
     warnings: list[str] = field(default_factory=list)
-    """What else the run's labels and data are suspect of, each a sentence."""
+    """Sentences on what else is suspect in the run's labels and data."""
 
     def sentences(self) -> list[str]:
-        """Return what is left out, each a sentence, and the warnings; no count under 11 follows from any of them."""
-        said = []
-        of = f"of {self.samples:,} samples drawn" if self.drawn else "of the samples"
+        """Return a sentence for each thing that is left out, and the warnings.
 
+        No count under 11 follows from any of them.
+        """
+        said: list[str] = []
+        of = f"of {self.samples:,} samples drawn" if self.drawn else "of the samples"
         for name, part in self.parts.items():
-            if part.lacking:
-                said.append(f"{name}: {in_percent(part.lacking, part.samples)} {of} have none")
-            if part.samples_with_older:
-                said.append(
-                    f"{name}: {in_percent(part.samples_with_older, part.samples)} {of} have older rows of a code, "
-                    f"which are not read (the newest alone is): {percent(part.older, part.items)} of all rows"
-                )
-            if part.samples_cut:
-                fate = (
-                    "read their oldest pieces as one token"
-                    if part.sums_up
-                    else "lose their oldest pieces"
-                )
-                said.append(
-                    f"{name}: {in_percent(part.samples_cut, part.samples)} {of} {fate} "
-                    f"(max_pieces {part.budget}): {percent(part.pieces_cut, part.pieces)} of all pieces"
-                )
-            if part.samples_going_on:
-                said.append(
-                    f"{name}: {in_percent(part.samples_going_on, part.samples)} {of} have recordings that go on after "
-                    f"the prediction time, and are cut there: {percent(part.hours_beyond, part.hours)} of all hours"
-                )
-            if part.samples_long_before:
-                said.append(
-                    f"{name}: {in_percent(part.samples_long_before, part.samples)} {of} have recordings that end more "
-                    "than a month before the time of their row; look whether the clocks of the devices were right"
-                )
+            said += part.sentences(name, of)
 
         if self.samples_cut:
             said.append(
-                f"all modalities: {in_percent(self.samples_cut, self.samples)} {of} lose their oldest tokens "
-                f"(backbone.max_tokens {self.max_tokens}): {percent(self.tokens_cut, self.tokens)} of all tokens"
+                f"all modalities: {in_percent(self.samples_cut, self.samples)} {of} lose their "
+                f"oldest tokens (backbone.max_tokens {self.max_tokens}): "
+                f"{percent(self.tokens_cut, self.tokens)} of all tokens"
             )
         if self.without_anything:
-            said.append(
-                f"{in_percent(self.without_anything, self.samples)} {of} have nothing that can be read"
-            )
+            lacking = in_percent(self.without_anything, self.samples)
+            said.append(f"{lacking} {of} have nothing that can be read")
         return [*said, *self.warnings]
 
 
@@ -137,7 +155,7 @@ def measure(
     sources: Mapping[str, Counted],
     max_tokens: int,
 ) -> Limits:
-    """Count what the samples `rows` have and what of it they read, in the plain view of each item."""
+    """Count what the samples `rows` have, and what of it they read, in the plain view of items."""
     parts = {
         name: Part(modality.max_pieces, sums_up=modality.rows is not None and modality.rows.sums_up)
         for name, modality in modalities.items()
@@ -145,6 +163,8 @@ def measure(
     limits = Limits(parts, max_tokens)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
+
+        # Count each modality; each task has a token, too.
         tokens = np.full(len(chunk), len(samples.tasks))
         anything = np.zeros(len(chunk), np.bool_)
         for name, part in parts.items():
@@ -152,6 +172,7 @@ def measure(
             tokens += modalities[name].num_tokens(pieces)
             anything |= pieces > 0
 
+        # Count all tokens together.
         over = np.maximum(tokens - max_tokens, 0)
         limits.samples += len(chunk)
         limits.without_anything += int((~anything).sum())
@@ -162,7 +183,10 @@ def measure(
 
 
 def write_limits(run: Path, limits: Limits) -> bool:
-    """Write them to a run folder that has none yet, as the first of its folds finds them; return whether it did."""
+    """Write limits to a run folder that has none yet; return whether they were written.
+
+    So the first fold of a run writes them.
+    """
     if (run / FILE).exists():
         return False
     lacking = {name: rough_share(part.lacking, part.samples) for name, part in limits.parts.items()}
@@ -171,10 +195,11 @@ def write_limits(run: Path, limits: Limits) -> bool:
 
 
 def read_limits(run: Path) -> dict[str, Any]:
-    """Return the `sentences` of a run, and the share of its samples that is `lacking` each modality.
+    """Return the `sentences` of a run, and by modality the share of samples `lacking` it.
 
-    A share of fewer than 11 samples is 0, one of all but so few is 1. An older run has neither. Raises PackageError for
-    a file that holds anything else: in a package a stranger wrote it.
+    A share of fewer than 11 samples is 0; a share of all but fewer than 11 is 1. An older run has
+    neither. Raises PackageError for a file that holds anything else: a stranger may have written
+    that of a package.
     """
     path = run / FILE
     if not path.exists():
@@ -188,9 +213,10 @@ def read_limits(run: Path) -> dict[str, Any]:
 
 
 def _is_known(known: Any) -> bool:
-    """Return whether something is the limits of a run: sentences, and a share for each modality."""
+    """Return whether a JSON value is the limits of a run: sentences, and a share by modality."""
     if not isinstance(known, dict):
         return False
+
     sentences, lacking = known.get("sentences"), known.get("lacking")
     if not isinstance(sentences, list) or not isinstance(lacking, dict):
         return False
@@ -201,17 +227,18 @@ def _is_known(known: Any) -> bool:
 def _count(
     part: Part, samples: Samples, name: str, source: Counted, rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Add to `part` what some samples have of a modality; return how many pieces each has [N]."""
+    """Add to `part` what the samples `rows` have of a modality; return each sample's pieces [N]."""
+    # Items and pieces of each sample.
     seen = samples.seen(name, rows)
     read = source.select(seen)
-    lengths = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0) + source.left_out(
-        read.number
-    )
+    kept_pieces = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0)
+    lengths = kept_pieces + source.left_out(read.number)
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
     pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)
     beyond = source.beyond(seen)
 
+    # Sums over the samples.
     part.samples += len(rows)
     part.lacking += int((items == 0).sum())
     part.samples_with_older += int((items > kept).sum())

@@ -1,4 +1,7 @@
-"""What a run or a scoring job wrote while it ran. No torch here."""
+"""Print what a run or a scoring job wrote while it ran.
+
+No torch here.
+"""
 
 import shutil
 import sys
@@ -23,15 +26,16 @@ def print_logs(run: Path) -> None:
     if status and status.error:
         print(f"{status.state}: {visible(status.error)}")
 
+    # Its own logs, and those that its launcher keeps elsewhere.
     patterns = {run / "logs" / "*.log", *([Path(status.logs)] if status and status.logs else [])}
     written = {
         path.resolve() for pattern in patterns for path in pattern.parent.rglob(pattern.name)
     }
     files = [path for path in written if path.stat().st_size]
     if not files:
-        console.print(
-            f"{run}: {status.state if status else 'has not begun'}; nothing is written in logs/ yet"
-        )
+        state = status.state if status else "has not begun"
+        console.print(f"{run}: {state}; nothing is written in logs/ yet")
+
     for path in sorted(files, key=lambda path: (path.stat().st_mtime, path)):
         print(f"==> {visible(path)}")
         with path.open(encoding="utf-8", errors="replace") as file:

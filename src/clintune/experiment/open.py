@@ -1,4 +1,4 @@
-"""What every fit and evaluation of a run shares: cohorts, samples, tasks and modalities of its config."""
+"""Open what all trainings and evaluations of a run share: cohorts, samples, tasks, modalities."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -35,39 +35,41 @@ class Experiment:
     tasks: dict[str, Task]
     modalities: dict[str, Modality]
     groups: dict[str, pl.DataFrame]
-    """Each cohort's table of groups (`Cohort.groups`), where it has one."""
+    """Table of groups (`Cohort.groups`) of each cohort that has one."""
 
 
 def open_experiment(config: Config) -> Experiment:
-    """Write or fetch missing cohorts, open their indexes, read the labels.
+    """Write or fetch missing cohorts, open their indexes, and read the labels.
 
-    Raises DataError when a task has no label in any cohort, ConfigError for a code or metric that does not exist and a
-    task whose targets fit neither its outputs nor the numbers of its classes.
+    Raises DataError if a task has no label in any cohort, ConfigError for a code or metric that
+    does not exist and for a task whose targets fit neither its outputs nor its class numbers.
     """
+    # Check what needs no index.
     if problems := list(folder_problems(config.cohorts, config.cv, config.tasks)):
         raise DataError("; and ".join(problems))
     cache = open_cache(config.data.cache, shared=config.data.shared)
     config = _with_absolute_sources(config)
-
     modalities, tasks = make_modalities(config.modalities), make_tasks(config.tasks)
     _check_metric(config.trainer.metric, tasks)
 
+    # Open each cohort.
     indexes, groups, cohorts = [], {}, {}
     for name, cohort in config.cohorts.items():
-        beside = [
-            path for path in (cohort.folds, cohort.groups, config.cv) if isinstance(path, str)
-        ]
+        tables = (cohort.folds, cohort.groups, config.cv)
+        beside = [path for path in tables if isinstance(path, str)]
         root = open_root(name, cohort, cache, beside)
         if cohort.groups is not None:
             groups[name] = read_subject_table(root / cohort.groups)
         cohorts[name] = cohort if is_remote(cohort.root) else replace(cohort, root=str(root))
         indexes.append(SampleIndex.open(name, cohorts[name], modalities, tasks, cache))
 
+    # Check what the indexes tell.
     samples = Samples(indexes)
     for name, task in tasks.items():
         if np.isnan(samples.targets(name)).all():
             raise DataError(
-                f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; add known ones"
+                f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; "
+                "add known ones"
             )
 
     _check_codes(modalities, samples)
@@ -82,14 +84,14 @@ def open_experiment(config: Config) -> Experiment:
 
 
 def _with_absolute_sources(config: Config) -> Config:
-    """Return a config whose weights are found from any working directory."""
+    """Return a config in which weights have absolute paths, found from any working directory."""
     backbone = replace(config.backbone, **_absolute({"source": config.backbone.source}))
     modalities = {name: _absolute(part) for name, part in config.modalities.items()}
     return replace(config, backbone=backbone, modalities=modalities)
 
 
 def _absolute(part: dict[str, Any]) -> dict[str, Any]:
-    """Return a part with the full path of the folder of its weights, where it has one."""
+    """Return a part with the absolute path of the folder of its weights, if it has one."""
     if "source" not in part:
         return part
     folder = Path(part["source"]).expanduser()
@@ -97,7 +99,7 @@ def _absolute(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Yield the names of the metrics of which either more or less is better."""
+    """Yield the names of the metrics that can choose a checkpoint: more, or less, is better."""
     for task in tasks.values():
         yield from (metric.name for metric in task.metrics if metric.higher_is_better is not None)
 
@@ -111,14 +113,13 @@ def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
 
 
 def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
-    """Refuse a listed code that no row of any cohort has: a mistyped one would silently be absent."""
+    """Refuse a listed code that no row of any cohort has: a mistyped one would not be seen."""
     known = samples.codes()
     for name, modality in modalities.items():
         for code in modality.codes or []:
             if known.to_frame().filter(has_code([code])).is_empty():
-                hint = nearest(
-                    code, count_codes(samples).common
-                )  # a code of few subjects would tell of them
+                # Only common codes are named: a code of few subjects would tell of them.
+                hint = nearest(code, count_codes(samples).common)
                 raise ConfigError(
                     f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}"
                 )

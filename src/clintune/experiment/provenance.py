@@ -1,4 +1,4 @@
-"""What a run was made of: versions, machine, input files, data fingerprints."""
+"""Record what a run was made of: versions, machine, input files, data fingerprints."""
 
 import platform
 import subprocess
@@ -35,11 +35,17 @@ _PACKAGES = (
 
 
 def provenance(experiment: Experiment, recipe: Path | None = None) -> dict[str, Any]:
-    """Return a JSON-able record of code, environment, config and data; input files are named relative to their root.
+    """Return a JSON-able record of code, environment, config and data.
 
-    With the `recipe` that the run wrote, its hash is part of it.
+    Input files are named relative to their root. The hash of `recipe`, which the run wrote, is part
+    of the record.
     """
-    config = experiment.config
+    config, cache = experiment.config, experiment.cache
+    cohorts = {}
+    for index in experiment.samples.indexes:
+        files = _files(index.root, cache)
+        cohorts[index.name] = {"fingerprint": index.fingerprint, "files": files}
+
     return {
         "clintune": __version__,
         "commit": _commit(),
@@ -51,20 +57,14 @@ def provenance(experiment: Experiment, recipe: Path | None = None) -> dict[str, 
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: version(name) for name in _PACKAGES},
-        "cohorts": {
-            index.name: {
-                "fingerprint": index.fingerprint,
-                "files": _files(index.root, experiment.cache),
-            }
-            for index in experiment.samples.indexes
-        },
+        "cohorts": cohorts,
     }
 
 
 def check_data(run: Path, experiment: Experiment) -> None:
-    """Refuse to go on with a run on other data than it began with.
+    """Refuse to go on with a run on other data than those with which it began.
 
-    Raises DataError naming the first table of a cohort that was changed, added or removed since.
+    Raises DataError that names the first table of a cohort that was changed, added or removed.
     """
     recorded = read_json(run / "provenance.json")["cohorts"]
     for index in experiment.samples.indexes:
@@ -74,7 +74,8 @@ def check_data(run: Path, experiment: Experiment) -> None:
         )
         if changed:
             raise DataError(
-                f"{index.root / changed[0]}: is not as it was when {run.name} was trained; restore it, or train anew"
+                f"{index.root / changed[0]}: is not as it was when {run.name} was trained; "
+                "restore it, or train anew"
             )
 
 
@@ -84,19 +85,19 @@ def config_sha256(config: Config) -> str:
 
 
 def _files(root: Path, cache: Path) -> dict[str, str]:
-    """Hash every table of a cohort; media files are hashed by the piece cache."""
+    """Return the hash of each table of a cohort; the piece cache hashes media files."""
     others = [path for folder in ("metadata", *FOLDERS) for path in files_below(root / folder)]
     return table_hashes(root, [*find_shards(root), *others], cache)
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that runs, with + where it has changes; None outside a checkout."""
+    """Return the commit of the checkout that runs, with + if it has changes; None without one."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         )
-        # Without a lock: a run that is killed meanwhile must not leave one in the checkout.
+        # Without a lock: a run that is killed now must leave none in the checkout.
         status = ["git", "--no-optional-locks", "status", "--porcelain"]
         changed = subprocess.run(status, cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,7 @@
-"""What may change when a run goes on, and who holds it meanwhile. No torch here."""
+"""Resume a run: what may change, and who holds the run meanwhile.
+
+No torch here.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +40,7 @@ AT_ANY_TIME = (
     "trainer.micro_batch_tokens",
     "trainer.checkpoint_every",
 )
-"""Keys that say where and how a run computes: they change no result beyond rounding and draws."""
+"""Keys that say where and how a run computes; they change no result beyond rounding and draws."""
 FOR_STEPS_TO_COME = (
     "trainer.max_steps",
     "trainer.epochs",
@@ -51,18 +54,22 @@ FOR_STEPS_TO_COME = (
     "trainer.tune_every",
     "trainer.precision",
 )
-"""Keys that change results from the checkpoint on, as long as no model of the run is finished. All others stay."""
+"""Keys that may change as long as no model of the run is finished.
+
+They change results from the checkpoint on. All other keys stay.
+"""
 
 Changes = dict[str, tuple[Any, Any]]
-"""What differs, by key: the value before, and the value now."""
+"""Value before, and value now, of each key that differs."""
 
 
 @contextmanager
 def held(run: Path, doing: str) -> Iterator[None]:
-    """Hold a run for this job while it is `doing`, as in "trained"; what killed processes left there is swept first.
+    """Hold a run for this job while it is `doing`, as in "trained".
 
-    The main process holds it for the others. Raises ConfigError where another job holds it, naming the process, and
-    where the folder cannot be written to.
+    The main process holds it for the others, and first removes what killed processes left there.
+    Raises ConfigError, which names the process, if another job holds the run, and if its folder
+    cannot be written to.
     """
     if not is_main():
         yield
@@ -74,23 +81,26 @@ def held(run: Path, doing: str) -> Iterator[None]:
 
 
 def run_config(run: Path) -> Config:
-    """Return the config of a run; ConfigError where its recipe is not as a job wrote it, or cannot be read."""
+    """Return the config of a run.
+
+    Raises ConfigError if its recipe is not as a job wrote it, or cannot be read.
+    """
     path = run / "recipe.yaml"
     config = load_config(path)
     if (run / "provenance.json").exists():
         record = read_json(run / "provenance.json")
-        written = {part.get("recipe_sha256") for part in (record, *record.get("resumed", []))} - {
-            None
-        }
+        parts = (record, *record.get("resumed", []))
+        written = {part.get("recipe_sha256") for part in parts} - {None}
         if written and file_sha256(path) not in written:
             raise ConfigError(
-                f"{path}: is not as the run wrote it; restore it, and give changes in the command, as KEY=VALUE"
+                f"{path}: is not as the run wrote it; "
+                "restore it, and give changes in the command, as KEY=VALUE"
             )
     return config
 
 
 def check_trained(run: Path) -> None:
-    """Raise PackageError for a run of which no training is on record."""
+    """Raise PackageError for a run that has no record of a training."""
     if not (run / "provenance.json").is_file():
         raise PackageError(f"{run}: was not trained; go on with `clintune train --resume {run}`")
 
@@ -110,15 +120,18 @@ def is_finished(run: Path, config: Config) -> bool:
 def check_changes(run: Path, before: Config, now: Config) -> Changes:
     """Return what a resume changes in the recipe of a run.
 
-    Raises ConfigError naming the keys that cannot change: any that results depend on once a model is finished, and
-    those that what is trained was built with.
+    Raises ConfigError that names the keys that cannot change: those with which the model was built,
+    and, once a model is finished, all on which results depend.
     """
+    # Nothing that results depend on may change in a finished run.
     changes = changes_between(before, now)
     results = sorted(key for key in changes if not _listed(key, AT_ANY_TIME))
     if results and is_finished(run, before):
         raise ConfigError(
             f"--resume: the run is finished, and {', '.join(results)} would change it; train anew"
         )
+
+    # A run that has begun may change what concerns steps to come.
     if fixed := [key for key in results if not _listed(key, FOR_STEPS_TO_COME)]:
         raise ConfigError(
             f"--resume: {', '.join(fixed)} cannot change in a run that has begun; train anew "
@@ -127,19 +140,22 @@ def check_changes(run: Path, before: Config, now: Config) -> Changes:
     if results and (done := next(run.rglob("package"), None)):
         where = done.relative_to(run)
         raise ConfigError(
-            f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); train anew"
+            f"--resume: {', '.join(results)} cannot change once a model is trained ({where}); "
+            "train anew"
         )
 
+    # More steps must be more than those trained.
     steps, trained = now.trainer.max_steps, trained_steps(run)
     if "trainer.max_steps" in changes and steps is not None and steps <= trained:
         raise ConfigError(
-            f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; raise it"
+            f"--resume: trainer.max_steps={steps} is not more than the {trained} steps trained; "
+            "raise it"
         )
     return changes
 
 
 def changes_between(before: Config, now: Config) -> Changes:
-    """Return the keys in which two configs differ, and both values; None stands for a key that is not there."""
+    """Return the keys in which two configs differ, and both values; None stands for no key."""
     one, two = (dict(leaves(asdict(config))) for config in (before, now))
     return {
         key: (one.get(key), two.get(key)) for key in {**one, **two} if one.get(key) != two.get(key)
@@ -147,7 +163,7 @@ def changes_between(before: Config, now: Config) -> Changes:
 
 
 class Resumption:
-    """What a run keeps of going on: since which step, and with what changes."""
+    """The record that a run keeps of a resume: since which step, and with what changes."""
 
     def __init__(self, run: Path, config: Config) -> None:
         self.run = run
@@ -157,13 +173,14 @@ class Resumption:
     def keep(self, part: str, step: int) -> None:
         """Write it into provenance.json, and then the recipe, once for all models of the run.
 
-        Called when the first checkpoint was found to fit, so that the recipe is always one that the run goes on with.
+        This is called once the first checkpoint was found to fit, so that the recipe is always one
+        with which the run can go on.
         """
         if self.kept:
             return
-        path = self.run / "provenance.json"
+
+        path, recipe = self.run / "provenance.json", self.run / "recipe.yaml"
         record = read_json(path)
-        recipe = self.run / "recipe.yaml"
         changes, text = changes_between(run_config(self.run), self.config), to_yaml(self.config)
 
         resumed = {
@@ -182,15 +199,15 @@ class Resumption:
 
 
 def changes_in_words(provenance: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each time that a run went on under settings that change results."""
+    """Return a sentence for each resume of a run with settings that change results."""
     sentences = []
     for resumed in provenance.get("resumed", []):
-        changes = {key: c for key, c in resumed["changes"].items() if not _listed(key, AT_ANY_TIME)}
-        if changes:
-            told = ", ".join(
-                f"{key} {change['now']} (before: {change['before']})"
-                for key, change in changes.items()
-            )
+        told = ", ".join(
+            f"{key} {change['now']} (before: {change['before']})"
+            for key, change in resumed["changes"].items()
+            if not _listed(key, AT_ANY_TIME)
+        )
+        if told:
             where = " of ".join(filter(None, [f"step {resumed['step']}", resumed["part"]]))
             sentences.append(f"After {where} training went on with other settings: {told}.")
     return sentences
@@ -214,6 +231,6 @@ def _listed(key: str, patterns: tuple[str, ...]) -> bool:
 def trained_steps(run: Path) -> int:
     """Return the most steps that a checkpoint of the run holds."""
     found = run.rglob("checkpoints/**/step-*[0-9]")
-    # A hidden folder holds one that a killed process was writing.
+    # A hidden folder holds a checkpoint that a killed process was writing.
     written = (path for path in found if not path.parent.name.startswith("."))
     return max((int(path.name[5:]) for path in written), default=0)

@@ -1,4 +1,7 @@
-"""The table of runs: how they stand, and what tells those of one recipe apart. No torch here."""
+"""Print the table of runs: their states, and what tells the runs of one recipe apart.
+
+No torch here.
+"""
 
 import time
 from collections import defaultdict
@@ -18,25 +21,23 @@ from clintune.launch.status import Status, read_status
 
 _UNKNOWN = ["unknown", "", "", "", "", ""]
 _WIDEST = 10_000
-"""Columns of a table that goes to a pipe or file: no row is broken there."""
+"""Width of a table that goes to a pipe or file: no row is broken there."""
 _SHOWN = 3
-"""Most settings of a run that the table shows."""
+"""Most settings that the table shows of a run."""
 _PLACES = ("name", "runs", "data", "cluster")
-"""Keys of a recipe that say where, not what: they tell no runs apart."""
-
+"""Keys of a recipe that say where, not what; they do not tell runs apart."""
 
 ORDERS: dict[str, Callable[[Status], float]] = {
     "best": lambda status: -inf if status.best is None else status.best,
     "duration": lambda status: _seconds(status),
 }
-"""What runs can be sorted by, the greatest first, beside the time of their start."""
+"""Orders of runs beside the time of their start; the greatest comes first."""
 
 
 def list_runs(folder: Path, order: str | None = None) -> None:
     """Print a table of the runs below a folder, oldest first, or in an order of ORDERS.
 
-    It says what tells the runs of one recipe apart. Raises ConfigError when there is no such
-    folder.
+    It says what tells the runs of one recipe apart. Raises ConfigError if there is no such folder.
     """
     if not folder.is_dir():
         raise ConfigError(
@@ -56,7 +57,7 @@ def list_runs(folder: Path, order: str | None = None) -> None:
     for siblings in _siblings(runs):
         differences |= _differences(siblings)
 
-    # Below the table: a long line within would make all of its columns as wide.
+    # Errors stand below the table: a long line within would widen a column for all runs.
     errors = [
         f"{run}: {status.error}" for run, status in statuses.items() if status and status.error
     ]
@@ -80,7 +81,7 @@ def _table(
 
 
 def _sorted(statuses: Mapping[Path, Status | None], order: str) -> dict[Path, Status | None]:
-    """Return the runs with the greatest first; those that never said how they stand are last."""
+    """Return the runs with the greatest first; runs without a status are last."""
     value = ORDERS[order]
     known = {run: value(status) for run, status in statuses.items() if status is not None}
     return {run: statuses[run] for run in sorted(statuses, key=lambda r: -known.get(r, -inf))}
@@ -106,7 +107,7 @@ def _cells(status: Status) -> list[str]:
 
 
 def _siblings(runs: Iterable[Path]) -> list[list[Path]]:
-    """Return the runs of each recipe, which stand in one folder."""
+    """Return the runs of each recipe; they stand in one folder."""
     together = defaultdict(list)
     for run in runs:
         together[run.parent].append(run)
@@ -115,12 +116,13 @@ def _siblings(runs: Iterable[Path]) -> list[list[Path]]:
 
 def _differences(runs: list[Path]) -> dict[Path, str]:
     """Return the settings in which each run differs from some other."""
+    # Collect the values of each key; those with several differ.
     settings = {run: dict(leaves(_read(run))) for run in runs}
     found: dict[str, set[str]] = defaultdict(set)
     for key in {key for values in settings.values() for key in values}:
         found[key] |= {repr(values.get(key)) for values in settings.values()}
-
     differing = sorted(key for key, values in found.items() if len(values) > 1)
+
     more = [f"and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else []
     said = {}
     for run, values in settings.items():
@@ -129,13 +131,11 @@ def _differences(runs: list[Path]) -> dict[Path, str]:
 
 
 def _read(run: Path) -> Any:
-    """Return the recipe of a run; nothing where it cannot be read."""
+    """Return the settings of a run's recipe; none if it cannot be read."""
     try:
         recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return (
-        {key: value for key, value in recipe.items() if key not in _PLACES}
-        if isinstance(recipe, dict)
-        else {}
-    )
+    if not isinstance(recipe, dict):
+        return {}
+    return {key: value for key, value in recipe.items() if key not in _PLACES}

@@ -1,4 +1,4 @@
-"""The device and the precision of this process, and the one place where the Accelerator is built."""
+"""Device and precision of this process, and the one place that builds the Accelerator."""
 
 import os
 from dataclasses import replace
@@ -17,44 +17,46 @@ from clintune.layers.precision import LOWER, resolve_precision
 def check_device(strategy: Strategy, trainer: Trainer) -> None:
     """Refuse what this machine or this number of processes cannot do, before anything loads.
 
-    Raises ConfigError naming the keys.
+    Raises ConfigError that names the keys.
     """
     has_gpu, several = torch.cuda.is_available(), num_processes() > 1
-    wrong = {
-        "strategy=single takes one process; use strategy=ddp or fsdp2": strategy.kind == "single"
-        and several,
-        "strategy.cpu_offload needs a GPU, and several processes": (
-            strategy.cpu_offload and not (has_gpu and several)
-        ),
-        "trainer.precision=fp16 needs a GPU; use bf16 or fp32": trainer.precision == "fp16"
-        and not has_gpu,
-    }
-    if found := [problem for problem, is_so in wrong.items() if is_so]:
-        raise ConfigError("; and ".join(found))
+    problems = []
+    if strategy.kind == "single" and several:
+        problems.append("strategy=single takes one process; use strategy=ddp or fsdp2")
+    if strategy.cpu_offload and not (has_gpu and several):
+        problems.append("strategy.cpu_offload needs a GPU, and several processes")
+    if trainer.precision == "fp16" and not has_gpu:
+        problems.append("trainer.precision=fp16 needs a GPU; use bf16 or fp32")
+    if problems:
+        raise ConfigError("; and ".join(problems))
 
 
 def check_gpus(cluster: Cluster) -> None:
-    """Refuse GPUs that this machine has not, where it is to be the cluster; ConfigError names the key."""
+    """Refuse more GPUs than this machine has, if the job runs here; ConfigError names the key."""
     there = torch.cuda.device_count()
     if cluster.kind == "local" and cluster.gpus_per_node > there:
         raise ConfigError(
-            f"cluster.gpus_per_node={cluster.gpus_per_node}, but this machine has {there} that torch can use; lower "
-            "it, or set cluster.processes for several without"
+            f"cluster.gpus_per_node={cluster.gpus_per_node}, but this machine has {there} that "
+            "torch can use; lower it, or set cluster.processes for several without"
         )
 
 
 def make_accelerator(trainer: Trainer) -> Accelerator:
-    """Return the Accelerator of this process, with deterministic kernels; with several processes they meet here.
+    """Return the Accelerator of this process, with deterministic kernels.
 
-    Accumulation is our own: accelerate's stays at 1, or the loss would be divided twice. Raises ConfigError where the
-    processes compute in different precisions, as `auto` may have it on machines of several kinds.
+    Several processes meet here. The training loop accumulates gradients itself: accelerate's
+    accumulation stays at 1, or the loss would be divided twice. Raises ConfigError if the processes
+    compute in different precisions, which `auto` may choose on machines of several kinds.
     """
+    # Deterministic kernels.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling new tensors with NaN finds kernels that read what nobody wrote; for results alike it is not needed.
+    # New tensors need no NaN: that finds kernels that read unwritten memory, but changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+    # Accelerate would keep the precision of this process's previous run.
     has_gpu, computed = torch.cuda.is_available(), resolve_precision(trainer.precision)
-    AcceleratorState._reset_state()  # it would hold on to the precision of this process's run before
+    AcceleratorState._reset_state()
     # Small counts travel over gloo, so that they do not wait for the GPU; so do offloaded weights.
     backend = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
     accelerator = Accelerator(
@@ -63,15 +65,17 @@ def make_accelerator(trainer: Trainer) -> Accelerator:
         gradient_accumulation_steps=1,
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if num_processes() > 1 else None,
     )
+
     if len(found := set(gather_object([computed]))) > 1:
         raise ConfigError(
-            f"the processes of this job compute in {' and '.join(sorted(found))}; set trainer.precision"
+            f"the processes of this job compute in {' and '.join(sorted(found))}; "
+            "set trainer.precision"
         )
     return accelerator
 
 
 def on_this_machine(config: Config) -> Config:
-    """Return a config with the precision that this machine computes in; the run's recipe keeps it."""
+    """Return a config with the precision in which this machine computes; the recipe keeps it."""
     precision = resolve_precision(config.trainer.precision)
     return replace(config, trainer=replace(config.trainer, precision=precision))
 
@@ -86,5 +90,8 @@ def local_device() -> torch.device:
 
 
 def num_workers(asked: int | None, device: torch.device) -> int:
-    """Return how many processes read ahead for a process that computes on `device`: as asked, or as suits it."""
+    """Return how many processes read ahead for one that computes on `device`.
+
+    Without `asked` these are 4 beside a GPU, else none.
+    """
     return (4 if device.type == "cuda" else 0) if asked is None else asked

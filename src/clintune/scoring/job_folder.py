@@ -1,4 +1,7 @@
-"""The folder of a scoring job: what is asked in job.yaml, and which parts are done. No torch here."""
+"""The folder of a scoring job: its config in job.yaml, and which shards are done.
+
+No torch here.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ ORIGIN = "origin.json"
 SUMMARY = "summary.json"
 UNREADABLE = "unreadable.csv"
 WORK = "work"
-"""The folder of what a job needs until it is finished: the index of the cohort, with the text of its notes."""
+"""Folder for the time of the job: the cohort's index, with the text of its notes."""
 _ASKED = (
     "package",
     "revision",
@@ -32,12 +35,12 @@ _ASKED = (
     "batch_size",
     "precision",
 )
-"""The keys that results depend on."""
+"""Keys on which the results depend."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """The samples [start, stop) that are scored together, and where the job `out` keeps what came of them."""
+    """The samples [start, stop) that are scored together, and their files in the folder `out`."""
 
     out: Path
     number: int
@@ -46,57 +49,60 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Return the name of its files."""
+        """Return the name of the shard's files."""
         return f"{self.number:06d}"
 
     @property
     def record(self) -> Path:
-        """Return the file of its counts, the last to be written: with it the shard is done."""
+        """Return the file of the shard's counts; it is written last, and then the shard is done."""
         return self.out / "shards" / f"{self.name}.json"
 
     @property
     def unreadable(self) -> Path:
-        """Return the table of its unreadable items."""
+        """Return the file of the table of the shard's unreadable items."""
         return self.out / "shards" / f"{self.name}.parquet"
 
     def is_done(self) -> bool:
-        """Return whether everything of it is written."""
+        """Return whether all files of the shard are written."""
         return self.record.exists()
 
     def read_record(self) -> dict[str, Any]:
-        """Return its counts."""
+        """Return the shard's counts."""
         record: dict[str, Any] = read_json(self.record)
         return record
 
 
 def done_shards(out: Path) -> set[str]:
-    """Return the names of the shards that are done, at the cost of one look into the folder."""
+    """Return the names of the shards that are done, by listing the folder once."""
     return {path.stem for path in out.glob("shards/[0-9]*.json")}
 
 
 def cut(out: Path, num_samples: int, shard_size: int) -> list[Shard]:
-    """Return the fewest shards of at most `shard_size` samples, all of about one size, the last as well."""
+    """Return the fewest shards of at most `shard_size` samples, all of about one size."""
     num = -(-num_samples // shard_size)
     bounds = [num_samples * i // num for i in range(num + 1)]
     return [Shard(out=out, number=i, start=bounds[i], stop=bounds[i + 1]) for i in range(num)]
 
 
 def make_job(config: Scoring) -> Path:
-    """Write job.yaml to a new folder, or to that of the same job, which then goes on; return the folder.
+    """Write job.yaml to a new folder, or to that of the same job, which then goes on.
 
-    Paths become absolute, so that the job goes on from anywhere. Raises ConfigError for a folder that holds anything
-    else, and for times that are no file.
+    Returns the folder. Paths become absolute, so that the job can go on from any working directory.
+    Raises ConfigError for a folder that holds anything else, and for times that are no file.
     """
+    # Make paths absolute.
     if (folder := Path(config.package).expanduser()).exists():
         config = replace(config, package=str(folder.resolve()))
     if config.times not in (None, "last"):
         times = Path(config.times).expanduser().resolve()
         if not times.is_file():
             raise ConfigError(
-                f"times: {times} is not a file; give a Parquet file, `last`, or null for those of labels"
+                f"times: {times} is not a file; "
+                "give a Parquet file, `last`, or null for those of labels"
             )
         config = replace(config, times=str(times))
 
+    # Find the folder.
     if config.out is None:
         name = check_name(_name_of(config.package), "package: the last part of its address")
         out = timed_folder(writable_folder("predictions", "out") / name)
@@ -109,25 +115,23 @@ def make_job(config: Scoring) -> Path:
 
 @contextmanager
 def removed_if_refused(out: Path) -> Iterator[None]:
-    """Remove what a new job left in its folder if package, cohort or cluster are refused before it began.
+    """Remove the folder of a new job if its package, cohort or cluster is refused before it begins.
 
-    One that somebody started before stays, and one whose processes failed by themselves: its logs say why.
+    A job that was started before stays, and one whose processes failed by themselves: its logs say
+    why.
     """
     is_new = read_status(out) is None and not is_worker()
     try:
         yield
     except ClintuneError as error:
-        if (
-            is_new
-            and not isinstance(error, TrainingError)
-            and not (out / "shards" / ORIGIN).exists()
-        ):
+        has_begun = isinstance(error, TrainingError) or (out / "shards" / ORIGIN).exists()
+        if is_new and not has_begun:
             shutil.rmtree(out, ignore_errors=True)  # a mounted folder can only be emptied
         raise
 
 
 def read_job(out: Path) -> Scoring:
-    """Return the config of the job in a folder; ConfigError where there is none."""
+    """Return the config of the job in a folder; raise ConfigError if there is none."""
     if not (out / JOB).is_file():
         raise ConfigError(f"{out}: no {JOB} there; give the folder that `clintune predict` printed")
     return load_section(out / JOB, Scoring)
@@ -147,6 +151,6 @@ def _check_is_ours(out: Path, config: Scoring) -> None:
 
 
 def _name_of(package: str) -> str:
-    """Return a short name: that of the recipe for a run, else the last part of the address."""
+    """Return a short name: for a run that of its recipe, else the last part of the address."""
     folder = Path(package)
     return folder.parent.name if (folder / "recipe.yaml").is_file() else folder.name

@@ -1,4 +1,4 @@
-"""Score the samples of one shard of a job, with what its cache knows already."""
+"""Score the samples of one shard of a job, with the features that its cache holds already."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ _LISTED = {"modality": pl.String, "row": pl.String, "reason": pl.String}
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredShard:
-    """Answers to the samples of a shard, and what could not be read of which sample.
+    """Answers for the samples of a shard, and the items that could not be read.
 
-    `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what `Modality.strange` returns,
-    of the first member.
+    `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what
+    `Modality.strange` of the first member returns.
     """
 
     answers: Answers
@@ -34,29 +34,28 @@ class ScoredShard:
 
 
 class Scorer:
-    """Scores samples of a job, whose features are read from its cache where that has them."""
+    """Scores samples of a job; it reads features from the job's cache if they are there."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.samples = job.samples
         self.workers = num_workers(job.config.workers, job.device)
+
+        predictor, config = job.predictor, job.config
+        settings = Settings(
+            batch_size=config.batch_size,
+            precision=config.precision,
+            workers=self.workers,
+            max_bad_fraction=config.data.max_bad_fraction,
+            listed=job.shards[0].out / UNREADABLE,
+            together="items of a shard",
+        )
         self.answerer = Answerer(
-            job.predictor.members,
-            job.predictor.calibrations,
-            job.samples,
-            Settings(
-                batch_size=job.config.batch_size,
-                precision=job.config.precision,
-                workers=self.workers,
-                max_bad_fraction=job.config.data.max_bad_fraction,
-                listed=job.shards[0].out / UNREADABLE,
-                together="items of a shard",
-            ),
-            self._find,
+            predictor.members, predictor.calibrations, job.samples, settings, self._find
         )
 
     def score(self, rows: NDArray[np.int64]) -> ScoredShard:
-        """Score the samples `rows`; raises what `Answerer.answer` does."""
+        """Score the samples `rows`; raise what `Answerer.answer` raises."""
         answers = self.answerer.answer(rows)
         return ScoredShard(
             answers=answers, unreadable=self._unreadable(rows, answers), strange=self._strange(rows)
@@ -65,9 +64,9 @@ class Scorer:
     def _find(
         self, name: str, modality: Modality, statistics: Mapping[str, object], precision: str
     ) -> FindPieces:
-        """Return what finds pieces of a modality in the job's cache.
+        """Return a function that finds pieces of a modality in the job's cache.
 
-        Where the job keeps features, those of all its samples are computed first, as for training.
+        If the job keeps features, those of all its samples are computed first, as in training.
         """
         cached = PieceCache(name, modality, dict(statistics), self.job.cache, precision)
         if self.job.config.keep:
@@ -79,7 +78,7 @@ class Scorer:
         return KnownPieces(cached, self.job.work / "media").of
 
     def _strange(self, rows: NDArray[np.int64]) -> dict[str, Strange]:
-        """Return what is not as in training in the facts of some samples, as the first member knows them."""
+        """Return what is not as in training in the facts of some samples, by the first member."""
         found: dict[str, Strange] = {}
         for name, source in self.answerer.tabled[0].items():
             seen = source.select(self.samples.seen(name, rows))
@@ -89,11 +88,9 @@ class Scorer:
         return found
 
     def _unreadable(self, rows: NDArray[np.int64], answers: Answers) -> pl.DataFrame:
-        """Return what is wrong with samples, a line each."""
+        """Return a table of what is wrong with samples, a row for each problem."""
         owners = np.array([problem.sample for problem in answers.problems], np.int64)
         listed = pl.DataFrame([problem[1:] for problem in answers.problems], _LISTED, orient="row")
-        subjects, times = (
-            column[rows[owners]]
-            for column in (self.samples.subject_id, self.samples.prediction_time)
-        )
-        return listed.select(pl.Series(SAMPLE[0], subjects), pl.Series(SAMPLE[1], times), *_LISTED)
+        subjects = pl.Series(SAMPLE[0], self.samples.subject_id[rows[owners]])
+        times = pl.Series(SAMPLE[1], self.samples.prediction_time[rows[owners]])
+        return listed.select(subjects, times, *_LISTED)

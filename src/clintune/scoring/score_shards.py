@@ -1,4 +1,7 @@
-"""Processes share the shards of a job: each takes the next that nobody holds, and the last to end sums up."""
+"""Share the shards of a job among processes.
+
+Each process takes the next shard that nobody holds; the last one to end writes the summary.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,15 +31,16 @@ from clintune.scoring.summarize import finish
 
 _POLL_SECONDS = 1
 _MORE_LACK = 0.2
-"""How much larger than in training the share of samples that lack a modality is, where it is warned of."""
+"""Warn if the share of samples that lack a modality is this much larger than in training."""
 _MANY_LACK = 0.5
-"""That share where the one in training is not known."""
+"""Warn if the share is this large and the one in training is not known."""
 
 
 def score_job(out: Path) -> None:
-    """Score, beside any other process that does, what is left of the job in a folder; return when all of it is done.
+    """Score what is left of the job in a folder, beside other processes; return when all is done.
 
-    Raises what opening and scoring raise; StoppedError after a signal, which drops the shard in hand.
+    Raises what opening and scoring raise; StoppedError after a signal, which drops the current
+    shard.
     """
     install_signal_handlers()
     with _resumable(out), reported(out, is_main()) as report:
@@ -53,35 +57,37 @@ def score_job(out: Path) -> None:
                         if mine and not shard.is_done():
                             _score(job, scorer, shard)
                             show()
+                # Other processes hold what is left; a shard of a dead process is free again.
                 if show():
-                    time.sleep(
-                        _POLL_SECONDS
-                    )  # others hold what is left; what the dead held is free again
+                    time.sleep(_POLL_SECONDS)
         finish(out, job.shards, job.lacking)
 
 
 def lacking_words(lacking: Mapping[str, float], lacked: Mapping[str, float]) -> Iterator[str]:
-    """Yield a line for each modality that samples lack, with a warning where that is not as it was in training."""
+    """Yield a line for each modality that samples lack; it is a warning if training lacked less."""
     for name, share in lacking.items():
         if share == 0:
             continue
+
+        # Compare with training.
         before = lacked.get(name)
-        known = (
-            "the package does not say how many in training"
-            if before is None
-            else f"{before:.0%} in training"
-        )
-        warned = share >= _MANY_LACK if before is None else share - before >= _MORE_LACK
-        advice = (
-            "; the model was not trained for such patients, check the cohort's codes and paths"
-            if warned
-            else ""
-        )
-        yield f"{'warning' if warned else 'note'}: {share:.0%} of the samples have no {name} ({known}){advice}"
+        if before is None:
+            known = "the package does not say how many in training"
+            is_warned = share >= _MANY_LACK
+        else:
+            known = f"{before:.0%} in training"
+            is_warned = share - before >= _MORE_LACK
+
+        line = f"{share:.0%} of the samples have no {name} ({known})"
+        advice = "the model was not trained for such patients, check the cohort's codes and paths"
+        yield f"warning: {line}; {advice}" if is_warned else f"note: {line}"
 
 
 def _absent_codes(job: Job) -> Iterator[str]:
-    """Yield a line for each modality of whose codes some stand in no row of a cohort of many subjects."""
+    """Yield a line for each modality with codes that no row of the cohort has.
+
+    A cohort of few subjects is left out: it would tell of them.
+    """
     if len(np.unique(job.samples.subject)) < SMALLEST_SHOWN:
         return
     there = set(job.samples.codes())
@@ -89,13 +95,14 @@ def _absent_codes(job: Job) -> Iterator[str]:
         known = statistics.get("codes", {})
         if absent := sorted(known.keys() - there):
             yield (
-                f"note: {name}: no row of the cohort has {len(absent)} of the {len(known)} codes that the model reads "
-                f"({first_few(absent)}); look whether they are called otherwise"
+                f"note: {name}: no row of the cohort has {len(absent)} of the {len(known)} codes "
+                f"that the model reads ({first_few(absent)}); "
+                "look whether they are called otherwise"
             )
 
 
 def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
-    """Score a shard and write what came of it, its counts last."""
+    """Score a shard and write its results, its counts last."""
     start = time.monotonic()
     rows = np.arange(shard.start, shard.stop)
     scored = scorer.score(rows)
@@ -120,7 +127,7 @@ def _score(job: Job, scorer: Scorer, shard: Shard) -> None:
 
 
 def _write(job: Job, shard: Shard, name: str, answers: Answers) -> None:
-    """Write the answers to a task, calibrated with decisions, and as the members give them."""
+    """Write the answers to a task: calibrated with decisions, and raw as the members give them."""
     rows, task = np.arange(shard.start, shard.stop), job.predictor.tasks[name]
     abstained, labelled = answers.abstained[name], job.labelled[name]
     predictions = to_predictions(job.samples, rows, name, answers.calibrated[name], 0, False)
@@ -137,7 +144,7 @@ def _write(job: Job, shard: Shard, name: str, answers: Answers) -> None:
 
 
 def _counts(job: Job, answers: Answers) -> Iterator[tuple[str, int]]:
-    """Yield each task, or each part of one, with the number of samples on which the model abstains."""
+    """Yield each task, or each part of it, and on how many samples it abstains."""
     for name, abstained in answers.abstained.items():
         names = [f"{name}/{part}" for part in job.predictor.tasks[name].parts] or [name]
         yield from zip(names, abstained.sum(axis=0).tolist(), strict=True)
@@ -145,7 +152,7 @@ def _counts(job: Job, answers: Answers) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
-    """Let what stops the job say how to go on, and keep what is said in the folder's log."""
+    """Let each error that stops the job say how to go on, and copy messages to the folder's log."""
     log = console.copied_to(out / "logs" / "messages.log") if is_main() else nullcontext()
     with log, resumable("predict", "--resume", str(out)):
         yield
@@ -153,7 +160,10 @@ def _resumable(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(job: Job, report: StatusWriter, out: Path) -> Iterator[Callable[[], list[Shard]]]:
-    """Yield what shows, and reports, how many samples are done, whichever process scored them; it returns the rest."""
+    """Yield a function that shows and reports progress, and returns the shards that are left.
+
+    Samples count as done whichever process scored them.
+    """
     with progress_bar("score", len(job.samples), "samples", shown=is_main()) as advance:
 
         def show() -> list[Shard]:

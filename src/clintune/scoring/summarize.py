@@ -1,4 +1,4 @@
-"""What stands in the folder of a job at its end: the list of what could not be read, and a summary."""
+"""Write what the folder of a job holds at its end: the list of unreadable items, and a summary."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,10 @@ from clintune.scoring.job_folder import ORIGIN, SUMMARY, UNREADABLE, WORK, Shard
 
 
 def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> None:
-    """List what could not be read, remove what is needed no more and write the summary; all shards are done.
+    """List unreadable items, remove what is needed no more, and write the summary.
 
-    `lacking` is the share of samples that have none of a modality.
-
-    Raises PackageError where a task has a finite answer for no sample.
+    All shards are done. `lacking` is the share of samples that lack each modality. Raises
+    PackageError if a task has a finite answer for no sample.
     """
     with exclusive_lock(out / "shards" / SUMMARY, "the summary"):
         shutil.rmtree(out / WORK, ignore_errors=True)
@@ -30,6 +29,7 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
         for folder in (CALIBRATED, RAW, "shards"):
             sweep_leftovers(out / folder)
 
+        # Sum the counts of all shards.
         records = [shard.read_record() for shard in shards]
         num_samples = sum(record["samples"] for record in records)
         seconds = sum(record["seconds"] for record in records)
@@ -38,15 +38,8 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             if number == num_samples:
                 raise never_finite(task)
 
-        (out / UNREADABLE).unlink(missing_ok=True)  # that of a start that was refused
         num_unreadable = sum(record["unreadable"] for record in records)
-        if num_unreadable:
-            parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
-            with atomic_path(out / UNREADABLE) as partial:
-                pl.scan_parquet(parts, glob=False).sink_csv(partial)
-            console.print(
-                f"{num_unreadable} lines of {out / UNREADABLE} say what could not be read"
-            )
+        _list_unreadable(out, shards, num_unreadable)
         for sentence in strange_words(records):
             console.print(sentence)
 
@@ -68,8 +61,21 @@ def finish(out: Path, shards: Sequence[Shard], lacking: Mapping[str, float]) -> 
             lock.unlink(missing_ok=True)
 
 
+def _list_unreadable(out: Path, shards: Sequence[Shard], number: int) -> None:
+    """Write the items that could not be read to one file, in place of that of a refused start."""
+    (out / UNREADABLE).unlink(missing_ok=True)
+    if number:
+        parts = [shard.unreadable for shard in shards if shard.unreadable.exists()]
+        with atomic_path(out / UNREADABLE) as partial:
+            pl.scan_parquet(parts, glob=False).sink_csv(partial)
+        console.print(f"{number} lines of {out / UNREADABLE} say what could not be read")
+
+
 def strange_words(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for what of all shards together is not as it was in training, where it is much."""
+    """Yield a line for each strangeness that is much in all shards together.
+
+    A strangeness is what is not as in training, as `Modality.strange` counts it.
+    """
     for what, (_, _, much) in records[0]["strange"].items():
         counts = [record["strange"][what] for record in records]
         part, whole = (sum(column) for column in list(zip(*counts, strict=True))[:2])
@@ -79,4 +85,8 @@ def strange_words(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _total(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, int]:
     """Return the counts under a key of each shard's record, summed by name."""
-    return {name: sum(record[key][name] for record in records) for name in records[0][key]}
+    totals = dict.fromkeys(records[0][key], 0)
+    for record in records:
+        for name in totals:
+            totals[name] += record[key][name]
+    return totals

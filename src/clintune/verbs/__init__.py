@@ -1,1 +1,1 @@
-"""The verbs, one file for those of a kind: read arguments, check them, then import what does the work."""
+"""The verbs, one file each: read arguments, check them, then import what does the work."""

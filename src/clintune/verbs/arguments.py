@@ -1,4 +1,4 @@
-"""What the arguments of several verbs have in common."""
+"""Arguments that several verbs have in common."""
 
 import argparse
 import re
@@ -14,15 +14,15 @@ PACKAGE = "folder of a package or run, org/name, models:/name, or URL"
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a verb; what it cannot use is a ConfigError of one line, with the nearest option."""
+    """The parser of a verb; each error is a ConfigError of one line, with the nearest option."""
 
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(prog=f"clintune {verb}", description=description)
         self.verb = verb
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse says as a ConfigError."""
-        message = message.removesuffix(", KEY=VALUE")  # of these there may be none
+        """Raise a message of argparse as a ConfigError."""
+        message = message.removesuffix(", KEY=VALUE")  # these may be left out
         options = [option for option in self._option_string_actions if option.startswith("--")]
         unknown = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
         hint = nearest(unknown[1], options) if unknown else ""
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a whole number that is not less."""
+    """Return a function that reads a whole number of `least` or more."""
 
     def number(text: str) -> int:
         if not re.fullmatch(r"\d+", text) or int(text) < least:
@@ -48,7 +48,10 @@ def days(text: str) -> float:
 
 
 def verb_parser(verb: str, description: str, *, subject: str, meaning: str, words: str) -> Parser:
-    """Return the parser of a verb that takes a subject and any number of words KEY=VALUE, with the help on both."""
+    """Return the parser of a verb that takes a subject and any number of words KEY=VALUE.
+
+    `meaning` is the help on the subject, `words` the help on the words.
+    """
     parser = Parser(verb, description)
     parser.add_argument(subject, metavar=subject.upper(), help=meaning)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help=words)
@@ -67,23 +70,22 @@ def recipe_parser(verb: str, description: str) -> Parser:
 
 
 def one_recipe(verb: str, words: Sequence[str]) -> None:
-    """Raise ConfigError where one of the words after a recipe is another recipe."""
+    """Raise ConfigError if one of the words after a recipe is another recipe."""
     for word in words:
         if word in shipped_recipes() or ("=" not in word and word.endswith((".yaml", ".yml"))):
             raise ConfigError(f"{verb}: '{word}' is a second recipe; give one recipe at a time")
 
 
 def run_folder(name: str) -> Path:
-    """Return the folder of a run; ConfigError when it is not one."""
+    """Return the folder of a run; raise ConfigError if it is none."""
     folder = Path(name).expanduser()
-    if not (folder / "recipe.yaml").is_file():
-        above = next(
-            (run for run in folder.absolute().parents if (run / "recipe.yaml").is_file()), None
-        )
-        remedy = (
-            "give the folder that `clintune train` printed"
-            if above is None
-            else f"give the run itself, {above}"
-        )
-        raise ConfigError(f"run {name}: no recipe.yaml there; {remedy}")
-    return folder
+    if (folder / "recipe.yaml").is_file():
+        return folder
+
+    # It may be a folder within a run.
+    remedy = "give the folder that `clintune train` printed"
+    for above in folder.absolute().parents:
+        if (above / "recipe.yaml").is_file():
+            remedy = f"give the run itself, {above}"
+            break
+    raise ConfigError(f"run {name}: no recipe.yaml there; {remedy}")

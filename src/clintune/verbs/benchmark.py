@@ -1,4 +1,7 @@
-"""The verb that compares methods. Only the processes of trials, and the table at the end, import torch."""
+"""The verb that compares methods.
+
+Only the processes of trials, and the table at the end, import torch.
+"""
 
 import sys
 from collections import defaultdict
@@ -12,28 +15,20 @@ from clintune.core.console import console
 from clintune.core.errors import TrainingError
 from clintune.core.paths import writable_folder
 from clintune.launch.memory import collector_paused
-from clintune.verbs.arguments import verb_parser
+from clintune.verbs.arguments import Parser, verb_parser
 from clintune.verbs.beforehand import check_data
 
 
 def benchmark(argv: Sequence[str]) -> None:
-    """Run the trials of a suite that are not finished; write the table and the page of those that are."""
+    """Run the trials of a suite that are not finished; write table and page of those that are."""
     if list(argv) == ["--trial"]:  # the process of one trial, see `benchmark.runner`
         with collector_paused():
             from clintune.benchmark.run_trial import answer
         answer(sys.stdin, sys.stdout)
         return
 
-    parser = verb_parser(
-        "benchmark",
-        "Compare methods on the same folds and seeds; the last line printed is the folder of the results. "
-        "The same command goes on with what is not finished.",
-        subject="suite",
-        meaning="real, missing, lowdata, shift, peft, or the path of your own",
-        words="of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; any other is for its recipes",
-    )
-    arguments = parser.parse_args(argv)
-
+    # Read the suite, and plan its trials.
+    arguments = _parser().parse_args(argv)
     path = find_suite(arguments.suite)
     outs = [word for word in arguments.words if word.startswith("out=")]
     words = [word for word in arguments.words if word not in outs]
@@ -46,6 +41,7 @@ def benchmark(argv: Sequence[str]) -> None:
 
     progress = run_trials(trials, suite.methods, out)
 
+    # Write the results, also if some trials failed.
     with collector_paused():
         from clintune.benchmark.page import write_results
     write_results(suite, path, progress, out)
@@ -54,12 +50,29 @@ def benchmark(argv: Sequence[str]) -> None:
     print(out)
     if progress.failed:
         raise TrainingError(
-            f"{len(progress.failed)} of {len(trials)} trials failed; the same command tries them again"
+            f"{len(progress.failed)} of {len(trials)} trials failed; "
+            "the same command tries them again"
         )
 
 
+def _parser() -> Parser:
+    """Return the parser of the verb's arguments."""
+    return verb_parser(
+        "benchmark",
+        "Compare methods on the same folds and seeds; "
+        "the last line printed is the folder of the results. "
+        "The same command goes on with what is not finished.",
+        subject="suite",
+        meaning="real, missing, lowdata, shift, peft, or the path of your own",
+        words=(
+            "of the suite: out=FOLDER, seeds=[0,1,2], methods=[lora,logistic]; "
+            "any other is for its recipes"
+        ),
+    )
+
+
 def _failures(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line a reason: the first trial that failed for it, and how many more."""
+    """Yield a line for each reason: the first trial that failed for it, and how many more."""
     trials = defaultdict(list)
     for title, reason in reasons.items():
         trials[reason].append(title)

@@ -30,6 +30,8 @@ def cache(argv: Sequence[str]) -> None:
         "--older-than", type=days, metavar="DAYS", help="clear only what was not used for so long"
     )
     arguments = parser.parse_args(argv)
+
+    # Refuse what is no cache.
     folder = Path(arguments.folder).expanduser()
     if arguments.older_than is not None and not arguments.clear:
         raise ConfigError("--older-than says what --clear removes; give both")
@@ -37,22 +39,24 @@ def cache(argv: Sequence[str]) -> None:
         raise ConfigError(f"cache {folder}: not a folder; give the `data.cache` of a recipe")
     if not (folder / TAG).exists():
         raise ConfigError(
-            f"cache {folder}: no cache of clintune (it has no {TAG}); give the `data.cache` of a recipe"
+            f"cache {folder}: no cache of clintune (it has no {TAG}); "
+            "give the `data.cache` of a recipe"
         )
 
+    # Names may hold characters that the terminal cannot show.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # names may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.clear:
         gone, left = cache_folder.clear(folder, arguments.older_than or 0.0)
         print(f"freed {gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
         for entry, reason in left:
             print(f"stays: {entry.kind} {visible(entry.owner)}: {reason}")
         return
+
     for line in table(folder):
         print(line)
     if closing := how_to_close(folder):
         print(
-            f"other users can read it; close it with `{closing}`, unless its group shares it (data.shared)"
+            "other users can read it; "
+            f"close it with `{closing}`, unless its group shares it (data.shared)"
         )

@@ -30,6 +30,8 @@ def export(argv: Sequence[str]) -> None:
         help="module whose classes it may use",
     )
     arguments = parser.parse_intermixed_args(argv)
+
+    # Check the arguments before torch is imported.
     settings = read_texts("export", arguments.words, ("out", "revision"))
     if "out" not in settings:
         raise ConfigError("export: say where to: add out=FOLDER")

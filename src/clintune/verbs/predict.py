@@ -1,5 +1,9 @@
-"""The verb that scores a cohort. Torch is imported only after the job was found right."""
+"""The verb that scores a cohort.
 
+Torch is imported only after the job was found right.
+"""
+
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,40 +18,23 @@ from clintune.verbs.beforehand import check_job, check_package, check_trusted
 
 
 def predict(argv: Sequence[str]) -> None:
-    """Score a cohort with a package, or go on with a job: here, in several processes, or as a job of SLURM."""
-    parser = verb_parser(
-        "predict",
-        "Score a cohort with a package, in shards; the last line printed is the folder of the predictions.",
-        subject="package",
-        meaning=PACKAGE,
-        words="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, times=FILE or last, and other keys of "
-        "configs/predict.yaml",
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="PACKAGE is the folder of a job that was stopped: go on",
-    )
-    parser.add_argument(
-        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
-    )
-    if "--resume" in argv and all(word.startswith("-") for word in argv):
-        raise ConfigError(
-            "predict --resume: name the folder of a job: clintune predict --resume OUT"
-        )
-    arguments = parser.parse_intermixed_args(argv)
+    """Score a cohort with a package, or go on with a job.
 
+    It runs here, in several processes, or as a job of SLURM.
+    """
+    arguments = _read(argv)
     if arguments.resume:
         if arguments.words:
             raise ConfigError(
-                "predict --resume: takes no KEY=VALUE; for another `cluster`, give the first command again"
+                "predict --resume: takes no KEY=VALUE; "
+                "for another `cluster`, give the first command again"
             )
         out = Path(arguments.package)
         start_job(out, read_job(out).cluster, wait=arguments.wait)
         return
 
     if not any(word.startswith("cohort=") for word in arguments.words):
-        read_overrides(arguments.words)  # which may say why none begins so
+        read_overrides(arguments.words)  # its error may say why no word begins so
         raise ConfigError("predict: say what to score: add cohort=NAME or cohort=PATH/TO/FOLDER")
     words = [part for word in arguments.words for part in _cohort(word)]
     config = compose_scoring(arguments.package, words)
@@ -60,8 +47,38 @@ def predict(argv: Sequence[str]) -> None:
         start_job(out, read_job(out).cluster, wait=arguments.wait)
 
 
+def _read(argv: Sequence[str]) -> Namespace:
+    """Return the arguments of the verb; raise ConfigError for `--resume` without a job."""
+    parser = verb_parser(
+        "predict",
+        "Score a cohort with a package, in shards; "
+        "the last line printed is the folder of the predictions.",
+        subject="package",
+        meaning=PACKAGE,
+        words="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, "
+        "times=FILE or last, and other keys of configs/predict.yaml",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="PACKAGE is the folder of a job that was stopped: go on",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
+    )
+
+    if "--resume" in argv and all(word.startswith("-") for word in argv):
+        raise ConfigError(
+            "predict --resume: name the folder of a job: clintune predict --resume OUT"
+        )
+    return parser.parse_intermixed_args(argv)
+
+
 def _cohort(word: str) -> list[str]:
-    """Return the overrides that `cohort=PATH` stands for, a MEDS folder without a config; another word as it is."""
+    """Return the overrides for `cohort=PATH`, a MEDS folder without a config.
+
+    Another word stays as it is.
+    """
     key, _, value = word.partition("=")
     if key != "cohort" or "/" not in value:
         return [word]
