@@ -22,19 +22,13 @@ def run(context: Context) -> dict[str, Any]:
 
 def section(page: Page) -> Section:
     """Return a table a split: a row a task, a column a metric."""
-    return Section(
-        "Scores",
-        [
-            Text(_explained(page)),
-            *(
-                block
-                for split, title in SPLITS.items()
-                if split in page.metrics
-                for block in [Heading(title.capitalize()), *score_table(page, split)]
-            ),
-            Text(f"Counts under {SMALLEST_SHOWN} are not shown, to protect patients.", "note"),
-        ],
-    )
+    blocks: list[Block] = [Text(_explained(page))]
+    for split, title in SPLITS.items():
+        if split in page.metrics:
+            blocks += [Heading(title.capitalize()), *score_table(page, split)]
+
+    note = f"Counts under {SMALLEST_SHOWN} are not shown, to protect patients."
+    return Section("Scores", [*blocks, Text(note, "note")])
 
 
 def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None) -> list[Block]:
@@ -43,7 +37,8 @@ def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None)
     They are those of raw predictions of a split where no others are given.
     """
     scores = page.metrics[split] if scores is None else scores
-    shared = [name for name in page.titles if all(name in metrics for metrics in scores.values())]
+    common = set.intersection(*map(set, scores.values()))
+    shared = [name for name in page.titles if name in common]
     rows = []
     for task, metrics in scores.items():
         counts = next(iter(metrics.values()))

@@ -27,6 +27,7 @@ def render_markdown(sections: Sequence[Section]) -> str:
 
 
 def _block(block: Block) -> Iterator[str]:
+    """Yield the paragraphs of a block; a figure has none."""
     match block:
         case Heading(text):
             yield f"### {markdown(text)}"
@@ -50,12 +51,13 @@ def _block(block: Block) -> Iterator[str]:
 def _table(table: Table) -> str:
     """Return a table whose columns of numbers stand to the right."""
     rows = table.shown()
-    right = [
-        all(isinstance(row.cells[i], Counted | Number) for row in rows)
-        for i in range(len(table.head))
-    ]
+    right = []
+    for i in range(len(table.head)):
+        right.append(all(isinstance(row.cells[i], Counted | Number) for row in rows))
+
     lines = [[markdown(name) for name in table.head], ["--:" if r else "---" for r in right]]
-    lines += [[cell_text(cell) for cell in row.cells] for row in rows]
+    for row in rows:
+        lines.append([cell_text(cell) for cell in row.cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -235,7 +235,7 @@ def _side_by_side(inputs: Inputs) -> Floats:
 
 
 def _marked(inputs: Inputs) -> Floats:
-    """Return all features, NaN where a modality is missing, and a presence mark for each modality."""
+    """Return all features, NaN where a modality is missing, and a mark for each that is there."""
     marks = [_present(block)[:, None].astype(np.float64) for block in inputs.values()]
     return np.concatenate([*inputs.values(), *marks], axis=1)
 
