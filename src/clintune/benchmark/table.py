@@ -29,6 +29,7 @@ from clintune.evaluation.intervals import (
     Interval,
     Table,
     bootstrap,
+    mean_of_tasks,
     to_differences,
     to_intervals,
 )
@@ -184,19 +185,9 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
             mean, means = defined_mean(list(values[:, :1])), defined_mean(list(draws))
             averaged[task][metric] = np.r_[mean, means]
 
-    if len(tasks) > 1 and (overall := _mean_of_tasks(averaged)):
+    if len(tasks) > 1 and (overall := mean_of_tasks(averaged)):
         averaged[MEAN] = overall
     return averaged
-
-
-def _mean_of_tasks(table: Table) -> dict[str, NDArray[np.float64]]:
-    """Return the mean over the tasks of each metric that all of them have."""
-    first, *others = table.values()
-    mean = {}
-    for metric in first:
-        if all(metric in scores for scores in others):
-            mean[metric] = defined_mean([scores[metric] for scores in table.values()])
-    return mean
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:

@@ -179,12 +179,12 @@ def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed
         for metric in parts[0]:
             table[name][metric] = np.concatenate([part[metric] for part in parts])
 
-    if len(table) > 1 and (mean := _mean_of_tasks(table)):
+    if len(table) > 1 and (mean := mean_of_tasks(table)):
         table[MEAN] = mean
     return table
 
 
-def _mean_of_tasks(table: Table) -> dict[str, Floats]:
+def mean_of_tasks(table: Table) -> dict[str, Floats]:
     """Return the mean over the tasks of each metric that all of them have."""
     first, *others = table.values()
     mean = {}

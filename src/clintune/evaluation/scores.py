@@ -37,7 +37,7 @@ def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None)
     They are those of raw predictions of a split where no others are given.
     """
     scores = page.metrics[split] if scores is None else scores
-    common = set.intersection(*map(set, scores.values()))
+    common = set(page.titles).intersection(*scores.values())
     shared = [name for name in page.titles if name in common]
     rows = []
     for task, metrics in scores.items():

@@ -39,6 +39,7 @@ def _block(block: Block) -> Iterator[str]:
             yield "\n".join(f"- {markdown(item)}" for item in items)
         case Terms(terms):
             yield "\n".join(f"- {markdown(name)}: {markdown(text)}" for name, text in terms.items())
+
         case Cards(cards):
             for card in cards:
                 yield f"{markdown(card.title)}: {score_text(card.score)}"

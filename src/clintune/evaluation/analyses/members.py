@@ -27,8 +27,6 @@ def section(result: Sequence[dict[str, Any]], page: Page) -> Section:
             values = [Number(member.get(task, {}).get(metric.name)) for member in result]
             cells: list[Trial] = [f"{task}, {metric.title}", *values, Score(metrics[metric.name])]
             rows.append(Row(cells, "mean" if task == MEAN else ""))
-    translate_errors = (
-        "Models trained with different seeds, each alone, and the average of their answers."
-    )
+    explained = "Models trained with different seeds, each alone, and the average of their answers."
     head = ["Task", *(f"Member {number}" for number in range(1, len(result) + 1)), "Together"]
-    return Section("Members of the ensemble", [Text(translate_errors), Table(head, rows)])
+    return Section("Members of the ensemble", [Text(explained), Table(head, rows)])
