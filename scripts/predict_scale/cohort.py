@@ -1,4 +1,4 @@
-"""A cohort of any size in seconds: a short note and three facts a subject; labels where a model is to be trained."""
+"""A cohort of any size in seconds: a short note and three facts a subject, labels where asked."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,10 @@ _SUBJECTS_A_FILE = 20_000
 
 
 def write_cohort(root: Path, subjects: int, *, labelled: bool) -> None:
-    """Write the cohort to `root`; with labels, a higher value of the last fact makes `outcome` more likely."""
+    """Write the cohort to `root`.
+
+    With labels, a higher value of the last fact makes `outcome` more likely.
+    """
     rng = np.random.default_rng(subjects)
     who = np.arange(1, subjects + 1)
     start = rng.integers(0, 3 * 365 * 1440, subjects)

@@ -1,7 +1,8 @@
-"""Scores a generated cohort twice, once undisturbed and once killed twice and resumed, and compares the two.
+"""Scores a generated cohort twice, once undisturbed and once killed twice, and compares the two.
 
-Prints the speed and the memory of the undisturbed job as it goes, and exits with 1 unless memory stays flat, each
-sample stands exactly once, nothing is left of the killed processes, and both jobs say the same, bit for bit.
+The killed job is resumed. Prints the speed and the memory of the undisturbed job as it goes, and
+exits with 1 unless memory stays flat, each sample stands exactly once, nothing is left of the
+killed processes, and both jobs say the same, bit for bit.
 """
 
 import argparse
@@ -31,8 +32,8 @@ modalities:
   notes:
     source: random
     tokenizer: bundled:minilm
-    config: {model_type: bert, vocab_size: 30522, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2,
-      intermediate_size: 64, max_position_embeddings: 64}
+    config: {model_type: bert, vocab_size: 30522, hidden_size: 32, num_hidden_layers: 1,
+      num_attention_heads: 2, intermediate_size: 64, max_position_embeddings: 64}
     max_pieces: 4
 tasks: {outcome: {label: outcome}}
 trainer: {precision: fp32, max_steps: 20, batch_size: 32, micro_batch_size: 32}
@@ -66,11 +67,11 @@ def main() -> int:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> int:
     """Write cohort and package, score twice, print what was found; return the exit code."""
+    # So small a model has no work for several threads.
     samples, num_shards = arguments.samples, -(-arguments.samples // arguments.shard_size)
     os.environ["CLINTUNE_CACHE"] = str(folder / "cache")
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # so small a model has no work for several threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
     start = time.monotonic()
     write_cohort(folder / "small", 400, labelled=True)
     write_cohort(folder / "large", samples, labelled=False)
@@ -93,10 +94,11 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
 
     summary = json.loads((whole / "summary.json").read_text(encoding="utf-8"))
     print(
-        f"{summary['samples_per_second']:.0f} samples/s, {summary['seconds']:.0f} s, all by one process"
+        f"{summary['samples_per_second']:.0f} samples/s, {summary['seconds']:.0f} s, "
+        "all by one process"
     )
-    # The most before each share, since the one before: what the start took does not hide what comes later. At its end
-    # a process reads pages of libraries once more to unload them.
+    # The most before each share, since the one before: what the start took does not hide what comes
+    # later. At its end a process reads pages of libraries once more to unload them.
     memory = {
         to: max(mb for share, mb in seen if since <= share < to)
         for since, to in pairwise((0.0, *SHARES))
@@ -131,7 +133,10 @@ def clintune(*words: str) -> str:
 def watch(
     words: list[str], out: Path, num_shards: int, kill_at: float = 1.0
 ) -> list[tuple[float, float]]:
-    """Run a job until such a share of its shards is done, then kill it; return share and memory in MB as it went."""
+    """Run a job until such a share of its shards is done, then kill it.
+
+    Return the share and the memory in MB as it went.
+    """
     seen = []
     with psutil.Popen(
         [sys.executable, "-m", "clintune.cli", *words], stdout=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""Trains the same parts on the same data with clintune and with a plain loop, side by side, and prints both speeds."""
+"""Trains the same parts on the same data with clintune and a plain loop, and prints both speeds."""
 
 import argparse
 import contextlib
@@ -53,8 +53,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/benchmark_speed", description=__doc__)
     parser.add_argument(
         "--scenario", nargs="+", choices=SCENARIOS, default=SCENARIOS,
-        help="frozen: frozen encoders, cold cache built inside the timing; trained: LoRA in the encoders as well, so "
-        "that they run at each step of both, two epochs; floor: a warm cache against the bare step on one batch",
+        help="frozen: frozen encoders, cold cache built inside the timing; trained: LoRA in the "
+        "encoders as well, so that they run at each step of both, two epochs; floor: a warm cache "
+        "against the bare step on one batch",
     )  # fmt: skip
     parser.add_argument(
         "--epochs", nargs="+", type=int, default=[5, 20], help="of scenario frozen (default 5 20)"
@@ -90,7 +91,8 @@ def refuse_without_gpu(arguments: argparse.Namespace, facts: dict[str, Any]) -> 
     """Exit where the arguments ask for what only a GPU can do, and there is none."""
     if arguments.backbone != "minilm" and not facts["gpu"]:
         sys.exit(
-            f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; use --backbone minilm"
+            f"backbone {arguments.backbone} is measured on a CUDA GPU, and there is none; "
+            "use --backbone minilm"
         )
     if arguments.quantize and not facts["gpu"]:
         sys.exit("--quantize 4bit needs a CUDA GPU, and there is none; leave it out")
@@ -128,7 +130,10 @@ class Bench:
     def call(
         self, program: list[str], settings: dict[str, Any], *more: str
     ) -> tuple[dict[str, Any], float]:
-        """Run `python PROGRAM SETTINGS RESULT MORE`; return its result and its peak memory in MB, children included."""
+        """Run `python PROGRAM SETTINGS RESULT MORE`; return its result and its peak memory in MB.
+
+        The memory includes that of its children.
+        """
         given, result = self.folder / "given.json", self.folder / "result.json"
         given.write_text(json.dumps(settings), encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
@@ -148,17 +153,14 @@ class Bench:
 
 
 def tree_memory(pid: int) -> float:
-    """Return the memory in MB of a process and its children, shared pages counted once; 0 where /proc does not tell."""
+    """Return the memory in MB of a process and its children, shared pages counted once.
+
+    It is 0 where /proc does not tell.
+    """
     total = 0.0
     with contextlib.suppress(OSError):
-        total = (
-            int(
-                re.search(
-                    r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M
-                ).group(1)
-            )
-            / 1e3
-        )
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total = int(re.search(r"^Pss:\s+(\d+)", rollup, re.M).group(1)) / 1e3
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         total += sum(tree_memory(int(child)) for child in children)
     return total
@@ -167,7 +169,7 @@ def tree_memory(pid: int) -> float:
 def scenario(
     bench: Bench, kind: str, settings: Settings, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Run a scenario's two variants in turn, as often as asked; return the median run of each, labelled."""
+    """Run a scenario's two variants in turn, as often as asked; return the median run of each."""
     if kind == "frozen":
         return [
             row
@@ -199,7 +201,10 @@ def compare(bench: Bench, label: str, settings: Settings, repeats: int) -> list[
 
 
 def compare_with_floor(bench: Bench, settings: Settings, repeats: int) -> list[dict[str, Any]]:
-    """Measure clintune with a warm cache, and checkpoints left to the end, against the bare step on one batch."""
+    """Measure clintune with a warm cache against the bare step on one batch.
+
+    Checkpoints are left to the end.
+    """
     runs: dict[str, list[dict[str, Any]]] = {"clintune, warm": [], "floor": []}
     bench.empty_cache()
     bench.run("clintune", asdict(settings), "trainer.max_steps=1")

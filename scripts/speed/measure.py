@@ -1,4 +1,7 @@
-"""What is measured inside a run: steps, tokens, padding, memory; the same for every variant, from its tensors."""
+"""What is measured inside a run, from its tensors: steps, tokens, padding, memory.
+
+It is the same for every variant.
+"""
 
 import resource
 import statistics
@@ -15,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
 WARM_UP = 20
-"""First steps that the steady state leaves out: a CPU makes kernels for each new number of tokens then."""
+"""First steps that the steady state leaves out: a CPU makes kernels for new numbers of tokens."""
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bf16 operations a second, by what the device's name contains (NVIDIA data sheets, SXM)."""
 
@@ -23,9 +26,10 @@ PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 class Meter:
     """Watches the first module of a class, and every optimizer, from here on.
 
-    `lengths` returns of a call's arguments the number of real tokens of each sample [N], queries included; `backbone`
-    names the module's part whose first linear layer tells the number of positions that are computed. Calls outside
-    training are not counted. The first `keep` batches are kept.
+    `lengths` returns of a call's arguments the number of real tokens of each sample [N], queries
+    included. `backbone` names the module's part whose first linear layer tells the number of
+    positions that are computed. Calls outside training are not counted. The first `keep` batches
+    are kept.
     """
 
     def __init__(
@@ -75,7 +79,10 @@ class Meter:
             hook.remove()
 
     def results(self) -> dict[str, Any]:
-        """Return the run's figures, JSON-able; speeds count from `start` to now, the steady ones between steps."""
+        """Return the run's figures, JSON-able.
+
+        Speeds count from `start` to now, the steady ones between steps.
+        """
         seconds = time.perf_counter() - self.start
         assert self.model is not None, "the model never ran"
         self.stop()
@@ -100,7 +107,7 @@ class Meter:
         }
 
     def steady(self) -> dict[str, float | None]:
-        """Return samples and tokens a second, and MFU on a known GPU, between the first steps and the last."""
+        """Return samples and tokens a second after the first steps, and MFU on a known GPU."""
         names = (
             "steady_samples_per_second",
             "steady_tokens_per_second",
@@ -137,14 +144,17 @@ def linears(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def training_flops(backbone: nn.Module, lengths: Tensor) -> float:
-    """Return the operations that training must do for samples of these lengths, padding and frozen encoders left out.
+    """Return the operations that training must do for samples of these lengths.
 
-    A token costs 4 for each weight of the frozen linear layers (2 forward, 2 for the gradient of the input; there is
-    none of the weight) and 6 for each of LoRA's. Attention costs, a layer, a pair of positions and an entry of the
-    query, 4 forward and 8 backward; a causal mask halves the pairs.
+    Padding and frozen encoders are left out. A token costs 4 for each weight of the frozen linear
+    layers (2 forward, 2 for the gradient of the input; there is none of the weight) and 6 for each
+    of LoRA's. Attention costs, a layer, a pair of positions and an entry of the query, 4 forward
+    and 8 backward; a causal mask halves the pairs.
     """
-    base = sum(layer.weight.quant_state.shape.numel() if hasattr(layer.weight, "quant_state") else layer.weight.numel()
-               for layer in linears(backbone).values())  # fmt: skip
+    base = 0
+    for layer in linears(backbone).values():
+        state = getattr(layer.weight, "quant_state", None)
+        base += layer.weight.numel() if state is None else state.shape.numel()
     adapter = sum(
         weight.numel() for name, weight in backbone.named_parameters() if ".lora_" in name
     )

@@ -1,8 +1,11 @@
-"""The loop that a good user writes without clintune: transformers, peft, accelerate and a DataLoader.
+"""The loop that a good user writes without clintune.
 
-Chunks of notes go through MiniLM, images through EfficientNet-Lite0, each to one token (an image also to `regions`
-squared ones); the backbone with LoRA reads a sample's tokens in time order and a query token after them, whose hidden
-state a linear head turns into a logit. Frozen encoders run at each step, without gradients.
+It uses transformers, peft, accelerate and a DataLoader.
+
+Chunks of notes go through MiniLM, images through EfficientNet-Lite0, each to one token (an image
+also to `regions` squared ones). The backbone with LoRA reads a sample's tokens in time order and a
+query token after them, whose hidden state a linear head turns into a logit. Frozen encoders run at
+each step, without gradients.
 """
 
 import json
@@ -65,7 +68,7 @@ class Samples(Dataset[dict[str, Any]]):
 
 
 class Collate:
-    """Makes batches: tokenized chunks padded to the longest, pixels, and which sample owns which."""
+    """Makes batches: tokenized chunks padded to the longest, pixels, and the owner of each."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -46,9 +46,13 @@ def prepare(
         path = folder / backbone
         write_random_backbone(path, BACKBONES[backbone])
         settings = settings.change(
-            backbone=str(path), backbone_dtype="bfloat16", lora_targets="all-linear", regions=7, batch_size=48,
+            backbone=str(path),
+            backbone_dtype="bfloat16",
+            lora_targets="all-linear",
+            regions=7,
+            batch_size=48,
             max_tokens=512,
-        )  # fmt: skip
+        )
     write_samples(folder, settings)
     model = load_efficientnet_lite0(resolve("bundled:efficientnet_lite0").path)
     model.reset_classifier(0)
@@ -57,7 +61,10 @@ def prepare(
 
 
 def link_cohort(cohort: Path, linked: Path) -> None:
-    """Link a cohort's files but those of its splits: speed needs no held-out subjects, and no tuning in between."""
+    """Link a cohort's files but those of its splits.
+
+    Speed needs no held-out subjects, and no tuning in between.
+    """
     (linked / "metadata").mkdir(parents=True)
     metadata = cohort / "metadata"
     for path in [*cohort.iterdir(), *(metadata.iterdir() if metadata.is_dir() else [])]:
@@ -109,7 +116,10 @@ def overrides(settings: Settings) -> list[str]:
 
 
 def write_samples(folder: Path, settings: Settings) -> None:
-    """Write the labelled samples as JSON lines, for the plain loop: it may see what clintune sees, and no more."""
+    """Write the labelled samples as JSON lines, for the plain loop.
+
+    It may see what clintune sees, and no more.
+    """
     config = compose_recipe(
         folder / "speed.yaml", [*overrides(settings), f"data.cache={folder / 'listing'}"]
     )
@@ -121,7 +131,10 @@ def write_samples(folder: Path, settings: Settings) -> None:
 
 
 def write_random_backbone(folder: Path, shape: dict[str, Any]) -> None:
-    """Write a Qwen3 of this shape, random and bf16; the vocabulary is small, since tokens come as embeddings."""
+    """Write a Qwen3 of this shape, random and bf16.
+
+    The vocabulary is small, since tokens come as embeddings.
+    """
     config = AutoConfig.for_model(
         "qwen3", vocab_size=1024, max_position_embeddings=4096, use_cache=False, **shape
     )

@@ -1,16 +1,20 @@
-"""One process of a run of the scaling benchmark: `process.py SETTINGS RESULT [OVERRIDES]`, alone or under torchrun.
+"""One process of a run of the scaling benchmark, alone or under torchrun.
 
-It trains with clintune. After the steps that the speed is taken from, `PROFILED` more run under torch's profiler in all
-processes at once, from a barrier on; reading batches, optimizer and history are part of a step. Two shares of their
-time come out:
+    process.py SETTINGS RESULT [OVERRIDES]
 
-- in collectives: a collective was under way in this process. It is under way from its start here until its result is
-  here, so waiting for the slowest process counts; so does what overlaps with computation. On a CPU these are gloo's
-  operations, on a GPU NCCL's kernels, and gloo's operations on the small counts that travel over the CPU.
-- exposed: the part in which nothing was computed meanwhile, neither an operator on the CPU nor, on a GPU, a kernel.
+It trains with clintune. After the steps that the speed is taken from, `PROFILED` more run under
+torch's profiler in all processes at once, from a barrier on. Reading batches, optimizer and history
+are part of a step. Two shares of their time come out:
 
-Both are means over the processes. The profiler slows operators, not the network: it lowers the shares rather than
-raises them.
+- in collectives: a collective was under way in this process. It is under way from its start here
+  until its result is here, so waiting for the slowest process counts; so does what overlaps with
+  computation. On a CPU these are gloo's operations, on a GPU NCCL's kernels, and gloo's operations
+  on the small counts that travel over the CPU.
+- exposed: the part in which nothing was computed meanwhile, neither an operator on the CPU nor, on
+  a GPU, a kernel.
+
+Both are means over the processes. The profiler slows operators, not the network: it lowers the
+shares rather than raises them.
 """
 
 import json
@@ -42,7 +46,10 @@ Spans = list[tuple[float, float]]
 
 
 class Watched:
-    """The loop's `train_step`, measured: step `first` ends the speed's part and begins the profiled one."""
+    """The loop's `train_step`, measured.
+
+    Step `first` ends the part that gives the speed, and begins the profiled one.
+    """
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -65,7 +72,7 @@ class Watched:
 
 
 def shares(events: Iterable[Any]) -> dict[str, float]:
-    """Return which shares of the profiled steps' time collectives were under way, and were while nothing computed."""
+    """Return the shares of the profiled time in collectives, and in them while nothing computed."""
     events = list(events)
     start, end = next(
         _span(e) for e in events if e.name == _WINDOW and e.device_type == DeviceType.CPU
@@ -97,8 +104,8 @@ def _span(event: Any) -> tuple[float, float]:
 
 
 def _communicates(event: Any) -> bool:
-    on_gpu = event.device_type == DeviceType.CUDA
-    return event.name.startswith("ncclDevKernel" if on_gpu else "gloo:")  # type: ignore[no-any-return]
+    start = "ncclDevKernel" if event.device_type == DeviceType.CUDA else "gloo:"
+    return event.name.startswith(start)  # type: ignore[no-any-return]
 
 
 def _computes(event: Any, has_gpu: bool) -> bool:

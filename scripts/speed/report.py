@@ -27,17 +27,21 @@ COLUMNS = {
     "trained": ("trainable_parameters", ",.0f"),
 }
 NOTES = """\
-s: from the start of the work (imports left out) until the weights are written; samples/s and tokens/s are over it.
-to step 1: seconds until the first optimizer step. steady: samples/s between the time stamps of step 20 (of the middle
-one of fewer than 40) and the last; start-up, cache building and, in scenario floor, checkpoints are left out. No
-run has a tuning split. Tokens are real ones, queries included; padding: share of the positions that the backbone's
-linear layers computed and no token had. MB: peak of the process; of all: with the workers, looked at every 2 s. MFU:
-scripts/speed/measure.py."""
+s: from the start of the work (imports left out) until the weights are written; samples/s and
+tokens/s are over it. to step 1: seconds until the first optimizer step. steady: samples/s between
+the time stamps of step 20 (of the middle one of fewer than 40) and the last; start-up, cache
+building and, in scenario floor, checkpoints are left out. No run has a tuning split. Tokens are
+real ones, queries included; padding: share of the positions that the backbone's linear layers
+computed and no token had. MB: peak of the process; of all: with the workers, looked at every 2 s.
+MFU: scripts/speed/measure.py."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How much faster clintune is than what it is compared with; steady speeds in scenario floor, else whole runs."""
+    """How much faster clintune is than what it is compared with.
+
+    Steady speeds count in scenario floor, else whole runs.
+    """
 
     scenario: str
     against: str
@@ -46,7 +50,7 @@ class Ratio:
 
     @classmethod
     def of(cls, row: dict[str, Any], rows: list[dict[str, Any]]) -> "Ratio | None":
-        """Return the ratio of a clintune run to the other run of its scenario; None for the others."""
+        """Return the ratio of a clintune run to the other run of its scenario, None for others."""
         if not row["variant"].startswith("clintune"):
             return None
         other = next(
@@ -57,7 +61,10 @@ class Ratio:
 
 
 def machine(precision: str | None) -> dict[str, Any]:
-    """Return the facts of this machine, with the precision to use: bf16 where the hardware computes in it."""
+    """Return the facts of this machine, with the precision to use.
+
+    It is bf16 where the hardware computes in it.
+    """
     from clintune.layers.precision import has_bf16  # imports torch, which `--help` need not
 
     info = (

@@ -1,8 +1,9 @@
-"""Measures what more processes bring: training with 1, 2, 4, 8 of them, then how the data side grows with a cohort.
+"""Measures what more processes bring: training with 1, 2, 4, 8 of them.
 
-Strong scaling shares out one batch among the processes; weak scaling gives each a whole one. Everything is clintune's
-own training of notes and images, with a warm cache; one process alone, without a strategy, is what the others are
-compared with.
+Strong scaling shares out one batch among the processes; weak scaling gives each a whole one.
+Everything is clintune's own training of notes and images, with a warm cache; one process alone,
+without a strategy, is what the others are compared with. Then it measures how the data side grows
+with a cohort.
 """
 
 import argparse
@@ -40,13 +41,15 @@ COLUMNS = {
     "busy before": ("busy_before", ".0%"),
 }
 NOTES = f"""\
-Every process computes with as many threads, the cores by the most processes: one process alone borrows none of the
-others' cores, so speed-up compares processes and not threads. samples/s: of all processes, between the time stamps of
-optimizer step {WARM_UP} and the last before the profiled ones. step s: its median. efficiency: speed-up by processes;
-strong scaling keeps the batch, weak scaling grows it with the processes. in collectives: share of the time of
-{PROFILED} further steps in which one was under way, waiting for the slowest process included; exposed: while nothing
-was computed (scripts/speed/process.py). MB each: peak of the largest process. busy before: share of all cores that
-others used in the second before a run; where that is much, several processes are measured too slow."""
+Every process computes with as many threads, the cores by the most processes: one process alone
+borrows none of the others' cores, so speed-up compares processes and not threads. samples/s: of all
+processes, between the time stamps of optimizer step {WARM_UP} and the last before the profiled
+ones. step s: its median. efficiency: speed-up by processes; strong scaling keeps the batch, weak
+scaling grows it with the processes. in collectives: share of the time of {PROFILED} further steps
+in which one was under way, waiting for the slowest process included; exposed: while nothing was
+computed (scripts/speed/process.py). MB each: peak of the largest process. busy before: share of all
+cores that others used in the second before a run; where that is much, several processes are
+measured too slow."""
 
 
 def main() -> None:
@@ -83,7 +86,8 @@ def parse() -> argparse.Namespace:
     listed = "separated by commas"
     parser.add_argument(
         "--processes", type=lambda text: [int(word) for word in text.split(",")],
-        help=f"numbers of processes, {listed}; one is always measured (default 1,2,4,8, up to the GPUs or else cores)",
+        help=f"numbers of processes, {listed}; one is always measured (default 1,2,4,8, up to the "
+        "GPUs or else cores)",
     )  # fmt: skip
     parser.add_argument(
         "--strategy",
@@ -124,7 +128,10 @@ def parse() -> argparse.Namespace:
 def measure(
     bench: Bench, settings: Settings, processes: list[int], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Run one process alone, then every strategy with each number of others, strong and weak; return the figures."""
+    """Run one process alone, then every strategy with each number of others, strong and weak.
+
+    Return the figures.
+    """
     batch = arguments.batch_size
     plan = [("one process", "-", 1, batch)]
     for strategy in arguments.strategy:
@@ -153,7 +160,7 @@ def measure(
 
 
 def launcher(number: int) -> list[str]:
-    """Return the words that start several processes on this machine, as clintune's `cluster.processes` does."""
+    """Return the words that start several processes, as clintune's `cluster.processes` does."""
     if number == 1:
         return []
     place = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1"]

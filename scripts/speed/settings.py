@@ -8,12 +8,12 @@ from typing import Any
 BACKBONES: dict[str, dict[str, Any]] = {
     "minilm": {},
     "qwen3-0.6b-sized": {
-        "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
-        "head_dim": 128, "intermediate_size": 3072,
+        "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 3072,
     },
     "qwen3-4b-sized": {
-        "hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "head_dim": 128, "intermediate_size": 9728,
+        "hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 9728,
     },
 }  # fmt: skip
 """Shapes of the random backbones; `minilm` is the bundled model and needs none."""

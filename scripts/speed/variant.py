@@ -1,4 +1,6 @@
-"""Runs one variant in a process of its own: `variant.py NAME SETTINGS RESULT [OVERRIDES]` reads and writes JSON files.
+"""Runs one variant in a process of its own, which reads and writes JSON files.
+
+    variant.py NAME SETTINGS RESULT [OVERRIDES]
 
 clintune   clintune's own training path, from an empty cache or a warm one
 plain      the plain loop
@@ -19,7 +21,7 @@ from torch import Tensor
 
 
 def clintune(settings: Settings, *more: str, keep: int = 0) -> tuple[Meter, dict[str, Any]]:
-    """Train with clintune; returns the meter that watched, with so many batches kept, and the figures."""
+    """Train with clintune; return the meter that watched, with `keep` batches, and the figures."""
     from prepare import overrides
 
     from clintune.config.compose import compose_recipe
@@ -48,7 +50,7 @@ def plain(settings: Settings) -> dict[str, Any]:
 
 
 def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
-    """Time the bare step of clintune's model on the batch of median size among those of a short training."""
+    """Time the bare step of clintune's model on the batch of median size of a short training."""
     found, _ = clintune(
         settings, "trainer.max_steps=16", "trainer.checkpoint_every=1000000", keep=16
     )

@@ -7,7 +7,7 @@ import pytest
 from clintune.benchmark.page import render_page
 from clintune.benchmark.suite import Experiment, Suite
 from clintune.benchmark.table import find_entries, make_rows
-from helpers.finished_cells import written
+from helpers.finished_trials import written
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from clintune.benchmark.table import find_entries, make_rows, score_seeds, write_table
 from clintune.evaluation.intervals import MEAN, bootstrap, intervals, paired_differences
 from clintune.evaluation.scored import of_task
-from helpers.finished_cells import TASKS, predict, written
+from helpers.finished_trials import TASKS, predict, written
 
 
 def scored(predictions):

@@ -20,11 +20,14 @@ PRICES = {
     "peak_mb": ("peak memory, MB", "linear"),
     "parameters": ("weights fitted", "log"),
 }
-"""What each price is called, and the scale of its axis."""
+"""The title and the scale of each price's axis."""
 
 
 def dots(rows: Sequence[Row], title: str) -> Picture:
-    """Draw one panel a task, the main one first: a dot and an interval a method, a line at the best baseline."""
+    """Draw one panel a task, the main one first.
+
+    A method is a dot and an interval; a dashed line stands at the best baseline.
+    """
     main = rows[0].main
     tasks = [main, *(task for task in rows[0].primary if task != main)]
     tasks = tasks if len(tasks) <= MAX_PANELS else [main]
@@ -39,10 +42,12 @@ def dots(rows: Sequence[Row], title: str) -> Picture:
                 axes.plot(score.value, place, "o", color=color, ms=5)
                 if row.entry.method == row.baseline:
                     axes.axvline(score.value, color=OTHER, lw=1, ls="--")
+
             axes.set(title=fill(task, 18), xlabel=metric.title)
             if metric.chance is not None:
                 axes.axvline(metric.chance, color=FAINT, lw=1)
             axes.tick_params(axis="y", length=0)
+
         panels[0].set_yticks(range(len(rows)), [label(row.entry.method) for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)  # the first on top
 
@@ -56,33 +61,26 @@ def dots(rows: Sequence[Row], title: str) -> Picture:
 def lines(
     parts: Sequence[Sequence[Row]], numbers: Sequence[float], axis: str, title: str
 ) -> Picture:
-    """Draw the score of each method over a number: `numbers` says where on the axis each of the `parts` stands."""
+    """Draw the score of each method over a number.
+
+    `numbers` says where on the axis each of the `parts` stands.
+    """
     methods = list(dict.fromkeys(row.entry.method for rows in parts for row in rows))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for place, (method, color) in enumerate(zip(methods, cycle(COLORS), strict=False)):
-            found = [
-                (x, row)
-                for x, rows in zip(numbers, parts, strict=True)
-                for row in rows
-                if row.entry.method == method
-            ]
-            scores = [row.score for _, row in found]
-            aside = (place - (len(methods) - 1) / 2) * 0.006 * max(numbers)  # bars side by side
+            placed = [(x, row) for x, rows in zip(numbers, parts, strict=True) for row in rows]
+            found = [(x, row.score) for x, row in placed if row.entry.method == method]
+            values = [score.value for _, score in found]
+            lows, highs = [score.low for _, score in found], [score.high for _, score in found]
+
+            # Bars of the same number stand side by side.
+            aside = (place - (len(methods) - 1) / 2) * 0.006 * max(numbers)
             x, style = [number + aside for number, _ in found], "-" if is_own(method) else "--"
-            axes.plot(
-                x,
-                [s.value for s in scores],
-                style,
-                marker="o",
-                ms=4,
-                color=color,
-                label=label(method),
-            )
-            axes.vlines(
-                x, [s.low for s in scores], [s.high for s in scores], color=color, lw=1, alpha=0.5
-            )
+            axes.plot(x, values, style, marker="o", ms=4, color=color, label=label(method))
+            axes.vlines(x, lows, highs, color=color, lw=1, alpha=0.5)
+
         axes.set(xlabel=axis, ylabel=parts[0][0].primary[parts[0][0].main].title, xticks=numbers)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
@@ -93,7 +91,7 @@ def lines(
 
 
 def prices(rows: Sequence[Row], title: str) -> Picture:
-    """Draw the score of each method over its seconds, memory and weights, those that have such a number."""
+    """Draw the score of each method over its seconds, memory and weights, where it has such."""
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(PRICES), sharey=True)
@@ -115,17 +113,10 @@ def prices(rows: Sequence[Row], title: str) -> Picture:
 
 
 def _point(axes: Axes, row: Row, price: float) -> None:
-    score = row.score
+    score, at = row.score, (price, row.score.value)
     axes.plot([price, price], [score.low, score.high], color=_color(row), lw=1, alpha=0.4)
     axes.plot(price, score.value, "o", color=_color(row), ms=5)
-    axes.annotate(
-        row.entry.method,
-        (price, score.value),
-        (5, 4),
-        textcoords="offset points",
-        fontsize=7,
-        color=INK,
-    )
+    axes.annotate(row.entry.method, at, (5, 4), textcoords="offset points", fontsize=7, color=INK)
 
 
 def _color(row: Row) -> str:

@@ -27,15 +27,17 @@ from clintune.training.run import train_run
 
 
 def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> MethodResult:
-    """Train the run of a config in the folder `run`, or go on with it, and predict its held-out samples.
+    """Train the run of a config in the folder `run`, and predict its held-out samples.
 
-    Its checkpoints are removed: its packages are there. Raises DataError when no sample is held out.
+    A run that was begun goes on. Its checkpoints are removed at the end, since its packages are
+    there. Raises DataError when no sample is held out.
     """
     run.mkdir(parents=True, exist_ok=True)
     train_run(config, run)
     status = read_status(run)
     assert status is not None
 
+    # Predict at each share of missing modalities.
     began = time.perf_counter()
     experiment = open_experiment(run_config(run))
     accelerator = make_accelerator(experiment.config.trainer)
@@ -63,9 +65,7 @@ def predict_finetuned(config: Config, run: Path, missing: Sequence[float]) -> Me
 
 
 def _num_fitted(run: Path, experiment: Experiment) -> int:
-    """Return how many weights of a member were fitted: those that trained, and those of the probe
-    and its trees.
-    """
+    """Return how many weights of a member were fitted, by training, by the probe and its trees."""
     config = experiment.config
     fold = folds(config, run, experiment.samples)[0]
     folder = trained_members(fold.folder / "package", config.ensemble)[0]

@@ -17,7 +17,10 @@ from clintune.experiment.open import Experiment
 
 
 def held_out_folds(experiment: Experiment) -> Iterator[tuple[int, FoldData, NDArray[np.int64]]]:
-    """Return the number of each fold, its parts, and the rows held out; DataError when there are none."""
+    """Yield the number of each fold, its data, and the rows held out.
+
+    Raises DataError when no row is held out.
+    """
     for number, fold in enumerate(folds(experiment.config, Path(), experiment.samples)):
         ready = prepare_fold(experiment, fold, one_answer_will_do=True)
         rows = ready.rows[held_out_split]
@@ -32,7 +35,7 @@ def concatenate_by_share(
     parts: Mapping[float, Mapping[str, Sequence[Predictions]]],
 ) -> dict[float, ByTask]:
     """Return the predictions of all folds as one, by share of missing and task."""
-    return {
-        share: {task: concatenate(several) for task, several in by_task.items()}
-        for share, by_task in parts.items()
-    }
+    found: dict[float, ByTask] = {}
+    for share, by_task in parts.items():
+        found[share] = {task: concatenate(several) for task, several in by_task.items()}
+    return found

@@ -13,11 +13,11 @@ BASELINES = {
 PEERS = {"autogluon": "AutoGluon MultiModal", "pyhealth": "PyHealth"}
 """Other libraries, each in an environment of its own."""
 EMBEDDED = ("logistic", "logistic_mean", "boosting")
-"""Those that read the frozen embeddings of all modalities side by side, or as `NAME/MODALITY` of one alone."""
+"""Methods that read the frozen embeddings of all modalities, or as `NAME/MODALITY` of one alone."""
 
 
 def split_name(method: str) -> tuple[str, str | None]:
-    """Return the name of a baseline and the only modality it reads, None for all: `logistic/notes`."""
+    """Split `logistic/notes` into the baseline's name and its only modality (None: all)."""
     name, _, modality = method.partition("/")
     return name, modality or None
 

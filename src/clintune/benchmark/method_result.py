@@ -12,7 +12,8 @@ from clintune.tasks.base import Task
 class MethodResult:
     """Held-out predictions by the share of samples that lose a modality, over all folds.
 
-    `parameters` counts what was fitted, None where that is no number of weights; `library` is that of a peer.
+    `parameters` counts what was fitted, None where that is no number of weights; `library` is that
+    of a peer.
     """
 
     predictions: Mapping[float, ByTask]

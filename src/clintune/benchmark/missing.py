@@ -26,7 +26,10 @@ class Thinned(Samples):
         return Thinned, (self.indexes, self.share, self.seed)
 
     def seen(self, modality: str, rows: NDArray[np.int64]) -> VisibleItems:
-        """Return what the samples `rows` see, one after the other, static items first; `owner` indexes `rows`."""
+        """Return what the samples `rows` see, one after the other, static items first.
+
+        `owner` of the result indexes `rows`.
+        """
         seen = super().seen(modality, rows)
         return seen.take(self._kept(modality)[rows][seen.owner])
 
@@ -36,5 +39,5 @@ class Thinned(Samples):
 
 
 def thinned(samples: Samples, share: float, seed: int) -> Samples:
-    """Return the samples with a share of them missing each modality; themselves where nothing is."""
+    """Return the samples with a share of them missing each modality; unchanged for a share of 0."""
     return Thinned(samples.indexes, share, seed) if share else samples

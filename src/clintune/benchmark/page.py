@@ -19,7 +19,7 @@ from clintune.evaluation.intervals import MEAN
 from clintune.metrics import Metric
 from clintune.report.page import render_page as render_page_of
 from clintune.report.section import Block, Details, Heading, Points, Section, Text
-from clintune.report.table import Count, Links, Number, Score, Table, Trial, readable
+from clintune.report.table import Cell, Count, Links, Number, Score, Table, readable
 from clintune.report.table import Row as LineRow
 
 _WARNING = (
@@ -29,9 +29,9 @@ _WARNING = (
 
 
 def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> None:
-    """Write `results.parquet` and `index.html` of the finished trials to `out`, and print the table.
+    """Write `results.parquet` and `index.html` of the finished trials, and print the table.
 
-    `path` is the file of the suite.
+    `path` is the file of the suite, `out` the folder that is written to.
     """
     rows = make_rows(find_entries(progress.finished))
     if not rows:
@@ -43,10 +43,8 @@ def write_results(suite: Suite, path: Path, progress: Progress, out: Path) -> No
 
 def render_page(suite: Suite, path: Path, rows: Sequence[Row], failed: Mapping[str, str]) -> str:
     """Return the page as HTML."""
-    sections = [
-        _section(name, part, suite.experiments[name].axis)
-        for name, part in _experiments(rows).items()
-    ]
+    parts = _experiments(rows)
+    sections = [_section(name, part, suite.experiments[name].axis) for name, part in parts.items()]
     if failed:
         reasons = [f"{title}: {reason}" for title, reason in failed.items()]
         sections.append(Section("Not finished", [Points(reasons)]))
@@ -63,14 +61,18 @@ def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _section(name: str, rows: list[Row], axis: str | None) -> Section:
     """Return what the page tells of an experiment: a curve over its axis, or a table a place."""
-    places = list(dict.fromkeys(row.entry.setting for row in rows))
-    parts = [[row for row in rows if row.entry.setting == setting] for setting in places]
+    by_setting: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        by_setting.setdefault(row.entry.setting, []).append(row)
+    parts = list(by_setting.values())
+
+    # A curve over the shares missing, or over levels that are numbers.
     title = f"{name}: {rows[0].primary[rows[0].main].title} of each method"
     if len({row.entry.missing for row in rows}) > 1:
         axis = "held-out samples that lack each modality, %"
-        numbers = [100 * missing for _, _, missing in places]
+        numbers = [100 * missing for _, _, missing in by_setting]
     else:
-        numbers = [float(level) for _, level, _ in places] if axis else []
+        numbers = [float(level) for _, level, _ in by_setting] if axis else []
 
     blocks: list[Block] = [figures.lines(parts, numbers, axis, title)] if axis else []
     for part in parts:
@@ -104,15 +106,12 @@ def _main_table(rows: list[Row]) -> Table:
     for row in rows:
         runs = {f"seed {a['seed']}": a["run"] for a in row.entry.about if a["run"]}
         is_best = row.entry.method == row.baseline
-        change: Trial = "the best" if is_best else "–"
+        change: Cell = "the best" if is_best else "–"
         if row.difference is not None:
             change = Score(row.difference.to_json(), style="signed")
-        trials: list[Trial] = [
-            Links(label(row.entry.method), runs),
-            Score(row.score.to_json()),
-            change,
-        ]
-        shown.append(LineRow([*trials, *_price_cells(row)], _style(row)))
+
+        name, score = Links(label(row.entry.method), runs), Score(row.score.to_json())
+        shown.append(LineRow([name, score, change, *_price_cells(row)], _style(row)))
     return Table(["Method", title, "To the best baseline", *prices], shown)
 
 
@@ -124,7 +123,7 @@ def _task_table(rows: list[Row], tasks: Mapping[str, Metric]) -> Table:
     return Table(["Method", *(f"{task}, {m.title}" for task, m in tasks.items())], shown)
 
 
-def _price_cells(row: Row) -> list[Trial]:
+def _price_cells(row: Row) -> list[Cell]:
     spent = costs(row.entry)
     digits = {"fit_seconds": 1, "predict_seconds": 1, "peak_mb": 0, "parameters": 0}
     numbers = [Number(spent[name], places, "thousands") for name, places in digits.items()]
@@ -148,14 +147,15 @@ def _printed(name: str, rows: Sequence[Row]) -> PrintedTable:
         if entry.setting != setting and _place_name(entry):
             table.add_row(_place_name(entry), style="bold")
         setting = entry.setting
-        change = row.difference
+
+        change = ""
+        if (found := row.difference) is not None:
+            change = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
         table.add_row(
             label(entry.method),
             f"{score.value:.3f}",
             f"{score.low:.3f} to {score.high:.3f}",
-            ""
-            if change is None
-            else f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})",
+            change,
             f"{spent['fit_seconds']:,.1f}",
             f"{spent['peak_mb']:,.0f}",
             "" if spent["parameters"] is None else f"{spent['parameters']:,}",

@@ -1,4 +1,4 @@
-"""What the process of one trial does: read a spec, fit and predict, write the predictions, answer with its costs."""
+"""The process of one trial: read a spec, fit, write the predictions, answer with the costs."""
 
 import json
 import os
@@ -31,9 +31,9 @@ from clintune.model.build import build_modalities, fit_statistics, make_modaliti
 
 
 def answer(questions: TextIO, answers: TextIO) -> None:
-    """Do what the spec on the first line of `questions` asks for, and write what came out as JSON to `answers`.
+    """Do what the spec on the first line of `questions` asks for; write the result to `answers`.
 
-    The process ends with whoever asked.
+    Both are JSON. The process ends with whoever asked.
     """
     spec = json.loads(questions.readline())
     threading.Thread(target=_end_with, args=(questions,), daemon=True).start()
@@ -44,7 +44,7 @@ def answer(questions: TextIO, answers: TextIO) -> None:
 
 
 def _work(config: Config, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Fit and predict one trial; write the held-out predictions by share of missing, and return the rest."""
+    """Fit and predict one trial; write the held-out predictions by share, and return the rest."""
     method, missing = spec["method"], spec["missing"]
     if is_own(method):
         outcome = predict_finetuned(config, Path(spec["run"]), missing)
@@ -54,14 +54,14 @@ def _work(config: Config, spec: Mapping[str, Any]) -> dict[str, Any]:
         outcome = predict_baseline(config, method, missing)
 
     for share, by_task in outcome.predictions.items():
+        folder = predictions_folder(Path(spec["folder"]), share)
         for name, predictions in by_task.items():
-            write_predictions(
-                predictions_folder(Path(spec["folder"]), share),
-                name,
-                predictions,
-                outcome.tasks[name],
-            )
+            write_predictions(folder, name, predictions, outcome.tasks[name])
 
+    fitted = {
+        name: {"config": config.tasks[name], "state": task.state()}
+        for name, task in outcome.tasks.items()
+    }
     return {
         "fit_seconds": outcome.fit_seconds,
         "predict_seconds": outcome.predict_seconds,
@@ -69,26 +69,25 @@ def _work(config: Config, spec: Mapping[str, Any]) -> dict[str, Any]:
         "peak_mb": peak_memory_mb(),
         "clintune": __version__,
         "library": outcome.library,
-        "tasks": {
-            name: {"config": config.tasks[name], "state": task.state()}
-            for name, task in outcome.tasks.items()
-        },
+        "tasks": fitted,
     }
 
 
 def _prepare(config: Config) -> dict[str, Any]:
-    """Compute what all trials of an experiment share; return the fingerprint of its tables, wherever they are."""
+    """Compute what all trials of an experiment share; return the fingerprint of its tables.
+
+    The fingerprint does not depend on where the tables are.
+    """
     experiment = open_experiment(config)
     samples = experiment.samples
     split = split_of(config, samples, folds(config, Path(), samples)[0])
+    train, labelled = rows_by_split(split)["train"], np.flatnonzero(samples.labelled())
+
     modalities = make_modalities(config.modalities)
-    statistics = fit_statistics(
-        modalities, samples, rows_by_split(split)["train"], experiment.cache
-    )
+    statistics = fit_statistics(modalities, samples, train, experiment.cache)
     build_modalities(modalities, statistics, config.seed)
-    precompute_pieces(
-        experiment, modalities, statistics, np.flatnonzero(samples.labelled()), local_device()
-    )
+    precompute_pieces(experiment, modalities, statistics, labelled, local_device())
+
     cohorts = provenance(experiment)["cohorts"]
     return {"data": value_sha256({name: cohort["files"] for name, cohort in cohorts.items()})}
 

@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How the trials stand: the folders of the finished ones, and why each other one is not."""
+    """How the trials stand: the folders of the finished ones, and why others failed, by title."""
 
     finished: dict[Path, Trial]
     failed: dict[str, str]
@@ -41,13 +41,14 @@ def check_is_benchmark(out: Path) -> None:
 
 
 def run_trials(trials: Sequence[Trial], chosen: Sequence[str] | None, out: Path) -> Progress:
-    """Run what is not finished of the trials, those of the `chosen` methods; a failure stops no other trial.
+    """Run the trials of the `chosen` methods that are not finished; a failure stops no other trial.
 
-    Where the data of an experiment cannot be had, that is said once, and every trial that was wanted of it fails.
-    A trial's folder below `out` appears whole or not at all, and one that is there is kept. Of several processes that
-    run trials in one folder the others wait. A peer that is not installed is left out with a line; ConfigError where it
-    is one of the `chosen`.
+    Where the data of an experiment cannot be had, that is said once, and every trial that was
+    wanted of it fails. A trial's folder below `out` appears whole or not at all, and one that is
+    there is kept. Of several processes that run trials in one folder, the others wait. A peer that
+    is not installed is left out with a line; ConfigError where it is one of the `chosen`.
     """
+    # Find the peers that are not installed.
     install_signal_handlers()
     methods = dict.fromkeys(trial.method for trial in trials)
     absent = [method for method in methods if method in PEERS and peer_python(method) is None]
@@ -62,12 +63,14 @@ def run_trials(trials: Sequence[Trial], chosen: Sequence[str] | None, out: Path)
     with exclusive_lock(out / "trials", f"the trials in {out}"):
         for leftover in (out / "trials").glob("*/*/*/.*"):  # of a process that was killed
             shutil.rmtree(leftover)
+
         data: dict[str, str | TrainingError] = {}
         for number, trial in enumerate(trials, start=1):
             if trial.experiment not in data:
                 data[trial.experiment] = _prepare(trial, out)
                 if isinstance(data[trial.experiment], TrainingError):
                     console.print(f"{trial.experiment}: {data[trial.experiment]}")
+
             wanted = trial.method not in absent if chosen is None else trial.method in chosen
             said = _run_unless_done(trial, data[trial.experiment], wanted, progress, out)
             if said:
@@ -79,7 +82,10 @@ def run_trials(trials: Sequence[Trial], chosen: Sequence[str] | None, out: Path)
 def _run_unless_done(
     trial: Trial, data: str | TrainingError, wanted: bool, progress: Progress, out: Path
 ) -> str | None:
-    """Take a trial into the progress, run first if it is `wanted` and not finished; return what became of it, if so."""
+    """Take a trial into the progress, after running it if it is `wanted` and not finished.
+
+    Return in words what became of it, None where it did not run.
+    """
     if isinstance(data, TrainingError):
         if wanted:
             progress.failed[trial.title] = str(data)
@@ -90,7 +96,8 @@ def _run_unless_done(
         folder = trial.folder(out, data)
         if wanted and not folder.exists():
             about = _run(trial, folder, data, out)
-            said = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s, {about['peak_mb']:,.0f} MB"
+            seconds = f"{about['fit_seconds']:.1f} s + {about['predict_seconds']:.1f} s"
+            said = f"{seconds}, {about['peak_mb']:,.0f} MB"
         if folder.exists():
             progress.finished[folder] = trial
     except TrainingError as error:
@@ -99,25 +106,24 @@ def _run_unless_done(
 
 
 def _prepare(trial: Trial, out: Path) -> str | TrainingError:
-    """Write or fetch the cohorts of an experiment and fill the caches; return the fingerprint of the data.
+    """Write or fetch the cohorts of an experiment and fill the caches.
 
-    So no trial pays for what all of them share.
+    Return the fingerprint of the data. So no trial pays for what all of them share.
     """
     console.print(f"{trial.experiment}: cohorts and frozen encoders")
+    log = out / "logs" / f"{trial.experiment}.log"
     try:
-        answer, _ = _process(
-            {"config": asdict(trial.config)}, out / "logs" / f"{trial.experiment}.log"
-        )
+        answer, _ = _process({"config": asdict(trial.config)}, log)
     except TrainingError as error:
         return error
     return str(answer["data"])
 
 
 def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
-    run, log = (
-        trial.run(out, data),
-        out / "logs" / f"{'.'.join(folder.relative_to(out / 'trials').parts)}.log",
-    )
+    """Run a trial in a process of its own, and write its folder; return what it says of itself."""
+    run = trial.run(out, data)
+    name = ".".join(folder.relative_to(out / "trials").parts)
+    log = out / "logs" / f"{name}.log"
     with atomic_path(folder) as partial:
         partial.mkdir()
         spec = {
@@ -145,10 +151,11 @@ def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
 
 
 def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]:
-    """Let another process work on `spec`; return its answer and the most memory its tree of processes held, in MB.
+    """Let another process work on `spec`; return its answer, and its peak memory in MB.
 
-    What it says to people goes to `log`. Raises TrainingError with its own words when it fails. It ends when this
-    process does: its standard input closes.
+    The memory is that of its whole tree of processes. What it says to people goes to `log`. Raises
+    TrainingError with its own words when it fails. It ends when this process does: its standard
+    input closes.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "clintune.cli", "benchmark", "--trial"]
@@ -156,9 +163,8 @@ def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]
         log.open("w", encoding="utf-8") as said,
         tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
     ):
-        with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=answer, stderr=said, text=True
-        ) as process:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(words, stdin=pipe, stdout=answer, stderr=said, text=True) as process:
             try:
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(spec) + "\n")
@@ -176,7 +182,7 @@ def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]
 
 
 def _watch(process: "subprocess.Popen[str]") -> float:
-    """Wait for a process to end; return the most memory that it and its children held together, in MB."""
+    """Wait for a process to end; return the peak memory of it and its children together, in MB."""
     peak = 0
     tree = psutil.Process(process.pid)
     while process.poll() is None:
@@ -190,13 +196,9 @@ def _watch(process: "subprocess.Popen[str]") -> float:
 
 def _reason(log: Path, code: int) -> str:
     """Return in one line why a process failed."""
-    lines = [
-        line
-        for line in log.read_text(encoding="utf-8").splitlines()
-        if line.startswith("clintune: ")
-    ]
-    if lines:
-        return lines[-1].removeprefix("clintune: ")
-    return (
-        f"killed by signal {-code}; see {log}" if code < 0 else f"ended with code {code}; see {log}"
-    )
+    lines = log.read_text(encoding="utf-8").splitlines()
+    errors = [line for line in lines if line.startswith("clintune: ")]
+    if errors:
+        return errors[-1].removeprefix("clintune: ")
+    what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"{what}; see {log}"

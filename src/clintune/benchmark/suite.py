@@ -24,7 +24,7 @@ from clintune.core.paths import config_root
 from clintune.core.text import visible
 
 _GROUPS = {"cohort", "modality", "task"}
-"""What overrides choose that is no section of a recipe."""
+"""Keys of overrides that are no sections of a recipe."""
 _TAKES = {
     "axis": "text",
     "baselines": "a list, as [logistic,boosting]",
@@ -49,9 +49,15 @@ class Experiment:
     overrides: list[str] = field(default_factory=list)
     """Hydra overrides on the recipe, for every method alike."""
     baselines: list[str] = field(default_factory=list)
-    """Names of `benchmark.names.BASELINES`, of which `NAME/MODALITY` reads that modality alone, and of `PEERS`."""
+    """Names of `BASELINES` and `PEERS` of `benchmark.method_names`.
+
+    A baseline as `NAME/MODALITY` reads that modality alone.
+    """
     levels: dict[str, list[str]] = field(default_factory=dict)
-    """Variants of the experiment that all methods are trained in, each by its overrides; none: the recipe as it is."""
+    """Variants of the recipe, each by its overrides, in which all methods are trained.
+
+    Where there is none, they are trained on the recipe as it is.
+    """
     axis: str | None = None
     """What the levels measure, where they are numbers: the page then draws curves."""
 
@@ -74,13 +80,15 @@ class Suite:
 
 def shipped_suites() -> dict[str, Path]:
     """Return the suites that come with clintune, by name."""
-    return {
-        path.stem: path for path in sorted((config_root() / "configs" / "suite").glob("*.yaml"))
-    }
+    folder = config_root() / "configs" / "suite"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_suite(name: str) -> Path:
-    """Return the file of a suite given by name or by path; ConfigError, with the nearest name, when there is none."""
+    """Return the file of a suite given by name or by path.
+
+    Raises ConfigError, with the nearest name, when there is none.
+    """
     return find_file("suite", name, shipped_suites())
 
 
@@ -102,7 +110,8 @@ def is_suite_key(override: str) -> bool:
 def read_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     """Read a suite, with overrides of its own keys.
 
-    Raises ConfigError for a key that does not exist, a value that does not fit, or a method that nobody knows.
+    Raises ConfigError for a key that does not exist, a value that does not fit, or a method that
+    nobody knows.
     """
     try:
         node = OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path))
@@ -123,11 +132,14 @@ def _why(error: Exception) -> str:
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and key:
         name = str(key).rpartition(".")[2]
         kind = Experiment if str(key).startswith("experiments.") else Suite
-        return f"key '{visible(key)}' does not exist{nearest(name, [item.name for item in fields(kind)])}"
+        names = [item.name for item in fields(kind)]
+        return f"key '{visible(key)}' does not exist{nearest(name, names)}"
+
     if isinstance(error, ValidationError) and key:
         named = [part.partition("[")[0] for part in str(key).split(".")]
         known = next((part for part in reversed(named) if part in _TAKES), None)
-        return f"'{visible(key)}' does not fit; give {_TAKES[known] if known else 'what suites of clintune have there'}"
+        takes = _TAKES[known] if known else "what suites of clintune have there"
+        return f"'{visible(key)}' does not fit; give {takes}"
     return f"{visible(key)}: {first}" if key else first
 
 
@@ -143,16 +155,18 @@ def _problem(suite: Suite) -> str | None:
     if wrong := [rate for rate in suite.missing if not 0 <= rate < 1]:
         return f"'missing' has {wrong[0]}; give shares from 0 to below 1"
     if not suite.peer_seconds > 0:
-        return f"'peer_seconds' is {suite.peer_seconds:g}; give the seconds that one fit of a peer may take"
+        return (
+            f"'peer_seconds' is {suite.peer_seconds:g}; give the seconds that one fit of a peer "
+            "may take"
+        )
 
     others = {*BASELINES, *PEERS}
     for name, experiment in suite.experiments.items():
         if problem := _problem_of(name, experiment, others):
             return problem
 
-    known = set(suite.clintune).union(
-        *(experiment.baselines for experiment in suite.experiments.values())
-    )
+    baselines = [experiment.baselines for experiment in suite.experiments.values()]
+    known = set(suite.clintune).union(*baselines)
     if twice := sorted(set(suite.clintune) & others):
         return f"'clintune.{twice[0]}' is the name of a baseline; choose a different one"
     if unknown := sorted(set(suite.methods or []) - known):
@@ -161,15 +175,23 @@ def _problem(suite: Suite) -> str | None:
 
 
 def _problem_of(name: str, experiment: Experiment, others: set[str]) -> str | None:
-    """Return what is wrong with an experiment; `others` are the methods that are not of the suite's own."""
+    """Return what is wrong with an experiment, None where nothing is.
+
+    `others` are the methods that are not of the suite's own.
+    """
+    where = f"'experiments.{name}.baselines'"
     for baseline in experiment.baselines:
         learner, modality = split_name(baseline)
         if learner not in others:
-            return f"'experiments.{name}.baselines': '{learner}' does not exist{nearest(learner, others)}"
+            return f"{where}: '{learner}' does not exist{nearest(learner, others)}"
         if modality and learner not in EMBEDDED:
-            return f"'experiments.{name}.baselines': '{learner}' is not of one modality; write {learner}"
+            return f"{where}: '{learner}' is not of one modality; write {learner}"
+
     if experiment.axis and not all(_is_number(level) for level in experiment.levels):
-        return f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, or rename them"
+        return (
+            f"'experiments.{name}.axis' measures levels that are no numbers; leave it out, "
+            "or rename them"
+        )
     return None
 
 

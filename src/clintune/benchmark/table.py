@@ -1,8 +1,10 @@
-"""The table of a benchmark: one row a method, experiment, level and share missing; task by task and their mean.
+"""The table of a benchmark: one row a method, experiment, level and share missing.
 
-A score is the mean over the seeds. Its interval is over subjects and seeds: replicate r draws the subjects again, the
-same draw for every seed and method, and then draws as many seeds with replacement and averages their scores. Few seeds
-show little of how much seeds matter. Two methods are compared replicate by replicate, over the seeds that both have.
+It holds scores task by task, and their mean. A score is the mean over the seeds. Its interval is
+over subjects and seeds: replicate r draws the subjects again, the same draw for every seed and
+method, and then draws as many seeds with replacement and averages their scores. Few seeds show
+little of how much seeds matter. Two methods are compared replicate by replicate, over the seeds
+that both have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +29,7 @@ from clintune.evaluation.intervals import (
     Interval,
     Table,
     bootstrap,
+    mean_of_tasks,
     to_differences,
     to_intervals,
 )
@@ -44,7 +47,10 @@ _FOLDS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class MethodScores:
-    """A method on an experiment at a level and share missing: the folders of its finished trials, by seed."""
+    """A method on an experiment at a level and share missing, with its finished trials.
+
+    `folders` are those of the trials, by seed.
+    """
 
     experiment: str
     level: str
@@ -70,16 +76,20 @@ class MethodScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An entry with its scores by task and metric; `main` is the mean over tasks, or the first task.
+    """An entry with its scores by task and metric.
 
-    `differences` are to `baseline`, the best of those here; None for that one itself and where there is none.
+    `main` is the mean over tasks, or the first task. `differences` are to
+    `baseline`, the best of those here; None for that one itself and where there is none.
     """
 
     entry: MethodScores
     scores: Mapping[str, Mapping[str, Interval]]
     main: str
     primary: Mapping[str, Metric]
-    """The metric by which each task, and their mean if they share one, is shown and the best baseline chosen."""
+    """The metric that shows each task and chooses the best baseline.
+
+    The mean of the tasks is there as well, if they share one metric.
+    """
     baseline: str | None
     differences: Mapping[str, Mapping[str, Difference]] | None
 
@@ -91,9 +101,9 @@ class Row:
     @property
     def difference(self) -> Difference | None:
         """Return the difference of that value to the baseline."""
-        return (
-            self.differences[self.main][self.primary[self.main].name] if self.differences else None
-        )
+        if not self.differences:
+            return None
+        return self.differences[self.main][self.primary[self.main].name]
 
 
 def find_entries(finished: Mapping[Path, Trial]) -> list[MethodScores]:
@@ -101,42 +111,42 @@ def find_entries(finished: Mapping[Path, Trial]) -> list[MethodScores]:
     found: dict[tuple[str, str, float, str], dict[int, Path]] = {}
     for folder, trial in finished.items():
         for share in trial.missing:
-            found.setdefault((trial.experiment, trial.level, share, trial.method), {})[
-                trial.seed
-            ] = folder
+            key = (trial.experiment, trial.level, share, trial.method)
+            found.setdefault(key, {})[trial.seed] = folder
     return [MethodScores(*key, folders) for key, folders in found.items()]
 
 
 def make_rows(entries: Sequence[MethodScores], replicates: int = REPLICATES) -> list[Row]:
-    """Score every entry and compare it with the best baseline of its place."""
+    """Score every entry and compare it with the best baseline of its setting."""
     table = cache(lambda entry, seeds: score_seeds(_read(entry, seeds), replicates))
     rows: list[Row] = []
     for setting in dict.fromkeys(entry.setting for entry in entries):
         here = [entry for entry in entries if entry.setting == setting]
         primary = primary_metrics(_tasks(here[0]))
         main = MEAN if MEAN in primary else next(iter(primary))
+
+        # Choose the best baseline.
         others = [entry for entry in here if not is_own(entry.method)]
-        best = max(
-            others,
-            key=lambda entry: _value(table(entry, entry.seeds)[main], primary[main]),
-            default=None,
-        )
+        values = [_value(table(entry, entry.seeds)[main], primary[main]) for entry in others]
+        best = others[int(np.argmax(values))] if others else None
+
+        # Compare every entry with it, over the seeds that both have.
         for entry in here:
             compared = None
             shared = tuple(seed for seed in entry.seeds if best is not None and seed in best.seeds)
             if best is not None and best != entry and shared:
                 compared = to_differences(table(best, shared), table(entry, shared))
+
             labelled = next(iter(_read(entry, entry.seeds[:1]).values()))
-            rows.append(
-                Row(
-                    entry=entry,
-                    scores=to_intervals(table(entry, entry.seeds), labelled),
-                    main=main,
-                    primary=primary,
-                    baseline=None if best is None else best.method,
-                    differences=compared,
-                )
+            row = Row(
+                entry=entry,
+                scores=to_intervals(table(entry, entry.seeds), labelled),
+                main=main,
+                primary=primary,
+                baseline=None if best is None else best.method,
+                differences=compared,
             )
+            rows.append(row)
     return rows
 
 
@@ -149,17 +159,21 @@ def primary_metrics(tasks: Mapping[str, Task]) -> dict[str, Metric]:
 
 
 def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) -> Table:
-    """Return [1 + replicates] values a task and metric: the mean over the seeds, then one a draw of subjects and seeds.
+    """Return [1 + replicates] values a task and metric: the mean over the seeds, then one a draw.
 
-    All seeds are scored in one bootstrap, as if each were a task of its own, so that a subject that is drawn is drawn
-    in every seed. The folds of different seeds are told apart by their numbers.
+    A draw is one of subjects and seeds. All seeds are scored in one bootstrap, as if each were a
+    task of its own, so that a subject that is drawn is drawn in every seed. The folds of different
+    seeds are told apart by their numbers.
     """
+    # Score all seeds at once.
     apart = {
         f"{seed}/{task}": part.of(_apart(part.predictions, number))
         for number, (seed, tasks) in enumerate(by_seed.items())
         for task, part in tasks.items()
     }
     table = bootstrap(apart, replicates=replicates)
+
+    # Average over the seeds, and over those that each replicate draws.
     drawn = np.random.default_rng(0).integers(0, len(by_seed), (replicates, len(by_seed)))
     seeds, tasks = list(by_seed), next(iter(by_seed.values()))
     averaged: Table = {}
@@ -168,20 +182,11 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
         for metric in table[f"{seeds[0]}/{task}"]:
             values = np.stack([table[f"{seed}/{task}"][metric] for seed in seeds])
             draws = np.take_along_axis(values[:, 1:], drawn.T, axis=0)
-            averaged[task][metric] = np.r_[
-                defined_mean(list(values[:, :1])), defined_mean(list(draws))
-            ]
-    if len(tasks) > 1:
-        shared = [
-            metric
-            for metric in next(iter(averaged.values()))
-            if all(metric in s for s in averaged.values())
-        ]
-        mean = {
-            metric: defined_mean([scores[metric] for scores in averaged.values()])
-            for metric in shared
-        }
-        averaged |= {MEAN: mean} if mean else {}
+            mean, means = defined_mean(list(values[:, :1])), defined_mean(list(draws))
+            averaged[task][metric] = np.r_[mean, means]
+
+    if len(tasks) > 1 and (overall := mean_of_tasks(averaged)):
+        averaged[MEAN] = overall
     return averaged
 
 
@@ -193,40 +198,41 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def costs(entry: MethodScores) -> dict[str, Any]:
-    """Return the means over the seeds of what an entry's trials took, and how many weights were fitted."""
-    means = {name: float(np.mean([about[name] for about in entry.about])) for name in COSTS}
-    return means | {"parameters": entry.about[0]["parameters"]}
+    """Return the costs of an entry's trials, means over the seeds, and the number of weights."""
+    found: dict[str, Any] = {}
+    for name in COSTS:
+        found[name] = float(np.mean([about[name] for about in entry.about]))
+    return {**found, "parameters": entry.about[0]["parameters"]}
 
 
 def _lines(row: Row) -> list[dict[str, Any]]:
     """Return a line of the table a task and metric; counts under 11 are null."""
-    lines = []
+    entry, lines = row.entry, []
     for task, metrics in row.scores.items():
         for metric, score in metrics.items():
             difference = row.differences[task][metric] if row.differences else None
-            lines.append(
-                {
-                    "experiment": row.entry.experiment,
-                    "level": row.entry.level,
-                    "missing": row.entry.missing,
-                    "method": row.entry.method,
-                    "task": task,
-                    "metric": metric,
-                    "value": score.value,
-                    "low": score.low,
-                    "high": score.high,
-                    "num_subjects": score.n_subjects
-                    if score.n_subjects >= SMALLEST_SHOWN
-                    else None,
-                    "baseline": row.baseline,
-                    "difference": difference and difference.value,
-                    "difference_low": difference and difference.low,
-                    "difference_high": difference and difference.high,
-                    "p": difference and difference.p,
-                    "num_seeds": len(row.entry.seeds),
-                    **costs(row.entry),
-                }
-            )
+            is_small = score.n_subjects < SMALLEST_SHOWN
+
+            line = {
+                "experiment": entry.experiment,
+                "level": entry.level,
+                "missing": entry.missing,
+                "method": entry.method,
+                "task": task,
+                "metric": metric,
+                "value": score.value,
+                "low": score.low,
+                "high": score.high,
+                "num_subjects": None if is_small else score.n_subjects,
+                "baseline": row.baseline,
+                "difference": difference and difference.value,
+                "difference_low": difference and difference.low,
+                "difference_high": difference and difference.high,
+                "p": difference and difference.p,
+                "num_seeds": len(entry.seeds),
+                **costs(entry),
+            }
+            lines.append(line)
     return lines
 
 
@@ -250,7 +256,7 @@ def _read(entry: MethodScores, seeds: Sequence[int]) -> dict[int, dict[str, Scor
 
 
 def _value(scores: Mapping[str, NDArray[np.float64]], metric: Metric) -> float:
-    """Return the score itself such that higher is better, below all others where it is undefined."""
+    """Return the score such that higher is better, below all others where it is undefined."""
     value = float(scores[metric.name][0])
     return metric.signed(value) if value == value else -np.inf
 

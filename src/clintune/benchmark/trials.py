@@ -1,4 +1,7 @@
-"""A trial: one method on one experiment with one seed. What it is, what determines its result, where the result is."""
+"""A trial: one method on one experiment with one seed.
+
+Here stands what a trial is, what determines its result, and where the result is.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -21,7 +24,10 @@ from clintune.core.files import value_sha256
 
 ABOUT = "trial.json"
 _ELSEWHERE = ("runs", "modules", "data", "cluster", "tracker")
-"""Sections of a config that say where and by whom, not what; of a cohort, its `root`, `source` and `storage`."""
+"""Sections of a config that say where and by whom, not what.
+
+Of a cohort, its `root`, `source` and `storage` are such keys.
+"""
 _ROOM = Path(__file__).parent
 _LEARNERS = ("classical.py", "features.py", "learners.py")
 _OWN_CODE = [_ROOM / "finetuned.py"]
@@ -30,9 +36,10 @@ _BASELINE_CODE = [_ROOM / "held_out.py", *(_ROOM / "baselines" / name for name i
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One method on one experiment, in one of its levels (empty: it has none), with one seed; `config` is resolved.
+    """One method on one experiment, in one of its levels (empty: it has none), with one seed.
 
-    `peer_seconds` limits each fit of a peer; None for every other method, which it does not concern.
+    `config` is resolved. `peer_seconds` limits each fit of a peer; None for every other method,
+    which it does not concern.
     """
 
     experiment: str
@@ -46,21 +53,22 @@ class Trial:
     @property
     def title(self) -> str:
         """Return its name for people."""
-        return " ".join(
-            filter(None, [self.experiment, self.level, self.method, f"seed {self.seed}"])
-        )
+        words = [self.experiment, self.level, self.method, f"seed {self.seed}"]
+        return " ".join(filter(None, words))
 
     def key(self, data: str) -> str:
-        """Return a hash of everything that determines its result; `data` is the fingerprint of its cohorts."""
+        """Return a hash of everything that determines its result.
+
+        `data` is the fingerprint of its cohorts.
+        """
         whole = asdict(self.config)
         what = {name: value for name, value in whole.items() if name not in _ELSEWHERE}
         for cohort in what["cohorts"].values():
             for name in ("root", "source", "storage"):
                 del cohort[name]
         limits = [] if self.peer_seconds is None else [self.peer_seconds]
-        return value_sha256([what, self.method, self.missing, data, _code(self.method), *limits])[
-            :16
-        ]
+        causes = [what, self.method, self.missing, data, _code(self.method), *limits]
+        return value_sha256(causes)[:16]
 
     def folder(self, out: Path, data: str) -> Path:
         """Return where its result is below `out`."""
@@ -76,10 +84,11 @@ class Trial:
 
 
 def plan(suite: Suite, overrides: Sequence[str]) -> list[Trial]:
-    """Return the trials of a suite, in the order in which they run; `overrides` are those of every recipe.
+    """Return the trials of a suite, in the order in which they run.
 
-    The seed is that of the model and, for all methods alike, of the splits; a file of folds stays as it is. Raises
-    ConfigError as `compose_recipe` does, and for an override of the seed.
+    `overrides` are those of every recipe. The seed is that of the model and, for all methods alike,
+    of the splits; a file of folds stays as it is. Raises ConfigError as `compose_recipe` does, and
+    for an override of the seed.
     """
     if any(word.startswith("seed=") for word in overrides):
         raise ConfigError("a benchmark has several seeds; write seeds=[0,1,2] rather than seed=0")
@@ -93,6 +102,7 @@ def plan(suite: Suite, overrides: Sequence[str]) -> list[Trial]:
             where = f"'experiments.{name}.baselines'"
             _check_modalities(where, experiment.baselines, untouched.modalities)
 
+            # Every method's config, then a trial a seed.
             configs = dict.fromkeys(experiment.baselines, untouched)
             for method, own in suite.clintune.items():
                 configs[method] = compose_recipe(recipe, [*common, *own])
@@ -141,7 +151,8 @@ def _seeded(config: Config, seed: int) -> Config:
 def _code(method: str) -> list[str]:
     """Return the versions of the code that a method's result depends on."""
     own = _OWN_CODE if is_own(method) else _BASELINE_CODE
-    files = [path.read_bytes() for path in (peer_files(method) if method in PEERS else own)]
+    paths = peer_files(method) if method in PEERS else own
+    files = [path.read_bytes() for path in paths]
     learner = [] if is_own(method) or method in PEERS else [_version("scikit-learn")]
     return [__version__, sha256(b"".join(files)).hexdigest(), *learner]
 

@@ -95,6 +95,7 @@ def _predict_fold(
     """Return the predictions of a fold, the mean of its members, which are loaded in turn."""
     config = experiment.config
     members: list[Answers] = []
+
     for folder in trained_members(fold.folder / "package", config.ensemble):
         package = load_package(folder, accelerator.device, modules_of(config))
         answers: Answers = {}
@@ -105,7 +106,9 @@ def _predict_fold(
                 answers.setdefault(split, {}).update(by_variant)
         members.append(answers)
 
-    together = {split: average([member[split] for member in members]) for split in members[0]}
+    together = {}
+    for split in members[0]:
+        together[split] = average([member[split] for member in members])
     if len(members) > 1 and HELD_OUT in together:
         together[HELD_OUT] |= {
             f"{MEMBER} {i}": member[HELD_OUT][WHOLE] for i, member in enumerate(members)
@@ -123,38 +126,45 @@ def _predict(
     accelerator: Accelerator,
 ) -> Answers:
     """Return the predictions of one member for requests that are all plain, or all not."""
+    kept = _kept(requests, rows)
+    if not kept:
+        return {}
+
+    # Preprocess the samples of all splits at once.
+    mine = {split: _plain_rows(rows[split]) if is_plain else rows[split] for split in kept}
+    all_rows, encoders = np.concatenate(list(mine.values())), package.model.encoders
+    caches, unreadable = precompute_pieces(
+        experiment, encoders, package.statistics, all_rows, accelerator.device
+    )
+    if accelerator.is_main_process and not is_plain:
+        write_unreadable(run / "unreadable.csv", unreadable)
+
+    trainer, found = experiment.config.trainer, {}
+    for split, variants in kept.items():
+        found[split] = predict_member(
+            package,
+            caches,
+            experiment.samples,
+            mine[split],
+            variants,
+            batch_size=trainer.micro_batch_size,
+            precision=resolve_precision(trainer.precision),
+            views=1 if is_plain else None,
+            processes=accelerator,
+        )
+    return found
+
+
+def _kept(
+    requests: Sequence[Request], rows: Mapping[str, NDArray[np.int64]]
+) -> dict[str, dict[str, frozenset[str]]]:
+    """Return the modalities that each split and variant keeps, of splits that have samples."""
     kept: dict[str, dict[str, frozenset[str]]] = {}
     for request in requests:
         for split in request.splits:
             if len(rows[split]):
                 kept.setdefault(split, {})[request.variant] = request.kept
-    if not kept:
-        return {}
-
-    mine = {split: _plain_rows(rows[split]) if is_plain else rows[split] for split in kept}
-    caches, unreadable = precompute_pieces(
-        experiment,
-        package.model.encoders,
-        package.statistics,
-        np.concatenate(list(mine.values())),
-        accelerator.device,
-    )
-    if accelerator.is_main_process and not is_plain:
-        write_unreadable(run / "unreadable.csv", unreadable)
-    return {
-        split: predict_member(
-            package,
-            caches,
-            experiment.samples,
-            mine[split],
-            kept[split],
-            batch_size=experiment.config.trainer.micro_batch_size,
-            precision=resolve_precision(experiment.config.trainer.precision),
-            views=1 if is_plain else None,
-            processes=accelerator,
-        )
-        for split in kept
-    }
+    return kept
 
 
 def _flat(answers: Answers) -> Iterator[tuple[str, str, str, NDArray[np.float32]]]:
@@ -166,6 +176,7 @@ def _flat(answers: Answers) -> Iterator[tuple[str, str, str, NDArray[np.float32]
 
 
 def _plain_rows(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the samples of a split that are predicted plainly."""
     if len(rows) <= MOST_PLAIN:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, MOST_PLAIN, replace=False))

@@ -80,13 +80,12 @@ class Context:
     @cached_property
     def calibrated(self) -> dict[str, dict[str, Predictions]]:
         """Return the predictions of each split and task after calibration."""
-        return {
-            split: {
-                task: replace(part, predicted=calibrate(part, self.fitted(task))[0])
-                for task, part in self.raw[split][WHOLE].items()
-            }
-            for split in self.splits
-        }
+        found: dict[str, dict[str, Predictions]] = {split: {} for split in self.splits}
+        for split, by_task in found.items():
+            for task, part in self.raw[split][WHOLE].items():
+                predicted, _ = calibrate(part, self.fitted(task))
+                by_task[task] = replace(part, predicted=predicted)
+        return found
 
     def fitted(self, task: str) -> list[Calibration]:
         """Return the calibration of a task by fold."""
@@ -98,15 +97,15 @@ class Context:
 
     def of_fold(self, number: int, fold: Fold) -> "Context":
         """Return one fold by itself."""
+        raw: dict[str, dict[str, ByTask]] = {split: {} for split in self.raw}
+        for split, by_variant in self.raw.items():
+            for variant, by_task in by_variant.items():
+                parts = {task: _of_fold(part, number) for task, part in by_task.items()}
+                raw[split][variant] = parts
+
         return replace(
             self,
-            raw={
-                split: {
-                    variant: {task: _of_fold(part, number) for task, part in by_task.items()}
-                    for variant, by_task in by_variant.items()
-                }
-                for split, by_variant in self.raw.items()
-            },
+            raw=raw,
             calibrations=[self.calibrations[number]],
             split=read_splits(fold.folder / "splits.parquet", self.samples),
             against=None,

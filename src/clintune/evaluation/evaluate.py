@@ -65,6 +65,7 @@ def evaluate_run(
         trained_members(fold.folder / "package", config.ensemble)
     check_held_out(run, experiment)
 
+    # Predict what the analyses ask for.
     analyses = load_analyses(_names(config, ablate_modalities, against))
     requests = [whole(experiment.modalities), *requests_of(analyses, list(experiment.modalities))]
     accelerator = make_accelerator(config.trainer)
@@ -80,10 +81,8 @@ def evaluate_run(
     if config.cv is not None:
         _write_folds(context, of_card(analyses), found)
 
-    page = Page(tasks=context.tasks, metrics=metrics)
-    write_report(
-        run / "report.html", config.name, page, analyses, read_json(run / "provenance.json")
-    )
+    page, origin = Page(tasks=context.tasks, metrics=metrics), read_json(run / "provenance.json")
+    write_report(run / "report.html", config.name, page, analyses, origin)
     _print(metrics)
 
 
@@ -120,10 +119,9 @@ def make_context(
         replicates=replicates,
         against=against,
     )
-    calibrations = [
-        _fit_calibrations(context, number, fold)
-        for number, fold in enumerate(folds(experiment.config, run, experiment.samples))
-    ]
+
+    found = folds(experiment.config, run, experiment.samples)
+    calibrations = [_fit_calibrations(context, number, fold) for number, fold in enumerate(found)]
     split = None
     if experiment.config.cv is None:
         split = read_splits(run / "splits.parquet", experiment.samples)
@@ -137,6 +135,7 @@ def _fit_calibrations(context: Context, number: int, fold: Fold) -> dict[str, Ca
     """
     if TUNING not in context.splits:
         return {name: Calibration.identity(task.questions) for name, task in context.tasks.items()}
+
     fitted = {}
     for name, part in context.raw[TUNING][WHOLE].items():
         fitted[name] = fit_calibration(take(part, part.fold == number), context.tasks[name])

@@ -1,10 +1,12 @@
-"""How sure a score is: a percentile bootstrap over subjects (Efron and Tibshirani, 1993), and paired differences.
+"""How sure a score is: a percentile bootstrap over subjects (Efron and Tibshirani, 1993).
 
-The percentiles are centred on the score, see `_centred`; those of differences are plain.
+Differences are those of paired draws. The percentiles are centred on the score, see `_centred`;
+those of differences are plain.
 
-Subjects are drawn with replacement with all their samples, in every task at once, so that tasks, folds and two models
-are compared on the same draws. With folds the statistic is the mean over folds, and subjects are drawn within the first
-fold that holds them: a subject that repeated folds score again and again still counts once.
+Subjects are drawn with replacement with all their samples, in every task at once, so that tasks,
+folds and two models are compared on the same draws. With folds the statistic is the mean over
+folds, and subjects are drawn within the first fold that holds them: a subject that repeated folds
+score again and again still counts once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,10 +39,11 @@ CHUNK = 4_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A score with its 95 % interval and what it rests on: subjects, samples and positives whose label is known.
+    """A score with its 95 % interval and what it rests on.
 
-    The draws of fewer than 11 subjects say little of others: such an interval is undefined.
-    `n_positive` counts positive labels; it is None for a task without a positive class.
+    That is subjects, samples and positives whose label is known. Draws of fewer than 11 subjects
+    say little of others: such an interval is undefined. `n_positive` counts positive labels; it is
+    None for a task without a positive class.
     """
 
     value: float
@@ -57,7 +60,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Second minus first with its 95 % interval; `p` is the two-sided bootstrap p-value of no difference."""
+    """Second minus first with its 95 % interval.
+
+    `p` is the two-sided bootstrap p-value of no difference.
+    """
 
     value: float
     low: float
@@ -80,10 +86,10 @@ def to_intervals(table: Table, tasks: Mapping[str, Scored]) -> dict[str, dict[st
     """Turn what `bootstrap` returned for these tasks into intervals."""
     counts = {name: count_labels([scored]) for name, scored in tasks.items()}
     counts[MEAN] = count_labels(list(tasks.values()))
-    return {
-        task: {metric: _interval(values, counts[task]) for metric, values in metrics.items()}
-        for task, metrics in table.items()
-    }
+    found = {}
+    for task, metrics in table.items():
+        found[task] = {name: _interval(values, counts[task]) for name, values in metrics.items()}
+    return found
 
 
 def paired_differences(
@@ -100,100 +106,114 @@ def paired_differences(
     for task, scored in first.items():
         if not _same_samples(scored.predictions, second[task].predictions):
             raise DataError(
-                f"task {task}: the two sets of predictions are of different samples; predict both again"
+                f"task {task}: the two sets of predictions are of different samples; "
+                "predict both again"
             )
+
     one, two = (bootstrap(side, replicates=replicates, seed=seed) for side in (first, second))
     return to_differences(one, two)
 
 
 def to_differences(first: Table, second: Table) -> dict[str, dict[str, Difference]]:
-    """Turn what `bootstrap` returned for the same samples and seed into differences, second minus first."""
-    return {
-        task: {
-            metric: _difference(second[task][metric] - values) for metric, values in metrics.items()
-        }
-        for task, metrics in first.items()
-    }
+    """Turn what `bootstrap` returned for the same samples and seed into differences.
+
+    They are second minus first.
+    """
+    found = {}
+    for task, metrics in first.items():
+        other = second[task]
+        found[task] = {name: _difference(other[name] - values) for name, values in metrics.items()}
+    return found
 
 
 def to_json(
     table: Mapping[str, Mapping[str, Interval | Difference]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the plain values of each task and metric, as in `metrics.json`."""
-    return {
-        task: {metric: score.to_json() for metric, score in scores.items()}
-        for task, scores in table.items()
-    }
+    found = {}
+    for task, scores in table.items():
+        found[task] = {metric: score.to_json() for metric, score in scores.items()}
+    return found
 
 
 def fold_values(tasks: Mapping[str, Scored]) -> list[dict[str, dict[str, float | None]]]:
-    """Score each fold by itself, in the order of the folds: task, metric, value (None where undefined)."""
+    """Score each fold by itself, in the order of the folds.
+
+    Each has task, metric, value (None where undefined).
+    """
     folds = np.unique(np.concatenate([scored.predictions.fold for scored in tasks.values()]))
     results = []
     for fold in folds:
-        parts = {
-            name: s.of(take(s.predictions, s.predictions.fold == fold)) for name, s in tasks.items()
-        }
-        results.append(
-            plain_values({name: part for name, part in parts.items() if len(part.predictions)})
-        )
+        parts = {}
+        for name, scored in tasks.items():
+            part = take(scored.predictions, scored.predictions.fold == fold)
+            if len(part):
+                parts[name] = scored.of(part)
+        results.append(plain_values(parts))
     return results
 
 
 def plain_values(tasks: Mapping[str, Scored]) -> dict[str, dict[str, float | None]]:
     """Score without intervals: task, metric, value (None where undefined)."""
-    table = bootstrap(tasks, replicates=0)
-    return {
-        task: _plain({name: float(row[0]) for name, row in scores.items()})
-        for task, scores in table.items()
-    }
+    found = {}
+    for task, scores in bootstrap(tasks, replicates=0).items():
+        found[task] = _plain({name: float(row[0]) for name, row in scores.items()})
+    return found
 
 
 def bootstrap(tasks: Mapping[str, Scored], *, replicates: int = REPLICATES, seed: int = 0) -> Table:
-    """Return [1 + replicates] values a task and metric: first the score itself, then one a draw of the subjects."""
+    """Return [1 + replicates] values a task and metric: the score itself, then one a draw."""
     subjects, strata = _number_subjects(tasks)
     largest = max(scored.predictions.predicted.size for scored in tasks.values())
-    parts: dict[str, list[dict[str, Floats]]] = {name: [] for name in tasks}
+    chunk, rng = max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)
 
-    # All tasks are scored under the same draws.
-    for weights in _weights(
-        strata, replicates, max(1, CHUNK // max(largest, 1)), np.random.default_rng(seed)
-    ):
+    # All tasks are scored under the same draws of subjects.
+    chunks: dict[str, list[dict[str, Floats]]] = {name: [] for name in tasks}
+    for weights in _weights(strata, replicates, chunk, rng):
         for name, scored in tasks.items():
-            parts[name].append(_mean_over_folds(scored, weights[:, subjects[name]]))
+            chunks[name].append(_mean_over_folds(scored, weights[:, subjects[name]]))
 
-    table = {
-        name: {metric: np.concatenate([part[metric] for part in chunks]) for metric in chunks[0]}
-        for name, chunks in parts.items()
-    }
+    table: Table = {}
+    for name, parts in chunks.items():
+        table[name] = {}
+        for metric in parts[0]:
+            table[name][metric] = np.concatenate([part[metric] for part in parts])
 
-    if len(table) > 1:
-        first, *others = table.values()
-        shared = [metric for metric in first if all(metric in other for other in others)]
-        mean = {
-            metric: defined_mean([scores[metric] for scores in table.values()]) for metric in shared
-        }
-        table |= {MEAN: mean} if mean else {}
+    if len(table) > 1 and (mean := mean_of_tasks(table)):
+        table[MEAN] = mean
     return table
 
 
+def mean_of_tasks(table: Table) -> dict[str, Floats]:
+    """Return the mean over the tasks of each metric that all of them have."""
+    first, *others = table.values()
+    mean = {}
+    for metric in first:
+        if all(metric in scores for scores in others):
+            mean[metric] = defined_mean([scores[metric] for scores in table.values()])
+    return mean
+
+
 def _number_subjects(tasks: Mapping[str, Scored]) -> tuple[dict[str, Numbers], list[Numbers]]:
-    """Number the subjects of all tasks together; return each task's [N] numbers and the subjects of each stratum."""
+    """Number the subjects of all tasks together.
+
+    Return each task's numbers [N], and the subjects of each stratum.
+    """
     everything = [scored.predictions for scored in tasks.values()]
     cohort = codes(np.concatenate([p.cohort for p in everything]))
     subject = codes(np.concatenate([p.subject_id for p in everything]))
     fold = np.concatenate([p.fold for p in everything])
-    number = (
-        np.unique(np.stack([cohort, subject]), axis=1, return_inverse=True)[1]
-        .reshape(-1)
-        .astype(np.int64)
-    )
+
+    # Equal ids in two cohorts are two subjects.
+    _, number = np.unique(np.stack([cohort, subject]), axis=1, return_inverse=True)
+    number = number.reshape(-1).astype(np.int64)
+    ends = np.cumsum([len(p) for p in everything])[:-1]
+    by_task = dict(zip(tasks, np.split(number, ends), strict=True))
+
+    # The stratum of a subject is the first fold that holds it.
     home = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(home, number, fold)
-    ends = np.cumsum([len(p) for p in everything])[:-1]
-    return dict(zip(tasks, np.split(number, ends), strict=True)), [
-        np.flatnonzero(home == h) for h in np.unique(home)
-    ]
+    return by_task, [np.flatnonzero(home == first) for first in np.unique(home)]
 
 
 def _weights(
@@ -206,27 +226,29 @@ def _weights(
         rows = min(chunk, replicates - start)
         weights = np.zeros((rows, size))
         for members in strata:
-            draws = (
-                rng.integers(0, len(members), (rows, len(members)))
-                + len(members) * np.arange(rows)[:, None]
-            )
-            weights[:, members] = np.bincount(draws.ravel(), minlength=draws.size).reshape(
-                draws.shape
-            )
+            # Each row of draws has a range of its own, so that one count serves all rows.
+            drawn = rng.integers(0, len(members), (rows, len(members)))
+            drawn = drawn + len(members) * np.arange(rows)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=drawn.size)
+            weights[:, members] = counts.reshape(drawn.shape)
         yield weights
 
 
 def _mean_over_folds(scored: Scored, weights: Floats) -> dict[str, Floats]:
+    """Return the mean over the folds of each metric, as [R] values under weights [R, N]."""
     predictions = scored.predictions
+    targets, predicted = predictions.targets, predictions.predicted
     folds = []
     for fold in np.unique(predictions.fold):
         rows = predictions.fold == fold
-        folds.append(
-            scored.score(predictions.targets[rows], predictions.predicted[rows], weights[:, rows])
-        )
+        folds.append(scored.score(targets[rows], predicted[rows], weights[:, rows]))
+
     if not folds:
-        return scored.score(predictions.targets, predictions.predicted, weights)
-    return {metric: defined_mean([values[metric] for values in folds]) for metric in folds[0]}
+        return scored.score(targets, predicted, weights)
+    means = {}
+    for metric in folds[0]:
+        means[metric] = defined_mean([values[metric] for values in folds])
+    return means
 
 
 def _interval(values: Floats, counts: Counts) -> Interval:
@@ -246,8 +268,8 @@ def _difference(values: Floats) -> Difference:
 def _centred(values: Floats) -> Floats:
     """Take the draws' own bias off them, without passing the best draw.
 
-    Drawing subjects again doubles the noise that inflates calibration error and average precision, so that plain
-    percentiles can miss the score itself; the percentiles of AUROC hardly move.
+    Drawing subjects again doubles the noise that inflates calibration error and average precision,
+    so that plain percentiles can miss the score itself; the percentiles of AUROC hardly move.
     """
     draws = values[1:][~np.isnan(values[1:])]
     if not len(draws):

@@ -1,11 +1,13 @@
-"""Predictions on disk, in the field's prediction schema, so that `meds_evaluation` and other tools read them.
+"""Predictions on disk, in the field's prediction schema.
 
-A task is one file `<task>.parquet`; a task of many phenotypes is a folder `<task>/` with such a file each. A task whose
-own table is another, as one of survival, has beside it a folder `<task>/` with a file of the schema for each of its
-yes-or-no views.
-That schema allows no further column, so cohort and fold stand in the file's metadata: `clintune.runs` lists
-[cohort, fold, number of rows] of each run of rows. Rows whose label is unknown are left out, as the schema demands;
-where no label is known at all, every row is kept and the label column is absent.
+So `meds_evaluation` and other tools read them. A task is one file `<task>.parquet`; a task of many
+phenotypes is a folder `<task>/` with such a file each. A task whose own table is another, as one of
+survival, has beside it a folder `<task>/` with a file of the schema for each yes-or-no view.
+
+That schema allows no further column, so cohort and fold stand in the file's metadata:
+`clintune.runs` lists [cohort, fold, number of rows] of each run of rows. Rows whose label is
+unknown are left out, as the schema demands; where no label is known at all, every row is kept and
+the label column is absent.
 """
 
 import json
@@ -30,10 +32,11 @@ from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration, calibrate
 
 CALIBRATED, RAW = "predictions", "predictions_raw"
-"""The folders of a run, or of a job that scores: what the model says calibrated, and as it says it.
+"""The folders of a run, or of a job that scores: calibrated predictions, and raw ones.
 
-Both have the same files and columns. A probability in the first is what `clintune.load(...).predict` calls by the same
-name, one in the second what ends in `_raw` there; decisions stand in the first alone, null where the model abstains.
+Both have the same files and columns. A probability in the first is what
+`clintune.load(...).predict` calls by the same name, one in the second what ends in `_raw` there.
+Decisions stand in the first alone, null where the model abstains.
 """
 RUNS = "clintune.runs"
 KEYS = ["cohort", "fold", *SAMPLE]
@@ -47,13 +50,15 @@ def write_both(
     fitted: Sequence[Calibration],
     task: Task,
 ) -> None:
-    """Write the predictions of task `name` for a split of a run, as they are and calibrated; `fitted` by fold."""
+    """Write the predictions of task `name` for a split of a run, raw and calibrated.
+
+    `fitted` holds the calibration of each fold.
+    """
     after, withheld = calibrate(predictions, fitted)
     undecided = np.ones_like(withheld) if task.questions else None
     write_predictions(run / RAW / split, name, predictions, task, undecided)
-    write_predictions(
-        run / CALIBRATED / split, name, replace(predictions, predicted=after), task, withheld
-    )
+    calibrated = replace(predictions, predicted=after)
+    write_predictions(run / CALIBRATED / split, name, calibrated, task, withheld)
 
 
 def write_predictions(
@@ -63,9 +68,10 @@ def write_predictions(
     task: Task,
     withheld: NDArray[np.bool_] | None = None,
 ) -> Path:
-    """Write the predictions of task `name` below `folder`; return the file or, of a task with parts, the folder.
+    """Write the predictions of task `name` below `folder`.
 
-    The decision is null where it is `withheld` [N, G].
+    Return the file or, of a task with parts, the folder. The decision is null where it is
+    `withheld` [N, G].
     """
     place = inside(folder, name, "task", DataError)
     if not task.parts:
@@ -94,33 +100,31 @@ def write_shard(
     withheld: NDArray[np.bool_],
     labelled: NDArray[np.bool_],
 ) -> None:
-    """Write every row of a piece of the predictions of task `name` as `<name>/<shard>.parquet` below `folder`.
+    """Write every row of a shard of the predictions of task `name`.
 
-    Each part of a task has a folder of its own in `<name>/`. The decision is null where it is `withheld` [N, G], and
-    what is predicted where it is NaN. The columns `labelled` [T] are those whose labels are all known, in this piece
-    and every other, and are written: the schema knows no unknown one.
+    The file is `<name>/<shard>.parquet` below `folder`; each part of a task has a folder of its own
+    in `<name>/`. The decision is null where it is `withheld` [N, G], and what is predicted where it
+    is NaN. The columns `labelled` [T] are those whose labels are all known, in this shard and every
+    other, and are written: the schema knows no unknown label.
     """
     place = inside(folder, name, "task", DataError)
     pieces = [(place, predictions, task, labelled.all())]
     if task.parts:
-        pieces = [
-            (
-                inside(place, part_name, "phenotype", DataError),
-                one_output(predictions, i),
-                part,
-                labelled[i],
-            )
-            for i, (part_name, part) in enumerate(task.parts.items())
-        ]
+        pieces = []
+        for i, (part_name, part) in enumerate(task.parts.items()):
+            home = inside(place, part_name, "phenotype", DataError)
+            pieces.append((home, one_output(predictions, i), part, labelled[i]))
+
     for i, (home, piece, its_task, is_labelled) in enumerate(pieces):
         labels = its_task.label_table(piece.targets) if is_labelled else {}
         _save(home / f"{shard}.parquet", piece, its_task, labels, withheld[:, i])
 
 
 def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
-    """Read what `write_predictions` wrote. Rows stand by fold and cohort; unlabelled ones may have been left out.
+    """Read what `write_predictions` wrote.
 
-    Raises DataError where a file is missing or was not written by clintune.
+    Rows stand by fold and cohort; unlabelled ones may have been left out. Raises DataError where a
+    file is missing or was not written by clintune.
     """
     if not task.parts:
         return _predictions(_read(_file(folder, name, "task"), task))
@@ -131,14 +135,16 @@ def read_predictions(folder: Path, name: str, task: Task) -> Predictions:
         for part_name, part in task.parts.items()
     ]
     wide = pl.concat(parts).pivot("part", index=KEYS, values=["target_0", "predicted_0"])
-    columns = [
-        f"{kind}_{part_name}" for kind in ("target_0", "predicted_0") for part_name in task.parts
-    ]
+    kinds = ("target_0", "predicted_0")
+    columns = [f"{kind}_{part_name}" for kind in kinds for part_name in task.parts]
     return _predictions(wide.select(*KEYS, *columns).sort(KEYS))
 
 
 def _file(folder: Path, name: str, what: str) -> Path:
-    """Return the file of a task or phenotype, whose name may come from a package: it never leaves `folder`."""
+    """Return the file of a task or phenotype, which never leaves `folder`.
+
+    Its name may come from a package.
+    """
     place = inside(folder, name, what, DataError)
     return place.with_name(f"{place.name}.parquet")
 
@@ -162,15 +168,14 @@ def _save(
     labels: dict[str, Any],
     withheld: NDArray[np.bool_] | None = None,
 ) -> Path:
+    """Write one file of predictions; return its path."""
     predicted = pl.DataFrame(task.prediction_table(predictions.predicted))
     if withheld is not None:
         if (decision := task.decision_column) is not None:
-            predicted = predicted.with_columns(
-                pl.when(~pl.Series(withheld)).then(decision).alias(decision)
-            )
-        predicted = predicted.fill_nan(
-            None
-        )  # no number, rather than one that other tools would reckon with
+            decided = pl.when(~pl.Series(withheld)).then(decision)
+            predicted = predicted.with_columns(decided.alias(decision))
+        # No number, rather than one that other tools would reckon with.
+        predicted = predicted.fill_nan(None)
 
     columns = {
         "cohort": predictions.cohort.astype(str),
@@ -181,7 +186,8 @@ def _save(
         **predicted.to_dict(),
     }
 
-    # Cohort and fold stand in the file's metadata, as runs of rows: the schema has no place for them.
+    # Cohort and fold stand in the file's metadata, as runs of rows: the schema has no column for
+    # them.
     table = pl.DataFrame(columns).sort("fold", "cohort", maintain_order=True)
     runs = table.group_by("cohort", "fold", maintain_order=True).len().rows()
     with atomic_path(path) as partial:
@@ -201,11 +207,11 @@ def _read(path: Path, task: Task) -> pl.DataFrame:
             f"{path}: not predictions of clintune ({type(error).__name__}); predict again"
         ) from error
 
+    cohorts = [cohort for cohort, _, rows in runs for _ in range(rows)]
+    folds = [fold for _, fold, rows in runs for _ in range(rows)]
     columns = {
-        "cohort": pl.Series(
-            [cohort for cohort, _, rows in runs for _ in range(rows)], dtype=pl.String
-        ),
-        "fold": pl.Series([fold for _, fold, rows in runs for _ in range(rows)], dtype=pl.Int64),
+        "cohort": pl.Series(cohorts, dtype=pl.String),
+        "fold": pl.Series(folds, dtype=pl.Int64),
     }
     columns |= {f"target_{i}": pl.Series(column) for i, column in enumerate(targets.T)}
     columns |= {f"predicted_{i}": pl.Series(column) for i, column in enumerate(predicted.T)}
@@ -213,15 +219,15 @@ def _read(path: Path, task: Task) -> pl.DataFrame:
 
 
 def _predictions(table: pl.DataFrame) -> Predictions:
+    targets = [name for name in table.columns if name.startswith("target_")]
+    predicted = [name for name in table.columns if name.startswith("predicted_")]
     return Predictions(
         cohort=table["cohort"].to_numpy().astype(str),
         subject_id=table[SAMPLE[0]].to_numpy(),
         prediction_time=table[SAMPLE[1]].to_list(),
         fold=table["fold"].to_numpy(),
-        targets=_matrix(table.select(name for name in table.columns if name.startswith("target_"))),
-        predicted=_matrix(
-            table.select(name for name in table.columns if name.startswith("predicted_"))
-        ),
+        targets=_matrix(table.select(targets)),
+        predicted=_matrix(table.select(predicted)),
     )
 
 

@@ -8,7 +8,7 @@ from clintune.evaluation.context import WHOLE, Context
 from clintune.evaluation.intervals import MEAN, intervals, to_json
 from clintune.evaluation.page import SPLITS, Page
 from clintune.report.section import Block, Heading, Section, Text
-from clintune.report.table import Count, Row, Score, Table, Trial
+from clintune.report.table import Cell, Count, Row, Score, Table
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -22,19 +22,13 @@ def run(context: Context) -> dict[str, Any]:
 
 def section(page: Page) -> Section:
     """Return a table a split: a row a task, a column a metric."""
-    return Section(
-        "Scores",
-        [
-            Text(_explained(page)),
-            *(
-                block
-                for split, title in SPLITS.items()
-                if split in page.metrics
-                for block in [Heading(title.capitalize()), *score_table(page, split)]
-            ),
-            Text(f"Counts under {SMALLEST_SHOWN} are not shown, to protect patients.", "note"),
-        ],
-    )
+    blocks: list[Block] = [Text(_explained(page))]
+    for split, title in SPLITS.items():
+        if split in page.metrics:
+            blocks += [Heading(title.capitalize()), *score_table(page, split)]
+
+    note = f"Counts under {SMALLEST_SHOWN} are not shown, to protect patients."
+    return Section("Scores", [*blocks, Text(note, "note")])
 
 
 def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None) -> list[Block]:
@@ -43,11 +37,12 @@ def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None)
     They are those of raw predictions of a split where no others are given.
     """
     scores = page.metrics[split] if scores is None else scores
-    shared = [name for name in page.titles if all(name in metrics for metrics in scores.values())]
+    common = set(page.titles).intersection(*scores.values())
+    shared = [name for name in page.titles if name in common]
     rows = []
     for task, metrics in scores.items():
         counts = next(iter(metrics.values()))
-        cells: list[Trial] = [task, page.count(counts["n_subjects"], split, "subjects")]
+        cells: list[Cell] = [task, page.count(counts["n_subjects"], split, "subjects")]
         cells.append(page.count(counts["n_samples"], split, "samples"))
         cells += [positives(page, task, counts), *(Score(metrics[name]) for name in shared)]
         rows.append(Row(cells, "mean" if task == MEAN else ""))
@@ -63,7 +58,7 @@ def score_table(page: Page, split: str, scores: Mapping[str, Any] | None = None)
     return [table, Table(["Task", "Metric", "Value"], others)] if others else [table]
 
 
-def positives(page: Page, task: str, counts: Mapping[str, Any]) -> Trial:
+def positives(page: Page, task: str, counts: Mapping[str, Any]) -> Cell:
     """Return how many samples of a task with one positive answer are positive."""
     if page.kind(task) not in ("binary", "other") or counts["n_positive"] is None:
         return "–"

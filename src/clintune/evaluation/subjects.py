@@ -1,4 +1,7 @@
-"""The subjects behind predictions: choosing rows and outputs, averaging over a subject's samples, counting labels."""
+"""The subjects behind predictions.
+
+Here rows and outputs are chosen, a subject's samples are averaged, and labels are counted.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +18,10 @@ from clintune.tasks.questions import BinaryView
 
 
 class Counts(NamedTuple):
-    """Distinct subjects and samples with a known label, and positive labels (None without a positive class)."""
+    """Distinct subjects and samples with a known label, and positive labels.
+
+    The last is None without a positive class.
+    """
 
     n_subjects: int
     n_samples: int
@@ -24,12 +30,11 @@ class Counts(NamedTuple):
 
 def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
     """Return the predictions of some rows, given by a mask."""
+    pairs = zip(predictions.prediction_time, rows, strict=True)
     return Predictions(
         cohort=predictions.cohort[rows],
         subject_id=predictions.subject_id[rows],
-        prediction_time=[
-            time for time, kept in zip(predictions.prediction_time, rows, strict=True) if kept
-        ],
+        prediction_time=[time for time, kept in pairs if kept],
         fold=predictions.fold[rows],
         targets=predictions.targets[rows],
         predicted=predictions.predicted[rows],
@@ -39,22 +44,22 @@ def take(predictions: Predictions, rows: NDArray[np.bool_]) -> Predictions:
 def one_output(predictions: Predictions, i: int) -> Predictions:
     """Return column `i` of targets and predictions as those of a yes-or-no task."""
     part = slice(i, i + 1)
-    return replace(
-        predictions, targets=predictions.targets[:, part], predicted=predictions.predicted[:, part]
-    )
+    targets, predicted = predictions.targets[:, part], predictions.predicted[:, part]
+    return replace(predictions, targets=targets, predicted=predicted)
 
 
 def per_subject(predictions: Predictions) -> Predictions:
-    """Average the predictions of each subject's samples (a fold at a time), at the subject's last prediction time.
+    """Average the predictions of each subject's samples, fold by fold.
 
-    Raises DataError where known labels differ between the samples of a subject.
+    The prediction time is the subject's last. Raises DataError where known labels differ between
+    the samples of a subject.
     """
-    keys = np.stack(
-        [codes(predictions.cohort), codes(predictions.subject_id), codes(predictions.fold)]
-    )
+    parts = (predictions.cohort, predictions.subject_id, predictions.fold)
+    keys = np.stack([codes(part) for part in parts])
     _, first, owner = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     owner, size = owner.reshape(-1), len(first)
 
+    # The labels of a subject must agree.
     lowest = np.full((size, predictions.targets.shape[1]), np.nan, np.float32)
     highest = lowest.copy()
     np.fmin.at(lowest, owner, predictions.targets)
@@ -62,17 +67,15 @@ def per_subject(predictions: Predictions) -> Predictions:
     mixed = int((lowest < highest).any(axis=1).sum())
     if mixed:
         raise DataError(
-            f"labels differ between the samples of {mixed} of {size} subjects; set per_subject to false"
+            f"labels differ between the samples of {mixed} of {size} subjects; "
+            "set per_subject to false"
         )
 
+    # Average.
     sums = np.zeros((size, predictions.predicted.shape[1]))
     np.add.at(sums, owner, predictions.predicted)
-    times = (
-        pl.DataFrame({"owner": owner, "time": predictions.prediction_time})
-        .group_by("owner")
-        .max()
-        .sort("owner")
-    )
+    times = pl.DataFrame({"owner": owner, "time": predictions.prediction_time})
+    times = times.group_by("owner").max().sort("owner")
 
     return Predictions(
         cohort=predictions.cohort[first],
@@ -123,6 +126,5 @@ def _labelled(scored: Scored) -> pl.DataFrame:
             "known": ~np.isnan(predictions.targets).all(axis=1),
         }
     )
-    return table.filter("known").unique(
-        ["cohort", "subject_id", "time"], keep="first", maintain_order=True
-    )
+    keys = ["cohort", "subject_id", "time"]
+    return table.filter("known").unique(keys, keep="first", maintain_order=True)

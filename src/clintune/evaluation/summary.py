@@ -69,25 +69,24 @@ def _average(page: Page, task: str, metric: Metric) -> str:
     """Return over how many outcomes or classes a score is the average."""
     is_class = page.kind(task) == "classes"
     what = "classes, each told from all others." if is_class else "outcomes, each scored by itself."
+
     views = page.metrics.get("views", {}).get(task)
     if views is None:
         return f"{metric.title}, the average over its {what}"
     defined = sum(view["scores"][auroc.name]["value"] is not None for view in views.values())
     text = f"The average over {defined} of {len(views)} {what}"
-    if defined < len(views):
-        why = (
-            "none of these patients has them"
-            if is_class
-            else "these patients all have or lack them"
-        )
-        text += f" The others cannot be scored: {why}."
-    return text
+    if defined == len(views):
+        return text
+
+    why = "none of these patients has them" if is_class else "these patients all have or lack them"
+    return f"{text} The others cannot be scored: {why}."
 
 
 def _doubts(page: Page, task: str, score: Score) -> list[Text]:
     """Return what makes a score say little."""
     if score.values is None or score.value is None:
         return []
+
     said = []
     views = page.metrics.get("views", {}).get(task, {}) if task != MEAN else {}
     scored = {n for n, view in views.items() if view["scores"][auroc.name]["value"] is not None}
@@ -96,6 +95,7 @@ def _doubts(page: Page, task: str, score: Score) -> list[Text]:
             f"{few} of them {'has' if few == 1 else 'have'} fewer than {SMALLEST_SHOWN} patients: "
             "what they add to the average is chance to a large part."
         )
+
     if score.values["n_subjects"] < SMALLEST_SHOWN:
         said.append(
             f"Fewer than {SMALLEST_SHOWN} patients were tested: the figure says little of others."

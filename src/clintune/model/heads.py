@@ -71,7 +71,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def answer_with_probe(self) -> None:
-        """Answer with the probe alone: an untrained query counts nothing, the average is the probe."""
+        """Answer with the probe alone: the untrained query counts nothing."""
         nn.init.zeros_(self.of_query.weight)
         trees = [] if self.trees is None else [self.trees.value]
         for tensor in (self.probe_bias, *self.of_features.parameters(), *trees):
@@ -111,7 +111,7 @@ def feature_widths(modalities: Mapping[str, Modality], readout: str | None) -> d
 def readout_features(
     modality: Modality, pieces: PieceBatch, tokens: Tokens | None, num_samples: int, probe: bool
 ) -> Tensor:
-    """Return what heads read of a modality: pooled tokens [N, W], or for a probe its facts [N, F]."""
+    """Return what heads read of a modality: pooled tokens [N, W], or facts [N, F] for a probe."""
     if probe and modality.num_facts:
         return modality.facts(pieces, num_samples)
     assert tokens is not None, "a modality without facts has tokens"

@@ -1,4 +1,7 @@
-"""The model card of a release: Markdown with the Hugging Face Hub's metadata (Mitchell et al., FAT* 2019)."""
+"""The model card of a release (Mitchell et al., FAT* 2019).
+
+It is Markdown with the Hugging Face Hub's metadata.
+"""
 
 import re
 from datetime import datetime
@@ -25,6 +28,8 @@ _PIPELINES = {
 """The Hub's tasks that fit; it has none for several modalities at once."""
 _ALIVE = re.compile(r"[<>\[\]`*~]")
 """Characters by which names become elements, links or code."""
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A quoted string of YAML."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -59,12 +64,12 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
 
 
 def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
-    bases = [
-        source
-        for part in facts.weights.values()
-        if _HUB_ID.fullmatch(source := str(part["source"]))
-    ]
+    """Return what the Hub reads of a card."""
+    sources = [str(part["source"]) for part in facts.weights.values()]
+    bases = [source for source in sources if _HUB_ID.fullmatch(source)]
     language = answers.given.get("language")
+    adapters = [facts.adapter] if facts.adapter == "lora" else []
+
     return ModelCardData(
         model_name=facts.name,
         library_name="clintune",
@@ -72,12 +77,7 @@ def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
         language=None if language == "none" else language,
         base_model=list(dict.fromkeys(bases)) or None,
         pipeline_tag=_PIPELINES.get(frozenset(facts.modalities)),
-        tags=[
-            "clinical",
-            "medical",
-            *facts.modalities,
-            *([facts.adapter] if facts.adapter == "lora" else []),
-        ],
+        tags=["clinical", "medical", *facts.modalities, *adapters],
         eval_results=_results(facts) or None,
     )
 
@@ -85,23 +85,28 @@ def _metadata(facts: Facts, answers: Answers) -> ModelCardData:
 def _results(facts: Facts) -> list[EvalResult]:
     """Return the scores of calibrated probabilities that are defined."""
     data = ", ".join(facts.cohorts)
+    kind = _PIPELINES.get(frozenset(facts.modalities), "other")
     scores = facts.page.metrics["calibrated"]["held_out"]
-    return [
-        EvalResult(
-            task_type=_PIPELINES.get(frozenset(facts.modalities), "other"),
-            task_name=name,
-            dataset_type=data,
-            dataset_name=data,
-            dataset_config=name,
-            dataset_split="held_out",
-            metric_type=metric.hub_id or metric.name,
-            metric_name=metric.title,
-            metric_value=round(value, 4),
-        )
-        for name, task in facts.page.tasks.items()
-        for metric in task.metrics
-        if (value := scores[name][metric.name]["value"]) is not None
-    ]
+
+    found = []
+    for name, task in facts.page.tasks.items():
+        for metric in task.metrics:
+            value = scores[name][metric.name]["value"]
+            if value is None:
+                continue
+            result = EvalResult(
+                task_type=kind,
+                task_name=name,
+                dataset_type=data,
+                dataset_name=data,
+                dataset_config=name,
+                dataset_split="held_out",
+                metric_type=metric.hub_id or metric.name,
+                metric_name=metric.title,
+                metric_value=round(value, 4),
+            )
+            found.append(result)
+    return found
 
 
 def _carbon(facts: Facts, answers: Answers) -> float | None:
@@ -111,7 +116,10 @@ def _carbon(facts: Facts, answers: Answers) -> float | None:
 
 
 def _escaped(value: object) -> object:
-    """Return what an expression of the card gives, as Markdown that shows just this text; a dash for None."""
+    """Return what an expression of the card gives, as Markdown that shows just this text.
+
+    None gives a dash.
+    """
     return value if isinstance(value, Markup) else "–" if value is None else markdown(value)
 
 
@@ -119,24 +127,28 @@ class _Quoted(yaml.SafeDumper):  # type: ignore[misc]
     """Writes a string that Markdown or HTML could take for its own between double quotes."""
 
 
-_Quoted.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style='"' if _ALIVE.search(text) else None
-    ),
-)
+def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote a text with a character that could come alive."""
+    style = '"' if _ALIVE.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Quoted.add_representer(str, _represent)
 
 
 def _inert(metadata: ModelCardData) -> Markup:
-    """Return metadata as YAML in which names mean nothing to a reader of Markdown that does not know of metadata."""
+    """Return metadata as YAML in which names mean nothing to a reader of plain Markdown.
+
+    Such a reader does not know of metadata.
+    """
     shown = _visible(yaml.safe_load(metadata.to_yaml()))
-    text = yaml.dump(
-        shown, Dumper=_Quoted, sort_keys=False, allow_unicode=True, width=10_000
-    ).rstrip()
-    quoted = re.compile(r'"(?:[^"\\]|\\.)*"')
-    return Markup(
-        quoted.sub(lambda string: _ALIVE.sub(lambda c: f"\\x{ord(c[0]):02x}", string[0]), text)
-    )
+    text = yaml.dump(shown, Dumper=_Quoted, sort_keys=False, allow_unicode=True, width=10_000)
+    return Markup(_STRING.sub(_escaped_string, text.rstrip()))
+
+
+def _escaped_string(string: re.Match[str]) -> str:
+    """Return a quoted string of YAML with its living characters as escapes."""
+    return _ALIVE.sub(lambda found: f"\\x{ord(found[0]):02x}", string[0])
 
 
 def _visible(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""What only a person can say of a model: `card.yaml` in the run folder, a file to edit. No torch here."""
+"""What only a person can say of a model: `card.yaml` in the run folder, a file to edit.
+
+It is read without torch.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +22,10 @@ QUESTIONS = {
     "intended_use": "Who should use it for what: setting, patients, moment of the prediction.",
     "out_of_scope": "What it must not be used for, and for whom it was not tested.",
     "limits": "Known weaknesses, biases, and what would make it fail.",
-    "data_license": "Under which licence or agreement the training data were used, and the ethics approval.",
-    "license": "Licence of the model, by its name on the Hugging Face Hub: apache-2.0, cc-by-nc-4.0, other, ...",
+    "data_license": "Under which licence or agreement the training data were used, and the ethics "
+    "approval.",
+    "license": "Licence of the model, by its name on the Hugging Face Hub: apache-2.0, "
+    "cc-by-nc-4.0, other, ...",
     "language": "Language of the notes, two letters (en), or none.",
     "contact": "Who answers questions: a name or an address.",
     "country": "Country or region whose grid fed the machines.",
@@ -54,7 +59,8 @@ class Answers:
 def read_answers(run: Path, recipe: str) -> Answers:
     """Read the answers in a run folder; where there is no file, write one to fill in.
 
-    Raises ConfigError for a file that is not YAML, a question that does not exist or an answer that is no text.
+    Raises ConfigError for a file that is not YAML, a question that does not exist or an answer that
+    is no text.
     """
     path = run / FILE
     if not path.exists():
@@ -65,11 +71,13 @@ def read_answers(run: Path, recipe: str) -> Answers:
         raise ConfigError(f"{path}: not YAML; write each answer as NAME: TEXT") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: no answers by name; write each answer as NAME: TEXT")
+
     for name, value in values.items():
         if name not in QUESTIONS:
             raise ConfigError(f"{path}: key '{name}' does not exist{nearest(str(name), QUESTIONS)}")
         if isinstance(value, list | dict):
             raise ConfigError(f"{path}: {name} is a list or mapping; write it as text")
+
     return Answers(given={name: text for name, value in values.items() if (text := _text(value))})
 
 
@@ -90,7 +98,8 @@ def _template(recipe: str) -> str:
     shipped = shipped_recipes()
     known = {"description": summary(shipped[recipe])} if recipe in shipped else {}
     lines = [
-        "# What the model card says that only a person can. Text after the colon; `>` begins several lines.",
+        "# What the model card says that only a person can. Text after the colon; `>` begins "
+        "several lines.",
         "",
     ]
     for name, question in QUESTIONS.items():

@@ -38,10 +38,9 @@ class Facts:
     @property
     def checksums(self) -> set[str]:
         """Return what identifies code and data."""
-        commit = str(self.provenance["commit"]).removesuffix("+")
-        return only_checksums(
-            [commit, self.provenance["config_sha256"], *self.provenance["data_sha256"].values()]
-        )
+        known = self.provenance
+        commit = str(known["commit"]).removesuffix("+")
+        return only_checksums([commit, known["config_sha256"], *known["data_sha256"].values()])
 
 
 def read_facts(
@@ -50,15 +49,15 @@ def read_facts(
     """Collect the facts of a fold of an evaluated run; its `members` stand in these folders."""
     config = experiment.config
     weights = read_about(next(iter(members)))["weights"]
+    modalities = {name: type(part).__name__ for name, part in experiment.modalities.items()}
+
     return Facts(
         name=config.name,
         fold=None if fold.number is None else fold.folder.name,
         num_members=len(members),
         page=Page(tasks=experiment.tasks, metrics=read_json(fold.folder / METRICS)),
         analyses=of_card(load_analyses(analysis_names(config))),
-        modalities={
-            name: type(modality).__name__ for name, modality in experiment.modalities.items()
-        },
+        modalities=modalities,
         weights={name: part for name, part in weights.items() if "sha256" in part},
         adapter=config.adapter.mode,
         cohorts=[index.name for index in experiment.samples.indexes],
@@ -69,9 +68,7 @@ def read_facts(
 def _provenance(run: Path) -> dict[str, Any]:
     """Return what identifies code and data, without paths of the machine."""
     record = read_json(run / "provenance.json")
-    kept = {
-        name: record[name]
-        for name in ("clintune", "commit", "created", "config_sha256", "python", "packages")
-    }
+    names = ("clintune", "commit", "created", "config_sha256", "python", "packages")
+    kept = {name: record[name] for name in names}
     data = {name: value_sha256(cohort["files"]) for name, cohort in record["cohorts"].items()}
     return {**kept, "data_sha256": data}

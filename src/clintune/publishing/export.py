@@ -1,4 +1,7 @@
-"""Export: the backbone with its adapter merged into it, for tools that know nothing of adapters; also as ONNX."""
+"""Export: the backbone with its adapter merged into it, also as ONNX.
+
+It is for tools that know nothing of adapters.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,7 +29,10 @@ ONNX = "backbone.onnx"
 TOLERANCE = 1e-4
 """Most that a hidden state, of the order of one, may differ from the package's, in float32."""
 _LENGTHS = (7, 19)
-"""Tokens of the two made-up sequences that are compared: one is padded, and neither is what ONNX was traced with."""
+"""Tokens of the two made-up sequences that are compared.
+
+One is padded, and neither is what ONNX was traced with.
+"""
 _TRACED = (2, 11)
 
 
@@ -38,11 +44,13 @@ def export_backbones(
     revision: str | None = None,
     trusted: Sequence[str] = (),
 ) -> None:
-    """Write the merged backbone of a package below `out`, one a member: a Hugging Face folder and, if asked, ONNX.
+    """Write the merged backbone of each member of a package below `out`.
 
-    The ONNX file maps `inputs_embeds` [N, T, D] and `attention_mask` [N, T] to `last_hidden_state` [N, T, D]. Each is
-    run and compared with the package. Raises ConfigError for a 4-bit base or where a package for ONNX is missing,
-    PackageError as `load_package` does and where a copy does not give the hidden states to `TOLERANCE`.
+    It is a Hugging Face folder and, if asked, an ONNX file, which maps `inputs_embeds` [N, T, D]
+    and `attention_mask` [N, T] to `last_hidden_state` [N, T, D]. Each is run and compared with the
+    package. Raises ConfigError for a 4-bit base or where a package for ONNX is missing,
+    PackageError as `load_package` does and where a copy does not give the hidden states to
+    `TOLERANCE`.
     """
     if onnx:
         _require_onnx()
@@ -55,15 +63,20 @@ def export_backbones(
 
 
 def _export(package: Package, folder: Path, onnx: bool) -> None:
+    """Write the merged backbone of one member to `folder`, and compare it with the package."""
     if package.config.backbone.quantize is not None:
         raise ConfigError(
             "export: the base is 4-bit, which merging would round anew; keep the adapter apart"
         )
+
+    # The package answers first: merging changes it.
     embeddings, mask = _made_up(package)
     expected = _answer(package, embeddings, mask)
     backbone: Any = package.model.backbone.model
     merged = backbone.merge_and_unload() if is_peft(backbone) else backbone
     merged.save_pretrained(folder / FOLDER)
+
+    # Read the copy back, and compare.
     plain: nn.Module = load_transformer(resolve(str(folder / FOLDER)), attn_implementation="eager")
     plain.eval()
     _check(FOLDER, torch.no_grad()(_PlainStates(plain)), embeddings, mask, expected)
@@ -113,22 +126,24 @@ def _check(
     worst = float((found - expected).abs().max())
     if not worst <= TOLERANCE:
         raise PackageError(
-            f"export: {name} differs by {worst:.1e} from the package, more than {TOLERANCE}; nothing kept"
+            f"export: {name} differs by {worst:.1e} from the package, more than {TOLERANCE}; "
+            "nothing kept"
         )
     console.print(f"{name}: hidden states within {worst:.1e} of the package")
 
 
 def _require_onnx() -> None:
     """Raise ConfigError where a package for ONNX is missing: nothing has been loaded yet."""
-    if missing := [
-        name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None
-    ]:
+    needed = ("onnx", "onnxscript", "onnxruntime")
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise ConfigError(f"export: ONNX needs {', '.join(missing)}; pip install 'clintune[onnx]'")
 
 
 def _write_onnx(model: nn.Module, path: Path, width: int) -> None:
+    """Write a model of two tensors to `path`; batch and length are dynamic."""
     tensors = (torch.randn(*_TRACED, width), torch.ones(_TRACED, dtype=torch.long))
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+
     with warnings.catch_warnings():  # the exporter's own, about its insides
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -140,6 +155,7 @@ def _write_onnx(model: nn.Module, path: Path, width: int) -> None:
             dynamo=True,
             verbose=False,
         )
+
     assert program is not None
     program.save(str(path), external_data=True)
 

@@ -1,4 +1,7 @@
-"""What a run must have before it may leave: an evaluation of the very packages, many subjects behind all they name."""
+"""What a run must have before it may leave.
+
+It is an evaluation of the very packages, and many subjects behind everything that they name.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,7 @@ def check_evaluated(run: Path, fold: Path, members: Sequence[Path]) -> None:
     again = f"run `clintune evaluate {run}` first"
     if not (run / METRICS).is_file():
         raise PackageError(f"{run}: not evaluated; {again}")
+
     path = fold / METRICS
     metrics = read_json(path) if path.is_file() else {}
     if "calibrated" not in metrics:
@@ -31,6 +35,7 @@ def check_evaluated(run: Path, fold: Path, members: Sequence[Path]) -> None:
             f"{path}: lacks the scores of calibrated probabilities, as of an earlier version or "
             f"without calibrated in `evaluation`; {again}"
         )
+
     evaluated = metrics.get("packages", {})
     for member in members:
         local_manifest(member)
@@ -39,22 +44,24 @@ def check_evaluated(run: Path, fold: Path, members: Sequence[Path]) -> None:
 
 
 def check_floor(members: Mapping[Path, Package]) -> None:
-    """Raise PackageError for statistics that do not say that 11 or more subjects stand behind each of them."""
+    """Raise PackageError for statistics that may rest on fewer than 11 subjects."""
     for package in members.values():
         for name, statistics in package.statistics.items():
             if statistics and statistics.get("min_subjects", 0) < SMALLEST_SHOWN:
                 raise PackageError(
-                    f"modalities.{name}: its statistics may be of fewer than {SMALLEST_SHOWN} subjects; train again "
-                    f"with min_subjects={SMALLEST_SHOWN}"
+                    f"modalities.{name}: its statistics may be of fewer than {SMALLEST_SHOWN} "
+                    f"subjects; train again with min_subjects={SMALLEST_SHOWN}"
                 )
 
 
 def check_rounded(run: Path, path: Path) -> None:
-    """Raise PackageError for a calibration whose floors are not rounded: each is the probability of one patient."""
+    """Raise PackageError for a calibration whose floors are not rounded.
+
+    Each floor is the probability of one patient.
+    """
     calibrations = read_calibrations(path) if path.exists() else {}
-    floors = [
-        floor for fitted in calibrations.values() for floors in fitted.floors for floor in floors
-    ]
+    by_question = [floors for fitted in calibrations.values() for floors in fitted.floors]
+    floors = [floor for some in by_question for floor in some]
     if any(floor != float(f"{floor:.1e}") for floor in floors):
         raise PackageError(
             f"{path}: its floors are those of single patients; run `clintune evaluate {run}` again"
@@ -62,9 +69,10 @@ def check_rounded(run: Path, path: Path) -> None:
 
 
 def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
-    """Raise PackageError for a class or phenotype that fewer than 11 subjects have: a release names every answer.
+    """Raise PackageError for a class or phenotype that fewer than 11 subjects have.
 
-    The one answer of a yes-or-no task is called by its label, which a person chose.
+    A release names every answer. The one answer of a yes-or-no task is called by its label, which a
+    person chose.
     """
     for name, task in tasks.items():
         named = list(task.released_names(samples.targets(name)))
@@ -73,7 +81,7 @@ def check_answers(samples: Samples, tasks: Mapping[str, Task]) -> None:
             if 0 < len(np.unique(samples.subject[rows])) < SMALLEST_SHOWN:
                 (sample,) = samples.keys(rows[:1])
                 raise PackageError(
-                    f"tasks.{name}: fewer than {SMALLEST_SHOWN} subjects have answer {number} of {len(named)}, as "
-                    f"sample {sample}, and a release would name it; merge it with another, or leave it out, and train "
-                    "again"
+                    f"tasks.{name}: fewer than {SMALLEST_SHOWN} subjects have answer {number} of "
+                    f"{len(named)}, as sample {sample}, and a release would name it; merge it with "
+                    "another, or leave it out, and train again"
                 )

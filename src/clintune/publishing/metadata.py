@@ -13,20 +13,21 @@ _PATHS = ("/", "~", "./", "../", "file:")
 
 
 def read_about(package: Path) -> dict[str, Any]:
-    """Read clintune.yaml; a folder that weights came from is its name alone: `sources` says where it is elsewhere."""
+    """Read clintune.yaml; of a folder that weights came from, keep the name alone.
+
+    `sources` says where such a folder is elsewhere.
+    """
     about: Any = OmegaConf.to_container(OmegaConf.load(package / ABOUT))
     folders = {folder for record in about["weights"].values() for folder in _folders(record)}
-    return {
-        **about,
-        **{
-            section: _without_paths(about[section], folders)
-            for section in ("composition", "weights")
-        },
-    }
+    sections = ("composition", "weights")
+    return {**about, **{name: _without_paths(about[name], folders) for name in sections}}
 
 
 def _folders(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the local folders that weights and their tokenizer came from: what a hub gave has a revision."""
+    """Yield the local folders that weights and their tokenizer came from.
+
+    What a hub gave has a revision.
+    """
     source = record.get("source")
     if source is not None and record.get("revision") is None and not source.startswith("bundled:"):
         yield source

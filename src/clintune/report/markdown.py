@@ -14,7 +14,7 @@ from clintune.report.section import (
     Terms,
     Text,
 )
-from clintune.report.table import Counted, Number, Score, Table, Trial
+from clintune.report.table import Cell, Counted, Number, Score, Table
 
 
 def render_markdown(sections: Sequence[Section]) -> str:
@@ -27,6 +27,7 @@ def render_markdown(sections: Sequence[Section]) -> str:
 
 
 def _block(block: Block) -> Iterator[str]:
+    """Yield the paragraphs of a block; a figure has none."""
     match block:
         case Heading(text):
             yield f"### {markdown(text)}"
@@ -38,6 +39,7 @@ def _block(block: Block) -> Iterator[str]:
             yield "\n".join(f"- {markdown(item)}" for item in items)
         case Terms(terms):
             yield "\n".join(f"- {markdown(name)}: {markdown(text)}" for name, text in terms.items())
+
         case Cards(cards):
             for card in cards:
                 yield f"{markdown(card.title)}: {score_text(card.score)}"
@@ -50,16 +52,17 @@ def _block(block: Block) -> Iterator[str]:
 def _table(table: Table) -> str:
     """Return a table whose columns of numbers stand to the right."""
     rows = table.shown()
-    right = [
-        all(isinstance(row.cells[i], Counted | Number) for row in rows)
-        for i in range(len(table.head))
-    ]
+    right = []
+    for i in range(len(table.head)):
+        right.append(all(isinstance(row.cells[i], Counted | Number) for row in rows))
+
     lines = [[markdown(name) for name in table.head], ["--:" if r else "---" for r in right]]
-    lines += [[cell_text(cell) for cell in row.cells] for row in rows]
+    for row in rows:
+        lines.append([cell_text(cell) for cell in row.cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def cell_text(cell: Trial) -> str:
+def cell_text(cell: Cell) -> str:
     """Return a cell that may be read as text of one line."""
     if isinstance(cell, Score):
         return score_text(cell)

@@ -57,10 +57,11 @@ def hide_small(counts: NDArray[np.int64]) -> list[list[str]]:
         for line in (*hidden, *hidden.T):
             if line.sum() == 1 and len(line) > 1:
                 line[line.argmin()] = changed = True
-    return [
-        [_cell(*cell) for cell in zip(*row, strict=True)]
-        for row in zip(counts, hidden, small, strict=True)
-    ]
+
+    texts = []
+    for row in zip(counts, hidden, small, strict=True):
+        texts.append([_cell(*cell) for cell in zip(*row, strict=True)])
+    return texts
 
 
 def _cell(count: int, hidden: bool, small: bool) -> str:

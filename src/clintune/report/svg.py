@@ -52,24 +52,28 @@ def render(
     obey, are written out, and a browser finds the glyphs of others. One too long for the figure
     cramps it.
     """
+    # Draw.
     buffer = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         for harmless in (r"Glyph \d+ .* missing from font", "constrained_layout not applied"):
             warnings.filterwarnings("ignore", harmless, UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
+        undated = {"Date": None, "Creator": None}
+        figure.savefig(buffer, format="svg", transparent=True, metadata=undated)
+
+    # Keep the element alone, with ids of its own and the width of the page.
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = text.replace("<svg", f'<svg role="img" aria-labelledby="{prefix}-title"', 1).replace(
-        ">", f'><title id="{prefix}-title">{escape(title, quote=False)}</title>', 1
-    )
+
+    # Say what it shows to those who cannot see it.
+    named = f'><title id="{prefix}-title">{escape(title, quote=False)}</title>'
+    text = text.replace("<svg", f'<svg role="img" aria-labelledby="{prefix}-title"', 1)
+    text = text.replace(">", named, 1)
     return "\n".join(map(visible, text.split("\n")))
 
 

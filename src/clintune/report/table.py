@@ -107,14 +107,14 @@ class Counted(str):
     __slots__ = ()
 
 
-Trial = str | Count | Share | Number | Score | Links
+Cell = str | Count | Share | Number | Score | Links
 
 
 @dataclass(frozen=True)
 class Row:
     """Cells, of which the first names the row. A page knows the styles `mean`, `own` and `best`."""
 
-    cells: Sequence[Trial]
+    cells: Sequence[Cell]
     style: str = ""
 
 
@@ -134,8 +134,9 @@ class Table:
     def shown(self) -> list[Row]:
         """Return the rows with every count and share as text that may be read."""
         table = [list(row.cells) for row in self.rows]
-        places = [[i for i, cell in enumerate(cells) if isinstance(cell, Count)] for cells in table]
+        places = [_counts_in(cells) for cells in table]
         counted = [number for number, columns in enumerate(places) if columns]
+
         if self.sums == "grid":
             _hide_grid(table, places, counted)
         elif self.sums == "rows":
@@ -143,12 +144,14 @@ class Table:
                 _hide_grid(table, places, [row])
         elif self.sums == "columns":
             self._hide_columns(table, places)
-        return [
-            replace(row, cells=[readable(cell) for cell in cells])
-            for row, cells in zip(self.rows, table, strict=True)
-        ]
 
-    def _hide_columns(self, table: list[list[Trial]], places: list[list[int]]) -> None:
+        found = []
+        for true, cells in zip(self.rows, table, strict=True):
+            found.append(replace(true, cells=[readable(cell) for cell in cells]))
+        return found
+
+    def _hide_columns(self, table: list[list[Cell]], places: list[list[int]]) -> None:
+        """Hide counts of columns whose sums may be known."""
         for i in sorted({i for columns in places for i in columns}):
             rows = [number for number, columns in enumerate(places) if i in columns]
             counts = [_count(table[row][i]) for row in rows]
@@ -157,24 +160,31 @@ class Table:
                 table[row][i] = Counted(text)
 
 
-def _hide_grid(table: list[list[Trial]], places: list[list[int]], rows: list[int]) -> None:
+def _hide_grid(table: list[list[Cell]], places: list[list[int]], rows: list[int]) -> None:
     """Hide counts of some rows whose sums along rows and columns may be known."""
     if not rows:
         return
-    counts = [[_count(table[row][i]) for i in places[row]] for row in rows]
+    counts = []
+    for row in rows:
+        counts.append([_count(table[row][i]) for i in places[row]])
     for row, texts in zip(rows, hide_small(np.array(counts)), strict=True):
         for i, text in zip(places[row], texts, strict=True):
             table[row][i] = Counted(text)
 
 
-def _count(cell: Trial) -> int:
+def _counts_in(cells: Sequence[Cell]) -> list[int]:
+    """Return at which places of a row counts stand."""
+    return [i for i, cell in enumerate(cells) if isinstance(cell, Count)]
+
+
+def _count(cell: Cell) -> int:
     """Return the number that a count holds: where sums are known, none is unknown."""
     assert isinstance(cell, Count)
     assert cell.count is not None
     return cell.count
 
 
-def readable(cell: Trial) -> Trial:
+def readable(cell: Cell) -> Cell:
     """Return a cell by itself such that nothing small follows from it."""
     match cell:
         case Count(count, None):

@@ -92,7 +92,8 @@ class OneOf:
     ) -> list[tuple[Tensor, Tensor]]:
         """Fit scikit-learn's multinomial regression, each from the one before.
 
-        It searches the row space of the features. A class without a target is held to be as frequent as half a case.
+        It searches the row space of the features. A class without a target is
+        held to be as frequent as half a case.
         """
         from sklearn.exceptions import (
             ConvergenceWarning,

@@ -30,8 +30,8 @@ def survival_figure(
     estimator = "Aalen-Johansen" if competing else "Kaplan-Meier"
     caption = (
         f"Patients in three groups of equal size by predicted risk by {horizon:g} days. Full lines "
-        f"are as observed ({estimator}), dashed ones as predicted on average. Below stands how many "
-        f"are still followed. Lines end where fewer than {SMALLEST_SHOWN} are."
+        f"are as observed ({estimator}), dashed ones as predicted on average. Below stands how "
+        f"many are still followed. Lines end where fewer than {SMALLEST_SHOWN} are."
     )
     return Figure(
         title=f"{name}: observed and predicted",

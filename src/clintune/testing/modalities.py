@@ -30,7 +30,7 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     Nothing is read or built until a check runs.
     """
     checks = _ModalityChecks(make, folder)
-    yield "claims_is_a_truth_value", checks.row_filter
+    yield "row_filter_is_a_truth_value", checks.row_filter
     yield "statistics_survive_json", checks.statistics
     yield "prepare_repeats_itself", checks.preprocess
     yield "hours_follow_the_item", checks.hours
@@ -73,7 +73,9 @@ class _ModalityChecks:
 
         claimed = table.select(claimed=modality.row_filter())["claimed"]
         assert claimed.dtype == pl.Boolean
-        assert claimed.null_count() == 0, "claims() is null for some rows; make it true or false"
+        assert claimed.null_count() == 0, (
+            "row_filter() is null for some rows; make it true or false"
+        )
 
     def statistics(self) -> None:
         statistics = self.make().fit(self.training())

@@ -1,11 +1,11 @@
-"""The README that training puts into a package: what it is, and that nobody has answered for it yet."""
+"""The README of a package that is not published: what it is, and that nobody answers for it yet."""
 
 from clintune.config.schema import Config
 from clintune.core.text import markdown
 
 
 def card(config: Config) -> str:
-    """Return it in Markdown; `clintune publish` writes the model card."""
+    """Return the README in Markdown; `clintune publish` writes the model card."""
     tasks, modalities = (
         ", ".join(map(markdown, names)) for names in (config.tasks, config.modalities)
     )

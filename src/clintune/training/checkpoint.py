@@ -1,7 +1,8 @@
-"""Checkpoints: safetensors and JSON only, each folder whole or absent, the same for any number of processes.
+"""Checkpoints: safetensors and JSON only, the same for any number of processes.
 
-Every file of a checkpoint stands with its SHA-256 in `sums.json` beside it. `best.safetensors`, which is replaced
-alone, holds that of its tensors itself. Both are verified when they are read.
+A checkpoint's folder is whole or absent. `sums.json` in it holds the SHA-256 of every other file.
+`best.safetensors` is replaced alone, so it holds the SHA-256 of its tensors itself. Both are
+verified when they are read.
 """
 
 import json
@@ -37,7 +38,10 @@ _SUM = "sha256"
 
 @dataclass
 class Progress:
-    """Where a fit stands. Everything else is a function of `step`: data order, draws, learning rate."""
+    """Where a fit stands.
+
+    Everything else is a function of `step`: data order, draws, learning rate.
+    """
 
     step: int = 0
     best_score: float | None = None
@@ -47,12 +51,10 @@ class Progress:
     finished: bool = False
 
     def __str__(self) -> str:
-        best = (
-            ""
-            if self.best_score is None
-            else f", best tuning score {self.best_score:.4f} at step {self.best_step}"
-        )
-        return f"{self.step} steps{best}"
+        if self.best_score is None:
+            return f"{self.step} steps"
+        best = f"best tuning score {self.best_score:.4f} at step {self.best_step}"
+        return f"{self.step} steps, {best}"
 
 
 def save(
@@ -62,27 +64,28 @@ def save(
     average: WeightEMA,
     optimizer: Any,
 ) -> None:
-    """Write a checkpoint as `folder/step-N`, then remove all others: at any moment one of them is whole.
+    """Write a checkpoint as `folder/step-N`, then remove all others.
 
-    All processes take part, to bring their shares; the main one writes.
+    At any moment one of them is whole. All processes take part, to bring their shares; the main
+    one writes.
     """
+    # Gather the tensors from all processes.
     state = optimizer.state_dict()["state"]
     names = _names(parameters, optimizer)
+    moments = {
+        f"{key}:{names[n]}": torch.as_tensor(value)
+        for n, values in state.items()
+        for key, value in values.items()
+    }
     files = {
         _WEIGHTS: gather_state_dict(parameters),
         _AVERAGE: gather_state_dict(average.values),
-        _OPTIMIZER: gather_state_dict(
-            {
-                f"{key}:{names[n]}": torch.as_tensor(value)
-                for n, values in state.items()
-                for key, value in values.items()
-            }
-        ),
+        _OPTIMIZER: gather_state_dict(moments),
     }
-
     if not is_main():
         return
 
+    # Write the new checkpoint before the others go.
     written = folder / f"step-{progress.step:08d}"
     with atomic_path(written) as partial:
         partial.mkdir()
@@ -90,9 +93,8 @@ def save(
             if tensors or name in _NEEDED:
                 save_file(tensors, partial / name)
         write_json(partial / _PROGRESS, asdict(progress))
-        write_json(
-            partial / _SUMS, {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
-        )
+        sums = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+        write_json(partial / _SUMS, sums)
 
     for other in _checkpoints(folder):
         if other != written:
@@ -102,20 +104,25 @@ def save(
 def restore(
     folder: Path, parameters: Mapping[str, nn.Parameter], average: WeightEMA, optimizer: Any
 ) -> Progress:
-    """Load the last whole checkpoint in place and return its progress; a fresh progress where there is none.
+    """Load the last whole checkpoint in place and return its progress.
 
-    Raises TrainingError when checkpoints are damaged and none is whole, or the last holds other tensors than the model.
+    Where there is no checkpoint, return a fresh progress. Raises TrainingError when checkpoints are
+    damaged and none is whole, or when the last holds other tensors than the model.
     """
     checkpoint = _last_whole(folder)
     if checkpoint is None:
         return Progress()
     progress = _progress(checkpoint)
     if progress.best_score is not None:
-        _read_best(folder)  # found now, not after the last step
+        _read_best(folder)  # damage is found now, not after the last step
+
+    # Load the weights and their average.
     _load(checkpoint / _WEIGHTS, load_file(checkpoint / _WEIGHTS), parameters)
     if average.values:
         for name, value in load_file(checkpoint / _AVERAGE).items():
             average.values[name] = shard_like(value, parameters[name].detach())
+
+    # Load the optimizer's state: what has the shape of its parameter is sharded as that is.
     numbers = {name: number for number, name in enumerate(_names(parameters, optimizer))}
     state: dict[int, dict[str, Tensor]] = {}
     for word, value in load_file(checkpoint / _OPTIMIZER).items():
@@ -145,33 +152,31 @@ def load_best(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
 def _load(path: Path, values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
     """Load parameters by name, in place; TrainingError when the names or shapes differ."""
     wrong = sorted(values.keys() ^ parameters.keys())
-    wrong += [
-        name
-        for name in values.keys() & parameters.keys()
-        if values[name].shape != parameters[name].shape
-    ]
+    common = values.keys() & parameters.keys()
+    wrong += [name for name in common if values[name].shape != parameters[name].shape]
     if wrong:
         raise TrainingError(
-            f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); resume with the recipe "
-            "that wrote it, or train anew"
+            f"{path}: does not fit the model ({len(wrong)} tensors differ, such as {wrong[0]}); "
+            "resume with the recipe that wrote it, or train anew"
         )
-    copy_into(
-        parameters,
-        {name: shard_like(value, parameters[name].detach()) for name, value in values.items()},
-    )
+
+    shares = {name: shard_like(value, parameters[name].detach()) for name, value in values.items()}
+    copy_into(parameters, shares)
 
 
 def _last_whole(folder: Path) -> Path | None:
-    """Return the last checkpoint whose files are as they were written; None where there is no checkpoint.
+    """Return the last checkpoint whose files are as they were written.
 
-    Raises TrainingError where there are some, but none is whole.
+    Return None where there is no checkpoint. Raises TrainingError where there are some, but none is
+    whole.
     """
     damaged: list[Path] = []
     for checkpoint in reversed(_checkpoints(folder)):
         if (file := _damaged_file(checkpoint)) is None:
             if damaged:
                 console.print(
-                    f"{damaged[0]}: is damaged or missing; going on from {checkpoint.name}, which is whole"
+                    f"{damaged[0]}: is damaged or missing; going on from {checkpoint.name}, "
+                    "which is whole"
                 )
             return checkpoint
         damaged.append(file)
@@ -209,7 +214,7 @@ def _read_best(folder: Path) -> dict[str, Tensor]:
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of names, kinds, shapes and values."""
+    """Return the SHA-256 of names, dtypes, shapes and values."""
     digest = sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -219,7 +224,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _damaged(path: Path) -> TrainingError:
     return TrainingError(
-        f"{path}: is damaged or missing: it is not as it was written; restore the run folder from a copy, or train anew"
+        f"{path}: is damaged or missing: it is not as it was written; restore the run folder from "
+        "a copy, or train anew"
     )
 
 

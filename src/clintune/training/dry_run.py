@@ -27,18 +27,18 @@ from clintune.tasks.base import Task
 from clintune.training.sampler import num_steps
 
 LORA_SHARE = 0.05
-"""Share of trainable parameters above which a run under LoRA is suspect: it trains more than an adapter."""
+"""Share of trainable parameters above which a LoRA run is suspect: an adapter trains less."""
 _CHEAP = 5_000_000
-"""Samples times folds below which every fold is drawn."""
+"""Samples times folds up to which every fold is drawn."""
 
 Rows = dict[str, NDArray[np.int64]]
 
 
 def dry_run(config: Config) -> None:
-    """Print parts, shapes, parameters, trainings, samples and labels by split, and what budgets leave out.
+    """Print the model's parts, the trainings, the splits, and what budgets leave out.
 
-    Built is the model of the first fold. Raises what training would raise before its first step, where that can be
-    known without reading every item.
+    The model of the first fold is built. Raises what training would raise before its first step,
+    where that can be known without reading every item.
     """
     check_device(config.strategy, config.trainer)
     experiment = open_experiment(on_this_machine(config))
@@ -48,13 +48,11 @@ def dry_run(config: Config) -> None:
     every_fold = folds(config, Path(), samples)
     drawn = every_fold if len(every_fold) * len(samples) <= _CHEAP else every_fold[:1]
     by_fold = [rows_by_split(split_of(config, samples, fold)) for fold in drawn]
-    warnings = list(
-        dict.fromkeys(
-            said for rows in by_fold for said in check_fold(samples, rows, experiment.tasks)
-        )
-    )
+    said = [word for rows in by_fold for word in check_fold(samples, rows, experiment.tasks)]
+    warnings = list(dict.fromkeys(said))
     check_patience(config.trainer, by_fold)
 
+    # Build the model of the first fold, and print what a run of it is.
     rows = by_fold[0]
     statistics = fit_statistics(modalities, samples, rows["train"], experiment.cache)
     outputs = {name: task.num_outputs for name, task in experiment.tasks.items()}
@@ -65,6 +63,7 @@ def dry_run(config: Config) -> None:
     console.print(_budget(experiment))
     console.print_table(_splits(experiment, by_fold, len(every_fold)))
 
+    # Say what budgets leave out, and what looks wrong.
     limits, sources = inspect_samples(experiment, np.concatenate(list(rows.values())), missing)
     limits.warnings += [*remarks(modalities, statistics), *warnings]
     limits.warnings += suspicions(samples, by_fold, experiment.tasks, modalities, sources)
@@ -75,17 +74,8 @@ def dry_run(config: Config) -> None:
 def _parts(experiment: Experiment, model: Fusion, outputs: Mapping[str, int]) -> Table:
     """Return the parts of the model; their parameters add up to those of the whole."""
     config = experiment.config
-    table = Table(
-        "part",
-        "kind",
-        "shape",
-        "mode",
-        "trainable",
-        "total",
-        title=Text(visible(config.name)),
-        box=SIMPLE,
-        title_justify="left",
-    )
+    head = ("part", "kind", "shape", "mode", "trainable", "total")
+    table = Table(*head, title=Text(visible(config.name)), box=SIMPLE, title_justify="left")
     counted = set[int]()
 
     def add(
@@ -98,18 +88,14 @@ def _parts(experiment: Experiment, model: Fusion, outputs: Mapping[str, int]) ->
         width = modality.width or model.backbone.width
         shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
         add(name, type(modality).__name__, shape, modality.mode, [modality])
+
     shape = f"{config.backbone.max_tokens} x {model.backbone.width}"
     add("backbone", config.backbone.source, shape, config.adapter.mode, [model.backbone])
     for name, projector in model.projectors.items():
         add(f"projectors.{name}", "Projector", str(model.backbone.width), "full", [projector])
-    for name, head in model.heads.items():
-        add(
-            f"tasks.{name}",
-            type(experiment.tasks[name]).__name__,
-            str(outputs[name]),
-            "full",
-            [head],
-        )
+    for name, part in model.heads.items():
+        kind = type(experiment.tasks[name]).__name__
+        add(f"tasks.{name}", kind, str(outputs[name]), "full", [part])
     add("time, kinds, queries", "", "", "full", [model])
 
     trains, total = _count([model], set())
@@ -131,14 +117,16 @@ def _count(parts: Sequence[nn.Module | nn.Parameter], counted: set[int]) -> tupl
 
 def _say_share(adapter: Adapter, model: Fusion) -> None:
     console.print(
-        "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; of a task: outputs"
+        "shape: pieces a sample x tokens a piece x width; of the backbone: tokens x width; "
+        "of a task: outputs"
     )
     trains, total = _count([model], set())
     console.print(f"trainable share {trains / total:.2%}")
     if adapter.mode == "lora" and trains > LORA_SHARE * total:
         console.print(
-            f"note: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this is more than a "
-            "LoRA adapter; lower adapter.r, or freeze encoders (modalities.NAME.mode=frozen)",
+            f"note: {trains / total:.1%} of the parameters train, more than {LORA_SHARE:.0%}: this "
+            "is more than a LoRA adapter; lower adapter.r, or freeze encoders "
+            "(modalities.NAME.mode=frozen)",
             style="yellow",
         )
 
@@ -146,14 +134,8 @@ def _say_share(adapter: Adapter, model: Fusion) -> None:
 def _trainings(config: Config, every_fold: Sequence[Fold], by_fold: Sequence[Rows]) -> str:
     """Say how many models are trained, and in how many steps each."""
     trainer, folds = config.trainer, len(every_fold) // config.cv_repeats
-    product = [
-        f"{number} {what}{'s'[: number > 1]}"
-        for number, what in (
-            (folds, "fold"),
-            (config.cv_repeats, "repeat"),
-            (config.ensemble, "member"),
-        )
-    ]
+    factors = ((folds, "fold"), (config.cv_repeats, "repeat"), (config.ensemble, "member"))
+    product = [f"{number} {what}{'s'[: number > 1]}" for number, what in factors]
     total = len(every_fold) * config.ensemble
     steps = [num_steps(trainer, len(rows["train"])) for rows in by_fold]
     by = "trainer.epochs" if trainer.max_steps is None else "trainer.max_steps"
@@ -162,47 +144,54 @@ def _trainings(config: Config, every_fold: Sequence[Fold], by_fold: Sequence[Row
 
 
 def _passed_over(config: Config) -> Iterator[str]:
-    """Yield the settings of a recipe that do not count beside others, or beside files of the cohort."""
+    """Yield the settings that do not count beside others, or beside files of the cohort."""
     trainer = config.trainer
     if trainer.max_steps is not None and trainer.epochs != Trainer().epochs:
         steps, epochs = trainer.max_steps, trainer.epochs
-        yield f"trainer.max_steps {steps} counts, not trainer.epochs {epochs:g}; give one of the two"
+        yield (
+            f"trainer.max_steps {steps} counts, not trainer.epochs {epochs:g}; give one of the two"
+        )
 
     for name, cohort in config.cohorts.items():
         key, splits, default = f"cohorts.{name}.splits", cohort.splits, Splits()
         if config.cv is not None and splits.held_out != default.held_out:
-            yield f"{key}.held_out does not count beside cv, which holds out its folds; leave one of them out"
+            yield (
+                f"{key}.held_out does not count beside cv, which holds out its folds; "
+                "leave one of them out"
+            )
+
         asked = (splits.tuning, splits.held_out) != (default.tuning, default.held_out)
         own = Path(cohort.root) / subject_splits_filepath
-        if (
-            config.cv is None
-            and splits.group is None
-            and asked
-            and not is_remote(cohort.root)
-            and own.is_file()
-        ):
-            yield f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; drop one of them"
+        draws_subjects = config.cv is None and splits.group is None
+        if draws_subjects and asked and not is_remote(cohort.root) and own.is_file():
+            yield (
+                f"{key}: its shares do not count, since the cohort has {subject_splits_filepath}; "
+                "drop one of them"
+            )
 
 
 def _budget(experiment: Experiment) -> str:
+    """Say how many tokens a sample may have."""
     endless = np.array([2**32])
-    budget = sum(int(part.num_tokens(endless)[0]) for part in experiment.modalities.values()) + len(
-        experiment.tasks
-    )
+    tokens = [int(part.num_tokens(endless)[0]) for part in experiment.modalities.values()]
+    budget = sum(tokens) + len(experiment.tasks)
     limit = experiment.config.backbone.max_tokens
-    return f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, backbone.max_tokens is {limit})"
+    return (
+        f"token budget {min(budget, limit)} a sample (modalities ask for {budget}, "
+        f"backbone.max_tokens is {limit})"
+    )
 
 
-def _splits(experiment: Experiment, by_fold: Sequence[Rows], num_units: int) -> Table:
-    """Return samples, subjects, labels and modalities by split; over folds, the least and the most."""
+def _splits(experiment: Experiment, by_fold: Sequence[Rows], num_folds: int) -> Table:
+    """Return the counts of samples, subjects, labels and modalities by split.
+
+    Over several folds, a cell holds the least and the most.
+    """
     samples = experiment.samples
     title = "samples by split"
-    if num_units > 1:
-        title += (
-            f", of {num_units} folds"
-            if len(by_fold) == num_units
-            else f", of the first of {num_units} folds"
-        )
+    if num_folds > 1:
+        first = "" if len(by_fold) == num_folds else "the first of "
+        title += f", of {first}{num_folds} folds"
     table = Table("", *SPLITS, title=title, title_justify="left", box=SIMPLE)
 
     counts: dict[str, list[list[int]]] = {}
@@ -213,8 +202,9 @@ def _splits(experiment: Experiment, by_fold: Sequence[Rows], num_units: int) -> 
     for what, by_split in counts.items():
         table.add_row(Text(visible(what)), *(_range(several) for several in by_split))
 
-    if len(samples) > sum(len(rows) for rows in by_fold[0].values()):
-        table.caption = f"{len(samples) - sum(len(rows) for rows in by_fold[0].values())} samples are in no split"
+    num_left = len(samples) - sum(len(rows) for rows in by_fold[0].values())
+    if num_left > 0:
+        table.caption = f"{num_left} samples are in no split"
     return table
 
 
@@ -230,20 +220,15 @@ def _facts(experiment: Experiment, rows: NDArray[np.int64]) -> Iterator[tuple[st
 
 
 def _labels(name: str, task: Task, targets: NDArray[np.float32]) -> Iterator[tuple[str, int]]:
+    """Yield how many samples are labelled, and how many have which answer; classes lack the no."""
     known = ~np.isnan(targets).all(axis=1)
     yield f"tasks.{name}: labelled", int(known.sum())
 
-    classes = {
-        answer
-        for question in task.questions
-        if question.is_multiclass
-        for answer in question.answers
-    }
+    exclusive = [question for question in task.questions if question.is_multiclass]
+    classes = {answer for question in exclusive for answer in question.answers}
     for view in task.binary_views:
-        outcome, what = (
-            view.outcome(targets),
-            f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}",
-        )
+        outcome = view.outcome(targets)
+        what = f"tasks.{name}/{view.name}" if view.name else f"tasks.{name}"
         yield f"{what}: yes", int((outcome == 1).sum())
         if view.name not in classes:
             yield f"{what}: no", int((outcome == 0).sum())

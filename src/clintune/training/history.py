@@ -14,7 +14,7 @@ from clintune.training.tracking import Tracker
 
 
 class History:
-    """Appends records to `history.jsonl`; hands their numbers to the tracker, and how far they are to the status."""
+    """Appends records to `history.jsonl`, and tells the tracker and the status of them."""
 
     def __init__(
         self,
@@ -30,11 +30,12 @@ class History:
         self.resumption = resumption
 
     def begin(self, fold: Fold, member: int, step: int) -> None:
-        """Keep that a fit goes on from `step`, and drop its records after it: they are about to be made again."""
+        """Keep that a fit goes on from `step`, and drop its later records, which are made again."""
         if self.resumption is not None:
             self.resumption.keep(part_of(fold, member), step)
         if not self.path.exists():
             return
+
         place = _place(fold, member).items()
         records = read_history(self.path)
         kept = [r for r in records if not place <= r.items() or r["step"] <= step]
@@ -44,6 +45,7 @@ class History:
             console.print(
                 f"{part}: no checkpoint is left of {trained} trained steps; training begins anew"
             )
+
         text = "".join(json.dumps(record) + "\n" for record in kept)
         if text.encode() != self.path.read_bytes():
             write_text(self.path, text)
@@ -56,27 +58,28 @@ class History:
         line = {**_place(fold, member), **defined}
         with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+        # Tell the status how far the fit is.
         scores = [self.report.status.best, defined.get("tuning/score")]
         best = max((score for score in scores if score is not None), default=None)
         self.report.update(
             part=part_of(fold, member), step=record["step"], num_steps=num_steps, best=best
         )
+
+        # Send the numbers to the tracker, each fit under a prefix of its own.
         if self.tracker is not None:
             prefix = "" if fold.number is None else f"{fold.repeat}-{fold.number}/"
             prefix += f"member-{member}/" if member else ""
-            numbers = {
-                prefix + key: float(v)
-                for key, v in defined.items()
-                if key != "step" and v is not None
-            }
+            known = {key: v for key, v in defined.items() if key != "step" and v is not None}
+            numbers = {prefix + key: float(v) for key, v in known.items()}
             with storing(self.path.parent):
                 self.tracker.log(int(record["step"]), numbers)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a history; lines that are damaged are left out, with a word.
+    """Return the records of a history; damaged lines are left out, with a word.
 
-    The last line may be the one that was being written when the run was killed: of that nothing is said.
+    Of a damaged last line nothing is said: it was being written when the run was killed.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     records, damaged = [], 0
@@ -88,7 +91,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             damaged += 1
     if damaged:
         console.print(
-            f"{path}: {damaged} of {len(lines)} lines are damaged and left out; curves lack these steps"
+            f"{path}: {damaged} of {len(lines)} lines are damaged and left out; "
+            "curves lack these steps"
         )
     return records
 

@@ -1,4 +1,4 @@
-"""Start runs where their config says: in this process, in several of this machine, or as a job of SLURM."""
+"""Start runs where their config says: in this process, in several here, or as a job of SLURM."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,10 @@ from clintune.launch.status import read_status, slurm_state
 def start(
     configs: Sequence[Config], run: Path | None, overrides: Sequence[str] = (), *, wait: bool
 ) -> list[Path]:
-    """Train each config, the first in `run` where it goes on with one, under `overrides`.
+    """Train each config under `overrides`; print the run folders and return them.
 
-    Prints the run folders and returns them.
-
-    A process that a launcher or a job started trains here. Raises ConfigError for a cluster that cannot be.
+    With `run`, the first goes on in that folder. A process that a launcher or a job started trains
+    here. Raises ConfigError for a cluster that cannot be.
     """
     if configs[0].cluster.kind == "slurm" and not is_worker():
         return _submit(configs, run, overrides, wait)
@@ -37,6 +36,7 @@ def start(
                 print(done)
                 folders.append(done)
             continue
+
         folder = run or new_run(config)
         words = ["train", "--resume", str(folder), *overrides]
         start_processes(words, processes_a_node(config.cluster), folder / "logs")
@@ -59,12 +59,9 @@ def send(name: str, cluster: Cluster, works: Sequence[Work], *, wait: bool) -> N
 def _submit(
     configs: Sequence[Config], run: Path | None, overrides: Sequence[str], wait: bool
 ) -> list[Path]:
-    if (
-        run is not None
-        and (status := read_status(run))
-        and status.job is not None
-        and slurm_state(status.job)
-    ):
+    """Submit the runs as one job array."""
+    status = read_status(run) if run is not None else None
+    if status and status.job is not None and slurm_state(status.job):
         raise ConfigError(
             f"{run}: is {status.state} as job {status.job}; wait for its end, or scancel it first"
         )
@@ -73,8 +70,10 @@ def _submit(
     cluster = configs[0].cluster
     if any(config.cluster != cluster for config in configs):
         raise ConfigError(
-            "a sweep becomes one job array, whose jobs ask for the same: do not sweep over cluster.*"
+            "a sweep becomes one job array, whose jobs ask for the same: do not sweep over "
+            "cluster.*"
         )
+
     with collector_paused():
         from clintune.training.run import new_run
 

@@ -1,4 +1,4 @@
-"""The loop. A step is an optimizer step over one batch, cut into micro-batches that all processes share."""
+"""The loop: a step is one optimizer step over a batch, whose micro-batches all processes share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,26 +57,26 @@ class TrainingJob:
 
 
 def train(job: TrainingJob) -> None:
-    """Train until the last step or until the tuning score stops improving; leave the chosen weights in the model.
+    """Train until the last step, or until the tuning score stops improving.
 
-    Raises TrainingError when the loss is not finite or a trainable tensor does not move; StoppedError, with a
-    checkpoint written, when a process was asked to stop.
+    The chosen weights are in the model afterwards. Raises TrainingError when the loss is not finite
+    or a trainable tensor does not move; StoppedError, with a checkpoint written, when a process was
+    asked to stop.
     """
     progress, trainer, accelerator = job.progress, job.trainer, job.accelerator
     tune_every = trainer.tune_every or job.order.steps_per_epoch
     save_every = trainer.checkpoint_every or tune_every
-    stuck_parameters = StuckParameterCheck(
-        job.parameters if progress.step == 0 else {}, job.optimizer
-    )
+    watched = job.parameters if progress.step == 0 else {}
+    stuck_parameters = StuckParameterCheck(watched, job.optimizer)
 
     job.model.train()
     with deferred_signals():
-        for micro_batches in loader(
-            job, job.order.steps(progress.step, job.num_steps, *_place(accelerator))
-        ):
+        steps = job.order.steps(progress.step, job.num_steps, *_place(accelerator))
+        for micro_batches in loader(job, steps):
             if progress.finished:
                 break
-            # ---- one step -----------------------------------------------------------------------------------------
+
+            # Take one step.
             set_rate(job.optimizer, schedule(trainer, progress.step, job.num_steps))
             losses, seen, stop = train_step(job, progress.step, micro_batches)
             progress.step += 1
@@ -86,7 +86,7 @@ def train(job: TrainingJob) -> None:
             record = {"step": progress.step, "loss": sum(losses.values())}
             record |= {f"loss/{task}": value for task, value in losses.items()}
 
-            # ---- tune, log, save ----------------------------------------------------------------------------------
+            # Validate and log.
             last = progress.step == job.num_steps
             if job.tuning and (progress.step % tune_every == 0 or last):
                 scores = validate(job)
@@ -95,39 +95,72 @@ def train(job: TrainingJob) -> None:
             if accelerator.is_main_process:
                 job.log(record)
                 job.on_step(progress.step, record)
+
+            # Save, and end where a process was asked to stop.
             if progress.step % save_every == 0 or last or progress.finished or stop:
                 checkpoint.save(job.folder, progress, job.parameters, job.average, job.optimizer)
             if stop and not last:
                 accelerator.wait_for_everyone()  # the checkpoint is whole before any process ends
                 raise StoppedError(stop, f" after step {progress.step}")
 
-    accelerator.wait_for_everyone()
-    progress.finished = True
-    if job.tuning:
-        checkpoint.load_best(job.folder, job.parameters)
-    else:
-        copy_into(job.parameters, job.average.values)
+    _load_chosen(job)
 
 
 def train_step(
     job: TrainingJob, step: int, micro_batches: list[Batch]
 ) -> tuple[dict[str, float], Seen, int]:
-    """Take one optimizer step; return each task's mean loss, which modalities met which labels, and the signal to stop.
+    """Take one optimizer step; return each task's mean loss, the pairs seen, and a signal.
 
-    Labels are counted over all micro-batches and processes first, and each task's loss is divided by its count once,
-    so that missing labels, ragged batches and the number of processes do not change the gradient.
+    Labels are counted over all micro-batches and processes first, and each task's loss is divided
+    by its count once, so that missing labels, ragged batches and the number of processes do not
+    change the gradient. The signal is 0 where no process was asked to stop.
     """
     accelerator, tasks = job.accelerator, job.tasks
-    pairs = [(name, task) for name in _unwrap(job.model).modalities for task in tasks]
-    together = [
-        float(sum(_num_together(batch, *pair) for batch in micro_batches)) for pair in pairs
-    ]
-    labels = [
-        float(sum(_num_known(task, batch.targets[name]) for batch in micro_batches))
-        for name, task in tasks.items()
-    ]
-    totals = all_reduce_sum([*labels, *together])
-    counts = dict(zip(tasks, totals, strict=False))
+    counts, seen = _count_labels(job, micro_batches)
+    sums, suspects = _accumulate_gradients(job, step, micro_batches, counts)
+
+    # Under fp16 the scaler itself skips a step whose gradient overflowed, and lowers its scale.
+    norm = full_tensor(accelerator.clip_grad_norm_(list(job.parameters.values()), job.trainer.clip))
+    checked = sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)])
+    _check_finite(accelerator, step, checked, suspects)
+    job.optimizer.step()
+    job.optimizer.zero_grad(set_to_none=True)
+
+    # Sum the losses over the processes, and learn whether one of them was asked to stop.
+    asked = [float(pending_signal() == number) for number in SIGNALS]
+    ended = all_reduce_sum([*sums.tolist(), *asked])
+    losses = dict(zip(tasks, ended[: len(tasks)], strict=True))
+    stop = next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0)
+    return losses, seen, stop
+
+
+def _count_labels(
+    job: TrainingJob, micro_batches: Sequence[Batch]
+) -> tuple[dict[str, float], Seen]:
+    """Count each task's labels over all processes; return also the pairs seen."""
+    pairs = [(name, task) for name in _unwrap(job.model).modalities for task in job.tasks]
+    labels, together = dict.fromkeys(job.tasks, 0.0), dict.fromkeys(pairs, 0.0)
+    for batch in micro_batches:
+        for name, task in job.tasks.items():
+            labels[name] += _num_known(task, batch.targets[name])
+        for pair in pairs:
+            together[pair] += _num_together(batch, *pair)
+
+    totals = all_reduce_sum([*labels.values(), *together.values()])
+    counts = dict(zip(job.tasks, totals, strict=False))
+    seen = {pair for pair, num in zip(pairs, totals[len(job.tasks) :], strict=True) if num}
+    return counts, seen
+
+
+def _accumulate_gradients(
+    job: TrainingJob, step: int, micro_batches: Sequence[Batch], counts: Mapping[str, float]
+) -> tuple[Tensor, list[tuple[dict[str, Tensor], list[str]]]]:
+    """Run forward and backward passes of all micro-batches.
+
+    Return this process's part of each task's mean loss [tasks], and the outputs of each
+    micro-batch with the keys of its samples.
+    """
+    accelerator, tasks = job.accelerator, job.tasks
 
     sums = torch.zeros(len(tasks), device=accelerator.device)
     suspects = []
@@ -147,33 +180,18 @@ def train_step(
             # DDP averages the gradients over processes; ours are parts of one sum.
             accelerator.backward(loss * accelerator.num_processes)
         suspects.append((outputs, batch.keys))
-
-    norm = full_tensor(accelerator.clip_grad_norm_(list(job.parameters.values()), job.trainer.clip))
-    # Under fp16 the scaler itself skips a step whose gradient overflowed, and lowers its scale.
-    _check_finite(
-        accelerator,
-        step,
-        sums if accelerator.scaler else torch.cat([sums, norm.reshape(1)]),
-        suspects,
-    )
-    job.optimizer.step()
-    job.optimizer.zero_grad(set_to_none=True)
-    asked = [float(pending_signal() == number) for number in SIGNALS]
-    ended = all_reduce_sum([*sums.tolist(), *asked])
-    losses, stop = (
-        ended[: len(tasks)],
-        next((s for s, num in zip(SIGNALS, ended[len(tasks) :], strict=True) if num), 0),
-    )
-    seen = {pair for pair, number in zip(pairs, totals[len(tasks) :], strict=True) if number}
-    return dict(zip(tasks, losses, strict=True)), seen, stop
+    return sums, suspects
 
 
 def validate(job: TrainingJob) -> dict[str, float]:
-    """Score the averaged weights on the tuning split: each task's loss and metrics, and the score that selects."""
+    """Score the averaged weights on the tuning split.
+
+    Return each task's loss and metrics, and the score that selects the best step.
+    """
+    # Under fsdp2 all processes run equally often; a batch that only keeps step is not counted.
     process, num_processes = _place(job.accelerator)
     draws = job.tuning[process::num_processes]
     rounds = -(-len(job.tuning) // num_processes)
-    # Under fsdp2 all processes run as often; what a process runs once more to keep step is not counted.
     padded = draws + job.tuning[: rounds - len(draws)]
 
     with job.average.applied():
@@ -199,8 +217,8 @@ def validate(job: TrainingJob) -> dict[str, float]:
         chosen = [-scores["tuning/loss"]]
     if np.isnan(chosen).all():
         raise DataError(
-            f"{_chosen_by(job)} is undefined on the tuning split of every task, as where all have one answer; enlarge "
-            "the split, or use trainer.metric=loss"
+            f"{_chosen_by(job)} is undefined on the tuning split of every task, as where all have "
+            "one answer; enlarge the split, or use trainer.metric=loss"
         )
     scores["tuning/score"] = float(np.nanmean(chosen))
     return scores
@@ -210,7 +228,8 @@ def _chosen_by(job: TrainingJob) -> str:
     """Say which metric chooses the best step."""
     if job.trainer.metric is not None:
         return f"trainer.metric '{job.trainer.metric}'"
-    return f"the metric of the tasks ({', '.join(dict.fromkeys(task.metrics[0].title for task in job.tasks.values()))})"
+    titles = dict.fromkeys(task.metrics[0].title for task in job.tasks.values())
+    return f"the metric of the tasks ({', '.join(titles)})"
 
 
 @torch.no_grad()
@@ -227,7 +246,7 @@ def infer(
 
 
 def loader(job: TrainingJob, draws: Sequence[list[BatchSpec]]) -> "DataLoader[Any]":
-    """Return a loader of the batches of each list of draws, which reads ahead into pinned memory beside a GPU."""
+    """Return a loader of the batches of each list of draws; it pins memory where there is a GPU."""
     device = job.accelerator.device
     workers = num_workers(job.trainer.workers, device)
     return DataLoader(
@@ -247,12 +266,14 @@ def _idle(job: TrainingJob, losses: Mapping[str, float]) -> Iterator[str]:
             yield f"tasks.{name}.weight is 0: raise it, or drop the task"
         elif not losses[name]:
             yield f"the loss of tasks.{name} is 0 whatever the model says: its labels do not differ"
-    longest, budget = (
-        int(job.order.lengths[job.order.rows].max()) + len(job.tasks),
-        _unwrap(job.model).max_tokens,
-    )
+
+    longest = int(job.order.lengths[job.order.rows].max()) + len(job.tasks)
+    budget = _unwrap(job.model).max_tokens
     if longest > budget:
-        yield f"samples have up to {longest} tokens, and backbone.max_tokens={budget} drops the oldest: raise it"
+        yield (
+            f"samples have up to {longest} tokens, and backbone.max_tokens={budget} drops the "
+            "oldest: raise it"
+        )
 
 
 def _update_best(job: TrainingJob, score: float) -> None:
@@ -264,9 +285,18 @@ def _update_best(job: TrainingJob, score: float) -> None:
             checkpoint.save_best(job.folder, job.parameters)
     else:
         progress.stale += 1
-        progress.finished = (
-            job.trainer.patience is not None and progress.stale >= job.trainer.patience
-        )
+        patience = job.trainer.patience
+        progress.finished = patience is not None and progress.stale >= patience
+
+
+def _load_chosen(job: TrainingJob) -> None:
+    """End the fit: load the best weights into the model; without a tuning split, the averaged."""
+    job.accelerator.wait_for_everyone()
+    job.progress.finished = True
+    if job.tuning:
+        checkpoint.load_best(job.folder, job.parameters)
+    else:
+        copy_into(job.parameters, job.average.values)
 
 
 def _place(accelerator: Accelerator) -> tuple[int, int]:
@@ -296,19 +326,23 @@ def _check_finite(
     values: Tensor,
     suspects: list[tuple[dict[str, Tensor], list[str]]],
 ) -> None:
-    """Stop all processes together, naming the samples whose outputs are not finite, or else all of the step's."""
+    """Raise TrainingError in all processes together where a value is not finite in one of them.
+
+    It names the samples whose outputs are not finite, or else all samples of the step.
+    """
     finite = accelerator.reduce(torch.isfinite(values).all().float().reshape(1), "min")
     if bool(finite):
         return
+
     keys, bad = [], []
     for outputs, batch_keys in suspects:
-        fine = (
-            torch.stack([logits.isfinite().all(1) for logits in outputs.values()]).all(0).tolist()
-        )
+        by_task = torch.stack([logits.isfinite().all(1) for logits in outputs.values()])
+        fine = by_task.all(0).tolist()
         keys += batch_keys
         bad += [key for key, is_fine in zip(batch_keys, fine, strict=True) if not is_fine]
+
     named = sorted(gather_object(bad)) or sorted(gather_object(keys))
     raise TrainingError(
-        f"step {step + 1}: loss or gradient is not finite; samples {', '.join(named)}; lower trainer.lr, or look at "
-        "these samples' items"
+        f"step {step + 1}: loss or gradient is not finite; samples {', '.join(named)}; "
+        "lower trainer.lr, or look at these samples' items"
     )

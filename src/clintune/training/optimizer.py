@@ -15,9 +15,10 @@ NEW_PARTS = ("projectors.", "modality_embedding.", "time_embedding.", "queries",
 
 
 def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters; vectors (biases, norms, embeddings of kinds) are not decayed.
+    """Return AdamW over the trainable parameters.
 
-    Raises ConfigError where a learning rate of 0 would leave some of them as they are.
+    Vectors (biases, norms, modality embeddings) and the queries have no weight decay. Raises
+    ConfigError where a learning rate of 0 would leave some parameters as they are.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     head_lr = trainer.lr if trainer.head_lr is None else trainer.head_lr
@@ -30,20 +31,23 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> 
                 f"trainer.{key} is 0: {name} and others would not learn; raise it, or freeze them"
             )
         groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": g, "lr": rate, "initial_lr": rate, "weight_decay": decay}
-            for (rate, decay), g in groups.items()
-        ],
-        fused=True,
-    )
+
+    settings = [
+        {"params": group, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), group in groups.items()
+    ]
+    return torch.optim.AdamW(settings, fused=True)
 
 
 def schedule(trainer: Trainer, step: int, num_steps: int) -> float:
-    """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay; never 0 in warm-up."""
+    """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay.
+
+    It is never 0 in warm-up. Raises ConfigError for a decay that does not exist.
+    """
     num_warmup = round(trainer.warmup * num_steps)
     if step < num_warmup:
         return (step + 1) / num_warmup
+
     done = (step - num_warmup) / max(1, num_steps - num_warmup)
     if trainer.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
@@ -63,7 +67,10 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 class WeightEMA:
-    """An exponential moving average of the trainable weights, its start corrected as in Adam (decay 0: no average)."""
+    """An exponential moving average of the trainable weights; decay 0 means no average.
+
+    In early steps the decay is smaller, so that the first weights do not weigh too much.
+    """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self.parameters = parameters

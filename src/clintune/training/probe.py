@@ -165,7 +165,10 @@ def pooled_embeddings(
     caches: Mapping[str, PieceSource],
     rows: NDArray[np.int64],
 ) -> dict[str, Tensor]:
-    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU; zeros where there is none."""
+    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU.
+
+    A sample without the modality has zeros.
+    """
     pooled: dict[str, list[Tensor]] = {name: [] for name in modalities}
     batches = Batches(samples, modalities, caches)
     for draw in sequential_batches(rows, _BATCH):
@@ -197,7 +200,10 @@ def column_choices(
 
 
 def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed: int) -> Tensor:
-    """Deal subjects into folds, those ever positive and the others evenly; returns the fold of each sample [N]."""
+    """Assign subjects to folds, those ever positive and the others evenly.
+
+    Returns the fold of each sample [N].
+    """
     distinct, number = np.unique(subject, return_inverse=True)
     draws = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).double().numpy()
     return torch.from_numpy(assign_balanced(number, draws, NUM_FOLDS, targets))
@@ -230,9 +236,9 @@ def remembered_fit(
     fold: Tensor,
     cache: Path,
 ) -> Linear:
-    """Return `fit_output` of the same arguments, from `cache` where they were fitted before; others wait for the first.
+    """Return `fit_output` of the same arguments, from `cache` where they were fitted before.
 
-    The key holds every argument and how it is fitted.
+    Other processes wait for the first. The key holds every argument and how it is fitted.
     """
     key: list[str | bytes | Tensor] = [
         *(repr(kind), json.dumps([*map(list, choices)])),

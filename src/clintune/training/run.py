@@ -1,5 +1,6 @@
 """A run: from a config to a run folder with checkpoints, history and adapter packages."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -36,9 +37,9 @@ from clintune.training.train_member import members, train_member
 def train_run(config: Config, run: Path | None = None) -> Path | None:
     """Train every member of every fold of a run that is not packaged yet; return the run folder.
 
-    With `run`, begin or go on in that folder, which no other job may hold. What can take long, index and caches, is
-    done before the processes meet. Processes other than the main one return None. Raises what the data, the weights
-    and the loop raise; StoppedError after a signal.
+    With `run`, begin or go on in that folder, which no other job may hold. What can take long,
+    index and caches, is done before the processes meet. Processes other than the main one return
+    None. Raises what the data, the weights and the loop raise; StoppedError after a signal.
     """
     install_signal_handlers()
     check_device(config.strategy, config.trainer)
@@ -48,10 +49,10 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
     with ExitStack() as stack:
         report = _hold(stack, run) if run else None
         if run is None:
-            writable_folder(
-                config.runs, "runs"
-            )  # before hours are spent on what could not be written
+            # Fail before hours are spent on what could not be written.
+            writable_folder(config.runs, "runs")
 
+        # Open the data; one process alone makes the run folder at once.
         experiment = open_experiment(on_this_machine(config))
         config = experiment.config  # its precision and paths are what the recipe keeps
         is_new = run is None or not (run / "provenance.json").exists()
@@ -62,10 +63,9 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
         if report is None and run is not None:
             report = _hold(stack, run)
 
-        prepared = {
-            fold.seed_parts: prepare_fold(experiment, fold, run)
-            for fold in _unfinished(experiment, run)
-        }
+        # Preprocess each fold, then let the processes meet.
+        unfinished = _unfinished(experiment, run)
+        prepared = {fold.seed_parts: prepare_fold(experiment, fold, run) for fold in unfinished}
         accelerator = make_accelerator(config.trainer)
         if run is None:
             run = _agree(config, accelerator)
@@ -75,21 +75,11 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
         if accelerator.is_main_process:
             stack.enter_context(console.copied_to(run / "logs" / "messages.log"))
             if is_new:
-                write_text(run / "recipe.yaml", to_yaml(config))
-                (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
-                write_json(run / "provenance.json", provenance(experiment, run / "recipe.yaml"))
+                _write_recipe(experiment, run)
 
-        tracker = _tracker(config, run) if accelerator.is_main_process else None
-        history = History(
-            run / "history.jsonl", tracker, report, None if is_new else Resumption(run, config)
-        )
-        for fold in folds(config, run, experiment.samples):
-            if fold.seed_parts in prepared:
-                _train_fold(experiment, fold, prepared[fold.seed_parts], accelerator, history, run)
-
-        if tracker is not None:
-            with storing(run):
-                tracker.finish()
+        # Train.
+        resumption = None if is_new else Resumption(run, config)
+        _train_folds(experiment, run, prepared, accelerator, report, resumption)
 
     return run if accelerator.is_main_process else None
 
@@ -109,6 +99,13 @@ def new_run(config: Config) -> Path:
     return run
 
 
+def _write_recipe(experiment: Experiment, run: Path) -> None:
+    """Write the recipe of a new run, and what its data and software are."""
+    write_text(run / "recipe.yaml", to_yaml(experiment.config))
+    (run / UNREADABLE).unlink(missing_ok=True)  # of a start that was refused
+    write_json(run / "provenance.json", provenance(experiment, run / "recipe.yaml"))
+
+
 def _unfinished(experiment: Experiment, run: Path | None) -> list[Fold]:
     """Return the folds that lack a package; before a run has a folder, all of them."""
     everything = folds(experiment.config, run or Path(), experiment.samples)
@@ -118,7 +115,10 @@ def _unfinished(experiment: Experiment, run: Path | None) -> list[Fold]:
 
 
 def _is_packaged(config: Config, fold: Fold) -> bool:
-    """Return whether all members of a fold have their package; PackageError for one without its manifest."""
+    """Return whether all members of a fold have their package.
+
+    Raises PackageError for a package without its manifest.
+    """
     packages = [member.package for member in members(config, fold)]
     for package in packages:
         if package.exists() and not (package / MANIFEST).is_file():
@@ -135,6 +135,27 @@ def _agree(config: Config, accelerator: Accelerator) -> Path:
     return Path(shared[0])
 
 
+def _train_folds(
+    experiment: Experiment,
+    run: Path,
+    prepared: Mapping[tuple[int, int], FoldData],
+    accelerator: Accelerator,
+    report: StatusWriter,
+    resumption: Resumption | None,
+) -> None:
+    """Train the folds that were preprocessed, under the recipe's tracker."""
+    config = experiment.config
+    tracker = _tracker(config, run) if accelerator.is_main_process else None
+    history = History(run / "history.jsonl", tracker, report, resumption)
+    for fold in folds(config, run, experiment.samples):
+        if fold.seed_parts in prepared:
+            _train_fold(experiment, fold, prepared[fold.seed_parts], accelerator, history, run)
+
+    if tracker is not None:
+        with storing(run):
+            tracker.finish()
+
+
 def _train_fold(
     experiment: Experiment,
     fold: Fold,
@@ -143,22 +164,23 @@ def _train_fold(
     history: History,
     run: Path,
 ) -> None:
+    """Train and package the members of a fold that lack a package."""
     if accelerator.is_main_process:
         tell(run, ready)
         write_splits(fold.folder / "splits.parquet", experiment.samples, ready.split)
+
     for member in members(experiment.config, fold):
         if not member.package.exists():
             package, tensors = train_member(experiment, member, ready, accelerator, history)
             if accelerator.is_main_process:
-                write_package(
-                    member.package, package, tensors, member.seed, card(experiment.config)
-                )
+                readme = card(experiment.config)
+                write_package(member.package, package, tensors, member.seed, readme)
         accelerator.wait_for_everyone()
 
 
 def _tracker(config: Config, run: Path) -> Tracker:
+    name = f"{config.name}-{run.name}"
     with storing(run):
-        tracker: Tracker = instantiate(config.tracker, _partial_=True)(
-            folder=run, name=f"{config.name}-{run.name}", settings=asdict(config)
-        )
+        make = instantiate(config.tracker, _partial_=True)
+        tracker: Tracker = make(folder=run, name=name, settings=asdict(config))
     return tracker

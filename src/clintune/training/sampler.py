@@ -1,4 +1,7 @@
-"""The order of the data: a pure function of seed and step, the same for any number of processes and any resume."""
+"""The order of the data: a pure function of seed and step.
+
+It is the same for any number of processes, and after any resume.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +27,8 @@ def num_steps(trainer: Trainer, num_samples: int) -> int:
 class BatchSampler:
     """Which samples each step sees, and how they are shared out as micro-batches.
 
-    An epoch is a permutation cut into batches of `batch_size`; the rest that fills none is left to other epochs,
-    whose permutations differ. A split smaller than a batch is one batch.
+    An epoch is a permutation cut into batches of `batch_size`. The rest that fills none is left to
+    other epochs, whose permutations differ. A split smaller than a batch is one batch.
     """
 
     def __init__(
@@ -48,41 +51,42 @@ class BatchSampler:
         self.steps_per_epoch = len(rows) // self.batch_size
 
     def batch(self, step: int) -> tuple[int, NDArray[np.int64]]:
-        """Return the epoch of a step and the rows of its batch, samples of like length side by side."""
+        """Return the epoch of a step and the rows of its batch, ordered by length."""
         epoch, position = divmod(step, self.steps_per_epoch)
         start = position * self.batch_size
-        rows = self.rows[
-            np.sort(_permutation(len(self.rows), self.seed, epoch)[start : start + self.batch_size])
-        ]
+        order = _permutation(len(self.rows), self.seed, epoch)
+        rows = self.rows[np.sort(order[start : start + self.batch_size])]
         return epoch, rows[np.argsort(self.lengths[rows], kind="stable")]
 
     def micro_batches(self, step: int, num_processes: int) -> list[BatchSpec]:
-        """Cut a step's batch into micro-batches, a multiple of the number of processes; process p takes every p-th.
+        """Cut a step's batch into micro-batches.
 
-        Raises ConfigError when there are fewer samples than processes.
+        Their number is a multiple of that of the processes: of P processes, process p takes those
+        numbered p, p + P, p + 2P. Raises ConfigError when there are fewer samples than processes.
         """
         epoch, rows = self.batch(step)
         if len(rows) < num_processes:
             raise ConfigError(
                 f"trainer.batch_size {len(rows)} is less than {num_processes} processes; raise it"
             )
+
+        # Cut by the number of samples.
         most = len(rows) // num_processes * num_processes
-        num = min(
-            math.ceil(len(rows) / (self.micro_batch_size * num_processes)) * num_processes, most
-        )
+        rounds = math.ceil(len(rows) / (self.micro_batch_size * num_processes))
+        num = min(rounds * num_processes, most)
         parts = np.array_split(rows, num)
+
+        # Cut by tokens instead, ever finer, until the longest part fits.
         while self.micro_batch_tokens is not None:
             parts = cut_evenly(rows, self.lengths[rows], num)
-            if (
-                num == most
-                or max(int(self.lengths[part].sum()) for part in parts) <= self.micro_batch_tokens
-            ):
+            longest = max(int(self.lengths[part].sum()) for part in parts)
+            if num == most or longest <= self.micro_batch_tokens:
                 break
             num += num_processes
         return [BatchSpec(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
 
     def steps(self, first: int, last: int, process: int, num_processes: int) -> "ProcessBatches":
-        """Return one process's draws of each step from `first` up to `last`, made when asked for."""
+        """Return one process's draws of each step from `first` up to `last`, made on demand."""
         return ProcessBatches(self, first, last, process, num_processes)
 
 
@@ -105,9 +109,8 @@ class ProcessBatches(Sequence[list[BatchSpec]]):
         assert isinstance(position, int)
         if not 0 <= position < len(self):
             raise IndexError(position)
-        return self.order.micro_batches(self.first + position, self.num_processes)[
-            self.process :: self.num_processes
-        ]
+        of_all = self.order.micro_batches(self.first + position, self.num_processes)
+        return of_all[self.process :: self.num_processes]
 
 
 def cut_evenly(
@@ -123,7 +126,6 @@ def cut_evenly(
 
 @lru_cache(maxsize=2)
 def _permutation(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    order: NDArray[np.int64] = torch.randperm(
-        length, generator=generator(seed, "order", epoch)
-    ).numpy()
+    source = generator(seed, "order", epoch)
+    order: NDArray[np.int64] = torch.randperm(length, generator=source).numpy()
     return order

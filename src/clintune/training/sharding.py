@@ -18,7 +18,7 @@ from clintune.model.fusion import Fusion
 
 
 def distribute_model(model: Fusion, accelerator: Accelerator, strategy: Strategy) -> nn.Module:
-    """Put the model on its device, or its shares on the devices of all processes; return what the loop calls."""
+    """Put the model on its device, or shards of it on all devices; return what the loop calls."""
     replace_dropout(model)
     backbone: Any = model.backbone.model
     if strategy.activation_checkpointing:
@@ -31,7 +31,10 @@ def distribute_model(model: Fusion, accelerator: Accelerator, strategy: Strategy
 
 
 def _apply_fsdp2(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> None:
-    """Shard the layers of the backbone one by one, then what is left; accelerate's own FSDP ignores CPUs silently."""
+    """Shard the layers of the backbone one by one, then what is left.
+
+    accelerate's own FSDP is not used: it ignores CPUs silently.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import (
         CPUOffloadPolicy,
@@ -43,18 +46,15 @@ def _apply_fsdp2(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
     lower = LOWER.get(accelerator.mixed_precision)
+    mixed = MixedPrecisionPolicy(param_dtype=lower, reduce_dtype=torch.float32)
     layers = set(getattr(model.backbone.model, "_no_split_modules", None) or [])
     for module in list(model.backbone.modules()):
         if type(module).__name__ in layers:
-            fully_shard(
-                module,
-                mesh=mesh,
-                offload_policy=offload,
-                mp_policy=MixedPrecisionPolicy(param_dtype=lower, reduce_dtype=torch.float32),
-            )
+            fully_shard(module, mesh=mesh, offload_policy=offload, mp_policy=mixed)
+
+    # Resharded after each forward pass, unlike torch's default for the outermost module: else the
+    # averaged weights, gathered to be scored, would still be there in the next step.
     idle = {p for part in model.encoders.values() if part.cacheable for p in part.parameters()}
-    # Resharded after each forward pass, unlike torch's default for the outermost module: else the averaged weights,
-    # gathered to be scored, would still be there in the next step.
     fully_shard(
         model, mesh=mesh, reshard_after_forward=True, offload_policy=offload, ignored_params=idle
     )
@@ -65,7 +65,7 @@ def _apply_fsdp2(model: Fusion, accelerator: Accelerator, cpu_offload: bool) -> 
 def gradient_sync(
     model: nn.Module, accelerator: Accelerator, sync: bool
 ) -> AbstractContextManager[Any]:
-    """Return a context in whose backward pass the gradients of all processes are summed, or not yet."""
+    """Return a context whose backward pass sums the gradients over the processes, if `sync`."""
     from torch.distributed.fsdp import FSDPModule
 
     if isinstance(model, FSDPModule):
@@ -84,7 +84,7 @@ def all_reduce_sum(numbers: list[float]) -> list[float]:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return a tensor gathered from all processes that hold a share of it: all of them must call this."""
+    """Return a tensor gathered from all processes that hold a shard: all of them must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -96,31 +96,29 @@ def gather_state_dict(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def shard_like(value: Tensor, like: Tensor) -> Tensor:
-    """Return this process's share of a whole value, laid out as `like`; the value itself where that is whole."""
+    """Return this process's shard of a value, laid out as `like`; all of it where that is whole."""
     value = value.to(like.device)
-    return (
-        distribute_tensor(value, like.device_mesh, like.placements)
-        if isinstance(like, DTensor)
-        else value
-    )
+    if isinstance(like, DTensor):
+        return distribute_tensor(value, like.device_mesh, like.placements)
+    return value
 
 
 def spare_casts(model: Fusion, dtype: torch.dtype | None) -> None:
-    """Cast once what autocast to `dtype` would cast at every step, to the same bits (None: there is no autocast).
+    """Cast once what autocast to `dtype` would cast at every step, to the same bits.
 
-    Frozen linear layers are held in `dtype`, and LoRA takes its input as it comes, which PEFT would cast to float32 and
-    autocast back. Encoders whose tokens are computed once stay as they are, and so do the heads' probes.
+    None means that there is no autocast. Frozen linear layers are held in `dtype`. LoRA takes its
+    input as it comes: PEFT would cast it to float32, and autocast back. Encoders whose tokens are
+    computed once stay as they are, and so do the heads' probes.
     """
     if dtype is None:
         return
+
     parts = [model.backbone, *(part for part in model.encoders.values() if not part.cacheable)]
     for module in (module for part in parts for module in part.modules()):
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False  # type: ignore[assignment]
-        elif (
-            isinstance(module, nn.Linear)
-            and not module.weight.requires_grad
-            and module.weight.is_floating_point()
-        ):
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
+        elif isinstance(module, nn.Linear):
+            weight = module.weight
+            if not weight.requires_grad and weight.is_floating_point():
+                for parameter in module.parameters(recurse=False):
+                    parameter.data = parameter.data.to(dtype)

@@ -1,4 +1,4 @@
-"""The check that training trains: every trainable tensor that can learn must get a gradient as soon as it can."""
+"""The check that training trains: every trainable tensor must get a gradient as soon as it can."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,17 @@ from clintune.core.errors import TrainingError
 from clintune.training.sharding import all_reduce_sum
 
 Seen = set[tuple[str, str]]
-"""Modality and task of which some sample had items and a label: in several cohorts not all pairs ever meet."""
+"""Pairs of modality and task of which some sample had items and a label.
+
+In several cohorts not all pairs ever meet.
+"""
 _BIAS_OF_KEYS = re.compile(r"\.(key|k_proj|k_lin)\.bias$")
-"""It adds the same to all scores of a query, which softmax takes away: its gradient is rounding, and may be none."""
+"""The bias of keys adds the same to all scores of a query, which softmax takes away.
+
+Its gradient is rounding, and may be none.
+"""
 _SEEN_IN_HALF_PRECISION = 1e-6
-"""What a weight must have moved from zero for fp16, whose smallest number is 6e-8, to tell it from zero."""
+"""How far from zero a weight must have moved for fp16, whose smallest number is 6e-8, to tell."""
 _CHANCES = 200
 """Steps with data in which a tensor that is read may get zeros alone."""
 _NAMED = 3
@@ -28,10 +34,11 @@ _NOTHING_READS_THEM = (
 class StuckParameterCheck:
     """Watches the first steps until each trainable tensor has had a gradient.
 
-    The first moment of AdamW tells, rather than the weights: in a long warm-up a step is less than their rounding, and
-    weight decay moves what learns nothing. A tensor has its chance once its part had data; a LoRA A matrix not before
-    its B, of which its gradient is a multiple, has left zero. What only some rows reach, as the values of a code that
-    mostly has none, gets zeros until one comes: unless a cause is known, it has many chances.
+    The first moment of AdamW tells, rather than the weights: in a long warm-up a step is less than
+    their rounding, and weight decay moves what learns nothing. A tensor has its chance once its
+    part had data. A LoRA A matrix has none before its B has left zero, since its gradient is a
+    multiple of B. What only some rows reach, as the values of a code that mostly has none, gets
+    zeros until such a row comes: unless a cause is known, it has many chances.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: Any) -> None:
@@ -44,25 +51,29 @@ class StuckParameterCheck:
         """How far AdamW may have moved each by now: the sum of its rates."""
 
     def after_step(self, step: int, seen: Seen, causes: Sequence[str] = ()) -> None:
-        """Check after an optimizer step in which these modalities met labels of these tasks; all processes take part.
+        """Check after an optimizer step that saw these pairs of modality and task.
 
-        Raises TrainingError naming the tensors that had their chance and got no gradient, and what may be the cause.
+        All processes take part. Raises TrainingError naming the tensors that had their chance and
+        got no gradient, and what may be the cause.
         """
         if not self.still:
             return
+
+        # Give each tensor that could learn one chance more.
         without, read = self._without_gradient()
         had = [name for name in without if _had_data(name, seen) and self._could_learn(name)]
         for name in had:
             self.chances[name] += 1
-        stuck = [
-            name for name in had if causes or name not in read or self.chances[name] >= _CHANCES
-        ]
+
+        # Refuse those that have had enough of them.
+        late = {name for name in had if self.chances[name] >= _CHANCES}
+        stuck = [name for name in had if causes or name not in read or name in late]
         if stuck:
             listed = ", ".join(stuck[:_NAMED])
             more = f" and {len(stuck) - _NAMED} more" if len(stuck) > _NAMED else ""
             raise TrainingError(
-                f"step {step}: {len(stuck)} of {len(self.parameters)} trainable tensors did not change: "
-                f"{listed}{more}; {'; '.join(causes) or _NOTHING_READS_THEM}"
+                f"step {step}: {len(stuck)} of {len(self.parameters)} trainable tensors did not "
+                f"change: {listed}{more}; {'; '.join(causes) or _NOTHING_READS_THEM}"
             )
 
         self.still = without
@@ -71,24 +82,23 @@ class StuckParameterCheck:
                 self.moved[name] += self.groups[id(self.parameters[name])]["lr"]
 
     def _without_gradient(self) -> tuple[list[str], set[str]]:
-        """Return the tensors that had no gradient yet but zeros, and those which had zeros, in any process."""
-        moments = [
-            self.optimizer.state.get(self.parameters[name], {}).get("exp_avg")
-            for name in self.still
-        ]
-        has_one = torch.stack(
-            [torch.zeros((), dtype=torch.bool) if m is None else _any(m) for m in moments]
-        )
-        numbers = all_reduce_sum(
-            [*has_one.double().tolist(), *(float(m is not None) for m in moments)]
-        )
-        count = len(self.still)
-        without = [
-            name for name, number in zip(self.still, numbers[:count], strict=True) if not number
-        ]
-        return without, {
-            name for name, number in zip(self.still, numbers[count:], strict=True) if number
-        }
+        """Return the tensors that had no gradient but zeros, and those with any gradient at all.
+
+        What one process had counts for all.
+        """
+        # Read the first moments.
+        states = [self.optimizer.state.get(self.parameters[name], {}) for name in self.still]
+        moments = [state.get("exp_avg") for state in states]
+        nothing = torch.zeros((), dtype=torch.bool)
+        moved = torch.stack([nothing if m is None else _any(m) for m in moments])
+        exist = [float(m is not None) for m in moments]
+
+        # Sum over the processes.
+        numbers = all_reduce_sum([*moved.double().tolist(), *exist])
+        num_moved, num_exist = numbers[: len(self.still)], numbers[len(self.still) :]
+        without = [name for name, num in zip(self.still, num_moved, strict=True) if not num]
+        read = {name for name, num in zip(self.still, num_exist, strict=True) if num}
+        return without, read
 
     def _could_learn(self, name: str) -> bool:
         return ".lora_A." not in name or self.moved[name] > _SEEN_IN_HALF_PRECISION

@@ -1,4 +1,7 @@
-"""Trackers: where a run's curves go beside its own history. Numbers and the recipe only, never samples."""
+"""Trackers: where a run's curves go beside its own history.
+
+They get numbers and the recipe only, never samples.
+"""
 
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -34,7 +37,10 @@ class NoTracker:
 
 
 class WandbTracker:
-    """Track with Weights & Biases; `mode` offline writes below the run folder, needs no account and sends nothing."""
+    """Track with Weights & Biases.
+
+    With `mode` offline it writes below the run folder, needs no account and sends nothing.
+    """
 
     def __init__(
         self,

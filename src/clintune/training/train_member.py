@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +48,20 @@ def members(config: Config, fold: Fold) -> list[Member]:
     """Return the members of a fold, in the order in which they are trained."""
     checkpoints = member_folders(fold.folder / "checkpoints", config.ensemble)
     packages = member_folders(fold.folder / "package", config.ensemble)
-    return [
-        Member(
+
+    found = []
+    for number in range(config.ensemble):
+        words = [fold.label, f"member {number}" if config.ensemble > 1 else ""]
+        member = Member(
             fold=fold,
             number=number,
             seed=derive_seed(config.seed, "member", number, *fold.seed_parts),
-            label=" ".join(
-                filter(None, [fold.label, f"member {number}" if config.ensemble > 1 else ""])
-            )
-            or "train",
+            label=" ".join(filter(None, words)) or "train",
             checkpoints=checkpoints[number],
             package=packages[number],
         )
-        for number in range(config.ensemble)
-    ]
+        found.append(member)
+    return found
 
 
 def train_member(
@@ -71,72 +71,94 @@ def train_member(
     accelerator: Accelerator,
     history: History,
 ) -> tuple[Package, dict[str, Tensor]]:
-    """Train one member; return it as a package, with the tensors that the package holds, whole on every process."""
-    config, rows = experiment.config, ready.rows
-    trainer, tasks = config.trainer, deepcopy(ready.tasks)
-    outputs = {name: task.num_outputs for name, task in tasks.items()}
-    model = build_model(
-        config, make_modalities(config.modalities), ready.statistics, outputs, member.seed
-    )
-    package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
-
-    if model.probe:
-        seed = derive_seed(config.seed, *member.fold.seed_parts)
-        fit_probe(package, experiment.samples, ready.pieces, rows["train"], seed, experiment.cache)
-
+    """Train one member; return its package, and the package's tensors, whole on every process."""
+    package = _build_package(experiment, member, ready)
+    model = package.model
     order = _order(experiment, member, ready, model.encoders)
-    dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
-    steps = num_steps(trainer, len(rows["train"]))
+    steps = num_steps(experiment.config.trainer, len(ready.rows["train"]))
     if steps == 0:
         for head in model.task_heads.values():
             head.answer_with_probe()
         return package, gather_state_dict(package_tensors(model))
 
-    called = distribute_model(model, accelerator, config.strategy)
-    parameters = trainable(model)
-    optimizer = accelerator.prepare_optimizer(make_optimizer(parameters, trainer))
-    average = WeightEMA(parameters, trainer.average)
-    progress = checkpoint.restore(member.checkpoints, parameters, average, optimizer)
+    # Go on from the last checkpoint.
+    job = _make_job(experiment, member, ready, package, order, steps, accelerator, history)
+    progress, is_main = job.progress, accelerator.is_main_process
     if progress.step > steps:
         raise ConfigError(
             f"trainer: {steps} steps are fewer than the {progress.step} trained; "
             "raise trainer.epochs"
         )
-
-    if accelerator.is_main_process:
+    if is_main:
         history.begin(member.fold, member.number, progress.step)
 
-    with _watched(member.label, steps, order.batch_size, accelerator.is_main_process) as on_step:
-        job = TrainingJob(
-            folder=member.checkpoints,
-            trainer=trainer,
-            seed=member.seed,
-            accelerator=accelerator,
-            model=called,
-            parameters=parameters,
-            tasks=tasks,
-            order=order,
-            num_steps=steps,
-            batches=Batches(experiment.samples, model.encoders, ready.pieces, dropout, zero_fill),
-            tuning=sequential_batches(rows["tuning"], trainer.micro_batch_size),
-            optimizer=optimizer,
-            average=average,
-            log=lambda record: history.append(member.fold, member.number, record, steps),
-            on_step=on_step,
-            progress=progress,
-        )
-        train(job)
+    # Train.
+    with _watched(member.label, steps, order.batch_size, is_main) as on_step:
+        train(replace(job, on_step=on_step))
 
     tensors = gather_state_dict(package_tensors(model))
     accelerator.free_memory()
-    if accelerator.is_main_process:
+    if is_main:
         console.print(f"{member.label}: {progress}")
     return package, tensors
 
 
+def _build_package(experiment: Experiment, member: Member, ready: FoldData) -> Package:
+    """Build the member's model with its tasks and statistics, and fit its probe if it has one."""
+    config, tasks = experiment.config, deepcopy(ready.tasks)
+    outputs = {name: task.num_outputs for name, task in tasks.items()}
+    modalities = make_modalities(config.modalities)
+    model = build_model(config, modalities, ready.statistics, outputs, member.seed)
+    package = Package(config=config, model=model, tasks=tasks, statistics=ready.statistics)
+
+    if model.probe:
+        seed, rows = derive_seed(config.seed, *member.fold.seed_parts), ready.rows["train"]
+        fit_probe(package, experiment.samples, ready.pieces, rows, seed, experiment.cache)
+    return package
+
+
+def _make_job(
+    experiment: Experiment,
+    member: Member,
+    ready: FoldData,
+    package: Package,
+    order: BatchSampler,
+    steps: int,
+    accelerator: Accelerator,
+    history: History,
+) -> TrainingJob:
+    """Distribute the model, restore its last checkpoint, and return the job, which shows nobody."""
+    config, model = experiment.config, package.model
+    called = distribute_model(model, accelerator, config.strategy)
+    parameters = trainable(model)
+    optimizer = accelerator.prepare_optimizer(make_optimizer(parameters, config.trainer))
+    average = WeightEMA(parameters, config.trainer.average)
+    progress = checkpoint.restore(member.checkpoints, parameters, average, optimizer)
+
+    dropout, zero_fill = config.model.modality_dropout, config.model.zero_fill
+    return TrainingJob(
+        folder=member.checkpoints,
+        trainer=config.trainer,
+        seed=member.seed,
+        accelerator=accelerator,
+        model=called,
+        parameters=parameters,
+        tasks=package.tasks,
+        order=order,
+        num_steps=steps,
+        batches=Batches(experiment.samples, model.encoders, ready.pieces, dropout, zero_fill),
+        tuning=sequential_batches(ready.rows["tuning"], config.trainer.micro_batch_size),
+        optimizer=optimizer,
+        average=average,
+        log=lambda record: history.append(member.fold, member.number, record, steps),
+        on_step=lambda step, record: None,
+        progress=progress,
+    )
+
+
 @contextmanager
 def _watched(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterator[OnStep]:
-    """Yield what the loop calls after each step, to show people how the fit goes."""
+    """Yield the function that the loop calls after each step, to show how the fit goes."""
     with progress_bar(label, num_steps, "samples", size=batch_size, shown=shown) as advance:
 
         def on_step(step: int, record: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
-"""Classical methods on what the recipe's own frozen encoders see, as in HAIM (Soenksen et al., npj Digit Med 2022).
+"""Classical methods on what the recipe's own frozen encoders see.
 
-They have the samples, folds, features and labels of the recipe; everything is fitted on the training rows of each fold.
+They follow HAIM (Soenksen et al., npj Digit Med 2022). They have the samples, folds, features and
+labels of the recipe; everything is fitted on the training rows of each fold.
 """
 
 import time
@@ -31,7 +32,8 @@ from clintune.tasks.questions import Question
 def predict_baseline(config: Config, method: str, missing: Sequence[float]) -> MethodResult:
     """Fit a baseline in every fold and predict the held-out samples.
 
-    Raises ConfigError where the recipe has nothing that the baseline reads, DataError when no sample is held out.
+    Raises ConfigError where the recipe has nothing that the baseline reads, DataError when no
+    sample is held out.
     """
     experiment = open_experiment(config)
     samples = experiment.samples
@@ -73,17 +75,16 @@ class FittedFold:
             subject=samples.subject[rows],
             by_subject=config.per_subject,
         )
+
         fit = FITS[split_name(method)[0]]
-        self.fitted = {
-            name: fit_task(
-                fit, everyone, samples.targets(name)[rows], asked_of(name, task), config.seed
-            )
-            for name, task in ready.tasks.items()
-        }
+        self.fitted: dict[str, list[Fitted]] = {}
+        for name, task in ready.tasks.items():
+            targets, questions = samples.targets(name)[rows], asked_of(name, task)
+            self.fitted[name] = fit_task(fit, everyone, targets, questions, config.seed)
 
     @property
     def parameters(self) -> int | None:
-        """Return how many weights all tasks have together, None where they have others than weights."""
+        """Return how many weights all tasks have together, None where some are no weights."""
         each = [one.parameters for several in self.fitted.values() for one in several]
         known = [number for number in each if number is not None]
         return sum(known) if len(known) == len(each) else None
@@ -93,20 +94,23 @@ class FittedFold:
         inputs = self.read(samples, rows)
         found = {}
         for name, questions in self.fitted.items():
-            chances = [question.predict(inputs) for question in questions]
-            asked = zip(self.tasks[name].questions, chances, strict=True)
-            columns = [
-                chance if question.is_multiclass else chance[:, 1:] for question, chance in asked
-            ]
+            columns = []
+            for fitted, question in zip(questions, self.tasks[name].questions, strict=True):
+                chances = fitted.predict(inputs)
+                columns.append(chances if question.is_multiclass else chances[:, 1:])
             found[name] = np.concatenate(columns, axis=1).astype(np.float32)
         return found
 
 
 def asked_of(name: str, task: Task) -> Sequence[Question]:
-    """Return the questions of a task; ConfigError where it has none, as one that answers with a value."""
+    """Return the questions of a task.
+
+    Raises ConfigError where it has none, as a task that answers with a value.
+    """
     if not task.questions:
         raise ConfigError(
-            f"tasks.{name}: baselines answer yes-or-no questions and classes; take them out of the suite"
+            f"tasks.{name}: baselines answer yes-or-no questions and classes; take them out of "
+            "the suite"
         )
     return task.questions
 

@@ -1,4 +1,4 @@
-"""What baselines read of samples: the frozen embeddings of each modality, or the text of their notes."""
+"""What baselines read of samples: frozen embeddings of each modality, or the text of the notes."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,22 +12,19 @@ from clintune.experiment.fold_data import FoldData
 from clintune.training.probe import pooled_embeddings
 
 Inputs = Mapping[str, NDArray[Any]]
-"""By modality: features [N, W], NaN in the rows of samples that lack it; or texts [N, 1], empty where there is none."""
+"""By modality: features [N, W], NaN for samples that lack it; or texts [N, 1], empty for none."""
 Read = Callable[[Samples, NDArray[np.int64]], Inputs]
-"""Samples and rows of them to what a baseline reads."""
+"""Function from samples and rows of them to what a baseline reads."""
 
 
 def embeddings(ready: FoldData, modality: str | None) -> Read:
-    """Return what reads the mean frozen embeddings, plain facts or features of a modality, or of all that have any.
+    """Return what reads a modality's mean frozen embeddings, plain facts or features (None: all's).
 
-    They are what `model.readout=probe` reads. Raises ConfigError where there is no such modality, or its encoder trains.
+    They are what `model.readout=probe` reads. Raises ConfigError where there is no such
+    modality, or its encoder trains.
     """
     frozen = {name: part for name, part in ready.modalities.items() if part.probe_width}
-    chosen = (
-        frozen
-        if modality is None
-        else {name: part for name, part in frozen.items() if name == modality}
-    )
+    chosen = {name: part for name, part in frozen.items() if modality in (None, name)}
     if not chosen:
         lacking = "no modality has" if modality is None else f"modality '{modality}' does not have"
         raise ConfigError(
@@ -35,12 +32,11 @@ def embeddings(ready: FoldData, modality: str | None) -> Read:
         )
 
     def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
-        pooled = pooled_embeddings(chosen, samples, ready.pieces, rows)
-        arrays = {name: part.double().numpy() for name, part in pooled.items()}
-        return {
-            name: np.where(part.any(axis=1, keepdims=True), part, np.nan)
-            for name, part in arrays.items()
-        }
+        found = {}
+        for name, pooled in pooled_embeddings(chosen, samples, ready.pieces, rows).items():
+            part = pooled.double().numpy()
+            found[name] = np.where(part.any(axis=1, keepdims=True), part, np.nan)
+        return found
 
     return read
 

@@ -1,6 +1,7 @@
-"""Classifiers of scikit-learn over features with gaps; each choice is made in folds of the training subjects.
+"""Classifiers of scikit-learn over features with gaps.
 
-Shapes: N samples, W features, C answers to one question. Samples without any modality get the share of each answer.
+Each choice is made in folds of the training subjects. Shapes: N samples, W features, C answers to
+one question. Samples without any modality get the share of each answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,14 +27,14 @@ from clintune.training.probe import subject_folds, subject_weights
 
 Floats = NDArray[np.float64]
 PENALTIES = np.logspace(-4, 1, 6)
-"""C, the inverse of the penalty, over standardised features."""
+"""Values of C, the inverse of the penalty, over standardised features."""
 TEXT_PENALTIES = np.logspace(-1, 4, 6)
-"""C over TF-IDF, whose rows are of length one."""
+"""Values of C over TF-IDF, whose rows are of length one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Training samples of one question: inputs, the number of each one's answer [N], and its subject [N]."""
+    """Training samples of one question: inputs, number of the answer [N], subject [N]."""
 
     inputs: Inputs
     answers: NDArray[np.int64]
@@ -57,14 +58,17 @@ class Examples:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Inputs to the probabilities [N, C], and how many weights were fitted (None: other than weights)."""
+    """A fitted classifier: from inputs to the probabilities [N, C].
+
+    `parameters` is how many weights were fitted, None where they are no weights.
+    """
 
     predict: Callable[[Inputs], Floats]
     parameters: int | None
 
 
 Fit = Callable[[Examples, int, int], Fitted]
-"""Training examples, C and a seed to what was fitted."""
+"""Function from training examples, C and a seed to what was fitted."""
 
 
 def fit_prevalence(examples: Examples, num_answers: int, seed: int) -> Fitted:
@@ -74,26 +78,30 @@ def fit_prevalence(examples: Examples, num_answers: int, seed: int) -> Fitted:
 
 
 def fit_logistic(examples: Examples, num_answers: int, seed: int) -> Fitted:
-    """Fit penalised logistic regression to standardised features; a missing modality is zeros, and marked.
+    """Fit penalised logistic regression to standardised features.
 
-    Zeros are far from any embedding, so that being missing can count: its mark alone would be shrunk by the penalty.
+    A missing modality is zeros, and marked. Zeros are far from any embedding, so that being missing
+    can count: its mark alone would be shrunk by the penalty.
     """
     return _fit_filled("constant", examples, num_answers, seed)
 
 
 def fit_logistic_mean(examples: Examples, num_answers: int, seed: int) -> Fitted:
-    """Fit the same with the training mean for a missing modality, which tells nothing where more is missing than was.
+    """Fit the same with the training mean in place of a missing modality.
 
-    Where being missing told of the answer in training and comes by chance later, zeros mislead.
+    The mean tells nothing where more is missing than in training. Zeros mislead where being missing
+    told of the answer in training, and comes by chance later.
     """
     return _fit_filled("mean", examples, num_answers, seed)
 
 
 def fit_boosting(examples: Examples, num_answers: int, seed: int) -> Fitted:
-    """Fit gradient boosted trees (LightGBM's algorithm), which send what is missing down a branch of its own."""
-    return _fit(
-        HistGradientBoostingClassifier(random_state=seed), _side_by_side, examples, num_answers
-    )
+    """Fit gradient boosted trees (LightGBM's algorithm).
+
+    They send what is missing down a branch of its own.
+    """
+    trees = HistGradientBoostingClassifier(random_state=seed)
+    return _fit(trees, _side_by_side, examples, num_answers)
 
 
 def fit_tfidf(examples: Examples, num_answers: int, seed: int) -> Fitted:
@@ -103,22 +111,18 @@ def fit_tfidf(examples: Examples, num_answers: int, seed: int) -> Fitted:
     """
     if not any(examples.inputs["text"][:, 0]):
         raise ConfigError("tfidf: no training sample has text; take it out of the suite")
-    steps = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=2000)
-    )
-    return _fit_penalised(
-        steps, TEXT_PENALTIES, lambda inputs: inputs["text"][:, 0], examples, num_answers, seed
-    )
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    steps = make_pipeline(vectorizer, LogisticRegression(max_iter=2000))
+    return _fit_penalised(steps, TEXT_PENALTIES, _texts, examples, num_answers, seed)
 
 
 def late_fusion(fit: Fit) -> Fit:
-    """Return what fits each modality by itself, where it is there, and averages those that a sample has."""
+    """Return what fits each modality by itself, and averages those that a sample has."""
 
     def fit_each(examples: Examples, num_answers: int, seed: int) -> Fitted:
         base = fit_prevalence(examples, num_answers, seed)
-        parts = {
-            name: examples.take(_present(block), name) for name, block in examples.inputs.items()
-        }
+        blocks = examples.inputs.items()
+        parts = {name: examples.take(_present(block), name) for name, block in blocks}
         fitted = {name: fit(part, num_answers, seed) for name, part in parts.items() if len(part)}
 
         def predict(inputs: Inputs) -> Floats:
@@ -161,15 +165,14 @@ def _fit_penalised(
     num_answers: int,
     seed: int,
 ) -> Fitted:
-    """Choose the penalty of the pipeline's logistic regression by the log loss in folds of the subjects, then fit."""
+    """Choose the penalty of the pipeline's logistic regression, then fit.
+
+    The penalty with the least log loss in folds of the subjects is chosen.
+    """
     folds = _inner_folds(examples, seed)
     if folds:
-        scorer = make_scorer(
-            log_loss,
-            greater_is_better=False,
-            response_method="predict_proba",
-            labels=np.unique(examples.answers),
-        )
+        asks = {"response_method": "predict_proba", "labels": np.unique(examples.answers)}
+        scorer = make_scorer(log_loss, greater_is_better=False, **asks)
         steps = GridSearchCV(steps, {"logisticregression__C": penalties}, scoring=scorer, cv=folds)
     return _fit(steps, design, examples, num_answers)
 
@@ -183,11 +186,12 @@ def _fit(
     """Fit an estimator; examples of one answer alone teach nothing but that."""
     if len(np.unique(examples.answers)) < 2:
         return fit_prevalence(examples, num_answers, 0)
+
+    # Weights are given only where they differ: scikit-learn 1.9 bins weighted features some fifteen
+    # times as slowly.
     last = estimator.estimator if isinstance(estimator, GridSearchCV) else estimator
-    weight = (
-        f"{last.steps[-1][0]}__sample_weight" if isinstance(last, Pipeline) else "sample_weight"
-    )
-    # Given only where they differ: scikit-learn 1.9 bins weighted features some fifteen times as slowly.
+    step = f"{last.steps[-1][0]}__" if isinstance(last, Pipeline) else ""
+    weight = f"{step}sample_weight"
     weights = {weight: examples.weight} if examples.by_subject else {}
     with threadpool_limits(1):  # on so few rows threads wait for each other more than they work
         estimator.fit(design(examples.inputs), examples.answers, **weights)
@@ -200,24 +204,30 @@ def _fit(
 
     best = estimator.best_estimator_ if isinstance(estimator, GridSearchCV) else estimator
     linear = best[-1] if isinstance(best, Pipeline) else None
-    return Fitted(
-        predict, linear.coef_.size + linear.intercept_.size if linear is not None else None
-    )
+    num_weights = None if linear is None else linear.coef_.size + linear.intercept_.size
+    return Fitted(predict, num_weights)
 
 
 def _inner_folds(
     examples: Examples, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the rows to train on and to validate of folds by subject, those that train on every answer."""
+    """Return the rows to train on and to validate of each fold by subject.
+
+    A fold whose training rows lack an answer is left out.
+    """
     fold = subject_folds(examples.subject, examples.answers.astype(np.float32), seed).numpy()
-    answers = len(np.unique(examples.answers))
-    pairs = [
-        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
-        for number in np.unique(fold)
-    ]
-    return [
-        (train, test) for train, test in pairs if len(np.unique(examples.answers[train])) == answers
-    ]
+    num_answers = len(np.unique(examples.answers))
+    pairs = []
+    for number in np.unique(fold):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if len(np.unique(examples.answers[train])) == num_answers:
+            pairs.append((train, test))
+    return pairs
+
+
+def _texts(inputs: Inputs) -> NDArray[Any]:
+    texts: NDArray[Any] = inputs["text"][:, 0]
+    return texts
 
 
 def _side_by_side(inputs: Inputs) -> Floats:
@@ -225,7 +235,7 @@ def _side_by_side(inputs: Inputs) -> Floats:
 
 
 def _marked(inputs: Inputs) -> Floats:
-    """Return all features, NaN where a modality is missing, and for each modality whether it is there."""
+    """Return all features, NaN where a modality is missing, and a mark for each that is there."""
     marks = [_present(block)[:, None].astype(np.float64) for block in inputs.values()]
     return np.concatenate([*inputs.values(), *marks], axis=1)
 

@@ -1,4 +1,4 @@
-"""Where peers are: their scripts come with clintune, each library is in an environment of its own."""
+"""Where peers are: their scripts come with clintune, each library has an environment of its own."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,10 @@ _CODE.append(_ROOM.with_name("held_out.py"))
 
 
 def peer_python(name: str) -> Path | None:
-    """Return the Python that has a peer, of CLINTUNE_PEERS/NAME where that is set, else of `.venv-NAME`; or None."""
+    """Return the Python that has a peer, None where it is not installed.
+
+    It is that of CLINTUNE_PEERS/NAME where the variable is set, else of `.venv-NAME`.
+    """
     own = os.environ.get("CLINTUNE_PEERS")
     folder = Path(own).expanduser() / name if own else config_root() / f".venv-{name}"
     # Links are kept: a Python knows its environment by where it was called.

@@ -14,9 +14,10 @@ _ORIENTATION = 0x0112
 
 
 class ImageFiles:
-    """Images as every library reads them: what is no plain PNG or JPEG of 8 bits is written as one to `folder`.
+    """Images as every library reads them, in `folder`.
 
-    The others are links there: their own names may hold what a library takes for more than a name.
+    What is no plain PNG or JPEG of 8 bits is written there as a PNG. The others are links there:
+    their own names may hold what a library takes for more than a name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,9 +34,8 @@ class ImageFiles:
                 target.symlink_to(item.path.absolute())
             else:
                 target = target.with_suffix(".png")
-                pixels = read_image(
-                    read_bytes(item.path, item.where), item.path.suffix.lower(), item.where
-                )
+                content = read_bytes(item.path, item.where)
+                pixels = read_image(content, item.path.suffix.lower(), item.where)
                 transform.to_pil_image(pixels.clamp(0, 1)).save(target)
             self.known[item.path] = target
         return self.known[item.path]
@@ -44,11 +44,8 @@ class ImageFiles:
 def _plain_suffix(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
-            plain = (
-                image.format in _PLAIN
-                and image.mode in ("L", "RGB")
-                and image.getexif().get(_ORIENTATION, 1) == 1
-            )
-            return f".{str(image.format).lower()}" if plain else None
+            is_plain = image.format in _PLAIN and image.mode in ("L", "RGB")
+            is_upright = is_plain and image.getexif().get(_ORIENTATION, 1) == 1
+            return f".{str(image.format).lower()}" if is_upright else None
     except OSError:
         return None

@@ -1,7 +1,8 @@
 """Other libraries on the same samples, folds and seeds, as their users would run them.
 
-Each yes-or-no question of each fold is a table of rows (`peer_rows`) that the peer's own Python fits and answers
-(`scripts/run.py`). Its folder holds patients' text: no one else may read it, and it goes with the process.
+Each yes-or-no question of each fold is a table of rows (`rows.py`) that the peer's own Python fits
+and answers (`scripts/run.py`). Its folder holds patients' text: no one else may read it, and it
+goes with the process.
 """
 
 import json
@@ -41,15 +42,26 @@ _TUNING_FOLDS = 5
 """One in so many training subjects is kept to stop by, where the recipe has no tuning split."""
 _ANOTHERS = ("PYTHON", "SLURM_")
 """Beginnings of variables that are about this process and its job, not a peer's."""
+_HOMES = (
+    "HOME",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "HF_HOME",
+    "TORCH_HOME",
+    "MPLCONFIGDIR",
+)
+"""Variables that say where a library writes."""
 
 
 def predict_peer(
     config: Config, method: str, missing: Sequence[float], seconds: float
 ) -> MethodResult:
-    """Let a peer fit every yes-or-no question in every fold, each within `seconds`, and predict the held-out samples.
+    """Let a peer fit every yes-or-no question in every fold, and predict the held-out samples.
 
-    Raises ConfigError for another kind of task, or where it is not installed or reads nothing of what the recipe has;
-    DataError when no sample is held out; TrainingError when it fails.
+    Each fit takes at most `seconds`. Raises ConfigError for another kind of task, or where the peer
+    is not installed or reads nothing of what the recipe has; DataError when no sample is held out;
+    TrainingError when the peer fails.
     """
     install_signal_handlers()  # a signal ends the peer and removes its folder
     python = peer_python(method)
@@ -89,22 +101,19 @@ def _predict_fold(
     for name, task in ready.tasks.items():
         if not task.questions or any(question.is_multiclass for question in task.questions):
             raise ConfigError(
-                f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of the suite"
+                f"tasks.{name}: peers answer yes-or-no questions only; take {peer.name} out of "
+                "the suite"
             )
 
+    # Read the rows to learn of, and the held-out rows at each share missing.
     peer.begin(ready)
     reader = PeerRows(ready, peer.images)
     learnt = reader.read(samples, known)
     learnt = learnt.select(informative(learnt))
-    asked = pl.concat(
-        [
-            reader.read(thinned(samples, share, experiment.config.seed), rows).select(
-                learnt.columns
-            )
-            for share in missing
-        ]
-    )
+    reduced = [thinned(samples, share, experiment.config.seed) for share in missing]
+    asked = pl.concat([reader.read(some, rows).select(learnt.columns) for some in reduced])
 
+    # Ask each question once for all shares.
     found = {}
     for name in ready.tasks:
         columns = [
@@ -120,7 +129,8 @@ def _predict_fold(
 class Peer:
     """A peer at work in `folder`, and what it has cost so far.
 
-    `weights` counts those that trained for each question of the last fold; `library` is its name and version.
+    `weights` counts those that trained for each question of the last fold; `library` is its name
+    and version.
     """
 
     name: str
@@ -144,7 +154,7 @@ class Peer:
         return sum(self.weights)
 
     def begin(self, ready: FoldData) -> None:
-        """Begin a fold; before the first the weights that the recipe begins from are put where the peer finds them."""
+        """Begin a fold; before the first, put the pretrained weights where the peer reads."""
         self.weights = []
         self.models = self.models or {
             "text_model": text_model(ready.modalities),
@@ -159,22 +169,23 @@ class Peer:
         tuning: NDArray[np.bool_],
         asked: pl.DataFrame,
     ) -> NDArray[np.float64]:
-        """Fit the rows whose answer is known and return the probability of yes for each row of `asked`."""
+        """Fit the rows whose answer is known; return the probability of yes for each `asked` row.
+
+        `learnt` [N, W], `answers` [N] (NaN: unknown), `subject` [N] and `tuning` [N] are of one
+        fold; `asked` has M rows. Raises TrainingError where a probability is missing or not finite.
+        """
         known = ~np.isnan(answers)
         yes = answers[known]
         if len(np.unique(yes)) < 2:  # nothing to tell apart
             return np.full(len(asked), yes.mean() if len(yes) else 0.5)
 
         kept = tuning[known] if tuning[known].any() else _to_stop_by(yes, subject[known], self.seed)
-        split = np.where(kept, tuning_split, train_split)
-        rows = [
-            learnt.filter(known).with_columns(
-                split=pl.Series(split, dtype=pl.String), label=pl.Series(yes)
-            ),
-            asked.with_columns(split=pl.lit(held_out_split), label=pl.lit(None, pl.Float32)),
-        ]
+        split = pl.Series(np.where(kept, tuning_split, train_split), dtype=pl.String)
+        to_fit = learnt.filter(known).with_columns(split=split, label=pl.Series(yes))
+        held_out, no_label = pl.lit(held_out_split), pl.lit(None, pl.Float32)
+        to_ask = asked.with_columns(split=held_out, label=no_label)
 
-        told = self._run(pl.concat(rows))
+        told = self._run(pl.concat([to_fit, to_ask]))
         self.fit_seconds += told["fit_seconds"]
         self.predict_seconds += told["predict_seconds"]
         self.weights.append(told["parameters"])
@@ -191,37 +202,38 @@ class Peer:
         work = self.folder / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        result = self.folder / "result.json"
-        result.unlink(missing_ok=True)
+        (self.folder / "result.json").unlink(missing_ok=True)
         rows.write_parquet(self.folder / "rows.parquet")
         settings = {"seed": self.seed, "seconds": self.seconds, **(self.models or {})}
         (self.folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
 
-        # What it says may hold patients' text, and goes to the log of this process only where that was asked for.
+        # What it says may hold patients' text, and goes to the log of this process only where that
+        # was asked for.
         said = 2 if os.environ.get("CLINTUNE_DEBUG") else subprocess.DEVNULL
-        words = [
-            str(word) for word in (self.python, "-I", RUN, peer_script(self.name), self.folder)
-        ]
-
+        pipe, env = subprocess.PIPE, _environment(work)
+        words = [str(self.python), "-I", str(RUN), str(peer_script(self.name)), str(self.folder)]
         with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=work, env=_environment(work)
+            words, stdin=pipe, stdout=said, stderr=said, cwd=work, env=env
         ) as process:
             try:
                 code = process.wait()
             except BaseException:
                 process.kill()
                 raise
+        return self._told(code)
 
-        told: dict[str, Any] = (
-            json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
-        )
-
+    def _told(self, code: int) -> dict[str, Any]:
+        """Return what the peer's process left of its fit, after it ended with `code`."""
+        result = self.folder / "result.json"
+        text = result.read_text(encoding="utf-8") if result.exists() else "{}"
+        told: dict[str, Any] = json.loads(text)
         if code:
             what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
             kind = f" ({told['kind']})" if "kind" in told else ""
             raise TrainingError(
-                f"{self.name} {what}{kind}; what it said is withheld because it may hold patient data: run again with "
-                "CLINTUNE_DEBUG=1 to have it in the log of the trial, below logs/"
+                f"{self.name} {what}{kind}; what it said is withheld because it may hold patient "
+                "data: run again with CLINTUNE_DEBUG=1 to have it in the log of the trial, "
+                "below logs/"
             )
 
         if not told["reads"]:
@@ -232,32 +244,20 @@ class Peer:
 
 
 def _to_stop_by(yes: Floats, subject: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Return which training rows are kept to stop by: some subjects, balanced; none where too few say yes, or no."""
+    """Return which training rows [N] are kept to stop by: some subjects, balanced.
+
+    None are kept where too few say yes, or no.
+    """
     distinct, number = np.unique(subject, return_inverse=True)
     draws = np.random.default_rng(derive_seed(seed, "peer tuning")).random(len(distinct))
     kept: NDArray[np.bool_] = assign_balanced(number, draws, _TUNING_FOLDS, yes) == 0
-    return (
-        kept
-        if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2
-        else np.zeros(len(yes), bool)
-    )
+    if len(np.unique(yes[kept])) == len(np.unique(yes[~kept])) == 2:
+        return kept
+    return np.zeros(len(yes), bool)
 
 
 def _environment(work: Path) -> Mapping[str, str]:
     """Return the variables of a peer: nothing is fetched, and nothing written outside `work`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_ANOTHERS)}
-    homes = (
-        "HOME",
-        "TMPDIR",
-        "XDG_CACHE_HOME",
-        "XDG_CONFIG_HOME",
-        "HF_HOME",
-        "TORCH_HOME",
-        "MPLCONFIGDIR",
-    )
-    return {
-        **own,
-        **dict.fromkeys(homes, str(work)),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-    }
+    homes = dict.fromkeys(_HOMES, str(work))
+    return {**own, **homes, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

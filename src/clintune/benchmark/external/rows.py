@@ -1,4 +1,4 @@
-"""What a peer reads of samples: one row each, of plain numbers, the notes as one text, and the path of an image."""
+"""What a peer reads of a sample: a row of plain numbers, the notes as one text, and an image."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,26 +21,24 @@ from clintune.modalities.static import Static
 class PeerRows:
     """Reads the samples of a fold as rows.
 
-    Numbers are what a probe reads of plain facts and of signals. A fact has a column of its value, null where it is
-    absent, and one of whether it is there. Notes are one text, oldest first; of several images the newest is taken.
+    Numbers are what a probe reads of plain facts and of signals. A fact has a column of its value,
+    null where it is absent, and one of whether it is there. Notes are one text, oldest first. Of
+    several images the path of the newest is taken.
     """
 
     def __init__(self, ready: FoldData, images: ImageFiles) -> None:
         self.ready = ready
         self.images = images
-        self.notes = {
-            name: part
-            for name, part in ready.modalities.items()
-            if isinstance(part, Notes | NativeNotes)
-        }
-        self.imaging = [
-            name for name, part in ready.modalities.items() if isinstance(part, Imaging)
-        ]
-        self.numeric = {
-            name: part
-            for name, part in ready.modalities.items()
-            if part.probe_width and name not in self.notes and name not in self.imaging
-        }
+        self.notes: dict[str, Modality] = {}
+        self.imaging: list[str] = []
+        self.numeric: dict[str, Modality] = {}
+        for name, part in ready.modalities.items():
+            if isinstance(part, Notes | NativeNotes):
+                self.notes[name] = part
+            elif isinstance(part, Imaging):
+                self.imaging.append(name)
+            elif part.probe_width:
+                self.numeric[name] = part
 
     def read(self, samples: Samples, rows: NDArray[np.int64]) -> pl.DataFrame:
         """Return a row for each of the samples `rows`."""
@@ -63,15 +61,14 @@ class PeerRows:
                 values, marks = np.split(block, [len(part.index)], axis=1)
                 present = marks[:, : len(part.index)]  # behind these stands the mark of rare codes
 
-                # A probe reads both on one scale, on which a mark is not 1; where the sample has no fact all are NaN.
+                # A probe reads both on one scale, on which a mark is not 1. All are NaN where the
+                # sample has no fact.
                 with np.errstate(invalid="ignore", divide="ignore"):
-                    block = np.concatenate(
-                        [np.where(present > 0, values / present, np.nan), marks / marks.max()],
-                        axis=1,
-                    )
-            columns += [
-                pl.Series(f"{name}_{i}", column).fill_nan(None) for i, column in enumerate(block.T)
-            ]
+                    numbers = np.where(present > 0, values / present, np.nan)
+                    block = np.concatenate([numbers, marks / marks.max()], axis=1)
+
+            for i, column in enumerate(block.T):
+                columns.append(pl.Series(f"{name}_{i}", column).fill_nan(None))
         return columns
 
     def _newest_images(self, samples: Samples, rows: NDArray[np.int64]) -> list[str | None]:
@@ -80,9 +77,9 @@ class PeerRows:
             seen = samples.seen(name, rows)
             numbers, place = np.unique(seen.number, return_inverse=True)
             items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
-            for owner, position in zip(
-                seen.owner.tolist(), place.tolist(), strict=True
-            ):  # oldest first
+
+            # Items come oldest first, so the newest stays.
+            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):
                 if (name, items[position].where) not in self._unreadable:
                     newest[owner] = str(self.images.path(items[position]))
         return newest

@@ -30,7 +30,10 @@ def text_model(modalities: Mapping[str, Modality]) -> str | None:
 
 
 def image_model(modalities: Mapping[str, Modality], folder: Path) -> str | None:
-    """Write the image encoder to `folder` as timm does, and return it; None where it is random or not timm's."""
+    """Write the image encoder to `folder` as timm does, and return the folder.
+
+    Return None where the encoder is random or not timm's.
+    """
     for part in modalities.values():
         if isinstance(part, Imaging) and isinstance(
             weights := resolve_or_random(**part.weights), ResolvedWeights
@@ -46,12 +49,11 @@ def _write(model: Any, folder: Path) -> None:
     folder.mkdir()
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     own = model.pretrained_cfg
+    known = {key: value for key, value in own.items() if value is not None}
     config = {
         "architecture": own["architecture"],
         "num_classes": 0,
         "num_features": model.num_features,
-        "pretrained_cfg": {
-            key: value for key, value in own.items() if value is not None and key not in _ELSEWHERE
-        },
+        "pretrained_cfg": {key: known[key] for key in known if key not in _ELSEWHERE},
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

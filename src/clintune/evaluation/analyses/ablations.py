@@ -18,9 +18,9 @@ from clintune.evaluation.intervals import MEAN, bootstrap, to_differences, to_in
 from clintune.evaluation.page import Page
 from clintune.evaluation.scored import of_tasks
 from clintune.metrics import Metric
-from clintune.report.section import Picture, Section, Text
+from clintune.report.section import Block, Picture, Section, Text
 from clintune.report.svg import COLORS, INK
-from clintune.report.table import Number, Row, Score, Table, Trial
+from clintune.report.table import Cell, Number, Row, Score, Table
 from clintune.tasks.base import Task
 
 MAX_PANELS = 5
@@ -89,33 +89,29 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
     }
     main = MEAN if MEAN in known else next(iter(known))
     drawn = {main: known[main]} if len(known) > MAX_PANELS else known
-    panels = {
-        task: {name: found["scores"][task][metric.name] for name, found in result.items()}
-        for task, metric in drawn.items()
-    }
-    return Section(
-        "What each kind of data brings",
-        [
-            Text(
-                "The trained model was asked again with only one kind of data, and with one kind "
-                "left out. It was not trained anew, so this shows what this model relies on; a "
-                "model trained without it might make up for some of the loss."
-            ),
-            Picture(
-                partial(_draw, panels=panels, metrics=drawn),
-                (9.6, 1.1 + 0.27 * len(result)),
-                "Scores of the whole model, of each modality alone and with each modality left out",
-                "Scores of the whole model, of each kind of data alone and with each left out; the "
-                "thin lines are 95 % intervals.",
-            ),
-            _table(result, main, known[main]),
-            Text(
-                "Changes are computed on the same draws of patients for both models; a range that "
-                "excludes 0 speaks for a real change.",
-                "note",
-            ),
-        ],
+    panels = {}
+    for task, metric in drawn.items():
+        panels[task] = {name: found["scores"][task][metric.name] for name, found in result.items()}
+
+    explained = (
+        "The trained model was asked again with only one kind of data, and with one kind left out. "
+        "It was not trained anew, so this shows what this model relies on; a model trained without "
+        "it might make up for some of the loss."
     )
+    picture = Picture(
+        partial(_draw, panels=panels, metrics=drawn),
+        (9.6, 1.1 + 0.27 * len(result)),
+        "Scores of the whole model, of each modality alone and with each modality left out",
+        "Scores of the whole model, of each kind of data alone and with each left out; the "
+        "thin lines are 95 % intervals.",
+    )
+    note = (
+        "Changes are computed on the same draws of patients for both models; a range that "
+        "excludes 0 speaks for a real change."
+    )
+    table = _table(result, main, known[main])
+    blocks: list[Block] = [Text(explained), picture, table, Text(note, "note")]
+    return Section("What each kind of data brings", blocks)
 
 
 def _table(result: Mapping[str, Any], main: str, metric: Metric) -> Table:
@@ -123,7 +119,7 @@ def _table(result: Mapping[str, Any], main: str, metric: Metric) -> Table:
     rows = []
     for name, found in result.items():
         difference = found["differences"][main][metric.name]
-        cells: list[Trial] = [name, Score(found["scores"][main][metric.name])]
+        cells: list[Cell] = [name, Score(found["scores"][main][metric.name])]
         is_whole = name == WHOLE
         cells += ["–", "–"] if is_whole else [Score(difference, style="signed")]
         cells += [] if is_whole else [Number(difference["p"])]
@@ -141,12 +137,14 @@ def _draw(canvas: Figure, panels: Panels, metrics: Mapping[str, Metric]) -> None
         for row, (variant, score) in enumerate(panel.items()):
             if score["value"] is not None:
                 _bar(axes, row, variant, score, start)
+
         axes.set(title=fill(task, 18), xlabel=metric.title)
         if metric.chance is not None and np.isfinite(metric.bounds[1]):
             _from_chance(axes, metric, panels)
         axes.axvline(start, color=INK, lw=1)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
+
     grid[0].set_yticks(range(len(names)), names)
     grid[0].invert_yaxis()
 

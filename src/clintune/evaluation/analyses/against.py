@@ -43,12 +43,12 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
         for task, metrics in result.items()
         for name, difference in metrics.items()
     ]
-    translate_errors = (
+    explained = (
         "This run less the other one, on the same draws of the same patients; a range that "
         "excludes 0 speaks for a real difference."
     )
     table = Table(["Task", "Metric", "Difference", "p-value"], rows)
-    return Section("Against the other run", [Text(translate_errors), table])
+    return Section("Against the other run", [Text(explained), table])
 
 
 def _read(folder: Path, tasks: Mapping[str, Task]) -> dict[str, Scored]:

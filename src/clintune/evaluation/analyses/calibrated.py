@@ -23,11 +23,11 @@ def run(context: Context) -> dict[str, Any]:
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return the scores of each task and group."""
-    translate_errors = (
+    explained = (
         "Of calibrated probabilities of held-out patients; 95 % intervals from a bootstrap over "
         "patients."
     )
-    blocks: list[Block] = [Text(translate_errors), *score_table(page, HELD_OUT, result[HELD_OUT])]
+    blocks: list[Block] = [Text(explained), *score_table(page, HELD_OUT, result[HELD_OUT])]
     if "groups" in result:
         blocks += group_tables(result["groups"], page)
     else:

@@ -34,11 +34,11 @@ def run(context: Context) -> dict[str, Any] | None:
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return a table of the tasks, and which outputs were left as they are."""
-    translate_errors = (
+    explained = (
         "Fitted on tuning samples. The model abstains where a conformal prediction set at error "
         "level 0.1 does not hold exactly one answer."
     )
-    blocks: list[Block] = [Text(translate_errors), _table(result, page)]
+    blocks: list[Block] = [Text(explained), _table(result, page)]
     reasons = [
         f"{output}: left as it is, and never abstains: {reason}."
         for found in result.values()

@@ -29,12 +29,12 @@ def run(context: Context) -> dict[str, Any] | None:
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return a table a question."""
-    translate_errors = (
+    explained = (
         "Patients by the class they have (rows) and the class that the model finds most probable "
         "(columns). Sensitivity: of those with a class, how many are given it. Precision: of those "
         "given a class, how many have it."
     )
-    blocks: list[Block] = [Text(translate_errors)]
+    blocks: list[Block] = [Text(explained)]
     for name, found in result.items():
         blocks += [Heading(name)] if len(result) > 1 else []
         blocks.append(confusion_table(found))
@@ -76,9 +76,13 @@ def confusion(predictions: Predictions, question: Question) -> dict[str, Any]:
     subject = number_subjects(predictions)[known]
     true, given = true[known], given[known]
     pairs = list(zip(true.T, given.T, strict=True))
+    counts = []
+    for row in true.T:
+        counts.append([_distinct(subject, row & column) for column in given.T])
+
     return {
         "names": names,
-        "counts": [[_distinct(subject, row & column) for column in given.T] for row in true.T],
+        "counts": counts,
         "sensitivity": [_share(subject, row, row & column) for row, column in pairs],
         "precision": [_share(subject, column, row & column) for row, column in pairs],
     }

@@ -62,39 +62,39 @@ def run(context: Context) -> dict[str, Any] | None:
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return the curves of each task."""
     blocks: list[Block] = []
-    translate_errors = _CAPTION + (_FOLDS if page.metrics.get("folds") else "")
+    explained = _CAPTION + (_FOLDS if page.metrics.get("folds") else "")
+    few = (
+        f"No curves: with fewer than {SMALLEST_SHOWN} patients with or without the outcome they "
+        "would say little and could point at single patients."
+    )
+
     for task, points in result.items():
         blocks += [Heading(task)] if len(result) > 1 else []
         if points is None:
-            blocks.append(
-                Text(
-                    f"No curves: with fewer than {SMALLEST_SHOWN} patients with or without the "
-                    "outcome they would say little and could point at single patients."
-                )
-            )
+            blocks.append(Text(few))
             continue
         title = f"{task}: ROC, precision-recall and calibration curves of held-out patients"
-        blocks.append(Picture(partial(_draw, points=points), (9.6, 3.3), title, translate_errors))
-        translate_errors = ""  # once is enough
+        blocks.append(Picture(partial(_draw, points=points), (9.6, 3.3), title, explained))
+        explained = ""  # once is enough
     return Section("Curves", blocks)
 
 
 def _points(predictions: Predictions, task: Task) -> dict[str, Any] | None:
+    """Return the points of the curves of a task, None where too few patients have an outcome."""
     lines, pooled = lines_of(predictions, task)
     if not lines or not pooled.is_plottable:
         return None
-    return {
-        "lines": [
-            {
-                "name": line.name,
-                "roc": _thinned(*roc_curve(line.targets, line.risks)),
-                "precision_recall": _thinned(*pr_curve(line.targets, line.risks)),
-                "prevalence": float(line.targets.mean()),
-            }
-            for line in lines
-        ],
-        "calibration": _calibration(pooled),
-    }
+
+    drawn = [
+        {
+            "name": line.name,
+            "roc": _thinned(*roc_curve(line.targets, line.risks)),
+            "precision_recall": _thinned(*pr_curve(line.targets, line.risks)),
+            "prevalence": float(line.targets.mean()),
+        }
+        for line in lines
+    ]
+    return {"lines": drawn, "calibration": _calibration(pooled)}
 
 
 def lines_of(predictions: Predictions, task: Task) -> tuple[list[Line], Line]:
@@ -108,9 +108,8 @@ def lines_of(predictions: Predictions, task: Task) -> tuple[list[Line], Line]:
     columns = zip(views, targets.T, risks.T, known.T, strict=True)
     each = [Line(view.name or task.label, y[k], p[k]) for view, y, p, k in columns]
     enough = [subjects_having(predictions, view) >= SMALLEST_SHOWN for view in views]
-    drawn = [
-        line for line, is_shown in zip(each, enough, strict=True) if is_shown and line.is_plottable
-    ]
+    pairs = zip(each, enough, strict=True)
+    drawn = [line for line, is_shown in pairs if is_shown and line.is_plottable]
     return (drawn if 0 < len(drawn) <= len(COLORS) else [pooled] * pooled.is_plottable), pooled
 
 

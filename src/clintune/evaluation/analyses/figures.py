@@ -15,11 +15,10 @@ from clintune.tasks.figure import Figure
 
 def run(context: Context) -> dict[str, Any] | None:
     """Return the points of each figure of a task; None for one of too few patients."""
-    found = {
-        name: [figure.points(part) for figure in context.tasks[name].figures]
-        for name, part in context.held_out.items()
-        if context.tasks[name].figures
-    }
+    found = {}
+    for name, part in context.held_out.items():
+        if figures := context.tasks[name].figures:
+            found[name] = [figure.points(part) for figure in figures]
     return found or None
 
 

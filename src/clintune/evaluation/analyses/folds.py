@@ -8,7 +8,7 @@ from clintune.evaluation.context import WHOLE, Context
 from clintune.evaluation.intervals import MEAN, fold_values
 from clintune.evaluation.page import Page
 from clintune.report.section import Section, Text
-from clintune.report.table import Number, Row, Score, Table, Trial
+from clintune.report.table import Cell, Number, Row, Score, Table
 
 MAX_FOLDS = 10
 
@@ -32,19 +32,19 @@ def section(result: Sequence[dict[str, Any]], page: Page) -> Section:
         metric = page.metric(task)
         if metric is None:
             continue
+
+        # Many folds are told by their range and middle.
         values = [fold.get("held_out", {}).get(task, {}).get(metric.name) for fold in result]
         if len(result) > MAX_FOLDS:
             known = [value for value in values if value is not None]
             head = ["Lowest", "Median", "Highest"]
             values = [min(known), median_low(known), max(known)] if known else [None] * len(head)
-        cells: list[Trial] = [
-            f"{task}, {metric.title}",
-            *map(Number, values),
-            Score(metrics[metric.name]),
-        ]
+        mean = Score(metrics[metric.name])
+        cells: list[Cell] = [f"{task}, {metric.title}", *map(Number, values), mean]
         rows.append(Row(cells, "mean" if task == MEAN else ""))
-    translate_errors = (
+
+    explained = (
         f"The first score of each task in the {len(result)} folds. How much they differ shows how "
         "much depends on which patients are tested."
     )
-    return Section("Fold by fold", [Text(translate_errors), Table(["Task", *head, "Mean"], rows)])
+    return Section("Fold by fold", [Text(explained), Table(["Task", *head, "Mean"], rows)])

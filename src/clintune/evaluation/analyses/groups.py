@@ -16,7 +16,7 @@ from clintune.evaluation.scored import Scored
 from clintune.evaluation.subjects import take
 from clintune.report.section import Block, Heading, Section, Text
 from clintune.report.small_cells import FEW
-from clintune.report.table import Count, Row, Table, Trial
+from clintune.report.table import Cell, Count, Row, Table
 
 UNKNOWN = "unknown"
 """The group of subjects that the table of groups does not list."""
@@ -31,20 +31,21 @@ def group_scores(context: Context, scored: Mapping[str, Scored]) -> dict[str, An
     """Return the plain scores of each group, None where no cohort names groups."""
     if not context.groups:
         return None
+
+    found = {}
     by_column = by_group(scored, context.groups, replicates=context.replicates)
-    return {
-        column: {group: to_json(table) for group, table in groups.items()}
-        for column, groups in by_column.items()
-    }
+    for column, groups in by_column.items():
+        found[column] = {group: to_json(table) for group, table in groups.items()}
+    return found
 
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return a table a grouping."""
-    translate_errors = (
+    explained = (
         "The first score of each task within each group. Small groups have wide ranges, and many "
         "comparisons make some differences appear by chance."
     )
-    return Section("Groups of patients", [Text(translate_errors), *group_tables(result, page)])
+    return Section("Groups of patients", [Text(explained), *group_tables(result, page)])
 
 
 def group_tables(result: Mapping[str, Any], page: Page) -> list[Block]:
@@ -55,22 +56,22 @@ def group_tables(result: Mapping[str, Any], page: Page) -> list[Block]:
     blocks: list[Block] = []
     everybody = max(_size(scores) for scores in page.held_out.values())
     for column, groups in result.items():
-        names = [task for task in page.tasks if any(task in scores for scores in groups.values())]
+        scored = set[str]().union(*groups.values())
+        names = [task for task in page.tasks if task in scored]
         titles = [f"{task}, {page.tasks[task].metrics[0].title}" for task in names]
-        sizes = [max(map(_size, scores.values())) for scores in groups.values()]
-        rows = [
-            _row(group, scores, size, names, page)
-            for (group, scores), size in zip(groups.items(), sizes, strict=True)
-        ]
-        table = Table(
-            ["Group", "Patients", *titles], rows, sums="columns", rest=everybody - sum(sizes)
-        )
+
+        rows, rest = [], everybody
+        for group, scores in groups.items():
+            size = max(map(_size, scores.values()))
+            rows.append(_row(group, scores, size, names, page))
+            rest -= size
+        table = Table(["Group", "Patients", *titles], rows, sums="columns", rest=rest)
         blocks += [Heading(f"By {column}"), table]
     return blocks
 
 
 def _row(group: str, scores: Mapping[str, Any], size: int, names: list[str], page: Page) -> Row:
-    cells: list[Trial] = []
+    cells: list[Cell] = []
     for task in names:
         metric = page.tasks[task].metrics[0]
         is_large = task in scores and _size(scores[task]) >= SMALLEST_SHOWN
@@ -95,20 +96,19 @@ def by_group(
     `groups[cohort]` holds `subject_id` and one column a grouping; a column may stand in some
     cohorts' tables only.
     """
-    columns = sorted(
-        {name for table in groups.values() for name in table.columns if name != "subject_id"}
-    )
+    columns = {name for table in groups.values() for name in table.columns} - {"subject_id"}
     result: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
-    for column in columns:
-        labels = {
-            name: group_of(scored.predictions, groups, column) for name, scored in tasks.items()
-        }
+    for column in sorted(columns):
+        labels = {name: group_of(part.predictions, groups, column) for name, part in tasks.items()}
         result[column] = {}
+
+        # Each group is scored on the tasks that it has samples of.
         for group in np.unique(np.concatenate(list(labels.values()))).tolist():
-            parts = {
-                name: s.of(take(s.predictions, labels[name] == group)) for name, s in tasks.items()
-            }
-            kept = {name: part for name, part in parts.items() if len(part.predictions)}
+            kept = {}
+            for name, scored in tasks.items():
+                part = take(scored.predictions, labels[name] == group)
+                if len(part):
+                    kept[name] = scored.of(part)
             result[column][group] = intervals(kept, replicates=replicates, seed=seed)
     return result
 

@@ -35,11 +35,11 @@ def run(context: Context) -> dict[str, Any] | None:
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return a table a modality."""
-    translate_errors = (
+    explained = (
         "The first score of each task among the predictions for which a kind of data was there, "
         "and among those for which it was not. Who lacks it may differ in other ways, too."
     )
-    return Section("Where data are missing", [Text(translate_errors), *group_tables(result, page)])
+    return Section("Where data are missing", [Text(explained), *group_tables(result, page)])
 
 
 def _scores(context: Context, rows: NDArray[np.bool_]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _ALWAYS = (
 def run(context: Context) -> list[str]:
     """Return sentences about this run."""
     config, notes = context.config, []
+
     if config.ensemble > 1:
         notes.append(
             f"Probabilities are the average of {config.ensemble} models trained with different "
@@ -39,6 +40,7 @@ def run(context: Context) -> list[str]:
             f"{number} items could not be read and were left out; unreadable.csv in the run folder "
             "lists them."
         )
+
     changes = changes_in_words(read_json(context.run / "provenance.json"))
     return [*notes, *read_limits(context.run)["sentences"], *changes]
 

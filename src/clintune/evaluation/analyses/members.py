@@ -7,7 +7,7 @@ from clintune.evaluation.context import HELD_OUT, MEMBER, Context
 from clintune.evaluation.intervals import MEAN, plain_values
 from clintune.evaluation.page import Page
 from clintune.report.section import Section, Text
-from clintune.report.table import Number, Row, Score, Table, Trial
+from clintune.report.table import Cell, Number, Row, Score, Table
 
 
 def run(context: Context) -> list[dict[str, Any]] | None:
@@ -25,10 +25,8 @@ def section(result: Sequence[dict[str, Any]], page: Page) -> Section:
         metric = page.metric(task)
         if metric is not None:
             values = [Number(member.get(task, {}).get(metric.name)) for member in result]
-            cells: list[Trial] = [f"{task}, {metric.title}", *values, Score(metrics[metric.name])]
+            cells: list[Cell] = [f"{task}, {metric.title}", *values, Score(metrics[metric.name])]
             rows.append(Row(cells, "mean" if task == MEAN else ""))
-    translate_errors = (
-        "Models trained with different seeds, each alone, and the average of their answers."
-    )
+    explained = "Models trained with different seeds, each alone, and the average of their answers."
     head = ["Task", *(f"Member {number}" for number in range(1, len(result) + 1)), "Together"]
-    return Section("Members of the ensemble", [Text(translate_errors), Table(head, rows)])
+    return Section("Members of the ensemble", [Text(explained), Table(head, rows)])

@@ -52,12 +52,12 @@ def run(context: Context) -> dict[str, Any] | None:
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
     """Return the AUROC, and a warning where it is above chance."""
-    translate_errors = (
+    explained = (
         "Membership inference: of a patient of the training data and one held out, how often the "
         f"smaller loss tells which is which. {CHANCE} is chance."
     )
     table = Table(["Attack", auroc.title], [Row(["Loss threshold", Score(result)])])
-    blocks: list[Block] = [Text(translate_errors), table]
+    blocks: list[Block] = [Text(explained), table]
     if result["low"] is not None and result["low"] > CHANCE:
         said = "Who was in the training data can be told better than by chance."
         blocks.append(Text(said, "warning"))

@@ -41,9 +41,8 @@ def run(context: Context) -> dict[str, Any] | None:
     for name, part in context.calibrated.get(TUNING, {}).items():
         for view in context.tasks[name].binary_views:
             held_out = view.of(context.calibrated[HELD_OUT][name])
-            found[output_name(name, view.name)] = operating_points(
-                view.of(part), held_out, replicates=context.replicates
-            )
+            points = operating_points(view.of(part), held_out, replicates=context.replicates)
+            found[output_name(name, view.name)] = points
     return {name: points for name, points in found.items() if points}
 
 
@@ -52,18 +51,19 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
     if not result:
         none = f"None: no yes-or-no output has {SMALLEST_SHOWN} tuning samples of each class."
         return Section("Operating points", [Text(none)])
+
     rows = [
         Row([output, point["aim"], Number(point["threshold"], None), *_scores(point)])
         for output, points in result.items()
         for point in points
     ]
-    translate_errors = (
+    explained = (
         "Thresholds on calibrated probabilities, chosen on tuning samples; scores on held-out ones."
     )
     few = f"A score that rests on fewer than {SMALLEST_SHOWN} samples is left out."
     titles = [name if name.isupper() else name.capitalize() for name in _OF]
     table = Table(["Output", "Chosen for", "Threshold", *titles], rows)
-    return Section("Operating points", [Text(translate_errors), table, Text(few, "note")])
+    return Section("Operating points", [Text(explained), table, Text(few, "note")])
 
 
 def _scores(point: Mapping[str, Any]) -> list[Score]:

@@ -34,10 +34,11 @@ def history_points(
     of a record that are tuning scores stand in `scores` with what they are called.
     """
     losses = {"loss": "training", "tuning/loss": "tuning"}
-    found = {
-        part: {name: line for key, name in keys.items() if (line := _line(records, key))}
-        for part, keys in (("losses", losses), ("scores", scores))
-    }
+    found: dict[str, dict[str, Any]] = {"losses": {}, "scores": {}}
+    for part, keys in (("losses", losses), ("scores", scores)):
+        for key, name in keys.items():
+            if line := _line(records, key):
+                found[part][name] = line
     return found if found["losses"] else None
 
 
@@ -51,6 +52,7 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
         )
     if any(len(line["fits"]) > 1 for line in result["losses"].values()):
         text += " Faint lines are single fits, strong ones their mean."
+
     titles = dict.fromkeys(page.tasks[name].metrics[0].title for name in result["scores"])
     draw = partial(_draw, points=result, title=f"{', '.join(titles)} on the tuning split")
     title = "Loss and tuning score over the steps of training"

@@ -42,10 +42,8 @@ def by_view(
     """Score each yes-or-no view of a task by itself: name, metric."""
     found = {}
     for view in task.binary_views:
-        scored = of_view(predictions, view, VIEW_METRICS)
-        found[view.name] = intervals({view.name: scored}, replicates=replicates, seed=seed)[
-            view.name
-        ]
+        scored = {view.name: of_view(predictions, view, VIEW_METRICS)}
+        found[view.name] = intervals(scored, replicates=replicates, seed=seed)[view.name]
     return found
 
 
@@ -54,25 +52,21 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
     blocks: list[Block] = []
     for task, views in result.items():
         few, is_class = page.few(task), page.kind(task) == "classes"
+
         rows = []
         for name, view in views.items():
             scores = view["scores"]
             if name not in few:
                 shown = [page.score(scores[metric.name], metric) for metric in VIEW_METRICS]
                 rows.append(Row([name, Count(scores[auroc.name]["n_positive"]), *shown]))
-        head = [
-            "Class" if is_class else "MethodResult",
-            "With it",
-            *(m.title for m in VIEW_METRICS),
-        ]
-        blocks += [Heading(task), Table(head, rows, sums="columns")]
+
+        first, titles = "Class" if is_class else "Outcome", [m.title for m in VIEW_METRICS]
+        blocks += [Heading(task), Table([first, "With it", *titles], rows, sums="columns")]
         if few:
             what = "classes" if is_class else "outcomes"
-            blocks.append(
-                Text(
-                    f"Not shown, to protect patients: {what} of fewer than {SMALLEST_SHOWN} "
-                    f"patients, {len(few)} here.",
-                    "note",
-                )
+            note = (
+                f"Not shown, to protect patients: {what} of fewer than {SMALLEST_SHOWN} "
+                f"patients, {len(few)} here."
             )
+            blocks.append(Text(note, "note"))
     return Section("Each outcome by itself", blocks)

@@ -1,4 +1,7 @@
-"""What in a release is known to be computed, by where it stands and never by its looks: it is no one's."""
+"""What in a release is known to be computed, and so is no one's.
+
+It is known by where it stands, never by its looks.
+"""
 
 import json
 import re
@@ -18,13 +21,15 @@ _DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNOREC
 
 
 def checksums(folder: Path) -> set[str]:
-    """Return the checksums in the manifests below a folder, and those of base weights in descriptions of packages."""
+    """Return the checksums in the manifests and package descriptions below a folder.
+
+    Those of descriptions are the checksums of base weights.
+    """
     listed = [value for path in folder.rglob(MANIFEST) for value in read_json(path).values()]
     for path in folder.rglob(ABOUT):
         about = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        listed += [
-            value for record in about.get("weights", {}).values() for value in _of_origin(record)
-        ]
+        for record in about.get("weights", {}).values():
+            listed += _of_origin(record)
     return only_checksums(listed)
 
 
@@ -41,7 +46,10 @@ def without_checksums(text: str, checksums: Collection[str]) -> str:
 
 
 def without_decimals(text: str, suffix: str) -> str:
-    """Return the text of a JSON or YAML file without the decimals that are numbers there; another text as it is."""
+    """Return the text of a JSON or YAML file without the decimals that are numbers there.
+
+    A text of another `suffix` stays as it is.
+    """
     known = {".json": _of_json, ".yaml": _of_yaml}.get(suffix)
     if known is None:
         return text
@@ -63,8 +71,5 @@ def _of_json(text: str) -> set[str]:
 
 def _of_yaml(text: str) -> set[str]:
     scalars = (event for event in yaml.parse(text) if isinstance(event, yaml.ScalarEvent))
-    return {
-        scalar.value
-        for scalar in scalars
-        if scalar.style is None and _DECIMAL.fullmatch(scalar.value)
-    }
+    unquoted = (scalar.value for scalar in scalars if scalar.style is None)
+    return {value for value in unquoted if _DECIMAL.fullmatch(value)}

@@ -24,22 +24,26 @@ _WIDE = re.compile(rb"(?:[\x20-\x7e]\x00){%d,}[\x20-\x7e]" % (LEAST - 1))
 
 
 def written(path: Path, checksums: Collection[str] = ()) -> str:
-    """Return the text of a text file, or the names and remarks in a file of tensors, as `tidy` does.
+    """Return the text of a text file, or the names and remarks of a file of tensors, by `tidy`.
 
-    JSON and YAML count as they are written, but for decimals that are numbers there, and as the strings that they stand
-    for. None of the `checksums`, which are known to be no one's, is part of it.
+    JSON and YAML count as they are written, but for decimals that are numbers there, and as the
+    strings that they stand for. None of the `checksums`, which are known to be no one's, is part of
+    it.
     """
     parts = _in_text(path) if path.suffix in _TEXT else _in_header(path)
     return tidy(without_checksums(part, checksums) for part in parts)
 
 
 def stray(path: Path) -> str:
-    """Return the runs of printable characters, of one byte or two, among the tensors of a file, as `written` does."""
+    """Return the runs of printable characters among the tensors of a file, as `written` does.
+
+    A character has one byte or two.
+    """
     return "" if path.suffix in _TEXT else tidy(_in_tensors(path))
 
 
 def vocabulary(path: Path) -> set[str]:
-    """Return the strings that stand among the statistics of a package's description and where it lists codes.
+    """Return the strings of a package's description among its statistics and where it lists codes.
 
     They are as in `written`; another file has none.
     """

@@ -1,7 +1,9 @@
-"""Search the files of a release for what belongs to patients: words of notes, record numbers, rare codes, media files.
+"""Search the files of a release for what belongs to patients.
 
-What is looked for is streamed from the cohort, what is searched is held once: time grows with either, memory with the
-text of the release alone. A find that the items of 11 or more subjects share is no one's and is let pass.
+Looked for are words of notes, record numbers, rare codes and names of media files. They are
+streamed from the cohort, and what is searched is held once: time grows with either, memory with the
+text of the release alone. A find that the items of 11 or more subjects share is no one's and is let
+pass.
 """
 
 import re
@@ -22,7 +24,7 @@ from clintune.publishing.privacy.fragments import LEAST, first_within, stray, vo
 from clintune.publishing.privacy.spelling import all_numbers, numbers, plain
 
 WINDOW = 30
-"""Characters in a row that a release and a note must not share, whatever the case and the spaces."""
+"""Characters in a row that a release and a note must not share, whatever case and spaces are."""
 _BLOCK = WINDOW // 2
 """Any window holds a whole block of a note that is cut into blocks."""
 _WORD = re.compile(r"(?<![\w./-])[\w./-]*?(?:\d[\w./-]*?){3}[\w./-]*")
@@ -33,16 +35,11 @@ _ID = re.compile(r"(?<!\d)(?<!\b0\.)0*([1-9]\d{5,18})(?!\d)")
 _THOUSANDS = re.compile(r"(?<![\d,'.])\d{1,3}(?:[,'.]\d{3})+(?![,'.]?\d)")
 _SAMPLES = 1024
 """Samples whose items are read at once."""
-NOTE, RECORD, MEDIA = (
-    "text of a note",
-    "a record number, date or other word with digits",
-    "the name of a media file",
-)
-SUBJECT, CANARY, RARE = (
-    "a subject id",
-    "a canary",
-    f"a code that fewer than {SMALLEST_SHOWN} subjects have",
-)
+NOTE = "text of a note"
+RECORD = "a record number, date or other word with digits"
+MEDIA = "the name of a media file"
+SUBJECT, CANARY = "a subject id", "a canary"
+RARE = f"a code that fewer than {SMALLEST_SHOWN} subjects have"
 
 
 def search_for_canaries(folder: Path, canaries: Sequence[str]) -> None:
@@ -58,10 +55,11 @@ def search_for_patients(
 ) -> None:
     """Search every file below `folder` for what the items of the samples `rows` hold.
 
-    Checksums that manifests and descriptions list are no one's, nor are those of `no_ones`, which a card may show.
-    Raises PackageError that names a file of the release, the kind of what it holds and the row of the cohort that it is
-    from, never the find itself.
+    Checksums that manifests and descriptions list are no one's, nor are those of `no_ones`, which a
+    card may show. Raises PackageError that names a file of the release, the kind of what it holds
+    and the row of the cohort that it is from, never the find itself.
     """
+    # Read what is searched.
     files = _files(folder)
     computed = checksums(folder) | set(no_ones)
     search = Search(
@@ -71,6 +69,7 @@ def search_for_patients(
     )
     search.look_for_subjects(samples.subject_id[rows])
 
+    # Look for rare codes, then for what the items hold.
     codes = count_codes(samples)
     search.pass_over(codes.common)
     for code, subject, where in owners_of(codes.rare, samples):
@@ -91,7 +90,7 @@ class Search:
         stray: Mapping[str, str],
         vocabularies: Mapping[str, set[str]] | None = None,
     ) -> None:
-        """Take the text written in each file, the text that stands among its tensors, and the codes that it lists."""
+        """Take the text of each file, the text among its tensors, and the codes that it lists."""
         self._texts = {name: f"{text}\n{stray[name]}" for name, text in texts.items()}
         self._vocabularies = vocabularies or {}
         self._no_ones: set[str] = set()
@@ -106,7 +105,8 @@ class Search:
     def look_for_subjects(self, ids: NDArray[np.int64]) -> None:
         """Look for ids of six digits or more in what is written; raise PackageError for the first.
 
-        The sign does not count, nor do zeros before an id; one of eight digits or more may be written in thousands.
+        The sign does not count, nor do zeros before an id. An id of eight digits or more may be
+        written in thousands.
         """
         known = set(map(abs, ids.tolist()))
         for name, written_ids in self._ids.items():
@@ -115,28 +115,28 @@ class Search:
 
     def pass_over(self, codes: Iterable[str]) -> None:
         """Let pass the numbers and words with digits of codes that many subjects have."""
-        self._no_ones = {
-            word
-            for code in codes
-            for part in _parts(code)
-            for word in [*_words(part), *numbers(part)]
-        }
+        self._no_ones = set()
+        for code in codes:
+            for part in _parts(code):
+                self._no_ones |= {*_words(part), *numbers(part)}
 
     def look_for_code(self, code: str, subject: int, where: str) -> None:
-        """Look for a code where codes are listed, for one that is no plain word anywhere, and for numbers in it."""
+        """Look for a code where codes are listed, and for the numbers in it.
+
+        A code that is no plain word is looked for everywhere.
+        """
         text = plain(code)
         for name, listed in self._vocabularies.items():
             if text in listed:
                 self._remember((name, RARE, text), subject, where)
-        if (
-            len(text) >= LEAST
-            and not text.replace(" ", "").isalpha()
-            and text[:LEAST] in self._heads
-        ):
+
+        is_long, is_word = len(text) >= LEAST, text.replace(" ", "").isalpha()
+        if is_long and not is_word and text[:LEAST] in self._heads:
             whole = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
             for name, content in self._texts.items():
                 if whole.search(content):
                     self._remember((name, RARE, text), subject, where)
+
         for part in _parts(code):
             for word in _words(part):
                 if word not in self._no_ones:
@@ -146,11 +146,10 @@ class Search:
     def look_for(self, subject: int, item: Item) -> None:
         """Look for what an item holds."""
         if item.path is not None:
-            for name in {
-                plain(item.path.name),
-                plain(item.path.stem),
-            }:  # what follows the last dot may be no ending
+            # What follows the last dot may be no ending.
+            for name in {plain(item.path.name), plain(item.path.stem)}:
                 self._look_for_word(MEDIA, name, subject, item.where)
+
         if item.text is not None:
             text = plain(item.text)
             for word in _words(text):
@@ -165,12 +164,14 @@ class Search:
                 raise _refusal(name, kind, next(iter(rows.values())))
 
     def _look_for_word(self, kind: str, word: str, subject: int, where: str) -> None:
-        if len(word) >= LEAST and word[:LEAST] in self._heads:
-            for name, text in self._texts.items():
-                if word in text and (
-                    not word.isdigit() or re.search(rf"(?<!\d){word}(?!\d)", text)
-                ):
-                    self._remember((name, kind, word), subject, where)
+        if len(word) < LEAST or word[:LEAST] not in self._heads:
+            return
+        for name, text in self._texts.items():
+            if word not in text:
+                continue
+            # Digits alone count only where no digit stands before or after them.
+            if not word.isdigit() or re.search(rf"(?<!\d){word}(?!\d)", text):
+                self._remember((name, kind, word), subject, where)
 
     def _look_for_numbers(self, wanted: Iterable[str], subject: int, where: str) -> None:
         for number in wanted:
@@ -204,11 +205,13 @@ def _parts(code: str) -> list[str]:
 
 
 def _ids(text: str) -> set[int]:
-    """Return the numbers of six digits or more in a text, and those of eight or more that are written in thousands."""
+    """Return the numbers of six digits or more in a text.
+
+    Those of eight digits or more may be written in thousands.
+    """
     joined = (re.sub(r"\D", "", found) for found in _THOUSANDS.findall(text))
-    return set(
-        map(int, [*_ID.findall(text), *(digits for digits in joined if len(digits) >= LEAST)])
-    )
+    in_thousands = [digits for digits in joined if len(digits) >= LEAST]
+    return set(map(int, [*_ID.findall(text), *in_thousands]))
 
 
 def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, Item]]:
@@ -218,17 +221,14 @@ def _items(samples: Samples, modality: str, rows: NDArray[np.int64]) -> Iterator
         seen = samples.seen(modality, part)
         numbers, first = np.unique(seen.number, return_index=True)
         subjects = samples.subject[part[seen.owner[first]]]
-        yield from zip(
-            subjects.tolist(), Items(samples, modality, numbers, seen.hours[first]), strict=True
-        )
+        items = Items(samples, modality, numbers, seen.hours[first])
+        yield from zip(subjects.tolist(), items, strict=True)
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    """Return the files below a folder by their name in it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _refusal(name: str, kind: str, where: str) -> PackageError:

@@ -1,4 +1,4 @@
-"""One spelling for all ways to write the same text, so that what is written otherwise is found all the same."""
+"""One spelling for all ways to write the same text, so that each of them is found."""
 
 import html
 import re
@@ -16,7 +16,10 @@ _LOOSE = re.compile(rf"\d(?:(?:{_BETWEEN}| )?\d){{{_LEAST - 1},}}")
 
 
 def plain(text: str) -> str:
-    """Return text in lower case, with single spaces, composed letters, common digits and no HTML entities."""
+    """Return text in one spelling.
+
+    It has lower case, single spaces, composed letters, common digits and no HTML entities.
+    """
     composed = unicodedata.normalize("NFKC", html.unescape(text))
     return " ".join(_UNSEEN.sub("", composed).lower().split())
 
@@ -29,7 +32,7 @@ def numbers(text: str) -> Iterator[str]:
 
 
 def all_numbers(text: str) -> set[str]:
-    """Return what any long number within a text may be by its digits alone, wherever it begins and ends."""
+    """Return what any long number in a text may be by its digits alone, wherever it begins."""
     together = set()
     for found in _LOOSE.findall(text):
         groups = re.findall(r"\d+", found)

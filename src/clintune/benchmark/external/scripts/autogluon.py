@@ -1,7 +1,8 @@
-"""AutoGluon MultiModal: a text model, an image model and a small network of the numbers, fused and fine-tuned whole.
+"""AutoGluon MultiModal: a text model, an image model and a small network of the numbers.
 
-Its own defaults, but for the weights it starts from. It takes a missing text for an empty one, puts the mean in the
-place of a missing number, and gives a missing image features of zero. See `run.py` for what it is given.
+They are fused and fine-tuned whole, with AutoGluon's own defaults but for the weights that it
+starts from. It takes a missing text for an empty one, puts the mean in the place of a missing
+number, and gives a missing image features of zero. See `run.py` for what it is given.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ def fit(
     train: pd.DataFrame, tuning: pd.DataFrame, settings: dict[str, Any]
 ) -> tuple[Callable[[pd.DataFrame], Any], int] | None:
     """Fit on the training rows, and keep what does best on the tuning rows."""
+    # Choose a model for each kind of column.
     models, columns = ["fusion_mlp"], {}
     choices: dict[str, Any] = {
         "env.num_gpus": int(torch.cuda.is_available()),
@@ -36,10 +38,10 @@ def fit(
         models.append("numerical_mlp")
     if not columns:
         return None
+
     known = [*columns, "label"]
-    predictor = MultiModalPredictor(
-        label="label", problem_type="binary", path="model", verbosity=0, eval_metric="roc_auc"
-    )
+    asks = {"label": "label", "problem_type": "binary", "eval_metric": "roc_auc"}
+    predictor = MultiModalPredictor(**asks, path="model", verbosity=0)
     predictor.fit(
         train[known],
         tuning_data=tuning[known] if tuning["label"].nunique() == 2 else None,

@@ -1,8 +1,8 @@
-"""PyHealth: MedFuse (Hayat et al., MLHC 2022) where there are images, which may be missing; an MLP of numbers alone.
+"""PyHealth: MedFuse (Hayat et al., MLHC 2022) where there are images, else an MLP of numbers.
 
-It has no model that reads notes beside numbers, so notes are left out, and its image encoders start from nothing: their
-weights would have to be fetched. Numbers are standardised by the training rows; a missing one is 0, and marked. See
-`run.py` for what it is given.
+Images may be missing. PyHealth has no model that reads notes beside numbers, so notes are left out.
+Its image encoders start from nothing: their weights would have to be fetched. Numbers are
+standardised by the training rows; a missing one is 0, and marked. See `run.py` for what it gets.
 """
 
 import time
@@ -63,21 +63,20 @@ class Samples:
         labels = rows["label"].tolist() if "label" in rows else [0] * len(rows)
         samples = [{"patient_id": str(n), "label": label} for n, label in enumerate(labels)]
         if not self.has_images:
-            return [
-                sample | {"facts": vector} for sample, vector in zip(samples, vectors, strict=True)
-            ]
-        return [
-            # Whether there is an image stands among the numbers too: there must be one, as a step of a series.
-            sample
-            | {
-                "ehr": [[*vector, float(there)]],
-                "cxr": image if there else str(self.blank),
-                "cxr_mask": there,
-            }
-            for sample, vector, image, there in zip(
-                samples, vectors, rows["image"], rows["image"].notna().astype(int), strict=True
-            )
-        ]
+            pairs = zip(samples, vectors, strict=True)
+            return [sample | {"facts": vector} for sample, vector in pairs]
+
+        # Whether there is an image stands among the numbers too: there must be a number, as a step
+        # of a series.
+        found = []
+        presence = rows["image"].notna().astype(int)
+        for sample, vector, image, there in zip(
+            samples, vectors, rows["image"], presence, strict=True
+        ):
+            seen = image if there else str(self.blank)
+            ehr = [[*vector, float(there)]]
+            found.append(sample | {"ehr": ehr, "cxr": seen, "cxr_mask": there})
+        return found
 
 
 def fit(
@@ -89,6 +88,8 @@ def fit(
     made = Samples(train)
     if not made.numbers and not made.has_images:
         return None
+
+    # Prepare the rows; what is learnt of the training rows serves all others.
     first = create_sample_dataset(made.make(train), made.schema, {"label": "binary"})
 
     def loader(rows: pd.DataFrame) -> Any:
@@ -99,11 +100,9 @@ def fit(
         dataset = create_sample_dataset(made.make(rows), made.schema, {"label": "binary"}, **fitted)
         return get_dataloader(dataset, BATCH)
 
-    model = (
-        MedFuse(first, cxr_backbone="resnet18", cxr_pretrained=False)
-        if made.has_images
-        else MLP(first)
-    )
+    # Train until the deadline.
+    fused = {"cxr_backbone": "resnet18", "cxr_pretrained": False}
+    model = MedFuse(first, **fused) if made.has_images else MLP(first)
     trainer = TimedTrainer(model, metrics=["roc_auc"], output_path=".", exp_name="model")
     trainer.deadline = deadline
     scored = tuning["label"].nunique() == 2

@@ -49,10 +49,10 @@ def predict(seed, noise, shuffled=False):
 
 
 def written(folder, method, seed, noise, **changes):
-    """Write a finished cell; return its folder and what it is."""
-    cell = Trial(experiment="e", level="", method=method, seed=seed, missing=(0.0,), config=None)
+    """Write a finished trial; return its folder and what it is."""
+    trial = Trial(experiment="e", level="", method=method, seed=seed, missing=(0.0,), config=None)
     place = folder / f"{method}-{seed}"
     for name, part in predict(seed, noise).items():
         write_predictions(predictions_folder(place, 0.0), name, part, TASKS[name])
-    (place / "cell.json").write_text(json.dumps({**ABOUT, "seed": seed, "run": None, **changes}))
-    return place, cell
+    (place / "trial.json").write_text(json.dumps({**ABOUT, "seed": seed, "run": None, **changes}))
+    return place, trial
