@@ -19,7 +19,8 @@ from clintune.tasks.regression import Regression
 from clintune.tasks.survival import Survival
 from clintune.training import boosting
 from clintune.training.boosting import Fitting, Part, Tree
-from clintune.training.probe import NUM_FOLDS, fit_output
+from clintune.training.linear_fit import fit_output
+from clintune.training.probe_inputs import NUM_FOLDS
 from conftest import evaluate, grow_trees, train
 
 

@@ -9,15 +9,13 @@ from sklearn.linear_model import LogisticRegression
 
 from clintune.features.sealed import save_sealed
 from clintune.tasks.linear import PENALTIES, OneOf, YesNo
-from clintune.training.probe import (
+from clintune.training.linear_fit import fit_output, fold_paths, validation_losses
+from clintune.training.probe import remembered_fit
+from clintune.training.probe_inputs import (
     NUM_FOLDS,
     column_choices,
-    fit_output,
-    fold_paths,
-    remembered_fit,
     subject_folds,
     subject_weights,
-    validation_losses,
 )
 from conftest import evaluate, train
 

@@ -258,23 +258,6 @@ top_label_ece = replace(
 )
 
 
-def roc_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
-    """Return false and true positive rates, from (0, 0) to (1, 1).
-
-    Each distinct probability gives one point.
-    """
-    positive, negative = _points(targets, probabilities)
-    true, false = np.r_[0.0, np.cumsum(positive)], np.r_[0.0, np.cumsum(negative)]
-    return divide(false, false[-1:]), divide(true, true[-1:])
-
-
-def pr_curve(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
-    """Return recall and precision at each distinct probability, highest first."""
-    positive, negative = _points(targets, probabilities)
-    true = np.cumsum(positive)
-    return divide(true, true[-1:]), divide(true, true + np.cumsum(negative))
-
-
 def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 10) -> Calibration:
     """Compare predicted and observed risk in bins of about as many samples; tied bins merge."""
     known = ~np.isnan(targets)
@@ -291,11 +274,3 @@ def calibration_curve(targets: AnyFloats, probabilities: AnyFloats, bins: int = 
         np.bincount(bin_of, values, bins)[filled] / counts[filled] for values in (risks, outcomes)
     )
     return Calibration(predicted, observed, counts[filled])
-
-
-def _points(targets: AnyFloats, probabilities: AnyFloats) -> tuple[Floats, Floats]:
-    known = ~np.isnan(targets)
-    outcomes = np.asarray(targets[known], np.float64)
-    once = np.ones((1, len(outcomes)))
-    positive, negative = _grouped(outcomes, np.asarray(probabilities)[known], once)
-    return positive[0], negative[0]

@@ -1,5 +1,4 @@
-"""The probe of frozen encoders and facts: penalised linear models, and trees beside them where a
-recipe wants them.
+"""The probe of frozen encoders and facts: penalised linear models, with trees beside them if asked.
 
 Which features it reads, where a modality leaves a choice, and the penalty are chosen in folds of
 the training subjects.
@@ -9,9 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,38 +17,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.cohort.samples import Samples
-from clintune.cohort.splits import assign_balanced, linked_numbers
-from clintune.contracts import Tokens
+from clintune.cohort.splits import linked_numbers
 from clintune.core.locks import exclusive_lock
-from clintune.core.seeding import generator
-from clintune.features.batching import Batches, sequential_batches
 from clintune.features.pieces import PieceSource
 from clintune.features.sealed import drop, is_intact, save_sealed
-from clintune.modalities.base import Modality
 from clintune.model import trees
-from clintune.model.heads import Head, readout_features
+from clintune.model.heads import Head
 from clintune.model.trees import tree_columns
 from clintune.package.contents import Package
 from clintune.tasks import linear as linear_models
-from clintune.tasks.linear import PENALTIES, LinearModel
-from clintune.training import boosting
+from clintune.tasks.linear import LinearModel
+from clintune.training import boosting, linear_fit
 from clintune.training.boosting import Boosted, Fitting, Part
-
-NUM_FOLDS = 4
-_BATCH = 64
-
-
-class Linear(NamedTuple):
-    """A linear model with K outputs: weights [K, W] and biases [K], or those of F folds, each
-    fitted without one.
-    """
-
-    weights: Tensor
-    bias: Tensor
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Return outputs [N, K], or those of each fold [F, N, K]."""
-        return features @ self.weights.mT + self.bias[..., None, :]
+from clintune.training.linear_fit import Linear, fit_output
+from clintune.training.probe_inputs import (
+    NUM_FOLDS,
+    column_choices,
+    folds_of_labelled,
+    pooled_embeddings,
+    subject_weights,
+)
 
 
 def fit_probe(
@@ -109,9 +94,7 @@ def _part(
     subject: NDArray[np.int64],
     per_subject: bool,
 ) -> Part:
-    """Return what a linear model is to answer, with the weights of the samples whose targets are
-    known.
-    """
+    """Return what a linear model is to answer, with the weight of each sample."""
     known = ~targets.isnan().reshape(len(targets), -1).any(dim=1)
     weight = torch.ones(len(subject)).double()
     if per_subject:
@@ -126,8 +109,9 @@ def _fit_linear(
     fold: Tensor,
     cache: Path,
 ) -> tuple[Linear, Linear | None]:
-    """Return the linear models of a head as one, and those without each fold; None where some fold
-    had no such model.
+    """Return the linear models of a head as one, and those without each fold.
+
+    The latter are None where some fold had no such model.
     """
     num_outputs = max(part.outputs.stop for part in parts)
     weights = features.new_zeros(1 + NUM_FOLDS, num_outputs, features.shape[1])
@@ -159,74 +143,6 @@ def _put(head: Head, linear: Linear) -> None:
         head.of_features[name].get_parameter("weight").data.copy_(part)
 
 
-def pooled_embeddings(
-    modalities: Mapping[str, Modality],
-    samples: Samples,
-    caches: Mapping[str, PieceSource],
-    rows: NDArray[np.int64],
-) -> dict[str, Tensor]:
-    """Return what the probe reads of each modality [N, W] in its plain view, on the CPU.
-
-    A sample without the modality has zeros.
-    """
-    pooled: dict[str, list[Tensor]] = {name: [] for name in modalities}
-    batches = Batches(samples, modalities, caches)
-    for draw in sequential_batches(rows, _BATCH):
-        batch = batches[draw]
-        for name, modality in modalities.items():
-            if name in batch.pieces:
-                part = batch.pieces[name]
-                tokens = None if part.encoded is None else Tokens.of_pieces(part.encoded, part)
-                pooled[name].append(
-                    readout_features(modality, part, tokens, len(batch), probe=True)
-                )
-            else:
-                pooled[name].append(torch.zeros(len(batch), modality.probe_width))
-    return {name: torch.cat(parts) for name, parts in pooled.items()}
-
-
-def column_choices(
-    choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[int]
-) -> list[list[int]]:
-    """Combine the choices of every modality into choices of columns of all of them side by side."""
-    starts = np.cumsum([0, *widths])
-    shifted = [
-        [[int(start) + column for column in choice] for choice in part]
-        for start, part in zip(starts, choices, strict=False)
-    ]
-    return [
-        [column for choice in combination for column in choice] for combination in product(*shifted)
-    ]
-
-
-def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed: int) -> Tensor:
-    """Assign subjects to folds, those ever positive and the others evenly.
-
-    Returns the fold of each sample [N].
-    """
-    distinct, number = np.unique(subject, return_inverse=True)
-    draws = torch.randperm(len(distinct), generator=generator(seed, "probe folds")).double().numpy()
-    return torch.from_numpy(assign_balanced(number, draws, NUM_FOLDS, targets))
-
-
-def folds_of_labelled(subject: NDArray[np.int64], targets: Tensor, seed: int) -> Tensor:
-    """Return the fold of each sample [N], -1 where none of its targets [N, T] is known.
-
-    Linked subjects, of one number, stay together: what is chosen in the folds would be chosen by
-    memory.
-    """
-    labelled = ~targets.isnan().all(dim=1)
-    fold = torch.full((len(subject),), -1)
-    fold[labelled] = subject_folds(subject[labelled.numpy()], targets[labelled].numpy(), seed)
-    return fold
-
-
-def subject_weights(subject: NDArray[np.int64]) -> Tensor:
-    """Return weights [N] of mean one that give every subject the same sum."""
-    _, number, counts = np.unique(subject, return_inverse=True, return_counts=True)
-    return torch.from_numpy(len(subject) / len(counts) / counts[number])
-
-
 def remembered_fit(
     kind: LinearModel,
     features: Tensor,
@@ -242,7 +158,7 @@ def remembered_fit(
     """
     key: list[str | bytes | Tensor] = [
         *(repr(kind), json.dumps([*map(list, choices)])),
-        *(Path(file).read_bytes() for file in (__file__, linear_models.__file__)),
+        *(Path(file).read_bytes() for file in (linear_fit.__file__, linear_models.__file__)),
         *(features, targets, weight, fold),
     ]
 
@@ -276,9 +192,7 @@ def remembered_trees(
 def _remembered(
     cache: Path, key: Sequence[str | bytes | Tensor], fit: Callable[[], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Return what `fit` does, or did for the same key; where others fit it at this moment, wait for
-    them.
-    """
+    """Return what `fit` returns, or returned for the same key; wait for others that fit it now."""
     digest = sha256()
     for part in key:
         data = part.contiguous().numpy().tobytes() if isinstance(part, Tensor) else part
@@ -292,70 +206,3 @@ def _remembered(
 
         os.utime(path)
         return load_file(path)
-
-
-def fit_output(
-    kind: LinearModel,
-    features: Tensor,
-    targets: Tensor,
-    weight: Tensor,
-    choices: Sequence[Sequence[int]],
-    fold: Tensor,
-) -> Linear:
-    """Choose columns and penalty with the least loss over the folds, then fit on everything.
-
-    Returns weights [1 + F, K, W], zero outside the chosen columns and where a column is always
-    zero, and biases [1 + F, K]: of everything, then without each of the folds that others can learn
-    without.
-    """
-    by_choice = [
-        fold_paths(kind, features[:, columns], targets, weight, fold) for columns in choices
-    ]
-    losses = torch.stack(
-        [
-            validation_losses(kind, paths, features[:, columns], targets, weight, fold)
-            for paths, columns in zip(by_choice, choices, strict=True)
-        ]
-    )
-    choice, penalty = divmod(int(losses.argmin()), len(PENALTIES))
-    columns = [column for column in choices[choice] if features[:, column].any()]
-    kept = [place for place, column in enumerate(choices[choice]) if features[:, column].any()]
-
-    fitted = [kind.path(features[:, columns], targets, weight)[penalty]]
-    weights = features.new_zeros(1 + len(by_choice[choice]), len(fitted[0][1]), features.shape[1])
-    weights[0][:, columns] = fitted[0][0]
-    for number, path in enumerate(by_choice[choice].values(), start=1):
-        fitted.append(path[penalty])
-        weights[number][:, columns] = path[penalty][0][:, kept]
-    return Linear(weights, torch.stack([bias for _, bias in fitted]))
-
-
-def fold_paths(
-    kind: LinearModel, features: Tensor, targets: Tensor, weight: Tensor, fold: Tensor
-) -> dict[int, list[tuple[Tensor, Tensor]]]:
-    """Return what is fitted without each fold that has samples, where the others have two answers
-    to learn from.
-    """
-    paths = {}
-    for held_out in range(NUM_FOLDS):
-        train = fold != held_out
-        if not train.all() and kind.can_learn(targets[train]):
-            paths[held_out] = kind.path(features[train], targets[train], weight[train])
-    return paths
-
-
-def validation_losses(
-    kind: LinearModel,
-    paths: Mapping[int, Sequence[tuple[Tensor, Tensor]]],
-    features: Tensor,
-    targets: Tensor,
-    weight: Tensor,
-    fold: Tensor,
-) -> Tensor:
-    """Return the loss, summed over the folds' held-out rows, for each penalty."""
-    losses = torch.zeros(len(PENALTIES), dtype=torch.float64)
-    for held_out, path in paths.items():
-        test = fold == held_out
-        for i, (weights, bias) in enumerate(path):
-            losses[i] += kind.loss(features[test] @ weights.T + bias, targets[test], weight[test])
-    return losses

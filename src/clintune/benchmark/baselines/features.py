@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import ConfigError
 from clintune.experiment.fold_data import FoldData
-from clintune.training.probe import pooled_embeddings
+from clintune.training.probe_inputs import pooled_embeddings
 
 Inputs = Mapping[str, NDArray[Any]]
 """By modality: features [N, W], NaN for samples that lack it; or texts [N, 1], empty for none."""

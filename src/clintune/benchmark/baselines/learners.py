@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from clintune.benchmark.baselines.features import Inputs
 from clintune.core.errors import ConfigError
-from clintune.training.probe import subject_folds, subject_weights
+from clintune.training.probe_inputs import subject_folds, subject_weights
 
 Floats = NDArray[np.float64]
 PENALTIES = np.logspace(-4, 1, 6)

@@ -10,13 +10,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from clintune.contracts import Predictions
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.context import Context
 from clintune.evaluation.page import Page
 from clintune.evaluation.subjects import subjects_having
-from clintune.metrics.classification import calibration_curve, pr_curve, roc_curve
+from clintune.metrics.classification import calibration_curve
 from clintune.report.section import Block, Heading, Picture, Section, Text
 from clintune.report.svg import COLORS, FAINT, kept_points
 from clintune.tasks.base import Task
@@ -85,16 +87,20 @@ def _points(predictions: Predictions, task: Task) -> dict[str, Any] | None:
     if not lines or not pooled.is_plottable:
         return None
 
-    drawn = [
-        {
-            "name": line.name,
-            "roc": _thinned(*roc_curve(line.targets, line.risks)),
-            "precision_recall": _thinned(*pr_curve(line.targets, line.risks)),
-            "prevalence": float(line.targets.mean()),
-        }
-        for line in lines
-    ]
-    return {"lines": drawn, "calibration": _calibration(pooled)}
+    return {"lines": list(map(_line_points, lines)), "calibration": _calibration(pooled)}
+
+
+def _line_points(line: Line) -> dict[str, Any]:
+    """Return the points of one curve; each distinct risk gives one."""
+    false, true, _ = roc_curve(line.targets, line.risks, drop_intermediate=False)
+    precision, recall, _ = precision_recall_curve(line.targets, line.risks)
+    return {
+        "name": line.name,
+        "roc": _thinned(false, true),
+        # The last point is of no risk at all, where precision means nothing.
+        "precision_recall": _thinned(recall[-2::-1], precision[-2::-1]),
+        "prevalence": float(line.targets.mean()),
+    }
 
 
 def lines_of(predictions: Predictions, task: Task) -> tuple[list[Line], Line]:
@@ -125,18 +131,16 @@ def _calibration(line: Line) -> dict[str, list[float]]:
     curve = calibration_curve(line.targets, line.risks, bins)
     kept = curve.counts >= SMALLEST_SHOWN
     observed, counts = curve.observed[kept], curve.counts[kept]
-    low, high = _wilson(observed, counts)
-    parts = {"predicted": curve.predicted[kept], "observed": observed, "low": low, "high": high}
-    return {name: part.tolist() for name, part in parts.items()} | {"counts": counts.tolist()}
-
-
-def _wilson(share: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return the 95 % score interval of shares (Wilson, 1927)."""
-    z2 = 1.959964**2
-    centre = (share + z2 / (2 * counts)) / (1 + z2 / counts)
-    spread = np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
-    half = np.sqrt(z2) / (1 + z2 / counts) * spread
-    return centre - half, centre + half
+    pairs = zip(np.rint(observed * counts), counts, strict=True)
+    tests = [binomtest(int(events), int(number)) for events, number in pairs]
+    intervals = [test.proportion_ci(0.95, "wilson") for test in tests]
+    return {
+        "predicted": curve.predicted[kept].tolist(),
+        "observed": observed.tolist(),
+        "low": [interval.low for interval in intervals],
+        "high": [interval.high for interval in intervals],
+        "counts": counts.tolist(),
+    }
 
 
 def _draw(canvas: Figure, points: Mapping[str, Any]) -> None:
