@@ -14,7 +14,7 @@ from clintune.training.probe_inputs import NUM_FOLDS
 
 
 class Linear(NamedTuple):
-    """A linear model: weights [K, W] and biases [K], or those of F folds, each fitted without one."""
+    """Weights [K, W] and biases [K], or those of F folds, each fitted without one fold."""
 
     weights: Tensor
     bias: Tensor
