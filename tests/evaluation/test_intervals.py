@@ -18,8 +18,9 @@ from clintune.evaluation.intervals import (
     intervals,
     paired_differences,
 )
-from clintune.evaluation.scored import of_task
+from clintune.evaluation.scored import Scored, of_task
 from clintune.metrics import classification as metrics
+from clintune.metrics.regression import r2
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
@@ -219,3 +220,16 @@ def test_every_interval_holds_its_score(seed):
         "x"
     ].values():
         assert 0 <= score.low <= score.value <= score.high <= 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_a_score_that_may_be_negative_has_negative_bounds(shift):
+    rng = np.random.default_rng(0)
+    predictions = make(rng.normal(size=60), rng.normal(size=60) + shift)
+    score = Scored(predictions, [r2])
+    found = intervals({"y": score}, replicates=400)["y"]["r2"]
+    draws = bootstrap({"y": score}, replicates=400)["y"]["r2"]
+    centred = np.minimum(draws[1:] - draws[1:].mean() + draws[0], draws[1:].max())
+    assert found.low == pytest.approx(np.percentile(centred, 2.5))
+    assert found.low < found.value < found.high
+    assert found.low < 0

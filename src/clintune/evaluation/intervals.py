@@ -11,6 +11,7 @@ score again and again still counts once.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,18 @@ def to_intervals(table: Table, tasks: Mapping[str, Scored]) -> dict[str, dict[st
     """Turn what `bootstrap` returned for these tasks into intervals."""
     counts = {name: count_labels([scored]) for name, scored in tasks.items()}
     counts[MEAN] = count_labels(list(tasks.values()))
+
+    # Centring may carry a draw below the least value that a metric has.
+    least: dict[str, float] = {}
+    for scored in tasks.values():
+        for metric in scored.metrics:
+            least[metric.name] = min(metric.bounds[0], least.get(metric.name, inf))
+
     found = {}
     for task, metrics in table.items():
-        found[task] = {name: _interval(values, counts[task]) for name, values in metrics.items()}
+        found[task] = {
+            name: _interval(values, counts[task], least[name]) for name, values in metrics.items()
+        }
     return found
 
 
@@ -251,10 +261,10 @@ def _mean_over_folds(scored: Scored, weights: Floats) -> dict[str, Floats]:
     return means
 
 
-def _interval(values: Floats, counts: Counts) -> Interval:
+def _interval(values: Floats, counts: Counts, least: float) -> Interval:
     few = counts.n_subjects < SMALLEST_SHOWN
     low, high = (float("nan"), float("nan")) if few else _bounds(_centred(values))
-    return Interval(value=float(values[0]), low=max(low, 0.0), high=high, **counts._asdict())
+    return Interval(value=float(values[0]), low=max(low, least), high=high, **counts._asdict())
 
 
 def _difference(values: Floats) -> Difference:
