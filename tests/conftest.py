@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clintune.launch.signals import SIGNALS
+from clintune.launch.signals import restored_signal_handlers
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -77,11 +77,9 @@ def cheap_files() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """Give the tests' own process its signals back, which the command line listens to."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """Give the tests' own process its signals back, which the command line handles."""
+    with restored_signal_handlers():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from clintune.core.errors import ConfigError
 from clintune.core.files import read_json
 from clintune.experiment.resume import held, run_config
 from clintune.launch.memory import collector_paused
-from clintune.launch.signals import signal_handlers_installed
+from clintune.launch.signals import restored_signal_handlers
 from clintune.launch.status import read_status
 from clintune.training.launch import start
 from clintune.verbs.arguments import run_folder
@@ -91,7 +91,7 @@ def train(recipe: str | os.PathLike[str], **overrides: Any) -> Run:
     config = compose_recipe(find_recipe(os.fspath(recipe)), list(override_words(overrides)))
     check_beforehand(config)
     check_runs(config.runs, make=True)
-    with signal_handlers_installed():
+    with restored_signal_handlers():
         (folder,) = start([config], None, wait=config.cluster.kind == "slurm")
     return Run(folder)
 

@@ -5,6 +5,7 @@ Nor does anybody who is in two splits.
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -25,8 +26,8 @@ AGED = "modalities.static.codes=[AGE]"
 def predictions(run, root):
     """Return the risk of every sample by the run's package on the data that are now at `root`."""
     config = load_config(run / "recipe.yaml")
-    config.cohorts.tiny.root = str(root)
-    experiment = open_experiment(config)
+    tiny = replace(config.cohorts["tiny"], root=str(root))
+    experiment = open_experiment(replace(config, cohorts={"tiny": tiny}))
     package, rows = load_package(run / "package"), np.arange(len(experiment.samples))
     encoders = package.model.encoders
     caches, _ = precompute_pieces(

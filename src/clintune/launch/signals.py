@@ -44,7 +44,7 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def signal_handlers_installed() -> Iterator[None]:
+def restored_signal_handlers() -> Iterator[None]:
     """Restore the signal handlers after the block.
 
     A notebook goes on, and nothing has asked its next run to stop.
