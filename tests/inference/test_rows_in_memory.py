@@ -148,6 +148,11 @@ def test_a_sample_of_which_there_is_nothing_is_abstained_from(model):
 WRONG = {
     "no table": (lambda: ([1, 2],), {}, "events: is a list; give a DataFrame of polars or pandas"),
     "no row": (lambda: (rows().head(0),), {}, "events: have no row"),
+    "a misnamed value": (
+        lambda: (rows().rename({"numeric_value": "value"}),),
+        {},
+        "events: column 'value' is not read; did you mean numeric_value?",
+    ),
     "no code": (lambda: (rows().drop("code"),), {}, "events: lacks column code"),
     "null code": (
         lambda: (rows(code=pl.lit(None, pl.String)),),

@@ -52,7 +52,7 @@ def hold_events(
     media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, modalities)
-    scan = typed(table.lazy().with_row_index(ROW), EVENTS, media)
+    scan = typed(table.lazy().with_row_index(ROW), EVENTS, named)
     if table.is_empty():
         raise DataError(f"{EVENTS}: have no row; give the rows of the subjects to predict for")
     scan = scan.collect().lazy()  # once, for all modalities
