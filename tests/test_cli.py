@@ -1,5 +1,6 @@
 """The command line as processes: exit codes, one-line errors, no torch before it is needed."""
 
+import importlib
 import os
 import re
 import signal
@@ -169,14 +170,61 @@ def test_a_mistyped_verb_or_recipe_gets_the_nearest_name(tmp_path, recipe):
 def test_an_error_nobody_foresaw_does_not_print_its_message(monkeypatch, capsys):
     from clintune import cli
 
-    def fail(arguments):
-        raise KeyError("John Doe, born 1950")
-
-    monkeypatch.setattr("clintune.verbs.recipes.recipes", fail)
+    text = "def fail(arguments):\n    raise KeyError('John Doe, born 1950')\n"
+    exec(compile(text, cli.__file__, "exec"), names := {})  # a frame in a file of clintune
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", names["fail"])
     assert cli.main(["recipes"]) == 1
     printed = capsys.readouterr().err
     assert "John Doe" not in printed
-    assert "unexpected KeyError in" in printed
+    assert f"unexpected KeyError in {cli.__file__}:2; the message is withheld" in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise KeyError('John Doe')", "surprises_{}.py:4: KeyError"),
+        ("Picture(len)", "surprises_{}.py:4: TypeError"),
+        ("visible(Unprintable())", "surprises_{}.py:7: ValueError"),
+    ],
+)
+def test_a_fault_in_a_module_of_the_user_names_it(tmp_path, monkeypatch, capsys, body, says):
+    from clintune import cli
+
+    name = f"surprises_{len(body)}"
+    lines = [
+        "from clintune.core.text import visible",
+        "from clintune.report.section import Picture",
+        "def run(arguments):",
+        f"    {body}",
+        "class Unprintable:",
+        "    def __str__(self):",
+        "        raise ValueError('John Doe')",
+    ]
+    (tmp_path / f"{name}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", importlib.import_module(name).run)
+    monkeypatch.delenv("CLINTUNE_DEBUG", raising=False)
+
+    assert cli.main(["recipes"]) == 1
+    said = says.format(len(body))
+    line = f"clintune: your module {said}; CLINTUNE_DEBUG=1 shows its message\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_fault_below_the_user_names_both_places(tmp_path, monkeypatch, capsys):
+    from clintune import cli
+
+    (tmp_path / "asks_wrongly.py").write_text(
+        "from clintune.core.text import first_few\ndef run(arguments):\n    first_few(5)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asks = importlib.import_module("asks_wrongly").run
+    monkeypatch.setattr("clintune.verbs.recipes.recipes", asks)
+
+    assert cli.main(["recipes"]) == 1
+    line = capsys.readouterr().err
+    assert "your module asks_wrongly.py:3: TypeError in /" in line
+    assert "core/text.py:" in line
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

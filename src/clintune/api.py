@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clintune.config.compose import compose_recipe
+from clintune.config.moved import ANALYSES, moved
 from clintune.config.overrides import quoted
 from clintune.config.recipes import find_recipe
 from clintune.core.errors import ConfigError
@@ -53,16 +54,18 @@ class Run:
         bootstrap: int = 1000,
         ablations: bool = True,
         against: str | os.PathLike[str] | None = None,
+        evaluation: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Score the run on its held-out subjects; print and return the content of `metrics.json`.
 
         `bootstrap` is the number of resamples for the intervals, `against` another evaluated run to
-        compare with. Predictions, metrics and the report are written to the run folder. Raises
-        ConfigError and PackageError where data or models are missing, and DataError where nobody is
-        held out.
+        compare with, `evaluation` the analyses, where not those of the recipe. Predictions, metrics
+        and the report are written to the run folder. Raises ConfigError and PackageError where data
+        or models are missing, and DataError where nobody is held out.
         """
         other = None if against is None else run_folder(os.fspath(against))
-        config = run_config(self.folder)
+        words = [] if evaluation is None else [f"{ANALYSES}={_text(evaluation)}"]
+        config = moved(run_config(self.folder), words, "evaluate")
         check_folders(config, "evaluate")
 
         with held(self.folder, "evaluated"):
@@ -75,6 +78,7 @@ class Run:
                 replicates=bootstrap,
                 ablate_modalities=ablations,
                 against=other,
+                places=words,
             )
         return self.metrics
 

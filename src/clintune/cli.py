@@ -23,7 +23,14 @@ from clintune.core.errors import (
     StorageError,
     TrainingError,
 )
-from clintune.core.outside import address_space, outside_reason, place, reader_is_gone, tight_memory
+from clintune.core.outside import (
+    address_space,
+    outside_reason,
+    place,
+    reader_is_gone,
+    tight_memory,
+    users_fault,
+)
 from clintune.core.text import visible
 from clintune.launch.processes import is_collateral_failure, report_to_launcher
 from clintune.launch.signals import ignore_signals, install_signal_handlers
@@ -161,6 +168,8 @@ def unexpected(error: BaseException) -> str:
     """Describe an unforeseen error by type and place only: its message may hold patient data."""
     if (reason := outside_reason(error)) is not None:
         return reason
+    if (fault := users_fault(error)) is not None:
+        return f"your module {fault}; CLINTUNE_DEBUG=1 shows its message"
     return (
         f"unexpected {type(error).__name__} in {place(error)}; the message is withheld because it "
         "may hold patient data: run again with CLINTUNE_DEBUG=1 to see it, and please report it"

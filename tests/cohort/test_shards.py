@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from clintune.cohort.shards import ROW, typed
 from clintune.core.errors import DataError
 from helpers.cohort_samples import T0, Reader, items_of, labels, open_index
 
@@ -22,6 +23,47 @@ def open_with(root, table, reader=None):
 def test_a_missing_column_is_named_with_its_file(tmp_path, column):
     with pytest.raises(DataError, match=rf"data/0\.parquet: lacks column {column}"):
         open_with(tmp_path, GOOD.drop(column))
+
+
+@pytest.mark.parametrize(
+    ("misnamed", "meant"),
+    [
+        *[(name, "numeric_value") for name in ("value", "Numeric_Value", "numeric_vlaue")],
+        *[(name, "numeric_value") for name in ("valuenum", "numeric value", "numericvalues")],
+        *[(name, "text_value") for name in ("text", "textvalue", "TEXT_VALUE", "text_valeu")],
+    ],
+)
+def test_a_column_with_nearly_the_name_is_refused(tmp_path, misnamed, meant):
+    says = rf"data/0\.parquet: column '{misnamed}' is not read; did you mean {meant}\?"
+    with pytest.raises(DataError, match=says):
+        open_with(tmp_path, GOOD.with_columns(pl.lit(None).alias(misnamed)))
+
+
+def test_a_media_column_with_nearly_the_name_is_refused(tmp_path):
+    scan = GOOD.with_columns(imagepath=pl.lit("a.png")).lazy().with_row_index(ROW)
+    with pytest.raises(DataError, match=r"'imagepath' is not read; did you mean image_path\?"):
+        typed(scan, "here", ["image_path"])
+
+
+@pytest.mark.parametrize(
+    ("misnamed", "meant"), [("Time", "time"), ("patient_id", "subject_id"), ("codes", "code")]
+)
+def test_a_required_column_of_another_name_is_pointed_at(tmp_path, misnamed, meant):
+    with pytest.raises(DataError, match=rf"lacks column {meant}; .*; is it '{misnamed}'\?"):
+        open_with(tmp_path, GOOD.rename({meant: misnamed}))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["numeric_value", "value", "numericvalue"],
+        ["unit", "hadm_id", "ward_id", "end_time", "categorical_value", "valueuom", "note_id"],
+        ["route", "dose", "flag", "interpretation", "comment", "row_id", "timestamp", "patient_id"],
+    ],
+)
+def test_other_columns_are_allowed(tmp_path, columns):
+    table = GOOD.with_columns(pl.lit(None, pl.Float32).alias(name) for name in columns)
+    assert len(open_with(tmp_path, table)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Overrides hold any path, name keys that exist, and are one value unless a sweep is asked."""
 
+import sys
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
@@ -143,6 +145,25 @@ def test_a_wrong_word_of_a_scoring_job_is_said_alike(word, says):
     with pytest.raises(ConfigError) as caught:
         compose_scoring("org/name", ["cohort=quickstart", word])
     assert says in str(caught.value)
+
+
+def test_a_key_that_the_recipe_leaves_out_is_set_by_its_name(recipe, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (recipe.parent / "own_phq.py").write_text(
+        "from clintune.modalities.static import Static\n\n\n"
+        "class Scores(Static):\n"
+        "    def __init__(self, *, prefix: str = 'PHQ', **options):\n"
+        "        super().__init__(**options)\n"
+    )
+    task = "n: {_target_: clintune.tasks.regression.Regression, label: y}"
+    text = recipe.read_text().replace("tasks: {", f"tasks: {{{task}, ")
+    recipe.write_text(f"{text}modalities: {{phq: {{_target_: own_phq.Scores}}}}\n")
+
+    config = compose_recipe(recipe, ["modalities.phq.prefix=GAD//", "tasks.n.weight=2.5"])
+    assert config.modalities["phq"] == {"_target_": "own_phq.Scores", "prefix": "GAD//"}
+    assert config.tasks["n"]["weight"] == 2.5
+    with pytest.raises(ConfigError, match=r"'modalities\.phq\.prefx' is not a key of Scores; did"):
+        compose_recipe(recipe, ["modalities.phq.prefx=GAD//"])
 
 
 def test_what_may_be_added_is(recipe):

@@ -15,13 +15,46 @@ import torch
 
 from clintune.core.errors import DataError
 from clintune.core.extras import _EXTRA, how_to_install, is_installed
-from clintune.core.outside import in_words, outside_reason
+from clintune.core.outside import in_words, outside_reason, users_fault
 
 
 def raised(act):
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         act()
     return caught.value
+
+
+class Broken(torch.utils.data.Dataset):
+    """A data set whose items cannot be read."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        raise ValueError("John Doe")
+
+
+def test_a_fault_in_a_worker_names_the_module_of_the_user():
+    loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
+    fault = users_fault(raised(lambda: list(loader)))
+    line = Broken.__getitem__.__code__.co_firstlineno + 1
+    assert fault.endswith(f"test_outside.py:{line}: ValueError")
+
+
+def test_a_name_that_a_module_does_not_have_is_the_users_fault(tmp_path, monkeypatch):
+    (tmp_path / "asks_for_more.py").write_text("\nfrom clintune.metrics import nosuch\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = raised(lambda: importlib.import_module("asks_for_more"))
+    assert outside_reason(error) is None
+    assert users_fault(error) == "asks_for_more.py:2: ImportError"
+
+
+def test_a_module_that_is_no_python_is_the_users_fault(tmp_path, monkeypatch):
+    (tmp_path / "unclosed.py").write_text("\n\na = (\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert users_fault(raised(lambda: importlib.import_module("unclosed"))) == (
+        "unclosed.py:3: SyntaxError"
+    )
 
 
 def system(number, path=None):

@@ -1,9 +1,11 @@
 """Analyses: a recipe names them, one of its own is a file beside it, and no other file changes."""
 
 import json
+import sys
 
 import pytest
 
+from clintune.api import Run
 from clintune.cli import main
 from clintune.config.analyses import default_analyses, shipped_analyses
 from clintune.config.compose import compose_recipe
@@ -52,6 +54,39 @@ def test_an_analysis_beside_the_recipe_reaches_every_page(recipe):
     card = (run / "release" / "README.md").read_text()
     assert said in card
     assert "Membership inference: not measured." in card
+
+
+def test_a_trained_run_gets_another_analysis(run_copy, tmp_path, monkeypatch, capsys):
+    run = run_copy("trainer.max_steps=1")
+    recipe = (run / "recipe.yaml").read_bytes()
+    (tmp_path / "extent.py").write_text(FAIRNESS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = ["evaluate", str(run), "--bootstrap", "10"]
+
+    assert main([*words, "evaluation=[extent]"]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics) == ["tuning", "held_out", "extent", "packages"]
+    assert "The largest risk is" in (run / "report.html").read_text()
+    assert (run / "recipe.yaml").read_bytes() == recipe
+    assert list(Run(run).evaluate(bootstrap=10, evaluation=["extent", "limits"]))[2] == "extent"
+
+    capsys.readouterr()
+    for word, said in (
+        ("evaluation=[extend]", "'extend' is no analysis"),
+        ("evaluation=[limit]", "did you mean 'limits'?"),
+        ("evaluation=limits", "evaluate: 'evaluation' is text; give a list"),
+        ("evaluations=[limits]", "did you mean 'evaluation'?"),
+    ):
+        assert main([*words, word]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_an_analysis_that_is_no_python_names_its_line(recipe):
+    path = recipe(extra="evaluation: [unclosed_analysis]\n")
+    (path.parent / "unclosed_analysis.py").write_text("def run(context):\n    return (\n")
+    with pytest.raises(ConfigError, match=r"unclosed_analysis\.py:2: not Python"):
+        compose_recipe(path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a recipe names is looked for before anything is trained."""
 
+import sys
+
 import polars as pl
 import pytest
 
@@ -40,6 +42,56 @@ def test_a_recipe_that_names_what_nobody_has_is_refused(recipe, tmp_path, overri
     with pytest.raises(ClintuneError, match=message):
         train_run(compose_recipe(recipe(), [override.replace("FILE", str(tmp_path / "file"))]))
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+OWN = """from clintune.metrics import Metric
+from clintune.tasks.binary import Binary
+
+
+def close(targets, predicted, weights):
+    return weights.sum(1)
+
+
+class Mine(Binary):
+    {}
+"""
+NO_METRIC = "`metrics` of Mine must be a tuple of one or more Metric objects"
+
+
+@pytest.mark.parametrize(
+    ("body", "label", "says"),
+    [
+        (
+            "pass",
+            "deteriorations",
+            r"tasks\.outcome\.label: no cohort has the label 'deteriorations' \(looked for "
+            r"labels/deteriorations\.parquet.* in /.*\); did you mean 'deterioration'\?",
+        ),
+        ("metrics = (close,)", "deterioration", f"tasks.outcome: {NO_METRIC}.*a function"),
+        ("metrics = close", "deterioration", f"tasks.outcome: {NO_METRIC}.*; it has a"),
+        ("metrics = ()", "deterioration", f"tasks.outcome: {NO_METRIC}.*a tuple"),
+        (
+            "metrics = (Metric(title='x', meaning='x', compute=close),)",
+            "deterioration",
+            r"tasks\.outcome: own_\d+\.py:10: TypeError \(Metric.*missing.*'name'\)$",
+        ),
+        (
+            "def __init__(self, *, label):\n        self.kind = {}['more']",
+            "deterioration",
+            r"tasks\.outcome: own_\d+\.py:11: KeyError \('more'\)$",
+        ),
+    ],
+)
+def test_a_mistake_in_a_task_beside_the_recipe_is_told(recipe, monkeypatch, body, label, says):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path, name = recipe(), f"own_{abs(hash((body, label)))}"
+    (path.parent / f"{name}.py").write_text(OWN.format(body))
+    task = f"{{_target_: {name}.Mine, label: {label}}}"
+    text = path.read_text().replace("  - task@tasks.outcome: binary\n", "")
+    path.write_text(text.replace("{label: deterioration}", task))
+
+    with pytest.raises(ClintuneError, match=says):
+        open_experiment(compose_recipe(path))
 
 
 def test_groups_keep_every_column_of_their_table(recipe, cohort):

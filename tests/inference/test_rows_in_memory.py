@@ -148,6 +148,11 @@ def test_a_sample_of_which_there_is_nothing_is_abstained_from(model):
 WRONG = {
     "no table": (lambda: ([1, 2],), {}, "events: is a list; give a DataFrame of polars or pandas"),
     "no row": (lambda: (rows().head(0),), {}, "events: have no row"),
+    "a misnamed value": (
+        lambda: (rows().rename({"numeric_value": "value"}),),
+        {},
+        "events: column 'value' is not read; did you mean numeric_value?",
+    ),
     "no code": (lambda: (rows().drop("code"),), {}, "events: lacks column code"),
     "null code": (
         lambda: (rows(code=pl.lit(None, pl.String)),),
@@ -222,10 +227,14 @@ def test_what_does_not_fit_is_refused_in_one_line(model, case):
     assert isinstance(caught.value, ConfigError | DataError)
 
 
-def test_a_column_of_several_types_is_refused(model):
-    mixed = pd.DataFrame({"subject_id": [1, "x"], "time": [T0, T0], "code": ["AGE", "AGE"]})
-    with pytest.raises(DataError, match="events: a column has values of several types"):
-        model.predict(mixed)
+@pytest.mark.parametrize(
+    ("column", "values"), [("subject_id", [1, "x"]), ("code", ["AGE", 7]), ("ward", [b"a", 1.5])]
+)
+def test_a_column_of_several_types_is_named(model, column, values):
+    plain = {"subject_id": [1, 2], "time": [T0, T0], "code": ["AGE", "AGE"]}
+    says = f"events: column {column} has values of several types"
+    with pytest.raises(DataError, match=says):
+        model.predict(pd.DataFrame(plain | {column: values}))
 
 
 def test_a_model_without_any_finite_answer_is_refused(model):

@@ -494,6 +494,16 @@ def test_an_untrusted_module_names_the_word_to_add(package):
     )
 
 
+def test_all_untrusted_modules_are_named_at_once(package):
+    rewrite(package, "clintune.tasks.binary.Binary", "mytasks.sub.Outcome")
+    rewrite(package, "clintune.modalities.notes.Notes", "phq.Scores")
+    line = refusal(package)
+    assert "phq.Scores, mytasks.sub.Outcome is of no trusted module" in line
+    assert "if you trust them, add trusted=[mytasks,phq] to predict" in line
+    assert "--trust mytasks --trust phq" in line
+    assert 'trusted=["mytasks", "phq"] to load' in line
+
+
 def changed(package, file, change):
     """Change the tensors of a file."""
     tensors = {name: value.clone() for name, value in load_file(package / file).items()}

@@ -179,7 +179,9 @@ def test_a_trusted_module_may_bring_its_own_classes_alone(package, monkeypatch):
         "from clintune.tasks.binary import Binary\n\n\nclass Outcome(Binary): pass\n"
     )
     monkeypatch.syspath_prepend(str(package.parent))
-    assert type(load_package(package, trusted=["mine"]).tasks["outcome"]).__name__ == "Outcome"
+    for trusted in (["mine"], "mine"):
+        made = load_package(package, trusted=trusted).tasks["outcome"]
+        assert type(made).__name__ == "Outcome"
 
 
 @pytest.mark.parametrize(

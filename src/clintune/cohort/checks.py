@@ -10,12 +10,11 @@ from typing import Any
 
 from meds.schema import data_subdirectory
 
-from clintune.cohort.labels import FOLDERS, label_files, looked_for
+from clintune.cohort.labels import label_files, label_not_found
 from clintune.cohort.shards import data_files
 from clintune.config.schema import Cohort
-from clintune.config.suggest import nearest
 from clintune.core.errors import ClintuneError
-from clintune.core.files import file_sha256, files_below
+from clintune.core.files import file_sha256
 from clintune.storage.remote import is_remote
 
 _OURS = "clintune.tasks."
@@ -109,12 +108,7 @@ def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iter
 
     for task, label in labels.items():
         if not having[task]:
-            places = " and ".join(f"{looked_for(root, label)} in {root}" for root in roots.values())
-            known = [name for root in roots.values() for name in _known_labels(root)]
-            yield (
-                f"tasks.{task}.label: no cohort has the label '{label}' "
-                f"(looked for {places}){nearest(label, known)}"
-            )
+            yield f"tasks.{task}.label: {label_not_found(label, roots.values())}"
 
     # A task without such a label may keep its labels anywhere: then nothing is said of a cohort.
     found = set().union(*having.values())
@@ -124,10 +118,3 @@ def _label_problems(tasks: Mapping[str, Any], roots: Mapping[str, Path]) -> Iter
                 f"cohorts.{name}: {roots[name]} has no labels of {', '.join(tasks)}; "
                 "add labels or drop the cohort"
             )
-
-
-def _known_labels(root: Path) -> Iterator[str]:
-    """Yield the labels that a cohort has, as a recipe names them."""
-    for folder in FOLDERS:
-        for path in files_below(root / folder, ".parquet"):
-            yield path.relative_to(root / folder).with_suffix("").as_posix()

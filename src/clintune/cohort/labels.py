@@ -1,6 +1,6 @@
 """The label files of a cohort: found, read with one schema, checked against the cohort's clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import polars as pl
 from meds.schema import DataSchema, LabelSchema
 
 from clintune.cohort.shards import UNREADABLE, check_clock, clock_of
+from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import tables_below
+from clintune.core.files import files_below, tables_below
 from clintune.core.paths import inside
 
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
@@ -62,6 +63,21 @@ def looked_for(root: Path, label: str) -> str:
         for file, folder in label_paths(root, label)
     ]
     return ", ".join(named)
+
+
+def label_not_found(label: str, roots: Iterable[Path]) -> str:
+    """Return that no cohort has a label, where it was looked for, and the nearest that is there."""
+    roots = list(roots)
+    places = " and ".join(f"{looked_for(root, label)} in {root}" for root in roots)
+    known = [name for root in roots for name in _known_labels(root)]
+    return f"no cohort has the label '{label}' (looked for {places}){nearest(label, known)}"
+
+
+def _known_labels(root: Path) -> Iterator[str]:
+    """Yield the labels that a cohort has, as a recipe names them."""
+    for folder in FOLDERS:
+        for path in files_below(root / folder, ".parquet"):
+            yield path.relative_to(root / folder).with_suffix("").as_posix()
 
 
 def read_labels(

@@ -13,8 +13,10 @@ from meds.schema import (
     dataset_metadata_filepath,
 )
 
+from clintune.cohort.column_names import near_name
 from clintune.core.errors import DataError
 from clintune.core.files import tables_below
+from clintune.core.text import visible
 
 SUBJECT = DataSchema.subject_id_name
 TIME = DataSchema.time_name
@@ -89,18 +91,16 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     `media` are the declared media columns; rows may lack some. Times with a zone become UTC, and
     those in nanoseconds are rounded up to the microsecond. Optional columns that are absent become
     null. NaN values become null, which column `NAN` marks. Raises DataError for a column that is
-    missing or has a type that cannot stand for that of MEDS; `where` names the rows in errors.
+    missing, that is absent while another has nearly its name, or that has a type which cannot stand
+    for that of MEDS; `where` names the rows in errors.
     """
     schema = scan.collect_schema()
+    _check_names(list(schema), where, media)
     columns: list[pl.Expr] = []
 
     # The columns of MEDS.
     for name, (accepted, target, meds_type) in _TYPES.items():
         if name not in schema:
-            if name in _REQUIRED:
-                raise DataError(
-                    f"{where}: lacks column {name}; a MEDS table has {', '.join(_REQUIRED)}"
-                )
             columns.append(pl.lit(None, target).alias(name))
         elif not isinstance(schema[name], accepted):
             raise DataError(
@@ -125,6 +125,26 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     others = [pl.col(name) for name in schema if name not in typed_names]
     is_nan = pl.col(NUMBER).is_nan().alias(NAN)
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None), is_nan)
+
+
+def _check_names(columns: list[str], where: str, media: list[str]) -> None:
+    """Raise DataError for a required column that is missing, and for one that is misnamed.
+
+    A column is misnamed where its name is near to that of an absent column: nobody would read it.
+    """
+    known = (*_TYPES, *media)
+    others = [name for name in columns if name not in (*known, ROW)]
+    for name in (name for name in known if name not in columns):
+        near = near_name(name, others)
+        if name in _REQUIRED:
+            hint = "" if near is None else f"; is it '{visible(near)}'? Rename that"
+            wanted = ", ".join(_REQUIRED)
+            raise DataError(f"{where}: lacks column {name}; a MEDS table has {wanted}{hint}")
+        if near is not None:
+            raise DataError(
+                f"{where}: column '{visible(near)}' is not read; did you mean {name}? Rename it; "
+                f"if it is something else, add a column {name} of nulls"
+            )
 
 
 def _rounded_up(nanoseconds: pl.Expr) -> pl.Expr:

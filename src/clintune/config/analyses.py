@@ -42,7 +42,15 @@ def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:
         if path is None:
             known = shipped_analyses()
             yield f"'evaluation': {name!r} is no analysis{nearest(name, known)}"
-        elif lacking := _NEEDED - _functions(path):
+            continue
+
+        try:
+            lacking = _NEEDED - _functions(path)
+        except SyntaxError as error:
+            where = f"'evaluation': {path.name}:{error.lineno}"
+            yield f"{where}: not Python ({error.msg}); correct it"
+            continue
+        if lacking:
             words = " and ".join(sorted(lacking))
             yield f"'evaluation': {path.name} is no analysis; it lacks {words}"
 

@@ -20,7 +20,7 @@ from clintune.config.check import check_config, check_scoring
 from clintune.config.choices import clashes
 from clintune.config.explain import explain, first_line
 from clintune.config.modules import find_modules, use_modules
-from clintune.config.overrides import read_overrides
+from clintune.config.overrides import is_key, read_overrides
 from clintune.config.recipe_file import defaults_of, read_recipe
 from clintune.config.schema import Cohort, Config, Scoring
 from clintune.config.typed import Section, editable, frozen, of_plain
@@ -93,12 +93,36 @@ def _resolve(where: str, recipe: str, overrides: Sequence[str], schema: type) ->
         raise ConfigError(f"{where}: {problem}")
 
     try:
-        config = _compose(recipe, words)
+        config = _compose_keys(recipe, words)
         OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         reason = explain(error, lambda parent: _known_keys(recipe, schema, parent))
         raise ConfigError(f"{where}: {reason}") from error
     return config
+
+
+def _compose_keys(recipe: str, words: list[str]) -> DictConfig:
+    """Compose a recipe; an override may give a key of a class that the recipe leaves out.
+
+    Whether the class takes it is checked later, as for a key in the recipe.
+    """
+    try:
+        return _compose(recipe, words)
+    except HydraException:
+        keys = [word for word in words if is_key(word)]
+        base = _compose(recipe, [word for word in words if word not in keys])
+        added = {word: f"++{word}" for word in keys if _is_of_class(base, word.partition("=")[0])}
+        if not added:
+            raise
+    return _compose(recipe, [added.get(word, word) for word in words])
+
+
+def _is_of_class(config: DictConfig, key: str) -> bool:
+    """Return whether a key stands below a `_target_`."""
+    names = key.split(".")
+    above = (".".join(names[:length]) for length in range(1, len(names)))
+    nodes = (OmegaConf.select(config, name, throw_on_missing=False) for name in above)
+    return any(isinstance(node, DictConfig) and "_target_" in node for node in nodes)
 
 
 def _compose(recipe: str, overrides: Sequence[str]) -> DictConfig:

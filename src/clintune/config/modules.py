@@ -4,7 +4,7 @@ This holds in training and ever after.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 def find_modules(config: DictConfig, folder: Path) -> str | None:
     """Return the folder of a recipe if a `_target_` or analysis names a module there; else None."""
-    named = [*_targets(OmegaConf.to_container(config)), *(config.evaluation or [])]
+    return beside([*_targets(OmegaConf.to_container(config)), *(config.evaluation or [])], folder)
+
+
+def beside(named: Iterable[str], folder: Path) -> str | None:
+    """Return a folder if one of some dotted names is of a module there; else None."""
     tops = {name.partition(".")[0] for name in named}
-    beside = (path for top in tops for path in (folder / f"{top}.py", folder / top / "__init__.py"))
-    return str(folder.resolve()) if any(path.is_file() for path in beside) else None
+    files = (path for top in tops for path in (folder / f"{top}.py", folder / top / "__init__.py"))
+    return str(folder.resolve()) if any(path.is_file() for path in files) else None
 
 
 def use_modules(folder: str | None) -> None:

@@ -40,6 +40,12 @@ def read_overrides(words: Sequence[str]) -> list[str]:
     return overrides
 
 
+def is_key(override: str) -> bool:
+    """Return whether an override gives a key its value: it adds, removes and chooses nothing."""
+    key = override.partition("=")[0]
+    return key[:1] not in ("+", "~") and "." in key and "@" not in key
+
+
 def read_texts(
     verb: str, words: Sequence[str], known: Collection[str], otherwise: str = "does not exist"
 ) -> dict[str, str]:

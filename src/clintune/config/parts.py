@@ -7,8 +7,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from clintune.config.schema import Config
-from clintune.core.errors import ConfigError
-from clintune.core.outside import outside_reason
+from clintune.core.errors import ClintuneError, ConfigError
+from clintune.core.outside import outside_reason, users_fault
 
 
 def instantiate_section(section: str, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,8 +23,17 @@ def instantiate_section(section: str, parts: Mapping[str, Any]) -> dict[str, Any
         except InstantiationException as error:
             if outside_reason(error) is not None:  # no memory, or a package that is not installed
                 raise
-            raise ConfigError(f"{section}.{name}: {error.__cause__ or error}") from error
+            raise ConfigError(f"{section}.{name}: {_said(error)}") from error
     return made
+
+
+def _said(error: InstantiationException) -> str:
+    """Return what a constructor, or the import of its module, said; where, in the user's module."""
+    cause = error.__cause__ or error
+    if isinstance(cause, ImportError):  # Hydra's own, of what the module raised
+        cause = cause.__cause__ or cause
+    fault = None if isinstance(cause, ClintuneError) else users_fault(cause)
+    return f"{fault} ({cause})" if fault else str(cause)
 
 
 def modules_of(config: Config) -> list[str]:

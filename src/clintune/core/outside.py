@@ -9,6 +9,8 @@ import os
 import re
 import resource
 import select
+import sys
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -42,6 +44,12 @@ _TOO_MANY_FILES = (
 _TOO_MANY_THREADS = (
     "no more threads or processes can be started; raise `ulimit -u`, or lower trainer.workers"
 )
+_OF_WORKER = "Original Traceback"
+_FRAME = re.compile(r'File "([^"]+\.py)", line (\d+)')
+_NOT_USERS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
+"""Folders of clintune and of Python."""
+_INSTALLED = {"site-packages", "dist-packages"}
+"""Names of the folders of installed packages."""
 _STDOUT, _STDERR = 1, 2
 _TIGHT = 16e9
 """Bytes of address space below which `ulimit -v` may stop torch and polars.
@@ -74,9 +82,54 @@ def place(error: BaseException) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
+def users_fault(error: BaseException) -> str | None:
+    """Return `FILE:LINE: TYPE` of the innermost frame in a module of the user's own; else None.
+
+    Such a module is neither of clintune nor installed. Where that frame called code that raised the
+    error, the place in that code follows.
+    """
+    for link in _chain(error):
+        frames = _frames(link)
+        own = [number for number, (file, _) in enumerate(frames) if _is_users(file)]
+        if own:
+            file, line = frames[own[-1]]
+            inside = f" in {place(link)}" if own[-1] < len(frames) - 1 else ""
+            return f"{_short(file)}:{line}: {type(link).__name__}{inside}"
+    return None
+
+
 def reader_is_gone(error: BaseException) -> bool:
     """Return whether an error only says that nobody reads the output, as after `| head`."""
     return isinstance(error, BrokenPipeError) and any(map(_is_unread, (_STDOUT, _STDERR)))
+
+
+def _frames(error: BaseException) -> list[tuple[str, int]]:
+    """Return file and line of each frame of an error, the innermost last, without those of imports.
+
+    The frames in a worker that reads batches stand in the text of the error. A file that is no
+    Python is where it says so.
+    """
+    frames = [
+        (part.filename, part.lineno or 0) for part in traceback.extract_tb(error.__traceback__)
+    ]
+    if _OF_WORKER in (text := str(error)):
+        frames += [(file, int(line)) for file, line in _FRAME.findall(text)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 0))
+    return [(file, line) for file, line in frames if not file.startswith("<")]
+
+
+def _is_users(file: str) -> bool:
+    """Return whether a file is a module of the user's own: not of clintune, and not installed."""
+    path = Path(file)
+    is_ours = any(path.is_relative_to(home) for home in _NOT_USERS)
+    return not is_ours and _INSTALLED.isdisjoint(path.parts) and path.is_file()
+
+
+def _short(file: str) -> str:
+    """Return the path of a module below the folder where Python found it."""
+    homes = [home for home in sys.path if home and Path(file).is_relative_to(home)]
+    return visible(Path(file).relative_to(max(homes, key=len)) if homes else Path(file).name)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -106,6 +159,8 @@ def _reason(error: BaseException) -> str | None:
     if (storage := storage_reason(error, Path("/"))) is not None:
         return f"{_named_path(error)}{storage} (in {place(error)})"
     if isinstance(error, ImportError):
+        if _is_of_module(error):
+            return None
         return f"a package cannot be loaded ({visible(error)}); install it again"
     if isinstance(error, json.JSONDecodeError):
         return (
@@ -128,6 +183,18 @@ def _reason(error: BaseException) -> str | None:
             "or the library too old"
         )
     return None
+
+
+def _is_of_module(error: ImportError) -> bool:
+    """Return whether a module itself is at fault, not a package that it needs.
+
+    It raised another error while it was imported, or the user's module asks for a name that is not
+    there.
+    """
+    if error.__cause__ is not None and not isinstance(error.__cause__, ImportError):
+        return True
+    frames = _frames(error)
+    return str(error).startswith("cannot import name") and bool(frames) and _is_users(frames[-1][0])
 
 
 def _missing_module(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """Open what all trainings and evaluations of a run share: cohorts, samples, tasks, modalities."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import polars as pl
 from clintune.cohort.checks import folder_problems
 from clintune.cohort.codes import count_codes
 from clintune.cohort.index import SampleIndex
+from clintune.cohort.labels import label_files, label_not_found
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.cohort.subject_table import read_subject_table
@@ -53,11 +54,16 @@ def open_experiment(config: Config) -> Experiment:
     _check_metric(config.trainer.metric, tasks)
 
     # Open each cohort.
-    indexes, groups, cohorts = [], {}, {}
+    roots = {}
     for name, cohort in config.cohorts.items():
         tables = (cohort.folds, cohort.groups, config.cv)
         beside = [path for path in tables if isinstance(path, str)]
-        root = open_root(name, cohort, cache, beside)
+        roots[name] = open_root(name, cohort, cache, beside)
+    _check_labels(tasks, list(roots.values()))
+
+    indexes, groups, cohorts = [], {}, {}
+    for name, cohort in config.cohorts.items():
+        root = roots[name]
         if cohort.groups is not None:
             groups[name] = read_subject_table(root / cohort.groups)
         cohorts[name] = cohort if is_remote(cohort.root) else replace(cohort, root=str(root))
@@ -110,6 +116,14 @@ def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
         raise ConfigError(
             f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}"
         )
+
+
+def _check_labels(tasks: Mapping[str, Task], roots: Sequence[Path]) -> None:
+    """Refuse a task without labels in any cohort; a task of the user may keep them elsewhere."""
+    for name, task in tasks.items():
+        is_there = any(label_files(root, task.label) for root in roots)
+        if not is_there and all(task.read(root) is None for root in roots):
+            raise DataError(f"tasks.{name}.label: {label_not_found(task.label, roots)}")
 
 
 def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:

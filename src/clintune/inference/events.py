@@ -13,7 +13,7 @@ from clintune.cohort.in_memory import InMemory
 from clintune.cohort.labels import SAMPLE, checked_keys
 from clintune.cohort.shards import CODE, ROW, SUBJECT, TIME, read_subjects, typed
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.text import first_few
+from clintune.core.text import first_few, visible
 from clintune.inference.times import last_events
 
 EVENTS, AT = "events", "at"
@@ -52,7 +52,7 @@ def hold_events(
     media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, modalities)
-    scan = typed(table.lazy().with_row_index(ROW), EVENTS, media)
+    scan = typed(table.lazy().with_row_index(ROW), EVENTS, named)
     if table.is_empty():
         raise DataError(f"{EVENTS}: have no row; give the rows of the subjects to predict for")
     scan = scan.collect().lazy()  # once, for all modalities
@@ -103,10 +103,20 @@ def to_polars(table: Any, what: str) -> pl.DataFrame:
         if hasattr(table, "__arrow_c_stream__"):
             return pl.DataFrame(table)
     except Exception as error:  # Arrow raises several, for columns of mixed types
-        why = type(error).__name__
-        problem = f"a column has values of several types ({why}); give each column one type"
-        raise DataError(f"{what}: {problem}") from error
+        problem = f"{_mixed(table)} has values of several types ({type(error).__name__})"
+        raise DataError(f"{what}: {problem}; give each column one type") from error
     raise ConfigError(f"{what}: is a {type(table).__name__}; give a DataFrame of polars or pandas")
+
+
+def _mixed(table: Any) -> str:
+    """Return the name of the first column of a table of pandas that polars does not take alone."""
+    columns = table.columns if _is_pandas(table, "DataFrame") else ()
+    for number, name in enumerate(columns):
+        try:
+            pl.from_pandas(table.iloc[:, [number]])
+        except Exception:  # as in `to_polars`
+            return f"column {visible(name)}"
+    return "a column"
 
 
 def _take_bytes(

@@ -31,7 +31,7 @@ def load(
     *,
     revision: str | None = None,
     device: str | torch.device = "cpu",
-    trusted: Sequence[str] = (),
+    trusted: str | Sequence[str] = (),
     sources: Mapping[str, str] | None = None,
 ) -> Predictor:
     """Load a package or run.
@@ -49,7 +49,7 @@ def load_several(
     named: Mapping[str, str | os.PathLike[str]],
     *,
     device: str | torch.device = "cpu",
-    trusted: Sequence[str] = (),
+    trusted: str | Sequence[str] = (),
 ) -> dict[str, Predictor]:
     """Load packages whose LoRA adapters share one base, which is loaded once.
 
@@ -120,7 +120,7 @@ def _use_modules(folder: Path) -> None:
 def _load(
     folder: Path,
     device: str | torch.device,
-    trusted: Sequence[str],
+    trusted: str | Sequence[str],
     sources: Mapping[str, str] | None,
     shared: Backbone | None,
 ) -> Predictor:

@@ -1,6 +1,6 @@
 """A package in memory, and the tensors of a model that a package must hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from clintune.config.parts import instantiate_section
 from clintune.config.schema import Config
 from clintune.contracts import Batch
+from clintune.core.errors import ConfigError
+from clintune.metrics import Metric
 from clintune.model.build import Statistics
 from clintune.model.fusion import Fusion
 from clintune.package.bounds import COMPOSED
@@ -44,8 +46,20 @@ class Package:
 
 
 def make_tasks(parts: Mapping[str, Any]) -> dict[str, Task]:
-    """Instantiate the tasks of a config."""
-    return instantiate_section("tasks", parts)
+    """Instantiate the tasks of a config; ConfigError for one whose `metrics` are no metrics."""
+    tasks: dict[str, Task] = instantiate_section("tasks", parts)
+    for name, task in tasks.items():
+        metrics: Any = task.metrics
+        if isinstance(metrics, Sequence) and metrics:
+            strange = [metric for metric in metrics if not isinstance(metric, Metric)]
+        else:
+            strange = [metrics]
+        if strange:
+            raise ConfigError(
+                f"tasks.{name}: `metrics` of {type(task).__name__} must be a tuple of one or more "
+                f"Metric objects (clintune.metrics); it has a {type(strange[0]).__name__}"
+            )
+    return tasks
 
 
 def package_tensors(model: Fusion) -> dict[str, Tensor]:

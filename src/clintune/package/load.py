@@ -47,7 +47,7 @@ _RUST = "pyo3_runtime"
 def load_package(
     folder: Path,
     device: str | torch.device = "cpu",
-    trusted: Sequence[str] = (),
+    trusted: str | Sequence[str] = (),
     *,
     sources: Mapping[str, str] | None = None,
     shared: Backbone | None = None,

@@ -56,7 +56,8 @@ def _parser() -> Parser:
         "Score a run on its held-out subjects; the last line printed is the run folder.",
         subject="run",
         meaning="folder of a run that has been trained",
-        words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER",
+        words="where data stand now: cohorts.NAME.root=FOLDER, data.cache=FOLDER; "
+        "other analyses: evaluation=[NAME,...]",
     )
 
     parser.add_argument(
