@@ -1,6 +1,7 @@
 """The shipped checks pass what keeps the contract; what breaks it fails the check of its name."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from torch import nn
 
 from clintune.contracts import Pieces
 from clintune.core.errors import DataError
+from clintune.metrics import regression
 from clintune.modalities.imaging import Imaging
 from clintune.tasks.binary import Binary
+from clintune.tasks.figure import Figure, equal_groups
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from clintune.tasks.regression import Regression
 from clintune.testing import check_modality, check_task
 
 
@@ -176,3 +180,62 @@ class Amnesic(Binary):
 def test_a_task_that_breaks_the_contract_is_caught(kind, caught):
     checks = check_task(lambda: kind(label="x", class_weight="balanced"), TARGETS["binary"][1])
     assert failing(checks) == caught
+
+
+def means(predictions):
+    groups = equal_groups(predictions, predictions.predicted[:, 0], 3)
+    return [float(predictions.targets[rows, 0].mean()) for rows in groups] or None
+
+
+def in_a_line(canvas, points):
+    canvas.subplots().plot(points)
+
+
+OBSERVED = Figure(title="Observed", caption="Means.", points=means, draw=in_a_line)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"caption": None}, "figure Observed lacks caption"),
+        ({"points": lambda predictions: [1.0]}, r"figure Observed shows \[1.0\] of 10 subjects"),
+        (
+            {"points": lambda predictions: predictions.targets if len(predictions) > 10 else None},
+            "figure Observed: its points are no plain values",
+        ),
+        (
+            {"draw": lambda canvas, points: canvas.subplots().plot(points["x"])},
+            "figure Observed cannot be drawn from points that went through JSON: TypeError",
+        ),
+    ],
+    ids=["whole", "no caption", "of few", "an array", "another shape"],
+)
+def test_a_figure_is_drawn_from_what_json_keeps(change, said):
+    parts = {name: getattr(OBSERVED, name) for name in OBSERVED.__dataclass_fields__}
+
+    class Drawing(Regression):
+        figures = (SimpleNamespace(**parts | change),)
+
+    checks = dict(check_task(lambda: Drawing(label="x"), np.array([[0], [1], [2], [0.5]])))
+    check = checks["figures_are_drawn_from_points_that_json_keeps"]
+    if said is None:
+        check()
+    else:
+        with pytest.raises(AssertionError, match=said):
+            check()
+
+
+def test_a_metric_beyond_its_bounds_is_told():
+    class Unbound(Regression):
+        metrics = (replace(regression.rmse, bounds=(0.0, 0.001)),)
+
+    checks = dict(check_task(lambda: Unbound(label="x"), np.array([[0], [1], [2], [0.5]])))
+    with pytest.raises(AssertionError, match=r"metric rmse gives .* state `bounds`"):
+        checks["metrics_are_floats_and_nan_when_undefined"]()
+
+
+def test_a_mean_for_a_loss_is_told_in_a_sentence():
+    checks = dict(check_task(lambda: Averaging(label="x"), TARGETS["binary"][1]))
+    with pytest.raises(AssertionError, match="loss must be a sum over known targets"):
+        checks["losses_add_up_over_parts"]()
