@@ -1,5 +1,6 @@
 """The shipped checks pass what keeps the contract; what breaks it fails the check of its name."""
 
+from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from clintune.contracts import Pieces
 from clintune.core.errors import DataError
 from clintune.metrics import regression
 from clintune.modalities.imaging import Imaging
+from clintune.modalities.static import FactReader, Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.figure import Figure, equal_groups
 from clintune.tasks.multiclass import Multiclass
@@ -125,6 +127,38 @@ def failing(checks):
 )
 def test_a_broken_modality_is_caught_by_the_check_of_that_name(kind, caught, tmp_path):
     assert failing(check_modality(kind, tmp_path)) == caught
+
+
+class SpendthriftReader(FactReader):
+    def preprocess_rows(self, rows):
+        many = copy(self)
+        many.max_pieces = len(rows)
+        return FactReader.preprocess_rows(many, rows)
+
+
+class GroupingReader(FactReader):
+    def preprocess_rows(self, rows):
+        last = np.diff(rows.owner, append=-1) != 0
+        return super().preprocess_rows(rows.take(last))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (SpendthriftReader, "the reader makes 20 pieces of a sample, beyond max_pieces 2"),
+        (GroupingReader, "the reader makes 1 pieces of 5 rows; say so in num_pieces"),
+    ],
+)
+def test_a_reader_that_breaks_its_budget_is_told(kind, said, tmp_path):
+    max_pieces = 2 if kind is SpendthriftReader else 8
+
+    def make():
+        modality = Static(codes=["SCALE"], max_pieces=max_pieces)
+        modality.rows = kind(codes=["SCALE"], max_pieces=max_pieces)
+        return modality
+
+    with pytest.raises(AssertionError, match=said):
+        dict(check_modality(make, tmp_path))["a_reader_keeps_its_budget"]()
 
 
 TARGETS = {
