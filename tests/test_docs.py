@@ -102,6 +102,12 @@ def test_the_analysis_of_the_page_hides_small_groups():
     assert [str(cell) for cell in small.cells] == ["site b, icu", "<11", "–"]
 
 
+def test_the_request_of_the_page_is_one():
+    requests = run(blocks("add_an_analysis.md", "python")[1])["requests"]
+    (asked,) = requests(["notes", "static"])
+    assert (asked.variant, asked.kept) == ("without_notes", {"static"})
+
+
 def test_the_recipe_of_the_page_composes(tmp_path):
     (tmp_path / "readmission.yaml").write_text(blocks("bring_your_data.md", "yaml")[0])
     config = compose_recipe(tmp_path / "readmission.yaml")
