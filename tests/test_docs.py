@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from clintune.cli import VERBS
 from clintune.config.compose import compose_recipe
 from clintune.config.overrides import sweep
 from clintune.config.recipes import find_recipe
-from clintune.contracts import Predictions
+from clintune.contracts import Predictions, RowColumns
+from clintune.core.errors import DataError
 from clintune.testing import check_modality, check_task
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,34 @@ def test_the_modality_of_the_page_keeps_the_contract(tmp_path):
         check()
 
 
+def test_the_questionnaire_of_the_page_keeps_the_contract(tmp_path, monkeypatch):
+    # A reader is pickled, so its class must stand in a module.
+    (tmp_path / "my_phq9.py").write_text(blocks("add_a_modality.md", "python")[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    phq9 = import_module("my_phq9").PHQ9
+    for _, check in check_modality(lambda: phq9(max_pieces=2), tmp_path):
+        check()
+
+
+def test_the_questionnaire_of_the_page_groups_and_refuses():
+    names = run(blocks("add_a_modality.md", "python")[1])
+    reader = names["PHQ9Reader"](max_pieces=2).numbered(["OTHER", "PHQ9//9", "PHQ9//1"])
+    rows = RowColumns(
+        code=np.array([1, 1, 2, 2, 1, 0], np.int32),
+        value=np.array([3, 1, 2, 7, np.nan, 0], np.float32),
+        hours=np.array([48.0, 24, 24, 0, 0, 5]),
+        owner=np.array([0, 0, 0, 0, 0, 2]),
+    )
+    made = reader.preprocess_rows(rows)
+    assert made.owner.tolist() == [0, 0, 2]
+    assert made.hours.tolist() == [24, 0, 5]
+    assert made.tensors["answered"].sum(1).tolist() == [2, 0, 0]
+    assert made.tensors["answers"][0, [0, 8]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert reader.num_pieces(rows, 4).tolist() == [3, 0, 1, 0]
+    with pytest.raises(DataError, match=r"^PHQ9//1: some value is not 0, 1, 2 or 3"):
+        reader.fit([rows.take(np.array([3]))], ["OTHER", "PHQ9//9", "PHQ9//1"])
+
+
 def test_the_task_of_the_page_keeps_the_contract():
     names = run(blocks("add_a_task.md", "python")[0])
     targets = np.array([[0], [1], [np.nan], [4], [0], [2], [1], [0]], dtype=np.float32)
@@ -70,6 +100,12 @@ def test_the_analysis_of_the_page_hides_small_groups():
     large, small = names["section"](found, None).blocks[1].shown()
     assert [str(cell) for cell in large.cells] == ["site a, icu", "25", "0.400"]
     assert [str(cell) for cell in small.cells] == ["site b, icu", "<11", "–"]
+
+
+def test_the_request_of_the_page_is_one():
+    requests = run(blocks("add_an_analysis.md", "python")[1])["requests"]
+    (asked,) = requests(["notes", "static"])
+    assert (asked.variant, asked.kept) == ("without_notes", {"static"})
 
 
 def test_the_recipe_of_the_page_composes(tmp_path):

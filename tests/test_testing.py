@@ -1,6 +1,8 @@
 """The shipped checks pass what keeps the contract; what breaks it fails the check of its name."""
 
+from copy import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ from torch import nn
 
 from clintune.contracts import Pieces
 from clintune.core.errors import DataError
+from clintune.metrics import regression
 from clintune.modalities.imaging import Imaging
+from clintune.modalities.static import FactReader, Static
 from clintune.tasks.binary import Binary
+from clintune.tasks.figure import Figure, equal_groups
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from clintune.tasks.regression import Regression
 from clintune.testing import check_modality, check_task
 
 
@@ -123,6 +129,38 @@ def test_a_broken_modality_is_caught_by_the_check_of_that_name(kind, caught, tmp
     assert failing(check_modality(kind, tmp_path)) == caught
 
 
+class SpendthriftReader(FactReader):
+    def preprocess_rows(self, rows):
+        many = copy(self)
+        many.max_pieces = len(rows)
+        return FactReader.preprocess_rows(many, rows)
+
+
+class GroupingReader(FactReader):
+    def preprocess_rows(self, rows):
+        last = np.diff(rows.owner, append=-1) != 0
+        return super().preprocess_rows(rows.take(last))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (SpendthriftReader, "the reader makes 20 pieces of a sample, beyond max_pieces 2"),
+        (GroupingReader, "the reader makes 1 pieces of 5 rows; say so in num_pieces"),
+    ],
+)
+def test_a_reader_that_breaks_its_budget_is_told(kind, said, tmp_path):
+    max_pieces = 2 if kind is SpendthriftReader else 8
+
+    def make():
+        modality = Static(codes=["SCALE"], max_pieces=max_pieces)
+        modality.rows = kind(codes=["SCALE"], max_pieces=max_pieces)
+        return modality
+
+    with pytest.raises(AssertionError, match=said):
+        dict(check_modality(make, tmp_path))["a_reader_keeps_its_budget"]()
+
+
 TARGETS = {
     "binary": (
         lambda: Binary(label="x", class_weight="balanced"),
@@ -176,3 +214,62 @@ class Amnesic(Binary):
 def test_a_task_that_breaks_the_contract_is_caught(kind, caught):
     checks = check_task(lambda: kind(label="x", class_weight="balanced"), TARGETS["binary"][1])
     assert failing(checks) == caught
+
+
+def means(predictions):
+    groups = equal_groups(predictions, predictions.predicted[:, 0], 3)
+    return [float(predictions.targets[rows, 0].mean()) for rows in groups] or None
+
+
+def in_a_line(canvas, points):
+    canvas.subplots().plot(points)
+
+
+OBSERVED = Figure(title="Observed", caption="Means.", points=means, draw=in_a_line)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"caption": None}, "figure Observed lacks caption"),
+        ({"points": lambda predictions: [1.0]}, r"figure Observed shows \[1.0\] of 10 subjects"),
+        (
+            {"points": lambda predictions: predictions.targets if len(predictions) > 10 else None},
+            "figure Observed: its points are no plain values",
+        ),
+        (
+            {"draw": lambda canvas, points: canvas.subplots().plot(points["x"])},
+            "figure Observed cannot be drawn from points that went through JSON: TypeError",
+        ),
+    ],
+    ids=["whole", "no caption", "of few", "an array", "another shape"],
+)
+def test_a_figure_is_drawn_from_what_json_keeps(change, said):
+    parts = {name: getattr(OBSERVED, name) for name in OBSERVED.__dataclass_fields__}
+
+    class Drawing(Regression):
+        figures = (SimpleNamespace(**parts | change),)
+
+    checks = dict(check_task(lambda: Drawing(label="x"), np.array([[0], [1], [2], [0.5]])))
+    check = checks["figures_are_drawn_from_points_that_json_keeps"]
+    if said is None:
+        check()
+    else:
+        with pytest.raises(AssertionError, match=said):
+            check()
+
+
+def test_a_metric_beyond_its_bounds_is_told():
+    class Unbound(Regression):
+        metrics = (replace(regression.rmse, bounds=(0.0, 0.001)),)
+
+    checks = dict(check_task(lambda: Unbound(label="x"), np.array([[0], [1], [2], [0.5]])))
+    with pytest.raises(AssertionError, match=r"metric rmse gives .* state `bounds`"):
+        checks["metrics_are_floats_and_nan_when_undefined"]()
+
+
+def test_a_mean_for_a_loss_is_told_in_a_sentence():
+    checks = dict(check_task(lambda: Averaging(label="x"), TARGETS["binary"][1]))
+    with pytest.raises(AssertionError, match="loss must be a sum over known targets"):
+        checks["losses_add_up_over_parts"]()

@@ -169,3 +169,25 @@ def test_a_file_that_makes_polars_give_up_is_one_line(tmp_path):
     (tmp_path / "labels/y.parquet").write_bytes(b"PAR1" + b"\xff" * 40 + b"\x10\x00\x00\x00PAR1")
     with pytest.raises(ClintuneError, match=r"y\.parquet: not a readable Parquet file"):
         read_labels(tmp_path, "y", {"boolean_value": pl.Boolean})
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"float_value": pl.Series([3, None], dtype=pl.Int64)}, [3, None]),
+        ({"integer_value": [3, None]}, [3, None]),
+        (
+            {"integer_value": [3, 4], "float_value": pl.Series([None, None], dtype=pl.Float32)},
+            [3, 4],
+        ),
+        ({"integer_value": [3, 4], "float_value": [1.5, None]}, [1.5, None]),
+    ],
+)
+def test_whole_numbers_are_values(tmp_path, columns, expected):
+    zoned_data(tmp_path, None)
+    keys = {"subject_id": [1, 2], "prediction_time": [datetime(2020, 1, 1, 8)] * 2}
+    (tmp_path / "labels").mkdir()
+    pl.DataFrame(keys | columns).write_parquet(tmp_path / "labels/y.parquet")
+    table = read_labels(tmp_path, "y", {"float_value": pl.Float32})
+    assert table["float_value"].dtype == pl.Float32
+    assert table["float_value"].to_list() == expected

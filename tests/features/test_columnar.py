@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.cohort.shards import NUMBER
+from clintune.experiment.limits import measure
 from clintune.features import columnar
 from clintune.features.batching import Batches, BatchSpec
+from clintune.modalities.event_reader import EventReader
 from clintune.modalities.events import Events
 from clintune.modalities.static import Static
 from clintune.model.build import fit_statistics
@@ -62,3 +64,34 @@ def test_a_sample_without_events_is_filled_with_one_blank(samples):
     assert (counts[seen == 0] == 1).all()
     assert (counts[seen > 0] >= np.minimum(seen[seen > 0], 2)).all()
     assert pl.Series(counts).max() > 1
+
+
+class Visits(EventReader):
+    """A reader for which rows of one moment are one piece."""
+
+    def num_pieces(self, rows, num_samples):
+        visits = pl.DataFrame({"owner": rows.owner, "hours": rows.hours}).unique()
+        return np.bincount(visits["owner"].to_numpy(), minlength=num_samples)
+
+
+def test_what_a_budget_leaves_out_is_counted_as_the_reader_says(samples):
+    opened, modalities, folder = samples
+    rows = np.arange(len(opened))
+    for name, found in fit_statistics(modalities, opened, rows, folder / "cache").items():
+        modalities[name].build(found)
+    events, codes = modalities["events"], opened.codes().to_list()
+    visits = Visits(max_pieces=2, min_subjects=11)
+    visits.open({"codes": {}, "prefixes": []})
+
+    parts = {}
+    for name, reader in {"rows": events.rows, "visits": visits}.items():
+        source = columnar.ColumnarPieces(opened, "events", reader.numbered(codes))
+        limits = measure(opened, rows, {"events": events}, {"events": source}, 512)
+        parts[name] = limits.parts["events"]
+
+    seen = opened.seen("events", rows)
+    pairs = set(zip(seen.owner.tolist(), seen.hours.tolist(), strict=True))
+    counts = np.bincount([owner for owner, _ in pairs])
+    assert parts["rows"].pieces == len(seen.number) > len(pairs)
+    assert parts["visits"].pieces == len(pairs)
+    assert parts["visits"].samples_cut == (counts > 2).sum() < parts["rows"].samples_cut

@@ -89,6 +89,15 @@ def test_what_is_lacking_or_suspect_is_said(dry, cohort):
     )
 
 
+def test_samples_in_no_split_are_those_without_a_label(dry, cohort):
+    table = pl.read_parquet(cohort / LABELS).with_row_index()
+    few = pl.when(pl.col("index") >= 3).then("boolean_value").alias("boolean_value")
+    table.with_columns(few).drop("index").write_parquet(cohort / LABELS)
+    code, said = dry(cohort)
+    assert code == 0, said
+    assert "3 samples are in no split: they have no label" in " ".join(said.split())
+
+
 def test_steps_count_before_epochs_and_it_is_said(dry):
     said = dry(None, "trainer.epochs=3")[1]
     assert "each of 6 steps of 8 samples (trainer.max_steps)" in said

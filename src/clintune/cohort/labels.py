@@ -16,13 +16,15 @@ from clintune.core.paths import inside
 SAMPLE = [DataSchema.subject_id_name, LabelSchema.prediction_time_name]
 FOLDERS = ("labels", "task_labels")
 """Where labels may stand in a cohort: clintune's own folder, and that of the standard's tools."""
+_FLOAT, _INTEGER = LabelSchema.float_value_name, LabelSchema.integer_value_name
 _KEYS = ("int64", "timestamp[us]")
 # Of the cohort's own clock.
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31)  # noqa: DTZ001
+_WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 _ACCEPTED: Mapping[type[pl.DataType], tuple[type[pl.DataType], ...]] = {
     pl.String: (pl.String, pl.Categorical, pl.Enum),
-    pl.Float32: (pl.Float32, pl.Float64),
-    pl.Int64: (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32),
+    pl.Float32: (pl.Float32, pl.Float64, *_WHOLE),
+    pl.Int64: _WHOLE,
 }
 """Types that a value column may have, beside that of the schema."""
 
@@ -106,9 +108,14 @@ def label_values(
 ) -> pl.DataFrame:
     """Keep the key columns and the value columns of a label file.
 
-    Raises DataError where a value column is missing or has another type than the MEDS label schema
-    gives it, and where a text is empty: an unknown label is null.
+    Where `float_value` is missing, or null throughout, `integer_value` stands in for it. Raises
+    DataError where a value column is missing or has another type than the MEDS label schema gives
+    it, and where a text is empty: an unknown label is null.
     """
+    if _FLOAT in columns and _INTEGER in table.columns:
+        is_absent = _FLOAT not in table.columns or table[_FLOAT].null_count() == len(table)
+        table = table.with_columns(pl.col(_INTEGER).alias(_FLOAT)) if is_absent else table
+
     for column, kind in columns.items():
         if column not in table.columns:
             raise DataError(

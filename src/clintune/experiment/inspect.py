@@ -49,6 +49,11 @@ class Lengths:
         """Return how many pieces of each item are kept [I]."""
         return self.known[number]
 
+    def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces are kept of the items of each sample [N]."""
+        lengths = self.known[seen.number]
+        return np.bincount(seen.owner, lengths, minlength=num_samples).astype(np.int64)
+
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many more pieces each item has [I]."""
         return self.more[number]

@@ -33,7 +33,10 @@ class Counted(Protocol):
         """Return those of the visible items that a sample reads."""
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many pieces of each item are kept [I]."""
+        """Return how many pieces of each item are kept [I]; 0 of one that cannot be read."""
+
+    def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces are kept of the items from `select` of each sample [N]."""
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many more pieces each item has, which no sample reads [I]."""
@@ -231,10 +234,9 @@ def _count(
     # Items and pieces of each sample.
     seen = samples.seen(name, rows)
     read = source.select(seen)
-    kept_pieces = source.lengths(read.number, np.zeros_like(read.number)).clip(min=0)
-    lengths = kept_pieces + source.left_out(read.number)
     items, kept = (np.bincount(some.owner, minlength=len(rows)) for some in (seen, read))
-    pieces = np.bincount(read.owner, lengths, minlength=len(rows)).astype(np.int64)
+    left_out = np.bincount(read.owner, source.left_out(read.number), minlength=len(rows))
+    pieces = source.num_pieces(read, len(rows)) + left_out.astype(np.int64)
     over = np.maximum(pieces - part.budget, 0)
     beyond = source.beyond(seen)
 

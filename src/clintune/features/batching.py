@@ -148,10 +148,7 @@ def num_tokens(
         for start in range(0, len(samples), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(samples)))
             seen = sources[name].select(samples.seen(name, rows))
-            lengths = sources[name].lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
-
-            pieces = np.bincount(seen.owner, lengths, minlength=len(rows)).astype(np.int64)
-            tokens[rows] += modality.num_tokens(pieces)
+            tokens[rows] += modality.num_tokens(sources[name].num_pieces(seen, len(rows)))
     return tokens
 
 

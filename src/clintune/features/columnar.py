@@ -54,8 +54,13 @@ class ColumnarPieces:
         return self.reader.preprocess_rows(_columns(self.samples, self.modality, seen, seen.owner))
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of pieces that each item gives [I]; for texts an estimate."""
-        return np.full(len(number), self.reader.pieces_per_row, np.int64)
+        """Return 1 for every item: any row can be read."""
+        return np.ones(len(number), np.int64)
+
+    def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces each sample has before any budget [N], as the reader says."""
+        rows = _columns(self.samples, self.modality, seen, seen.owner)
+        return self.reader.num_pieces(rows, num_samples)
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 0 for every item."""

@@ -79,6 +79,9 @@ class PieceSource(Protocol):
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of pieces of each item [I]; -1 for one never preprocessed."""
 
+    def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces the items from `select` give each sample [N], in plain view."""
+
     def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
         """Return the pieces of items from `select`: of the newest that fit each sample's budget.
 
@@ -117,6 +120,11 @@ class _Blocks(ABC):
         -1 stands for an item that was never preprocessed, 0 for one that cannot be read.
         """
         return self._places(number, view).length
+
+    def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces each sample has [N]; none of an item never preprocessed."""
+        lengths = self.lengths(seen.number, np.zeros_like(seen.number)).clip(min=0)
+        return np.bincount(seen.owner, lengths, minlength=num_samples).astype(np.int64)
 
     def read(self, seen: VisibleItems, view: NDArray[np.int64], budget: int) -> PieceBatch | None:
         """Return the pieces of each sample, oldest item first.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -81,7 +81,6 @@ class EventTextReader(RowReader):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    pieces_per_row: ClassVar[int] = _TYPICAL_TOKENS
 
     def row_filter(self) -> pl.Expr:
         """Select rows with a time, without text, except the birth; of `codes` unless it is None."""
@@ -128,6 +127,10 @@ class EventTextReader(RowReader):
             hours=hours,
             owner=torch.from_numpy(rows.owner[row]),
         )
+
+    def num_pieces(self, rows: RowColumns, num_samples: int) -> NDArray[np.int64]:
+        """Return an estimate of each sample's tokens [N]."""
+        return _TYPICAL_TOKENS * super().num_pieces(rows, num_samples)
 
     def _tokenize(self, texts: Sequence[str]) -> _Ragged:
         if not texts:

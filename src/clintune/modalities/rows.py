@@ -31,9 +31,6 @@ class RowReader(ABC):
     sums_up: ClassVar[bool] = False
     """Whether the reader sums up the rows beyond a sample's budget, rather than drops them."""
 
-    pieces_per_row: ClassVar[int] = 1
-    """How many pieces a row gives, roughly. Counts of what a budget leaves out use it."""
-
     def __init__(
         self,
         *,
@@ -68,6 +65,15 @@ class RowReader(ABC):
 
         The reader must be opened and numbered.
         """
+
+    def num_pieces(self, rows: RowColumns, num_samples: int) -> NDArray[np.int64]:
+        """Return how many pieces each sample would have without a budget [N].
+
+        By default a row gives one. A reader that puts several rows into a piece, or makes several
+        of a row, says so here: counts of what the budget leaves out rest on it. An estimate will do
+        where the number is dear.
+        """
+        return np.bincount(rows.owner, minlength=num_samples)
 
     @abstractmethod
     def look_up(self, codes: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.core.numbers import is_finite, rounded
 from clintune.metrics import Metric, regression
 from clintune.tasks.base import Float32s, Task, known_only
-from clintune.tasks.figure import Figure
+from clintune.tasks.figure import Figure, equal_groups
 
 _IQR_OF_NORMAL = 1.349
 """Distance of the quartiles of a normal distribution, in standard deviations."""
@@ -205,15 +205,15 @@ def _pinball(error: Tensor, level: float) -> Tensor:
 def _grouped(predictions: Predictions) -> list[Float32s]:
     """Return the rows (true, predicted) of groups by predicted value.
 
-    Each group has 11 or more samples, and as many subjects.
+    Each group has 11 or more subjects, and about 22 samples or more.
     """
-    known = ~np.isnan(predictions.targets[:, 0])
-    rows = np.stack([predictions.targets[known, 0], predictions.predicted[known, 0]], axis=1)
-    subject = predictions.subject_id[known]
-    order = np.argsort(rows[:, 1], kind="stable")
-    number = min(_GROUPS, len(rows) // (2 * SMALLEST_SHOWN))
-    parts = np.array_split(order, number) if number else []
-    return [rows[part] for part in parts if len(np.unique(subject[part])) >= SMALLEST_SHOWN]
+    target, predicted = predictions.targets[:, 0], predictions.predicted[:, 0]
+    num_known = int((~np.isnan(target)).sum())
+    number = min(_GROUPS, num_known // (2 * SMALLEST_SHOWN))
+    if not number:
+        return []
+    pairs = np.stack([target, predicted], axis=1)
+    return [pairs[rows] for rows in equal_groups(predictions, predicted, number)]
 
 
 def _group_points(predictions: Predictions, *, residual: bool) -> list[dict[str, Any]] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clintune.contracts import Predictions
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.metrics.survival import aalen_johansen, incidence_at, numbers_at_risk
-from clintune.tasks.figure import Figure
+from clintune.tasks.figure import Figure, equal_groups
 from clintune.tasks.survival_answer import curves_of, risk_by
 
 Floats = NDArray[np.float64]
@@ -46,9 +46,9 @@ def _points(
     predictions: Predictions, *, kind: int, days: Sequence[float], horizon: float, competing: bool
 ) -> dict[str, Any] | None:
     """Return both lines of each group and how many are followed, None for a group of too few."""
-    groups = _risk_groups(predictions, kind, days, horizon)
-    sizes = [len(np.unique(predictions.subject_id[rows])) for rows in groups]
-    if min(sizes) < SMALLEST_SHOWN:
+    risks = risk_by(predictions.predicted, kind, days, horizon)
+    groups = equal_groups(predictions, risks, len(_GROUPS))
+    if len(groups) < len(_GROUPS):
         return None
 
     drawn = np.array([0.0, *days])
@@ -98,15 +98,6 @@ def _draw(canvas: Any, points: Mapping[str, Any], *, competing: bool) -> None:
         ylabel="followed",
     )
     below.grid(visible=False)
-
-
-def _risk_groups(
-    predictions: Predictions, kind: int, days: Sequence[float], horizon: float
-) -> list[NDArray[np.int64]]:
-    """Return the rows of patients of low, middle and high risk."""
-    known = np.flatnonzero(~np.isnan(predictions.targets).any(axis=1))
-    risks = risk_by(predictions.predicted[known], kind, days, horizon)
-    return list(np.array_split(known[np.argsort(risks, kind="stable")], len(_GROUPS)))
 
 
 def _at(steps: tuple[Floats, Floats], days: Floats) -> Floats:

@@ -10,17 +10,19 @@ from pathlib import Path
 import polars as pl
 import torch
 from meds.schema import DataSchema
+from torch import Tensor
 
 from clintune.contracts import Item, PieceBatch, Pieces, Tokens
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality, collate_pieces
-from clintune.modalities.rows import to_columns
+from clintune.modalities.rows import RowReader, to_columns
 
 Check = tuple[str, Callable[[], None]]
 
 _TOLERANCE = 1e-5
+_HOURS_PER_YEAR = 24 * 365.25
 
 
 def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check]:
@@ -37,6 +39,7 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     yield "a_broken_item_is_named_and_nothing_else", checks.broken
     if checks.columnar:
         yield "a_reader_travels_without_its_encoder", checks.travels
+        yield "a_reader_keeps_its_budget", checks.budget
     if not checks.native:
         yield "tokens_have_the_promised_shape_and_are_finite", checks.tokens
         yield "neighbours_do_not_change_tokens", checks.neighbours
@@ -72,28 +75,34 @@ class _ModalityChecks:
         table = pl.DataFrame(columns | media)
 
         claimed = table.select(claimed=modality.row_filter())["claimed"]
-        assert claimed.dtype == pl.Boolean
+        assert claimed.dtype == pl.Boolean, f"row_filter() is {claimed.dtype}, not Boolean"
         assert claimed.null_count() == 0, (
             "row_filter() is null for some rows; make it true or false"
         )
 
     def statistics(self) -> None:
         statistics = self.make().fit(self.training())
-        assert json.loads(json.dumps(statistics, allow_nan=False)) == statistics
+        again = json.loads(json.dumps(statistics, allow_nan=False))
+        assert again == statistics, (
+            "statistics change in JSON; use dicts with text keys, lists and plain numbers"
+        )
 
     def preprocess(self) -> None:
         modality = self.built()
         for item in self.items():
-            _assert_same(modality.preprocess(item), modality.preprocess(item))
-            _assert_same(modality.preprocess(item), modality.without_weights().preprocess(item))
+            pieces = modality.preprocess(item)
+            light = modality.without_weights()
+            _assert_same(pieces, modality.preprocess(item), "preprocess does not repeat itself")
+            _assert_same(pieces, light.preprocess(item), "preprocess differs without weights")
 
             for view in range(1, modality.views):
-                _assert_same(modality.preprocess(item, view), modality.preprocess(item, view))
-                before, after = (
-                    modality.preprocess(item).tensors,
-                    modality.preprocess(item, view).tensors,
+                other = modality.preprocess(item, view)
+                again = modality.preprocess(item, view)
+                _assert_same(other, again, f"view {view} does not repeat itself")
+                before, after = pieces.tensors, other.tensors
+                assert any(not torch.equal(before[name], after[name]) for name in before), (
+                    f"view {view} shows the plain item; augment it or lower `views`"
                 )
-                assert any(not torch.equal(before[name], after[name]) for name in before)
 
     def hours(self) -> None:
         modality = self.built()
@@ -101,12 +110,16 @@ class _ModalityChecks:
         for item in self.items():
             now = modality.preprocess(item)
             later = modality.preprocess(replace(item, hours=item.hours + 8))
-            assert now.hours.dtype == torch.float32
+            assert now.hours.dtype == torch.float32, f"hours are {now.hours.dtype}, not float32"
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
 
             # A text that tells the hours may have another length: compare the first piece.
             length = 1 if tells_hours else None
-            torch.testing.assert_close(later.hours[:length], now.hours[:length] + 8)
+            _assert_close(
+                later.hours[:length],
+                now.hours[:length] + 8,
+                "of an item 8 hours older, the hours of pieces are not 8 more",
+            )
 
     def broken(self) -> None:
         item = self.items()[0]
@@ -148,18 +161,49 @@ class _ModalityChecks:
         rows = to_columns(items, codes, range(len(items)))
         first, second = reader.preprocess_rows(rows), travelled.preprocess_rows(rows)
         for name, tensor in first.tensors.items():
-            assert torch.equal(tensor, second.tensors[name])
+            assert torch.equal(tensor, second.tensors[name]), f"`{name}` differs after pickling"
+
+    def budget(self) -> None:
+        modality, items = self.built(), self.items()
+        reader, budget = modality.rows, modality.max_pieces
+        assert reader is not None
+        codes = sorted({item.code for item in items})
+
+        # What is within the budget is counted as it is made.
+        if len(items) <= budget and type(reader).num_pieces is RowReader.num_pieces:
+            made = len(_pieces(modality, [_oldest_first(items)]).owner)
+            assert made == len(items), (
+                f"the reader makes {made} pieces of {len(items)} rows; say so in num_pieces"
+            )
+
+        # A sample of many more rows, each copy of the items a year older than the one before.
+        many = [
+            replace(item, hours=item.hours + year * _HOURS_PER_YEAR)
+            for year in range(budget + 2)
+            for item in items
+        ]
+        made = len(_pieces(modality, [_oldest_first(many)]).owner)
+        most = budget + len(codes) if reader.sums_up else budget
+        assert made <= most, (
+            f"the reader makes {made} pieces of a sample, beyond max_pieces {budget}; "
+            "keep the newest, as newest_rows does"
+        )
 
     def tokens(self) -> None:
         modality = self.built()
         samples = [[item] for item in self.items()]
         pieces = _pieces(modality, samples)
         tokens = _encode(modality, pieces, len(samples))
-        assert tokens.embeddings.shape[1] == modality.width
-        assert tokens.embeddings.isfinite().all()
-        assert tokens.hours.isfinite().all()
+        width = tokens.embeddings.shape[1]
+        assert width == modality.width, f"tokens are {width} wide; `width` is {modality.width}"
+        assert tokens.embeddings.isfinite().all(), "some token is not finite"
+        assert tokens.hours.isfinite().all(), "the hours of some token are not finite"
         if modality.piecewise:
-            assert len(tokens.embeddings) == len(pieces.hours) * modality.tokens_per_piece
+            wanted = len(pieces.hours) * modality.tokens_per_piece
+            assert len(tokens.embeddings) == wanted, (
+                f"there are {len(tokens.embeddings)} tokens of {len(pieces.hours)} pieces; "
+                f"`tokens_per_piece` is {modality.tokens_per_piece}"
+            )
         same = torch.equal(tokens.embeddings[0], tokens.embeddings[-1])
         assert not same, "different items give the same tokens"
 
@@ -168,8 +212,9 @@ class _ModalityChecks:
         modality = self.built()
         samples = [[item] for item in self.items()]
         if self.columnar:
-            items = sorted(self.items(), key=lambda item: -item.hours)
+            items = _oldest_first(self.items())
             samples = [items[:1], items[1:3], items[3:]]
+        sentence = "the tokens of a sample change with the other samples of its batch"
 
         # Encode each alone, then together in several orders.
         alone = [_encode(modality, _pieces(modality, [sample]), 1) for sample in samples]
@@ -179,17 +224,24 @@ class _ModalityChecks:
             for owner, number in enumerate(order):
                 mine = together.embeddings[together.owner == owner]
                 expected = alone[number].embeddings
-                torch.testing.assert_close(mine, expected, atol=_TOLERANCE, rtol=_TOLERANCE)
+                _assert_close(mine, expected, sentence)
 
     def saved(self) -> None:
         modality, other = self.built(), self._build(1)
         other.load_state_dict(modality.state_dict(), strict=True)
-        _assert_same(modality.preprocess(self.items()[0]), other.preprocess(self.items()[0]))
+        item = self.items()[0]
+        _assert_same(
+            modality.preprocess(item),
+            other.preprocess(item),
+            "preprocess differs with the same state; derive nothing from random numbers in build",
+        )
 
         samples = [[item] for item in self.items()]
         first = _encode(modality, _pieces(modality, samples), len(samples))
         second = _encode(other, _pieces(other, samples), len(samples))
-        assert torch.equal(first.embeddings, second.embeddings)
+        assert torch.equal(first.embeddings, second.embeddings), (
+            "tokens differ with the same state; keep in parameters or buffers all that build draws"
+        )
 
     def modes(self) -> None:
         modality = self._build(2)
@@ -199,8 +251,11 @@ class _ModalityChecks:
 
         modality.train()
         frozen = modality.mode == "frozen"
-        assert not frozen or not any(module.training for module in modality.modules())
-        assert modality.cacheable == (frozen and modality.piecewise and modality.rows is None)
+        assert not frozen or not any(module.training for module in modality.modules()), (
+            "a frozen encoder is in training mode after train()"
+        )
+        wanted = frozen and modality.piecewise and modality.rows is None
+        assert modality.cacheable == wanted, f"cacheable is {modality.cacheable}, not {wanted}"
         json.dumps([modality.settings(), modality.source], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:
@@ -228,14 +283,32 @@ def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch
     )
 
 
+def _oldest_first(items: Sequence[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: -item.hours)
+
+
 def _encode(modality: Modality, pieces: PieceBatch, num_samples: int) -> Tokens:
     with torch.no_grad():
         tokens: Tokens = modality(pieces, num_samples)
     return tokens
 
 
-def _assert_same(first: Pieces, second: Pieces) -> None:
-    assert first.tensors.keys() == second.tensors.keys()
+def _assert_same(first: Pieces, second: Pieces, sentence: str) -> None:
+    names = f"{sorted(first.tensors)} and {sorted(second.tensors)}"
+    assert first.tensors.keys() == second.tensors.keys(), f"{sentence}: tensors {names}"
     for name, tensor in first.tensors.items():
-        torch.testing.assert_close(tensor, second.tensors[name], rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(first.hours, second.hours)
+        _assert_close(tensor, second.tensors[name], f"{sentence}: `{name}`", tolerance=0)
+    assert torch.equal(first.hours, second.hours), f"{sentence}: the hours"
+
+
+def _assert_close(
+    found: Tensor, wanted: Tensor, sentence: str, *, tolerance: float = _TOLERANCE
+) -> None:
+    torch.testing.assert_close(
+        found,
+        wanted,
+        atol=tolerance,
+        rtol=tolerance,
+        equal_nan=True,
+        msg=lambda detail: f"{sentence}. {detail}",
+    )

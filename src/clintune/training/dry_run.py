@@ -204,7 +204,10 @@ def _splits(experiment: Experiment, by_fold: Sequence[Rows], num_folds: int) -> 
 
     num_left = len(samples) - sum(len(rows) for rows in by_fold[0].values())
     if num_left > 0:
-        table.caption = f"{num_left} samples are in no split"
+        unlabelled = int((~samples.labelled()).sum())
+        whole = unlabelled == num_left
+        why = ": they have no label" if whole else f", {unlabelled} of them without a label"
+        table.caption = f"{num_left} samples are in no split{why if unlabelled else ''}"
     return table
 
 
