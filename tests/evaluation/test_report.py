@@ -20,10 +20,12 @@ from clintune.evaluation.context import Context
 from clintune.evaluation.page import Page
 from clintune.evaluation.report import render_report
 from clintune.evaluation.subjects import take
+from clintune.metrics import regression
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from clintune.tasks.regression import Regression
 from helpers.hostile_names import NAMES, Alive, hidden
 
 TASKS = {
@@ -83,7 +85,9 @@ RECORDS = [
     for fold in (0, 1)
     for step in (1, 2, 3)
 ]
-SHOWN = "curves figures views confusion ablations groups folds calibrated training limits"
+SHOWN = (
+    "curves figures views confusion ablations groups folds calibrated calibration training limits"
+)
 ANALYSES = load_analyses(SHOWN.split())
 
 
@@ -385,3 +389,31 @@ def test_every_number_on_the_page_stands_in_the_metrics(folds):
     assert strange_numbers(html, found) - counts - headings <= {"2"}
     altered = html.replace("0.", "7.")
     assert strange_numbers(altered, found) - PROSE
+
+
+def test_values_have_no_calibration_on_the_page_nor_on_the_card():
+    days = replace(predict()["rare"], targets=np.arange(150, dtype=np.float32)[:, None])
+    days = replace(days, predicted=np.repeat(days.targets, 3, axis=1))
+    tasks = {"days": Regression(label="days")}
+    metrics = analyse({"days": days}, tasks)
+    del metrics["training"]  # that of another task
+    assert metrics["calibrated"]["held_out"] == metrics["held_out"]
+    assert "calibration" not in metrics
+    assert "alibrat" not in visible(page_of(metrics, tasks))
+    section = ANALYSES["calibrated"].section(
+        metrics["calibrated"], Page(tasks=tasks, metrics=metrics)
+    )
+    assert section.title == "Scores"
+
+
+def test_a_meaning_without_a_full_stop_does_not_run_on():
+    class Days(Regression):
+        metrics = (replace(regression.mae, meaning="How far off it is  "),)
+
+    days = predict()["rare"]
+    days = replace(days, predicted=np.repeat(days.targets, 3, axis=1))
+    tasks = {"days": Days(label="days")}
+    metrics = analyse({"days": days}, tasks)
+    del metrics["training"]  # that of another task
+    said = visible(page_of(metrics, tasks))
+    assert "How far off it is. The range behind it" in said

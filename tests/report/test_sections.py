@@ -65,6 +65,8 @@ def test_those_in_no_row_are_hidden_as_if_they_were_one(column, rest):
         (Share(0.95, 60, 3), "nearly all"),
         (Share(None, 0, 0), "<11"),
         (Number(-0.0312, 2, "signed"), "−0.03"),
+        (Number(-0.0012, 2), "0.00"),
+        (Number(-0.0001, 1, "percent"), "0.0%"),
         (Number(None), "–"),
         (Number(0.07123, None), "0.0712"),
         (Number(0.0712, 1, "percent"), "7.1%"),

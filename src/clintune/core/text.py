@@ -47,6 +47,12 @@ def first_few(names: Sequence[str], number: int | None = None) -> str:
     return ", ".join([*shown, "..."] if is_cut else shown)
 
 
+def full_stop(text: str) -> str:
+    """Return text that ends as a sentence does, so that another may follow."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def spelled_alike(names: Iterable[str]) -> list[list[str]]:
     """Return the groups of names that differ only in case or spaces, both sorted."""
     groups = defaultdict[str, set[str]](set)

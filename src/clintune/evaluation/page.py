@@ -40,6 +40,11 @@ class Page:
         found = {metric.name: metric for task in self.tasks.values() for metric in task.metrics}
         return list(found.values())
 
+    @property
+    def has_questions(self) -> bool:
+        """Whether some task answers a question by probabilities, which can be calibrated."""
+        return any(task.questions for task in self.tasks.values())
+
     def metric(self, task: str) -> Metric | None:
         """Return the primary metric of a task; of their mean, the one that all of them share."""
         tasks = self.tasks.values() if task == MEAN else [self.tasks[task]]

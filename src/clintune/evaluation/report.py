@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.files import write_text
+from clintune.core.text import full_stop
 from clintune.evaluation import scores, summary
 from clintune.evaluation.analysis import Analyses, sections_of
 from clintune.evaluation.page import Page
@@ -35,9 +36,13 @@ def write_report(
 
 def render_report(name: str, page: Page, analyses: Analyses, provenance: Mapping[str, Any]) -> str:
     """Return the report as HTML: drawn from `metrics.json` and the provenance alone."""
+    # Without questions nothing is calibrated, and those scores would stand here twice.
+    if not page.has_questions:
+        analyses = {name: part for name, part in analyses.items() if name != "calibrated"}
+
     sections = [summary.section(page), scores.section(page), *sections_of(analyses, page)]
     sections += [_origin(provenance)] if provenance else []
-    glossary = {metric.title: metric.meaning for metric in page.all_metrics}
+    glossary = {metric.title: full_stop(metric.meaning) for metric in page.all_metrics}
     sections.append(Section("Glossary", [Terms(glossary | _TERMS)]))
     return render_page(f"{name}: evaluation report", _ABOUT, _WARNING, sections)
 

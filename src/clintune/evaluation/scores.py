@@ -67,9 +67,9 @@ def positives(page: Page, task: str, counts: Mapping[str, Any]) -> Cell:
 
 def _explained(page: Page) -> str:
     """Return what the figures are, and which way is better."""
-    text = (
-        "What the model says before calibration. Each figure stands with its 95 % interval, found "
-        "by drawing the patients again and again. "
+    text = "What the model says before calibration. " if page.has_questions else ""
+    text += (
+        "Each figure stands with its 95 % interval, found by drawing the patients again and again. "
     )
     for is_better, words in ((True, "higher is better"), (False, "lower is better")):
         titles = [m.title for m in page.all_metrics if m.higher_is_better is is_better]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clintune.core.disclosure import SMALLEST_SHOWN
+from clintune.core.text import full_stop
 from clintune.evaluation.intervals import MEAN
 from clintune.evaluation.page import SPLITS, Page, scale
 from clintune.evaluation.scores import positives
@@ -17,7 +18,7 @@ def section(page: Page) -> Section:
     """Return how the model was tested and a card a task, that of their mean last."""
     first = page.metric(next(iter(page.held_out)))
     looked_at = (
-        "that of each task." if first is None else f"{first.title}. {first.meaning.rstrip()}"
+        "that of each task." if first is None else f"{first.title}. {full_stop(first.meaning)}"
     )
     cards = [
         _card(page, task, metrics[metric.name], metric)
@@ -62,7 +63,7 @@ def _meaning(page: Page, task: str, score: Score, metric: Metric) -> str:
             )
         case "labels" | "classes":
             return _average(page, task, metric)
-    return f"{metric.title}. {metric.meaning}"
+    return f"{metric.title}. {full_stop(metric.meaning)}"
 
 
 def _average(page: Page, task: str, metric: Metric) -> str:

@@ -53,7 +53,7 @@ def write_card(facts: Facts, answers: Answers, *, draft: bool, num_canaries: int
         facts=facts,
         answers=answers,
         sections=Markup(render_markdown(sections)),
-        is_calibrated="calibration" in facts.page.metrics,
+        lacks_calibration=facts.page.has_questions and "calibration" not in facts.page.metrics,
         is_attacked="membership" in facts.page.metrics,
         carbon=_carbon(facts, answers),
         created=_day(facts.provenance["created"]),

@@ -34,7 +34,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Number:
-    """A number to so many decimals, or to three digits that count where `digits` is None."""
+    """A number to so many decimals, or to three digits that count where `digits` is None.
+
+    What rounds to zero has no minus.
+    """
 
     value: float | None
     digits: int | None = 3
@@ -44,11 +47,12 @@ class Number:
         if self.value is None:
             return "–"
         if self.style == "percent":
-            return f"{self.value:.{self.digits}%}"
+            return f"{self.value:z.{self.digits}%}"
         if self.digits is None:
-            return f"{self.value:.3g}"
-        form = {"signed": "+", "thousands": ","}.get(self.style, "")
-        return f"{self.value:{form}.{self.digits}f}".replace("-", "−")
+            return f"{self.value:z.3g}"
+        sign = "+" if self.style == "signed" else ""
+        group = "," if self.style == "thousands" else ""
+        return f"{self.value:{sign}z{group}.{self.digits}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ def run(context: Context) -> dict[str, Any]:
 
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
-    """Return the scores of each task and group."""
-    explained = (
-        "Of calibrated probabilities of held-out patients; 95 % intervals from a bootstrap over "
-        "patients."
-    )
+    """Return the scores of each task and group, under another name where none is calibrated."""
+    title = "Scores after calibration" if page.has_questions else "Scores"
+    what = "calibrated probabilities" if page.has_questions else "the answers"
+    explained = f"Of {what} of held-out patients; 95 % intervals from a bootstrap over patients."
     blocks: list[Block] = [Text(explained), *score_table(page, HELD_OUT, result[HELD_OUT])]
     if "groups" in result:
         blocks += group_tables(result["groups"], page)
@@ -35,4 +34,4 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
             Heading("Groups of patients"),
             Text("Not looked at: the cohorts name no groups."),
         ]
-    return Section("Scores after calibration", blocks)
+    return Section(title, blocks)

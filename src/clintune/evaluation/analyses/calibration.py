@@ -17,7 +17,10 @@ ON_CARD = True
 
 
 def run(context: Context) -> dict[str, Any] | None:
-    """Return the scores of each task with questions; None where there are no tuning samples."""
+    """Return the scores of each task with questions; None where there is nothing to calibrate.
+
+    That is so without tuning samples, and where no task has a question.
+    """
     if TUNING not in context.splits:
         return None
     found = {}
@@ -29,7 +32,7 @@ def run(context: Context) -> dict[str, Any] | None:
                 "num_samples": count_labels([of_task(part, task)]).n_samples,
                 "left_alone": _left_alone(name, task, fitted),
             }
-    return found
+    return found or None
 
 
 def section(result: Mapping[str, Any], page: Page) -> Section:
