@@ -36,9 +36,11 @@ class Broken(torch.utils.data.Dataset):
 
 def test_a_fault_in_a_worker_names_the_module_of_the_user():
     loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
-    fault = users_fault(raised(lambda: list(loader)))
+    error = raised(lambda: list(loader))
+    fault = users_fault(error)
     line = Broken.__getitem__.__code__.co_firstlineno + 1
     assert fault.endswith(f"test_outside.py:{line}: ValueError")
+    assert in_words(error) == fault
 
 
 def test_a_name_that_a_module_does_not_have_is_the_users_fault(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from clintune.api import Run
@@ -10,9 +12,10 @@ from clintune.cli import main
 from clintune.config.analyses import default_analyses, shipped_analyses
 from clintune.config.compose import compose_recipe
 from clintune.core.errors import ConfigError
-from clintune.evaluation.analysis import load_analyses
+from clintune.evaluation.analysis import load_analyses, run_analyses, sections_of
 from clintune.evaluation.page import Page
 from clintune.evaluation.report import render_report
+from clintune.report.section import Section
 from clintune.tasks.binary import Binary
 from conftest import evaluate, train
 
@@ -80,6 +83,33 @@ def test_a_trained_run_gets_another_analysis(run_copy, tmp_path, monkeypatch, ca
     ):
         assert main([*words, word]) == 2
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (np.zeros(2), "result of own is no JSON (Object of type ndarray is not JSON serializable)"),
+        ({"share": float("nan")}, "result of own is no JSON (Out of range float values"),
+        ({("a", 1): 2}, "result of own is no JSON (keys must be str"),
+    ],
+)
+def test_a_result_that_is_no_json_names_its_analysis(result, says):
+    analysis = SimpleNamespace(run=lambda context: result)
+    with pytest.raises(ConfigError) as error:
+        run_analyses({"own": analysis}, None)
+    assert says in str(error.value)
+    assert run_analyses({"none": SimpleNamespace(run=lambda context: None)}, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [("Fine.", "str"), (None, "NoneType"), (Section("Own", "Fine."), "str")],
+)
+def test_what_is_no_section_names_its_analysis(section, kind):
+    analysis = SimpleNamespace(section=lambda result, page: section)
+    page = Page(tasks={}, metrics={"own": 1})
+    with pytest.raises(ConfigError, match=f"evaluation: own shows a {kind}; let `section` return"):
+        sections_of({"own": analysis}, page)
 
 
 def test_an_analysis_that_is_no_python_names_its_line(recipe):

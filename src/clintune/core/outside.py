@@ -61,11 +61,12 @@ They map more memory than they use.
 def in_words(error: BaseException) -> str:
     """Return the words of an error that is known to hold nothing of a patient, else its kind alone.
 
-    The words are known for the errors of clintune and for those of `outside_reason`.
+    The words are known for the errors of clintune and for those of `outside_reason`; one in the
+    user's own module is told by its place.
     """
     if isinstance(error, ClintuneError):
         return str(error)
-    return outside_reason(error) or type(error).__name__
+    return outside_reason(error) or users_fault(error) or type(error).__name__
 
 
 def outside_reason(error: BaseException) -> str | None:

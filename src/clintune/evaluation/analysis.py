@@ -1,14 +1,16 @@
 """What an analysis is, and how those that a recipe names are found."""
 
+import json
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
 from clintune.config.analyses import default_analyses, module_of
 from clintune.config.schema import Config
+from clintune.core.errors import ConfigError
 from clintune.evaluation.context import Context, Request
 from clintune.evaluation.page import Page
-from clintune.report.section import Section
+from clintune.report.section import Block, Section
 
 
 class Analysis(Protocol):
@@ -58,15 +60,44 @@ def of_card(analyses: Analyses) -> Analyses:
 
 
 def run_analyses(analyses: Analyses, context: Context) -> dict[str, Any]:
-    """Return the result of each analysis that has one."""
-    found = {name: analysis.run(context) for name, analysis in analyses.items()}
-    return {name: result for name, result in found.items() if result is not None}
+    """Return the result of each analysis that has one; ConfigError for one that is no JSON."""
+    found = {}
+    for name, analysis in analyses.items():
+        result = analysis.run(context)
+        if result is None:
+            continue
+        try:
+            json.dumps(result, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"evaluation: the result of {name} is no JSON ({error}); let `run` return texts, "
+                "int, float, bool, None, lists and mappings, and None in the place of NaN"
+            ) from error
+        found[name] = result
+    return found
 
 
 def sections_of(analyses: Analyses, page: Page) -> list[Section]:
-    """Return the section of each analysis that `metrics.json` has a result of."""
+    """Return the section of each analysis that `metrics.json` has a result of.
+
+    Raises ConfigError where an analysis returns something else.
+    """
     return [
-        analysis.section(page.metrics[name], page)
+        _checked(name, analysis.section(page.metrics[name], page))
         for name, analysis in analyses.items()
         if name in page.metrics
     ]
+
+
+def _checked(name: str, section: Any) -> Section:
+    """Return the section of an analysis; ConfigError for anything else."""
+    found = section
+    if isinstance(section, Section):
+        strange = [block for block in section.blocks if not isinstance(block, Block)]
+        if not strange:
+            return section
+        found = strange[0]
+    raise ConfigError(
+        f"evaluation: {name} shows a {type(found).__name__}; let `section` return a Section of "
+        "texts, tables and figures (clintune.report.section)"
+    )
