@@ -32,7 +32,7 @@ def test_a_config_cannot_change_and_travels_to_other_processes(config):
 
 
 @given(name=TEXTS, width=st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), TEXTS))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 def test_a_file_gives_back_what_was_written(config, tmp_path_factory, name, width):
     backbone = Backbone(source=name, config={"width": width, "more": [name]})
     before = replace(config, name=name, backbone=backbone)

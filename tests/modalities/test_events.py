@@ -297,7 +297,7 @@ def test_events_as_text_tell_time_code_and_value():
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(SAMPLES, st.integers(20, 60))
 def test_events_as_text_keep_the_newest_whole_within_budget(samples, budget):
     samples = [

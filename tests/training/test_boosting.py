@@ -121,7 +121,8 @@ def test_rounds_are_those_of_a_plain_loop_over_sklearns_trees():
         assert tree.model.tree_.node_count == reference.tree_.node_count
 
 
-def test_trees_learn_what_no_linear_model_can():
+def test_trees_learn_what_no_linear_model_can(monkeypatch):
+    monkeypatch.setattr(boosting, "MOST_ROUNDS", 60)
     fitting, linear, result = boosted(*crossed())
     columns, targets = crossed(400, seed=2)
     found = answers(linear.mean().expand(400, 1), result, columns)[:, 0]
