@@ -65,12 +65,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_files() -> Iterator[None]:
-    """Hash the installed weights once, and wait for no disk: nobody pulls the plug here."""
-    from clintune.weights import sources
-
-    installed = functools.cache(sources._bundled)
+    """Wait for no disk: nobody pulls the plug here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_bundled", installed)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 

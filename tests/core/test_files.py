@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
 import errno
+import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from clintune.core.files import (
     atomic_path,
     file_signature,
     files_below,
+    remembered_sha256,
     sweep_leftovers,
     value_sha256,
     write_json,
@@ -179,3 +182,18 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path):
         DataError, match="lost: is a link that leads nowhere; mount its disk, or remove the link"
     ):
         files_below(tmp_path)
+
+
+def test_a_hash_is_remembered_while_the_file_stays_the_same(tmp_path, monkeypatch):
+    path, read = tmp_path / "weights", []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
+    path.write_bytes(b"one")
+    before = path.stat()
+    assert remembered_sha256(path) == remembered_sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert len(read) == 1
+
+    # Other content of the same size and time of modification is noticed.
+    path.write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert remembered_sha256(path) == hashlib.sha256(b"two").hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import WeightsError
-from clintune.core.files import file_sha256
+from clintune.core.files import remembered_sha256
 from clintune.core.text import visible
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
@@ -90,7 +90,7 @@ def is_read(path: Path) -> bool:
 def file_hashes(folder: Path) -> tuple[tuple[str, str], ...]:
     """Return name and SHA-256 of every file of a base that is read, without the weights."""
     paths = [path for path in folder.iterdir() if is_read(path)]
-    return tuple((path.name, file_sha256(path)) for path in sorted(paths) if path.is_file())
+    return tuple((path.name, remembered_sha256(path)) for path in sorted(paths) if path.is_file())
 
 
 def check_base(folder: Path, source: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.core.files import file_sha256, value_sha256
+from clintune.core.files import remembered_sha256, value_sha256
 from clintune.weights.base_files import check_base, file_hashes
 
 
@@ -147,7 +147,7 @@ def _bundled(source: str, sha256: str | None) -> ResolvedWeights:
         )
 
     # Verify the file, by its known checksum and by that of the recipe.
-    found = file_sha256(root / bundle.weights)
+    found = remembered_sha256(root / bundle.weights)
     _verify(source, bundle.weights, bundle.sha256, found, f"reinstall {bundle.package}")
     _verify(source, bundle.weights, sha256, found, "correct sha256 in the recipe")
 
@@ -173,7 +173,7 @@ def _folder(folder: Path, source: str, revision: str | None, sha256: str | None)
 
     # Verify the weights; several files are known by the checksum of their listing.
     check_base(folder, source)
-    hashes = [(path.name, file_sha256(path)) for path in files]
+    hashes = [(path.name, remembered_sha256(path)) for path in files]
     total = hashes[0][1] if len(hashes) == 1 else value_sha256(hashes)
     others = [pair for pair in file_hashes(folder) if pair not in hashes]
 
