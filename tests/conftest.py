@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from clintune.launch.signals import restored_signal_handlers
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # here and in the processes of tests: sums depend on the number of threads
+# Sums depend on the number of threads, here and in the processes of tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A runner in the background ignores these, and so would the processes that tests send them to.
 for ignored in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(ignored) == signal.SIG_IGN:
         signal.signal(ignored, signal.default_int_handler)
 
-gc.disable()  # while tests are collected, which imports much; see pytest_collection_finish
+settings.register_profile("suite", deadline=None, max_examples=50)
+settings.load_profile("suite")
+
+# Collecting tests imports much: the garbage collector waits for pytest_collection_finish.
+gc.disable()
 
 KINDS = ("notes", "imaging", "wearable", "static")
 WEIGHTS = ("parts.safetensors", "adapter_model.safetensors")

@@ -65,6 +65,7 @@ def test_missing_data_are_said_once_before_anything_is_made(tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_an_experiment_without_data_fails_for_what_needs_it(suite, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
     text = suite.read_text()
