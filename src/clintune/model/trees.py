@@ -11,8 +11,9 @@ from torch import Tensor, nn
 DEPTH = 4
 """D: deep enough for four columns to act together, with no more than 16 leaves."""
 MOST_TREES = 600
-"""R, always: the shapes of a package follow from its outputs. A tree that was not fitted answers
-zero.
+"""R, always, so that the shapes of a package follow from its outputs.
+
+A tree that was not fitted answers zero.
 """
 
 
@@ -38,8 +39,9 @@ class Trees(nn.Module):
         self.register_buffer("value", torch.zeros(*leaves, num_outputs))
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Map columns [N, W], NaN where a sample lacks one, to outputs [N, O]; all trees go down at
-        once.
+        """Map columns [N, W], NaN where a sample lacks one, to outputs [N, O].
+
+        A sample goes down all trees at once.
         """
         tree = torch.arange(len(self.feature), device=columns.device)
         node = tree.new_zeros(len(columns), len(tree))
@@ -57,11 +59,10 @@ class Trees(nn.Module):
 
 
 def tree_columns(pooled: Mapping[str, Tensor], widths: Mapping[str, int], beside: Tensor) -> Tensor:
-    """Return what trees read [N, W]: the pooled features [N, w] of modalities of these widths, side
-    by side.
+    """Return what trees read [N, W]: the pooled features of all modalities side by side.
 
-    They are NaN where a sample lacks the modality, which then has none but zeros. `beside` [N, ...]
-    tells N and where.
+    `widths` are those of the modalities. A sample that lacks a modality has zeros alone, which
+    become NaN. `beside` [N, ...] tells N and the device.
     """
     parts = []
     for name, width in widths.items():

@@ -27,7 +27,7 @@ from clintune.model.trees import tree_columns
 from clintune.package.contents import Package
 from clintune.tasks import linear as linear_models
 from clintune.tasks.linear import LinearModel
-from clintune.training import boosting, linear_fit
+from clintune.training import boosting, linear_fit, tree_tensors
 from clintune.training.boosting import Boosted, Fitting, Part
 from clintune.training.linear_fit import Linear, fit_output
 from clintune.training.probe_inputs import (
@@ -116,6 +116,7 @@ def _fit_linear(
     num_outputs = max(part.outputs.stop for part in parts)
     weights = features.new_zeros(1 + NUM_FOLDS, num_outputs, features.shape[1])
     bias = features.new_zeros(1 + NUM_FOLDS, num_outputs)
+
     whole = True
     for part in parts:
         known = part.known
@@ -128,9 +129,11 @@ def _fit_linear(
             fold[known],
             cache,
         )
+
         number = len(found.bias)
         weights[:number, part.outputs], bias[:number, part.outputs] = found
         whole = whole and number == 1 + NUM_FOLDS
+
     return Linear(weights[0], bias[0]), Linear(weights[1:], bias[1:]) if whole else None
 
 
@@ -173,7 +176,8 @@ def remembered_trees(
 ) -> Boosted:
     """Return `boost` of the same arguments, from `cache` where they were fitted before."""
     key: list[str | bytes | Tensor] = [f"{seed}"]
-    key += [Path(file).read_bytes() for file in (boosting.__file__, trees.__file__)]
+    code = (boosting.__file__, tree_tensors.__file__, trees.__file__)
+    key += [Path(file).read_bytes() for file in code]
     key += [torch.from_numpy(fitting.columns), torch.from_numpy(fitting.subject)]
     key += [linear, by_fold, fold]
     for part in fitting.parts:

@@ -1,7 +1,7 @@
 """What a probe is fitted to: the features of each sample, its fold and its weight."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import accumulate, product
 
 import numpy as np
 import torch
@@ -51,14 +51,14 @@ def column_choices(
     choices: Sequence[Sequence[Sequence[int]]], widths: Sequence[int]
 ) -> list[list[int]]:
     """Combine the choices of every modality into choices of columns of all of them side by side."""
-    starts = np.cumsum([0, *widths])
-    shifted = [
-        [[int(start) + column for column in choice] for choice in part]
-        for start, part in zip(starts, choices, strict=False)
-    ]
-    return [
-        [column for choice in combination for column in choice] for combination in product(*shifted)
-    ]
+    starts = [0, *accumulate(widths)][:-1]
+    found = []
+    for combination in product(*choices):
+        columns = []
+        for start, choice in zip(starts, combination, strict=True):
+            columns += [start + column for column in choice]
+        found.append(columns)
+    return found
 
 
 def subject_folds(subject: NDArray[np.int64], targets: NDArray[np.float32], seed: int) -> Tensor:
