@@ -1,0 +1,31 @@
+"""The scripts import what there is: no type checker reads them."""
+
+import ast
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def programs():
+    """Yield each script that is Python, with or without the ending."""
+    for path in sorted(SCRIPTS.rglob("*")):
+        if path.suffix == ".py":
+            yield path
+        elif path.is_file() and not path.suffix:
+            first = path.read_text(encoding="utf-8").partition("\n")[0]
+            if first.startswith("#!") and "python" in first:
+                yield path
+
+
+@pytest.mark.parametrize("path", list(programs()), ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_a_script_imports_names_that_exist(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clintune"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                known = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+                assert known, f"{node.module} has no {alias.name}"
