@@ -187,6 +187,7 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
     }
     check_tensors(folder / PARTS, package_headers(folder / PARTS), expected)
     model.load_state_dict(read_tensors(folder / PARTS), strict=False)
+    model.leave_out_unread_queries()
     for task, head in model.task_heads.items():
         if head.trees is not None and not head.trees.reads_within(sum(head.widths.values())):
             raise PackageError(
