@@ -43,7 +43,7 @@ def cohort(tmp_path, rows, labels, task=None):
         tmp_path / "labels" / "y.parquet"
     )
     task = task or Binary(label="y")
-    static = Static(codes=["LAB//"])
+    static = Static(codes=["LAB//"]).reader
     index = SampleIndex.open(
         "c", Cohort(root=str(tmp_path)), {"static": static}, {"y": task}, tmp_path / "cache"
     )
@@ -95,7 +95,7 @@ def test_a_leak_before_the_first_of_several_predictions_is_found(tmp_path):
     index = SampleIndex.open(
         "c",
         Cohort(root=str(tmp_path)),
-        {"static": Static(codes=["LAB//"])},
+        {"static": Static(codes=["LAB//"]).reader},
         tasks,
         tmp_path / "again",
     )

@@ -34,15 +34,15 @@ _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
 """Packages that read a kind of media file for clintune's own modalities, and may be missing."""
 
 
-class Claimant(Protocol):
-    """What the index needs of a modality."""
+class Selector(Protocol):
+    """What the index needs of a modality's reader."""
 
     @property
     def media_column(self) -> str | None:
         """Name the media column of the items, if they are files."""
 
     def row_filter(self) -> pl.Expr:
-        """Return an expression that is true for the modality's rows."""
+        """Return an expression that is true for the rows to read."""
 
 
 class Labelled(Protocol):
@@ -80,7 +80,7 @@ class SampleIndex(RowSource):
         cls,
         name: str,
         cohort: Cohort,
-        modalities: Mapping[str, Claimant],
+        readers: Mapping[str, Selector],
         tasks: Mapping[str, Labelled],
         cache: Path,
     ) -> "SampleIndex":
@@ -97,7 +97,7 @@ class SampleIndex(RowSource):
             )
 
         # The index is named after all that it depends on.
-        row_filter = _row_selections(modalities)
+        row_filter = row_selections(readers)
         labels = _read_labels(root, tasks)
         fingerprint = _fingerprint(name, root, cohort, _hashes(root, cache), row_filter, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
@@ -114,8 +114,8 @@ class SampleIndex(RowSource):
                     write_index(partial, root, row_filter, labels, lookback, about, drop)
             index = cls(folder)
 
-        for key, modality in modalities.items():
-            if type(modality).__module__.startswith("clintune."):
+        for key, reader in readers.items():
+            if type(reader).__module__.startswith("clintune."):
                 index._check_readers(key)
         for remark in index.remarks:
             console.print(f"{name}: {remark}")
@@ -185,11 +185,11 @@ class SampleIndex(RowSource):
         return column
 
 
-def _row_selections(modalities: Mapping[str, Claimant]) -> dict[str, RowSelection]:
-    """Return the rows that each modality reads."""
+def row_selections(readers: Mapping[str, Selector]) -> dict[str, RowSelection]:
+    """Return the selection of the rows that the reader of each modality takes."""
     return {
-        key: RowSelection(modality.row_filter(), modality.media_column)
-        for key, modality in modalities.items()
+        key: RowSelection(reader.row_filter(), reader.media_column)
+        for key, reader in readers.items()
     }
 
 

@@ -202,7 +202,7 @@ def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[
     return [
         f"{name}: {said}"
         for name, part in modalities.items()
-        for said in part.remarks(statistics[name])
+        for said in part.reader.remarks(statistics[name])
     ]
 
 

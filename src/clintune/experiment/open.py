@@ -18,7 +18,8 @@ from clintune.cohort.subject_table import read_subject_table
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
-from clintune.modalities.base import Modality, has_code
+from clintune.modalities.base import Modality, readers_of
+from clintune.modalities.readers import has_code
 from clintune.model.build import make_modalities
 from clintune.package.contents import make_tasks
 from clintune.storage.cache_folder import open_cache
@@ -67,7 +68,7 @@ def open_experiment(config: Config) -> Experiment:
         if cohort.groups is not None:
             groups[name] = read_subject_table(root / cohort.groups)
         cohorts[name] = cohort if is_remote(cohort.root) else replace(cohort, root=str(root))
-        indexes.append(SampleIndex.open(name, cohorts[name], modalities, tasks, cache))
+        indexes.append(SampleIndex.open(name, cohorts[name], readers_of(modalities), tasks, cache))
 
     # Check what the indexes tell.
     samples = Samples(indexes)
@@ -130,7 +131,7 @@ def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
     """Refuse a listed code that no row of any cohort has: a mistyped one would not be seen."""
     known = samples.codes()
     for name, modality in modalities.items():
-        for code in modality.codes or []:
+        for code in modality.reader.codes or []:
             if known.to_frame().filter(has_code([code])).is_empty():
                 # Only common codes are named: a code of few subjects would tell of them.
                 hint = nearest(code, count_codes(samples).common)

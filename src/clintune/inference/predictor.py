@@ -11,15 +11,17 @@ import polars as pl
 
 from clintune.cohort.build import cohort_has_zone
 from clintune.cohort.in_memory import InMemory
+from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import find_shards, media_columns, read_subjects, scan_shard
 from clintune.core.errors import ConfigError, DataError
 from clintune.inference.answerer import Answerer, never_finite
 from clintune.inference.answers import Settings
-from clintune.inference.events import claims_of, hold_events
+from clintune.inference.events import hold_events
 from clintune.inference.table import answer_table
 from clintune.inference.times import moments_at
+from clintune.modalities.base import readers_of
 from clintune.package.contents import Package
 from clintune.storage.remote import is_remote
 from clintune.tasks.base import Task
@@ -86,8 +88,8 @@ class Predictor:
             return self._checked(pl.concat(parts).sort(SAMPLE))
 
         folder = Path(root).expanduser().resolve()
-        encoders = self.members[0].model.encoders
-        held, asked = hold_events(events, at, encoders, folder, lookback_hours)
+        readers = readers_of(self.members[0].model.encoders)
+        held, asked = hold_events(events, at, readers, folder, lookback_hours)
         answers = self._checked(self._answer(held, settings))
         return asked.join(answers, on=SAMPLE, how="left", maintain_order="left")
 
@@ -126,7 +128,7 @@ class Predictor:
 
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
-        row_filter = claims_of(self.members[0].model.encoders)
+        row_filter = row_selections(readers_of(self.members[0].model.encoders))
 
         # Hold the rows of one shard at a time.
         found = 0

@@ -145,7 +145,7 @@ class Fusion(nn.Module):
         return Tokens(embeddings=projected, owner=tokens.owner, hours=tokens.hours)
 
     def _run(self, encoded: Mapping[str, Tokens], num_samples: int) -> Tensor:
-        """Return the hidden states [N, Q, D] of the query tokens; zeros where no head reads them."""
+        """Return the hidden states [N, Q, D] of the queries; zeros where no head reads them."""
         if not self.reads_queries:
             return self.queries.new_zeros(num_samples, *self.queries.shape)
 

@@ -120,6 +120,11 @@ def resolve_or_random(
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
 
 
+def origin_of(weights: ResolvedWeights | Mapping[str, Any]) -> dict[str, Any]:
+    """Return where weights come from and their checksum, as JSON-able values."""
+    return weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
