@@ -42,7 +42,9 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> 
 def schedule(trainer: Trainer, step: int, num_steps: int) -> float:
     """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay.
 
-    It is never 0 in warm-up. Raises ConfigError for a decay that does not exist.
+    It is never 0 in warm-up. Unlike the scheduler of `transformers.get_scheduler`, it is a function
+    of the step: a checkpoint keeps no state of it, and the first step of a warm-up trains. Raises
+    ConfigError for a decay that does not exist.
     """
     num_warmup = round(trainer.warmup * num_steps)
     if step < num_warmup:
