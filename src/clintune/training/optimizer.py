@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
@@ -72,6 +73,7 @@ class WeightEMA:
     """An exponential moving average of the trainable weights; decay 0 means no average.
 
     In early steps the decay is smaller, so that the first weights do not weigh too much.
+    `torch.optim.swa_utils.AveragedModel` would copy the frozen weights too.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -81,12 +83,12 @@ class WeightEMA:
             {name: p.detach().clone() for name, p in parameters.items()} if decay else {}
         )
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (1 is the first)."""
-        decay = min(self.decay, step / (step + 10))
-        for name, value in self.values.items():
-            value.lerp_(self.parameters[name], 1 - decay)
+        if self.values:
+            decay = min(self.decay, step / (step + 10))
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average([*self.values.values()], [self.parameters[name] for name in self.values], step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
