@@ -75,13 +75,13 @@ def test_a_table_that_would_be_passed_over_is_named(tmp_path, folder, name):
 def test_a_label_that_leaves_the_cohort_is_refused(tmp_path, label):
     write(tmp_path / "out.parquet")
     for task in (Binary(label=label), Multilabel(label=label)):
-        with pytest.raises(ConfigError, match="label '") as error:
+        with pytest.raises(ConfigError, match="label: '") as error:
             task.read(tmp_path / "cohort")
         assert "\x1b" not in str(error.value)
 
 
 def test_a_label_is_named_without_its_ending(tmp_path):
-    with pytest.raises(ConfigError, match=r"label 'icu\.parquet': name it without \.parquet"):
+    with pytest.raises(ConfigError, match=r"label: 'icu\.parquet' ends in \.parquet; name"):
         label_files(tmp_path, "icu.parquet")
 
 

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clintune.cohort.linked import LINKED_FILE, linked_numbers
 from clintune.cohort.splits import (
     EXACT,
-    LINKED_FILE,
     assign_folds,
     fold_splits,
     group_folds,
-    linked_numbers,
     read_folds,
     subject_splits,
     subsample_train,
@@ -272,6 +271,13 @@ def test_splits_that_break_the_contract_are_refused(tmp_path, subjects, splits, 
     write_splits(index, subjects, splits)
     with pytest.raises(DataError, match=message):
         subject_splits(index, Splits())
+
+
+@pytest.mark.parametrize("kind", [pl.Int32, pl.UInt8, pl.UInt64])
+def test_subjects_of_any_whole_type_are_read(tmp_path, kind):
+    index = index_of([1, 2], tmp_path)
+    write_splits(index, pl.Series([2, 1], dtype=kind), ["tuning", "train"])
+    assert subject_splits(index, Splits()).tolist() == ["train", "tuning"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -26,19 +26,11 @@ def config_root() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parents[1]
 
 
-def check_name(
-    name: str,
-    what: str,
-    error: type[ClintuneError] = ConfigError,
-    *,
-    nested: bool = False,
-    hidden: bool = False,
-) -> str:
-    """Return a name that becomes part of a path, if it is visible and stays inside its folder.
+def name_problem(name: str, *, nested: bool = False, hidden: bool = False) -> str | None:
+    """Return what is wrong with a name that becomes part of a path; None where nothing is.
 
-    `what` says where the name comes from. `nested` allows slashes, as in `mortality/icu`. `hidden`
-    allows parts that begin with a dot, as the names of files that are being written do. Raises
-    `error` with the problem of the name, which holds on every system.
+    `nested` allows slashes, as in `mortality/icu`. `hidden` allows parts that begin with a dot, as
+    the names of files that are being written do. What is wrong is so on every system.
     """
     # The first problem is reported.
     parts = PurePosixPath(name).parts
@@ -55,9 +47,24 @@ def check_name(
         problem = "holds a slash"
     elif max(len(part.encode()) for part in parts) > _LONGEST:
         problem = f"is longer than {_LONGEST} bytes"
+    return None if problem is None else f"'{visible(name)[:_LONGEST]}' {problem}"
 
+
+def check_name(
+    name: str,
+    what: str,
+    error: type[ClintuneError] = ConfigError,
+    *,
+    nested: bool = False,
+    hidden: bool = False,
+) -> str:
+    """Return a name that becomes part of a path, if it is visible and stays inside its folder.
+
+    `what` says where the name comes from. Raises `error` as `name_problem` says.
+    """
+    problem = name_problem(name, nested=nested, hidden=hidden)
     if problem is not None:
-        raise error(f"{what} '{visible(name)[:_LONGEST]}' {problem}; use another name")
+        raise error(f"{what} {problem}; use another name")
     return name
 
 

@@ -13,11 +13,12 @@ import torch
 
 from clintune import __version__
 from clintune.cohort.labels import FOLDERS
+from clintune.cohort.listing import files_below
 from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.config.schema import Config
 from clintune.core.errors import DataError
-from clintune.core.files import file_sha256, files_below, read_json, value_sha256
+from clintune.core.files import file_sha256, read_json, value_sha256
 from clintune.experiment.open import Experiment
 
 _PACKAGES = (
