@@ -117,11 +117,18 @@ def read_labels(
 
     pairs = zip(read_label_files(root, files), files, strict=True)
     table = pl.concat([label_values(table, file, columns) for table, file in pairs])
-    if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
-        raise DataError(
-            f"{files[0].parent}: two files label the same subject and prediction time; keep one"
-        )
+    raise_first(shared_problems(table, files))
     return table
+
+
+def shared_problems(table: pl.DataFrame, files: Sequence[Path]) -> Iterator[Problem]:
+    """Yield a problem where two of the files of a label, of which each is whole, hold one sample.
+
+    `table` has the rows of all files.
+    """
+    if len(files) > 1 and table.select(SAMPLE).is_duplicated().any():
+        what = "two files label the same subject and prediction time"
+        yield Problem(str(files[0].parent), what, "keep one")
 
 
 def label_values(
