@@ -1,6 +1,5 @@
 """Checks find every problem of their kind, while the callers of today raise the first."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -26,16 +25,9 @@ from clintune.cohort.subject_table import read_subject_table, table_problems
 from clintune.cohort.writer import write_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import DataError
+from helpers.cohort_samples import People
 
 NOON = datetime(2020, 1, 1, 12)
-
-
-@dataclass
-class People:
-    """The part of a sample index that splits read."""
-
-    subject_ids: np.ndarray
-    root: Path
 
 
 def whats(problems):

@@ -1,5 +1,4 @@
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +20,14 @@ from clintune.cohort.splits import (
 from clintune.cohort.writer import write_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
+from helpers.cohort_samples import People
 
 IDS = st.lists(st.integers(1, 10**9), min_size=10, max_size=150)
 FRACTIONS = st.tuples(st.floats(0, 0.4), st.floats(0, 0.4))
 
 
-@dataclass
-class Index:
-    """The part of a sample index that splits read."""
-
-    subject_ids: np.ndarray
-    root: Path = Path("/nowhere")
-
-
 def index_of(ids, root=Path("/nowhere")):
-    return Index(np.sort(np.array(ids, np.int64)), root)
+    return People(np.sort(np.array(ids, np.int64)), root)
 
 
 def labels_of(index, number=2):
@@ -356,7 +348,7 @@ def test_a_mistyped_group_brings_up_no_small_group(tmp_path, number):
 
 
 def test_linked_subjects_share_a_number_and_cohorts_share_none(tmp_path):
-    people = [Index(np.array([3, 1, 1, 2]), tmp_path / name) for name in ("a", "b")]
+    people = [People(np.array([3, 1, 1, 2]), tmp_path / name) for name in ("a", "b")]
     write_subject_table(tmp_path / "a" / LINKED_FILE, "unit", {1: 9, 3: 9})
     numbers = linked_numbers(people).tolist()
     assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
