@@ -1,8 +1,6 @@
 """Files appear whole or not at all."""
 
 import errno
-import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +11,6 @@ from clintune.core.errors import StorageError
 from clintune.core.files import (
     atomic_path,
     file_signature,
-    remembered_sha256,
     sweep_leftovers,
     value_sha256,
     write_json,
@@ -149,18 +146,3 @@ def test_of_a_copy_the_disk_that_is_written_to_is_named(tmp_path):
         )
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/a", None, "/elsewhere/b")
-
-
-def test_a_hash_is_remembered_while_the_file_stays_the_same(tmp_path, monkeypatch):
-    path, read = tmp_path / "weights", []
-    digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
-    path.write_bytes(b"one")
-    before = path.stat()
-    assert remembered_sha256(path) == remembered_sha256(path) == hashlib.sha256(b"one").hexdigest()
-    assert len(read) == 1
-
-    # Other content of the same size and time of modification is noticed.
-    path.write_bytes(b"two")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert remembered_sha256(path) == hashlib.sha256(b"two").hexdigest()

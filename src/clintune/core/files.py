@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +155,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remembered_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file; a process computes it once while the file stays the same.
-
-    It is for base weights, which each fold and member loads again.
-    """
-    (stamp,) = file_signature([path])
-    return _sha256_of(stamp)
-
-
 def value_sha256(value: Any) -> str:
     """Return the SHA-256 of a JSON-able value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
@@ -181,11 +171,6 @@ def file_signature(paths: Iterable[Path]) -> list[Stamp]:
         (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
         for path, stat in stats
     ]
-
-
-@lru_cache(maxsize=1024)
-def _sha256_of(stamp: Stamp) -> str:
-    return file_sha256(Path(stamp[0]))
 
 
 def _flush(path: Path) -> None:

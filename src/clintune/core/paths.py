@@ -1,6 +1,5 @@
-"""Folders and names: where `configs/` and `recipes/` are, and where results are written."""
+"""Names that become parts of paths, and the folders in which results are written."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -14,16 +13,6 @@ _LONGEST = 200
 """The longest name in bytes; what is written beside it still fits a file system's 255."""
 _PRIVATE = 0o700
 """The mode of folders of patients' data: only their owner enters, whatever the umask."""
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def config_root() -> Path:
-    """Return the folder that holds `configs/` and `recipes/`.
-
-    It is the top of a checkout, or stands inside the package in a wheel.
-    """
-    inside = _PACKAGE / "_config"
-    return inside if inside.is_dir() else _PACKAGE.parents[1]
 
 
 def name_problem(name: str, *, nested: bool = False, hidden: bool = False) -> str | None:
@@ -124,13 +113,3 @@ def timed_folder(parent: Path) -> Path:
             number += 1
         else:
             return folder
-
-
-def default_cache() -> str:
-    """Return the folder of what is computed once: CLINTUNE_CACHE, or one in the home."""
-    return os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
-
-
-def default_raw() -> str:
-    """Return the folder that holds raw files of public data: CLINTUNE_DATA, or `data`."""
-    return os.environ.get("CLINTUNE_DATA", "data")

@@ -6,7 +6,6 @@ from typing import Any
 
 from clintune.core.errors import PackageError
 from clintune.core.numbers import is_finite
-from clintune.core.text import in_short
 from clintune.modalities.base import Modality
 from clintune.modalities.event_statistics import MOST_KNOTS
 from clintune.modalities.events import Events
@@ -14,6 +13,7 @@ from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RA
 from clintune.modalities.rhythm import Rhythm
 from clintune.modalities.static import Static
 from clintune.modalities.wearable import Wearable
+from clintune.package.short_text import in_short
 
 _OWN = "clintune."
 _KEYS: dict[type[Modality], tuple[str, ...]] = {

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clintune.config.places import default_cache
 from clintune.core.errors import ConfigError
-from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.storage import cache_folder
 from clintune.storage.cache_entries import TAG, gigabytes, table
