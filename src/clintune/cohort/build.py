@@ -125,7 +125,10 @@ def write_index(
     codes, doubts = _write_rows(folder, root, names, row_filter, windows)
     remarks = doubts.told(samples)
     if not windows.covered.all():
-        remarks.append(_without_data(root, samples, windows.covered, labels, drop_unknown))
+        said = _without_data(samples, windows.covered, labels)
+        if not (drop_unknown and windows.covered.any()):
+            raise DataError(str(_unknown_subjects(root, said, drop_unknown)))
+        remarks.append(f"{said} left out")
         samples, windows = samples.filter(pl.Series(windows.covered)), windows.keep(windows.covered)
 
     # Then the samples, and the description of the index.
@@ -279,26 +282,22 @@ def owner_problems(owners: list[NDArray[np.int64]], names: Sequence[str]) -> Ite
 
 
 def _without_data(
-    root: Path,
     samples: pl.DataFrame,
     covered: NDArray[np.bool_],
     labels: Mapping[str, pl.DataFrame | None],
-    drop_unknown: bool,
 ) -> str:
-    """Return a sentence on the labelled subjects that have no data.
-
-    Raises DataError where they may not be left out, or no other subject is there.
-    """
+    """Return how many labelled subjects have no data, and for which tasks."""
     unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
     present = {key: table for key, table in labels.items() if table is not None}
     tasks = [key for key, table in present.items() if len(table.join(unknown, on=SUBJECT))]
     count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
-    count = f"{count} without a row in {data_subdirectory}/"
+    return f"{count} without a row in {data_subdirectory}/"
 
-    if drop_unknown and covered.any():
-        return f"{count} left out"
+
+def _unknown_subjects(root: Path, said: str, drop_unknown: bool) -> Problem:
+    """Return the problem of labelled subjects without data that may not be left out."""
     remedy = "" if drop_unknown else ", or leave them out with unknown_subjects: drop of the cohort"
-    raise DataError(f"{root}: {count}; add their data or drop their labels{remedy}")
+    return Problem(str(root), said, f"add their data or drop their labels{remedy}")
 
 
 def _write_samples(
