@@ -92,7 +92,7 @@ def unknown_label(where: str, label: str, roots: Iterable[Path]) -> Problem:
     roots = list(roots)
     places = " and ".join(f"{looked_for(root, label)} in {root}" for root in roots)
     known = [name for root in roots for name in _known_labels(root)]
-    remedy = nearest(label, known).removeprefix("; ") or "write its file there"
+    remedy = nearest(label, known).removeprefix("; ") or "write its file there, or correct its name"
     return Problem(where, f"no cohort has the label '{label}' (looked for {places})", remedy)
 
 

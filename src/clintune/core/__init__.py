@@ -1,1 +1,1 @@
-"""What rooms need and no library has: errors, problems, atomic files, locks, paths, console."""
+"""What rooms need and no library has: errors, problems, files, locks, paths, seeds, console."""
