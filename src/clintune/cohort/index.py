@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 
 import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, write_index
+from clintune.cohort.checks import no_folder
+from clintune.cohort.clock import clock_of, clock_problems
 from clintune.cohort.mirror import local_root
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.row_source import VisibleItems as VisibleItems
 from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
-from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
+from clintune.cohort.shards import SUBJECT, find_shards
 from clintune.config.schema import Cohort
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import exclusive_lock
+from clintune.core.problems import raise_first
 from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
@@ -92,9 +95,7 @@ class SampleIndex(RowSource):
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
-            raise DataError(
-                f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
-            )
+            raise DataError(str(no_folder(name, root)))
 
         # The index is named after all that it depends on.
         row_filter = row_selections(readers)
@@ -202,7 +203,8 @@ def _read_labels(root: Path, tasks: Mapping[str, Labelled]) -> dict[str, pl.Data
     for key, table in labels.items():
         kind = None if table is None else table.schema[PREDICTION_TIME]
         if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
-            check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
+            where, clock = f"the labels of {key}", clock_of(root)
+            raise_first(clock_problems(where, PREDICTION_TIME, True, clock))
     return labels
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import clintune
+from clintune.config.places import config_root
 from clintune.config.suggest import nearest
-from clintune.core.paths import config_root
 
 _FOLDER = Path(clintune.__file__).parent / "evaluation" / "analyses"
 _NEEDED = {"run", "section"}

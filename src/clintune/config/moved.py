@@ -15,6 +15,7 @@ from clintune.config.overrides import read_texts, set_keys
 from clintune.config.schema import Config
 from clintune.config.typed import composed, frozen
 from clintune.core.errors import ConfigError
+from clintune.core.problems import raise_all
 
 CACHE, ANALYSES = "data.cache", "evaluation"
 
@@ -62,8 +63,7 @@ def _with_analyses(config: Config, words: Sequence[str], verb: str) -> Config:
     """
     config = frozen(Config, _with_keys(config, words, verb))
     use_modules(beside(config.evaluation or [], Path.cwd()))
-    if problems := list(analysis_problems(config.evaluation)):
-        raise ConfigError(f"{verb}: " + "; and ".join(problems))
+    raise_all(verb, list(analysis_problems(config.evaluation)))
     return config
 
 

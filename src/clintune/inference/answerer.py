@@ -14,7 +14,7 @@ from clintune.features.cache_key import cache_key
 from clintune.features.columnar import ColumnarPieces, columnar
 from clintune.features.pieces import Known, PieceSource
 from clintune.features.preprocess import WORTH_A_WORKER, PreprocessWorkers, hold_pieces
-from clintune.inference.answers import Answers, Problem, Settings
+from clintune.inference.answers import Answers, SampleProblem, Settings
 from clintune.inference.forward import Predicted, predict_member
 from clintune.layers.precision import resolve_precision
 from clintune.modalities.base import Modality, item_reader
@@ -215,27 +215,28 @@ class Answerer:
         bad: Mapping[str, Mapping[int, DataError]],
         num_pieces: Mapping[str, NDArray[np.int64]],
         not_finite: Mapping[str, NDArray[np.bool_]],
-    ) -> list[Problem]:
+    ) -> list[SampleProblem]:
         """Return the problems of samples, sorted by sample."""
         # Items that cannot be read.
-        found: list[Problem] = []
+        found: list[SampleProblem] = []
         for name, errors in bad.items():
             where = self._where(name, errors)
             seen = sources[name].select(self.samples.seen(name, rows))
             hit = seen.take(np.isin(seen.number, list(errors)))
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
-                found.append(Problem(owner, name, where[number], reason_alone(errors[number])))
+                reason = reason_alone(errors[number])
+                found.append(SampleProblem(owner, name, where[number], reason))
 
         # Samples without any item.
         nothing = np.sum(list(num_pieces.values()), axis=0) == 0
         owners = np.flatnonzero(nothing).tolist()
-        found += [Problem(owner, None, None, _NOTHING) for owner in owners]
+        found += [SampleProblem(owner, None, None, _NOTHING) for owner in owners]
 
         # Answers that are not finite.
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"
             owners = np.flatnonzero(samples).tolist()
-            found += [Problem(owner, None, None, reason) for owner in owners]
+            found += [SampleProblem(owner, None, None, reason) for owner in owners]
         return sorted(found, key=lambda problem: problem.sample)
 
 

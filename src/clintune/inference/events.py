@@ -1,7 +1,7 @@
 """Samples from rows and prediction times in memory, in any kind of table."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE, checked_keys
 from clintune.cohort.shards import CODE, ROW, SUBJECT, TIME, read_subjects, typed
 from clintune.core.errors import ConfigError, DataError
+from clintune.core.problems import Problem, raise_first
 from clintune.core.text import first_few, visible
 from clintune.inference.times import last_events
 from clintune.modalities.readers import Reader
@@ -140,7 +141,7 @@ def _samples(
         return found
 
     asked = _asked(at, table)
-    _check_columns(asked)
+    raise_first(_asked_problems(asked))
     _check_zone(asked.schema[SAMPLE[1]], clock)
     return checked_keys(asked, AT, clock).select(SAMPLE)
 
@@ -191,13 +192,13 @@ def _pairs(subjects: pl.Series, times: pl.Series) -> pl.DataFrame:
     return table.drop_nulls().unique(maintain_order=True)
 
 
-def _check_columns(asked: pl.DataFrame) -> None:
-    """Raise DataError for a table of samples that lacks a column, or has no row."""
-    if lacking := [name for name in SAMPLE if name not in asked.columns]:
-        both = " and ".join(SAMPLE)
-        raise DataError(f"{AT}: lacks column {lacking[0]}; give a table with {both}")
+def _asked_problems(asked: pl.DataFrame) -> Iterator[Problem]:
+    """Yield each column that a table of samples lacks, and that it has no row."""
+    for name in SAMPLE:
+        if name not in asked.columns:
+            yield Problem(AT, f"lacks column {name}", f"give a table with {' and '.join(SAMPLE)}")
     if asked.is_empty():
-        raise DataError(f"{AT}: has no row; give a {' and a '.join(SAMPLE)} for each answer")
+        yield Problem(AT, "has no row", f"give a {' and a '.join(SAMPLE)} for each answer")
 
 
 def _nothing_to_read(held: InMemory, readers: Mapping[str, Reader]) -> str:

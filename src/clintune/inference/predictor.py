@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from clintune.cohort.build import cohort_has_zone
+from clintune.cohort.clock import cohort_has_zone
 from clintune.cohort.in_memory import InMemory
 from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE

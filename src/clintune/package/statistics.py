@@ -6,7 +6,6 @@ from typing import Any
 
 from clintune.core.errors import PackageError
 from clintune.core.numbers import is_finite
-from clintune.core.text import in_short
 from clintune.features.statistics import learns_nothing
 from clintune.modalities.base import Modality
 from clintune.modalities.event_reader import EventReader
@@ -16,6 +15,7 @@ from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RA
 from clintune.modalities.recording_reader import RecordingReader
 from clintune.modalities.rhythm_reader import RhythmReader
 from clintune.modalities.static import FactReader
+from clintune.package.short_text import in_short
 
 _OWN = "clintune."
 _KEYS: dict[type[Reader], tuple[str, ...]] = {

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from clintune.config.places import default_cache
 from clintune.core.console import WIDEST, print_table
 from clintune.core.errors import ConfigError
-from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.storage import cache_folder
 from clintune.storage.cache_entries import TAG, gigabytes, table

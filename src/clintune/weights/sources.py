@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.core.files import remembered_sha256, value_sha256
-from clintune.weights.base_files import check_base, file_hashes
+from clintune.core.files import value_sha256
+from clintune.weights.base_files import check_base, file_hashes, remembered_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
