@@ -180,7 +180,10 @@ class Task(ABC):
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """Figures of the report beside the curves of the binary views; by default none."""
+        """Figures of the report beside the curves of the binary views; by default none.
+
+        The sequence is also read before `fit`.
+        """
         return ()
 
     @abstractmethod
