@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
@@ -36,10 +36,18 @@ class Reader(Protocol):
         """Return an expression that is true for the modality's rows."""
 
 
+class Held(NamedTuple):
+    """Rows in memory as a source of samples, the samples in the order of `at`, and the rows."""
+
+    source: InMemory
+    samples: pl.DataFrame
+    events: pl.LazyFrame
+
+
 def hold_events(
     events: Any, at: Any, modalities: Mapping[str, Reader], root: Path, lookback_hours: float | None
-) -> tuple[InMemory, pl.DataFrame]:
-    """Return rows in memory as a source of samples, and the samples in the order of `at`.
+) -> Held:
+    """Hold rows in memory as a source of samples.
 
     Raises ConfigError for a value that is no table. Raises DataError for a table that breaks the
     contract of the data, for times of another clock, for subjects without a row, and where the
@@ -77,7 +85,7 @@ def hold_events(
     )
     if not any(len(rows) for rows in held.rows.values()):
         raise DataError(_nothing_to_read(held, modalities))
-    return held, samples
+    return Held(held, samples, scan)
 
 
 def claims_of(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
