@@ -181,15 +181,19 @@ def _print(metrics: Mapping[str, Any]) -> None:
     table = Table("task", "metric", "value", "95 % interval", title="held out")
     for task, values in metrics[HELD_OUT].items():
         for name, score in values.items():
-            numbers = [score[key] for key in ("value", "low", "high")]
-            value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
+            value, low, high = _texts(score)
             few = score["n_subjects"] < SMALLEST_SHOWN
-            told = f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}"
-            table.add_row(task, name, value, told)
+            interval = f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}"
+            table.add_row(task, name, value, interval)
     console.print(table)
 
     for task, values in metrics.get("against", {}).items():
         for name, difference in values.items():
-            numbers = [difference[key] for key in ("value", "low", "high")]
-            value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
+            value, low, high = _texts(difference, sign="+")
             console.print(f"against the other run: {task} {name} {value} ({low} to {high})")
+
+
+def _texts(score: Mapping[str, Any], sign: str = "") -> list[str]:
+    """Return value, low and high end of a score as text."""
+    numbers = [score[key] for key in ("value", "low", "high")]
+    return ["-" if number is None else f"{number:{sign}.3f}" for number in numbers]
