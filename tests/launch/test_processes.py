@@ -1,6 +1,6 @@
 """Several processes train, stop, resume and evaluate what one does.
 
-They do so under each launcher, with the model copied or shared out.
+They do so under each launcher, with the model copied or sharded.
 """
 
 import json
@@ -175,7 +175,7 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot share out 4-bit weights"),
+        (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot shard 4-bit weights"),
         (["strategy.cpu_offload=true"], "strategy=fsdp2 only"),
         (["trainer.precision=fp16"], "needs a GPU"),
         (["strategy=fsdp2", "trainer.precision=fp16"], "no loss scaling"),
