@@ -55,8 +55,8 @@ def hold_events(
     """
     # Read the rows.
     table = to_polars(events, EVENTS)
-    row_filter = claims_of(modalities)
-    named = [claim.media for claim in row_filter.values() if claim.media is not None]
+    selections = row_selections(modalities)
+    named = [selection.media for selection in selections.values() if selection.media is not None]
     media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, modalities)
@@ -75,7 +75,7 @@ def hold_events(
         EVENTS,
         scan,
         samples,
-        row_filter,
+        selections,
         root=root,
         has_zone=clock is not None and clock[1],
         media=media,
@@ -88,12 +88,12 @@ def hold_events(
     return Held(held, samples, scan)
 
 
-def claims_of(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
+def row_selections(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
     """Return the selection of the rows that each modality reads."""
-    row_filter = {}
+    found = {}
     for name, modality in modalities.items():
-        row_filter[name] = RowSelection(modality.row_filter(), modality.media_column)
-    return row_filter
+        found[name] = RowSelection(modality.row_filter(), modality.media_column)
+    return found
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:

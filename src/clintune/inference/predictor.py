@@ -19,7 +19,7 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.inference.answerer import Answerer, never_finite
 from clintune.inference.answers import Settings
 from clintune.inference.doubts import event_doubts
-from clintune.inference.events import claims_of, hold_events
+from clintune.inference.events import hold_events, row_selections
 from clintune.inference.table import answer_table
 from clintune.inference.times import moments_at
 from clintune.package.contents import Package
@@ -132,7 +132,7 @@ class Predictor:
 
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
-        row_filter = claims_of(self.members[0].model.encoders)
+        selections = row_selections(self.members[0].model.encoders)
 
         # Hold the rows of one shard at a time.
         found = 0
@@ -145,7 +145,7 @@ class Predictor:
                     name,
                     scan,
                     mine,
-                    row_filter,
+                    selections,
                     root=root,
                     has_zone=has_zone,
                     media=media,
