@@ -41,7 +41,7 @@ class Page:
 
     @property
     def has_questions(self) -> bool:
-        """Whether some task answers a question by probabilities, which can be calibrated."""
+        """Return whether some task answers a question by probabilities, which can be calibrated."""
         return any(task.questions for task in self.tasks.values())
 
     def metric(self, task: str) -> Metric | None:
