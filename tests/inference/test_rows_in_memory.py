@@ -44,6 +44,7 @@ def risks(model, *arguments, **options):
 @pytest.mark.parametrize("subjects", [(1,), (1, 2), tuple(range(10, 60))])
 def test_one_or_many_subjects_are_answered(model, subjects):
     answers = model.predict(rows(subjects))
+
     assert answers.columns == [
         "subject_id",
         "prediction_time",
@@ -72,6 +73,7 @@ def test_times_are_given_in_every_usual_form(model):
         "series": asked["prediction_time"],
         "arrow": table.to_arrow(),
     }
+
     assert {name: risks(model, events, at=at) for name, at in forms.items()} == dict.fromkeys(
         forms, expected
     )
@@ -118,6 +120,7 @@ def test_an_image_may_come_as_bytes(model, tmp_path):
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
     assert found[0]["lacks"].to_list() == [["wearable"]]
+
     as_pandas = pd.DataFrame({**image, "image_path": [file.getvalue()]})
     assert model.predict(as_pandas)["lacks"].to_list() == [["notes", "wearable", "static"]]
 
