@@ -61,6 +61,7 @@ def test_overrides_are_those_of_the_command_line(recipe, tmp_path):
         "runs": tmp_path / "a b",
         "model.average_views": True,
     }
+
     assert list(override_words({**given, "modality": ["notes", "static"]})) == [
         "trainer.max_steps=2",
         "trainer.lr=0.001",

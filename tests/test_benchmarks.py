@@ -209,6 +209,7 @@ def test_scaling_writes_every_figure(tmp_path):
         str(SPEED / "scale.py"), *words, "--batch-size", "4", "--json", str(tmp_path / "scale.json")
     )
     assert done.returncode == 0, done.stderr
+
     result = json.loads((tmp_path / "scale.json").read_text())
     one, *several = result["runs"]
     assert [

@@ -67,6 +67,7 @@ def test_the_questionnaire_of_the_page_groups_and_refuses():
         owner=np.array([0, 0, 0, 0, 0, 2]),
     )
     made = reader.preprocess_rows(rows)
+
     assert made.owner.tolist() == [0, 0, 2]
     assert made.hours.tolist() == [24, 0, 5]
     assert made.tensors["answered"].sum(1).tolist() == [2, 0, 0]
@@ -97,6 +98,7 @@ def test_the_analysis_of_the_page_hides_small_groups():
     context = SimpleNamespace(groups={"here": sites}, calibrated={"held_out": {"icu": part}})
     found = names["run"](context)
     assert found["site a, icu"] == {"number": 25, "found": pytest.approx(10 / 25)}
+
     large, small = names["section"](found, None).blocks[1].shown()
     assert [str(cell) for cell in large.cells] == ["site a, icu", "25", "0.400"]
     assert [str(cell) for cell in small.cells] == ["site b, icu", "<11", "–"]

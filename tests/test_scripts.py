@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+HOUSE = Path(__file__).parents[1]
+SCRIPTS = HOUSE / "scripts"
 
 
 def programs():
@@ -29,3 +32,11 @@ def test_a_script_imports_names_that_exist(path):
             for alias in node.names:
                 known = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
                 assert known, f"{node.module} has no {alias.name}"
+
+
+def test_scripts_install_extras_that_exist():
+    known = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+    for path in filter(Path.is_file, SCRIPTS.iterdir()):
+        for named in re.findall(r'scripts/venv"? ([a-z,]+)$', path.read_text(), re.MULTILINE):
+            lacking = set(named.split(",")) - known["optional-dependencies"].keys()
+            assert not lacking, f"{path.name} names the extras {lacking}"

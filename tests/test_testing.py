@@ -242,6 +242,14 @@ def in_a_line(canvas, points):
 OBSERVED = Figure(title="Observed", caption="Means.", points=means, draw=in_a_line)
 
 
+def check_of_figures(figure):
+    class Drawing(Regression):
+        figures = (figure,)
+
+    checks = dict(check_task(lambda: Drawing(label="x"), np.array([[0], [1], [2], [0.5]])))
+    return checks["figures_are_drawn_from_points_that_json_keeps"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -260,18 +268,18 @@ OBSERVED = Figure(title="Observed", caption="Means.", points=means, draw=in_a_li
     ids=["whole", "no caption", "of few", "an array", "another shape"],
 )
 def test_a_figure_is_drawn_from_what_json_keeps(change, said):
-    parts = {name: getattr(OBSERVED, name) for name in OBSERVED.__dataclass_fields__}
-
-    class Drawing(Regression):
-        figures = (SimpleNamespace(**parts | change),)
-
-    checks = dict(check_task(lambda: Drawing(label="x"), np.array([[0], [1], [2], [0.5]])))
-    check = checks["figures_are_drawn_from_points_that_json_keeps"]
+    check = check_of_figures(replace(OBSERVED, **change))
     if said is None:
         check()
     else:
         with pytest.raises(AssertionError, match=said):
             check()
+
+
+def test_a_figure_of_another_class_is_told():
+    alike = SimpleNamespace(**vars(OBSERVED))
+    with pytest.raises(AssertionError, match="figure 0 is a SimpleNamespace; `figures` is a seq"):
+        check_of_figures(alike)()
 
 
 def test_a_metric_beyond_its_bounds_is_told():

@@ -94,6 +94,7 @@ def test_pickles_are_refused_with_a_remedy(folder):
 
 def test_one_file_is_known_by_its_hash_several_by_listing(folder, tmp_path):
     assert resolve(str(folder)).sha256 == file_sha256(folder / "model.safetensors")
+
     model = AutoModel.from_pretrained(folder)
     model.save_pretrained(tmp_path / "shards", max_shard_size="5KB")
     shards = sorted((tmp_path / "shards").glob("*.safetensors"))
@@ -106,6 +107,7 @@ def test_one_file_is_known_by_its_hash_several_by_listing(folder, tmp_path):
         rtol=0,
         atol=0,
     )
+
     shutil.copy(shards[0], shards[1])
     assert resolve(str(tmp_path / "shards")).sha256 != before
 

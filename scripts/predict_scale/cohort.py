@@ -36,6 +36,7 @@ def write_cohort(root: Path, subjects: int, *, labelled: bool) -> None:
     who = np.arange(1, subjects + 1)
     start = rng.integers(0, 3 * 365 * 1440, subjects)
     value = rng.normal(size=subjects)
+
     parts = [
         _rows(who, None, "AGE", number=rng.integers(18, 99, subjects)),
         _rows(who, start + 60, "NOTE//NURSING", text=_notes(rng, subjects)),
@@ -44,13 +45,12 @@ def write_cohort(root: Path, subjects: int, *, labelled: bool) -> None:
     ]
     events = pl.concat(parts).sort(SUBJECT, TIME, maintain_order=True)
     write_tables(root, "scale", events, shards=-(-subjects // _SUBJECTS_A_FILE))
+
     if labelled:
         outcome = value + rng.normal(size=subjects) > 0
-        write_labels(
-            root,
-            "outcome",
-            pl.DataFrame({SUBJECT: who, PREDICTION_TIME: _moments(start + 360), BOOLEAN: outcome}),
-        )
+        times = _moments(start + 360)
+        labels = pl.DataFrame({SUBJECT: who, PREDICTION_TIME: times, BOOLEAN: outcome})
+        write_labels(root, "outcome", labels)
 
 
 def _rows(

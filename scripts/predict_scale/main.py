@@ -59,6 +59,7 @@ def main() -> int:
         "--folder", type=Path, help="where to work and what to keep (default: a temporary folder)"
     )
     arguments = parser.parse_args()
+
     with tempfile.TemporaryDirectory(prefix="clintune-predict-") as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +73,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
     os.environ["CLINTUNE_CACHE"] = str(folder / "cache")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+    # Write the cohorts, and train the package.
     start = time.monotonic()
     write_cohort(folder / "small", 400, labelled=True)
     write_cohort(folder / "large", samples, labelled=False)
@@ -86,6 +88,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
     job = ["predict", run, f"cohort={folder / 'large'}", "times=last"]
     job += [f"shard_size={arguments.shard_size}", f"batch_size={arguments.batch_size}"]
 
+    # Score twice: undisturbed, and killed and resumed.
     whole, broken = folder / "whole", folder / "broken"
     seen = watch([*job, f"out={whole}"], whole, num_shards)
     for share in KILLED_AT:
@@ -97,21 +100,20 @@ def measure(folder: Path, arguments: argparse.Namespace) -> int:
         f"{summary['samples_per_second']:.0f} samples/s, {summary['seconds']:.0f} s, "
         "all by one process"
     )
+
     # The most before each share, since the one before: what the start took does not hide what comes
     # later. At its end a process reads pages of libraries once more to unload them.
-    memory = {
-        to: max(mb for share, mb in seen if since <= share < to)
-        for since, to in pairwise((0.0, *SHARES))
-    }
-    print(
-        "most memory in MB: "
-        + ", ".join(f"{mb:.0f} up to {share:.0%}" for share, mb in memory.items())
-    )
+    memory = {}
+    for since, to in pairwise((0.0, *SHARES)):
+        memory[to] = max([mb for share, mb in seen if since <= share < to])
+    listed = ", ".join(f"{mb:.0f} up to {share:.0%}" for share, mb in memory.items())
+    print(f"most memory in MB: {listed}")
+
+    is_flat = memory[1.0] < FLAT * memory[0.1]
+    is_once = stands_once(broken, samples) and stands_once(whole, samples)
     checks = {
-        f"memory grows by less than {FLAT - 1:.0%} from a tenth of the samples to all": memory[1.0]
-        < FLAT * memory[0.1],
-        "each sample stands exactly once": stands_once(broken, samples)
-        and stands_once(whole, samples),
+        f"memory grows by less than {FLAT - 1:.0%} from a tenth of the samples to all": is_flat,
+        "each sample stands exactly once": is_once,
         "what was killed twice equals what was not": predictions(broken).equals(predictions(whole)),
         "both folders hold the same files": files(broken) == files(whole),
     }
@@ -149,6 +151,7 @@ def watch(
                 print(f"killed with {share:.0%} of the shards done", flush=True)
                 return seen
             time.sleep(_LOOK_SECONDS)
+
     if job.returncode:
         sys.exit(f"the job ended with {job.returncode}")
     return seen

@@ -30,12 +30,14 @@ def main() -> None:
     arguments = parse()
     facts = machine(arguments.precision)
     refuse_without_gpu(arguments, facts)
+
     with tempfile.TemporaryDirectory(prefix="clintune-speed-") as name:
         bench = Bench(Path(name), facts["precision"])
         settings = bench.prepare(arguments)
-        rows = [
-            row for kind in arguments.scenario for row in scenario(bench, kind, settings, arguments)
-        ]
+        rows = []
+        for kind in arguments.scenario:
+            rows += scenario(bench, kind, settings, arguments)
+
     ratios = [ratio for row in rows if (ratio := Ratio.of(row, rows)) is not None]
     print_report(facts, rows, ratios)
     if arguments.json:
@@ -51,6 +53,8 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark_speed", description=__doc__)
+
+    # What is compared, and how often.
     parser.add_argument(
         "--scenario", nargs="+", choices=SCENARIOS, default=SCENARIOS,
         help="frozen: frozen encoders, cold cache built inside the timing; trained: LoRA in the "
@@ -63,6 +67,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--repeats", type=int, default=1, help="runs of each, interleaved; medians count"
     )
+
+    # The data.
     parser.add_argument(
         "--subjects", type=int, default=160, help="of the generated cohort (default 160)"
     )
@@ -71,6 +77,8 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--label", default="deterioration", help="label of that cohort")
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels (default 224)")
+
+    # The model.
     parser.add_argument(
         "--batch-size", type=int, help="default 32, as in the recipes; 48 for the large backbones"
     )
@@ -138,6 +146,8 @@ class Bench:
         given.write_text(json.dumps(settings), encoding="utf-8")
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         words = [sys.executable, *program, str(given), str(result), *more]
+
+        # Look at the memory from time to time.
         peak = 0.0
         with subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -146,6 +156,7 @@ class Bench:
                 peak = max(peak, tree_memory(job.pid))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     _, errors = job.communicate(timeout=_LOOK_SECONDS)
+
         if job.returncode:
             sys.exit(f"{' '.join(program)} failed:\n{errors[-4000:]}")
         values: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
@@ -170,22 +181,18 @@ def scenario(
     bench: Bench, kind: str, settings: Settings, arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Run a scenario's two variants in turn, as often as asked; return the median run of each."""
+    repeats = arguments.repeats
     if kind == "frozen":
-        return [
-            row
-            for epochs in arguments.epochs
-            for row in compare(
-                bench, f"frozen, {epochs} epochs", settings.change(epochs=epochs), arguments.repeats
-            )
-        ]
+        rows = []
+        for epochs in arguments.epochs:
+            label = f"frozen, {epochs} epochs"
+            rows += compare(bench, label, settings.change(epochs=epochs), repeats)
+        return rows
+
     if kind == "trained":
-        return compare(
-            bench,
-            "trained, 2 epochs",
-            settings.change(epochs=2, encoders="lora"),
-            arguments.repeats,
-        )
-    return compare_with_floor(bench, settings.change(epochs=FLOOR_EPOCHS), arguments.repeats)
+        lora = settings.change(epochs=2, encoders="lora")
+        return compare(bench, "trained, 2 epochs", lora, repeats)
+    return compare_with_floor(bench, settings.change(epochs=FLOOR_EPOCHS), repeats)
 
 
 def compare(bench: Bench, label: str, settings: Settings, repeats: int) -> list[dict[str, Any]]:
@@ -220,12 +227,11 @@ def compare_with_floor(bench: Bench, settings: Settings, repeats: int) -> list[d
 
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the median of each figure, and of losses the last run's."""
-    return {
-        key: statistics.median(run[key] for run in runs)
-        if isinstance(value, int | float)
-        else value
-        for key, value in runs[-1].items()
-    }
+    found = {}
+    for key, value in runs[-1].items():
+        is_figure = isinstance(value, int | float)
+        found[key] = statistics.median([run[key] for run in runs]) if is_figure else value
+    return found
 
 
 if __name__ == "__main__":

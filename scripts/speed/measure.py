@@ -86,6 +86,7 @@ class Meter:
         seconds = time.perf_counter() - self.start
         assert self.model is not None, "the model never ran"
         self.stop()
+
         lengths = torch.cat(self.lengths).cpu()
         samples, tokens = len(lengths), int(lengths.sum())
         trained = [
@@ -118,10 +119,13 @@ class Meter:
         if skipped < 1:
             return dict.fromkeys(names)
         assert self.model is not None
+
+        # Leave the first steps out.
         per_step = len(self.lengths) // len(self.steps)
         lengths = torch.cat(self.lengths[skipped * per_step :]).cpu()
         times = self.steps[skipped - 1 :]
         seconds = times[-1] - times[0]
+
         median = statistics.median(after - before for before, after in pairwise(times))
         peak = peak_flops()
         done = training_flops(self.model.get_submodule(self.backbone), lengths)

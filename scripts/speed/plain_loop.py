@@ -40,16 +40,13 @@ class Samples(Dataset[dict[str, Any]]):
     def __init__(self, path: Path, settings: Settings) -> None:
         self.samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         self.max_images = settings.max_images
-        mean, std = (
-            timm.get_pretrained_cfg(IMAGE_MODEL).mean,
-            timm.get_pretrained_cfg(IMAGE_MODEL).std,
-        )
+        pretrained = timm.get_pretrained_cfg(IMAGE_MODEL)
         self.transform = v2.Compose(
             [
                 v2.Resize([settings.image_size] * 2, v2.InterpolationMode.BICUBIC),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(mean), list(std)),
+                v2.Normalize(list(pretrained.mean), list(pretrained.std)),
             ]
         )
 
@@ -76,24 +73,19 @@ class Collate:
 
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return the batch of these samples."""
-        chunks = [
-            (owner, *chunk)
-            for owner, sample in enumerate(samples)
-            for chunk in self.chunks(sample["notes"])
-        ]
-        images = [
-            (owner, *image) for owner, sample in enumerate(samples) for image in sample["images"]
-        ]
-        padded = self.tokenizer.pad(
-            {"input_ids": [ids for _, _, ids in chunks]}, return_tensors="pt"
-        )
+        chunks, images = [], []
+        for owner, sample in enumerate(samples):
+            chunks += [(owner, *chunk) for chunk in self.chunks(sample["notes"])]
+            images += [(owner, *image) for image in sample["images"]]
+
+        ids = {"input_ids": [ids for _, _, ids in chunks]}
+        padded = self.tokenizer.pad(ids, return_tensors="pt")
         size = self.settings.image_size
+        pixels = [pixels for *_, pixels in images]
         return {
             "ids": padded["input_ids"],
             "mask": padded["attention_mask"],
-            "pixels": torch.stack([pixels for *_, pixels in images])
-            if images
-            else torch.zeros(0, 3, size, size),
+            "pixels": torch.stack(pixels) if images else torch.zeros(0, 3, size, size),
             "owner": torch.tensor([owner for owner, *_ in chunks + images]),
             "hours": torch.tensor([hours for _, hours, _ in chunks + images]),
             "labels": torch.tensor([sample["label"] for sample in samples]),
@@ -129,6 +121,7 @@ class Model(nn.Module):
             encoder.requires_grad_(False)
             if self.trains_encoders:
                 inject_adapter_in_model(lora(settings, plain_layers(encoder)), encoder)
+
         backbone = load_backbone(settings)
         width = backbone.config.hidden_size
         self.backbone = get_peft_model(backbone, lora(settings, settings.lora_targets))
@@ -146,30 +139,27 @@ class Model(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return a logit for each sample [N]."""
+        # Encode.
         with torch.set_grad_enabled(self.trains_encoders):
-            notes, images = (
-                self.encode_notes(batch["ids"], batch["mask"]),
-                self.encode_images(batch["pixels"]),
-            )
+            notes = self.encode_notes(batch["ids"], batch["mask"])
+            images = self.encode_images(batch["pixels"])
         tokens = torch.cat([self.note_projector(notes), self.image_projector(images).flatten(0, 1)])
-        repeats = torch.tensor(
-            [1] * len(notes) + [images.shape[1]] * len(images), device=tokens.device
-        )
-        owner, hours = (
-            batch["owner"].repeat_interleave(repeats),
-            batch["hours"].repeat_interleave(repeats),
-        )
+        repeats = [1] * len(notes) + [images.shape[1]] * len(images)
+        repeats = torch.tensor(repeats, device=tokens.device)
+        owner = batch["owner"].repeat_interleave(repeats)
+        hours = batch["hours"].repeat_interleave(repeats)
+
+        # Put the tokens of each sample in time order, the query last.
         order = torch.argsort(hours, descending=True, stable=True)
         order = order[torch.argsort(owner[order], stable=True)]
         lengths = torch.bincount(owner, minlength=len(batch["labels"]))
         parts = torch.split(tokens[order], lengths.tolist())
-        embeddings = pad_sequence(
-            [torch.cat([part, self.query]) for part in parts], batch_first=True
-        )
+        sequences = [torch.cat([part, self.query]) for part in parts]
+        embeddings = pad_sequence(sequences, batch_first=True)
         mask = torch.arange(embeddings.shape[1], device=lengths.device) <= lengths[:, None]
-        hidden = self.backbone(
-            inputs_embeds=embeddings, attention_mask=mask.long()
-        ).last_hidden_state
+
+        output = self.backbone(inputs_embeds=embeddings, attention_mask=mask.long())
+        hidden = output.last_hidden_state
         return self.head(hidden[torch.arange(len(lengths)), lengths])[:, 0]
 
     def encode_notes(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -226,6 +216,7 @@ def train(settings: Settings) -> list[float]:
     on_gpu = torch.cuda.is_available()
     precision = "no" if settings.precision == "fp32" else settings.precision
     accelerator = Accelerator(mixed_precision=precision, cpu=not on_gpu)
+
     samples = Samples(Path(settings.folder) / "samples.jsonl", settings)
     loader = DataLoader(
         samples,
@@ -237,6 +228,7 @@ def train(settings: Settings) -> list[float]:
         persistent_workers=settings.workers > 0,
         pin_memory=on_gpu,
     )
+
     model = Model(settings)
     trained = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -249,6 +241,7 @@ def train(settings: Settings) -> list[float]:
         optimizer, round(settings.warmup * num_steps), num_steps
     )
     model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
+
     losses = []
     model.train()
     for _ in range(settings.epochs):
@@ -260,6 +253,7 @@ def train(settings: Settings) -> list[float]:
             scheduler.step()
             optimizer.zero_grad()
             losses.append(loss.item())
+
     weights = {name: value.detach().cpu().contiguous() for name, value in trained.items()}
     save_file(weights, Path(settings.folder) / "plain.safetensors")
     return losses

@@ -36,8 +36,11 @@ def prepare(
         cohort = folder / "generated"
         if not cohort.exists():
             write_quickstart(cohort, subjects=subjects, image_size=image_size, signal_days=1)
+
     link_cohort(cohort, folder / "cohort")
     (folder / "speed.yaml").write_text(RECIPE, encoding="utf-8")
+
+    # MiniLM reads the notes, and is the backbone unless a larger random one is asked for.
     text = str(resolve("bundled:minilm").path)
     settings = Settings(
         folder=str(folder), text_model=text, backbone=text, label=label, image_size=image_size
@@ -53,6 +56,7 @@ def prepare(
             batch_size=48,
             max_tokens=512,
         )
+
     write_samples(folder, settings)
     model = load_efficientnet_lite0(resolve("bundled:efficientnet_lite0").path)
     model.reset_classifier(0)

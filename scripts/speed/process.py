@@ -58,17 +58,17 @@ class Watched:
         self.figures: dict[str, Any] = {}
         self._profiled = ExitStack()
 
-    def __call__(self, fit: Any, step: int, micro_batches: Any) -> Any:
+    def __call__(self, job: Any, step: int, micro_batches: Any) -> Any:
         """Take a step."""
         if step == self.first:
             self.figures = self.meter.results()
             self.profiler = self._profiled.enter_context(profile())
-            fit.accelerator.wait_for_everyone()
+            job.accelerator.wait_for_everyone()
             self._profiled.enter_context(record_function(_WINDOW))
         elif step == self.first + PROFILED:
             self._profiled.close()
             self.figures |= shares(self.profiler.events())
-        return self.step(fit, step, micro_batches)
+        return self.step(job, step, micro_batches)
 
 
 def shares(events: Iterable[Any]) -> dict[str, float]:
@@ -80,6 +80,8 @@ def shares(events: Iterable[Any]) -> dict[str, float]:
     inside = [
         event for event in events if event.time_range.start < end and event.time_range.end > start
     ]
+
+    # Compare the time of computing with that of collectives.
     has_gpu = any(event.device_type == DeviceType.CUDA for event in inside)
     computing = [_span(event) for event in inside if _computes(event, has_gpu)]
     collectives = [_span(event) for event in inside if _communicates(event)]

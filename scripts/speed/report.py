@@ -89,24 +89,35 @@ def machine(precision: str | None) -> dict[str, Any]:
 
 def print_report(facts: dict[str, Any], rows: list[dict[str, Any]], ratios: list[Ratio]) -> None:
     """Print machine, runs and ratios."""
-    console = Console(highlight=False)
-    console.width = max(console.width, 140)
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
-    shown = {
-        title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)
-    }
-    table = Table("scenario", "variant", *shown)
-    for row in rows:
-        cells = (
-            "-" if row[key] is None else format(row[key], form) for key, form in shown.values()
-        )
-        table.add_row(row["scenario"], row["variant"], *cells)
-    console.print(table)
+    console = print_runs(facts, ("scenario", "variant"), COLUMNS, rows)
     for ratio in ratios:
         console.print(
             f"{ratio.scenario}: clintune / {ratio.against} = {ratio.ratio:.2f} ({ratio.figure})"
         )
     console.print(NOTES, style="dim")
+
+
+def print_runs(
+    facts: dict[str, Any],
+    named_by: tuple[str, str],
+    columns: dict[str, tuple[str, str]],
+    rows: list[dict[str, Any]],
+) -> Console:
+    """Print machine and runs, without columns that are empty; return the console."""
+    console = Console(highlight=False)
+    console.width = max(console.width, 140)
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
+
+    shown = {
+        title: column for title, column in columns.items() if any(row[column[0]] for row in rows)
+    }
+    table = Table(*named_by, *shown)
+    for row in rows:
+        names = [row[name] for name in named_by]
+        pairs = [(row[key], form) for key, form in shown.values()]
+        table.add_row(*names, *("-" if v is None else format(v, form) for v, form in pairs))
+    console.print(table)
+    return console
 
 
 def _ask(*words: str) -> str:

@@ -21,11 +21,9 @@ import torch
 from main import HERE, Bench, median, refuse_without_gpu
 from measure import WARM_UP
 from process import PROFILED
-from rich.console import Console
-from rich.table import Table
 from settings import BACKBONES, Settings
 
-from report import machine
+from report import machine, print_runs
 
 COLUMNS = {
     "processes": ("processes", "d"),
@@ -57,18 +55,21 @@ def main() -> None:
     arguments = parse()
     facts = machine(arguments.precision)
     refuse_without_gpu(arguments, facts)
-    places = torch.cuda.device_count() or facts["cores"]
-    processes = sorted(
-        {1, *(arguments.processes or [number for number in (2, 4, 8) if number <= places])}
-    )
+
+    # Share the cores among the most processes.
+    most = torch.cuda.device_count() or facts["cores"]
+    wanted = arguments.processes or [number for number in (2, 4, 8) if number <= most]
+    processes = sorted({1, *wanted})
     facts["threads"] = os.environ["OMP_NUM_THREADS"] = str(max(1, facts["cores"] // processes[-1]))
     facts["gpus"] = torch.cuda.device_count()
     arguments.subjects = max(arguments.subjects, arguments.batch_size * processes[-1])
+
     with tempfile.TemporaryDirectory(prefix="clintune-scale-") as name:
         bench = Bench(Path(name), facts["precision"])
         settings = bench.prepare(arguments)
         bench.run("clintune", asdict(settings), "trainer.max_steps=1")  # fills the cache
         rows = compare(measure(bench, settings, processes, arguments))
+
     print_report(facts, rows)
     result = {
         "machine": facts,
@@ -121,6 +122,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, help="write machine, settings, runs and sizes to this file"
     )
+
+    # What `Bench.prepare` takes beside these.
     parser.set_defaults(cohort=None, label="deterioration", quantize=None)
     return parser.parse_args()
 
@@ -132,15 +135,14 @@ def measure(
 
     Return the figures.
     """
+    # Plan the runs.
     batch = arguments.batch_size
     plan = [("one process", "-", 1, batch)]
     for strategy in arguments.strategy:
-        for scaling in ("strong", "weak"):
-            plan += [
-                (scaling, strategy, n, batch * n if scaling == "weak" else batch)
-                for n in processes
-                if n > 1
-            ]
+        several = [number for number in processes if number > 1]
+        plan += [("strong", strategy, number, batch) for number in several]
+        plan += [("weak", strategy, number, batch * number) for number in several]
+
     rows = []
     for scaling, strategy, number, size in plan:
         words = [
@@ -150,6 +152,7 @@ def measure(
             *([f"strategy={strategy}"] if number > 1 else []),
         ]
         program = [*launcher(number), str(HERE / "process.py")]
+
         done = []
         for _ in range(arguments.repeats):
             busy = psutil.cpu_percent(interval=1) / 100
@@ -179,20 +182,7 @@ def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def print_report(facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Print machine and runs."""
-    console = Console(highlight=False)
-    console.width = max(console.width, 140)
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items() if value is not None))
-    shown = {
-        title: column for title, column in COLUMNS.items() if any(row[column[0]] for row in rows)
-    }
-    table = Table("scaling", "strategy", *shown)
-    for row in rows:
-        table.add_row(
-            row["scaling"],
-            row["strategy"],
-            *(format(row[key], form) for key, form in shown.values()),
-        )
-    console.print(table)
+    console = print_runs(facts, ("scaling", "strategy"), COLUMNS, rows)
     console.print(NOTES, style="dim")
 
 

@@ -1,7 +1,7 @@
 """What both sides of the benchmark share: one definition of data, parts and training."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,7 @@ class Settings:
         """Return these settings with some changed."""
         return replace(self, **changes)
 
-    def save(self, path: Path) -> None:
-        """Write the settings as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-
     @classmethod
     def load(cls, path: Path) -> "Settings":
-        """Read settings that `save` wrote."""
+        """Read settings from JSON."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -55,10 +55,10 @@ def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
         settings, "trainer.max_steps=16", "trainer.checkpoint_every=1000000", keep=16
     )
     model: Any = found.model
-    middle = sorted(range(len(found.positions)), key=found.positions.__getitem__)[
-        len(found.positions) // 2
-    ]
-    batch = found.batches[middle]
+    by_size = sorted(range(len(found.positions)), key=found.positions.__getitem__)
+    batch = found.batches[by_size[len(by_size) // 2]]
+
+    # Take steps on that batch alone.
     optimizer = torch.optim.AdamW(
         [parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-5
     )
@@ -67,9 +67,8 @@ def floor(settings: Settings, num_steps: int = 60) -> dict[str, Any]:
     losses = []
     for _ in range(num_steps):
         logits = model(batch)["outcome"].float()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits, batch.targets["outcome"].to(logits.device)
-        )
+        targets = batch.targets["outcome"].to(logits.device)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

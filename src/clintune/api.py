@@ -14,13 +14,13 @@ from clintune.config.overrides import quoted
 from clintune.config.recipes import find_recipe
 from clintune.core.errors import ConfigError
 from clintune.core.files import read_json
-from clintune.experiment.resume import held, run_config
-from clintune.launch.memory import collector_paused
+from clintune.experiment.resume import run_config
 from clintune.launch.signals import restored_signal_handlers
 from clintune.launch.status import read_status
 from clintune.training.launch import start
 from clintune.verbs.arguments import run_folder
-from clintune.verbs.beforehand import check_beforehand, check_folders, check_packages, check_runs
+from clintune.verbs.beforehand import check_beforehand, check_folders, check_runs
+from clintune.verbs.evaluate import evaluate_held
 
 
 class Run:
@@ -68,18 +68,14 @@ class Run:
         config = moved(run_config(self.folder), words, "evaluate")
         check_folders(config, "evaluate")
 
-        with held(self.folder, "evaluated"):
-            check_packages(self.folder, config)
-            with collector_paused():
-                from clintune.evaluation.evaluate import evaluate_run
-
-            evaluate_run(
-                self.folder,
-                replicates=bootstrap,
-                ablate_modalities=ablations,
-                against=other,
-                places=words,
-            )
+        evaluate_held(
+            self.folder,
+            config,
+            replicates=bootstrap,
+            ablate_modalities=ablations,
+            against=other,
+            places=words,
+        )
         return self.metrics
 
 

@@ -56,6 +56,7 @@ def test_missing_data_are_said_once_before_anything_is_made(tmp_path, capsys):
         "seeds=[0]",
     ]
     assert main(["benchmark", "real", f"out={out}", *words]) == 2
+
     said = capsys.readouterr().err
     assert said.startswith(
         f"clintune: benchmark: cohorts.covid_cxr.source.raw: {tmp_path}/covid_cxr is missing; set"
@@ -77,6 +78,7 @@ def test_an_experiment_without_data_fails_for_what_needs_it(suite, tmp_path, cap
     assert (
         main([*words(suite, tmp_path / "out"), "methods=[logistic/static,logistic/imaging]"]) == 1
     )
+
     said = capfd.readouterr().err
     reason = "cohorts.tiny.root: /nowhere is not a folder; correct the path or name a `source`"
     assert f"\nlost: {reason}" in said

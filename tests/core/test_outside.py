@@ -59,6 +59,22 @@ def test_a_module_that_is_no_python_is_the_users_fault(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("imports", "begins"),
+    [("from clintune.tasks.base import Task", "needs_us.py:4"), ("import json", "test_outside.py")],
+)
+def test_an_installed_module_is_the_users_if_it_needs_us(tmp_path, monkeypatch, imports, begins):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "needs_us.py").write_text(f"{imports}\n\ndef act():\n    raise KeyError('Doe')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "needs_us", raising=False)
+
+    fault = users_fault(raised(importlib.import_module("needs_us").act))
+    assert fault.startswith(f"{begins}: KeyError" if "clintune" in imports else begins)
+    assert "Doe" not in fault
+
+
 def system(number, path=None):
     def act():
         raise OSError(number, os.strerror(number), path)

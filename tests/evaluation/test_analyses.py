@@ -49,7 +49,8 @@ def test_an_analysis_beside_the_recipe_reaches_every_page(recipe):
     run = train(path, "trainer.max_steps=1")
     evaluate(run)
     metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics) == ["tuning", "held_out", "fairness", "calibrated", "packages"]
+    results = ["tuning", "held_out", "fairness", "calibrated"]
+    assert list(metrics) == [*results, "evaluation", "packages"]
     said = f"The largest risk is {metrics['fairness']['largest']:.3f}."
     assert said in (run / "report.html").read_text()
 
@@ -69,7 +70,7 @@ def test_a_trained_run_gets_another_analysis(run_copy, tmp_path, monkeypatch, ca
 
     assert main([*words, "evaluation=[extent]"]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics) == ["tuning", "held_out", "extent", "packages"]
+    assert list(metrics) == ["tuning", "held_out", "extent", "evaluation", "packages"]
     assert "The largest risk is" in (run / "report.html").read_text()
     assert (run / "recipe.yaml").read_bytes() == recipe
     assert list(Run(run).evaluate(bootstrap=10, evaluation=["extent", "limits"]))[2] == "extent"
@@ -83,6 +84,27 @@ def test_a_trained_run_gets_another_analysis(run_copy, tmp_path, monkeypatch, ca
     ):
         assert main([*words, word]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_the_card_shows_the_analyses_that_were_run(run_copy, tmp_path, monkeypatch, capsys):
+    run = run_copy("trainer.max_steps=1")
+    (tmp_path / "breadth.py").write_text(FAIRNESS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = [str(run), "--bootstrap", "10", "evaluation=[breadth,calibrated]"]
+    assert main(["evaluate", *words]) == 0
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["evaluation"] == ["breadth", "calibrated"]
+    assert main(["publish", str(run), "--draft"]) == 0
+    said = f"The largest risk is {metrics['breadth']['largest']:.3f}."
+    assert said in (run / "release" / "README.md").read_text()
+
+    # A card without an analysis that was run would say less than the report.
+    (tmp_path / "breadth.py").unlink()
+    monkeypatch.delitem(sys.modules, "breadth")
+    assert main(["publish", str(run), "--draft"]) == 2
+    assert "publish: 'evaluation': 'breadth' is no analysis" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_calibration_is_fitted_on_tuning_and_judged_held_out(recipe, large):
     fitted = read_calibrations(run / "calibration.json")["outcome"]
     assert fitted == fit_calibration(tuning, task)
     assert fitted.reasons == (None,)
+
     found = json.loads((run / "metrics.json").read_text())["calibration"]["outcome"]
     after = fitted.apply(held_out.predicted)
     assert found["before"]["brier"] == pytest.approx(brier(held_out.targets, held_out.predicted))

@@ -159,6 +159,7 @@ def test_counts_are_of_known_labels():
 
 def test_what_is_undefined_becomes_none_in_json():
     result = intervals(scored(make([0, 0, 0], [0.1, 0.2, 0.3])))["x"]["auroc"].to_json()
+
     assert result == {
         "value": None,
         "low": None,

@@ -17,6 +17,7 @@ def test_scores_are_those_of_the_confusion_matrix():
     tuning, held_out = predictions(400, 0), predictions(500, 1)
     points = operating_points(tuning, held_out, replicates=50)
     assert [point["aim"] for point in points] == ["sensitivity 90%", "specificity 90%", "Youden"]
+
     for point in points:
         flagged = held_out.predicted[:, 0] >= point["threshold"]
         (tn, fp), (fn, tp) = confusion_matrix(held_out.targets[:, 0], flagged)

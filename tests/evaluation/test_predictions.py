@@ -165,6 +165,7 @@ def test_no_name_of_a_task_or_phenotype_leads_out_of_the_folder(tmp_path, kind, 
                 folder, "x", Multilabel(label="x", phenotypes=[name, "sepsis"])
             ),
         ]
+
     for call in calls:
         with pytest.raises(DataError, match=r"(task|phenotype) '.*; use another name"):
             call()

@@ -329,6 +329,7 @@ def test_a_class_of_few_patients_is_not_named():
     tasks = {**TASKS, "kind": task}
     html = page_of(analyse({**predictions, "kind": kind}, tasks), tasks)
     text = " ".join(visible(html).split())
+
     assert (
         "The average over 3 of 4 classes, each told from all others. The others cannot be" in text
     )

@@ -46,6 +46,7 @@ def test_groups_are_the_cohorts_and_the_unlisted_are_unknown(predictions):
     }
     assert list(result) == ["site"]
     assert set(result["site"]) == set(rows)
+
     for group, chosen in rows.items():
         score = result["site"][group]["x"]["auroc"]
         assert score.value == pytest.approx(

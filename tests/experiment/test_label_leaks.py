@@ -90,6 +90,7 @@ def test_a_leak_before_the_first_of_several_predictions_is_found(tmp_path):
         tmp_path / "again",
     )
     (said,) = leaks(Samples([index]), tasks)
+
     assert said.startswith(
         "modality static, code LAB//outcome, its value: tells the label of y almost alone"
     )
@@ -161,11 +162,13 @@ def test_one_answer_in_a_split_is_said_and_in_training_refused(tmp_path):
         [],
         True,
     )
+
     (said,), learnable = check_answers(
         samples, {"train": both, "tuning": positive, "held_out": both}, tasks
     )
     assert said.startswith("tasks.y: the tuning split has one answer only")
     assert learnable
+
     rows = {"train": negative, "tuning": both, "held_out": both}
     assert check_answers(samples, rows, tasks)[1] is False
     with pytest.raises(

@@ -108,6 +108,7 @@ def test_each_kind_of_loss_is_one_sentence(tmp_path):
     events = Part(511, sums_up=True, samples=1000, samples_cut=400, pieces=10_000, pieces_cut=2_000)
     parts = {"notes": notes, "static": static, "monitor": monitor, "watch": watch, "events": events}
     limits = Limits(parts, 512, 1000, 50, 200, 100_000, 5_000, warnings=["beware"])
+
     assert limits.sentences() == [
         "notes: 12 % of the samples have none",
         "notes: 33 % of the samples lose their oldest pieces (max_pieces 16): 18 % of all pieces",

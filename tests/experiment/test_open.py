@@ -56,6 +56,7 @@ class Mine(Binary):
     {}
 """
 NO_METRIC = "`metrics` of Mine must be a tuple of one or more Metric objects"
+NO_FIGURE = "`figures` of Mine must be a tuple of Figure objects"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,8 @@ NO_METRIC = "`metrics` of Mine must be a tuple of one or more Metric objects"
         ("metrics = (close,)", "deterioration", f"tasks.outcome: {NO_METRIC}.*a function"),
         ("metrics = close", "deterioration", f"tasks.outcome: {NO_METRIC}.*; it has a"),
         ("metrics = ()", "deterioration", f"tasks.outcome: {NO_METRIC}.*a tuple"),
+        ("figures = (close,)", "deterioration", f"tasks.outcome: {NO_FIGURE}.*a function"),
+        ("figures = close", "deterioration", f"tasks.outcome: {NO_FIGURE}.*; it has a"),
         (
             "metrics = (Metric(title='x', meaning='x', compute=close),)",
             "deterioration",

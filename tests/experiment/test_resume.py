@@ -71,12 +71,15 @@ def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace(stopped, capsys):
     assert [
         json.loads(line)["step"] for line in (stopped / "history.jsonl").read_text().splitlines()
     ] == [1, 2, 3, 4]
+
     trainer = load_config(stopped / "recipe.yaml").trainer
     assert (trainer.max_steps, trainer.lr, trainer.head_lr) == (4, 1e-4, 1e-3)
+
     (resumed,) = json.loads((stopped / "provenance.json").read_text())["resumed"]
     assert resumed["step"] == 2
     assert resumed["changes"]["trainer.lr"] == {"before": 1e-3, "now": 1e-4}
     assert resumed["changes"].keys() == {word.partition("=")[0] for word in words}
+
     evaluate(stopped)
     told = (
         "After step 2 training went on with other settings: "
@@ -216,6 +219,7 @@ def test_one_job_holds_a_run_and_leftovers_are_swept(stopped, shared_run, capsys
         assert code == 2
         assert f"{stopped}: is being trained by {who}; wait for its end" in said
     assert after == before
+
     left = [
         stopped / f".package.{'x' * 8}.partial",
         stopped / "checkpoints" / f".step-00000004.{'y' * 8}.partial",

@@ -97,6 +97,7 @@ def test_classes_that_differ_by_case_or_spaces_are_told(cohort, recipe, capsys):
         "tasks.went: 'Home' and 'home ' differ in case or spaces alone; "
         "write one name where one class is meant"
     )
+
     assert told in said(capsys, recipe(cohort), *words)
 
 

@@ -11,10 +11,12 @@ import hashlib
 import json
 import re
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
+
+from helpers.local_server import LocalServer
 
 TOKEN = "hf_made_up"
 _PART = 100_000
@@ -45,7 +47,7 @@ class Repository:
         return known.get(revision)
 
 
-class HubServer:
+class HubServer(LocalServer):
     """A store of large files that may hold, refuse or break a transfer.
 
     `sent` lists what was uploaded: (path or digest, bytes).
@@ -57,6 +59,7 @@ class HubServer:
     """
 
     def __init__(self) -> None:
+        super().__init__(partial(_Handler, hub=self))
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}
         self.sent: list[tuple[str, int]] = []
@@ -66,26 +69,7 @@ class HubServer:
         self.broken: set[str] = set()
         self.held = threading.Event()
         self.stored = threading.Event()
-        self.closed = threading.Event()
         self.parts: dict[str, dict[int, bytes]] = {}
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self})
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
-        )
-
-    @contextmanager
-    def running(self):
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self.closed.set()
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
 
     def add(self, name: str, files: dict[str, bytes], private: bool = False) -> Repository:
         """Make a repository with the first commit that the Hub makes, and one with files."""
@@ -104,7 +88,10 @@ class _Error(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    hub: HubServer
+
+    def __init__(self, *words, hub, **settings):
+        self.hub = hub
+        super().__init__(*words, **settings)
 
     def do_GET(self):
         self._answer("GET")
@@ -177,9 +164,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def validate_yaml(self):
         content = json.loads(self._body())["content"]
-        self._json(
-            {"errors": [{"message": "wrong"}]}, 400
-        ) if "license: none-such" in content else self._json({})
+        if "license: none-such" in content:
+            self._json({"errors": [{"message": "wrong"}]}, 400)
+        else:
+            self._json({})
 
     def info(self, name, revision="main"):
         repository, commit = self._commit_of(name, revision or "main")
@@ -187,13 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def refs(self, name):
         repository = self._repository(name)
-        branches, tags = (
-            [
-                {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
-                for name, commit in there.items()
-            ]
-            for kind, there in (("heads", repository.branches), ("tags", repository.tags))
-        )
+        branches, tags = _refs("heads", repository.branches), _refs("tags", repository.tags)
         self._json({"branches": branches, "tags": tags, "converts": []})
 
     def commits(self, name, revision):
@@ -233,13 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = []
         for asked in json.loads(self._body())["files"]:
             path, content = asked["path"], there.get(asked["path"])
-            oid = (
-                None
-                if content is None
-                else _sha256(content)
-                if _is_large(path)
-                else _git_sha1(content)
-            )
+            oid = None if content is None else _oid(path, content)
             mode = "lfs" if _is_large(path) else "regular"
             files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
         self._json({"files": files})
@@ -264,6 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub, size = self.hub, int(self.headers["Content-Length"])
         if oid in hub.refuse:
             raise _Error(400)
+
+        # The first half arrives; then the connection may be held or broken.
         content = self.rfile.read(size // 2)
         if oid in hub.hold:
             hub.held.set()
@@ -271,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         if oid in hub.broken:
             hub.broken.remove(oid)
             return self._break()
+
         content += self.rfile.read(size - len(content))
         hub.sent.append((oid, len(content)))
         if part is None:
@@ -297,6 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in self._body().splitlines()]
         if lines[0]["value"].get("parentCommit") != repository.branches[branch]:
             raise _Error(412)
+
         files = dict(repository.head(branch))
         for line in lines[1:]:
             kind, value = line["key"], line["value"]
@@ -307,6 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 files[value["path"]] = base64.b64decode(value["content"])
                 self.hub.sent.append((value["path"], len(files[value["path"]])))
+
         oid = repository.commit(branch, files)
         self._json({"commitUrl": f"{self.hub.url}/{name}/commit/{oid}", "commitOid": oid})
 
@@ -319,13 +300,16 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Error(404, "EntryNotFound")
         if _sha256(content) in self.hub.refuse:
             raise _Error(403)
-        etag = _sha256(content) if _is_large(path) else _git_sha1(content)
+
+        # Send the file, or the rest of it.
+        etag = _oid(path, content)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         asked = self.headers.get("Range")
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         rest = content[start:]
         if self.command == "HEAD":
             return self._send(rest, headers=headers)
+
         broken = _sha256(content) in self.hub.broken
         sending = rest[: len(rest) // 2] if broken else rest
         self.hub.fetched.append((path, asked, len(sending)))
@@ -370,6 +354,17 @@ _ROUTES = [
 
 def _is_large(path):
     return path.endswith(".safetensors")
+
+
+def _oid(path, content):
+    return _sha256(content) if _is_large(path) else _git_sha1(content)
+
+
+def _refs(kind, commits):
+    return [
+        {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
+        for name, commit in commits.items()
+    ]
 
 
 def _sha256(content):

@@ -2,15 +2,15 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
 
+from helpers.local_server import LocalServer
 
-class WebServer:
+
+class WebServer(LocalServer):
     """`gets` counts how often each path was sent; `status` maps paths to the error of their answer.
 
     `headers` are those of the last request, `pages` stand in for listings.
@@ -18,31 +18,13 @@ class WebServer:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(partial(_Handler, directory=str(folder), web=self))
         self.gets: Counter[str] = Counter()
         self.status: dict[str, int] = {}
         self.headers: dict[str, str] = {}
         self.stalled: set[str] = set()
         self.pages: dict[str, str] = {}
         self.half_sent = threading.Event()
-        self.closed = threading.Event()
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), partial(_Handler, directory=str(folder), web=self)
-        )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
-        )
-
-    @contextmanager
-    def running(self) -> Iterator["WebServer"]:
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self.closed.set()
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
 
     def files(self) -> Counter[str]:
         """Return how often each file was sent, without listings."""
@@ -66,23 +48,25 @@ class _Handler(SimpleHTTPRequestHandler):
             return
         if path in self.web.pages:
             page = self.web.pages[path].encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
+            self._begin(page)
             self.wfile.write(page)
         elif path in self.web.stalled:
             content = Path(self.translate_path(self.path)).read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
+            self._begin(content)
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
+
+            # The rest never comes.
             self.web.half_sent.set()
             self.web.closed.wait()
             self.close_connection = True
         else:
             super().do_GET()
+
+    def _begin(self, content):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
 
     def _fail(self):
         status = self.web.status.get(unquote(self.path))

@@ -68,6 +68,7 @@ def test_org_name_is_loaded_from_the_hub_unless_it_is_here(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert source_of("org/name") == "hf://org/name"
     assert source_of("org/name@v1") == "hf://org/name@v1"
+
     (tmp_path / "org" / "name").mkdir(parents=True)
     assert source_of("org/name") == "org/name"
     for other in (

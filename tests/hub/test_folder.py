@@ -117,14 +117,17 @@ def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
     )
     assert done.stderr.splitlines()[-1].startswith(said)
     assert list((tmp_path / "share").iterdir()) == []
+
     place = f"file://{tmp_path}/far/m"
     done = run_python("-c", f"{limited}; {send}", place, str(package))
     assert done.stderr.splitlines()[-1].startswith(
         f"clintune.core.errors.PackageError: hub: {place}: cannot be read"
     )
+
     far = tmp_path / "far" / "m"
     assert (far / "member-0" / "parts.safetensors").exists()
     assert not (far / "MANIFEST.json").exists()
+
     open_hub(place).send(package)
     assert content(far) == content(package)
 

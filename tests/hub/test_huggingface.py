@@ -130,9 +130,11 @@ def test_a_branch_a_tag_and_a_commit_are_versions(hub, package, tmp_path):
         send("hf://me/m", new, revision="next", tag="v2"),
     )
     assert sent == ["hf://me/m@v1", "hf://me/m@v1", "hf://me/m@v2"]
+
     repository = hub.repositories["me/m"]
     assert repository.tags == {"v1": repository.branches["main"], "v2": repository.branches["next"]}
     assert published(hub, package)
+
     old, *others = client(
         fetch("hf://me/m", tmp_path / "cache", revision="v1"),
         fetch("hf://me/m@v2", tmp_path / "cache"),
@@ -281,6 +283,7 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
             write_package(tmp_path / "card", README_md=b"---\nlicense: none-such\n---\n"),
         ),
     )
+
     for answer, reason in zip(
         answers,
         [
@@ -314,6 +317,7 @@ def test_without_a_token_nothing_is_sent_nor_private_found(hub, package, tmp_pat
         "refused: hf://me/m: no such repository, or one that you may not see"
     )
     assert content(Path(answers[2])) == content(package)
+
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     [answer] = client(send("hf://me/open", package, public=True, tag="v1"))
     assert answer.startswith("refused: hf://me/open: ")

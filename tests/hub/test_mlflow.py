@@ -96,11 +96,13 @@ def test_each_refusal_is_one_line_with_a_remedy(registry, package, tmp_path, mon
             open_hub("models:/other", tag=tag).send(package)
     with pytest.raises(ConfigError, match="MLflow numbers versions; send to models:/there"):
         open_hub("models:/there/1").send(package)
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with pytest.raises(
         PackageError, match=r"^models:/there: MLflow refuses it .* check name, alias and server"
     ):
         open_hub("models:/there").send(package)
+
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(
         ConfigError, match="MLFLOW_TRACKING_URI is not set; set it to the address of the server"

@@ -44,6 +44,7 @@ def risks(model, *arguments, **options):
 @pytest.mark.parametrize("subjects", [(1,), (1, 2), tuple(range(10, 60))])
 def test_one_or_many_subjects_are_answered(model, subjects):
     answers = model.predict(rows(subjects))
+
     assert answers.columns == [
         "subject_id",
         "prediction_time",
@@ -72,6 +73,7 @@ def test_times_are_given_in_every_usual_form(model):
         "series": asked["prediction_time"],
         "arrow": table.to_arrow(),
     }
+
     assert {name: risks(model, events, at=at) for name, at in forms.items()} == dict.fromkeys(
         forms, expected
     )
@@ -118,6 +120,7 @@ def test_an_image_may_come_as_bytes(model, tmp_path):
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
     assert found[0]["lacks"].to_list() == [["wearable"]]
+
     as_pandas = pd.DataFrame({**image, "image_path": [file.getvalue()]})
     assert model.predict(as_pandas)["lacks"].to_list() == [["notes", "wearable", "static"]]
 
@@ -143,6 +146,54 @@ def test_a_sample_of_which_there_is_nothing_is_abstained_from(model):
     answers = model.predict(events, at={1: T0 - timedelta(hours=1), 2: T0})
     assert answers["outcome/abstained"].to_list() == [True, False]
     assert answers["lacks"].to_list()[1] == ["imaging", "wearable", "static"]
+
+
+UNKNOWN = "rows have a code that the model does not know, or knows as rare (the first is row"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ({}, ""),
+        ({"AGE": "AGEE"}, f"note: events: 2 of 6 {UNKNOWN} 0); look whether it is called"),
+        ({"NOTE//PROGRESS": "NOTE//JOHN DOE"}, ""),
+    ],
+    ids=["known", "mistyped", "of a text"],
+)
+def test_rows_of_codes_that_the_model_does_not_know_are_told(model, capsys, code, says):
+    model.predict(rows().with_columns(pl.col("code").replace(code)))
+    said = capsys.readouterr().err
+    assert says in said
+    assert "John" not in said
+    assert said.count("\n") == bool(says)
+
+
+def test_a_mistyped_code_among_others_is_told_by_its_row(model, capsys):
+    heart_rate = {"subject_id": [2], "time": [None], "code": ["HEIGHTT"], "numeric_value": [1.7]}
+    model.predict(pl.concat([rows(), pl.DataFrame(heart_rate)], how="diagonal_relaxed"))
+    said = capsys.readouterr().err
+    assert f"note: events: 1 of 7 {UNKNOWN} 6);" in said
+    assert "HEIGHT" not in said
+
+
+FAR = "prediction times are {} of their subject (the first is that of answer {}); look whether"
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [
+        ((0.5, 365), []),
+        ((-1, 0.5), [FAR.format("before the first dated row", 0)]),
+        ((0.5, 731), [FAR.format("more than two years after the last row", 1)]),
+    ],
+)
+def test_prediction_times_far_from_all_rows_are_told(model, capsys, days, says):
+    at = {subject: T0 + timedelta(days=day) for subject, day in zip((1, 2), days, strict=True)}
+    answers = model.predict(rows(), at=at)
+    said = [line for line in capsys.readouterr().err.splitlines() if "note: at: " in line]
+    assert len(said) == len(says)
+    assert all(part in line for part, line in zip(says, said, strict=True))
+    assert len(answers) == 2
 
 
 WRONG = {

@@ -1,6 +1,6 @@
 """Several processes train, stop, resume and evaluate what one does.
 
-They do so under each launcher, with the model copied or shared out.
+They do so under each launcher, with the model copied or sharded.
 """
 
 import json
@@ -115,6 +115,7 @@ def test_what_two_processes_share_goes_on_in_one(recipe, tmp_path, trouble):
         "train", recipe(), *words, *launch, first=trouble("os.kill(os.getpid(), signal.SIGUSR1)")
     )
     assert done.returncode == 128 + signal.SIGUSR1, done.stderr[-3000:]
+
     (run,) = (tmp_path / "two" / "recipe").iterdir()
     assert f"stopped by SIGUSR1; go on with `clintune train --resume {run}`" in done.stderr
     assert trained_steps(run) == 3
@@ -142,9 +143,11 @@ def test_a_process_that_fails_ends_all_with_its_own_line(
         "train", recipe(), "cluster.processes=2", "trainer.checkpoint_every=1", first=trouble(what)
     )
     assert done.returncode in {1, 2}
+
     lines = [line for line in done.stderr.splitlines() if line.startswith("clintune:")]
     assert len(lines) == 1
     assert lines[0].startswith(f"clintune: {says}")
+
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == state
@@ -176,7 +179,7 @@ def test_a_signal_ends_a_single_process_with_its_work_saved(recipe, tmp_path, tr
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot share out 4-bit weights"),
+        (["strategy=fsdp2", "backbone.quantize=4bit"], "cannot shard 4-bit weights"),
         (["strategy.cpu_offload=true"], "strategy=fsdp2 only"),
         (["trainer.precision=fp16"], "needs a GPU"),
         (["strategy=fsdp2", "trainer.precision=fp16"], "no loss scaling"),
@@ -217,6 +220,7 @@ def test_ctrl_c_reaches_the_processes_once_and_saves_work(recipe, tmp_path):
         os.killpg(started.pid, signal.SIGINT)
         _, said = started.communicate()
     assert started.returncode == 128 + signal.SIGINT, said[-3000:]
+
     (run,) = (tmp_path / "runs" / "recipe").iterdir()
     assert f"stopped by SIGINT; go on with `clintune train --resume {run}`" in said
     assert "Traceback" not in said

@@ -147,6 +147,7 @@ def test_srun_by_hand_finds_its_ranks(folder, left_alone):
     done = subprocess.run(
         [*command, *words, *places(folder, "srun")], capture_output=True, text=True
     )
+
     assert done.returncode == 0, done.stderr[-3000:]
     assert weights(Path(done.stdout.splitlines()[-1])) == weights(left_alone)
 

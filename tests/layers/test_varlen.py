@@ -308,6 +308,7 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         grads.append(torch.autograd.grad(found.square().sum(), wide))
+
     for grad in grads[1:]:
         torch.testing.assert_close(grad, grads[0], rtol=1e-5, atol=1e-5)
 

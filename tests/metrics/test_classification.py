@@ -156,6 +156,7 @@ def test_multiclass_metrics_agree_with_sklearn(seed):
     }
     for metric, expected in references.items():
         assert metric(*unknown)[0] == pytest.approx(expected, abs=1e-12), metric
+
     hits = (probabilities.argmax(1) == classes).astype(float)
     assert metrics.top_label_ece(classes, probabilities) == metrics.ece(hits, probabilities.max(1))
 

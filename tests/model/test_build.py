@@ -37,22 +37,22 @@ def imaging(**settings):
     return Imaging(source="random", config={"architecture": "cnn", "widths": [4]}, **settings)
 
 
-def test_a_media_modality_that_claims_no_row_names_its_column(refused, cohort):
+def test_a_media_modality_that_reads_no_row_names_its_column(refused, cohort):
     for shard in (cohort / "data").iterdir():
         pl.read_parquet(shard).with_columns(image_path=pl.lit(None, pl.String)).write_parquet(shard)
     assert (
-        "it claims no row of the cohorts; "
+        "it reads no row of the cohorts; "
         "fill the column image_path of their tables, list it in metadata/dat"
         in (refused(imaging()))
     )
 
 
-def test_another_that_claims_no_row_names_its_codes(refused, cohort):
+def test_another_that_reads_no_row_names_its_codes(refused, cohort):
     for shard in (cohort / "data").iterdir():
         table = pl.read_parquet(shard)
         table.with_columns(text_value=pl.lit(None, table.schema["text_value"])).write_parquet(shard)
     said = refused(Notes(source="random", tokenizer="bundled:minilm"))
-    assert said.endswith("it claims no row of the cohorts; check its codes, or drop the modality")
+    assert said.endswith("it reads no row of the cohorts; check its codes, or drop the modality")
 
 
 def test_rows_that_come_too_late_are_counted(refused, cohort):
@@ -66,7 +66,7 @@ def test_rows_that_come_too_late_are_counted(refused, cohort):
     )
     said = refused(imaging())
     assert (
-        f"it claims {num_rows} rows, and no sample sees any: all come after the prediction times"
+        f"it reads {num_rows} rows, and no sample sees any: all come after the prediction times"
         in said
     )
 

@@ -39,6 +39,7 @@ def test_compiled_layers_answer_alike_under_their_old_names():
     plain, compiled = backbone(), backbone()
     compiled.compile_layers()
     assert list(compiled.state_dict()) == list(plain.state_dict())
+
     for lengths in (torch.tensor([3, 7, 1]), torch.tensor([9, 2])):
         tokens = torch.randn(int(lengths.sum()), 16, generator=torch.Generator().manual_seed(1))
         weights = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(2))

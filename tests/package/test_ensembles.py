@@ -135,6 +135,7 @@ def test_a_trusted_class_beside_the_recipe_is_found(shared_run, tmp_path):
         "composition", "tasks", "outcome", "_target_", value="clintune_test_outcome.Outcome"
     )
     describe(run / "package", target)
+
     assert (
         type(load(run, trusted=["clintune_test_outcome"]).members[0].tasks["outcome"]).__name__
         == "Outcome"

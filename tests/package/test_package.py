@@ -172,9 +172,11 @@ def test_a_trusted_module_may_bring_its_own_classes_alone(package, monkeypatch):
     )
     sign(package)
     assert "read_labels is no task" in refusal(package)
+
     path.write_text(path.read_text().replace("clintune.tasks.base.read_labels", "mine.Outcome"))
     sign(package)
     assert "of no trusted module" in refusal(package)
+
     (package.parent / "mine.py").write_text(
         "from clintune.tasks.binary import Binary\n\n\nclass Outcome(Binary): pass\n"
     )

@@ -168,21 +168,27 @@ def test_few_unreadable_items_are_listed_and_many_stop_the_run(recipe, cohort, c
     spoil("image_path", number=2)(cohort)
     spoil("waveform_path")(cohort)
     assert main(["train", str(recipe(cohort)), "data.max_bad_fraction=0.01"]) == 2
+
     said = capsys.readouterr().err
     assert "2 of " in said, "items of like content count each"
+
     listed = Path(said.strip().rpartition("; they are listed in ")[2])
     assert listed.name == "unreadable.csv"
+
     refused = pl.read_csv(listed)
     assert refused["modality"].to_list() == ["imaging", "imaging"]
     assert main(["train", "--resume", str(listed.parent), "data.max_bad_fraction=0.01"]) == 2
     assert pl.read_csv(listed).equals(refused)
+
     capsys.readouterr()
     run = train(recipe(cohort), "data.max_bad_fraction=0.1")
     assert "3 unreadable items" in capsys.readouterr().err
+
     listed = pl.read_csv(run / "unreadable.csv")
     assert sorted(listed["modality"]) == ["imaging", "imaging", "wearable"]
     assert listed["row"].str.contains(r"^data/\d\.parquet: row \d+$").all()
     assert not listed["reason"].str.contains("row").any(), "the row stands in its own column"
+
     evaluate(run)
     assert pl.read_csv(run / "unreadable.csv").equals(listed), (
         "evaluation forgets what training listed"

@@ -88,6 +88,7 @@ def test_a_recording_after_the_prediction_time_changes_nothing(recipe, cohort, t
     assert np.array_equal(predictions(runs[calm], calm), predictions(runs[wild], wild))
     assert weights(runs[calm]) == weights(runs[wild])
     assert weights(runs[early]) != weights(runs[wild])
+
     said = json.loads((runs[wild] / "limits.json").read_text())["sentences"]
     assert any(
         "recordings that go on after the prediction time, and are cut there" in sentence

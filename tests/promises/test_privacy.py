@@ -37,6 +37,7 @@ def test_text_and_ids_of_patients_stand_in_few_tables_only(recipe, cohort, capsy
     spoil("image_path")(cohort)
     run = train(recipe(cohort), "data.max_bad_fraction=0.5")
     assert main(["evaluate", str(run), "--bootstrap", "10"]) == 0
+
     printed = capsys.readouterr()
     files = [path for path in run.rglob("*") if path.is_file()]
     open_to_all = {path for path in files if path.suffix != ".parquet"}

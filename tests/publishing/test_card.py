@@ -156,6 +156,7 @@ def test_each_answer_stands_on_the_card_or_is_shown_as_open(name):
 
 def test_the_card_says_what_a_reader_must_not_miss():
     text = write_card(FACTS, ANSWERS, draft=False, num_canaries=4)
+
     for said in (
         "Who was in the training data can be told better than by chance.",
         "and for 4 canary strings",

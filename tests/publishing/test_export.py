@@ -31,6 +31,7 @@ def package(request, shared_run):
 def test_the_merged_backbone_is_the_backbone_with_its_adapter(package, tmp_path, capsys):
     assert main(["export", str(package), f"out={tmp_path / 'out'}", "--onnx"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out")
+
     backbone = load_package(package).model.backbone
     generator = torch.Generator().manual_seed(3)
     embeddings = torch.randn(3, 9, backbone.width, generator=generator) * backbone.embedding_rms()
@@ -41,6 +42,7 @@ def test_the_merged_backbone_is_the_backbone_with_its_adapter(package, tmp_path,
         stock = AutoModel.from_pretrained(tmp_path / "out" / "backbone", dtype=torch.float32).eval()
         found = stock(inputs_embeds=embeddings, attention_mask=mask.long()).last_hidden_state[mask]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
     session = onnxruntime.InferenceSession(
         tmp_path / "out" / "backbone.onnx", providers=["CPUExecutionProvider"]
     )

@@ -102,8 +102,10 @@ def test_the_hub_reads_from_the_card_what_the_run_measured(run):
     text = (make_release(run) / "README.md").read_text()
     assert "**open**" not in text
     assert "Draft" not in text
+
     data = ModelCard(text).data
     assert (data.library_name, data.license, data.language) == ("clintune", "apache-2.0", "en")
+
     measured = json.loads((run / "metrics.json").read_text())["held_out"]["outcome"]
     results = {result.metric_type: result for result in data.eval_results}
     assert results["roc_auc"].metric_value == pytest.approx(measured["auroc"]["value"], abs=1e-4)
@@ -166,12 +168,15 @@ def test_one_fold_is_published_with_its_own_numbers(recipe):
         make_release(run, draft=True)
     with pytest.raises(ConfigError, match=r"fold=0-7 does not exist; the run has 0-0, 0-1"):
         make_release(run, fold_name="0-7", draft=True)
+
     release = make_release(run, fold_name="0-1", draft=True)
     assert release == run / "folds" / "0-1" / "release"
+
     results = ModelCard((release / "README.md").read_text()).data.eval_results
     auroc = next(result.metric_value for result in results if result.metric_type == "roc_auc")
     folds = json.loads((run / "metrics.json").read_text())["folds"]
     assert auroc == pytest.approx(folds[1]["held_out"]["outcome"]["auroc"], abs=1e-4)
+
     own = json.loads((run / "folds" / "0-1" / "metrics.json").read_text())
     assert own["held_out"]["outcome"]["auroc"]["value"] == folds[1]["held_out"]["outcome"]["auroc"]
     assert own["membership"]["n_samples"] == own["membership"]["n_subjects"]
@@ -276,9 +281,11 @@ def test_a_base_in_a_folder_is_named_without_its_path(recipe, tmp_path, monkeypa
     text = "".join(path.read_text() for path in release.iterdir() if path.suffix != ".safetensors")
     assert "somebody" not in text
     assert "wards/base" not in text
+
     sha256 = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
     assert (
         f"| weights of backbone | base-model, sha256 {sha256} |"
         in (release / "README.md").read_text()
     )
+
     load_package(release, sources={"backbone": str(base)})

@@ -44,6 +44,7 @@ def test_the_share_that_lacks_a_modality_is_said_and_warned_of(
 ):
     for shard in (cohort / "data").iterdir():
         pl.read_parquet(shard).filter(pl.col("image_path").is_null()).write_parquet(shard)
+
     run = shared_run()
     capsys.readouterr()
     assert score(run, cohort, tmp_path / "run") == 0
@@ -53,6 +54,7 @@ def test_the_share_that_lacks_a_modality_is_said_and_warned_of(
         "the model was not trained for such" in said
     )
     assert "no static" not in said
+
     package = shutil.copytree(run / "package", tmp_path / "package")
     assert score(package, cohort, tmp_path / "alone") == 0
     said = capsys.readouterr().err

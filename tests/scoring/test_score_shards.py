@@ -25,7 +25,7 @@ from clintune.scoring.job_folder import done_shards
 from clintune.tasks.calibration import Calibration
 from conftest import evaluate, run_python
 from helpers.rows_by_hand import all_rows
-from helpers.scored_cohorts import read, score
+from helpers.scored_cohorts import labels_of, read, risks, samples_of, score, words_of
 
 HALFWAY = """
 import sys
@@ -60,12 +60,10 @@ def files(out):
 
 
 def test_each_sample_stands_once_and_nothing_else_is_left(unbroken, quickstart):
-    labels = pl.read_parquet(quickstart / "labels" / "deterioration.parquet").sort(
-        "subject_id", "prediction_time"
-    )
-    table = read(unbroken)
     columns = ["subject_id", "prediction_time", "boolean_value"]
-    assert table.select(columns).rows() == labels.select(columns).rows()
+    labels = labels_of(quickstart).sort("subject_id", "prediction_time")
+    assert read(unbroken).select(columns).rows() == labels.select(columns).rows()
+
     names = [f"{number:06d}" for number in range(6)]
     assert files(unbroken) == {
         "job.yaml", "summary.json", "status.json", "logs/messages.log",
@@ -77,6 +75,7 @@ def test_each_sample_stands_once_and_nothing_else_is_left(unbroken, quickstart):
         *(f"shards/{name}.json" for name in names),
         *(f"shards/{name}" for name in ("origin.json", "origin.json.lock", "summary.json.lock")),
     }  # fmt: skip
+
     told = summary(unbroken)
     assert (told["samples"], told["unreadable"], told["abstained"]) == (40, 0, {"outcome": 0})
 
@@ -84,10 +83,8 @@ def test_each_sample_stands_once_and_nothing_else_is_left(unbroken, quickstart):
 def test_every_file_keeps_the_prediction_schema(unbroken):
     for path in (unbroken / "predictions" / "outcome").glob("*.parquet"):
         PredictionSchema.validate(pl.read_parquet(path).to_arrow())
-    assert (
-        "roc_auc_score"
-        in evaluate_binary_classification(read(unbroken))["samples_equally_weighted"]
-    )
+    scores = evaluate_binary_classification(read(unbroken))
+    assert "roc_auc_score" in scores["samples_equally_weighted"]
 
 
 def test_predictions_are_those_of_evaluate(unbroken, run, tmp_path):
@@ -96,19 +93,15 @@ def test_predictions_are_those_of_evaluate(unbroken, run, tmp_path):
     theirs = pl.read_parquet(copy / "predictions" / "held_out" / "outcome.parquet")
     both = theirs.join(read(unbroken), on=["subject_id", "prediction_time"], suffix="_scored")
     assert len(both) == len(theirs)
-    pairs = both.select(
-        "predicted_boolean_probability", "predicted_boolean_probability_scored"
-    ).to_numpy()
-    np.testing.assert_allclose(pairs[:, 0], pairs[:, 1], rtol=0, atol=1e-6)
+
+    name = "predicted_boolean_probability"
+    one, two = both[name].to_numpy(), both[f"{name}_scored"].to_numpy()
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-6)
 
 
 def test_sizes_of_shards_and_batches_change_nothing(unbroken, run, quickstart, tmp_path):
     assert score(run, quickstart, tmp_path / "out", "batch_size=3") == 0
-    one, six = (
-        read(out)["predicted_boolean_probability"].to_numpy()
-        for out in (tmp_path / "out", unbroken)
-    )
-    np.testing.assert_allclose(one, six, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(risks(tmp_path / "out"), risks(unbroken), rtol=0, atol=1e-6)
 
 
 def test_members_of_an_ensemble_are_averaged(shared_run, quickstart, tmp_path):
@@ -116,34 +109,30 @@ def test_members_of_an_ensemble_are_averaged(shared_run, quickstart, tmp_path):
     members = [run / "package" / f"member-{number}" for number in range(2)]
     for package, name in [(run, "both"), *zip(members, "ab", strict=True)]:
         assert score(package, quickstart, tmp_path / name) == 0
-    both, a, b = (
-        read(tmp_path / name)["predicted_boolean_probability"].to_numpy()
-        for name in ("both", "a", "b")
-    )
+    both, a, b = (risks(tmp_path / name) for name in ("both", "a", "b"))
     assert not np.allclose(a, b, atol=1e-4)
     np.testing.assert_allclose(both, (a + b) / 2, atol=1e-6)
 
 
 def test_where_the_model_abstains_there_is_no_decision(unbroken, run, quickstart, tmp_path):
-    raw = read(unbroken)["predicted_boolean_probability"].to_numpy()[:, None]
+    raw = risks(unbroken)[:, None]
     calibration = Calibration(
         exclusive=False, slope=(2.0,), intercept=(0.5,), floors=((0.0, 0.0),), reasons=(None,)
     )
     calibrated = calibration.apply(raw)
-    middle = float(
-        np.sort(calibrated[:, 0])[19:21].mean()
-    )  # of those above, both answers are possible
+
+    # Of those above the middle, both answers are possible.
+    middle = float(np.sort(calibrated[:, 0])[19:21].mean())
     calibration = replace(calibration, floors=((0.0, middle),))
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     write_calibrations(copy / "calibration.json", {"outcome": calibration})
     assert score(copy, quickstart, tmp_path / "out") == 0
-    table = read(tmp_path / "out")
-    np.testing.assert_allclose(
-        table["predicted_boolean_probability"].to_numpy(), calibrated[:, 0], atol=1e-6
-    )
+    np.testing.assert_allclose(risks(tmp_path / "out"), calibrated[:, 0], atol=1e-6)
+
     withheld = calibration.abstains(calibrated)[:, 0]
     assert withheld.sum() == 20
     decided = np.where(withheld, None, calibrated[:, 0] >= 0.5)
+    table = read(tmp_path / "out")
     assert table["predicted_boolean_value"].to_list() == decided.tolist()
     assert summary(tmp_path / "out")["abstained"] == {"outcome": int(withheld.sum())}
     PredictionSchema.validate(table.to_arrow())
@@ -151,47 +140,42 @@ def test_where_the_model_abstains_there_is_no_decision(unbroken, run, quickstart
 
 def test_what_cannot_be_read_is_listed_and_withheld(run, cohort, tmp_path):
     events = all_rows(cohort)
-    labels = pl.read_parquet(cohort / "labels" / "deterioration.parquet").select(
-        "subject_id", "prediction_time"
-    )
     seen = (
         events.drop_nulls("image_path")
-        .join(labels, on="subject_id")
+        .join(samples_of(cohort), on="subject_id")
         .filter(pl.col("time") <= pl.col("prediction_time"))
     )
     subject, path = seen.select("subject_id", "image_path").row(0)
     (cohort / path).write_bytes(b"no image")
     assert score(run, cohort, tmp_path / "out") == 0
+
     listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
     assert listed.columns == ["subject_id", "prediction_time", "modality", "row", "reason"]
     assert listed.select("subject_id", "modality").rows() == [(subject, "imaging")]
     assert listed["row"][0].startswith("data/")
     assert listed["row"][0] not in listed["reason"][0]
+
     table = read(tmp_path / "out")
     assert len(table) == 40
     assert table["predicted_boolean_probability"].null_count() == 0
-    assert table.filter(pl.col("predicted_boolean_value").is_null())["subject_id"].to_list() == [
-        subject
-    ]
+    withheld = table.filter(pl.col("predicted_boolean_value").is_null())
+    assert withheld["subject_id"].to_list() == [subject]
     told = summary(tmp_path / "out")
     assert (told["unreadable"], told["abstained"]) == (1, {"outcome": 1})
 
 
 def test_a_sample_of_which_there_is_nothing_is_withheld(run, cohort, tmp_path):
-    labels = pl.read_parquet(cohort / "labels" / "deterioration.parquet").select(
-        "subject_id", "prediction_time"
-    )
-    subject = labels["subject_id"][0]
+    samples = samples_of(cohort)
+    subject = samples["subject_id"][0]
     for shard in (cohort / "data").glob("*.parquet"):
         static = (pl.col("subject_id") == subject) & pl.col("time").is_null()
         pl.read_parquet(shard).filter(~static).write_parquet(shard)
-    early = pl.when(pl.col("subject_id") == subject).then(
-        pl.col("prediction_time").dt.offset_by("-9y")
-    )
-    labels.with_columns(early.otherwise("prediction_time").alias("prediction_time")).write_parquet(
-        tmp_path / "times"
-    )
+
+    time = pl.col("prediction_time")
+    early = pl.when(pl.col("subject_id") == subject).then(time.dt.offset_by("-9y")).otherwise(time)
+    samples.with_columns(early).write_parquet(tmp_path / "times")
     assert score(run, cohort, tmp_path / "out", f"times={tmp_path / 'times'}") == 0
+
     listed = pl.read_csv(tmp_path / "out" / "unreadable.csv")
     assert listed.select("subject_id", "modality", "row", "reason").rows() == [
         (subject, None, None, "there is nothing of this sample to read")
@@ -229,14 +213,7 @@ def test_a_finished_job_says_so_and_does_nothing(unbroken, run, quickstart, capf
 
 def begin(run, root, out):
     """Start a job that stops in its second shard; return the process, which holds that shard."""
-    words = [
-        "predict",
-        str(run),
-        f"cohort={root}",
-        f"out={out}",
-        f"data.cache={out.parent / 'cache'}",
-        "shard_size=7",
-    ]
+    words = words_of(run, root, out, "shard_size=7")
     process = subprocess.Popen(
         [sys.executable, "-c", HALFWAY, *words],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -292,14 +269,8 @@ def test_who_is_told_to_stop_says_how_to_go_on_to_the_same_bits(
 @pytest.mark.slow
 def test_several_processes_share_the_shards(unbroken, run, quickstart, tmp_path):
     out = tmp_path / "out"
-    words = [
-        "predict",
-        str(run),
-        f"cohort={quickstart}",
-        f"out={out}",
-        f"data.cache={tmp_path / 'cache'}",
-    ]
-    done = run_python("-m", "clintune.cli", *words, "shard_size=7", "cluster.processes=2")
+    words = words_of(run, quickstart, out, "shard_size=7", "cluster.processes=2")
+    done = run_python("-m", "clintune.cli", *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}\n"
     assert read(out).equals(read(unbroken))
@@ -307,24 +278,25 @@ def test_several_processes_share_the_shards(unbroken, run, quickstart, tmp_path)
 
 def test_a_job_refused_before_it_began_leaves_its_folder(run, quickstart, tmp_path, capsys):
     out = tmp_path / "out"
-    broken = {
-        name: Path(shutil.copytree(run / "package", tmp_path / name))
-        for name in ("changed", "foreign")
-    }
-    tensors = broken["changed"] / "parts.safetensors"
+    changed, foreign = (
+        Path(shutil.copytree(run / "package", tmp_path / name)) for name in ("changed", "foreign")
+    )
+    tensors = changed / "parts.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"?")
-    about = broken["foreign"] / "clintune.yaml"
+    about = foreign / "clintune.yaml"
     about.write_text(about.read_text().replace("clintune.tasks.binary.Binary", "os.system"))
-    write_manifest(broken["foreign"])
+    write_manifest(foreign)
+
     for package, root, says in [
         (tmp_path / "nowhere", quickstart, "no such folder"),
-        (broken["changed"], quickstart, "parts.safetensors is missing or changed"),
-        (broken["foreign"], quickstart, "_target_ os.system is of no trusted module"),
+        (changed, quickstart, "parts.safetensors is missing or changed"),
+        (foreign, quickstart, "_target_ os.system is of no trusted module"),
         (run, tmp_path / "nowhere", "nowhere"),
     ]:
         assert score(package, root, out) == 2
         assert says in capsys.readouterr().err
         assert not out.exists()
+
     assert score(run, quickstart, out) == 0
     assert len(read(out)) == 40
 
@@ -337,18 +309,17 @@ def test_a_job_does_not_go_on_with_another_cohort_or_package(
     assert score(run, cohort, out, "shard_size=7") == 0
     (out / "summary.json").unlink()
     (out / "shards" / "000003.json").unlink()
+
     if changed == "cohort":
         labels = cohort / "labels" / "deterioration.parquet"
         pl.read_parquet(labels).head(30).write_parquet(labels)
     else:
-        origin = json.loads((out / "shards" / "origin.json").read_text())
-        (out / "shards" / "origin.json").write_text(
-            json.dumps(origin | {"calibration_sha256": "another"})
-        )
+        path = out / "shards" / "origin.json"
+        origin = json.loads(path.read_text()) | {"calibration_sha256": "another"}
+        path.write_text(json.dumps(origin))
+
     assert score(run, cohort, out, "shard_size=7") == 2
-    said = capsys.readouterr().err
-    assert (
-        f"{changed} is not as it was when the job began; restore it, or score into a new folder"
-        in said
-    )
+    remedy = "restore it, or score into a new folder"
+    said = f"{changed} is not as it was when the job began; {remedy}"
+    assert said in capsys.readouterr().err
     assert done_shards(out) == {f"{number:06d}" for number in (0, 1, 2, 4, 5)}

@@ -7,17 +7,13 @@ from clintune.core.errors import DataError
 from clintune.inference.times import labelled_at
 from clintune.tasks.binary import Binary
 from helpers.rows_by_hand import all_rows
-from helpers.scored_cohorts import read, score
+from helpers.scored_cohorts import labels_of, read, samples_of, score
 
 TASKS = {"outcome": Binary(label="deterioration")}
 
 
-def labels(root):
-    return pl.read_parquet(root / "labels" / "deterioration.parquet")
-
-
 def test_a_table_of_times_says_when_and_labels_do_not(quickstart, run, tmp_path):
-    known = labels(quickstart).head(4).select("subject_id", "prediction_time")
+    known = samples_of(quickstart).head(4)
     later = known.head(1).with_columns(pl.col("prediction_time").dt.offset_by("1h"))
     pl.concat([known, later]).write_parquet(tmp_path / "times.parquet")
     assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
@@ -30,13 +26,11 @@ def test_a_table_of_times_says_when_and_labels_do_not(quickstart, run, tmp_path)
 
 
 def test_labels_are_written_where_all_are_known(quickstart, run, tmp_path):
-    labels(quickstart).head(4).select("subject_id", "prediction_time").write_parquet(
-        tmp_path / "times.parquet"
-    )
+    samples_of(quickstart).head(4).write_parquet(tmp_path / "times.parquet")
     assert score(run, quickstart, tmp_path / "out", f"times={tmp_path / 'times.parquet'}") == 0
     assert (
         read(tmp_path / "out")["boolean_value"].to_list()
-        == labels(quickstart).head(4)["boolean_value"].to_list()
+        == labels_of(quickstart).head(4)["boolean_value"].to_list()
     )
 
 
@@ -71,7 +65,7 @@ def test_without_labels_and_times_the_remedy_is_named(cohort):
 
 
 def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
-    zoned = labels(cohort).with_columns(
+    zoned = labels_of(cohort).with_columns(
         pl.col("prediction_time").dt.replace_time_zone("Europe/Berlin")
     )
     zoned.write_parquet(tmp_path / "times.parquet")
@@ -84,7 +78,7 @@ def test_a_table_of_times_stands_on_the_clock_of_the_events(cohort, tmp_path):
 
 def test_a_table_of_times_without_a_row_is_refused(quickstart, tmp_path):
     path = tmp_path / "times.parquet"
-    labels(quickstart).head(0).write_parquet(path)
+    labels_of(quickstart).head(0).write_parquet(path)
     with pytest.raises(
         DataError,
         match=r"^times: .*times\.parquet has no row; give it a subject_id and a prediction",
@@ -94,10 +88,10 @@ def test_a_table_of_times_without_a_row_is_refused(quickstart, tmp_path):
 
 def test_times_of_nobody_in_the_cohort_are_refused_in_one_line(quickstart, run, tmp_path, capsys):
     path = tmp_path / "times.parquet"
-    labels(quickstart).with_columns(pl.col("subject_id") + 10**9).write_parquet(path)
+    labels_of(quickstart).with_columns(pl.col("subject_id") + 10**9).write_parquet(path)
     assert score(run, quickstart, tmp_path / "out", f"times={path}") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert (
         said == f"clintune: times: no subject of {path} is in the cohort {quickstart}; "
-        "check that the two belong " + ("together")
+        "check that the two belong together"
     )

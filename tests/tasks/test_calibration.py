@@ -185,6 +185,7 @@ def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
     assert fitted.reasons[1] == "fewer than 20 tuning samples are labelled yes"
     assert fitted.reasons[2] == "fewer than 20 tuning samples are labelled no"
     assert fitted.floors[1:] == ((0.0, 0.0), (0.0, 0.0))
+
     after = fitted.apply(several.predicted)
     assert np.array_equal(after[:, 1:], several.predicted[:, 1:])
     assert not np.array_equal(after[:, :1], several.predicted[:, :1])

@@ -90,6 +90,7 @@ def test_a_turned_bit_is_named_and_an_older_checkpoint_serves(tmp_path, capsys, 
         "is damaged or missing; going on from step-00000002, which is whole"
         in capsys.readouterr().err
     )
+
     save(tmp_path, Progress(step=3), *saved)
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000003"]
 
@@ -113,6 +114,7 @@ def test_a_turned_bit_of_the_best_weights_is_found(
             assert all(torch.equal(other[0][name], saved[0][name]) for name in NAMES)
         best.write_bytes(whole)
     assert found > 50
+
     best.unlink()
     with pytest.raises(TrainingError, match=r"best\.safetensors: is damaged or missing"):
         restore(tmp_path, *model(1))

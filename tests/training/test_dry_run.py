@@ -77,6 +77,7 @@ def test_what_is_lacking_or_suspect_is_said(dry, cohort):
         "modalities.notes.max_pieces=1",
     ]
     code, said = dry(cohort, *words)
+
     assert code == 0, said
     assert "no sample is in the tuning split" in said
     assert "no sample is in the held_out split: the run cannot be evaluated" in said
@@ -199,12 +200,14 @@ def test_a_reader_not_installed_is_named_before_the_run(
 ):
     monkeypatch.setattr("clintune.cohort.index.is_installed", lambda module: module != package)
     assert main(["train", str(recipe(cohort)), "--dry-run"]) == 0
+
     renamed = [path.relative_to(cohort).as_posix() for path in media(cohort, column, 2)]
     for shard in (cohort / "data").iterdir():
         path = pl.col(column)
         new = pl.when(path.is_in(renamed)).then(path + end.upper()).otherwise(path)
         pl.read_parquet(shard).with_columns(new.alias(column)).write_parquet(shard)
     assert main(["train", str(recipe(cohort))]) == 2
+
     said = capsys.readouterr().err
     assert re.search(
         rf": 2 of the \d+ media files of cohort tiny end in {end}, "

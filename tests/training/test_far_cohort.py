@@ -27,6 +27,7 @@ def test_a_run_over_the_web_repeats_that_from_disk(recipe, cohort, tmp_path, cap
         os.utime(labels, (1e9, 1e9))
         assert main(["evaluate", str(there), "--bootstrap", "10"]) == 2
         assert "labels/deterioration.parquet: is not as it was when" in capsys.readouterr().err
+
     assert "root: http://" in (there / "recipe.yaml").read_text()
 
 

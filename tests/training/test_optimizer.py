@@ -49,8 +49,10 @@ def test_the_average_is_the_weighted_sum_of_all_weights_seen():
         factors = [*(factor * decay for factor in factors), 1 - decay]
         seen.append(parameter.detach().clone())
     assert sum(factors) == pytest.approx(1.0)
+
     expected = sum(factor * value for factor, value in zip(factors, seen, strict=True))
     torch.testing.assert_close(average.values["w"], expected)
+
     trained = parameter.detach().clone()
     with average.applied():
         torch.testing.assert_close(parameter.detach(), expected)
@@ -72,6 +74,7 @@ def test_vectors_do_not_decay_and_new_parts_have_a_rate():
         for name, parameter in parameters.items()
         if any(parameter is member for member in group["params"])
     }
+
     assert found == {
         "backbone.lora_A": (5e-4, 0.1),
         "backbone.bias": (5e-4, 0.0),

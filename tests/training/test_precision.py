@@ -93,5 +93,6 @@ def test_casting_once_gives_the_bits_of_casting_each_step(recipe, tmp_path):
         logits.float().sum().backward()
         outcomes.append([logits, *(p.grad for p in model.parameters() if p.grad is not None)])
     cast, lowered = outcomes
+
     assert len(cast) == len(lowered) > 10
     assert all(map(torch.equal, cast, lowered))

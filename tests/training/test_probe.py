@@ -87,8 +87,10 @@ def test_columns_and_penalty_have_the_least_held_out_loss():
     losses = [reference_losses(everything[:, choice], targets, weight, fold) for choice in choices]
     found = [losses_of(YesNo(), everything[:, choice], targets, weight, fold) for choice in choices]
     np.testing.assert_allclose(torch.stack(found).numpy(), np.stack(losses), rtol=1e-3)
+
     choice, penalty = divmod(int(np.argmin(losses)), len(PENALTIES))
     assert choice == 2
+
     weights, bias = whole(fit_output(YesNo(), everything, targets, weight, choices, fold))
     reference = sklearns(features, targets, weight, PENALTIES[penalty])
     assert not weights[:, :8].any()
@@ -115,6 +117,7 @@ def test_a_fit_is_remembered_for_its_arguments_alone(tmp_path, capsys):
     (kept,) = (tmp_path / "statistics").glob("*.safetensors")
     save_sealed(kept, {"weights": torch.zeros(5, 1, 6), "bias": torch.zeros(5, 1)})
     assert not remembered_fit(*arguments, tmp_path)[0].any()
+
     for rotten in (kept.read_bytes()[:-1] + b"\x01", b"garbage"):
         kept.write_bytes(rotten)
         assert torch.equal(remembered_fit(*arguments, tmp_path)[0], weights)
@@ -246,6 +249,7 @@ def test_a_probe_of_classes_serves_alone_and_beside_a_backbone(recipe, cohort):
     weights = torch.cat([parts[name] for name in sorted(parts) if ".of_features." in name], dim=1)
     assert weights.shape[0] == 3
     assert float(weights.abs().max()) > 0
+
     evaluate(run)
     trained = train(path, "model.readout=probe", "trainer.max_steps=2")
     evaluate(trained)

@@ -83,6 +83,7 @@ def test_a_bias_of_keys_may_stay_since_its_gradient_is_rounding():
     size = {name: float(weight.grad.abs().max()) for name, weight in layer.named_parameters()}
     stuck = {name for name in size if size[name] < 1e-4 * max(size.values())}
     assert stuck == {"attention.self.key.bias"}
+
     check = checked(dict(layer.named_parameters()))
     move(check, *(size.keys() - stuck))
     check.after_step(1, {("notes", "icu")})

@@ -63,9 +63,11 @@ def test_a_run_is_released_and_sent_and_the_address_comes_last(recipe, tmp_path,
     assert "open in" in capsys.readouterr().err
     assert main(["publish", str(run), "--draft"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "release")
+
     (tmp_path / "canaries.txt").write_text("Zx-canary-9\n\nanother one\n")
     words = ["--draft", f"hub={tmp_path / 'hub'}", f"canaries={tmp_path / 'canaries.txt'}"]
     assert main(["publish", str(run), *words]) == 0
+
     address = capsys.readouterr().out.splitlines()[-1]
     manifest = json.loads((tmp_path / "hub" / "MANIFEST.json").read_text())
     assert manifest == json.loads((run / "release" / "MANIFEST.json").read_text())

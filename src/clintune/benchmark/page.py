@@ -60,7 +60,7 @@ def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _section(name: str, rows: list[Row], axis: str | None) -> Section:
-    """Return what the page tells of an experiment: a curve over its axis, or a table a place."""
+    """Return what the page tells of an experiment: a curve over its axis, or a table a setting."""
     by_setting: dict[tuple[str, str, float], list[Row]] = {}
     for row in rows:
         by_setting.setdefault(row.entry.setting, []).append(row)
@@ -82,7 +82,7 @@ def _section(name: str, rows: list[Row], axis: str | None) -> Section:
 
 def _part(title: str, rows: list[Row], *, drawn: bool) -> Iterator[Block]:
     """Yield what the page tells of one level and share missing of an experiment."""
-    if name := _place_name(rows[0].entry):
+    if name := _setting_name(rows[0].entry):
         yield Heading(name)
     if drawn:
         yield figures.dots(rows, title)
@@ -144,8 +144,8 @@ def _printed(name: str, rows: Sequence[Row]) -> PrintedTable:
 
     for row in rows:
         entry, score, spent = row.entry, row.score, costs(row.entry)
-        if entry.setting != setting and _place_name(entry):
-            table.add_row(_place_name(entry), style="bold")
+        if entry.setting != setting and _setting_name(entry):
+            table.add_row(_setting_name(entry), style="bold")
         setting = entry.setting
 
         change = ""
@@ -164,7 +164,7 @@ def _printed(name: str, rows: Sequence[Row]) -> PrintedTable:
     return table
 
 
-def _place_name(entry: MethodScores) -> str:
+def _setting_name(entry: MethodScores) -> str:
     """Return the level and share missing in words, empty where an experiment has neither."""
     missing = f"{entry.missing:.0%} missing" if entry.missing else ""
     return ", ".join(filter(None, [entry.level, missing]))

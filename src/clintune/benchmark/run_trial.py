@@ -47,28 +47,28 @@ def _work(config: Config, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Fit and predict one trial; write the held-out predictions by share, and return the rest."""
     method, missing = spec["method"], spec["missing"]
     if is_own(method):
-        outcome = predict_finetuned(config, Path(spec["run"]), missing)
+        result = predict_finetuned(config, Path(spec["run"]), missing)
     elif method in PEERS:
-        outcome = predict_peer(config, method, missing, spec["peer_seconds"])
+        result = predict_peer(config, method, missing, spec["peer_seconds"])
     else:
-        outcome = predict_baseline(config, method, missing)
+        result = predict_baseline(config, method, missing)
 
-    for share, by_task in outcome.predictions.items():
+    for share, by_task in result.predictions.items():
         folder = predictions_folder(Path(spec["folder"]), share)
         for name, predictions in by_task.items():
-            write_predictions(folder, name, predictions, outcome.tasks[name])
+            write_predictions(folder, name, predictions, result.tasks[name])
 
     fitted = {
         name: {"config": config.tasks[name], "state": task.state()}
-        for name, task in outcome.tasks.items()
+        for name, task in result.tasks.items()
     }
     return {
-        "fit_seconds": outcome.fit_seconds,
-        "predict_seconds": outcome.predict_seconds,
-        "parameters": outcome.parameters,
+        "fit_seconds": result.fit_seconds,
+        "predict_seconds": result.predict_seconds,
+        "parameters": result.parameters,
         "peak_mb": peak_memory_mb(),
         "clintune": __version__,
-        "library": outcome.library,
+        "library": result.library,
         "tasks": fitted,
     }
 

@@ -151,7 +151,7 @@ def _run(trial: Trial, folder: Path, data: str, out: Path) -> dict[str, Any]:
 
 
 def _process(spec: Mapping[str, Any], log: Path) -> tuple[dict[str, Any], float]:
-    """Let another process work on `spec`; return its answer, and its peak memory in MB.
+    """Run another process on `spec`; return its answer, and its peak memory in MB.
 
     The memory is that of its whole tree of processes. What it says to people goes to `log`. Raises
     TrainingError with its own words when it fails. It ends when this process does: its standard

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,14 @@ class Trial:
 
     def folder(self, out: Path, data: str) -> Path:
         """Return where its result is below `out`."""
-        return out / "trials" / self._place / f"{self.seed}-{self.key(data)}"
+        return out / "trials" / self._subfolder / f"{self.seed}-{self.key(data)}"
 
     def run(self, out: Path, data: str) -> Path:
         """Return the folder of its run below `out`, where the method is clintune's own."""
-        return out / "runs" / self._place / f"{self.seed}-{self.key(data)}"
+        return out / "runs" / self._subfolder / f"{self.seed}-{self.key(data)}"
 
     @property
-    def _place(self) -> Path:
+    def _subfolder(self) -> Path:
         return Path(self.experiment, self.level or "all", self.method.replace("/", "."))
 
 
@@ -153,12 +153,5 @@ def _code(method: str) -> list[str]:
     own = _OWN_CODE if is_own(method) else _BASELINE_CODE
     paths = peer_files(method) if method in PEERS else own
     files = [path.read_bytes() for path in paths]
-    learner = [] if is_own(method) or method in PEERS else [_version("scikit-learn")]
+    learner = [] if is_own(method) or method in PEERS else [version("scikit-learn")]
     return [__version__, sha256(b"".join(files)).hexdigest(), *learner]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

@@ -11,8 +11,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import clintune
+from clintune.config.modules import beside, use_modules
 from clintune.config.places import config_root
 from clintune.config.suggest import nearest
+from clintune.core.errors import ConfigError
 
 _FOLDER = Path(clintune.__file__).parent / "evaluation" / "analyses"
 _NEEDED = {"run", "section"}
@@ -33,6 +35,13 @@ def module_of(name: str) -> str:
     """Return the name of the module that holds an analysis."""
     is_ours = "." not in name and (_FOLDER / f"{name}.py").is_file()
     return f"clintune.evaluation.analyses.{name}" if is_ours else name
+
+
+def find_analyses(names: Sequence[str], verb: str) -> None:
+    """Find analyses of a run, also in the working directory; ConfigError for what is none."""
+    use_modules(beside(names, Path.cwd()))
+    if problems := list(analysis_problems(names)):
+        raise ConfigError(f"{verb}: " + "; and ".join(problems))
 
 
 def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:

@@ -24,9 +24,9 @@ def beside(named: Iterable[str], folder: Path) -> str | None:
 
 
 def use_modules(folder: str | None) -> None:
-    """Let Python find the modules in the folder of a recipe.
+    """Add the folder of a recipe to the path on which Python finds modules.
 
-    The folder comes last on the path, so that it hides no installed module.
+    It comes last, so that it hides no installed module.
     """
     if folder is not None and folder not in sys.path:
         sys.path.append(folder)

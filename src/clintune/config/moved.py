@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clintune.config.analyses import analysis_problems
+from clintune.config.analyses import find_analyses
 from clintune.config.check import check_config
 from clintune.config.explain import explain
-from clintune.config.modules import beside, use_modules
 from clintune.config.overrides import read_texts, set_keys
 from clintune.config.schema import Config
 from clintune.config.typed import composed, frozen
 from clintune.core.errors import ConfigError
-from clintune.core.problems import raise_all
 
 CACHE, ANALYSES = "data.cache", "evaluation"
 
@@ -62,8 +59,7 @@ def _with_analyses(config: Config, words: Sequence[str], verb: str) -> Config:
     A module of the user's own stands beside the recipe of the run, or in the working directory.
     """
     config = frozen(Config, _with_keys(config, words, verb))
-    use_modules(beside(config.evaluation or [], Path.cwd()))
-    raise_all(verb, list(analysis_problems(config.evaluation)))
+    find_analyses(config.evaluation or [], verb)
     return config
 
 

@@ -203,19 +203,23 @@ def _shape(kind: Any, node: dict[Any, Any], path: str = "") -> Iterator[str]:
 
 
 def _shape_of_entries(entry: Any, named: dict[Any, Any], path: str) -> Iterator[str]:
+    """Yield a problem for each name that is no text, and each entry without its name or keys."""
     for name, value in named.items():
         if not isinstance(name, str):
             yield (
                 f"'{path}': YAML reads the name {name!r} as {type(name).__name__}; "
                 "write it in quotes"
             )
-        elif is_dataclass(entry) and _is_key(entry, name, value):
+            continue
+
+        # Other entries have the keys of a class, which are checked later.
+        if not is_dataclass(entry):
+            continue
+        if _is_key(entry, name, value):
             yield (
                 f"'{path}.{name}' lacks a name between; "
                 f"write {path}.NAME.{name}, each of its keys below its name"
             )
-        elif not is_dataclass(entry):
-            continue
         elif isinstance(value, dict):
             yield from _shape(entry, value, f"{path}.{name}.")
         else:

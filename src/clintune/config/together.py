@@ -47,12 +47,12 @@ def _strategy(config: dict[str, Any]) -> Iterator[str]:
             "use strategy=ddp or fsdp2"
         )
 
-    shared_out = strategy["kind"] == "fsdp2"
-    if shared_out and config["backbone"]["quantize"] is not None:
-        yield "strategy=fsdp2 cannot share out 4-bit weights; use strategy=ddp with adapter=qlora"
-    if shared_out and config["trainer"]["precision"] == "fp16":
+    is_sharded = strategy["kind"] == "fsdp2"
+    if is_sharded and config["backbone"]["quantize"] is not None:
+        yield "strategy=fsdp2 cannot shard 4-bit weights; use strategy=ddp with adapter=qlora"
+    if is_sharded and config["trainer"]["precision"] == "fp16":
         yield "strategy=fsdp2 has no loss scaling for trainer.precision=fp16; use bf16 or fp32"
-    if strategy["cpu_offload"] and not shared_out:
+    if strategy["cpu_offload"] and not is_sharded:
         yield "strategy.cpu_offload goes with strategy=fsdp2 only"
 
 

@@ -46,10 +46,10 @@ _TOO_MANY_THREADS = (
 )
 _OF_WORKER = "Original Traceback"
 _FRAME = re.compile(r'File "([^"]+\.py)", line (\d+)')
-_NOT_USERS = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
-"""Folders of clintune and of Python."""
+_CLINTUNE, _STDLIB = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
 _INSTALLED = {"site-packages", "dist-packages"}
 """Names of the folders of installed packages."""
+_IMPORTS_CLINTUNE = re.compile(r"^\s*(?:from|import)\s+clintune\b", re.MULTILINE)
 _STDOUT, _STDERR = 1, 2
 _TIGHT = 16e9
 """Bytes of address space below which `ulimit -v` may stop torch and polars.
@@ -86,8 +86,7 @@ def place(error: BaseException) -> str:
 def users_fault(error: BaseException) -> str | None:
     """Return `FILE:LINE: TYPE` of the innermost frame in a module of the user's own; else None.
 
-    Such a module is neither of clintune nor installed. Where that frame called code that raised the
-    error, the place in that code follows.
+    Where that frame called code that raised the error, the place in that code follows.
     """
     for link in _chain(error):
         frames = _frames(link)
@@ -121,10 +120,16 @@ def _frames(error: BaseException) -> list[tuple[str, int]]:
 
 
 def _is_users(file: str) -> bool:
-    """Return whether a file is a module of the user's own: not of clintune, and not installed."""
+    """Return whether a file is a module of the user's own, neither of clintune nor of Python.
+
+    An installed one imports clintune, which no library does.
+    """
     path = Path(file)
-    is_ours = any(path.is_relative_to(home) for home in _NOT_USERS)
-    return not is_ours and _INSTALLED.isdisjoint(path.parts) and path.is_file()
+    if not path.is_file() or path.is_relative_to(_CLINTUNE):
+        return False
+    if _INSTALLED.isdisjoint(path.parts):
+        return not path.is_relative_to(_STDLIB)
+    return _IMPORTS_CLINTUNE.search(path.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def _short(file: str) -> str:

@@ -1,7 +1,7 @@
 """What an analysis is, and how those that a recipe names are found."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -35,6 +35,11 @@ Analyses = dict[str, Analysis]
 def analysis_names(config: Config) -> list[str]:
     """Return the analyses that a recipe names."""
     return default_analyses() if config.evaluation is None else list(config.evaluation)
+
+
+def evaluated_names(metrics: Mapping[str, Any], config: Config) -> list[str]:
+    """Return the analyses that `evaluate` ran; those of the recipe where it did not say so."""
+    return metrics.get("evaluation") or analysis_names(config)
 
 
 def load_analyses(names: Iterable[str]) -> Analyses:

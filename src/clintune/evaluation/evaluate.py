@@ -66,7 +66,8 @@ def evaluate_run(
     check_held_out(run, experiment)
 
     # Predict what the analyses ask for.
-    analyses = load_analyses(_names(config, ablate_modalities, against))
+    names = _names(config, ablate_modalities, against)
+    analyses = load_analyses(names)
     requests = [whole(experiment.modalities), *requests_of(analyses, list(experiment.modalities))]
     accelerator = make_accelerator(config.trainer)
     predicted = predict_run(run, experiment, requests, accelerator)
@@ -76,10 +77,10 @@ def evaluate_run(
     # Predictions stand in the run folder before anything is asked of them.
     context = make_context(run, experiment, predicted, replicates=replicates, against=against)
     _write_predictions(context)
-    metrics = _analyse(context, analyses, found)
+    metrics = _analyse(context, names, analyses, found)
     write_json(run / METRICS, metrics)
     if config.cv is not None:
-        _write_folds(context, of_card(analyses), found)
+        _write_folds(context, names, of_card(analyses), found)
 
     page, origin = Page(tasks=context.tasks, metrics=metrics), read_json(run / "provenance.json")
     write_report(run / "report.html", config.name, page, analyses, origin)
@@ -149,22 +150,30 @@ def _write_predictions(context: Context) -> None:
             write_both(context.run, split, name, part, context.fitted(name), context.tasks[name])
 
 
-def _analyse(context: Context, analyses: Analyses, found: Sequence[Fold]) -> dict[str, Any]:
-    """Return what stands in metrics.json: scores, the result of each analysis, what they are of."""
+def _analyse(
+    context: Context, names: list[str], analyses: Analyses, found: Sequence[Fold]
+) -> dict[str, Any]:
+    """Return what stands in metrics.json: scores, the result of each analysis, what they are of.
+
+    `names` are those by which the card finds the analyses again.
+    """
     packages = {
         member.relative_to(context.run).as_posix(): file_sha256(member / MANIFEST)
         for fold in found
         for member in member_folders(fold.folder / "package", context.config.ensemble)
     }
-    return scores.run(context) | run_analyses(analyses, context) | {"packages": packages}
+    results = scores.run(context) | run_analyses(analyses, context)
+    return {**results, "evaluation": names, "packages": packages}
 
 
-def _write_folds(context: Context, analyses: Analyses, found: Sequence[Fold]) -> None:
+def _write_folds(
+    context: Context, names: list[str], analyses: Analyses, found: Sequence[Fold]
+) -> None:
     """Write the scores of each fold with held-out samples, which are what a card of it shows."""
     for number, fold in enumerate(found):
         within = context.of_fold(number, fold)
         if any(len(part) for part in within.held_out.values()):
-            write_json(fold.folder / METRICS, _analyse(within, analyses, [fold]))
+            write_json(fold.folder / METRICS, _analyse(within, names, analyses, [fold]))
 
 
 def _print(metrics: Mapping[str, Any]) -> None:
@@ -172,15 +181,19 @@ def _print(metrics: Mapping[str, Any]) -> None:
     table = Table("task", "metric", "value", "95 % interval", title="held out")
     for task, values in metrics[HELD_OUT].items():
         for name, score in values.items():
-            numbers = [score[key] for key in ("value", "low", "high")]
-            value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
+            value, low, high = _texts(score)
             few = score["n_subjects"] < SMALLEST_SHOWN
-            told = f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}"
-            table.add_row(task, name, value, told)
+            interval = f"fewer than {SMALLEST_SHOWN} subjects" if few else f"{low} to {high}"
+            table.add_row(task, name, value, interval)
     console.print(table)
 
     for task, values in metrics.get("against", {}).items():
         for name, difference in values.items():
-            numbers = [difference[key] for key in ("value", "low", "high")]
-            value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
+            value, low, high = _texts(difference, sign="+")
             console.print(f"against the other run: {task} {name} {value} ({low} to {high})")
+
+
+def _texts(score: Mapping[str, Any], sign: str = "") -> list[str]:
+    """Return value, low and high end of a score as text."""
+    numbers = [score[key] for key in ("value", "low", "high")]
+    return ["-" if number is None else f"{number:{sign}.3f}" for number in numbers]

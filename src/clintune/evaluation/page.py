@@ -6,14 +6,13 @@ from typing import Any
 
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import MEAN
+from clintune.experiment.folds import SPLITS
 from clintune.metrics import Metric
 from clintune.report.table import Count, Score
 from clintune.tasks.base import Task
 
-SPLITS = {"held_out": "held-out patients", "tuning": "tuning patients"}
-"""How a page calls those of a split."""
-_ORDER = ("train", "tuning", "held_out")
-"""The order of the counts that the analysis `cohort` returns."""
+SPLIT_TITLES = {"held_out": "held-out patients", "tuning": "tuning patients"}
+"""How a page calls the patients of a split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Page:
 
     @property
     def has_questions(self) -> bool:
-        """Whether some task answers a question by probabilities, which can be calibrated."""
+        """Return whether some task answers a question by probabilities, which can be calibrated."""
         return any(task.questions for task in self.tasks.values())
 
     def metric(self, task: str) -> Metric | None:
@@ -52,7 +51,7 @@ class Page:
         return first[0] if len({metric.name for metric in first}) == 1 else None
 
     def kind(self, task: str) -> str:
-        """Return in which words a task is told: `mean`, `binary`, `labels`, `classes`, `other`."""
+        """Return the kind of a task in words: `mean`, `binary`, `labels`, `classes` or `other`."""
         if task == MEAN:
             return "mean"
         questions = self.tasks[task].questions
@@ -73,7 +72,7 @@ class Page:
         Where all of them are counted elsewhere, those without one are hidden as well.
         """
         cohorts = self.metrics.get("cohort", {}).values()
-        whole = sum(counts[what][_ORDER.index(split)] for counts in cohorts)
+        whole = sum(counts[what][SPLITS.index(split)] for counts in cohorts)
         return Count(number, whole if cohorts and whole > number else None)
 
     def score(self, values: Mapping[str, Any] | None, metric: Metric, **style: Any) -> Score:

@@ -27,7 +27,7 @@ from clintune.core.errors import DataError
 from clintune.core.files import atomic_path
 from clintune.core.paths import inside
 from clintune.evaluation.subjects import one_output, take
-from clintune.tasks.base import Task
+from clintune.tasks.base import Task, float_matrix
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration, calibrate
 
@@ -226,10 +226,6 @@ def _predictions(table: pl.DataFrame) -> Predictions:
         subject_id=table[SAMPLE[0]].to_numpy(),
         prediction_time=table[SAMPLE[1]].to_list(),
         fold=table["fold"].to_numpy(),
-        targets=_matrix(table.select(targets)),
-        predicted=_matrix(table.select(predicted)),
+        targets=float_matrix(table.select(targets)),
+        predicted=float_matrix(table.select(predicted)),
     )
-
-
-def _matrix(table: pl.DataFrame) -> NDArray[np.float32]:
-    return table.cast(pl.Float32).fill_null(float("nan")).to_numpy().astype(np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.context import WHOLE, Context
 from clintune.evaluation.intervals import MEAN, intervals, to_json
-from clintune.evaluation.page import SPLITS, Page
+from clintune.evaluation.page import SPLIT_TITLES, Page
 from clintune.report.section import Block, Heading, Section, Text
 from clintune.report.table import Cell, Count, Row, Score, Table
 
@@ -23,7 +23,7 @@ def run(context: Context) -> dict[str, Any]:
 def section(page: Page) -> Section:
     """Return a table a split: a row a task, a column a metric."""
     blocks: list[Block] = [Text(_explained(page))]
-    for split, title in SPLITS.items():
+    for split, title in SPLIT_TITLES.items():
         if split in page.metrics:
             blocks += [Heading(title.capitalize()), *score_table(page, split)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.evaluation.intervals import MEAN
-from clintune.evaluation.page import SPLITS, Page, full_stop, scale
+from clintune.evaluation.page import Page, full_stop, scale
 from clintune.evaluation.scores import positives
 from clintune.metrics import Metric
 from clintune.metrics.classification import auroc
@@ -34,7 +34,7 @@ def section(page: Page) -> Section:
 def _how_tested(page: Page) -> str:
     folds = len(page.metrics.get("folds", []))
     if not folds:
-        return f"The model was tested on {SPLITS['held_out']}, whom it had not seen in training."
+        return "The model was tested on held-out patients, whom it had not seen in training."
     return (
         f"The model was trained and tested {folds} times, each time on other patients ({folds} "
         "folds): every patient was scored by a model that had never seen them."
@@ -51,7 +51,7 @@ def _card(page: Page, task: str, values: Mapping[str, Any], metric: Metric) -> C
 def _meaning(page: Page, task: str, score: Score, metric: Metric) -> str:
     """Return what a score says, in the words of its kind of task."""
     if score.value is None:
-        return f"Not defined: the {SPLITS['held_out']} all have the same label, or none is known."
+        return "Not defined: the held-out patients all have the same label, or none is known."
     match page.kind(task):
         case "mean":
             return f"{metric.title}, the average of the tasks on this page."

@@ -294,7 +294,7 @@ def reason_alone(error: object) -> str:
     return _ROW.sub("", str(error), count=1)
 
 
-def tell(run: Path, ready: FoldData) -> None:
+def report_limits(run: Path, ready: FoldData) -> None:
     """Write to the run folder what a fold leaves out and what is suspect; print what is new."""
     write_unreadable(run / UNREADABLE, ready.unreadable)
     if write_limits(run, ready.limits):

@@ -137,10 +137,11 @@ def _read(
     """
     lengths, errors, num_blank = Lengths(samples.num_rows(name)), dict(missing), 0
     numbers = [n for n in samples.items(name, rows).numbers.tolist() if n not in errors][:NUM_ITEMS]
-    prepared = PreprocessWorkers(samples, name, reader)([View(number, 0) for number in numbers])
+    preprocess = PreprocessWorkers(samples, name, reader)
+    preprocessed = preprocess([View(number, 0) for number in numbers])
 
     # Note what each item gives.
-    for number, pieces in zip(numbers, prepared, strict=True):
+    for number, pieces in zip(numbers, preprocessed, strict=True):
         if isinstance(pieces, DataError):
             errors[number] = str(pieces)
         else:

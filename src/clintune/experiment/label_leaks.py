@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answered:
     """A yes-or-no question of a task, and the answers of some subjects."""
 
     name: str
@@ -55,8 +55,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class LabelledPairs:
-    """What subjects see of one modality.
+class SeenRows:
+    """The rows that subjects see of one modality.
 
     `owner`, `code`, `value` and `hours` [P] are of the newest row of each subject and code.
     """
@@ -90,9 +90,9 @@ def find_leaks(
         first = one_labelled(samples, rows, samples.targets(name), last=False)
 
         for chosen in (last,) if np.array_equal(first, last) else (last, first):
-            asked = asked_of(name, task, samples.targets(name)[chosen])
-            num_tests = 2 * len(asked) * len(modalities)
-            differing = [question for question in asked if question.num_answers > 1]
+            answered = answered_questions(name, task, samples.targets(name)[chosen])
+            num_tests = 2 * len(answered) * len(modalities)
+            differing = [question for question in answered if question.num_answers > 1]
 
             for modality in modalities:
                 seen = _seen(samples, chosen, modality, sources.get(modality), len(codes))
@@ -117,10 +117,10 @@ def check_answers(
     for name, task in tasks.items():
         for split, mine in rows.items():
             # Count the questions with one answer, and with none.
-            asked = asked_of(name, task, samples.targets(name)[mine])
-            single = [question.name for question in asked if question.num_answers == 1]
-            absent = [question.name for question in asked if question.num_answers == 0]
-            varied = len(asked) - len(single) - len(absent)
+            answered = answered_questions(name, task, samples.targets(name)[mine])
+            single = [question.name for question in answered if question.num_answers == 1]
+            absent = [question.name for question in answered if question.num_answers == 0]
+            varied = len(answered) - len(single) - len(absent)
 
             if split == "train":
                 learnable = learnable or varied > 0 or _differ(samples.targets(name)[mine])
@@ -131,7 +131,7 @@ def check_answers(
             elif single:
                 said.append(
                     f"tasks.{name}: "
-                    f"{len(single)} of {len(asked)} outputs have one answer in the {split} split"
+                    f"{len(single)} of {len(answered)} outputs have one answer in the {split} split"
                 )
     return said, learnable
 
@@ -143,10 +143,10 @@ _CONSEQUENCE = {
 }
 
 
-def asked_of(name: str, task: Task, targets: NDArray[np.float32]) -> list[Asked]:
+def answered_questions(name: str, task: Task, targets: NDArray[np.float32]) -> list[Answered]:
     """Return the yes-or-no questions that a task can answer, with the answers of targets [S, T]."""
     return [
-        Asked(f"{name}/{view.name}" if view.name else name, view.outcome(targets))
+        Answered(f"{name}/{view.name}" if view.name else name, view.outcome(targets))
         for view in task.binary_views
     ]
 
@@ -194,20 +194,20 @@ def aurocs(
 
 def _seen(
     samples: Samples, rows: NDArray[np.int64], modality: str, source: Counted | None, num_codes: int
-) -> LabelledPairs:
+) -> SeenRows:
     """Return what the subjects of the samples `rows` see of a modality."""
-    # Whether they see anything of it, or anything that cannot be read.
+    # Mark who sees anything of it, and who sees what cannot be read.
     seen = samples.seen(modality, rows)
     present, unreadable = np.zeros((2, len(rows)), np.bool_)
     present[seen.owner] = True
     if source is not None:
         unreadable[seen.owner[source.lengths(seen.number, np.zeros_like(seen.number)) == 0]] = True
 
-    # The newest row of each subject and code.
+    # Take the newest row of each subject and code.
     code = samples.column(modality, CODE, seen.number).astype(np.int64)
     pair = seen.owner * num_codes + code
     newest = seen.take(len(pair) - 1 - np.unique(pair[::-1], return_index=True)[1])
-    return LabelledPairs(
+    return SeenRows(
         present=present,
         unreadable=unreadable,
         owner=newest.owner,
@@ -217,7 +217,7 @@ def _seen(
     )
 
 
-def _missing(modality: str, seen: LabelledPairs, question: Asked, num_tests: int) -> Iterator[str]:
+def _missing(modality: str, seen: SeenRows, question: Answered, num_tests: int) -> Iterator[str]:
     """Yield a sentence if a modality's absence, or its unreadable items, tell the answers.
 
     Fisher's exact test decides.
@@ -244,7 +244,7 @@ def _missing(modality: str, seen: LabelledPairs, question: Asked, num_tests: int
 
 
 def _codes(
-    modality: str, seen: LabelledPairs, question: Asked, codes: Sequence[str], num_tests: int
+    modality: str, seen: SeenRows, question: Answered, codes: Sequence[str], num_tests: int
 ) -> Iterator[str]:
     """Yield a sentence for each code whose presence, newest value or time tells the answers."""
     # Count who has each code.

@@ -9,10 +9,7 @@ from clintune.core.text import visible
 from clintune.hub.folder import FolderHub, UrlHub
 from clintune.hub.huggingface import HuggingFaceHub
 from clintune.hub.mlflow import MLflowHub
-from clintune.package.manifest import check_paths
 from clintune.storage.remote import is_remote
-
-__all__ = ["Hub", "check_paths", "open_hub", "source_of"]
 
 _REPOSITORY = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[^@\s]+))?", re.ASCII)
 _HALF_URL = re.compile(r"(?!models:)[A-Za-z][\w+.-]*:(?!//)", re.ASCII)

@@ -186,7 +186,7 @@ class Answerer:
             len(items),
             self.settings.max_bad_fraction,
             self.settings.listed,
-            self.settings.together,
+            self.settings.what,
         )
         return pieces, errors
 

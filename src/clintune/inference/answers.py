@@ -56,5 +56,5 @@ class Settings:
     """Share of a modality's items that may be unreadable; above it there is an error."""
     listed: Path | None = None
     """File that then lists the unreadable items."""
-    together: str = "items"
+    what: str = "items"
     """Name of these items in the error."""

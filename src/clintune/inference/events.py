@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -23,10 +23,18 @@ EVENTS, AT = "events", "at"
 _CLOCKS = "give both with a time zone, or both of one local clock without"
 
 
+class Held(NamedTuple):
+    """Rows in memory as a source of samples, the samples in the order of `at`, and the rows."""
+
+    source: InMemory
+    samples: pl.DataFrame
+    events: pl.LazyFrame
+
+
 def hold_events(
     events: Any, at: Any, readers: Mapping[str, Reader], root: Path, lookback_hours: float | None
-) -> tuple[InMemory, pl.DataFrame]:
-    """Return rows in memory as a source of samples, and the samples in the order of `at`.
+) -> Held:
+    """Hold rows in memory as a source of samples.
 
     Raises ConfigError for a value that is no table. Raises DataError for a table that breaks the
     contract of the data, for times of another clock, for subjects without a row, and where the
@@ -34,8 +42,8 @@ def hold_events(
     """
     # Read the rows.
     table = to_polars(events, EVENTS)
-    row_filter = row_selections(readers)
-    named = [claim.media for claim in row_filter.values() if claim.media is not None]
+    selections = row_selections(readers)
+    named = [selection.media for selection in selections.values() if selection.media is not None]
     media = [name for name in named if name in table.columns]
 
     table, contents = _take_bytes(table, readers)
@@ -54,7 +62,7 @@ def hold_events(
         EVENTS,
         scan,
         samples,
-        row_filter,
+        selections,
         root=root,
         has_zone=clock is not None and clock[1],
         media=media,
@@ -64,7 +72,7 @@ def hold_events(
     )
     if not any(len(rows) for rows in held.rows.values()):
         raise DataError(_nothing_to_read(held, readers))
-    return held, samples
+    return Held(held, samples, scan)
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:

@@ -45,11 +45,11 @@ def predict_member(
     by_view = []
 
     for view in range(views or num_views(package)):
-        draws = sequential_batches(rows, batch_size, view)
+        specs = sequential_batches(rows, batch_size, view)
         with computing_in(precision, package.model.queries.device):
-            done = _predict_draws(package, sources, samples, draws[first::shared_by], variants)
+            done = _predict_batches(package, sources, samples, specs[first::shared_by], variants)
         by_process = [done] if processes is None else gather_object([done])
-        by_view.append(_in_order(by_process, len(draws)))
+        by_view.append(_in_order(by_process, len(specs)))
 
     return average(by_view)
 
@@ -71,17 +71,17 @@ def average(several: Sequence[dict[str, Predicted]]) -> dict[str, Predicted]:
     return means
 
 
-def _predict_draws(
+def _predict_batches(
     package: Package,
     sources: Mapping[str, PieceSource],
     samples: Samples,
-    draws: Sequence[BatchSpec],
+    specs: Sequence[BatchSpec],
     variants: Mapping[str, frozenset[str]],
 ) -> list[dict[str, Predicted]]:
     """Return the predictions of each batch under every variant."""
     zero_fill = package.config.model.zero_fill
     filled = Batches(samples, package.model.encoders, sources, zero_fill=zero_fill)
-    batches = DataLoader(filled, sampler=draws, batch_size=None)
+    batches = DataLoader(filled, sampler=specs, batch_size=None)
     device = package.model.queries.device
     return [_predict_batch(package, batch.to(device), variants) for batch in batches]
 
@@ -100,9 +100,11 @@ def _predict_batch(
     return results
 
 
-def _in_order(by_process: list[list[dict[str, Predicted]]], num_draws: int) -> dict[str, Predicted]:
+def _in_order(
+    by_process: list[list[dict[str, Predicted]]], num_batches: int
+) -> dict[str, Predicted]:
     """Join the batches in order; of P processes, process p computed every P-th batch."""
-    batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_draws)]
+    batches = [by_process[i % len(by_process)][i // len(by_process)] for i in range(num_batches)]
     joined: dict[str, Predicted] = {}
     for variant, by_task in batches[0].items():
         joined[variant] = {}

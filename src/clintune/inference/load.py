@@ -110,7 +110,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _use_modules(folder: Path) -> None:
-    """Let Python find modules in the folder that a run's recipe names; use nothing else of it."""
+    """Add the folder of modules that a run's recipe names to Python's path; use no more of it."""
     recipe = read_yaml(folder / RECIPE)
     modules = recipe.get("modules") if isinstance(recipe, dict) else None
     if isinstance(modules, str) and modules not in sys.path:

@@ -15,9 +15,11 @@ from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import find_shards, media_columns, read_subjects, scan_shard
+from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.inference.answerer import Answerer, never_finite
 from clintune.inference.answers import Settings
+from clintune.inference.doubts import event_doubts
 from clintune.inference.events import hold_events
 from clintune.inference.table import answer_table
 from clintune.inference.times import moments_at
@@ -70,6 +72,8 @@ class Predictor:
         answers keep; by default the last row of each subject. `cohort` is a MEDS folder, `times` is
         a Parquet file, `last`, or None for the times of its labels. The model reads no row after a
         prediction time, and none before `lookback_hours` if given. Nothing is written to disk.
+        A line on standard error says what is doubtful: codes that the model does not know, and
+        prediction times far from the rows of their subject.
 
         Returns the rows of `answer_table`. Raises ConfigError and DataError for arguments and data
         that do not fit, DataError where more than `max_bad_fraction` of a modality's items cannot
@@ -88,10 +92,13 @@ class Predictor:
             return self._checked(pl.concat(parts).sort(SAMPLE))
 
         folder = Path(root).expanduser().resolve()
-        readers = readers_of(self.members[0].model.encoders)
-        held, asked = hold_events(events, at, readers, folder, lookback_hours)
-        answers = self._checked(self._answer(held, settings))
-        return asked.join(answers, on=SAMPLE, how="left", maintain_order="left")
+        first = self.members[0]
+        readers = readers_of(first.model.encoders)
+        held = hold_events(events, at, readers, folder, lookback_hours)
+        for sentence in event_doubts(held.events, held.source, held.samples, first.statistics):
+            console.print(sentence)
+        answers = self._checked(self._answer(held.source, settings))
+        return held.samples.join(answers, on=SAMPLE, how="left", maintain_order="left")
 
     def _answer(self, source: InMemory, settings: Settings) -> pl.DataFrame:
         """Return the answers to all samples of a source, `_TOGETHER` at a time."""
@@ -128,7 +135,7 @@ class Predictor:
 
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
-        row_filter = row_selections(readers_of(self.members[0].model.encoders))
+        selections = row_selections(readers_of(self.members[0].model.encoders))
 
         # Hold the rows of one shard at a time.
         found = 0
@@ -141,7 +148,7 @@ class Predictor:
                     name,
                     scan,
                     mine,
-                    row_filter,
+                    selections,
                     root=root,
                     has_zone=has_zone,
                     media=media,

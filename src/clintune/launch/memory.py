@@ -12,7 +12,7 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks for reuse.
+    """Make the C library keep large blocks for reuse.
 
     Otherwise a CPU gets new zeroed pages for them at each step. This is glibc's `mallopt`; another
     C library is left as it is.

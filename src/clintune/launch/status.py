@@ -158,7 +158,7 @@ def reported(run: Path, shown: bool) -> Iterator[StatusWriter]:
 
 @contextmanager
 def resumable(*words: str) -> Iterator[None]:
-    """Let an error that stops the block, by a signal or a disk, name `clintune WORDS` to go on."""
+    """Name `clintune WORDS` in an error that stops the block, by a signal or a disk, to go on."""
     again = shlex.join(["clintune", *words])
     try:
         yield

@@ -28,7 +28,7 @@ class Calibration(NamedTuple):
 
 
 def _flat(compute: Compute) -> Compute:
-    """Let `compute`, which reads labelled [N], also read columns [N, 1] and unknown targets."""
+    """Return `compute`, which reads labelled [N], for columns [N, 1] and unknown targets, too."""
 
     def labelled(targets: Floats, probabilities: AnyFloats, weights: Floats) -> Floats:
         targets, probabilities = targets.reshape(len(targets)), probabilities.reshape(len(targets))

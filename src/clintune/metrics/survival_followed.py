@@ -59,7 +59,7 @@ def reciprocal(shares: Floats) -> Floats:
 
 
 def of_followed(score: Score, times: Sequence[float], num_events: int) -> Compute:
-    """Let `score` read what a metric reads: targets [N, 2] (days, kind), predictions [N, K * J].
+    """Return `score` as a function of targets [N, 2] (days, kind) and predictions [N, K * J].
 
     Censorings are moved to the next number after their day. So everywhere in the arithmetic events
     come before censorings of the same day, and a patient censored on a day is free of the event on

@@ -67,18 +67,18 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
     column = modality.reader.media_column
     if not num_rows and column:
         return (
-            f"it claims no row of the cohorts; fill the column {column} of their tables, list it "
+            f"it reads no row of the cohorts; fill the column {column} of their tables, list it "
             "in metadata/dataset.json, check the modality's codes"
         )
     if not num_rows:
-        return "it claims no row of the cohorts; check its codes"
+        return "it reads no row of the cohorts; check its codes"
 
     # There are rows, but training samples see none of them.
-    claimed = f"it claims {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
+    reads = f"it reads {num_rows:,} {'rows' if num_rows > 1 else 'row'}"
     if seen:
-        return f"{claimed}, which samples outside the training split alone see; check the splits"
+        return f"{reads}, which samples outside the training split alone see; check the splits"
     return (
-        f"{claimed}, and no sample sees any: all come after the prediction times of their "
+        f"{reads}, and no sample sees any: all come after the prediction times of their "
         "subjects, before the look-back, or are of subjects without labels; check the times"
     )
 

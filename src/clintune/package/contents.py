@@ -17,6 +17,7 @@ from clintune.model.fusion import Fusion
 from clintune.package.bounds import COMPOSED
 from clintune.package.origin import Origin
 from clintune.tasks.base import Task
+from clintune.tasks.figure import Figure
 
 ABOUT = "clintune.yaml"
 PARTS = "parts.safetensors"
@@ -46,20 +47,25 @@ class Package:
 
 
 def make_tasks(parts: Mapping[str, Any]) -> dict[str, Task]:
-    """Instantiate the tasks of a config; ConfigError for one whose `metrics` are no metrics."""
+    """Instantiate the tasks of a config; ConfigError for wrong `metrics` or `figures` of a task."""
     tasks: dict[str, Task] = instantiate_section("tasks", parts)
     for name, task in tasks.items():
-        metrics: Any = task.metrics
-        if isinstance(metrics, Sequence) and metrics:
-            strange = [metric for metric in metrics if not isinstance(metric, Metric)]
-        else:
-            strange = [metrics]
-        if strange:
-            raise ConfigError(
-                f"tasks.{name}: `metrics` of {type(task).__name__} must be a tuple of one or more "
-                f"Metric objects (clintune.metrics); it has a {type(strange[0]).__name__}"
-            )
+        _check_all(name, task, "metrics", Metric, "one or more Metric objects (clintune.metrics)")
+        if task.figures:
+            _check_all(name, task, "figures", Figure, "Figure objects (clintune.tasks.figure)")
     return tasks
+
+
+def _check_all(name: str, task: Task, key: str, kind: type, what: str) -> None:
+    """Raise ConfigError where an attribute of a task is empty, or not `kind` throughout."""
+    found: Any = getattr(task, key)
+    is_filled = isinstance(found, Sequence) and found
+    strange = [part for part in found if not isinstance(part, kind)] if is_filled else [found]
+    if strange:
+        raise ConfigError(
+            f"tasks.{name}: `{key}` of {type(task).__name__} must be a tuple of {what}; "
+            f"it has a {type(strange[0]).__name__}"
+        )
 
 
 def package_tensors(model: Fusion) -> dict[str, Tensor]:

@@ -183,18 +183,23 @@ def _check_shared(folder: Path, adapter: Adapter, trained: Origin, shared: Backb
 
 
 def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
+    """Load the tensors of a package into the model; PackageError where they do not fit."""
     expected = {
         name: value for name, value in package_tensors(model).items() if not is_adapter(name)
     }
     check_tensors(folder / PARTS, package_headers(folder / PARTS), expected)
     model.load_state_dict(read_tensors(folder / PARTS), strict=False)
     model.leave_out_unread_queries()
+
+    # Trees index features; anyone may have written them.
     for task, head in model.task_heads.items():
         if head.trees is not None and not head.trees.reads_within(sum(head.widths.values())):
             raise PackageError(
                 f"{folder}: a tree of {visible(task)} reads a feature that there is not; "
                 "do not use the package"
             )
+
+    # The adapter has files of its own.
     if is_peft(model.backbone.model):
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 

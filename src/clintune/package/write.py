@@ -69,7 +69,7 @@ def _as_loaded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _save_adapter(folder: Path, package: Package, tensors: Mapping[str, Tensor]) -> None:
-    """Let PEFT write the adapter, with the name of its base instead of a path on this machine."""
+    """Write the adapter as PEFT does, with its base's name instead of a path on this machine."""
     model, weights = package.model.backbone.model, package.model.backbone.weights
     prefix = "backbone.model."
     state = {

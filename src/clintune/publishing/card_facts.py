@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clintune.config.analyses import find_analyses
 from clintune.core.files import read_json, value_sha256
-from clintune.evaluation.analysis import Analyses, analysis_names, load_analyses, of_card
+from clintune.evaluation.analysis import Analyses, evaluated_names, load_analyses, of_card
 from clintune.evaluation.evaluate import METRICS
 from clintune.evaluation.page import Page
 from clintune.experiment.folds import Fold
@@ -46,8 +47,13 @@ class Facts:
 def read_facts(
     run: Path, experiment: Experiment, fold: Fold, members: Mapping[Path, Package]
 ) -> Facts:
-    """Collect the facts of a fold of an evaluated run; its `members` stand in these folders."""
-    config = experiment.config
+    """Collect the facts of a fold of an evaluated run; its `members` stand in these folders.
+
+    Raises ConfigError where the module of an analysis that `evaluate` ran is not found.
+    """
+    config, metrics = experiment.config, read_json(fold.folder / METRICS)
+    names = evaluated_names(metrics, config)
+    find_analyses(names, "publish")
     weights = read_about(next(iter(members)))["weights"]
     modalities = {name: type(part).__name__ for name, part in experiment.modalities.items()}
 
@@ -55,8 +61,8 @@ def read_facts(
         name=config.name,
         fold=None if fold.number is None else fold.folder.name,
         num_members=len(members),
-        page=Page(tasks=experiment.tasks, metrics=read_json(fold.folder / METRICS)),
-        analyses=of_card(load_analyses(analysis_names(config))),
+        page=Page(tasks=experiment.tasks, metrics=metrics),
+        analyses=of_card(load_analyses(names)),
         modalities=modalities,
         weights={name: part for name, part in weights.items() if "sha256" in part},
         adapter=config.adapter.mode,

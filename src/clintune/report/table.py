@@ -75,12 +75,12 @@ class Score:
 
     @property
     def is_defined(self) -> bool:
-        """Whether there is a value."""
+        """Return whether there is a value."""
         return self.value is not None
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval, too."""
+        """Return whether there is an interval, too."""
         return self.values is not None and self.values["low"] is not None
 
     def number(self, key: str) -> str:

@@ -49,7 +49,7 @@ class Scorer:
             workers=self.workers,
             max_bad_fraction=config.data.max_bad_fraction,
             listed=job.shards[0].out / UNREADABLE,
-            together="items of a shard",
+            what="items of a shard",
         )
         self.answerer = Answerer(
             predictor.members, predictor.calibrations, job.samples, settings, self._find

@@ -152,7 +152,7 @@ def _counts(job: Job, answers: Answers) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _resumable(out: Path) -> Iterator[None]:
-    """Let each error that stops the job say how to go on, and copy messages to the folder's log."""
+    """Name the way to go on in each error that stops the job; copy messages to the folder's log."""
     log = console.copied_to(out / "logs" / "messages.log") if is_main() else nullcontext()
     with log, resumable("predict", "--resume", str(out)):
         yield

@@ -180,7 +180,10 @@ class Task(ABC):
 
     @property
     def figures(self) -> Sequence[Figure]:
-        """Figures of the report beside the curves of the binary views; by default none."""
+        """Figures of the report beside the curves of the binary views; by default none.
+
+        The sequence is also read before `fit`.
+        """
         return ()
 
     @abstractmethod
@@ -228,13 +231,13 @@ class Task(ABC):
 
     def from_table(self, table: pl.DataFrame) -> tuple[Float32s, Float32s]:
         """Return targets [N, T] and predictions [N, P] of a prediction file; NaN where unknown."""
-        return self.targets_from(table), _matrix(table.select(self.predicted_columns))
+        return self.targets_from(table), float_matrix(table.select(self.predicted_columns))
 
     def targets_from(self, table: pl.DataFrame) -> Float32s:
         """Return targets [N, T] of a prediction file; NaN in a column that it lacks."""
         absent = [name for name in self.label_columns if name not in table.columns]
         unknown = [pl.lit(None, pl.Float32).alias(name) for name in absent]
-        return _matrix(table.with_columns(unknown).select(self.label_columns))
+        return float_matrix(table.with_columns(unknown).select(self.label_columns))
 
 
 def the_list(state: Mapping[str, Any], key: str, kind: tuple[type, ...]) -> list[Any]:
@@ -262,5 +265,6 @@ def known_only(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor
     return known, filled, truth
 
 
-def _matrix(table: pl.DataFrame) -> Float32s:
+def float_matrix(table: pl.DataFrame) -> Float32s:
+    """Return the columns of a table as a matrix, NaN in place of null."""
     return table.cast(pl.Float32).fill_null(float("nan")).to_numpy().astype(np.float32)

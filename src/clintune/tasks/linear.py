@@ -1,6 +1,4 @@
-"""Penalised linear models that a probe fits.
-
-They are of a yes or no, of one of several classes, or of any loss of a task.
+"""Penalised linear models that a probe fits: of a yes or no, of classes, or of any loss.
 
 Shapes: N samples, W features, K outputs.
 """
@@ -57,14 +55,15 @@ class YesNo:
         penalty = torch.ones(rows.shape[1], dtype=features.dtype)
         penalty[-1] = 1e-6
         solution = torch.zeros(rows.shape[1], dtype=features.dtype)
+
         path = []
         for inverse in PENALTIES:
             for _ in range(_NEWTON_STEPS):
                 chance = torch.sigmoid(rows @ solution)
                 gradient = inverse * rows.T @ (weight * (chance - targets)) + penalty * solution
-                curvature = inverse * rows.T @ (
-                    rows * (weight * chance * (1 - chance))[:, None]
-                ) + torch.diag(penalty)
+                spread = (weight * chance * (1 - chance))[:, None]
+                curvature = inverse * rows.T @ (rows * spread) + torch.diag(penalty)
+
                 step = torch.linalg.solve(curvature, gradient)
                 solution = solution - step
                 if step.abs().max() < 1e-8:
@@ -92,36 +91,32 @@ class OneOf:
     ) -> list[tuple[Tensor, Tensor]]:
         """Fit scikit-learn's multinomial regression, each from the one before.
 
-        It searches the row space of the features. A class without a target is
-        held to be as frequent as half a case.
+        It searches the row space of the features. A class without a target is held to be as
+        frequent as half a case.
         """
-        from sklearn.exceptions import (
-            ConvergenceWarning,
-        )  # here: it takes half a second, which few runs need
+        # Imported here: it takes half a second, which few runs need.
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
+        # scikit-learn fits two classes as a yes or no, whose penalty on the difference is twice
+        # ours.
         rows, basis = _row_space(features)
         present = torch.unique(targets).long()
-        two = (
-            len(present) == 2
-        )  # which scikit-learn fits as a yes or no, whose penalty on the difference is twice ours
+        two = len(present) == 2
         model = LogisticRegression(tol=1e-6, max_iter=_LBFGS_STEPS, warm_start=True)
         path = []
 
         for inverse in PENALTIES:
             weights = torch.zeros(self.num_classes, features.shape[1], dtype=features.dtype)
-            bias = torch.full(
-                (self.num_classes,),
-                float(np.log(_HALF_A_CASE / len(targets))),
-                dtype=features.dtype,
-            )
+            rare = float(np.log(_HALF_A_CASE / len(targets)))
+            bias = torch.full((self.num_classes,), rare, dtype=features.dtype)
             fitted = torch.zeros(1, dtype=features.dtype)
+
             if len(present) > 1:
                 model.C = 2 * inverse if two else inverse
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", ConvergenceWarning
-                    )  # of the last digits, under a weak penalty
+                    # Under a weak penalty the last digits do not converge.
+                    warnings.simplefilter("ignore", ConvergenceWarning)
                     model.fit(rows.numpy(), targets.numpy(), sample_weight=weight.numpy())
                 halves = np.array([[-0.5], [0.5]]) if two else np.eye(len(present))
                 weights[present] = torch.from_numpy(halves @ model.coef_) @ basis.T

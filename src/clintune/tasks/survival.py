@@ -36,7 +36,7 @@ class Survival(Task):
     """The time to an event, by hazards of J intervals (Gensheimer and Narasimhan, 2019).
 
     `float_value` holds days from the prediction time to the event or the end of follow-up.
-    `boolean_value` says whether the event was seen. With the names of several `events`,
+    `boolean_value` says whether the event was followed. With the names of several `events`,
     `categorical_value` names the event instead, and is null where there was none. Intervals end at
     `edges` in days, or at quantiles of the times of training events: `num_intervals` of them, or as
     many as have 11 events each. A follow-up that ends within an interval counts by the share of it.
@@ -180,10 +180,10 @@ class Survival(Task):
 
         # A sample lived whole intervals and a share of the last one without an event. An event ends
         # its own interval.
-        seen = self._hazards.seen(days, event)
-        losses = -(seen.lived * logs[:, 0]).sum(dim=1)
+        followed = self._hazards.follow_up(days, event)
+        losses = -(followed.lived * logs[:, 0]).sum(dim=1)
         rows = torch.arange(len(days), device=days.device)
-        losses = losses - torch.where(seen.had_event, logs[rows, event, seen.place], 0.0)
+        losses = losses - torch.where(followed.had_event, logs[rows, event, followed.place], 0.0)
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
     # ---- answers -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ NUM_TIMES = 4
 """B."""
 
 
-class Seen(NamedTuple):
+class FollowUp(NamedTuple):
     """The follow-up of N samples, by interval.
 
     `place` is the interval in which each follow-up ended [N], `had_event` says whether an event
@@ -72,12 +72,12 @@ class Hazards:
 
         # Divide the events of each interval by the time lived in it.
         days, event = (torch.from_numpy(column) for column in known.T)
-        seen = cls.flat(ends, num_kinds).seen(days, event)
-        counts = [
-            torch.bincount(seen.place[seen.had_event & (event == kind)], minlength=len(ends))
-            for kind in range(1, num_kinds + 1)
-        ]
-        hazards = (torch.stack(counts) + 0.5) / (seen.lived.sum(dim=0) + 0.5)
+        followed = cls.flat(ends, num_kinds).follow_up(days, event)
+        counts = []
+        for kind in range(1, num_kinds + 1):
+            places = followed.place[followed.had_event & (event == kind)]
+            counts.append(torch.bincount(places, minlength=len(ends)))
+        hazards = (torch.stack(counts) + 0.5) / (followed.lived.sum(dim=0) + 0.5)
         return cls(edges=ends, base=np.round(hazards.log().numpy(), 1).tolist())
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Hazards:
             raise ValueError("does not hold a number of base for each interval and kind of event")
         return cls(edges=list(map(float, edges)), base=[list(map(float, row)) for row in base])
 
-    def seen(self, days: Tensor, event: Tensor) -> Seen:
+    def follow_up(self, days: Tensor, event: Tensor) -> FollowUp:
         """Return the follow-up by interval of samples with these days [N] and events [N]."""
         edges = torch.tensor([0.0, *self.edges], dtype=days.dtype, device=days.device)
         place = torch.searchsorted(edges[1:], days.contiguous()).clamp(max=len(self.edges) - 1)
@@ -110,7 +110,7 @@ class Hazards:
 
         lived = ((days[:, None] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1)
         ended = lived.scatter(1, place[:, None], 0.0)
-        return Seen(place, had_event, torch.where(had_event[:, None], ended, lived))
+        return FollowUp(place, had_event, torch.where(had_event[:, None], ended, lived))
 
     def logs(self, outputs: Tensor) -> Tensor:
         """Return the log of the chance of no event and of each kind, by interval [N, 1 + K, J]."""

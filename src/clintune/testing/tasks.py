@@ -227,11 +227,13 @@ class _TaskChecks:
     def figures(self) -> None:
         task, _ = self._fitted()
         for number, figure in enumerate(task.figures):
-            name = f"figure {getattr(figure, 'title', '') or number}"
+            assert isinstance(figure, Figure), (
+                f"figure {number} is a {type(figure).__name__}; "
+                "`figures` is a sequence of Figure (clintune.tasks.figure)"
+            )
+            name = f"figure {figure.title or number}"
             for part in ("title", "caption", "size", "points", "draw"):
-                assert getattr(figure, part, None), (
-                    f"{name} lacks {part}; it is a clintune.tasks.figure.Figure"
-                )
+                assert getattr(figure, part), f"{name} lacks {part}; give it one"
             self._check_figure(task, figure, name)
 
     def _check_figure(self, task: Task, figure: Figure, name: str) -> None:

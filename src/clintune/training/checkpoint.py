@@ -38,7 +38,7 @@ _SUM = "sha256"
 
 @dataclass
 class Progress:
-    """Where a fit stands.
+    """Where the training of a member stands.
 
     Everything else is a function of `step`: data order, draws, learning rate.
     """

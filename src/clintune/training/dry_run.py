@@ -96,7 +96,7 @@ def _parts(experiment: Experiment, model: Fusion, outputs: Mapping[str, int]) ->
     for name, part in model.heads.items():
         kind = type(experiment.tasks[name]).__name__
         add(f"tasks.{name}", kind, str(outputs[name]), "full", [part])
-    add("time, kinds, queries", "", "", "full", [model])
+    add("time and modality embeddings, queries", "", "", "full", [model])
 
     trains, total = _count([model], set())
     table.add_row("all", "", "", "", f"{trains:,}", f"{total:,}", style="bold")

@@ -30,16 +30,16 @@ class History:
         self.resumption = resumption
 
     def begin(self, fold: Fold, member: int, step: int) -> None:
-        """Keep that a fit goes on from `step`, and drop its later records, which are made again."""
+        """Note that a member goes on from `step`, and drop later records, which are made anew."""
         if self.resumption is not None:
             self.resumption.keep(part_of(fold, member), step)
         if not self.path.exists():
             return
 
-        place = _place(fold, member).items()
+        mine = _member_key(fold, member).items()
         records = read_history(self.path)
-        kept = [r for r in records if not place <= r.items() or r["step"] <= step]
-        trained = max((r["step"] for r in records if place <= r.items()), default=0)
+        kept = [r for r in records if not mine <= r.items() or r["step"] <= step]
+        trained = max((r["step"] for r in records if mine <= r.items()), default=0)
         if self.resumption is not None and step == 0 < trained:
             part = part_of(fold, member) or "the run"
             console.print(
@@ -55,18 +55,18 @@ class History:
         defined = {
             key: None if isinstance(v, float) and math.isnan(v) else v for key, v in record.items()
         }
-        line = {**_place(fold, member), **defined}
+        line = {**_member_key(fold, member), **defined}
         with storing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-        # Tell the status how far the fit is.
+        # Write to the status how far the member is.
         scores = [self.report.status.best, defined.get("tuning/score")]
         best = max((score for score in scores if score is not None), default=None)
         self.report.update(
             part=part_of(fold, member), step=record["step"], num_steps=num_steps, best=best
         )
 
-        # Send the numbers to the tracker, each fit under a prefix of its own.
+        # Send the numbers to the tracker, each member under a prefix of its own.
         if self.tracker is not None:
             prefix = "" if fold.number is None else f"{fold.repeat}-{fold.number}/"
             prefix += f"member-{member}/" if member else ""
@@ -98,7 +98,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def part_of(fold: Fold, member: int) -> str:
-    """Return the name of a fit for people; that of a run of one fit is empty."""
+    """Return the name of a member for people; in a run of one model it is empty."""
     return " ".join(filter(None, [fold.label, f"member {member}" if member else ""]))
 
 
@@ -111,5 +111,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
-def _place(fold: Fold, member: int) -> dict[str, int | None]:
+def _member_key(fold: Fold, member: int) -> dict[str, int | None]:
     return {"repeat": fold.repeat, "fold": fold.number, "member": member}

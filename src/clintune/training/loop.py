@@ -25,7 +25,7 @@ from clintune.training.checkpoint import Progress
 from clintune.training.optimizer import WeightEMA, copy_into, schedule, set_rate
 from clintune.training.sampler import BatchSampler
 from clintune.training.sharding import all_reduce_sum, full_tensor, gradient_sync
-from clintune.training.stuck_parameters import Seen, StuckParameterCheck
+from clintune.training.stuck_parameters import LabelledPairs, StuckParameterCheck
 
 OnStep = Callable[[int, dict[str, Any]], None]
 """Takes the step just done and its record, for the progress bar."""
@@ -43,7 +43,7 @@ class TrainingJob:
     model: nn.Module
     parameters: dict[str, nn.Parameter]
     tasks: Mapping[str, Task]
-    order: BatchSampler
+    sampler: BatchSampler
     num_steps: int
     batches: Batches
     tuning: list[BatchSpec]
@@ -64,14 +64,14 @@ def train(job: TrainingJob) -> None:
     asked to stop.
     """
     progress, trainer, accelerator = job.progress, job.trainer, job.accelerator
-    tune_every = trainer.tune_every or job.order.steps_per_epoch
+    tune_every = trainer.tune_every or job.sampler.steps_per_epoch
     save_every = trainer.checkpoint_every or tune_every
     watched = job.parameters if progress.step == 0 else {}
     stuck_parameters = StuckParameterCheck(watched, job.optimizer)
 
     job.model.train()
     with deferred_signals():
-        steps = job.order.steps(progress.step, job.num_steps, *_place(accelerator))
+        steps = job.sampler.steps(progress.step, job.num_steps, *_rank_and_size(accelerator))
         for micro_batches in loader(job, steps):
             if progress.finished:
                 break
@@ -108,7 +108,7 @@ def train(job: TrainingJob) -> None:
 
 def train_step(
     job: TrainingJob, step: int, micro_batches: list[Batch]
-) -> tuple[dict[str, float], Seen, int]:
+) -> tuple[dict[str, float], LabelledPairs, int]:
     """Take one optimizer step; return each task's mean loss, the pairs seen, and a signal.
 
     Labels are counted over all micro-batches and processes first, and each task's loss is divided
@@ -136,7 +136,7 @@ def train_step(
 
 def _count_labels(
     job: TrainingJob, micro_batches: Sequence[Batch]
-) -> tuple[dict[str, float], Seen]:
+) -> tuple[dict[str, float], LabelledPairs]:
     """Count each task's labels over all processes; return also the pairs seen."""
     pairs = [(name, task) for name in _unwrap(job.model).modalities for task in job.tasks]
     labels, together = dict.fromkeys(job.tasks, 0.0), dict.fromkeys(pairs, 0.0)
@@ -189,13 +189,13 @@ def validate(job: TrainingJob) -> dict[str, float]:
     Return each task's loss and metrics, and the score that selects the best step.
     """
     # Under fsdp2 all processes run equally often; a batch that only keeps step is not counted.
-    process, num_processes = _place(job.accelerator)
-    draws = job.tuning[process::num_processes]
+    process, num_processes = _rank_and_size(job.accelerator)
+    specs = job.tuning[process::num_processes]
     rounds = -(-len(job.tuning) // num_processes)
-    padded = draws + job.tuning[: rounds - len(draws)]
+    padded = specs + job.tuning[: rounds - len(specs)]
 
     with job.average.applied():
-        parts = list(infer(job, padded))[: len(draws)]
+        parts = list(infer(job, padded))[: len(specs)]
     job.model.train()
     gathered = gather_object(parts)
 
@@ -234,24 +234,24 @@ def _chosen_by(job: TrainingJob) -> str:
 
 @torch.no_grad()
 def infer(
-    job: TrainingJob, draws: Sequence[BatchSpec]
+    job: TrainingJob, specs: Sequence[BatchSpec]
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Yield (logits, targets) of each batch, by task, float32 on the CPU."""
     model = job.accelerator.unwrap_model(job.model, keep_fp32_wrapper=True)
     model.eval()
-    for (batch,) in loader(job, [[draw] for draw in draws]):
+    for (batch,) in loader(job, [[spec] for spec in specs]):
         with job.accelerator.autocast():
             outputs = model(batch.to(job.accelerator.device))
         yield {task: logits.float().cpu() for task, logits in outputs.items()}, dict(batch.targets)
 
 
-def loader(job: TrainingJob, draws: Sequence[list[BatchSpec]]) -> "DataLoader[Any]":
-    """Return a loader of the batches of each list of draws; it pins memory where there is a GPU."""
+def loader(job: TrainingJob, specs: Sequence[list[BatchSpec]]) -> "DataLoader[Any]":
+    """Return a loader of the batches of each list of specs; it pins memory where there is a GPU."""
     device = job.accelerator.device
     workers = num_workers(job.trainer.workers, device)
     return DataLoader(
         job.batches,
-        batch_sampler=draws,
+        batch_sampler=specs,
         collate_fn=list,
         num_workers=workers,
         pin_memory=device.type == "cuda",
@@ -267,7 +267,7 @@ def _idle(job: TrainingJob, losses: Mapping[str, float]) -> Iterator[str]:
         elif not losses[name]:
             yield f"the loss of tasks.{name} is 0 whatever the model says: its labels do not differ"
 
-    longest = int(job.order.lengths[job.order.rows].max()) + len(job.tasks)
+    longest = int(job.sampler.lengths[job.sampler.rows].max()) + len(job.tasks)
     budget = _unwrap(job.model).max_tokens
     if longest > budget:
         yield (
@@ -290,7 +290,7 @@ def _update_best(job: TrainingJob, score: float) -> None:
 
 
 def _load_chosen(job: TrainingJob) -> None:
-    """End the fit: load the best weights into the model; without a tuning split, the averaged."""
+    """Load the best weights into the model; without a tuning split, the averaged ones."""
     job.accelerator.wait_for_everyone()
     job.progress.finished = True
     if job.tuning:
@@ -299,7 +299,7 @@ def _load_chosen(job: TrainingJob) -> None:
         copy_into(job.parameters, job.average.values)
 
 
-def _place(accelerator: Accelerator) -> tuple[int, int]:
+def _rank_and_size(accelerator: Accelerator) -> tuple[int, int]:
     """Return which process this is, of how many."""
     return accelerator.process_index, accelerator.num_processes
 

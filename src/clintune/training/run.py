@@ -16,7 +16,7 @@ from clintune.core.console import console
 from clintune.core.errors import PackageError
 from clintune.core.files import storing, write_json, write_text
 from clintune.core.paths import timed_folder, writable_folder
-from clintune.experiment.fold_data import UNREADABLE, FoldData, prepare_fold, tell
+from clintune.experiment.fold_data import UNREADABLE, FoldData, prepare_fold, report_limits
 from clintune.experiment.folds import Fold, folds, write_splits
 from clintune.experiment.open import Experiment, open_experiment
 from clintune.experiment.provenance import check_data, provenance
@@ -65,7 +65,7 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
 
         # Preprocess each fold, then let the processes meet.
         unfinished = _unfinished(experiment, run)
-        prepared = {fold.seed_parts: prepare_fold(experiment, fold, run) for fold in unfinished}
+        fold_data = {fold.seed_parts: prepare_fold(experiment, fold, run) for fold in unfinished}
         accelerator = make_accelerator(config.trainer)
         if run is None:
             run = _agree(config, accelerator)
@@ -79,7 +79,7 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
 
         # Train.
         resumption = None if is_new else Resumption(run, config)
-        _train_folds(experiment, run, prepared, accelerator, report, resumption)
+        _train_folds(experiment, run, fold_data, accelerator, report, resumption)
 
     return run if accelerator.is_main_process else None
 
@@ -138,7 +138,7 @@ def _agree(config: Config, accelerator: Accelerator) -> Path:
 def _train_folds(
     experiment: Experiment,
     run: Path,
-    prepared: Mapping[tuple[int, int], FoldData],
+    fold_data: Mapping[tuple[int, int], FoldData],
     accelerator: Accelerator,
     report: StatusWriter,
     resumption: Resumption | None,
@@ -148,8 +148,9 @@ def _train_folds(
     tracker = _tracker(config, run) if accelerator.is_main_process else None
     history = History(run / "history.jsonl", tracker, report, resumption)
     for fold in folds(config, run, experiment.samples):
-        if fold.seed_parts in prepared:
-            _train_fold(experiment, fold, prepared[fold.seed_parts], accelerator, history, run)
+        if fold.seed_parts in fold_data:
+            ready = fold_data[fold.seed_parts]
+            _train_fold(experiment, fold, ready, accelerator, history, run)
 
     if tracker is not None:
         with storing(run):
@@ -166,7 +167,7 @@ def _train_fold(
 ) -> None:
     """Train and package the members of a fold that lack a package."""
     if accelerator.is_main_process:
-        tell(run, ready)
+        report_limits(run, ready)
         write_splits(fold.folder / "splits.parquet", experiment.samples, ready.split)
 
     for member in members(experiment.config, fold):

@@ -25,7 +25,7 @@ def num_steps(trainer: Trainer, num_samples: int) -> int:
 
 
 class BatchSampler:
-    """Which samples each step sees, and how they are shared out as micro-batches.
+    """Which samples each step sees, and how they are cut into micro-batches.
 
     An epoch is a permutation cut into batches of `batch_size`. The rest that fills none is left to
     other epochs, whose permutations differ. A split smaller than a batch is one batch.
@@ -86,17 +86,17 @@ class BatchSampler:
         return [BatchSpec(rows=part.tolist(), epoch=epoch, seed=self.seed) for part in parts]
 
     def steps(self, first: int, last: int, process: int, num_processes: int) -> "ProcessBatches":
-        """Return one process's draws of each step from `first` up to `last`, made on demand."""
+        """Return one process's batches of each step from `first` up to `last`, made on demand."""
         return ProcessBatches(self, first, last, process, num_processes)
 
 
 class ProcessBatches(Sequence[list[BatchSpec]]):
-    """A lazy sequence: the draws that one process runs in each step."""
+    """A lazy sequence: the batches that one process runs in each step."""
 
     def __init__(
-        self, order: BatchSampler, first: int, last: int, process: int, num_processes: int
+        self, sampler: BatchSampler, first: int, last: int, process: int, num_processes: int
     ) -> None:
-        self.order = order
+        self.sampler = sampler
         self.first = first
         self.last = last
         self.process = process
@@ -109,7 +109,7 @@ class ProcessBatches(Sequence[list[BatchSpec]]):
         assert isinstance(position, int)
         if not 0 <= position < len(self):
             raise IndexError(position)
-        of_all = self.order.micro_batches(self.first + position, self.num_processes)
+        of_all = self.sampler.micro_batches(self.first + position, self.num_processes)
         return of_all[self.process :: self.num_processes]
 
 

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from clintune.core.errors import TrainingError
 from clintune.training.sharding import all_reduce_sum
 
-Seen = set[tuple[str, str]]
+LabelledPairs = set[tuple[str, str]]
 """Pairs of modality and task of which some sample had items and a label.
 
 In several cohorts not all pairs ever meet.
@@ -50,7 +50,7 @@ class StuckParameterCheck:
         self.moved = dict.fromkeys(self.still, 0.0)
         """How far AdamW may have moved each by now: the sum of its rates."""
 
-    def after_step(self, step: int, seen: Seen, causes: Sequence[str] = ()) -> None:
+    def after_step(self, step: int, seen: LabelledPairs, causes: Sequence[str] = ()) -> None:
         """Check after an optimizer step that saw these pairs of modality and task.
 
         All processes take part. Raises TrainingError naming the tensors that had their chance and
@@ -109,7 +109,7 @@ def _any(moment: Tensor) -> Tensor:
     return (moment.to_local() if isinstance(moment, DTensor) else moment).any().cpu()
 
 
-def _had_data(name: str, seen: Seen) -> bool:
+def _had_data(name: str, seen: LabelledPairs) -> bool:
     part = name.split(".")
     if part[0] in {"modalities", "projectors", "modality_embedding"}:
         return any(modality == part[1] for modality, _ in seen)

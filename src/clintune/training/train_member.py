@@ -1,4 +1,4 @@
-"""One member: its model, optimizer and data order; then the loop."""
+"""One member: its model, optimizer and order of data; then the loop."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ def train_member(
     """Train one member; return its package, and the package's tensors, whole on every process."""
     package = _build_package(experiment, member, ready)
     model = package.model
-    order = _order(experiment, member, ready, model.encoders)
+    sampler = _make_sampler(experiment, member, ready, model.encoders)
     steps = num_steps(experiment.config.trainer, len(ready.rows["train"]))
     if steps == 0:
         for head in model.task_heads.values():
@@ -82,7 +82,7 @@ def train_member(
         return package, gather_state_dict(package_tensors(model))
 
     # Go on from the last checkpoint.
-    job = _make_job(experiment, member, ready, package, order, steps, accelerator, history)
+    job = _make_job(experiment, member, ready, package, sampler, steps, accelerator, history)
     progress, is_main = job.progress, accelerator.is_main_process
     if progress.step > steps:
         raise ConfigError(
@@ -93,7 +93,7 @@ def train_member(
         history.begin(member.fold, member.number, progress.step)
 
     # Train.
-    with _watched(member.label, steps, order.batch_size, is_main) as on_step:
+    with _progress_shown(member.label, steps, sampler.batch_size, is_main) as on_step:
         train(replace(job, on_step=on_step))
 
     tensors = gather_state_dict(package_tensors(model))
@@ -122,7 +122,7 @@ def _make_job(
     member: Member,
     ready: FoldData,
     package: Package,
-    order: BatchSampler,
+    sampler: BatchSampler,
     steps: int,
     accelerator: Accelerator,
     history: History,
@@ -144,7 +144,7 @@ def _make_job(
         model=called,
         parameters=parameters,
         tasks=package.tasks,
-        order=order,
+        sampler=sampler,
         num_steps=steps,
         batches=Batches(experiment.samples, model.encoders, ready.pieces, dropout, zero_fill),
         tuning=sequential_batches(ready.rows["tuning"], config.trainer.micro_batch_size),
@@ -157,8 +157,8 @@ def _make_job(
 
 
 @contextmanager
-def _watched(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterator[OnStep]:
-    """Yield the function that the loop calls after each step, to show how the fit goes."""
+def _progress_shown(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterator[OnStep]:
+    """Yield the function that the loop calls after each step, to show how the training goes."""
     with progress_bar(label, num_steps, "samples", size=batch_size, shown=shown) as advance:
 
         def on_step(step: int, record: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def _watched(label: str, num_steps: int, batch_size: int, shown: bool) -> Iterat
         yield on_step
 
 
-def _order(
+def _make_sampler(
     experiment: Experiment, member: Member, ready: FoldData, modalities: Mapping[str, Modality]
 ) -> BatchSampler:
     trainer = experiment.config.trainer

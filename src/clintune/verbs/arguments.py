@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -56,6 +57,25 @@ def verb_parser(verb: str, description: str, *, subject: str, meaning: str, word
     parser.add_argument(subject, metavar=subject.upper(), help=meaning)
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help=words)
     return parser
+
+
+def read_resumable(parser: Parser, argv: Sequence[str], what: str, go_on: str) -> Namespace:
+    """Read arguments with `--resume` and `--wait`.
+
+    `what` is resumed, as "a run"; `go_on` is the command for it. Raises ConfigError for `--resume`
+    without a folder.
+    """
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"the first word is the folder of {what} that was stopped: go on",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
+    )
+    if "--resume" in argv and all(word.startswith("-") for word in argv):
+        raise ConfigError(f"{parser.verb} --resume: name the folder of {what}: {go_on}")
+    return parser.parse_intermixed_args(argv)
 
 
 def recipe_parser(verb: str, description: str) -> Parser:

@@ -4,8 +4,11 @@ Torch is imported only after the config was found right.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from clintune.config.moved import moved
+from clintune.config.schema import Config
 from clintune.core.errors import ConfigError
 from clintune.experiment.resume import held, run_config
 from clintune.launch.local import start_processes
@@ -32,21 +35,27 @@ def evaluate(argv: Sequence[str]) -> None:
         start_processes(["evaluate", *argv], arguments.processes, run / "logs")
         return
 
+    evaluate_held(
+        run,
+        config,
+        replicates=arguments.bootstrap,
+        ablate_modalities=not arguments.no_ablations,
+        against=against,
+        places=arguments.words,
+    )
+    if is_main():
+        print(run)
+
+
+def evaluate_held(run: Path, config: Config, **settings: Any) -> None:
+    """Evaluate a run with the settings of `evaluate_run`, while no other job may use it."""
     # Held before the check: a run that is still being trained lacks a package, too.
     with held(run, "evaluated"):
         check_packages(run, config)
         with collector_paused():
             from clintune.evaluation.evaluate import evaluate_run
 
-        evaluate_run(
-            run,
-            replicates=arguments.bootstrap,
-            ablate_modalities=not arguments.no_ablations,
-            against=against,
-            places=arguments.words,
-        )
-    if is_main():
-        print(run)
+        evaluate_run(run, **settings)
 
 
 def _parser() -> Parser:

@@ -13,7 +13,7 @@ from clintune.core.errors import ConfigError
 from clintune.scoring.job_folder import make_job, read_job, removed_if_refused
 from clintune.scoring.launch import start_job
 from clintune.storage.remote import is_remote
-from clintune.verbs.arguments import PACKAGE, verb_parser
+from clintune.verbs.arguments import PACKAGE, read_resumable, verb_parser
 from clintune.verbs.beforehand import check_job, check_package, check_trusted
 
 
@@ -58,20 +58,7 @@ def _read(argv: Sequence[str]) -> Namespace:
         words="cohort=NAME or cohort=PATH/TO/FOLDER (must be given), out=FOLDER, "
         "times=FILE or last, and other keys of configs/predict.yaml",
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="PACKAGE is the folder of a job that was stopped: go on",
-    )
-    parser.add_argument(
-        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
-    )
-
-    if "--resume" in argv and all(word.startswith("-") for word in argv):
-        raise ConfigError(
-            "predict --resume: name the folder of a job: clintune predict --resume OUT"
-        )
-    return parser.parse_intermixed_args(argv)
+    return read_resumable(parser, argv, "a job", "clintune predict --resume OUT")
 
 
 def _cohort(word: str) -> list[str]:

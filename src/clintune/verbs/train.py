@@ -17,7 +17,7 @@ from clintune.core.errors import ConfigError
 from clintune.experiment.resume import check_changes, is_finished, run_config
 from clintune.experiment.run_list import print_sweep
 from clintune.launch.processes import init_rank, is_main
-from clintune.verbs.arguments import one_recipe, recipe_parser, run_folder
+from clintune.verbs.arguments import one_recipe, read_resumable, recipe_parser, run_folder
 from clintune.verbs.beforehand import check_beforehand, check_runs
 
 
@@ -46,21 +46,8 @@ def _read(argv: Sequence[str]) -> Namespace:
         action="store_true",
         help="build everything, print parts and sizes, train nothing",
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="RECIPE is the folder of a run that was stopped: go on",
-    )
-    parser.add_argument(
-        "--wait", action="store_true", help="with cluster=slurm: follow the job until it ends"
-    )
-
-    if "--resume" in argv and all(word.startswith("-") for word in argv):
-        raise ConfigError(
-            "--resume: name the folder of a run: "
-            "clintune train --resume RUN (`clintune runs` lists them)"
-        )
-    return parser.parse_intermixed_args(argv)
+    go_on = "clintune train --resume RUN (`clintune runs` lists them)"
+    return read_resumable(parser, argv, "a run", go_on)
 
 
 def _train_anew(arguments: Namespace) -> None:

@@ -145,7 +145,7 @@ def _not_settings(config: Mapping[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let transformers neither draw bars nor print: what matters is reported by our own errors."""
+    """Keep transformers from drawing bars and printing: our own errors say what matters."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

@@ -57,6 +57,7 @@ def test_words_of_held_out_subjects_take_no_part_in_the_fit(recipe, cohort):
         text = pl.when(mine).then(pl.lit("zebra zebra")).otherwise(pl.col("text_value"))
         pl.read_parquet(shard).with_columns(text_value=text).write_parquet(shard)
     after = predict_baseline(config, "tfidf", [0.0])
+
     assert after.parameters == before.parameters
     assert np.ptp(after.predictions[0.0]["outcome"].predicted) == 0
 

@@ -225,7 +225,7 @@ def test_other_questions_than_yes_or_no_are_refused(recipe, cohort, install):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, seen, how):
+def test_a_peer_ends_with_its_trial_and_leaves_no_folder(recipe, install, seen, how):
     install("autogluon", WAITING)
     code = (
         "import sys; from pathlib import Path; "
@@ -243,6 +243,7 @@ def test_a_peer_ends_with_its_cell_and_takes_its_folder_along(recipe, install, s
     pid, folder = (seen / "begun").read_text().split()
     peer = psutil.Process(int(pid))
     assert (Path(folder) / "rows.parquet").exists()
+
     trial.send_signal(how)
     trial.wait()
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -97,6 +97,7 @@ def test_what_is_a_patients_is_found_in_every_kind_of_file(samples, release, sec
     else:
         save_file({"w": torch.zeros(2)}, release / where, metadata={"comment": secret})
     message = refusal(release, samples)
+
     assert message.startswith(f"{where} of the release holds ")
     assert {WORD: "a record number", SENTENCE: "text of a note", PHOTO: "the name of a media file"}[
         secret
@@ -248,6 +249,7 @@ def test_a_code_that_ten_subjects_have_is_found(coded, release, code, hide):
         return
     with pytest.raises(PackageError) as error:
         search_for_patients(release, samples, rows)
+
     message = str(error.value)
     assert message.startswith(
         f"{name} of the release holds a code that fewer than 11 subjects have, from data/"
@@ -312,6 +314,7 @@ def test_a_class_that_ten_subjects_have_is_refused_unnamed(exclusive, number):
     if not 0 < number < 11:
         check_answers(Answered(targets, subject), {"kind": task})
         return
+
     with pytest.raises(
         PackageError,
         match=r"^tasks\.kind: fewer than 11 subjects have answer 3 of 3, as sample made_up#0,",

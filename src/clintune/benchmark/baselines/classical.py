@@ -79,7 +79,7 @@ class FittedFold:
         fit = FITS[split_name(method)[0]]
         self.fitted: dict[str, list[Fitted]] = {}
         for name, task in ready.tasks.items():
-            targets, questions = samples.targets(name)[rows], asked_of(name, task)
+            targets, questions = samples.targets(name)[rows], questions_of(name, task)
             self.fitted[name] = fit_task(fit, everyone, targets, questions, config.seed)
 
     @property
@@ -102,7 +102,7 @@ class FittedFold:
         return found
 
 
-def asked_of(name: str, task: Task) -> Sequence[Question]:
+def questions_of(name: str, task: Task) -> Sequence[Question]:
     """Return the questions of a task.
 
     Raises ConfigError where it has none, as a task that answers with a value.

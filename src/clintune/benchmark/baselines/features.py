@@ -1,12 +1,13 @@
 """What baselines read of samples: frozen embeddings of each modality, or the text of the notes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clintune.cohort.samples import Items, Samples
+from clintune.contracts import Item
 from clintune.core.errors import ConfigError
 from clintune.experiment.fold_data import FoldData
 from clintune.training.probe_inputs import pooled_embeddings
@@ -47,14 +48,25 @@ def texts(ready: FoldData) -> Read:
     def read(samples: Samples, rows: NDArray[np.int64]) -> Inputs:
         parts = [list[str]() for _ in rows]
         for name in ready.modalities:
-            seen = samples.seen(name, rows)
-            numbers, place = np.unique(seen.number, return_inverse=True)
-            items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
-            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):
-                parts[owner].append(items[position].text or "")
+            for owner, item in items_by_owner(samples, name, rows):
+                parts[owner].append(item.text or "")
         return {"text": np.array([["\n".join(filter(None, part))] for part in parts], dtype=object)}
 
     return read
+
+
+def items_by_owner(
+    samples: Samples, modality: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[int, Item]]:
+    """Yield the items that the samples `rows` see, oldest first, with the place of the sample.
+
+    An item that several samples see is read once.
+    """
+    seen = samples.seen(modality, rows)
+    numbers, place = np.unique(seen.number, return_inverse=True)
+    items = list(Items(samples, modality, numbers, np.zeros(len(numbers))))
+    for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):
+        yield owner, items[position]
 
 
 def nothing(samples: Samples, rows: NDArray[np.int64]) -> Inputs:

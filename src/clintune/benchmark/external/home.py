@@ -8,7 +8,7 @@ from clintune.config.places import config_root
 _ROOM = Path(__file__).parent
 RUN = _ROOM / "scripts" / "run.py"
 _CODE = [_ROOM / name for name in ("methods.py", "rows.py", "images.py", "weights.py")]
-_CODE.append(_ROOM.with_name("held_out.py"))
+_CODE += [_ROOM.with_name("held_out.py"), _ROOM.with_name("baselines") / "features.py"]
 
 
 def peer_python(name: str) -> Path | None:

@@ -57,7 +57,7 @@ _HOMES = (
 def predict_peer(
     config: Config, method: str, missing: Sequence[float], seconds: float
 ) -> MethodResult:
-    """Let a peer fit every yes-or-no question in every fold, and predict the held-out samples.
+    """Fit every yes-or-no question in every fold with a peer, and predict the held-out samples.
 
     Each fit takes at most `seconds`. Raises ConfigError for another kind of task, or where the peer
     is not installed or reads nothing of what the recipe has; DataError when no sample is held out;
@@ -198,7 +198,7 @@ class Peer:
         return chances
 
     def _run(self, rows: pl.DataFrame) -> dict[str, Any]:
-        """Let the peer's Python work on the rows; return what it tells of the fit."""
+        """Run the peer's Python on the rows; return what it says of the fit."""
         work = self.folder / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.benchmark.baselines.features import embeddings, texts
+from clintune.benchmark.baselines.features import embeddings, items_by_owner, texts
 from clintune.benchmark.external.images import ImageFiles
-from clintune.cohort.samples import Items, Samples
+from clintune.cohort.samples import Samples
 from clintune.experiment.fold_data import FoldData
 from clintune.modalities.base import Modality
 from clintune.modalities.imaging import Imaging
@@ -74,14 +74,10 @@ class PeerRows:
     def _newest_images(self, samples: Samples, rows: NDArray[np.int64]) -> list[str | None]:
         newest: list[str | None] = [None] * len(rows)
         for name in self.imaging:
-            seen = samples.seen(name, rows)
-            numbers, place = np.unique(seen.number, return_inverse=True)
-            items = list(Items(samples, name, numbers, np.zeros(len(numbers))))
-
             # Items come oldest first, so the newest stays.
-            for owner, position in zip(seen.owner.tolist(), place.tolist(), strict=True):
-                if (name, items[position].where) not in self._unreadable:
-                    newest[owner] = str(self.images.path(items[position]))
+            for owner, item in items_by_owner(samples, name, rows):
+                if (name, item.where) not in self._unreadable:
+                    newest[owner] = str(self.images.path(item))
         return newest
 
     @cached_property

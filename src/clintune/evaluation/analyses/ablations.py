@@ -162,7 +162,7 @@ def _bar(axes: Axes, row: int, variant: str, score: Mapping[str, Any], start: fl
 
 
 def _from_chance(axes: Axes, metric: Metric, panels: Panels) -> None:
-    """Let an axis go from chance, or the lowest interval of all panels, to the best value."""
+    """Set an axis from chance, or the lowest interval of all panels, to the best value."""
     chance, best = metric.chance or 0.0, metric.bounds[1]
     scores = [score for panel in panels.values() for score in panel.values()]
     lowest = min([chance, *(score["low"] for score in scores if score["low"] is not None)])

@@ -46,7 +46,7 @@ class Line(NamedTuple):
 
     @property
     def is_plottable(self) -> bool:
-        """Whether both outcomes are frequent enough to be shown."""
+        """Return whether both outcomes are frequent enough to be shown."""
         positive = int(self.targets.sum())
         return min(positive, len(self.targets) - positive) >= SMALLEST_SHOWN
 

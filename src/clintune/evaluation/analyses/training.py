@@ -30,8 +30,8 @@ def history_points(
 ) -> dict[str, Any] | None:
     """Return `losses` and `scores` by name, each of points [step, value].
 
-    A line has those of every fit, `fits`, and of their `mean`, as many as can be told apart. Keys
-    of a record that are tuning scores stand in `scores` with what they are called.
+    A line has those of every member, `members`, and of their `mean`, as many as can be told apart.
+    Keys of a record that are tuning scores stand in `scores` with what they are called.
     """
     losses = {"loss": "training", "tuning/loss": "tuning"}
     found: dict[str, dict[str, Any]] = {"losses": {}, "scores": {}}
@@ -50,8 +50,8 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
             " The tuning patients take no part in learning; their score decides which state of the "
             "model is kept."
         )
-    if any(len(line["fits"]) > 1 for line in result["losses"].values()):
-        text += " Faint lines are single fits, strong ones their mean."
+    if any(len(line["members"]) > 1 for line in result["losses"].values()):
+        text += " Faint lines are single members, strong ones their mean."
 
     titles = dict.fromkeys(page.tasks[name].metrics[0].title for name in result["scores"])
     draw = partial(_draw, points=result, title=f"{', '.join(titles)} on the tuning split")
@@ -60,24 +60,24 @@ def section(result: Mapping[str, Any], page: Page) -> Section:
 
 
 def _line(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any] | None:
-    """Return the points of each fit and of their mean, None where no record has the key."""
-    fits: dict[tuple[Any, ...], Points] = {}
+    """Return the points of each member and of their mean, None where no record has the key."""
+    members: dict[tuple[Any, ...], Points] = {}
     steps: dict[int, list[float]] = {}
     for record in records:
         if record.get(key) is not None:
-            fit = tuple(record.get(name) for name in ("repeat", "fold", "member"))
-            fits.setdefault(fit, []).append((record["step"], record[key]))
+            member = tuple(record.get(name) for name in ("repeat", "fold", "member"))
+            members.setdefault(member, []).append((record["step"], record[key]))
             steps.setdefault(record["step"], []).append(record[key])
-    if not fits:
+    if not members:
         return None
 
-    # The mean of the few fits that took more steps than most would jump.
+    # The mean of the few members that took more steps than most would jump.
     means = [
         (step, float(np.mean(values)))
         for step, values in sorted(steps.items())
-        if 2 * len(values) >= len(fits)
+        if 2 * len(values) >= len(members)
     ]
-    return {"fits": [_thinned(points) for points in fits.values()], "mean": _thinned(means)}
+    return {"members": [_thinned(points) for points in members.values()], "mean": _thinned(means)}
 
 
 def _thinned(points: Points) -> list[list[float]]:
@@ -85,7 +85,7 @@ def _thinned(points: Points) -> list[list[float]]:
 
 
 def _draw(canvas: Figure, points: Mapping[str, Any], title: str) -> None:
-    """Draw the losses and, where one was taken, the tuning scores: fits faint, means strong."""
+    """Draw the losses and, where one was taken, the tuning scores: members faint, means strong."""
     panels = canvas.subplots(1, 2 if points["scores"] else 1, squeeze=False)[0]
     parts = [("Loss (lower is better)", points["losses"]), (title, points["scores"])]
     for axes, (words, lines) in zip(panels, parts, strict=False):
@@ -97,8 +97,8 @@ def _draw(canvas: Figure, points: Mapping[str, Any], title: str) -> None:
 
 
 def _draw_line(axes: Axes, name: str, line: Mapping[str, Any], color: str) -> None:
-    for fit in line["fits"] if len(line["fits"]) > 1 else ():
-        axes.plot(*_columns(fit), color=color, lw=0.7, alpha=0.25)
+    for member in line["members"] if len(line["members"]) > 1 else ():
+        axes.plot(*_columns(member), color=color, lw=0.7, alpha=0.25)
     alone = "o" if len(line["mean"]) == 1 else ""  # a line of one point does not show
     axes.plot(*_columns(line["mean"]), color=color, lw=1.8, marker=alone, label=name)
 

@@ -114,7 +114,7 @@ class Search:
                 raise _refusal(name, SUBJECT, "the cohort")
 
     def pass_over(self, codes: Iterable[str]) -> None:
-        """Let pass the numbers and words with digits of codes that many subjects have."""
+        """Ignore the numbers and words with digits of codes that many subjects have."""
         self._no_ones = set()
         for code in codes:
             for part in _parts(code):
