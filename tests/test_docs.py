@@ -42,18 +42,16 @@ def commands():
                 )
 
 
-def test_the_modality_of_the_page_keeps_the_contract(tmp_path):
-    vectors = run(blocks("add_a_modality.md", "python")[0])["Vectors"]
-    for _, check in check_modality(lambda: vectors(length=16), tmp_path):
-        check()
-
-
-def test_the_questionnaire_of_the_page_keeps_the_contract(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "name", "settings"),
+    [(0, "Vectors", {"length": 16}), (1, "PHQ9", {"max_pieces": 2})],
+)
+def test_a_modality_of_the_page_keeps_the_contract(number, name, settings, tmp_path, monkeypatch):
     # A reader is pickled, so its class must stand in a module.
-    (tmp_path / "my_phq9.py").write_text(blocks("add_a_modality.md", "python")[1])
+    (tmp_path / f"my_{name}.py").write_text(blocks("add_a_modality.md", "python")[number])
     monkeypatch.syspath_prepend(tmp_path)
-    phq9 = import_module("my_phq9").PHQ9
-    for _, check in check_modality(lambda: phq9(max_pieces=2), tmp_path):
+    modality = getattr(import_module(f"my_{name}"), name)
+    for _, check in check_modality(lambda: modality(**settings), tmp_path):
         check()
 
 

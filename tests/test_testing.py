@@ -12,7 +12,7 @@ from torch import nn
 from clintune.contracts import Pieces
 from clintune.core.errors import DataError
 from clintune.metrics import regression
-from clintune.modalities.image_reader import ImageReader
+from clintune.modalities.images.reader import ImageReader
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.static import FactReader, Static
 from clintune.tasks.binary import Binary

@@ -14,7 +14,7 @@ from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.cohort.samples import Samples
 from clintune.config.compose import compose_recipe
 from clintune.experiment.open import open_experiment
-from clintune.modalities.image_encoders import load_efficientnet_lite0
+from clintune.modalities.images.encoders import load_efficientnet_lite0
 from clintune.weights import resolve
 
 SPLITS = "subject_splits.parquet"

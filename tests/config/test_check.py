@@ -289,7 +289,7 @@ def test_what_a_constructor_refuses_names_its_part():
     for values, message in (
         ({"rest": []}, "features and rest say what is computed; give at least one of each"),
         ({"features": ["rythm"]}, "features 'rythm' does not exist; choose among profile"),
-        ({"max_pieces": 0}, "max_pieces is 0 and views 1; give 1 or more"),
+        ({"max_pieces": 0}, "max_pieces is 0; give 1 or more"),
     ):
         with pytest.raises(ConfigError, match=f"modalities.wearable: {message}"):
             instantiate_section("modalities", {"wearable": rhythm | values})

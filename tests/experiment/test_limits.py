@@ -64,7 +64,8 @@ def test_counts_are_those_of_a_plain_reckoning(data):
     per_sample = data.draw(st.lists(sample, min_size=1, max_size=12))
     budget, limit = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 30))
     modality = SimpleNamespace(
-        max_pieces=budget, rows=None, num_tokens=lambda pieces: 2 * np.minimum(pieces, budget)
+        reader=SimpleNamespace(max_pieces=budget, sums_up=False),
+        num_tokens=lambda pieces: 2 * np.minimum(pieces, budget),
     )
     rows = np.arange(len(per_sample))
     found = measure(

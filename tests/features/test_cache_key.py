@@ -13,7 +13,7 @@ from helpers.components import component, names
 from helpers.opened_samples import small_imaging
 
 OWN = """
-from clintune.modalities.image_reader import ImageReader
+from clintune.modalities.images.reader import ImageReader
 from clintune.modalities.imaging import Imaging
 
 class Own(Imaging):

@@ -10,7 +10,7 @@ from clintune.cohort.shards import NUMBER
 from clintune.experiment.limits import measure
 from clintune.features import columnar
 from clintune.features.batching import Batches, BatchSpec
-from clintune.modalities.event_reader import EventReader
+from clintune.modalities.event_stream.reader import EventReader
 from clintune.modalities.events import Events
 from clintune.modalities.static import Static
 from clintune.model.build import fit_statistics

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from clintune.core.errors import DataError
-from clintune.modalities.images import read_image
+from clintune.modalities.images.files import read_image
 
 GREY = np.linspace(0, 255, 108, dtype=np.uint8).reshape(9, 12)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)

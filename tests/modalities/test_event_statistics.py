@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.contracts import RowColumns
-from clintune.modalities.event_reader import scale_of
-from clintune.modalities.event_statistics import find_knots, fit_events, prefixes_of
+from clintune.modalities.event_stream.reader import scale_of
+from clintune.modalities.event_stream.statistics import find_knots, fit_events, prefixes_of
 
 CODES = ["LAB//NA", "LAB//K", "DRUG//A//ORAL", "DRUG//A//IV", "X"]
 

@@ -16,7 +16,7 @@ from clintune.contracts import Item, RowColumns
 from clintune.core.errors import ConfigError
 from clintune.core.seeding import seeded
 from clintune.evaluation.predictions import read_predictions
-from clintune.modalities.event_summary import PER_CODE
+from clintune.modalities.event_stream.summary import PER_CODE
 from clintune.modalities.event_texts import EventTexts
 from clintune.modalities.events import Events
 from clintune.modalities.rows import to_columns

@@ -14,7 +14,7 @@ from transformers import (
 
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.modalities.image_encoders import (
+from clintune.modalities.images.encoders import (
     ImageEncoder,
     Preprocessing,
     TimmEncoder,

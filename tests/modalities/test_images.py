@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clintune.core.errors import DataError
-from clintune.modalities.images import FORMATS, read_bytes, read_image
+from clintune.modalities.images.files import FORMATS, read_bytes, read_image
 
 GREY = np.linspace(0, 255, 108, dtype=np.uint8).reshape(9, 12)
 COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)

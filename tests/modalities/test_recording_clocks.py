@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from clintune.contracts import Item
 from clintune.core.errors import DataError
-from clintune.modalities.recording import Signal
 from clintune.modalities.rhythm import Rhythm
-from clintune.modalities.signals import read_signal, write_npz
+from clintune.modalities.signals.files import read_signal, write_npz
+from clintune.modalities.signals.signal import Signal
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 8)

@@ -11,9 +11,9 @@ import pytest
 
 from clintune.contracts import Item
 from clintune.core.errors import PackageError
-from clintune.modalities.recording import Signal
 from clintune.modalities.rhythm import Rhythm
-from clintune.modalities.signals import write_npz
+from clintune.modalities.signals.files import write_npz
+from clintune.modalities.signals.signal import Signal
 from clintune.modalities.wearable import Wearable
 from clintune.package.statistics import check_statistics
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError
-from clintune.modalities.recording import Signal
 from clintune.modalities.rhythm import Rhythm
-from clintune.modalities.rhythm_features import (
+from clintune.modalities.signals.files import write_npz
+from clintune.modalities.signals.rhythm_features import (
     autocorrelation,
     daily_profile,
     extreme_hours,
@@ -20,8 +20,8 @@ from clintune.modalities.rhythm_features import (
     intradaily_variability,
     transitions,
 )
-from clintune.modalities.rhythm_reader import GROUPS, RhythmReader
-from clintune.modalities.signals import write_npz
+from clintune.modalities.signals.rhythm_reader import GROUPS, RhythmReader
+from clintune.modalities.signals.signal import Signal
 
 DAYS = 14
 HOUR = np.arange(24 * DAYS)

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clintune.core.errors import DataError
-from clintune.modalities.recording_times import read_times, usual_step
-from clintune.modalities.rhythm_features import daily_profile, hourly_means
-from clintune.modalities.signal_tables import read_signal_table
-from clintune.modalities.signals import read_signal
+from clintune.modalities.signals.files import read_signal
+from clintune.modalities.signals.rhythm_features import daily_profile, hourly_means
+from clintune.modalities.signals.tables import read_signal_table
+from clintune.modalities.signals.times import read_times, usual_step
 
 WHERE = "signals.parquet row 2"
 EPOCH = datetime(1970, 1, 1)

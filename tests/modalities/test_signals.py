@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clintune.core.errors import DataError
-from clintune.modalities.recording import Signal
-from clintune.modalities.signals import read_signal, write_npz
+from clintune.modalities.signals.files import read_signal, write_npz
+from clintune.modalities.signals.signal import Signal
 
 START = datetime(2020, 1, 1, 22, 30)
 VALUES = arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([0, 1, 2.5, -3, np.nan]))

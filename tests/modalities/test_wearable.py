@@ -8,10 +8,10 @@ import torch
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
-from clintune.modalities.recording import Signal
 from clintune.modalities.rhythm import Rhythm
-from clintune.modalities.signal_encoders import SignalEncoder
-from clintune.modalities.signals import write_npz
+from clintune.modalities.signals.encoders import SignalEncoder
+from clintune.modalities.signals.files import write_npz
+from clintune.modalities.signals.signal import Signal
 from clintune.modalities.wearable import Wearable
 
 START = datetime(2020, 1, 1, 18, 0)

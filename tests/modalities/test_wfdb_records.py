@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clintune.core.errors import DataError
-from clintune.modalities.signals import read_signal
+from clintune.modalities.signals.files import read_signal
 
 WHERE = "signals.parquet row 2"
 

@@ -61,7 +61,7 @@ def _fit(reader: Reader, items: Items | TrainingRows) -> dict[str, Any]:
 
 def _key(reader: Reader, items: Items | TrainingRows) -> str:
     # The code of a reader: the files of its class and bases, and all of `clintune.modalities`.
-    own = Path(modalities.__file__).parent.glob("*.py")
+    own = Path(modalities.__file__).parent.rglob("*.py")
     files = {*code_files(reader).values(), *map(str, own)}
 
     # All that the statistics depend on.

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clintune.modalities.event_statistics import SEPARATOR
+from clintune.modalities.event_stream.statistics import SEPARATOR
 from clintune.modalities.note_readers import load_tokenizer
 from clintune.weights import load_transformer, resolve
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from clintune.cohort.arrays import spans
 from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.modalities.base import Modality, Mode
-from clintune.modalities.event_reader import EventReader, timed_rows
+from clintune.modalities.event_stream.reader import EventReader, timed_rows
 from clintune.modalities.note_readers import load_tokenizer
 from clintune.modalities.rows import RowReader
 from clintune.weights import resolve

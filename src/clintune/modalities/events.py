@@ -14,10 +14,10 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality, Mode
 from clintune.modalities.code_texts import WIDTH
-from clintune.modalities.event_encoders import Course, EventEncoder
-from clintune.modalities.event_reader import EventReader
-from clintune.modalities.event_statistics import prefixes_of
-from clintune.modalities.event_summary import PER_CODE, summarise
+from clintune.modalities.event_stream.encoders import Course, EventEncoder
+from clintune.modalities.event_stream.reader import EventReader
+from clintune.modalities.event_stream.statistics import prefixes_of
+from clintune.modalities.event_stream.summary import PER_CODE, summarise
 
 _MOST_PIECES = 4096
 

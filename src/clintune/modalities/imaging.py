@@ -9,8 +9,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality, Mode, load_encoder
-from clintune.modalities.image_encoders import ImageEncoder, fold_norms, make_image_encoder
-from clintune.modalities.image_reader import Fit, ImageReader
+from clintune.modalities.images.encoders import ImageEncoder, fold_norms, make_image_encoder
+from clintune.modalities.images.reader import Fit, ImageReader
 from clintune.weights import ResolvedWeights, origin_of, resolve_or_random
 
 

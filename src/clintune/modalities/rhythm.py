@@ -10,9 +10,9 @@ from torch import Tensor
 
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.modalities.base import Modality
-from clintune.modalities.recording_reader import Transform
-from clintune.modalities.rhythm_features import daily_profile, hourly_means
-from clintune.modalities.rhythm_reader import RhythmReader
+from clintune.modalities.signals.reader import Transform
+from clintune.modalities.signals.rhythm_features import daily_profile, hourly_means
+from clintune.modalities.signals.rhythm_reader import RhythmReader
 
 __all__ = ["Rhythm", "daily_profile", "hourly_means"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
 from clintune.modalities.base import Modality, Mode
-from clintune.modalities.recording_reader import RecordingReader, Transform
-from clintune.modalities.signal_encoders import Kind, SignalEncoder
+from clintune.modalities.signals.encoders import Kind, SignalEncoder
+from clintune.modalities.signals.reader import RecordingReader, Transform
 
 
 class Wearable(Modality):

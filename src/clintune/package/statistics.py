@@ -8,12 +8,12 @@ from clintune.core.errors import PackageError
 from clintune.core.numbers import is_finite
 from clintune.features.statistics import learns_nothing
 from clintune.modalities.base import Modality
-from clintune.modalities.event_reader import EventReader
-from clintune.modalities.event_statistics import MOST_KNOTS
+from clintune.modalities.event_stream.reader import EventReader
+from clintune.modalities.event_stream.statistics import MOST_KNOTS
 from clintune.modalities.readers import Reader
-from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
-from clintune.modalities.recording_reader import RecordingReader
-from clintune.modalities.rhythm_reader import RhythmReader
+from clintune.modalities.signals.doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
+from clintune.modalities.signals.reader import RecordingReader
+from clintune.modalities.signals.rhythm_reader import RhythmReader
 from clintune.modalities.static import FactReader
 from clintune.package.short_text import in_short
 

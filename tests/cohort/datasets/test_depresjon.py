@@ -6,7 +6,7 @@ import pytest
 
 from clintune.cohort.datasets.depresjon import import_depresjon
 from clintune.core.errors import DataError
-from clintune.modalities.signals import read_signal
+from clintune.modalities.signals.files import read_signal
 
 SCORES = b"name,days,gender,age,edu\ncondition_1,3,2,35-39,6-10\ncontrol_1,4,1,20-24,\xff\n"
 DAY = timedelta(days=1)

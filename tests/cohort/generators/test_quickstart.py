@@ -12,7 +12,7 @@ from clintune.cohort.generators.actigraphy import activity_counts
 from clintune.cohort.generators.chest import chest_image
 from clintune.cohort.generators.notes import _BREATH, _COURSE, progress_note
 from clintune.cohort.generators.quickstart import _draw, write_quickstart
-from clintune.modalities.signals import read_signal
+from clintune.modalities.signals.files import read_signal
 from helpers.folders import contents
 from helpers.rows_by_hand import all_rows
 

@@ -6,7 +6,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as transform  # type: ignore[import-untyped]
 
 from clintune.contracts import Item
-from clintune.modalities.images import read_bytes, read_image
+from clintune.modalities.images.files import read_bytes, read_image
 
 _PLAIN = ("PNG", "JPEG")
 _ORIENTATION = 0x0112

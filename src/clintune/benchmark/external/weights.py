@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clintune.modalities.base import Modality
-from clintune.modalities.image_encoders import TimmEncoder, make_image_encoder
+from clintune.modalities.images.encoders import TimmEncoder, make_image_encoder
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import NativeNotes, Notes
 from clintune.weights import ResolvedWeights, resolve

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from clintune.contracts import Extent, Item
 from clintune.core.errors import DataError
-from clintune.modalities.recording import Signal, hours_between
+from clintune.modalities.signals.signal import Signal, hours_between
 
 
 def window_hours(signal: Signal, spans: list[tuple[int, int]], item: Item) -> Tensor:

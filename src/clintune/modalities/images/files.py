@@ -16,7 +16,13 @@ from torch import Tensor
 
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.absent_media import why_absent
-from clintune.modalities.pixels import MOST_PIXELS, Floats, UnreadableImageError, check_shape, show
+from clintune.modalities.images.pixels import (
+    MOST_PIXELS,
+    Floats,
+    UnreadableImageError,
+    check_shape,
+    show,
+)
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 """The formats that pillow may open. It knows others, some of which start other programs."""
@@ -130,7 +136,7 @@ def _load_array(data: bytes) -> NDArray[Any]:
 
 def _read_dicom(data: bytes) -> Floats:
     try:
-        from clintune.modalities.dicom import read_dicom
+        from clintune.modalities.images.dicom import read_dicom
     except ModuleNotFoundError as error:
         raise ConfigError("reading DICOM needs pydicom; pip install 'clintune[dicom]'") from error
     return read_dicom(data)

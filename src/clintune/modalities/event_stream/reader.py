@@ -16,7 +16,7 @@ from torch import Tensor
 from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.core.seeding import derive_seed
 from clintune.modalities.code_texts import text_vectors
-from clintune.modalities.event_statistics import fit_events, prefixes_of
+from clintune.modalities.event_stream.statistics import fit_events, prefixes_of
 from clintune.modalities.readers import claimed
 from clintune.modalities.rows import RowReader, Strange, newest_rows
 

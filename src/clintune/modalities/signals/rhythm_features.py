@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clintune.modalities.recording import Signal
+from clintune.modalities.signals.signal import Signal
 
 Hours = NDArray[np.float64]
 

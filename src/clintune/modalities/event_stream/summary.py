@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from clintune.contracts import PieceBatch
-from clintune.modalities.event_encoders import in_time_order
-from clintune.modalities.event_reader import FACTS
+from clintune.modalities.event_stream.encoders import in_time_order
+from clintune.modalities.event_stream.reader import FACTS
 
 PER_CODE = ("first", "last", "least", "greatest", "mean", "measured", "count", "present")
 """The columns of a code: five of its values, whether it has one, its count, whether it is there."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from clintune.contracts import PieceBatch, Tokens
-from clintune.modalities.event_reader import FACTS
+from clintune.modalities.event_stream.reader import FACTS
 
 Course = Literal["none", "gru", "transformer"]
 """What reads the tokens of a sample together, before the backbone does."""

@@ -14,7 +14,7 @@ from clintune.cohort.sentinels import SENTINELS, have_sentinels, is_sentinel
 from clintune.cohort.two_groups import FAR, two_groups
 from clintune.core.disclosure import SMALLEST_SHOWN, rough_share
 from clintune.core.text import spelled_alike, visible
-from clintune.modalities.recording import Signal, Values
+from clintune.modalities.signals.signal import Signal, Values
 
 SHARES = ("gaps", "flat")
 NAMES = ("marked", "zeros", "alike")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clintune.core.errors import DataError
 from clintune.core.text import visible
-from clintune.modalities.recording_times import cells, read_times, zone_of
+from clintune.modalities.signals.times import cells, read_times, zone_of
 
 _TIME_COLUMNS = ("time", "timestamp", "datetime")
 _DATE_COLUMN = "date"

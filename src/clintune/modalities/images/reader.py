@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as transform
 
 from clintune.contracts import Item, Pieces
 from clintune.core.seeding import derive_seed, generator
-from clintune.modalities.image_encoders import Preprocessing
-from clintune.modalities.images import read_bytes, read_image
+from clintune.modalities.images.encoders import Preprocessing
+from clintune.modalities.images.files import read_bytes, read_image
 from clintune.modalities.readers import ItemReader, claimed
 
 Fit = Literal["pad", "squash", "crop"]

@@ -33,7 +33,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from clintune.modalities.pixels import Floats, UnreadableImageError, check_shape, show
+from clintune.modalities.images.pixels import Floats, UnreadableImageError, check_shape, show
 
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 

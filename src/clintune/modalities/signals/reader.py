@@ -20,11 +20,11 @@ from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
 from clintune.modalities.readers import ItemReader, claimed
-from clintune.modalities.recording import MOST_VALUES, Signal, Values
-from clintune.modalities.recording_clock import check_clock, extent, window_hours
-from clintune.modalities.recording_doubts import RecordingDoubts, told
 from clintune.modalities.rows import checked_floor
-from clintune.modalities.signals import read_signal, write_npz
+from clintune.modalities.signals.clock import check_clock, extent, window_hours
+from clintune.modalities.signals.doubts import RecordingDoubts, told
+from clintune.modalities.signals.files import read_signal, write_npz
+from clintune.modalities.signals.signal import MOST_VALUES, Signal, Values
 from clintune.modalities.usual import Totals
 
 Transform = Literal["none", "log1p"]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.text import visible
 from clintune.modalities.absent_media import why_absent
-from clintune.modalities.recording import Signal, later, means
-from clintune.modalities.recording_clock import check_clocks
-from clintune.modalities.recording_times import read_times, usual_step
-from clintune.modalities.signal_tables import read_signal_table
-from clintune.modalities.wfdb_records import read_record
+from clintune.modalities.signals.clock import check_clocks
+from clintune.modalities.signals.signal import Signal, later, means
+from clintune.modalities.signals.tables import read_signal_table
+from clintune.modalities.signals.times import read_times, usual_step
+from clintune.modalities.signals.wfdb_records import read_record
 
 _ARRAYS = ("signal", "rate_hz", "channels")
 _MOST_GAPS = 1000

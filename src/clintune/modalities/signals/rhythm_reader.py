@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from clintune.contracts import Item, Pieces
 from clintune.core.disclosure import Having
 from clintune.core.errors import ConfigError
-from clintune.modalities.recording import Signal
-from clintune.modalities.recording_clock import extent, window_hours
-from clintune.modalities.recording_doubts import RecordingDoubts
-from clintune.modalities.recording_reader import RecordingReader, Transform
-from clintune.modalities.rhythm_features import (
+from clintune.modalities.signals.clock import extent, window_hours
+from clintune.modalities.signals.doubts import RecordingDoubts
+from clintune.modalities.signals.reader import RecordingReader, Transform
+from clintune.modalities.signals.rhythm_features import (
     LAGS,
     Hours,
     daily_profile,
@@ -26,6 +25,7 @@ from clintune.modalities.rhythm_features import (
     memory,
     transitions,
 )
+from clintune.modalities.signals.signal import Signal
 from clintune.modalities.usual import usual_values
 
 GROUPS = {
