@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from clintune.contracts import Item, Pieces
 from clintune.core.errors import ConfigError, DataError, WeightsError
 from clintune.core.seeding import derive_seed
-from clintune.modalities.readers import ItemReader, claimed
+from clintune.modalities.readers import ItemReader, of_codes
 from clintune.weights import ResolvedWeights
 
 # A character is visible if it is neither space, control, format, mark nor private (Unicode Z, Cc,
@@ -35,7 +35,7 @@ class TextReader(ItemReader):
     def row_filter(self) -> pl.Expr:
         """Select rows with text that is not blank, of `codes` alone unless it is None."""
         text = pl.col(DataSchema.text_value_name)
-        return claimed(text.str.contains(_VISIBLE).fill_null(False), self.codes)
+        return of_codes(text.str.contains(_VISIBLE).fill_null(False), self.codes)
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:

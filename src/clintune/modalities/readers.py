@@ -126,6 +126,6 @@ def has_code(codes: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(code.is_in(names), *prefixes)
 
 
-def claimed(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:
+def of_codes(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:
     """Return an expression that is true for filled rows, of `codes` alone unless it is None."""
     return filled if codes is None else filled & has_code(codes)

@@ -76,9 +76,9 @@ class _ModalityChecks:
         media = {reader.media_column: ["file", None]} if reader.media_column else {}
         table = pl.DataFrame(columns | media)
 
-        claimed = table.select(claimed=reader.row_filter())["claimed"]
-        assert claimed.dtype == pl.Boolean, f"row_filter() is {claimed.dtype}, not Boolean"
-        assert claimed.null_count() == 0, (
+        selected = table.select(selected=reader.row_filter())["selected"]
+        assert selected.dtype == pl.Boolean, f"row_filter() is {selected.dtype}, not Boolean"
+        assert selected.null_count() == 0, (
             "row_filter() is null for some rows; make it true or false"
         )
 

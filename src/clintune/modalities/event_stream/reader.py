@@ -17,7 +17,7 @@ from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.core.seeding import derive_seed
 from clintune.modalities.code_texts import text_vectors
 from clintune.modalities.event_stream.statistics import fit_events, prefixes_of
-from clintune.modalities.readers import claimed
+from clintune.modalities.readers import of_codes
 from clintune.modalities.rows import RowReader, Strange, newest_rows
 
 FACTS = ("value", "has_value", "change", "has_change", "since", "times")
@@ -254,7 +254,7 @@ def timed_rows(codes: Sequence[str] | None) -> pl.Expr:
     """
     timed = pl.col(DataSchema.time_name).is_not_null()
     wordless = pl.col(DataSchema.text_value_name).is_null()
-    return claimed(timed & wordless & (pl.col(DataSchema.code_name) != birth_code), codes)
+    return of_codes(timed & wordless & (pl.col(DataSchema.code_name) != birth_code), codes)
 
 
 def scale_of(knots: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -18,7 +18,7 @@ from clintune.contracts import Item, Pieces
 from clintune.core.seeding import derive_seed, generator
 from clintune.modalities.images.encoders import Preprocessing
 from clintune.modalities.images.files import read_bytes, read_image
-from clintune.modalities.readers import ItemReader, claimed
+from clintune.modalities.readers import ItemReader, of_codes
 
 Fit = Literal["pad", "squash", "crop"]
 _BLANK_RANGE = 0.02
@@ -58,7 +58,7 @@ class ImageReader(ItemReader):
 
     def row_filter(self) -> pl.Expr:
         """Select rows with an image, of `codes` alone unless it is None."""
-        return claimed(pl.col("image_path").is_not_null(), self.codes)
+        return of_codes(pl.col("image_path").is_not_null(), self.codes)
 
     def preprocess(self, item: Item, view: int = 0) -> Pieces:
         """Read one image, make it square, augment it for views above 0, and normalise it."""

@@ -19,7 +19,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN, Having
 from clintune.core.errors import DataError
 from clintune.core.seeding import derive_seed
 from clintune.core.text import visible
-from clintune.modalities.readers import ItemReader, claimed
+from clintune.modalities.readers import ItemReader, of_codes
 from clintune.modalities.rows import checked_floor
 from clintune.modalities.signals.clock import check_clock, extent, window_hours
 from clintune.modalities.signals.doubts import RecordingDoubts, told
@@ -84,7 +84,7 @@ class RecordingReader(ItemReader):
 
     def row_filter(self) -> pl.Expr:
         """Select rows with a recording, of `codes` alone unless it is None."""
-        return claimed(pl.col("waveform_path").is_not_null(), self.codes)
+        return of_codes(pl.col("waveform_path").is_not_null(), self.codes)
 
     def fit(self, items: Iterable[Item]) -> dict[str, Any]:
         """Return the channels, and mean and deviation of their transformed samples.
