@@ -11,7 +11,7 @@ from clintune.cohort.index import SampleIndex
 from clintune.cohort.splits import fold_splits, read_folds
 from clintune.config.schema import Cohort
 from clintune.core.errors import DataError
-from clintune.modalities.base import has_code
+from clintune.modalities.readers import has_code
 from clintune.tasks.binary import Binary
 
 HEADER = (
