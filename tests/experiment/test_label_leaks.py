@@ -18,13 +18,13 @@ from clintune.experiment.label_leaks import aurocs, check_answers, find_leaks
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-from helpers.cohort_samples import EVENTS
-from helpers.label_files import MOMENT, write_labels
+from helpers.cohort_samples import EVENTS, T0
+from helpers.label_files import write_labels
 
 
 def cohort(tmp_path, rows, labels, task=None):
     """Return a cohort's samples from `rows` (subject, hours before, code, value), a label each."""
-    table = [(s, None if h is None else MOMENT - timedelta(hours=h), c, v) for s, h, c, v in rows]
+    table = [(s, None if h is None else T0 - timedelta(hours=h), c, v) for s, h, c, v in rows]
     (tmp_path / "data").mkdir()
     events = pl.DataFrame(table, EVENTS, orient="row").sort("subject_id", "time")
     events.write_parquet(tmp_path / "data" / "0.parquet")

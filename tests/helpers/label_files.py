@@ -1,12 +1,11 @@
 """Label files of made-up subjects."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
-MOMENT = datetime(2020, 1, 1, 8)
+from helpers.cohort_samples import T0
 
 
 def write_labels(
@@ -18,7 +17,7 @@ def write_labels(
     zone: str | None = None,
 ) -> None:
     """Write a value for each of some subjects, from 0 by default, at one time of one clock."""
-    times = pl.Series([MOMENT] * len(values), dtype=pl.Datetime("us", None))
+    times = pl.Series([T0] * len(values), dtype=pl.Datetime("us", None))
     table = {
         "subject_id": range(len(values)) if subjects is None else subjects,
         "prediction_time": times.dt.replace_time_zone(zone),

@@ -24,11 +24,5 @@ def write_package(folder: Path, **changed: bytes) -> Path:
     return folder
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

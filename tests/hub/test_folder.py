@@ -8,7 +8,8 @@ import pytest
 from clintune.core.errors import PackageError
 from clintune.hub.base import open_hub
 from conftest import run_python
-from helpers.made_up_packages import FILES, content, digest, write_package
+from helpers.folders import contents
+from helpers.made_up_packages import FILES, digest, write_package
 from helpers.webserver import WebServer
 
 PARTS = "member-1/parts.safetensors"
@@ -46,7 +47,7 @@ def test_a_package_comes_back_from_the_returned_address(place, package, tmp_path
     address = open_hub(place).send(package)
     assert address == place
     fetched = open_hub(address).fetch(tmp_path / "cache")
-    assert content(fetched) == content(package)
+    assert contents(fetched) == contents(package)
     assert open_hub(address).fetch(tmp_path / "cache") == fetched
 
 
@@ -58,7 +59,7 @@ def test_the_same_package_may_be_sent_again_and_another_may_not(place, package, 
         PackageError, match="something else stands there; publish to a path of its own"
     ):
         open_hub(place).send(write_package(tmp_path / "new", README_md=b"# Another card\n"))
-    assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
+    assert contents(open_hub(place).fetch(tmp_path / "cache")) == contents(package)
 
 
 @everywhere
@@ -94,7 +95,7 @@ def test_a_send_that_was_stopped_goes_on_with_what_is_missing(place, package, tm
     untouched = files.modified(f"{path}/member-0/parts.safetensors")
     open_hub(place).send(package)
     assert files.modified(f"{path}/member-0/parts.safetensors") == untouched
-    assert content(open_hub(place).fetch(tmp_path / "cache")) == content(package)
+    assert contents(open_hub(place).fetch(tmp_path / "cache")) == contents(package)
 
 
 def test_what_a_killed_process_was_sending_is_swept_by_the_next(package, tmp_path):
@@ -129,7 +130,7 @@ def test_a_disk_that_is_full_half_way_leaves_no_package(package, tmp_path):
     assert not (far / "MANIFEST.json").exists()
 
     open_hub(place).send(package)
-    assert content(far) == content(package)
+    assert contents(far) == contents(package)
 
 
 @urls
@@ -142,7 +143,7 @@ def test_a_fetch_that_was_stopped_goes_on_with_what_is_missing(place, package, t
     (partial / ".scratch" / "half").write_bytes(b"half")
     untouched = (partial / "README.md").stat().st_ino
     assert open_hub(place).fetch(tmp_path / "cache") == whole
-    assert content(whole) == content(package)
+    assert contents(whole) == contents(package)
     assert (whole / "README.md").stat().st_ino == untouched
 
 
@@ -178,7 +179,7 @@ def test_a_folder_is_loaded_where_it_stands_and_must_be_there(package, tmp_path)
 def test_a_package_of_a_web_server_is_fetched_never_sent(package, tmp_path):
     with WebServer(tmp_path).running() as web:
         url = f"{web.url}/package"
-        assert content(open_hub(url).fetch(tmp_path / "cache")) == content(package)
+        assert contents(open_hub(url).fetch(tmp_path / "cache")) == contents(package)
         with pytest.raises(PackageError, match="web servers take no packages"):
             open_hub(url).send(package)
         web.status["/package/MANIFEST.json"] = 403

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from conftest import run_python
+from helpers.folders import contents
 from helpers.hub_server import TOKEN, HubServer
-from helpers.made_up_packages import FILES, content, digest, write_package
+from helpers.made_up_packages import FILES, digest, write_package
 
 CLIENT = """
 import json, sys
@@ -72,7 +73,7 @@ def published(hub, folder):
     """Return whether the main branch holds the package of a folder and nothing else."""
     return {
         path: it for path, it in hub.repositories["me/m"].head().items() if path != ".gitattributes"
-    } == content(folder)
+    } == contents(folder)
 
 
 def test_a_package_is_one_private_commit_and_comes_back(hub, package, tmp_path):
@@ -86,10 +87,10 @@ def test_a_package_is_one_private_commit_and_comes_back(hub, package, tmp_path):
     fetched, again = client(
         fetch(address, tmp_path / "cache"), fetch("hf://me/m", tmp_path / "cache")
     )
-    assert content(Path(fetched)) == content(package)
+    assert contents(Path(fetched)) == contents(package)
     assert again == fetched
     assert not any(path.is_symlink() for path in Path(fetched).rglob("*"))
-    assert sorted(path for path, *_ in hub.fetched) == sorted(content(package))
+    assert sorted(path for path, *_ in hub.fetched) == sorted(contents(package))
     kept = {path.name for path in (tmp_path / "cache" / "packages").iterdir()}
     assert kept == {Path(fetched).name, f"{Path(fetched).name}.lock"}
 
@@ -141,8 +142,8 @@ def test_a_branch_a_tag_and_a_commit_are_versions(hub, package, tmp_path):
         fetch("hf://me/m@next", tmp_path / "cache"),
         fetch("hf://me/m", tmp_path / "cache", revision=repository.tags["v2"]),
     )
-    assert content(Path(old)) == content(package)
-    assert [content(Path(other)) for other in others] == [content(new)] * 3
+    assert contents(Path(old)) == contents(package)
+    assert [contents(Path(other)) for other in others] == [contents(new)] * 3
 
 
 def test_a_tag_does_not_move(hub, package, tmp_path):
@@ -171,7 +172,7 @@ def test_a_refused_upload_publishes_nothing_and_goes_on_later(hub, package):
     hub.sent.clear()
     client(send("hf://me/m", package, revision="next"))
     assert FIRST not in [name for name, _ in hub.sent]
-    assert content(package).items() <= repository.head("next").items()
+    assert contents(package).items() <= repository.head("next").items()
 
 
 def test_a_killed_process_publishes_nothing_and_goes_on_later(hub, package):
@@ -211,10 +212,10 @@ def test_a_connection_that_breaks_costs_one_more_try(hub, package):
 def test_a_download_that_breaks_goes_on_where_it_was(hub, tmp_path):
     large = bytes(range(256)) * 96_000  # the client writes pieces of ten million bytes
     package = write_package(tmp_path / "package", **{"large.safetensors": large})
-    hub.add("me/m", content(package))
+    hub.add("me/m", contents(package))
     hub.broken.add(digest(large))
     [fetched] = client(fetch("hf://me/m", tmp_path / "cache"))
-    assert content(Path(fetched)) == content(package)
+    assert contents(Path(fetched)) == contents(package)
     (_, first, _), (_, second, size) = (it for it in hub.fetched if it[0] == "large.safetensors")
     assert first is None
     assert second == f"bytes={len(large) - size}-"
@@ -222,7 +223,7 @@ def test_a_download_that_breaks_goes_on_where_it_was(hub, tmp_path):
 
 
 def test_a_stopped_fetch_leaves_no_package_and_goes_on(hub, package, tmp_path):
-    hub.add("me/m", content(package))
+    hub.add("me/m", contents(package))
     hub.refuse.add(SECOND)
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
     assert "access is denied" in answer
@@ -234,9 +235,9 @@ def test_a_stopped_fetch_leaves_no_package_and_goes_on(hub, package, tmp_path):
     hub.refuse.clear()
     hub.fetched.clear()
     [fetched] = client(fetch("hf://me/m", tmp_path / "cache"))
-    assert content(Path(fetched)) == content(package)
+    assert contents(Path(fetched)) == contents(package)
     assert "member-1/parts.safetensors" not in before
-    assert {path for path, *_ in hub.fetched} == content(package).keys() - before
+    assert {path for path, *_ in hub.fetched} == contents(package).keys() - before
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_a_stopped_fetch_leaves_no_package_and_goes_on(hub, package, tmp_path):
     ],
 )
 def test_a_listing_with_anything_else_is_refused_at_once(hub, package, tmp_path, path, message):
-    hub.add("me/m", content(package) | {path: b"{}"})
+    hub.add("me/m", contents(package) | {path: b"{}"})
     [answer] = client(fetch("hf://me/m", tmp_path / "cache"))
     assert answer.startswith(f"refused: hf://me/m: {message}")
     assert [path for path, *_ in hub.fetched] == ["MANIFEST.json"]
@@ -255,7 +256,7 @@ def test_a_listing_with_anything_else_is_refused_at_once(hub, package, tmp_path,
 
 
 def test_without_a_network_what_was_fetched_is_still_there(hub, package, tmp_path, monkeypatch):
-    hub.add("me/m", content(package))
+    hub.add("me/m", contents(package))
     [fetched] = client(fetch("hf://me/m", tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     answers = client(
@@ -270,7 +271,7 @@ def test_without_a_network_what_was_fetched_is_still_there(hub, package, tmp_pat
 
 def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_path):
     hub.add("me/empty", {"config.json": b"{}"})
-    hub.add("me/gated", content(package)).gated = True
+    hub.add("me/gated", contents(package)).gated = True
     cache = tmp_path / "cache"
     answers = client(
         fetch("hf://me/none", cache),
@@ -302,8 +303,8 @@ def test_each_refusal_of_the_hub_is_one_line_with_a_remedy(hub, package, tmp_pat
 
 
 def test_without_a_token_nothing_is_sent_nor_private_found(hub, package, tmp_path, monkeypatch):
-    hub.add("me/m", content(package), private=True)
-    hub.add("me/open", content(package))
+    hub.add("me/m", contents(package), private=True)
+    hub.add("me/open", contents(package))
     monkeypatch.delenv("HF_TOKEN")
     cache = tmp_path / "cache"
     answers = client(
@@ -316,7 +317,7 @@ def test_without_a_token_nothing_is_sent_nor_private_found(hub, package, tmp_pat
     assert answers[1].startswith(
         "refused: hf://me/m: no such repository, or one that you may not see"
     )
-    assert content(Path(answers[2])) == content(package)
+    assert contents(Path(answers[2])) == contents(package)
 
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     [answer] = client(send("hf://me/open", package, public=True, tag="v1"))

@@ -6,7 +6,8 @@ import pytest
 
 from clintune.core.errors import ConfigError, PackageError
 from clintune.hub.base import open_hub
-from helpers.made_up_packages import content, write_package
+from helpers.folders import contents
+from helpers.made_up_packages import write_package
 from helpers.mlflow_server import mlflow_server
 
 
@@ -37,9 +38,9 @@ def test_each_send_is_a_version_and_comes_back_as_it_was(registry, package, tmp_
     assert open_hub("models:/triage").send(new) == "models:/triage/2"
     expected = {"models:/triage": new, "models:/triage/1": package, "models:/triage/2": new}
     for address, folder in {**expected, "models:/triage@champion": package}.items():
-        assert content(open_hub(address).fetch(tmp_path / "cache")) == content(folder)
+        assert contents(open_hub(address).fetch(tmp_path / "cache")) == contents(folder)
     open_hub("models:/triage", tag="champion").send(new)
-    assert content(open_hub("models:/triage@champion").fetch(tmp_path / "cache")) == content(new)
+    assert contents(open_hub("models:/triage@champion").fetch(tmp_path / "cache")) == contents(new)
     run = MlflowClient().get_run(MlflowClient().get_model_version("triage", "1").run_id)
     assert run.info.status == "FINISHED"
     assert MlflowClient().get_experiment(run.info.experiment_id).name == "clintune"

@@ -19,7 +19,7 @@ from clintune.core.problems import Problem
 LINKED_FILE = "metadata/linked_subjects.parquet"
 
 
-class Samples(Protocol):
+class SplitIndex(Protocol):
     """What a split needs of a `SampleIndex`."""
 
     @property
@@ -31,7 +31,7 @@ class Samples(Protocol):
         """Subject of each sample [N]."""
 
 
-def linked_units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def linked_units(index: SplitIndex) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct units, and the number of the unit of each sample [N].
 
     A subject who is linked to no other is a unit alone.
@@ -52,7 +52,7 @@ def linked_units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return units, unit_of_sample
 
 
-def linked_numbers(indexes: Iterable[Samples]) -> NDArray[np.int64]:
+def linked_numbers(indexes: Iterable[SplitIndex]) -> NDArray[np.int64]:
     """Return a number for each sample [N] of some cohorts that linked subjects share.
 
     The samples of one cohort come behind those of another.
@@ -66,7 +66,7 @@ def linked_numbers(indexes: Iterable[Samples]) -> NDArray[np.int64]:
 
 
 def parted_problems(
-    path: Path, part_of_sample: pl.Series, index: Samples, parts: str
+    path: Path, part_of_sample: pl.Series, index: SplitIndex, parts: str
 ) -> Iterator[Problem]:
     """Yield a problem where the file `path` puts linked subjects into several `parts`.
 

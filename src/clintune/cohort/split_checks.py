@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from meds.schema import SubjectSplitSchema, held_out_split, train_split, tuning_split
 
-from clintune.cohort.linked import Samples, parted_problems
+from clintune.cohort.linked import SplitIndex, parted_problems
 from clintune.cohort.shards import SUBJECT
 from clintune.config.suggest import nearest
 from clintune.core.disclosure import frequent
@@ -17,7 +17,7 @@ SPLITS = (train_split, tuning_split, held_out_split)
 
 
 def split_problems(
-    path: Path, table: pl.DataFrame, part_of_sample: pl.Series, index: Samples
+    path: Path, table: pl.DataFrame, part_of_sample: pl.Series, index: SplitIndex
 ) -> Iterator[Problem]:
     """Yield what is wrong with a table of splits: an unknown split, and as `part_problems`.
 
@@ -30,7 +30,7 @@ def split_problems(
     yield from part_problems(path, part_of_sample, index, "splits")
 
 
-def fold_problems(path: Path, fold_of_sample: pl.Series, index: Samples) -> Iterator[Problem]:
+def fold_problems(path: Path, fold_of_sample: pl.Series, index: SplitIndex) -> Iterator[Problem]:
     """Yield what is wrong with a table of folds: no numbers, and as `part_problems`."""
     if not fold_of_sample.dtype.is_integer():
         what = f"column {fold_of_sample.name} is {fold_of_sample.dtype}"
@@ -39,7 +39,7 @@ def fold_problems(path: Path, fold_of_sample: pl.Series, index: Samples) -> Iter
 
 
 def part_problems(
-    path: Path, part_of_sample: pl.Series, index: Samples, parts: str
+    path: Path, part_of_sample: pl.Series, index: SplitIndex, parts: str
 ) -> Iterator[Problem]:
     """Yield how many subjects have no part, and whether linked subjects are in several.
 
@@ -49,7 +49,7 @@ def part_problems(
     yield from parted_problems(path, part_of_sample, index, parts)
 
 
-def lacking_problems(path: Path, part_of_sample: pl.Series, index: Samples) -> Iterator[Problem]:
+def lacking_problems(path: Path, part_of_sample: pl.Series, index: SplitIndex) -> Iterator[Problem]:
     """Yield how many subjects with samples have no value in a column of the table `path`."""
     subjects = pl.Series(SUBJECT, index.subject_ids)
     if missing := subjects.filter(part_of_sample.is_null()).n_unique():
@@ -58,7 +58,7 @@ def lacking_problems(path: Path, part_of_sample: pl.Series, index: Samples) -> I
 
 
 def group_problems(
-    group_of_sample: pl.Series, index: Samples, held_out: Sequence[str]
+    group_of_sample: pl.Series, index: SplitIndex, held_out: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield each of the groups `held_out` that no subject is in."""
     unknown = [name for name in held_out if not (group_of_sample == name).any()]

@@ -13,7 +13,7 @@ import polars as pl
 from meds.schema import held_out_split, subject_splits_filepath, train_split, tuning_split
 from numpy.typing import NDArray
 
-from clintune.cohort.linked import Samples, linked_units, parted_problems
+from clintune.cohort.linked import SplitIndex, linked_units, parted_problems
 from clintune.cohort.shards import SUBJECT
 from clintune.cohort.split_checks import (
     SPLIT,
@@ -37,7 +37,7 @@ _FEW = 5
 
 
 def subject_splits(
-    index: Samples, splits: Splits, stratify: NDArray[np.float32] | None = None
+    index: SplitIndex, splits: Splits, stratify: NDArray[np.float32] | None = None
 ) -> NDArray[np.str_]:
     """Return the split of each sample [N]: from the cohort's own file, or drawn by subject.
 
@@ -70,7 +70,7 @@ def subject_splits(
 
 
 def assign_folds(
-    index: Samples,
+    index: SplitIndex,
     folds: int,
     seed: int,
     repeat: int = 0,
@@ -104,7 +104,7 @@ def assign_balanced(
     return fold[unit_of_sample]
 
 
-def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
+def read_folds(path: Path, index: SplitIndex) -> NDArray[np.int64]:
     """Return the fold of each sample [N] from a Parquet or CSV file (subject_id, fold).
 
     `path` is relative to the cohort's root. Raises DataError unless each subject with samples has
@@ -117,7 +117,7 @@ def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
 
 
 def fold_splits(
-    index: Samples,
+    index: SplitIndex,
     fold_of_sample: NDArray[np.int64],
     fold: int,
     tuning_fraction: float,
@@ -142,7 +142,7 @@ def fold_splits(
 
 
 def group_folds(
-    index: Samples, path: Path, column: str, held_out: Sequence[str]
+    index: SplitIndex, path: Path, column: str, held_out: Sequence[str]
 ) -> NDArray[np.int64]:
     """Return the fold of each sample [N]: 1 for subjects of some groups of a table, else 0.
 
@@ -162,7 +162,7 @@ def group_folds(
 
 
 def subsample_train(
-    index: Samples,
+    index: SplitIndex,
     split: NDArray[np.str_],
     share: float,
     seed: int,
@@ -252,7 +252,7 @@ def _check_fractions(tuning: float, held_out: float) -> None:
         )
 
 
-def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
+def _read_splits(path: Path, index: SplitIndex) -> NDArray[np.str_]:
     """Return the split of each sample [N] from the cohort's own file; see `subject_splits`."""
     table = read_subject_table(path, SPLIT)
     splits = _of_samples(table, SPLIT, index)
@@ -260,7 +260,7 @@ def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
     return splits.to_numpy().astype(np.str_)
 
 
-def _of_samples(table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
+def _of_samples(table: pl.DataFrame, column: str, index: SplitIndex) -> pl.Series:
     """Return a column of a subject table for each sample [N]; null where its subject has none."""
     samples = pl.DataFrame({SUBJECT: index.subject_ids})
     return samples.join(table, on=SUBJECT, how="left", maintain_order="left")[column]
