@@ -97,7 +97,7 @@ class SampleWindows:
 def write_index(
     folder: Path,
     root: Path,
-    row_filter: Mapping[str, RowSelection],
+    selections: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],
     lookback_hours: float | None,
     about: Mapping[str, Any],
@@ -118,11 +118,11 @@ def write_index(
         subjects=samples[SUBJECT].to_numpy(),
         times=samples[PREDICTION_TIME].to_physical().to_numpy(),
         lookback=None if lookback_hours is None else round(lookback_hours * 3_600_000_000),
-        ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in row_filter},
+        ranges={name: np.zeros((len(RANGE), len(samples)), np.int64) for name in selections},
     )
 
     # The rows come first, because they say which samples have data.
-    codes, doubts = _write_rows(folder, root, names, row_filter, windows)
+    codes, doubts = _write_rows(folder, root, names, selections, windows)
     remarks = doubts.told(samples)
     if not windows.covered.all():
         said = _without_data(samples, windows.covered, labels)
@@ -137,7 +137,7 @@ def write_index(
         **about,
         "tasks": widths,
         "shards": names,
-        "modalities": sorted(row_filter),
+        "modalities": sorted(selections),
         "codes": codes,
         "remarks": remarks,
         "has_zone": has_zone,
@@ -149,7 +149,7 @@ def _write_rows(
     folder: Path,
     root: Path,
     names: Sequence[str],
-    row_filter: Mapping[str, RowSelection],
+    selections: Mapping[str, RowSelection],
     windows: SampleWindows,
 ) -> tuple[list[str], Doubts]:
     """Write the rows of the shards `names` that modalities read.
@@ -161,7 +161,7 @@ def _write_rows(
     owners, codes, doubts = [], dict[str, int](), Doubts()
 
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in row_filter}
+        writers = {name: stack.enter_context(RowWriter(folder, name, codes)) for name in selections}
         for number, where in enumerate(tqdm(names, "index", unit="shard", disable=None)):
             # What concerns all rows of the shard.
             scan = shards.scan_shard(root / where, where, media)
@@ -174,12 +174,12 @@ def _write_rows(
             mine = windows.of_subjects(owners[-1])
             windows.covered[mine] = True
 
-            for name, claim in row_filter.items():
-                rows = claimed_rows(scan, where, claim, media)
-                if claim.media is not None and len(rows):
-                    raise_first(shards.path_problems(rows, claim.media, where))
+            for name, selection in selections.items():
+                rows = selected_rows(scan, where, selection, media)
+                if selection.media is not None and len(rows):
+                    raise_first(shards.path_problems(rows, selection.media, where))
                 if len(rows):
-                    doubts.add_claimed(name, rows)
+                    doubts.add_selected(name, rows)
                     ranges = windows.visible_ranges(mine, rows) + writers[name].num_rows
                     windows.ranges[name][:, mine] = ranges
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
@@ -206,8 +206,8 @@ def _bisect(
     return low
 
 
-def claimed_rows(
-    scan: pl.LazyFrame, where: str, claim: RowSelection, media: list[str]
+def selected_rows(
+    scan: pl.LazyFrame, where: str, selection: RowSelection, media: list[str]
 ) -> pl.DataFrame:
     """Return the rows of a shard that a modality reads, in (subject, time) order, static first.
 
@@ -215,30 +215,30 @@ def claimed_rows(
     them.
     """
     columns = scan.collect_schema().names()
-    if claim.media is not None and claim.media not in columns:
+    if selection.media is not None and selection.media not in columns:
         return pl.DataFrame()
-    raise_first(column_problems(columns, where, claim, media))
+    raise_first(column_problems(columns, where, selection, media))
 
     # A modality without media has null paths.
-    path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
+    path = pl.lit(None, pl.String) if selection.media is None else pl.col(selection.media)
     with shards.readable(where):
         columns_read = (SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
-        rows = scan.filter(claim.rows).select(columns_read).collect(engine="streaming")
+        rows = scan.filter(selection.rows).select(columns_read).collect(engine="streaming")
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
 
 
 def column_problems(
-    columns: Sequence[str], where: str, claim: RowSelection, media: Sequence[str]
+    columns: Sequence[str], where: str, selection: RowSelection, media: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield a media column that the metadata do not list, and each column that a modality misses.
 
     `columns` are those of a shard, `media` those that the metadata list.
     """
-    if claim.media in columns and claim.media not in media:
+    if selection.media in columns and selection.media not in media:
         listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
-        what = f"has media column {claim.media}, which {listing} does not list"
+        what = f"has media column {selection.media}, which {listing} does not list"
         yield Problem(where, what, "add it there")
-    for name in sorted(set(claim.rows.meta.root_names()) - set(columns)):
+    for name in sorted(set(selection.rows.meta.root_names()) - set(columns)):
         what = f"lacks column {name}, which a modality's `row_filter` reads"
         yield Problem(where, what, "add it")
 

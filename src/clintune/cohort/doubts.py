@@ -28,7 +28,7 @@ class Doubts:
             self._found[name].append(table)
         self._scans.append((scan, where))
 
-    def add_claimed(self, modality: str, rows: pl.DataFrame) -> None:
+    def add_selected(self, modality: str, rows: pl.DataFrame) -> None:
         """Count the rows of a shard that a modality reads."""
         self._rows.add(modality, rows)
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, SampleWindows, claimed_rows
+from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, SampleWindows, selected_rows
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.row_writer import plain_columns, text_table
 from clintune.cohort.rows import HeldRows
@@ -48,7 +48,7 @@ class InMemory(RowSource):
         name: str,
         events: pl.LazyFrame,
         samples: pl.DataFrame,
-        row_filter: Mapping[str, RowSelection],
+        selections: Mapping[str, RowSelection],
         *,
         root: Path,
         has_zone: bool,
@@ -76,12 +76,12 @@ class InMemory(RowSource):
 
         # What each modality reads; a modality that finds nothing has no rows.
         self.rows = {}
-        for modality, claim in sorted(row_filter.items()):
-            rows = claimed_rows(events, name, claim, media)
+        for modality, selection in sorted(selections.items()):
+            rows = selected_rows(events, name, selection, media)
             if rows.is_empty():
                 rows = _NOTHING
-            elif claim.media is not None and not media_anywhere:
-                raise_first(path_problems(rows, claim.media, name))
+            elif selection.media is not None and not media_anywhere:
+                raise_first(path_problems(rows, selection.media, name))
             self._add(modality, rows)
 
     def _check_subjects(self, events: pl.LazyFrame) -> None:

@@ -98,9 +98,9 @@ class SampleIndex(RowSource):
             raise DataError(str(no_folder(name, root)))
 
         # The index is named after all that it depends on.
-        row_filter = row_selections(readers)
+        selections = row_selections(readers)
         labels = _read_labels(root, tasks)
-        fingerprint = _fingerprint(name, root, cohort, _hashes(root, cache), row_filter, labels)
+        fingerprint = _fingerprint(name, root, cohort, _hashes(root, cache), selections, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
 
         damage(folder)  # many processes read it side by side; under the lock it is remembered
@@ -112,7 +112,7 @@ class SampleIndex(RowSource):
                 about = {"name": name, "root": str(root), "fingerprint": fingerprint}
                 lookback, drop = cohort.lookback_hours, cohort.unknown_subjects == "drop"
                 with atomic_path(folder) as partial:
-                    write_index(partial, root, row_filter, labels, lookback, about, drop)
+                    write_index(partial, root, selections, labels, lookback, about, drop)
             index = cls(folder)
 
         for key, reader in readers.items():
@@ -220,13 +220,14 @@ def _fingerprint(
     root: Path,
     cohort: Cohort,
     tables: Mapping[str, str],
-    row_filter: Mapping[str, RowSelection],
+    selections: Mapping[str, RowSelection],
     labels: Mapping[str, pl.DataFrame | None],
 ) -> str:
     """Return a hash of all that an index depends on."""
     settings = [cohort.lookback_hours, cohort.unknown_subjects]
-    claims = {
-        key: [claim.rows.meta.serialize().hex(), claim.media] for key, claim in row_filter.items()
+    selected = {
+        key: [selection.rows.meta.serialize().hex(), selection.media]
+        for key, selection in selections.items()
     }
     digests = {key: None if table is None else _digest(table) for key, table in labels.items()}
 
@@ -234,7 +235,7 @@ def _fingerprint(
         {
             "format": [_FORMAT, clintune.__version__, name, str(root), *settings],
             "tables": tables,
-            "claims": claims,
+            "selected": selected,
             "labels": digests,
         }
     )
