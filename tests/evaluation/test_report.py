@@ -330,9 +330,7 @@ def test_a_class_of_few_patients_is_not_named():
     html = page_of(analyse({**predictions, "kind": kind}, tasks), tasks)
     text = " ".join(visible(html).split())
 
-    assert (
-        "The average over 3 of 4 classes, each told from all others. The others cannot be" in text
-    )
+    assert "The average over 3 of 4 classes, each against all others. The others cannot be" in text
     assert "1 of them has fewer than 11 patients" in text
     assert "quartermain" not in html
     assert "classes of fewer than 11 patients, 2 here" in text
