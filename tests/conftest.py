@@ -104,6 +104,14 @@ def cohort(quickstart: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def real_data() -> Path:
+    """Return the folder of public data sets as they are downloaded; few machines have them."""
+    if "CLINTUNE_DATA" not in os.environ:
+        pytest.skip("CLINTUNE_DATA names no folder with the real data")
+    return Path(os.environ["CLINTUNE_DATA"])
+
+
+@pytest.fixture
 def recipe(quickstart: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a recipe over a cohort, by default the shared one."""
     return lambda root=quickstart, extra="": write_recipe(tmp_path, root, cache, extra)
@@ -122,6 +130,12 @@ def shared_run(
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run(shared_run: Callable[..., Path]) -> Path:
+    """Return the shared run without overrides."""
+    return shared_run()
 
 
 @pytest.fixture

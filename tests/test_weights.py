@@ -1,3 +1,5 @@
+import hashlib
+import os
 import shutil
 
 import pytest
@@ -9,6 +11,7 @@ from clintune.core.errors import ConfigError, WeightsError
 from clintune.core.files import file_sha256
 from clintune.core.seeding import seeded
 from clintune.weights import drop_unused, load_transformer, resolve, resolve_or_random, sources
+from clintune.weights.base_files import remembered_sha256
 
 CONFIG = {
     "model_type": "bert",
@@ -209,3 +212,18 @@ def test_dropped_parts_are_neither_modules_nor_parameters():
     drop_unused(model, "pooler", "mask_token")
     assert not any("pooler" in name for name, _ in model.named_parameters())
     assert model(torch.tensor([[1, 2]])).pooler_output is None
+
+
+def test_a_hash_is_remembered_while_the_file_stays_the_same(tmp_path, monkeypatch):
+    path, read = tmp_path / "weights", []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
+    path.write_bytes(b"one")
+    before = path.stat()
+    assert remembered_sha256(path) == remembered_sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert len(read) == 1
+
+    # Other content of the same size and time of modification is noticed.
+    path.write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert remembered_sha256(path) == hashlib.sha256(b"two").hexdigest()

@@ -9,6 +9,7 @@ from clintune.benchmark.finetuned import predict_finetuned
 from clintune.config.compose import compose_recipe
 from clintune.evaluation.predictions import read_predictions
 from conftest import evaluate
+from helpers.rows_by_hand import all_rows
 
 
 @pytest.mark.parametrize("changes", [[], ["model.zero_fill=true"]])
@@ -29,7 +30,7 @@ def test_predictions_are_an_evaluations_if_nothing_is_missing(recipe, tmp_path, 
 
 
 def test_a_probe_counts_its_own_weights_alone(recipe, tmp_path, quickstart):
-    rows = pl.concat([pl.read_parquet(path) for path in (quickstart / "data").glob("*.parquet")])
+    rows = all_rows(quickstart)
     splits = pl.read_parquet(quickstart / "metadata" / "subject_splits.parquet")
     facts = rows.filter(pl.col("time").is_null() | (pl.col("code") == birth_code))
     training = facts.join(splits.filter(split="train"), on="subject_id", how="semi")

@@ -1,5 +1,7 @@
 """What files tell of a config's cohorts: every problem, one line each, before torch."""
 
+import shutil
+
 import polars as pl
 import pytest
 
@@ -22,8 +24,11 @@ PROBLEMS = {
         ["tasks.outcome.label=a/b"],
         "looked for labels/a/b.parquet, labels/a/b/*.parquet, task_labels/a/b.parq",
     ),
-    "ending": (["tasks.outcome.label=x.parquet"], "label 'x.parquet': name it without .parquet"),
-    "leaves": (["tasks.outcome.label=../x"], "label '../x' leaves its folder"),
+    "ending": (
+        ["tasks.outcome.label=x.parquet"],
+        "tasks.outcome.label: 'x.parquet' ends in .parquet; name it without",
+    ),
+    "leaves": (["tasks.outcome.label=../x"], "tasks.outcome.label: '../x' leaves its folder"),
     "groups": (["cohorts.tiny.groups=metadata/no.csv"], "metadata/no.csv: is missing; write it"),
     "folds": (["cohorts.tiny.folds=no.csv", "cv=5"], "cohorts.tiny.folds: "),
     "cv": (["cv=no.parquet"], "cv: "),
@@ -31,7 +36,7 @@ PROBLEMS = {
 
 
 def problems_of(config):
-    return list(folder_problems(config.cohorts, config.cv, config.tasks))
+    return list(map(str, folder_problems(config.cohorts, config.cv, config.tasks)))
 
 
 @pytest.mark.parametrize("case", PROBLEMS)
@@ -50,13 +55,35 @@ def test_a_cohort_without_data_and_whole_ones_are_told_apart(recipe, cohort):
     assert "data: holds no Parquet file" in problem
 
 
+def test_every_fault_of_a_cohort_is_named(recipe, cohort):
+    (cohort / "data/more.csv").touch()
+    (cohort / "labels/lost").symlink_to(cohort / "unmounted")
+    overrides = ["cohorts.tiny.groups=no.csv", "tasks.outcome.label=../x", "cv=no.parquet"]
+    found = problems_of(compose_recipe(recipe(cohort), overrides))
+    assert [problem.partition(": ")[0] for problem in found] == [
+        str(cohort / "data/more.csv"),
+        "cohorts.tiny.groups",
+        "cv",
+        "tasks.outcome.label",
+    ]
+
+
+def test_labels_in_two_places_and_hidden_ones_are_named(recipe, cohort):
+    shutil.copytree(cohort / "labels", cohort / "task_labels")
+    (cohort / "labels/deterioration").mkdir()
+    (cohort / "labels/deterioration/more.csv").touch()
+    hidden, doubled = problems_of(compose_recipe(recipe(cohort)))
+    assert hidden.startswith(f"{cohort}/labels/deterioration/more.csv: is not read")
+    assert doubled.startswith(f"{cohort}: label deterioration stands in labels/")
+
+
 def test_a_cohort_without_any_of_the_labels_is_named(recipe, cohort):
     (cohort / "labels/deterioration.parquet").unlink()
     config = compose_recipe(recipe())
     cohorts = {**config.cohorts, "other": Cohort(root=str(cohort))}
     problem, _ = folder_problems(cohorts, None, config.tasks)
     assert (
-        problem
+        str(problem)
         == f"cohorts.other: {cohort} has no labels of outcome; add labels or drop the cohort"
     )
 
@@ -68,8 +95,9 @@ def test_two_cohorts_of_the_same_people_are_refused(recipe, cohort):
     for number, shard in enumerate(shards):
         shard.rename(cohort / "data" / f"another{number}.parquet")
     (problem,) = folder_problems(cohorts, None, config.tasks)
-    assert problem.startswith("cohorts.tiny and cohorts.other have equal tables (")
-    assert problem.endswith("the same people would train and test; drop one of them")
+    assert problem.where == "cohorts.tiny and cohorts.other"
+    assert problem.what.startswith("have equal tables (")
+    assert str(problem).endswith("the same people would train and test; drop one of them")
 
     table = pl.read_parquet(cohort / "data" / "another0.parquet")
     table[1:].write_parquet(cohort / "data" / "another0.parquet")

@@ -11,16 +11,8 @@ from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
-from helpers.cohort_samples import T0, write_shard
-
-
-def write(path, values=(True, False), column="boolean_value", zone=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    times = pl.Series([T0] * len(values)).dt.cast_time_unit("us").dt.replace_time_zone(zone)
-    table = pl.DataFrame(
-        {"subject_id": range(len(values)), "prediction_time": times, column: values}
-    )
-    table.write_parquet(path)
+from helpers.cohort_samples import write_shard
+from helpers.label_files import write_labels
 
 
 @pytest.mark.parametrize("folder", ["labels", "task_labels"])
@@ -28,19 +20,19 @@ def write(path, values=(True, False), column="boolean_value", zone=None):
     "label", ["icu", "mortality/icu", "mortality/in_icu/first_24h", "out[24h]", "a*", "v1.5"]
 )
 def test_labels_are_found_under_any_name_in_both_folders(tmp_path, folder, label):
-    write(tmp_path / folder / f"{label}.parquet")
-    write(tmp_path / folder / "out2.parquet", [True] * 3)
-    write(tmp_path / folder / "ab.parquet", [True] * 3)
+    write_labels(tmp_path / folder / f"{label}.parquet")
+    write_labels(tmp_path / folder / "out2.parquet", [True] * 3)
+    write_labels(tmp_path / folder / "ab.parquet", [True] * 3)
     assert len(Binary(label=label).read(tmp_path)) == 2
     (tmp_path / folder / f"{label}.parquet").unlink()
-    write(tmp_path / folder / label / "train/0.parquet", [True] * 4)
+    write_labels(tmp_path / folder / label / "train/0.parquet", [True] * 4)
     assert len(Binary(label=label).read(tmp_path)) == 4
     assert f"{folder}/{label}.parquet, {folder}/{label}/*.parquet" in looked_for(tmp_path, label)
 
 
 def test_a_label_in_both_folders_is_refused(tmp_path):
-    write(tmp_path / "labels/icu.parquet")
-    write(tmp_path / "task_labels/icu/0.parquet")
+    write_labels(tmp_path / "labels/icu.parquet")
+    write_labels(tmp_path / "task_labels/icu/0.parquet")
     with pytest.raises(
         DataError,
         match=r"icu stands in labels/icu\.parquet and in task_labels/icu/0\.parquet; keep",
@@ -49,8 +41,8 @@ def test_a_label_in_both_folders_is_refused(tmp_path):
 
 
 def test_a_label_that_is_a_file_and_a_folder_is_refused(tmp_path):
-    write(tmp_path / "labels/icu.parquet")
-    write(tmp_path / "labels/icu/0.parquet", [True] * 100)
+    write_labels(tmp_path / "labels/icu.parquet")
+    write_labels(tmp_path / "labels/icu/0.parquet", [True] * 100)
     with pytest.raises(
         DataError, match=r"icu stands in labels/icu\.parquet and in labels/icu/0\.parquet; keep one"
     ):
@@ -60,8 +52,8 @@ def test_a_label_that_is_a_file_and_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["1.pq", "1.PARQUET", "1.csv", "sub/1.csv.gz", "1.feather"])
 @pytest.mark.parametrize("folder", ["data", "labels/icu"])
 def test_a_table_that_would_be_passed_over_is_named(tmp_path, folder, name):
-    write(tmp_path / folder / "0.parquet")
-    write(tmp_path / folder / name)
+    write_labels(tmp_path / folder / "0.parquet")
+    write_labels(tmp_path / folder / name)
     with pytest.raises(
         DataError,
         match=rf"{folder}/{name}: is not read, as its name does not end in \.parquet; write",
@@ -73,31 +65,31 @@ def test_a_table_that_would_be_passed_over_is_named(tmp_path, folder, name):
     "label", ["../out", "/etc/passwd", "a/../../out", "a//b", "", " ", "a\x1b[0m", "..", "a\\b"]
 )
 def test_a_label_that_leaves_the_cohort_is_refused(tmp_path, label):
-    write(tmp_path / "out.parquet")
+    write_labels(tmp_path / "out.parquet")
     for task in (Binary(label=label), Multilabel(label=label)):
-        with pytest.raises(ConfigError, match="label '") as error:
+        with pytest.raises(ConfigError, match="label: '") as error:
             task.read(tmp_path / "cohort")
         assert "\x1b" not in str(error.value)
 
 
 def test_a_label_is_named_without_its_ending(tmp_path):
-    with pytest.raises(ConfigError, match=r"label 'icu\.parquet': name it without \.parquet"):
+    with pytest.raises(ConfigError, match=r"label: 'icu\.parquet' ends in \.parquet; name"):
         label_files(tmp_path, "icu.parquet")
 
 
 def test_many_phenotypes_need_a_folder_in_either_place(tmp_path):
-    write(tmp_path / "task_labels/pheno/aki.parquet")
+    write_labels(tmp_path / "task_labels/pheno/aki.parquet")
     task = Multilabel(label="pheno")
     assert len(task.read(tmp_path)) == 2
     assert task.output_names == ["aki"]
-    write(tmp_path / "labels/one.parquet")
+    write_labels(tmp_path / "labels/one.parquet")
     with pytest.raises(DataError, match=r"labels/one\.parquet: is one file, while .* folder one/"):
         Multilabel(label="one").read(tmp_path)
 
 
 @pytest.mark.parametrize("values", [pl.Categorical, pl.Enum(["a", "b"]), pl.String])
 def test_classes_may_be_stored_as_categories(tmp_path, values):
-    write(
+    write_labels(
         tmp_path / "labels/ward.parquet",
         pl.Series(["b", "a", None]).cast(values),
         "categorical_value",
@@ -109,7 +101,7 @@ def test_classes_may_be_stored_as_categories(tmp_path, values):
 
 @pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_class_is_refused(tmp_path, text):
-    write(tmp_path / "labels/ward.parquet", ["a", text], "categorical_value")
+    write_labels(tmp_path / "labels/ward.parquet", ["a", text], "categorical_value")
     with pytest.raises(
         DataError, match=r"row 1: column categorical_value is empty text; write null for an unknown"
     ):
@@ -118,10 +110,10 @@ def test_an_empty_class_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("kind", [pl.String, pl.Null])
 def test_unknown_classes_are_left_to_another_cohort(tmp_path, kind):
-    write(
+    write_labels(
         tmp_path / "labels/ward.parquet", pl.Series([None, None], dtype=kind), "categorical_value"
     )
-    write(tmp_path / "other/labels/ward.parquet", ["a", "b"], "categorical_value")
+    write_labels(tmp_path / "other/labels/ward.parquet", ["a", "b"], "categorical_value")
     task = Multiclass(label="ward")
     assert task.read(tmp_path)["target"].list.first().is_nan().all()
     task.read(tmp_path / "other")
@@ -148,7 +140,7 @@ def zoned_data(root, *zones):
 def test_labels_and_events_are_of_one_kind_of_clock(tmp_path, events, labels, words):
     zoned_data(tmp_path, events)
     for name in ("y.parquet", "pheno/a.parquet"):
-        write(tmp_path / "labels" / name, [True], zone=labels)
+        write_labels(tmp_path / "labels" / name, [True], zone=labels)
     for task in (Binary(label="y"), Multilabel(label="pheno")):
         with pytest.raises(
             DataError, match=rf"labels/.*parquet: column prediction_time {words}; write all times"
@@ -158,7 +150,7 @@ def test_labels_and_events_are_of_one_kind_of_clock(tmp_path, events, labels, wo
 
 def test_two_zones_are_compared_in_utc(tmp_path):
     zoned_data(tmp_path, "Europe/Berlin")
-    write(tmp_path / "labels/y.parquet", [True], zone="America/New_York")
+    write_labels(tmp_path / "labels/y.parquet", [True], zone="America/New_York")
     assert Binary(label="y").read(tmp_path)["prediction_time"].to_list() == [
         datetime(2020, 1, 1, 13)
     ]

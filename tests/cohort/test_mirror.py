@@ -15,6 +15,7 @@ from clintune.config.compose import compose_recipe
 from clintune.config.schema import Cohort
 from clintune.core.errors import ClintuneError, ConfigError, DataError
 from clintune.core.locks import lock_of
+from helpers.folders import contents
 from helpers.webserver import WebServer
 
 TABLES = [
@@ -73,19 +74,15 @@ def paths(names):
     return sorted(f"/{name}" for name in names)
 
 
-def contents(folder):
-    files = (
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in (mirror._ABOUT, ".used")
-    )
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def copied(folder):
+    own = (mirror._ABOUT, ".used")
+    return {name: data for name, data in contents(folder).items() if name not in own}
 
 
 def test_tables_are_fetched_again_only_where_they_changed(fetched, far):
     folder, first = fetched()
     assert first == paths(TABLES)
-    assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
+    assert copied(folder) == {name: (far / name).read_bytes() for name in TABLES}
     assert fetched() == (folder, [])
     (far / "labels" / "x.parquet").write_bytes(b"y" * len(b"labels/x.parquet" * 5000))
     os.utime(far / "labels" / "x.parquet", (1e9, 1e9))
@@ -94,7 +91,7 @@ def test_tables_are_fetched_again_only_where_they_changed(fetched, far):
     (far / "folds.csv").unlink()
     (folder / "data" / "0.parquet").unlink()
     assert fetched() == (folder, ["/data/0.parquet"])
-    assert contents(folder) == {
+    assert copied(folder) == {
         name: (far / name).read_bytes()
         for name in ("data/0.parquet", "metadata/dataset.json", "labels/x.parquet")
     }
@@ -180,12 +177,12 @@ def test_a_kill_while_fetching_leaves_no_half_file(web, far, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     folder = mirror.local_root(web.url, tmp_path / "cache")
-    half = contents(folder)
+    half = copied(folder)
     assert "data/sub/1.parquet" not in half
     assert all(content == (far / name).read_bytes() for name, content in half.items())
     web.stalled.clear()
     open_mirror("cohorts.far.root", web.url, {}, tmp_path / "cache", ["folds.csv"])
-    assert contents(folder) == {name: (far / name).read_bytes() for name in TABLES}
+    assert copied(folder) == {name: (far / name).read_bytes() for name in TABLES}
     assert sorted(path.name for path in folder.parent.iterdir()) == sorted(
         [folder.name, lock_of(folder).name]
     )
@@ -198,7 +195,7 @@ def test_a_url_without_tables_is_refused_and_the_copy_stays(fetched, far, tmp_pa
         DataError, match=r"cohorts\.far\.root: http.*no data/\*\*/\*\.parquet is listed there"
     ):
         fetched()
-    assert sorted(contents(folder)) == sorted(TABLES)
+    assert sorted(copied(folder)) == sorted(TABLES)
 
 
 def test_a_source_cannot_write_to_a_url(tmp_path):

@@ -1,5 +1,4 @@
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clintune.cohort.linked import LINKED_FILE, linked_numbers
 from clintune.cohort.splits import (
     EXACT,
-    LINKED_FILE,
     assign_folds,
     fold_splits,
     group_folds,
-    linked_numbers,
     read_folds,
     subject_splits,
     subsample_train,
@@ -22,21 +20,14 @@ from clintune.cohort.splits import (
 from clintune.cohort.writer import write_subject_table
 from clintune.config.schema import Splits
 from clintune.core.errors import ConfigError, DataError
+from helpers.cohort_samples import People
 
 IDS = st.lists(st.integers(1, 10**9), min_size=10, max_size=150)
 FRACTIONS = st.tuples(st.floats(0, 0.4), st.floats(0, 0.4))
 
 
-@dataclass
-class Index:
-    """The part of a sample index that splits read."""
-
-    subject_ids: np.ndarray
-    root: Path = Path("/nowhere")
-
-
 def index_of(ids, root=Path("/nowhere")):
-    return Index(np.sort(np.array(ids, np.int64)), root)
+    return People(np.sort(np.array(ids, np.int64)), root)
 
 
 def labels_of(index, number=2):
@@ -274,6 +265,13 @@ def test_splits_that_break_the_contract_are_refused(tmp_path, subjects, splits, 
         subject_splits(index, Splits())
 
 
+@pytest.mark.parametrize("kind", [pl.Int32, pl.UInt8, pl.UInt64])
+def test_subjects_of_any_whole_type_are_read(tmp_path, kind):
+    index = index_of([1, 2], tmp_path)
+    write_splits(index, pl.Series([2, 1], dtype=kind), ["tuning", "train"])
+    assert subject_splits(index, Splits()).tolist() == ["train", "tuning"]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_folds_are_read_from_csv_and_parquet(tmp_path, suffix):
     index = index_of([1, 2, 2], tmp_path)
@@ -350,7 +348,7 @@ def test_a_mistyped_group_brings_up_no_small_group(tmp_path, number):
 
 
 def test_linked_subjects_share_a_number_and_cohorts_share_none(tmp_path):
-    people = [Index(np.array([3, 1, 1, 2]), tmp_path / name) for name in ("a", "b")]
+    people = [People(np.array([3, 1, 1, 2]), tmp_path / name) for name in ("a", "b")]
     write_subject_table(tmp_path / "a" / LINKED_FILE, "unit", {1: 9, 3: 9})
     numbers = linked_numbers(people).tolist()
     assert numbers[0] == numbers[1] == numbers[2] != numbers[3]

@@ -6,6 +6,7 @@ from clintune.config.compose import compose_recipe, load_config
 from clintune.config.overrides import sweep
 from clintune.config.recipes import shipped_recipes, summary
 from clintune.config.typed import to_yaml
+from clintune.core.errors import ConfigError
 
 RECIPES = shipped_recipes()
 
@@ -34,3 +35,10 @@ def test_a_sweep_is_the_product_that_hydra_makes():
         ["a=2", "b=x", "c=[1,2]"],
     ]
     assert len(sweep(["a=1,2", "b=range(0,3)"])) == 6
+    assert sweep(["a=1,2", "a=3", "~b"]) == [["a=3", "~b"]]
+
+
+@pytest.mark.parametrize("word", ["a=interval(0,1)", "a=glob(*)", "a=range(3,3)"])
+def test_a_sweep_over_values_that_are_not_listed_is_refused(word):
+    with pytest.raises(ConfigError, match=r"lists no values; write it as KEY=A,B"):
+        sweep([word])

@@ -1,20 +1,16 @@
 """Files appear whole or not at all."""
 
 import errno
-import hashlib
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from clintune.core.errors import DataError, StorageError
+from clintune.core.errors import StorageError
 from clintune.core.files import (
     atomic_path,
     file_signature,
-    files_below,
-    remembered_sha256,
     sweep_leftovers,
     value_sha256,
     write_json,
@@ -150,50 +146,3 @@ def test_of_a_copy_the_disk_that_is_written_to_is_named(tmp_path):
         )
     with pytest.raises(PermissionError), atomic_path(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/a", None, "/elsewhere/b")
-
-
-def test_files_below_a_folder_are_found_through_links_and_loops(tmp_path):
-    disk, data = tmp_path / "disk", tmp_path / "data"
-    for name in (
-        disk / "deep/2.parquet",
-        data / "0.parquet",
-        data / "notes.txt",
-        data / "folder.parquet/1.parquet",
-    ):
-        name.parent.mkdir(parents=True, exist_ok=True)
-        name.touch()
-    (data / "linked").symlink_to(disk)
-    (disk / "back").symlink_to(data)
-    (data / "itself").symlink_to(".")
-    (data / "other.parquet").symlink_to(disk / "deep/2.parquet")
-    found = [path.relative_to(data).as_posix() for path in files_below(data, ".parquet")]
-    assert found == [
-        "0.parquet",
-        "folder.parquet/1.parquet",
-        "linked/deep/2.parquet",
-        "other.parquet",
-    ]
-    assert files_below(tmp_path / "nowhere") == []
-
-
-def test_a_link_that_leads_nowhere_is_refused(tmp_path):
-    (tmp_path / "lost").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(
-        DataError, match="lost: is a link that leads nowhere; mount its disk, or remove the link"
-    ):
-        files_below(tmp_path)
-
-
-def test_a_hash_is_remembered_while_the_file_stays_the_same(tmp_path, monkeypatch):
-    path, read = tmp_path / "weights", []
-    digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(1) or digest(*given))
-    path.write_bytes(b"one")
-    before = path.stat()
-    assert remembered_sha256(path) == remembered_sha256(path) == hashlib.sha256(b"one").hexdigest()
-    assert len(read) == 1
-
-    # Other content of the same size and time of modification is noticed.
-    path.write_bytes(b"two")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert remembered_sha256(path) == hashlib.sha256(b"two").hexdigest()

@@ -1,14 +1,12 @@
 """Ablations: which variants there are, and that each is compared with the whole model."""
 
-from datetime import datetime
-
 import numpy as np
 import pytest
 
-from clintune.contracts import Predictions
 from clintune.evaluation.analyses.ablations import ablate, variants
 from clintune.evaluation.context import WHOLE
 from clintune.tasks.binary import Binary
+from helpers.made_up_predictions import predictions_of
 
 TASK = Binary(label="x")
 
@@ -44,16 +42,7 @@ def test_a_modality_with_the_signal_is_missed_an_idle_one_not():
 
     def predict(kept):
         logits = sum((signal[name] for name in sorted(kept)), np.zeros((200, 1)))
-        return {
-            "x": Predictions(
-                cohort=np.full(200, "a"),
-                subject_id=np.arange(200),
-                prediction_time=[datetime(2020, 1, 1)] * 200,
-                fold=np.zeros(200, np.int64),
-                targets=targets,
-                predicted=(1 / (1 + np.exp(-logits))).astype(np.float32),
-            )
-        }
+        return {"x": predictions_of(targets, 1 / (1 + np.exp(-logits)))}
 
     predicted = {name: predict(kept) for name, kept in variants(signal).items()}
     result = ablate(predicted, {"x": TASK}, replicates=200)

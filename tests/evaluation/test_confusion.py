@@ -1,27 +1,18 @@
 """The table of classes counts patients; neither a cell nor a share gives a small number away."""
 
-from datetime import datetime
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
-from clintune.contracts import Predictions
 from clintune.evaluation.analyses.confusion import confusion, confusion_table
 from clintune.tasks.questions import one_of
+from helpers.made_up_predictions import predictions_of
 
 
 def predict(true, given, classes, subject=None):
-    number = len(true)
-    return Predictions(
-        cohort=np.full(number, "here"),
-        subject_id=np.arange(number) if subject is None else np.asarray(subject),
-        prediction_time=[datetime(2031, 7, 5)] * number,
-        fold=np.zeros(number, np.int64),
-        targets=np.asarray(true, np.float32)[:, None],
-        predicted=np.eye(classes, dtype=np.float32)[np.asarray(given)],
-    )
+    subjects = {} if subject is None else {"subject_id": np.asarray(subject)}
+    return predictions_of(true, np.eye(classes)[np.asarray(given)], **subjects)
 
 
 def texts(found):

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from clintune.cli import main
-from clintune.cohort.generators.quickstart import write_quickstart
 from clintune.core.errors import PackageError
 from clintune.core.files import file_sha256
 from clintune.evaluation.collect import check_finite
@@ -19,6 +18,7 @@ from clintune.publishing.release import make_release
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import fit_calibration
 from conftest import evaluate, train
+from helpers.tuned_cohorts import write_tuned
 
 STATIC = ["~modalities.notes", "~modalities.imaging", "~modalities.wearable"]
 """What leaves a recipe one modality, the cheapest."""
@@ -28,11 +28,7 @@ STATIC = ["~modalities.notes", "~modalities.imaging", "~modalities.wearable"]
 def large(tmp_path_factory):
     """Return a cohort with enough tuning subjects of both classes to calibrate on."""
     root = tmp_path_factory.mktemp("large") / "cohort"
-    write_quickstart(root, subjects=160, image_size=32, signal_days=1)
-    path = root / "metadata" / "subject_splits.parquet"
-    splits = pl.read_parquet(path)
-    names = np.resize(["train", "tuning", "tuning", "held_out"], len(splits))
-    splits.with_columns(split=pl.Series(names)).write_parquet(path)
+    write_tuned(root, subjects=160)
     return root
 
 

@@ -1,18 +1,17 @@
 """Those who lack a modality are scored by themselves, and few of them are not told."""
 
-from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from clintune.contracts import Predictions
 from clintune.evaluation import scores
 from clintune.evaluation.analyses import lacking
 from clintune.evaluation.context import Context
 from clintune.evaluation.page import Page
 from clintune.tasks.binary import Binary
+from helpers.made_up_predictions import predictions_of
 
 TASKS = {"icu": Binary(label="icu")}
 
@@ -20,14 +19,7 @@ TASKS = {"icu": Binary(label="icu")}
 def context(num_absent):
     """Return held-out predictions of 100 subjects, of whom the first ones lack their notes."""
     rng = np.random.default_rng(0)
-    part = Predictions(
-        cohort=np.full(100, "here"),
-        subject_id=np.arange(100),
-        prediction_time=[datetime(2031, 7, 5)] * 100,
-        fold=np.zeros(100, np.int64),
-        targets=(np.arange(100) % 2).astype(np.float32)[:, None],
-        predicted=rng.random((100, 1)).astype(np.float32),
-    )
+    part = predictions_of(np.arange(100) % 2, rng.random(100))
     owners = {"notes": np.arange(num_absent, 100), "labs": np.arange(100)}
     return Context(
         run=None,

@@ -1,25 +1,16 @@
-from datetime import datetime
-
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from clintune.contracts import Predictions
 from clintune.evaluation.analyses.operating_points import operating_points, thresholds
+from helpers.made_up_predictions import predictions_of
 
 
 def predictions(size, seed):
     rng = np.random.default_rng(seed)
     targets = rng.random(size) < 0.3
     risks = 1 / (1 + np.exp(-(rng.normal(size=size) + 2 * targets - 1)))
-    return Predictions(
-        cohort=np.full(size, "made-up"),
-        subject_id=np.arange(size),
-        prediction_time=[datetime(2020, 1, 1)] * size,
-        fold=np.zeros(size, np.int64),
-        targets=targets.astype(np.float32)[:, None],
-        predicted=risks.astype(np.float32)[:, None],
-    )
+    return predictions_of(targets, risks)
 
 
 def test_scores_are_those_of_the_confusion_matrix():

@@ -1,13 +1,11 @@
 """Scores of groups and of single outputs are those of the rows and columns they name."""
 
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 import pytest
 
-from clintune.contracts import Predictions
 from clintune.evaluation.analyses.groups import UNKNOWN, by_group
 from clintune.evaluation.analyses.views import by_view
 from clintune.evaluation.intervals import MEAN
@@ -16,6 +14,7 @@ from clintune.metrics import classification as metrics
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
+from helpers.made_up_predictions import predictions_of
 
 TASK = Binary(label="x")
 
@@ -23,14 +22,11 @@ TASK = Binary(label="x")
 @pytest.fixture
 def predictions():
     rng = np.random.default_rng(0)
-    return Predictions(
-        cohort=np.repeat(["here", "there"], 60),
-        subject_id=np.tile(np.arange(60), 2),
-        prediction_time=[datetime(2020, 1, 1)] * 120,
-        fold=np.zeros(120, np.int64),
-        targets=rng.integers(0, 2, (120, 3)).astype(np.float32),
-        predicted=rng.random((120, 3)).astype(np.float32),
-    )
+    subjects = {
+        "cohort": np.repeat(["here", "there"], 60),
+        "subject_id": np.tile(np.arange(60), 2),
+    }
+    return predictions_of(rng.integers(0, 2, (120, 3)), rng.random((120, 3)), **subjects)
 
 
 def test_groups_are_the_cohorts_and_the_unlisted_are_unknown(predictions):

@@ -1,6 +1,6 @@
 """What tells the label by itself is found, whatever it is; what does not is left in peace."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -18,32 +18,22 @@ from clintune.experiment.label_leaks import aurocs, check_answers, find_leaks
 from clintune.modalities.static import Static
 from clintune.tasks.binary import Binary
 from clintune.tasks.multiclass import Multiclass
-
-NOW = datetime(2020, 1, 1)
-ROWS = {
-    "subject_id": pl.Int64,
-    "time": pl.Datetime("us"),
-    "code": pl.String,
-    "numeric_value": pl.Float32,
-}
+from helpers.cohort_samples import EVENTS
+from helpers.label_files import MOMENT, write_labels
 
 
 def cohort(tmp_path, rows, labels, task=None):
     """Return a cohort's samples from `rows` (subject, hours before, code, value), a label each."""
-    table = [(s, None if h is None else NOW - timedelta(hours=h), c, v) for s, h, c, v in rows]
-    for folder in ("data", "labels"):
-        (tmp_path / folder).mkdir()
-    events = pl.DataFrame(table, ROWS, orient="row").sort("subject_id", "time")
+    table = [(s, None if h is None else MOMENT - timedelta(hours=h), c, v) for s, h, c, v in rows]
+    (tmp_path / "data").mkdir()
+    events = pl.DataFrame(table, EVENTS, orient="row").sort("subject_id", "time")
     events.write_parquet(tmp_path / "data" / "0.parquet")
+
     column = "boolean_value" if task is None else "categorical_value"
-    truth = pl.DataFrame(
-        {"subject_id": list(labels), "prediction_time": NOW, column: list(labels.values())}
-    )
-    truth.with_columns(pl.col("prediction_time").cast(pl.Datetime("us"))).write_parquet(
-        tmp_path / "labels" / "y.parquet"
-    )
+    path, values = tmp_path / "labels" / "y.parquet", list(labels.values())
+    write_labels(path, values, column, subjects=list(labels))
     task = task or Binary(label="y")
-    static = Static(codes=["LAB//"])
+    static = Static(codes=["LAB//"]).reader
     index = SampleIndex.open(
         "c", Cohort(root=str(tmp_path)), {"static": static}, {"y": task}, tmp_path / "cache"
     )
@@ -95,7 +85,7 @@ def test_a_leak_before_the_first_of_several_predictions_is_found(tmp_path):
     index = SampleIndex.open(
         "c",
         Cohort(root=str(tmp_path)),
-        {"static": Static(codes=["LAB//"])},
+        {"static": Static(codes=["LAB//"]).reader},
         tasks,
         tmp_path / "again",
     )

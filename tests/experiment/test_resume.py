@@ -17,6 +17,7 @@ from clintune.core.errors import ConfigError
 from clintune.experiment.resume import changes_between, check_changes, held
 from clintune.verbs.train import train as train_verb
 from conftest import evaluate, run_python, train, weights
+from helpers.folders import contents
 
 HOLD = """
 import sys, time
@@ -44,7 +45,7 @@ def stopped(finished):
 
 
 def test_a_finished_run_is_not_written_to(finished, capsys):
-    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    before = contents(finished)
     assert main(["train", "--resume", str(finished), "trainer.lr=0.5", "adapter.r=64"]) == 2
     assert (
         "the run is finished, and adapter.r, trainer.lr would change it; train anew"
@@ -55,7 +56,7 @@ def test_a_finished_run_is_not_written_to(finished, capsys):
         said = capsys.readouterr()
         assert "is finished; nothing is left to do" in said.err
         assert said.out == f"{finished}\n"
-    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    assert contents(finished) == before
 
 
 def test_a_run_goes_on_with_what_may_change_and_keeps_a_trace(stopped, capsys):

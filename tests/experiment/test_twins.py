@@ -150,7 +150,9 @@ def compared(tmp_path):
             labels.write_parquet(tmp_path / name / "labels/died.parquet")
             cohort, tasks = Cohort(root=str(tmp_path / name)), {"died": Binary(label="died")}
             indexes.append(
-                SampleIndex.open(name, cohort, {"static": Static()}, tasks, tmp_path / "cache")
+                SampleIndex.open(
+                    name, cohort, {"static": Static().reader}, tasks, tmp_path / "cache"
+                )
             )
         return list(between_cohorts(Samples(indexes), ["static"]))
 

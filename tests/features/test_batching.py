@@ -63,7 +63,9 @@ def parts(quickstart, tmp_path_factory):
     samples = open_samples([quickstart, second], modalities, folder / "cache")
     rows = np.arange(len(samples))
     modalities["notes"].build({})
-    modalities["static"].build(modalities["static"].fit(samples.items("static", rows[:40])))
+    modalities["static"].build(
+        modalities["static"].reader.fit_items(samples.items("static", rows[:40]))
+    )
     sources = {
         name: PieceCache(name, modalities[name], {}, folder / "cache").fill(
             samples.items(name, rows)
@@ -96,9 +98,13 @@ def expected_pieces(modality, name, items, view):
             for number, item in enumerate(items)
             if item.code not in {i.code for i in items[number + 1 :]}
         ]
-    kept, budget = [], modality.max_pieces
+    kept, budget = [], modality.reader.max_pieces
     for item in reversed(items):
-        pieces = modality.preprocess(replace(item, hours=0.0) if name != "static" else item, view)
+        pieces = (
+            modality.reader.preprocess_items([item], [0])
+            if name == "static"
+            else modality.reader.preprocess(replace(item, hours=0.0), view)
+        )
         if name == "imaging":
             with torch.no_grad():
                 pieces = replace(pieces, tensors={}, encoded=modality.encode(pieces.tensors))
@@ -143,10 +149,10 @@ def test_a_batch_holds_the_newest_pieces_of_each_sample(parts, draw, dropout):
     for name, modality in modalities.items():
         owners, pieces = [], []
         for owner, (sample, row) in enumerate(zip(drawn, draw.rows, strict=True)):
-            view = min(draw.view, modality.views - 1)
-            if draw.epoch is not None and modality.views > 1:
+            view = min(draw.view, modality.reader.views - 1)
+            if draw.epoch is not None and modality.reader.views > 1:
                 chance = generator(draw.seed, "view", name, draw.epoch, row)
-                view = int(torch.randint(modality.views, (), generator=chance))
+                view = int(torch.randint(modality.reader.views, (), generator=chance))
             if name in expected_names(modalities, sample, row, draw, dropout):
                 found = expected_pieces(modality, name, sample.items[name], view)
                 owners += [owner] * len(found)
@@ -173,7 +179,7 @@ def test_the_cases_are_hard_enough(parts):
     )
     assert any(not sample.items["imaging"] for sample in drawn)
     notes = [
-        [len(modalities["notes"].preprocess(item)) for item in sample.items["notes"]]
+        [len(modalities["notes"].reader.preprocess(item)) for item in sample.items["notes"]]
         for sample in drawn
     ]
     assert any(len(each) > 1 and sum(each) > 3 for each in notes)

@@ -27,14 +27,14 @@ encode.TOGETHER = encode.READ_AHEAD = 2
 stop, root, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 modality, preprocess, log = small_imaging(), None, []
 samples = open_samples([root], {"imaging": modality}, folder)
-preprocess = type(modality).preprocess
+preprocess = type(modality.reader).preprocess
 def logged(self, item, view=0):
     if len(log) == stop:
         print("halfway", flush=True)
         sys.stdin.readline()
     log.append(item.number)
     return preprocess(self, item, view)
-type(modality).preprocess = logged
+type(modality.reader).preprocess = logged
 items = samples.items("imaging", np.arange(len(samples)))
 cache.PieceCache("imaging", modality, {}, folder).fill(items)
 print("prepared", *log, flush=True)
@@ -69,7 +69,7 @@ def read(pieces, item, view=0):
 def assert_current(modality, pieces, items):
     """Check that every item's tokens are those that the encoder gives the file as it is now."""
     for item in items:
-        alone = modality.preprocess(item)
+        alone = modality.reader.preprocess(item)
         with torch.no_grad():
             torch.testing.assert_close(read(pieces, item).encoded, modality.encode(alone.tensors))
         torch.testing.assert_close(read(pieces, item).hours, alone.hours)
@@ -147,28 +147,34 @@ def test_other_processes_prepare_the_same(modality, fill, tmp_path, monkeypatch)
     assert_current(modality, pieces, items)
 
 
-def test_other_settings_or_weights_have_a_cache_of_their_own(modality, tmp_path):
-    def folder(statistics, precision="fp32", **changes):
-        for name, value in changes.items():
-            setattr(modality, name, value)
+def test_other_settings_or_weights_have_a_cache_of_their_own(tmp_path):
+    def folder(statistics, precision="fp32", origin=None, **settings):
+        modality = small_imaging(**settings)
+        if origin is not None:
+            modality.origin = origin
         return PieceCache("imaging", modality, statistics, tmp_path, precision).folder
 
-    source = {"source": "elsewhere", "sha256": "1"}
+    origin = {"source": "elsewhere", "sha256": "1"}
     folders = [
         folder({}),
         folder({}, "bf16"),
         folder({"mean": 1}),
-        folder({}, square="crop"),
-        folder({}, source=source),
+        folder({}, fit="crop"),
+        folder({}, regions=2),
+        folder({}, mode="full"),
+        folder({}, origin=origin),
+        folder({}, origin={**origin, "sha256": "2"}),
     ]
-    folders.append(folder({}, source={**source, "sha256": "2"}))
     assert len(set(folders)) == len(folders)
+
+    # What a view holds depends neither on which items are read nor on how many views there are.
+    assert folder({}, views=5, codes=["IMAGE//CXR"]) == folder({})
 
 
 def test_pieces_of_other_tokenizers_or_budgets_stay_apart(tmp_path):
     def folder(kind, source, **settings):
         modality = kind(**{"source": source, "mode": "full", **settings})
-        modality.source = {"source": source}
+        modality.origin = {"source": source}
         return PieceCache("notes", modality, {}, tmp_path).folder
 
     folders = [
@@ -188,7 +194,9 @@ def test_what_no_sample_reads_is_counted_beside_what_is_kept(cohort, tmp_path):
     numbers = np.array([item.number for item in items])
     pieces = PieceCache("notes", notes, {}, tmp_path).fill(items)
     assert pieces.lengths(numbers, np.zeros_like(numbers)).tolist() == [1] * len(numbers)
-    assert pieces.left_out(numbers).tolist() == [notes.preprocess(item).left_out for item in items]
+    assert pieces.left_out(numbers).tolist() == [
+        notes.reader.preprocess(item).left_out for item in items
+    ]
     assert pieces.left_out(numbers).any()
 
 
@@ -225,7 +233,7 @@ def test_pieces_that_train_are_cached_before_the_encoder(fill):
     items, pieces = fill(modality)
     for view in (0, 1):
         found = read(pieces, items[0], view).tensors["pixels"]
-        assert torch.equal(found, modality.preprocess(items[0], view).tensors["pixels"])
+        assert torch.equal(found, modality.reader.preprocess(items[0], view).tensors["pixels"])
 
 
 @pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.slow), True])

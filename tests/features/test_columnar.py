@@ -84,7 +84,7 @@ def test_what_a_budget_leaves_out_is_counted_as_the_reader_says(samples):
     visits.open({"codes": {}, "prefixes": []})
 
     parts = {}
-    for name, reader in {"rows": events.rows, "visits": visits}.items():
+    for name, reader in {"rows": events.reader, "visits": visits}.items():
         source = columnar.ColumnarPieces(opened, "events", reader.numbered(codes))
         limits = measure(opened, rows, {"events": events}, {"events": source}, 512)
         parts[name] = limits.parts["events"]

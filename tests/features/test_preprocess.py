@@ -28,10 +28,10 @@ def hold(cohort, tmp_path):
         samples = open_samples([cohort], {"imaging": modality}, tmp_path / "cache")
         items = samples.items("imaging", np.arange(len(samples)))
         return items, *hold_pieces(
-            PreprocessWorkers(samples, "imaging", modality, workers),
+            PreprocessWorkers(samples, "imaging", modality.reader, workers),
             items,
             modality,
-            modality.views,
+            modality.reader.views,
             "fp32",
             CPU,
         )
@@ -53,7 +53,7 @@ def test_held_pieces_are_those_of_the_cache_bit_for_bit(hold, tmp_path, kind):
     items, held, errors = hold(modality)
     stored = PieceCache("imaging", modality, {}, tmp_path / "cache").fill(items)
     assert errors == {}
-    for view in range(modality.views):
+    for view in range(modality.reader.views):
         mine, theirs = (everything(source, items, view) for source in (held, stored))
         assert mine.tensors.keys() == theirs.tensors.keys()
         assert all(torch.equal(mine.tensors[name], theirs.tensors[name]) for name in mine.tensors)
@@ -68,19 +68,19 @@ def test_what_the_cache_knows_is_not_prepared_again(hold, tmp_path, kind):
     modality = KINDS[kind]()
     items, held, _ = hold(modality)
     cached = PieceCache("imaging", modality, {}, tmp_path / "cache")
-    assert KnownPieces(cached, tmp_path / "memory").of(items, modality.views).places == {}
+    assert KnownPieces(cached, tmp_path / "memory").of(items, modality.reader.views).places == {}
     cached.fill(items[: len(items) // 2])
-    known = KnownPieces(cached, tmp_path / "memory").of(items, modality.views)
+    known = KnownPieces(cached, tmp_path / "memory").of(items, modality.reader.views)
     asked = []
 
     def preprocess(todo):
         asked.extend(todo)
-        return PreprocessWorkers(items.samples, "imaging", modality)(todo)
+        return PreprocessWorkers(items.samples, "imaging", modality.reader)(todo)
 
-    again, _ = hold_pieces(preprocess, items, modality, modality.views, "fp32", CPU, known)
+    again, _ = hold_pieces(preprocess, items, modality, modality.reader.views, "fp32", CPU, known)
     half = set(items.numbers[: len(items) // 2].tolist())
     assert {view.number for view in asked} == set(items.numbers.tolist()) - half
-    for view in range(modality.views):
+    for view in range(modality.reader.views):
         mine, theirs = (everything(source, items, view) for source in (again, held))
         assert all(torch.equal(mine.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
         assert torch.equal(mine.hours, theirs.hours)
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_has_no_pieces_and_its_reason(hold, cohort):
 def test_a_worker_prepares_the_same_and_stays_for_the_next_items(hold, cohort, tmp_path):
     modality = small_imaging()
     items, held, _ = hold(modality)
-    preprocess = PreprocessWorkers(items.samples, "imaging", modality, workers=1)
+    preprocess = PreprocessWorkers(items.samples, "imaging", modality.reader, workers=1)
     for part in (items[:5], items[5:]):
         again, _ = hold_pieces(preprocess, part, modality, 1, "fp32", CPU)
         torch.testing.assert_close(

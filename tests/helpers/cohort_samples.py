@@ -47,6 +47,14 @@ class Labels:
         return self.table
 
 
+@dataclass
+class People:
+    """The part of a sample index that splits read."""
+
+    subject_ids: np.ndarray
+    root: Path = Path("/nowhere")
+
+
 def at(minutes):
     return None if minutes is None else T0 + timedelta(minutes=minutes)
 

@@ -2,7 +2,7 @@
 
 import yaml
 
-from clintune.core.paths import config_root
+from clintune.config.places import config_root
 
 CONFIGS = config_root() / "configs"
 

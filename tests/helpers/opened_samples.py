@@ -4,6 +4,7 @@ from clintune.cohort.index import SampleIndex
 from clintune.cohort.samples import Samples
 from clintune.config.schema import Cohort
 from clintune.core.seeding import seeded
+from clintune.modalities.base import readers_of
 from clintune.modalities.imaging import Imaging
 from clintune.tasks.binary import Binary
 
@@ -12,7 +13,7 @@ def open_samples(roots, modalities, cache):
     """Return the samples of the cohorts at `roots`, named a, b, ..."""
     tasks = {"outcome": Binary(label="deterioration")}
     indexes = [
-        SampleIndex.open(name, Cohort(root=str(root)), modalities, tasks, cache)
+        SampleIndex.open(name, Cohort(root=str(root)), readers_of(modalities), tasks, cache)
         for name, root in zip("abc", roots, strict=False)
     ]
     return Samples(indexes)

@@ -6,7 +6,7 @@ import pytest
 
 from clintune.contracts import Predictions
 from clintune.evaluation.predictions import CALIBRATED, RAW, write_both
-from clintune.inference.answers import Answers, Problem
+from clintune.inference.answers import Answers, SampleProblem
 from clintune.inference.table import answer_table
 from clintune.tasks.binary import Binary
 from clintune.tasks.calibration import Calibration
@@ -125,8 +125,8 @@ def test_decisions_are_null_where_the_model_abstains(name):
 
 def test_what_is_missing_stands_beside_the_answers():
     problems = [
-        Problem(2, "notes", "events: row 3", "is broken"),
-        Problem(3, None, None, "nothing"),
+        SampleProblem(2, "notes", "events: row 3", "is broken"),
+        SampleProblem(3, None, None, "nothing"),
     ]
     table, *_ = table_of("regression", problems)
     assert table["lacks"].to_list()[:3] == [["static"], ["notes", "static"], []]

@@ -10,8 +10,8 @@ import pytest
 
 import clintune
 from clintune.cli import main
-from clintune.cohort.generators.quickstart import write_quickstart
 from conftest import evaluate, grow_trees, train, write_recipe
+from helpers.tuned_cohorts import write_tuned
 
 KEYS = ["subject_id", "prediction_time"]
 PROBABILITY = "predicted_boolean_probability"
@@ -29,11 +29,7 @@ TOLERANCE = {"plain": 1e-5, "averaged": 1e-5, "bf16": 2e-2, "boosted": 1e-5}
 def large(tmp_path_factory):
     """Return a cohort with enough tuning subjects of both answers; a third lacks images."""
     root = tmp_path_factory.mktemp("large") / "cohort"
-    write_quickstart(root, subjects=120, image_size=32, signal_days=1)
-    path = root / "metadata" / "subject_splits.parquet"
-    splits = pl.read_parquet(path)
-    names = np.resize(["train", "tuning", "tuning", "held_out"], len(splits))
-    splits.with_columns(split=pl.Series(names)).write_parquet(path)
+    write_tuned(root, subjects=120)
 
     for shard in (root / "data").glob("*.parquet"):
         blind = (pl.col("subject_id") % 3 == 0) & pl.col("image_path").is_not_null()

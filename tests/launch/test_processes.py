@@ -28,7 +28,7 @@ TORCHRUN = [
     "-m",
     "clintune.cli",
 ]
-WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4"]
+WORDS = ["trainer.micro_batch_size=2", "trainer.max_steps=4", "trainer.average=0.5"]
 
 
 def clintune(*words, launcher=("-m", "clintune.cli"), first=None):
@@ -107,6 +107,7 @@ def test_what_two_processes_share_goes_on_in_one(recipe, tmp_path, trouble):
         "model.modality_dropout=0",
         "trainer.micro_batch_size=2",
         "trainer.max_steps=5",
+        "trainer.average=0.5",
     ]
     never_stopped = train(recipe(), *words)
     launch = ["strategy=fsdp2", "cluster.processes=2", f"runs={tmp_path / 'two'}"]

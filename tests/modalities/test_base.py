@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from clintune.contracts import Pieces
-from clintune.modalities.base import collate_pieces, has_code
+from clintune.modalities.base import collate_pieces
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import Notes
+from clintune.modalities.readers import has_code
 from clintune.modalities.static import Static
 
 

@@ -41,7 +41,7 @@ TRAINING = [
 def build(**settings):
     events = Events(**{"width": 16, **settings})
     with seeded(0):
-        events.build(events.fit(TRAINING))
+        events.build(events.reader.fit_items(TRAINING))
     return events.eval()
 
 
@@ -49,7 +49,7 @@ def pieces_of(events, *samples):
     items = [part for sample in samples for part in sorted(sample, key=lambda one: -one.hours)]
     codes = sorted({part.code for part in items})
     owner = [number for number, sample in enumerate(samples) for _ in sample]
-    return events.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+    return events.reader.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
 
 
 def test_rows_with_a_time_and_without_text_are_claimed():
@@ -61,14 +61,14 @@ def test_rows_with_a_time_and_without_text_are_claimed():
         (1, "LAB//X", None),
     ]
     table = pl.DataFrame(rows, schema=["time", "code", "text_value"], orient="row")
-    assert table.select(Events().row_filter()).to_series().to_list() == [
+    assert table.select(Events().reader.row_filter()).to_series().to_list() == [
         False,
         True,
         False,
         False,
         True,
     ]
-    assert table.select(Events(codes=["LAB//"]).row_filter()).to_series().sum() == 1
+    assert table.select(Events(codes=["LAB//"]).reader.row_filter()).to_series().sum() == 1
 
 
 def test_values_are_normal_scores_and_wild_ones_are_clipped():
@@ -83,15 +83,15 @@ def test_values_are_normal_scores_and_wild_ones_are_clipped():
 
 def test_rare_codes_are_their_longest_known_beginning():
     events = build(min_subjects=11)
-    assert events.rows.names == ["DRUG//A", "LAB//K", "LAB//NA", "DRUG", "LAB"]
+    assert events.reader.names == ["DRUG//A", "LAB//K", "LAB//NA", "DRUG", "LAB"]
     codes = ["DRUG//RARE//X", "DRUG//NEW", "LAB//NEW//mg", "ELSE//X", "LAB//NA"]
     found = pieces_of(events, *([item(code, 7.0)] for code in codes)).tensors
     named = [
-        0 if number == 0 else events.rows.names[number - 1] for number in found["code"].tolist()
+        0 if number == 0 else events.reader.names[number - 1] for number in found["code"].tolist()
     ]
     assert named == ["DRUG", "DRUG", "LAB", 0, "LAB//NA"]
     assert found["facts"][:, 1].tolist() == [0, 0, 0, 0, 1]
-    assert events.remarks(events.fit(TRAINING)) == [
+    assert events.reader.remarks(events.reader.fit_items(TRAINING)) == [
         "1 of 4 codes have fewer than 11 training subjects and are read as their beginnings, "
         "without values"
     ]
@@ -174,8 +174,8 @@ def test_summary_columns_tell_what_they_are_named_for():
         for value, hours in ((145, 9.0), (135, 6.0), (150, 4.0), (140, 1.0))
     ]
     found = events.facts(pieces_of(events, rows), 1) * events.num_facts**0.5
-    columns = found.view(len(events.rows.known), len(PER_CODE))[
-        list(events.rows.known).index("LAB//NA")
+    columns = found.view(len(events.reader.known), len(PER_CODE))[
+        list(events.reader.known).index("LAB//NA")
     ]
     expected = {
         "first": 1,
@@ -193,7 +193,7 @@ def test_summary_columns_tell_what_they_are_named_for():
 
 def test_events_without_any_value_are_read_and_trained():
     events = Events(min_subjects=1, width=8, course="gru")
-    events.build(events.fit([item("A", None, 1.0), item("B//C", None, 2.0)]))
+    events.build(events.reader.fit_items([item("A", None, 1.0), item("B//C", None, 2.0)]))
     tokens = events(pieces_of(events, [item("A"), item("B//C")]), 1)
     tokens.embeddings.square().sum().backward()
     assert [name for name, part in events.named_parameters() if part.grad is None] == []
@@ -219,7 +219,7 @@ def test_numbers_out_of_range_are_refused_in_one_line(settings, said):
 
 
 def test_no_value_in_training_leaves_codes_alone():
-    found = Events().fit([item("A", float("nan"), 0.0, n) for n in range(20)])
+    found = Events().reader.fit_items([item("A", float("nan"), 0.0, n) for n in range(20)])
     assert found["codes"]["A"]["knots"] == []
 
 
@@ -233,7 +233,9 @@ def test_a_reader_holds_no_more_than_it_is_given():
         hours=np.sort(draw.uniform(0, 99, rows))[::-1],
         owner=np.zeros(rows, np.int64),
     )
-    assert len(events.rows.numbered(["LAB//NA", "LAB//K"]).preprocess_rows(columns).hours) == 5 + 2
+    assert (
+        len(events.reader.numbered(["LAB//NA", "LAB//K"]).preprocess_rows(columns).hours) == 5 + 2
+    )
 
 
 RECIPE = """
@@ -277,7 +279,7 @@ def texts_of(*samples, **settings):
     modality.build({})
     pieces = pieces_of(modality, *samples)
     ids = [pieces.tensors["ids"][pieces.owner == owner] for owner in range(len(samples))]
-    return pieces, [modality.rows.tokenizer.decode(part) for part in ids]
+    return pieces, [modality.reader.tokenizer.decode(part) for part in ids]
 
 
 def test_events_as_text_tell_time_code_and_value():

@@ -85,7 +85,7 @@ def test_the_bundled_network_knows_a_cat_and_an_espresso(tmp_path, photo, classe
     imaging = Imaging(source="bundled:efficientnet_lite0")
     imaging.build({})
     whole = load_efficientnet_lite0(resolve("bundled:efficientnet_lite0").path).eval()
-    pixels = imaging.preprocess(
+    pixels = imaging.reader.preprocess(
         Item(hours=0, code="", where="", path=tmp_path / "photo.png")
     ).tensors["pixels"]
     with torch.no_grad():

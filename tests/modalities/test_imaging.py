@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities import base
 from clintune.modalities.imaging import Imaging
-from clintune.modalities.static import Static
+from clintune.modalities.note_readers import TokenReader
 
 CNN = {
     "source": "random",
@@ -33,7 +33,7 @@ def item(tmp_path):
 
 
 def pixels(imaging, item, view=0):
-    return imaging.preprocess(item, view).tensors["pixels"]
+    return imaging.reader.preprocess(item, view).tensors["pixels"]
 
 
 def save(path, array):
@@ -51,7 +51,9 @@ def test_two_images_have_two_embeddings_even_in_another_range(tmp_path, source):
         for number, array in enumerate(deep)
     ]
     with torch.no_grad():
-        first, second = (imaging.eval().encode(imaging.preprocess(each).tensors) for each in items)
+        first, second = (
+            imaging.eval().encode(imaging.reader.preprocess(each).tensors) for each in items
+        )
     assert (first - second).abs().max() > 1e-3
 
 
@@ -76,12 +78,12 @@ def test_pixels_are_normalised_as_the_encoder_says(tmp_path):
     )
     torch.testing.assert_close(pixels(build(), item), torch.full((1, 3, 32, 32), (0.2 - 0.5) / 0.5))
     resnet = build(config={"architecture": "test_resnet"}, size=None)
-    own = resnet.preprocessing
+    own = resnet.reader.preprocessing
     expected = torch.tensor(
         [(0.2 - mean) / std for mean, std in zip(own.mean, own.std, strict=True)]
     )
     torch.testing.assert_close(pixels(resnet, item)[0, :, 5, 5], expected)
-    assert resnet.settings()["mean"] == list(own.mean)
+    assert resnet.reader.encoder_needs() == asdict(own)
 
 
 def test_views_are_fixed_and_follow_the_content(item, tmp_path):
@@ -114,7 +116,7 @@ def test_a_view_is_a_small_change_mirrored_on_request_only(tmp_path):
 def test_regions_stand_row_by_row_beside_the_pooled_token(item):
     imaging = build(regions=2)
     with torch.no_grad():
-        tokens = imaging.encode(imaging.preprocess(item).tensors)
+        tokens = imaging.encode(imaging.reader.preprocess(item).tensors)
         pooled, regions = imaging.encoder(pixels(imaging, item))
     assert tokens.shape == (1, 5, 8)
     assert imaging.tokens_per_piece == 5
@@ -140,14 +142,14 @@ def test_batch_norms_keep_their_statistics_while_training(item, mode):
 
 def test_an_image_that_is_not_there_is_named_by_its_row(item):
     with pytest.raises(DataError, match=r"^images\.parquet row 3: "):
-        build().preprocess(replace(item, path=item.path.with_name("none.png")))
+        build().reader.preprocess(replace(item, path=item.path.with_name("none.png")))
 
 
 def test_a_frozen_encoder_of_another_size_is_another_one():
     small, large = (Imaging(source="bundled:efficientnet_lite0", size=size) for size in (64, 96))
     for imaging in (small, large):
         imaging.build({})
-    assert (small.preprocessing.size, large.preprocessing.size) == (64, 96)
+    assert (small.reader.preprocessing.size, large.reader.preprocessing.size) == (64, 96)
 
 
 def test_an_encoder_moved_to_another_device_is_tried_there():
@@ -172,7 +174,7 @@ def test_an_encoder_moved_to_another_device_is_tried_there():
 def test_an_image_of_nearly_one_shade_is_blank(tmp_path, fit, size, shape):
     def is_blank(array):
         item = Item(hours=0, code="", where="", path=save(tmp_path / "image.png", array))
-        return imaging.is_blank(imaging.preprocess(item))
+        return imaging.reader.is_blank(imaging.reader.preprocess(item))
 
     imaging = build(fit=fit, size=size)
     grey, noise = (
@@ -189,7 +191,7 @@ def test_an_image_of_nearly_one_shade_is_blank(tmp_path, fit, size, shape):
         assert not is_blank(np.ascontiguousarray(picture))
 
 
-def test_items_are_not_blank_to_a_modality_without_a_say(item):
-    pieces = build().preprocess(item)
-    assert not Static().is_blank(pieces)
-    assert not build().is_blank(pieces)
+def test_items_are_not_blank_to_a_reader_without_a_say(item):
+    pieces = build().reader.preprocess(item)
+    assert not TokenReader(max_pieces=1).is_blank(pieces)
+    assert not build().reader.is_blank(pieces)

@@ -14,7 +14,8 @@ from clintune.config.schema import Adapter
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError, DataError
 from clintune.modalities.base import collate_pieces
-from clintune.modalities.notes import NativeNotes, Notes, split_sentences
+from clintune.modalities.note_readers import ChunkReader, split_sentences
+from clintune.modalities.notes import NativeNotes, Notes
 from clintune.model.adapters import adapt_encoder
 from clintune.weights import resolve
 
@@ -66,13 +67,13 @@ def minilm():
 def embed(notes, *texts):
     with torch.no_grad():
         return notes.encode(
-            collate_pieces([notes.preprocess(replace(ITEM, text=text)) for text in texts])
+            collate_pieces([notes.reader.preprocess(replace(ITEM, text=text)) for text in texts])
         )[:, 0]
 
 
 def body(notes, text):
     """Return the note's tokens chunk by chunk, without special ones."""
-    tensors = notes.preprocess(replace(ITEM, text=text)).tensors
+    tensors = notes.reader.preprocess(replace(ITEM, text=text)).tensors
     return [
         ids[mask.bool()][1:-1].tolist()
         for ids, mask in zip(tensors["input_ids"], tensors["attention_mask"], strict=True)
@@ -107,7 +108,7 @@ def test_sentences_of_like_meaning_are_near_each_other(minilm):
 
 def test_cls_pooling_takes_the_first_token(minilm):
     cls = build(pooling="cls")
-    tensors = cls.preprocess(replace(ITEM, text="Fever.")).tensors
+    tensors = cls.reader.preprocess(replace(ITEM, text="Fever.")).tensors
     with torch.no_grad():
         expected = cls.encoder(**tensors).last_hidden_state[:, 0]
         torch.testing.assert_close(cls.encode(tensors)[:, 0], expected)
@@ -131,7 +132,7 @@ def test_an_encoder_that_trains_gets_the_gradients_of_padding(mode, pooling):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
     pieces = [
-        notes.preprocess(replace(ITEM, text=text))
+        notes.reader.preprocess(replace(ITEM, text=text))
         for text in ("Fever.", "No cough. " * 9, "Pain since Monday.")
     ]
 
@@ -157,8 +158,8 @@ def test_chunks_of_tokens_cover_the_note(minilm, text, length, overlap):
         overlap_tokens=overlap,
         max_pieces=1000,
     )
-    notes.tokenizer = minilm.tokenizer
-    whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    notes.reader.tokenizer = minilm.reader.tokenizer
+    whole = minilm.reader.tokenizer(text, add_special_tokens=False)["input_ids"]
     chunks = body(notes, text)
     rebuilt = chunks[0]
     for chunk in chunks[1:]:
@@ -173,11 +174,11 @@ def test_chunks_of_tokens_cover_the_note(minilm, text, length, overlap):
 @given(text=TEXT, length=st.integers(8, 40))
 def test_chunks_of_sentences_cut_only_what_does_not_fit(minilm, text, length):
     notes = Notes(source="bundled:minilm", chunk_tokens=length, overlap_tokens=0, max_pieces=1000)
-    notes.tokenizer = minilm.tokenizer
-    whole = minilm.tokenizer(text, add_special_tokens=False)["input_ids"]
+    notes.reader.tokenizer = minilm.reader.tokenizer
+    whole = minilm.reader.tokenizer(text, add_special_tokens=False)["input_ids"]
     chunks = body(notes, text)
     assert [token for chunk in chunks for token in chunk] == whole
-    stop = minilm.tokenizer.convert_tokens_to_ids(".")
+    stop = minilm.reader.tokenizer.convert_tokens_to_ids(".")
     rest_of_cut = False
     for chunk, following in pairwise(chunks):
         if chunk[-1] != stop:
@@ -193,7 +194,7 @@ def test_chunks_of_sentences_cut_only_what_does_not_fit(minilm, text, length):
 
 def test_lines_are_sentences_and_a_long_one_is_cut_with_overlap(minilm):
     notes = Notes(source="bundled:minilm", chunk_tokens=12, overlap_tokens=2)
-    notes.tokenizer = minilm.tokenizer
+    notes.reader.tokenizer = minilm.reader.tokenizer
     long = body(notes, "one two three four five six seven eight nine ten eleven twelve thirteen")
     assert long[0][-2:] == long[1][:2]
     assert (
@@ -208,7 +209,7 @@ def test_lines_are_sentences_and_a_long_one_is_cut_with_overlap(minilm):
 
 
 def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
-    pieces = minilm.preprocess(
+    pieces = minilm.reader.preprocess(
         replace(ITEM, text="The patient reports a cough and no fever at all. " * 30, hours=7.5)
     )
     assert len(pieces) > 4
@@ -219,10 +220,10 @@ def test_chunks_of_one_note_keep_their_order_and_its_time(minilm):
 @given(text=TEXT, chunk=st.sampled_from(["sentences", "tokens"]), budget=st.integers(1, 12))
 def test_the_first_chunks_of_a_long_note_are_prepared(minilm, text, chunk, budget):
     notes = Notes(source="x", chunk=chunk, chunk_tokens=8, overlap_tokens=2, max_pieces=10_000)
-    notes.tokenizer = minilm.tokenizer
-    whole = notes.preprocess(replace(ITEM, text=text))
-    notes.max_pieces = budget
-    cut = notes.preprocess(replace(ITEM, text=text))
+    notes.reader.tokenizer = minilm.reader.tokenizer
+    whole = notes.reader.preprocess(replace(ITEM, text=text))
+    notes.reader.max_pieces = budget
+    cut = notes.reader.preprocess(replace(ITEM, text=text))
     assert len(cut) == min(budget, len(whole))
     assert len(cut) + cut.left_out == len(whole)
     assert torch.equal(
@@ -242,7 +243,7 @@ def test_any_family_of_encoders_serves(config):
         embed(notes, short, long)[:1], embed(notes, short), atol=1e-5, rtol=1e-5
     )
     assert notes.width == 16
-    tokens = notes.encode(notes.preprocess(replace(ITEM, text=long)).tensors)
+    tokens = notes.encode(notes.reader.preprocess(replace(ITEM, text=long)).tensors)
     tokens.square().sum().backward()
     assert [name for name, parameter in notes.named_parameters() if parameter.grad is None] == []
 
@@ -268,13 +269,15 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
     table = pl.DataFrame(
         {"code": ["NOTE//A", "NOTE//B", "X", "X"], "text_value": ["fine", " \n", None, "yes"]}
     )
-    assert table.select(Notes(source="x").row_filter()).to_series().to_list() == [
+    assert table.select(Notes(source="x").reader.row_filter()).to_series().to_list() == [
         True,
         False,
         False,
         True,
     ]
-    assert table.select(Notes(source="x", codes=["NOTE//"]).row_filter()).to_series().to_list() == [
+    assert table.select(
+        Notes(source="x", codes=["NOTE//"]).reader.row_filter()
+    ).to_series().to_list() == [
         True,
         False,
         False,
@@ -282,7 +285,7 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
     ]
     for text in (None, " \n"):
         with pytest.raises(DataError, match=r"notes\.parquet row 1: the note is blank"):
-            minilm.preprocess(replace(ITEM, text=text))
+            minilm.reader.preprocess(replace(ITEM, text=text))
 
 
 @pytest.mark.parametrize(
@@ -312,20 +315,20 @@ def test_blank_notes_are_not_claimed_nor_read(minilm):
 )
 def test_the_same_notes_are_claimed_and_read(minilm, text, says):
     for notes in (minilm, NativeNotes(source="bundled:minilm")):
-        notes.tokenizer = minilm.tokenizer
-        assert pl.DataFrame({"text_value": [text]}).select(notes.row_filter()).item() is says
+        notes.reader.tokenizer = minilm.reader.tokenizer
+        assert pl.DataFrame({"text_value": [text]}).select(notes.reader.row_filter()).item() is says
         if says:
-            assert len(notes.preprocess(replace(ITEM, text=text)))
+            assert len(notes.reader.preprocess(replace(ITEM, text=text)))
         else:
             with pytest.raises(DataError, match="the note is blank"):
-                notes.preprocess(replace(ITEM, text=text))
+                notes.reader.preprocess(replace(ITEM, text=text))
 
 
 def test_half_of_a_character_is_an_unreadable_note(minilm):
     with pytest.raises(
         DataError, match=r"^notes\.parquet row 1: the note holds half of a character"
     ):
-        minilm.preprocess(replace(ITEM, text="fever \ud83e"))
+        minilm.reader.preprocess(replace(ITEM, text="fever \ud83e"))
 
 
 @settings(max_examples=300, deadline=None)
@@ -348,19 +351,19 @@ def test_a_note_of_a_million_spaces_is_cut_at_once(space):
 def test_native_notes_are_the_tokenizers_ids():
     native = NativeNotes(source="bundled:minilm", max_pieces=6)
     native.build({})
-    whole = native.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]
-    pieces = native.preprocess(replace(ITEM, text="a b c d e f g h"))
-    assert pieces.tensors["ids"].tolist() == [*whole[-5:], native.tokenizer.sep_token_id]
+    whole = native.reader.tokenizer("a b c d e f g h", add_special_tokens=False)["input_ids"]
+    pieces = native.reader.preprocess(replace(ITEM, text="a b c d e f g h"))
+    assert pieces.tensors["ids"].tolist() == [*whole[-5:], native.reader.tokenizer.sep_token_id]
     assert pieces.left_out == 3
     assert native.native
     assert not native.cacheable
-    short = native.preprocess(replace(ITEM, text="a b"))
-    assert short.tensors["ids"].tolist() == [*whole[:2], native.tokenizer.sep_token_id]
+    short = native.reader.preprocess(replace(ITEM, text="a b"))
+    assert short.tensors["ids"].tolist() == [*whole[:2], native.reader.tokenizer.sep_token_id]
     assert short.left_out == 0
 
 
 def test_fake_notes_depend_on_the_seed(tmp_path: Path):
-    assert Notes.fake(tmp_path, 3, 1) == Notes.fake(tmp_path, 3, 1)
-    assert [item.text for item in Notes.fake(tmp_path, 3, 1)] != [
-        item.text for item in Notes.fake(tmp_path, 3, 2)
+    assert ChunkReader.fake(tmp_path, 3, 1) == ChunkReader.fake(tmp_path, 3, 1)
+    assert [item.text for item in ChunkReader.fake(tmp_path, 3, 1)] != [
+        item.text for item in ChunkReader.fake(tmp_path, 3, 2)
     ]

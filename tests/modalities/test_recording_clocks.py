@@ -70,14 +70,14 @@ def test_what_comes_after_the_prediction_time_changes_nothing(tmp_path, kind, su
     )
     modality = kind(min_subjects=1, **more)
     item = Item(hours=hours, code="W", where=WHERE, time=START, path=short)
-    modality.build(modality.fit([item]))
+    modality.build(modality.reader.fit([item]))
 
     for path in (short, long):
-        assert modality.fit(
+        assert modality.reader.fit(
             [Item(hours=hours, code="W", where=WHERE, time=START, path=path)]
-        ) == modality.fit([item])
+        ) == modality.reader.fit([item])
     mine, cut = (
-        modality.preprocess(Item(hours=hours, code="W", where=WHERE, time=START, path=path))
+        modality.reader.preprocess(Item(hours=hours, code="W", where=WHERE, time=START, path=path))
         for path in (short, long)
     )
     assert mine.tensors.keys() == cut.tensors.keys()
@@ -91,8 +91,8 @@ def test_all_of_a_file_is_read_for_later_samples(tmp_path):
     path = archive(tmp_path / "a.npz", range(600))
     wearable = Wearable(rate_hz=MINUTE, window_hours=1, transform="none", min_subjects=1, patch=10)
     item = Item(hours=2, code="W", where=WHERE, time=START, path=path, whole=True)
-    wearable.build(wearable.fit([item]))
-    pieces = wearable.preprocess(item)
+    wearable.build(wearable.reader.fit([item]))
+    pieces = wearable.reader.preprocess(item)
     assert len(pieces) == 10
     assert pieces.extent == (0, pytest.approx(599 / 60))
 
@@ -110,7 +110,7 @@ def test_a_recording_that_contradicts_its_row_is_refused(tmp_path, file, row, sa
     path = archive(tmp_path / "secret.npz", range(60), start=file)
     item = Item(hours=5, code="W", where=WHERE, time=row, path=path)
     with pytest.raises(DataError, match=rf"^signals\.parquet row 2: .*{said}") as caught:
-        Wearable(rate_hz=MINUTE, window_hours=1, transform="none").read(item, None)
+        Wearable(rate_hz=MINUTE, window_hours=1, transform="none").reader.read(item, None)
     assert "secret" not in str(caught.value)
 
 

@@ -56,7 +56,7 @@ def test_what_is_doubtful_of_recordings_is_told(save, kind):
 
     def said(items):
         modality = Wearable(**HOURLY) if kind is Wearable else Rhythm(rate_hz=1 / 3600, days=1)
-        return modality.remarks(modality.fit(items))
+        return modality.reader.remarks(modality.reader.fit(items))
 
     assert said(gaps) == [
         "(nearly) all training subjects have a recording of which more than half are gaps; "
@@ -84,14 +84,14 @@ def test_what_is_doubtful_of_recordings_is_told(save, kind):
 )
 def test_zeros_far_from_all_other_values_are_told(save, make, is_told):
     modality = Wearable(**HOURLY)
-    said = modality.remarks(modality.fit(twelve(save, "zeros", hr=make)))
+    said = modality.reader.remarks(modality.reader.fit(twelve(save, "zeros", hr=make)))
     told = "channel hr has zeros far from all other values; leave a gap where one is missing"
     assert (told in said) == is_told
 
 
 def test_flat_recordings_of_few_subjects_are_not_counted_out(save):
     items = twelve(save, "few", x=lambda n: np.full(48, n) if n < 10 else np.arange(48))
-    assert Wearable(**HOURLY).fit(items)["flat"] == 0
+    assert Wearable(**HOURLY).reader.fit(items)["flat"] == 0
 
 
 def varied(number, size=600):
@@ -104,10 +104,10 @@ def varied(number, size=600):
 
 def said(items, **settings):
     wearable = Wearable(**{**HOURLY, **settings})
-    statistics = wearable.fit(items)
+    statistics = wearable.reader.fit(items)
     assert json.loads(json.dumps(statistics)) == statistics
     check_statistics(Path(), {"watch": wearable}, {"watch": statistics})
-    return wearable.remarks(statistics)
+    return wearable.reader.remarks(statistics)
 
 
 def recordings(save, number=40, rate_hz=lambda n: 1 / 3600, **channels):
@@ -217,7 +217,7 @@ def test_recordings_much_shorter_than_a_window_are_told(save):
     ]
     assert said(items, rate_hz=1.0, window_hours=3) == []
     rhythm = Rhythm(rate_hz=1.0, days=2)
-    assert rhythm.remarks(rhythm.fit(items))[-1].endswith(
+    assert rhythm.reader.remarks(rhythm.reader.fit(items))[-1].endswith(
         "while days is 2; look whether their rate is right"
     )
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from clintune.contracts import Item
 from clintune.core.errors import ConfigError
 from clintune.modalities.recording import Signal
-from clintune.modalities.rhythm import (
-    GROUPS,
-    Rhythm,
+from clintune.modalities.rhythm import Rhythm
+from clintune.modalities.rhythm_features import (
     autocorrelation,
     daily_profile,
     extreme_hours,
@@ -21,6 +20,7 @@ from clintune.modalities.rhythm import (
     intradaily_variability,
     transitions,
 )
+from clintune.modalities.rhythm_reader import GROUPS, RhythmReader
 from clintune.modalities.signals import write_npz
 
 DAYS = 14
@@ -124,15 +124,17 @@ def items(tmp_path):
 
 def test_features_are_standardised_and_unknown_ones_flagged(items, tmp_path):
     rhythm = Rhythm(min_subjects=1)
-    rhythm.build(rhythm.fit(items))
-    tokens = torch.cat([rhythm.encode(rhythm.preprocess(item).tensors) for item in items])[:, 0]
+    rhythm.build(rhythm.reader.fit(items))
+    tokens = torch.cat([rhythm.encode(rhythm.reader.preprocess(item).tensors) for item in items])[
+        :, 0
+    ]
     width = len(FEATURES)
     assert rhythm.width == 2 * width
     assert rhythm.cacheable
     torch.testing.assert_close(tokens[:, :width].mean(0), torch.zeros(width), atol=1e-3, rtol=0)
     assert tokens[:, width:].all()
     unknown = rhythm.encode(
-        rhythm.preprocess(recording(tmp_path, "n", np.ones(3000), start=None)).tensors
+        rhythm.reader.preprocess(recording(tmp_path, "n", np.ones(3000), start=None)).tensors
     )[0, 0]
     known = dict(zip(FEATURES, unknown[width:].tolist(), strict=True))
     assert not any(known[f"hour_{hour:02d}"] for hour in range(24))
@@ -145,8 +147,8 @@ def test_features_are_standardised_and_unknown_ones_flagged(items, tmp_path):
 
 def test_raw_features_are_those_of_the_hourly_means(items):
     rhythm = Rhythm(min_subjects=1)
-    rhythm.build(rhythm.fit(items))
-    raw = rhythm.preprocess(items[0]).tensors["features"][0].tolist()
+    rhythm.build(rhythm.reader.fit(items))
+    raw = rhythm.reader.preprocess(items[0]).tensors["features"][0].tolist()
     found = dict(zip(FEATURES, raw, strict=True))
     with np.load(items[0].path) as file:
         minutes = file["signal"][0].astype(float)
@@ -167,13 +169,13 @@ def test_raw_features_are_those_of_the_hourly_means(items):
 
 def test_only_the_newest_days_count(items, tmp_path):
     rhythm = Rhythm(min_subjects=1, days=2)
-    rhythm.build(rhythm.fit(items))
+    rhythm.build(rhythm.reader.fit(items))
     with np.load(items[0].path) as file:
         minutes = file["signal"][0]
     newest = recording(tmp_path, "newest", minutes[-2880:])
-    pieces = rhythm.preprocess(items[0])
+    pieces = rhythm.reader.preprocess(items[0])
     torch.testing.assert_close(
-        pieces.tensors["features"], rhythm.preprocess(newest).tensors["features"]
+        pieces.tensors["features"], rhythm.reader.preprocess(newest).tensors["features"]
     )
     assert pieces.left_out == len(minutes) // 2880 - 1 + (len(minutes) % 2880 > 0)
 
@@ -184,8 +186,8 @@ def test_each_channel_has_features_of_its_own(tmp_path):
         for n in range(3)
     ]
     rhythm = Rhythm(min_subjects=1)
-    rhythm.build(rhythm.fit(items))
-    features = rhythm.preprocess(items[0]).tensors["features"]
+    rhythm.build(rhythm.reader.fit(items))
+    features = rhythm.reader.preprocess(items[0]).tensors["features"]
     assert features.shape == (1, 2 * len(FEATURES))
     assert not torch.equal(*features.nan_to_num().reshape(2, -1))
 
@@ -219,7 +221,7 @@ def test_autocorrelation_agrees_with_numpy_and_leaves_gaps_out():
 
 
 def test_chosen_groups_make_the_width(tmp_path):
-    items = Rhythm.fake(tmp_path, 3, 0)
+    items = RhythmReader.fake(tmp_path, 3, 0)
     part = Rhythm(
         min_subjects=1,
         days=2,
@@ -227,11 +229,11 @@ def test_chosen_groups_make_the_width(tmp_path):
         features=["rhythm", "fragmentation", "memory"],
         rest=[10],
     )
-    part.build(part.fit(items))
+    part.build(part.reader.fit(items))
     assert part.width == 2 * 11
-    assert part.encode(part.preprocess(items[0]).tensors).isfinite().all()
+    assert part.encode(part.reader.preprocess(items[0]).tensors).isfinite().all()
     with pytest.raises(ConfigError, match="'rythm' does not exist; choose among profile"):
-        Rhythm(features=["rythm"]).fit(items)
+        Rhythm(features=["rythm"]).reader.fit(items)
 
 
 def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
@@ -248,8 +250,8 @@ def test_a_probe_chooses_among_groups_at_one_threshold_of_rest(tmp_path):
 
     def tokens(features, rest):
         rhythm = Rhythm(min_subjects=1, features=features, rest=rest)
-        rhythm.build(rhythm.fit(items))
-        return rhythm.probe_choices, rhythm.encode(rhythm.preprocess(items[0]).tensors)[0, 0]
+        rhythm.build(rhythm.reader.fit(items))
+        return rhythm.probe_choices, rhythm.encode(rhythm.reader.preprocess(items[0]).tensors)[0, 0]
 
     choices, everything = tokens(["level", "fragmentation"], [5, 20])
     assert everything.shape == (2 * 2 * (3 + 2 + 2),)
@@ -285,13 +287,15 @@ def test_a_feature_of_few_subjects_is_not_standardised(tmp_path):
             kept = {name: file[name] for name in file if name != "start"}
         np.savez(item.path, **kept)
     rhythm = Rhythm()
-    found = rhythm.fit(items)
+    found = rhythm.reader.fit(items)
     profile = len(GROUPS["profile"])
     assert set(found["mean"][:profile]) == {0.0}
     assert set(found["std"][:profile]) == {1.0}
     assert all(mean != 0 for mean in found["mean"][profile:-1])
-    assert Rhythm(min_subjects=10).fit(items)["mean"][profile:] == found["mean"][profile:]
-    assert np.count_nonzero(Rhythm(min_subjects=10).fit(items)["mean"][:profile]) >= profile - 1
+    assert Rhythm(min_subjects=10).reader.fit(items)["mean"][profile:] == found["mean"][profile:]
+    assert (
+        np.count_nonzero(Rhythm(min_subjects=10).reader.fit(items)["mean"][:profile]) >= profile - 1
+    )
 
 
 def test_a_wild_recording_moves_the_statistics_of_no_feature(tmp_path):
@@ -317,6 +321,6 @@ def test_a_wild_recording_moves_the_statistics_of_no_feature(tmp_path):
     rows = [draw.gamma(1.0, 100.0, 72) for _ in range(20)]
     clean = [item(place, row) for place, row in enumerate(rows)]
     rhythm = Rhythm(rate_hz=1 / 3600, days=3, min_subjects=1, transform="none", features=["level"])
-    found = rhythm.fit([*clean, item(20, [*rows[0][:-1], 1e30])])
-    np.testing.assert_allclose(found["mean"][:2], rhythm.fit(clean)["mean"][:2])
-    np.testing.assert_allclose(found["std"][:2], rhythm.fit(clean)["std"][:2])
+    found = rhythm.reader.fit([*clean, item(20, [*rows[0][:-1], 1e30])])
+    np.testing.assert_allclose(found["mean"][:2], rhythm.reader.fit(clean)["mean"][:2])
+    np.testing.assert_allclose(found["std"][:2], rhythm.reader.fit(clean)["std"][:2])

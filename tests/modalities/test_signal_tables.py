@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clintune.core.errors import DataError
 from clintune.modalities.recording_times import read_times, usual_step
-from clintune.modalities.rhythm import daily_profile, hourly_means
+from clintune.modalities.rhythm_features import daily_profile, hourly_means
 from clintune.modalities.signal_tables import read_signal_table
 from clintune.modalities.signals import read_signal
 

@@ -20,14 +20,16 @@ def item(code, value=None, hours=0.0, subject=0):
 
 def build(items, min_subjects=1, **settings):
     static = Static(min_subjects=min_subjects, **settings)
-    static.build(static.fit(items))
+    static.build(static.reader.fit_items(items))
     return static.eval()
 
 
 def prepared(static, *items):
     return {
         name: tensor.tolist()
-        for name, tensor in collate_pieces([static.preprocess(each) for each in items]).items()
+        for name, tensor in collate_pieces(
+            [static.reader.preprocess_items([each], [0]) for each in items]
+        ).items()
     }
 
 
@@ -36,7 +38,7 @@ def test_rows_without_time_birth_and_listed_codes_are_claimed():
         {"code": ["SEX//F", "MEDS_BIRTH", "LAB//HR", "LAB//HR//2", "X"], "time": [None, 1, 1, 1, 1]}
     )
     row_filter = [
-        table.select(Static(codes=codes).row_filter()).to_series().to_list()
+        table.select(Static(codes=codes).reader.row_filter()).to_series().to_list()
         for codes in (None, ["LAB//"], ["LAB//HR"])
     ]
     assert row_filter == [
@@ -49,7 +51,7 @@ def test_rows_without_time_birth_and_listed_codes_are_claimed():
 )  # of which none is far from the others
 def test_statistics_are_mean_and_deviation_by_code(values):
     items = [*(item("A", value) for value in values), item("B"), item("A", float("nan"))]
-    found = Static(min_subjects=1).fit(items)["codes"]
+    found = Static(min_subjects=1).reader.fit_items(items)["codes"]
     assert found["B"] == {"mean": None, "std": None}
     if len(set(values)) == 1:
         assert found["A"] == {"mean": None, "std": None}
@@ -68,7 +70,7 @@ def test_values_that_are_all_alike_leave_nothing_to_learn():
 
 def test_the_birth_is_the_age_at_the_prediction_time():
     train = [item("MEDS_BIRTH", hours=age * YEAR) for age in (40, 60)]
-    assert Static(min_subjects=1).fit(train)["codes"]["MEDS_BIRTH"] == {
+    assert Static(min_subjects=1).reader.fit_items(train)["codes"]["MEDS_BIRTH"] == {
         "mean": pytest.approx(50),
         "std": pytest.approx(10),
     }
@@ -99,7 +101,7 @@ def test_columns_give_many_rows_what_prepare_gives_each():
         ]
     )
     rows = [item(codes[n % 4], None if n % 3 == 0 else n / 7, 1000.0 * n) for n in range(24)]
-    pieces = static.rows.numbered(codes).preprocess_rows(to_columns(rows, codes, range(24)))
+    pieces = static.reader.numbered(codes).preprocess_rows(to_columns(rows, codes, range(24)))
     together = {name: part.tolist() for name, part in pieces.tensors.items()}
     assert together == prepared(static, *rows)
 
@@ -107,9 +109,9 @@ def test_columns_give_many_rows_what_prepare_gives_each():
 def test_a_code_never_seen_in_training_says_exactly_nothing():
     static = build([item("A", 1.0), item("A", 3.0)])
     pieces = [
-        static.preprocess(item("NEW", 2.0)),
-        static.preprocess(item("A", 2.0)),
-        static.preprocess(item("A")),
+        static.reader.preprocess_items([item("NEW", 2.0)], [0]),
+        static.reader.preprocess_items([item("A", 2.0)], [0]),
+        static.reader.preprocess_items([item("A")], [0]),
     ]
     with torch.no_grad():
         unknown, present, absent = static.encode(collate_pieces(pieces))[:, 0]
@@ -120,7 +122,9 @@ def test_a_code_never_seen_in_training_says_exactly_nothing():
 @pytest.mark.parametrize("values", [[1.0, 3.0], [None, None]])
 def test_every_part_trains(values):
     static = build([item("A", value) for value in values])
-    static.encode(static.preprocess(item("A", 2.5)).tensors).square().sum().backward()
+    static.encode(
+        static.reader.preprocess_items([item("A", 2.5)], [0]).tensors
+    ).square().sum().backward()
     assert [
         name for name, part in static.named_parameters() if part.grad is None or not part.grad.any()
     ] == []
@@ -133,7 +137,9 @@ def test_every_part_trains(values):
     )
 )
 def test_what_few_subjects_have_is_neither_named_nor_measured(rows):
-    found = Static().fit([item(code, value, subject=subject) for code, subject, value in rows])
+    found = Static().reader.fit_items(
+        [item(code, value, subject=subject) for code, subject, value in rows]
+    )
     having = {code: {subject for name, subject, _ in rows if name == code} for code in "ABCDE"}
     measured = {
         c: {s for name, s, value in rows if name == c and value is not None} for c in "ABCDE"
@@ -156,7 +162,7 @@ def test_common_codes_are_encoded_as_if_rare_ones_were_not_there():
         build(common_and_rare(*rare), 11)
         for rare in ((), (item("X", 4711.625), item("Y", subject=1)))
     )
-    assert mixed.rows.statistics == pure.rows.statistics
+    assert mixed.reader.statistics == pure.reader.statistics
     assert prepared(mixed, item("A", 7.0)) == prepared(pure, item("A", 7.0))
 
 
@@ -165,18 +171,20 @@ def test_rare_and_unknown_codes_share_one_embedding():
     found = prepared(static, item("X", 4711.625), item("Y"), item("NEW", 3.0))
     assert found == {"code": [0, 0, 0], "value": [0.0] * 3, "has_value": [0.0] * 3}
     tokens = static.encode(
-        collate_pieces([static.preprocess(item(code, 9.0)) for code in ("X", "NEW", "A")])
+        collate_pieces(
+            [static.reader.preprocess_items([item(code, 9.0)], [0]) for code in ("X", "NEW", "A")]
+        )
     )[:, 0]
     assert torch.equal(tokens[0], tokens[1])
     assert tokens[0].any()
     assert not torch.allclose(tokens[0], tokens[2])
     columns = to_columns([item("A", 9.5), item("X", 9.5)], ["A", "X"], [0, 1])
-    facts = static.facts(static.rows.numbered(["A", "X"]).preprocess_rows(columns), 2)
+    facts = static.facts(static.reader.numbered(["A", "X"]).preprocess_rows(columns), 2)
     assert facts.shape[1] == static.num_facts == 3
     assert (facts * 3**0.5).numpy() == pytest.approx(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
-    assert static.remarks(Static().fit(common_and_rare(item("X", 4711.625)))) == [
-        "1 of 2 codes have fewer than 11 training subjects and share one token, without values"
-    ]
+    assert static.reader.remarks(
+        Static().reader.fit_items(common_and_rare(item("X", 4711.625)))
+    ) == ["1 of 2 codes have fewer than 11 training subjects and share one token, without values"]
 
 
 @pytest.mark.parametrize("min_subjects", [0, -1])
@@ -188,8 +196,15 @@ def test_a_floor_below_one_subject_is_refused(min_subjects):
 @pytest.mark.parametrize("wrong", [1e30, -1e30, 1e308])
 def test_a_typing_error_moves_the_statistics_of_nobody(wrong):
     values = np.random.default_rng(0).normal(80, 10, 40).tolist()
-    found = Static(min_subjects=1).fit(item("A", value) for value in [*values, wrong])["codes"]["A"]
-    assert found == Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
+    found = Static(min_subjects=1).reader.fit_items(item("A", value) for value in [*values, wrong])[
+        "codes"
+    ]["A"]
+    assert (
+        found
+        == Static(min_subjects=1).reader.fit_items(item("A", value) for value in values)["codes"][
+            "A"
+        ]
+    )
     assert found["std"] == pytest.approx(np.std(values))
 
 
@@ -197,13 +212,17 @@ def test_a_typing_error_moves_the_statistics_of_nobody(wrong):
     "values", [[0.0] * 60 + [1e5, 3e5], [0, 1e9] * 20, np.geomspace(1e-2, 1e2, 50).tolist()]
 )
 def test_skewed_values_are_all_measured(values):
-    found = Static(min_subjects=1).fit(item("A", value) for value in values)["codes"]["A"]
+    found = Static(min_subjects=1).reader.fit_items(item("A", value) for value in values)["codes"][
+        "A"
+    ]
     assert found == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values))}
 
 
 def test_new_codes_and_far_values_are_counted():
     def strange(static, *rows):
-        found = static.strange(collate_pieces([static.preprocess(each) for each in rows]))
+        found = static.reader.strange(
+            collate_pieces([static.reader.preprocess_items([each], [0]) for each in rows])
+        )
         return {what.split(";")[0]: counts for what, counts in found.items()}
 
     static = build([item("A", 1.0), item("A", 3.0), item("B")])

@@ -19,6 +19,7 @@ from clintune.experiment.open import open_experiment
 from clintune.inference.forward import predict_member
 from clintune.package.load import load_package
 from conftest import KINDS, plant, train, weights
+from helpers.rows_by_hand import all_rows
 
 AGED = "modalities.static.codes=[AGE]"
 
@@ -61,7 +62,7 @@ def run_on(root, minutes, value):
     """Let recordings go on for a day with `value`, from `minutes` after the prediction time."""
     labels = pl.read_parquet(root / "labels" / "deterioration.parquet")
     moments = dict(labels.select("subject_id", "prediction_time").rows())
-    events = pl.concat(map(pl.read_parquet, sorted((root / "data").glob("*.parquet"))))
+    events = all_rows(root)
     for subject, path in (
         events.drop_nulls("waveform_path").select("subject_id", "waveform_path").iter_rows()
     ):

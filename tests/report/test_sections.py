@@ -1,12 +1,13 @@
 """Sections as pages and Markdown: small counts stay hidden, names stay, equal gives equal."""
 
+import html
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clintune.report.markdown import render_markdown
+from clintune.report.markdown import escape, render_markdown
 from clintune.report.page import render_page
 from clintune.report.section import (
     Card,
@@ -118,3 +119,10 @@ def test_markdown_tells_what_a_page_tells_but_for_figures():
     page = render_page("a", "b", "c", [section_of("ward")])
     assert page == render_page("a", "b", "c", [section_of("ward")])
     assert len(re.findall("<svg role", page)) == 1
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"], include_characters=" ")))
+def test_markdown_gives_back_the_text_without_active_signs(text):
+    escaped = escape(text)
+    assert html.unescape(escaped) == text
+    assert not set(escaped) & set("<>|[]`*_")

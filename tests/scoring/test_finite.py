@@ -21,6 +21,7 @@ from clintune.scoring.score import Scorer
 from clintune.scoring.score_shards import _score
 from clintune.scoring.summarize import finish
 from clintune.tasks.calibration import Calibration
+from helpers.rows_by_hand import all_rows
 from helpers.scored_cohorts import read
 
 
@@ -48,7 +49,7 @@ def test_a_sample_without_a_finite_answer_is_not_decided(shared_run, quickstart,
     _score(job, Scorer(job), shard)
     finish(shard.out, job.shards, job.lacking)
 
-    events = pl.concat([pl.read_parquet(path) for path in (quickstart / "data").glob("*.parquet")])
+    events = all_rows(quickstart)
     spoiled = set(events.filter(pl.col("code") == sex)["subject_id"])
     table = read(shard.out)
     assert 5 < len(spoiled) < 35

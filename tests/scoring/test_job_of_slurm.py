@@ -24,11 +24,6 @@ def submit(run, root, out, *words):
 
 
 @pytest.fixture(scope="module")
-def run(shared_run):
-    return shared_run()
-
-
-@pytest.fixture(scope="module")
 def alone(run, quickstart, tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "out"
     assert score(run, quickstart, out, "shard_size=1") == 0

@@ -9,23 +9,18 @@ import pytest
 from clintune.cli import main
 from clintune.storage.cache_entries import TAG
 from conftest import train
+from helpers.folders import contents
 from helpers.scored_cohorts import read, score
-
-
-def bytes_of(folder):
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 def test_answers_are_the_same_bits_with_and_without_a_cache(recipe, quickstart, tmp_path):
     run = train(recipe(), "backbone=minilm", f"data.cache={tmp_path / 'cache'}")
     words = ["predict", str(run), f"cohort={quickstart}", "shard_size=11"]
-    pieces = bytes_of(tmp_path / "cache" / "pieces")
+    pieces = contents(tmp_path / "cache" / "pieces")
     assert main([*words, f"out={tmp_path / 'warm'}", f"data.cache={tmp_path / 'cache'}"]) == 0
     assert main([*words, f"out={tmp_path / 'cold'}", f"data.cache={tmp_path / 'other'}"]) == 0
     assert read(tmp_path / "warm").equals(read(tmp_path / "cold"))
-    assert bytes_of(tmp_path / "cache" / "pieces") == pieces
+    assert contents(tmp_path / "cache" / "pieces") == pieces
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -24,6 +24,7 @@ from clintune.scoring import score_shards as work
 from clintune.scoring.job_folder import done_shards
 from clintune.tasks.calibration import Calibration
 from conftest import evaluate, run_python
+from helpers.rows_by_hand import all_rows
 from helpers.scored_cohorts import labels_of, read, risks, samples_of, score, words_of
 
 HALFWAY = """
@@ -40,11 +41,6 @@ work.write_json = halting
 sys.exit(main(sys.argv[1:]))
 """
 """Stops between the predictions of the second shard and their record."""
-
-
-@pytest.fixture(scope="module")
-def run(shared_run):
-    return shared_run()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +139,7 @@ def test_where_the_model_abstains_there_is_no_decision(unbroken, run, quickstart
 
 
 def test_what_cannot_be_read_is_listed_and_withheld(run, cohort, tmp_path):
-    events = pl.concat([pl.read_parquet(path) for path in (cohort / "data").glob("*.parquet")])
+    events = all_rows(cohort)
     seen = (
         events.drop_nulls("image_path")
         .join(samples_of(cohort), on="subject_id")

@@ -1,7 +1,6 @@
 """What of a cohort's facts is not as in training is told at the end, however the job got there."""
 
 import polars as pl
-import pytest
 import yaml
 
 from clintune.cli import main
@@ -9,11 +8,6 @@ from clintune.scoring.summarize import strange_words
 from helpers.scored_cohorts import score
 
 WHAT = "of the facts have codes that the model does not know"
-
-
-@pytest.fixture(scope="module")
-def run(shared_run):
-    return shared_run()
 
 
 def change(cohort, **columns):

@@ -6,14 +6,10 @@ import pytest
 from clintune.core.errors import DataError
 from clintune.inference.times import labelled_at
 from clintune.tasks.binary import Binary
+from helpers.rows_by_hand import all_rows
 from helpers.scored_cohorts import labels_of, read, samples_of, score
 
 TASKS = {"outcome": Binary(label="deterioration")}
-
-
-@pytest.fixture(scope="module")
-def run(shared_run):
-    return shared_run()
 
 
 def test_a_table_of_times_says_when_and_labels_do_not(quickstart, run, tmp_path):
@@ -40,7 +36,7 @@ def test_labels_are_written_where_all_are_known(quickstart, run, tmp_path):
 
 def test_last_is_each_subjects_last_event(cohort):
     moments = labelled_at("last", TASKS, cohort)["prediction times"].read(cohort)
-    events = pl.concat([pl.read_parquet(path) for path in (cohort / "data").glob("*.parquet")])
+    events = all_rows(cohort)
     expected = events.group_by("subject_id").agg(pl.col("time").max()).sort("subject_id")
     assert moments.select("subject_id", "prediction_time").rows() == expected.rows()
 

@@ -1,7 +1,5 @@
 """Binary: reading, class weights and prediction columns."""
 
-from datetime import datetime
-
 import numpy as np
 import polars as pl
 import pytest
@@ -9,20 +7,11 @@ import torch
 
 from clintune.core.errors import DataError
 from clintune.tasks.binary import Binary
-
-TIME = datetime(2020, 1, 1)
-
-
-def write(path, values, column="boolean_value", subjects=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    subjects = range(len(values)) if subjects is None else subjects
-    pl.DataFrame(
-        {"subject_id": subjects, "prediction_time": [TIME] * len(values), column: values}
-    ).write_parquet(path)
+from helpers.label_files import write_labels
 
 
 def test_labels_become_zeros_and_ones_and_null_is_unknown(tmp_path):
-    write(tmp_path / "labels" / "icu.parquet", [True, None, False])
+    write_labels(tmp_path / "labels" / "icu.parquet", [True, None, False])
     table = Binary(label="icu").read(tmp_path)
     assert table.schema == {
         "subject_id": pl.Int64,
@@ -33,8 +22,8 @@ def test_labels_become_zeros_and_ones_and_null_is_unknown(tmp_path):
 
 
 def test_a_folder_of_shards_is_read_as_one_label(tmp_path):
-    write(tmp_path / "labels" / "icu" / "train" / "0.parquet", [True, False])
-    write(tmp_path / "labels" / "icu" / "held_out" / "0.parquet", [True], subjects=[9])
+    write_labels(tmp_path / "labels" / "icu" / "train" / "0.parquet", [True, False])
+    write_labels(tmp_path / "labels" / "icu" / "held_out" / "0.parquet", [True], subjects=[9])
     assert sorted(Binary(label="icu").read(tmp_path)["subject_id"]) == [0, 1, 9]
 
 
@@ -43,20 +32,20 @@ def test_a_cohort_without_the_label_has_none(tmp_path):
 
 
 def broken_type(root):
-    write(root / "labels" / "icu.parquet", [1.0, 0.0])
+    write_labels(root / "labels" / "icu.parquet", [1.0, 0.0])
 
 
 def lacking_column(root):
-    write(root / "labels" / "icu.parquet", ["a"], column="categorical_value")
+    write_labels(root / "labels" / "icu.parquet", ["a"], column="categorical_value")
 
 
 def doubled_row(root):
-    write(root / "labels" / "icu.parquet", [True, False], subjects=[4, 4])
+    write_labels(root / "labels" / "icu.parquet", [True, False], subjects=[4, 4])
 
 
 def doubled_over_shards(root):
-    write(root / "labels" / "icu" / "a.parquet", [True])
-    write(root / "labels" / "icu" / "b.parquet", [False])
+    write_labels(root / "labels" / "icu" / "a.parquet", [True])
+    write_labels(root / "labels" / "icu" / "b.parquet", [False])
 
 
 @pytest.mark.parametrize(

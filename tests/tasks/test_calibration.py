@@ -1,5 +1,4 @@
 from dataclasses import replace
-from datetime import datetime
 
 import numpy as np
 import pytest
@@ -7,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from clintune.contracts import Predictions
 from clintune.core.errors import PackageError
 from clintune.evaluation.subjects import take
 from clintune.metrics.classification import auroc, brier, multiclass_log_loss
@@ -23,21 +21,10 @@ from clintune.tasks.calibration import (
 from clintune.tasks.multiclass import Multiclass
 from clintune.tasks.multilabel import Multilabel
 from clintune.tasks.questions import one_of, yes_or_no
+from helpers.made_up_predictions import predictions_of
 
 BINARY = Binary(label="outcome")
 CLASSES = Multiclass(label="ward", classes=["a", "b", "c"])
-
-
-def predictions(targets, probabilities):
-    size = len(targets)
-    return Predictions(
-        cohort=np.full(size, "made-up"),
-        subject_id=np.arange(size),
-        prediction_time=[datetime(2020, 1, 1)] * size,
-        fold=np.zeros(size, np.int64),
-        targets=np.asarray(targets, np.float32).reshape(size, -1),
-        predicted=np.asarray(probabilities, np.float32).reshape(size, -1),
-    )
 
 
 def overconfident(size, seed=0, slope=3.0, shift=1.0):
@@ -45,7 +32,7 @@ def overconfident(size, seed=0, slope=3.0, shift=1.0):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=size)
     targets = rng.random(size) < sigmoid(logits)
-    return predictions(targets, sigmoid(slope * logits + shift))
+    return predictions_of(targets, sigmoid(slope * logits + shift))
 
 
 def sigmoid(values):
@@ -60,7 +47,7 @@ def drawn_classes(size, seed, sharpness):
         np.exp(s * logits) / np.exp(s * logits).sum(1, keepdims=True) for s in (1.0, sharpness)
     ]
     targets = (rng.random((size, 1)) > shares[0].cumsum(1)).sum(1)
-    return predictions(targets, shares[1])
+    return predictions_of(targets, shares[1])
 
 
 def test_platts_scaling_is_sklearns_on_smoothed_targets():
@@ -161,7 +148,7 @@ def test_it_abstains_where_both_answers_or_none_are_plausible():
 
 @given(separation=st.floats(0.01, 0.499), size=st.integers(20, 60))
 def test_perfectly_separated_samples_give_a_finite_rising_curve(separation, size):
-    part = predictions(
+    part = predictions_of(
         [0] * size + [1] * size, [0.5 - separation] * size + [0.5 + separation] * size
     )
     fitted = fit_calibration(part, BINARY)
@@ -173,13 +160,13 @@ def test_perfectly_separated_samples_give_a_finite_rising_curve(separation, size
 
 @pytest.mark.parametrize("risk", [0.0, 0.3, 1.0])
 def test_constant_predictions_become_the_base_rate(risk):
-    part = predictions([0] * 60 + [1] * 20, [risk] * 80)
+    part = predictions_of([0] * 60 + [1] * 20, [risk] * 80)
     assert fit_calibration(part, BINARY).apply(part.predicted) == pytest.approx(0.25, abs=0.02)
 
 
 def test_a_reversed_ranking_never_gives_a_falling_curve():
     part = overconfident(500)
-    turned = predictions(1 - part.targets, part.predicted)
+    turned = predictions_of(1 - part.targets, part.predicted)
     fitted = fit_calibration(turned, BINARY)
     assert fitted.slope == (0.0,)
     assert fitted.apply(part.predicted) == pytest.approx(turned.targets.mean(), abs=0.01)
@@ -188,7 +175,7 @@ def test_a_reversed_ranking_never_gives_a_falling_curve():
 def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
     part = overconfident(400)
     rare = np.where(np.arange(400) < 10, 1.0, 0.0)
-    several = predictions(
+    several = predictions_of(
         np.c_[part.targets, rare, np.full(400, np.nan)], np.repeat(part.predicted, 3, axis=1)
     )
     fitted = fit_calibration(
@@ -208,7 +195,7 @@ def test_too_few_labels_leave_an_output_as_it_is_and_say_why():
 
 def test_unknown_targets_change_nothing():
     part = overconfident(200)
-    more = predictions(
+    more = predictions_of(
         np.r_[part.targets[:, 0], [np.nan] * 5], np.r_[part.predicted[:, 0], [0.9] * 5]
     )
     assert fit_calibration(more, BINARY) == fit_calibration(part, BINARY)
@@ -242,7 +229,7 @@ def test_what_is_no_calibration_is_refused(tmp_path, text):
 
 
 def test_scores_count_the_withheld_and_errors_of_the_rest():
-    part = predictions([0, 1, 1, np.nan, 0], [0.2, 0.3, 0.9, 0.9, 0.5])
+    part = predictions_of([0, 1, 1, np.nan, 0], [0.2, 0.3, 0.9, 0.9, 0.5])
     fitted = Calibration(
         exclusive=False, slope=(1.0,), intercept=(0.0,), floors=((0.4, 0.4),), reasons=(None,)
     )

@@ -1,26 +1,16 @@
 """Multilabel: joining phenotype files."""
 
-from datetime import datetime
-
 import numpy as np
-import polars as pl
 import pytest
 
 from clintune.core.errors import DataError
 from clintune.tasks.multilabel import Multilabel
+from helpers.label_files import write_labels
 
 
 def write(root, name, labels):
-    path = root / "labels" / "pheno" / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    times = [datetime(2020, 1, 1)] * len(labels)
-    pl.DataFrame(
-        {
-            "subject_id": list(labels),
-            "prediction_time": times,
-            "boolean_value": list(labels.values()),
-        }
-    ).write_parquet(path)
+    path = root / "labels/pheno" / f"{name}.parquet"
+    write_labels(path, list(labels.values()), subjects=list(labels))
 
 
 def targets(table):

@@ -10,13 +10,13 @@ import torch
 from matplotlib.figure import Figure as Canvas
 from scipy.stats import expon
 
-from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError, DataError
 from clintune.metrics.survival import kaplan_meier
 from clintune.tasks.survival import Survival
 from clintune.tasks.survival_answer import Answer
 from clintune.tasks.survival_hazards import Hazards
 from clintune.testing import check_task
+from helpers.made_up_predictions import predictions_of
 
 EDGES = [10.0, 20.0, 40.0]
 
@@ -257,14 +257,7 @@ def test_a_figure_takes_eleven_patients_a_group():
     task = Survival(label="x", edges=[50, 100, 200])
     for size, is_drawable in ((33, True), (30, False)):
         rng = np.random.default_rng(0)
-        predictions = Predictions(
-            cohort=np.full(size, "here"),
-            subject_id=np.arange(size),
-            prediction_time=[datetime(2020, 1, 1)] * size,
-            fold=np.zeros(size, np.int64),
-            targets=drawn(size),
-            predicted=np.sort(rng.random((size, 3)), axis=1).astype(np.float32),
-        )
+        predictions = predictions_of(drawn(size), np.sort(rng.random((size, 3)), axis=1))
         points = task.figures[0].points(predictions)
         assert (points is not None) == is_drawable
         if points is not None:

@@ -177,7 +177,7 @@ def test_equal_cohorts_that_sources_wrote_are_refused_too(recipe, tmp_path, caps
     path = recipe()
     path.write_text(re.sub(r"cohorts: .*\n", f"cohorts:\n{more}", path.read_text()))
     assert main(["train", str(path), "--dry-run"]) == 2
-    assert "cohorts.one and cohorts.two have equal tables" in capsys.readouterr().err
+    assert "cohorts.one and cohorts.two: have equal tables" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["image_path", "waveform_path"])

@@ -1,30 +1,31 @@
-"""Schedule and average against their formulas, and which weights decay and learn at which rate."""
-
-import math
+"""Schedule against transformers, average against its formula; decay and rate of each part."""
 
 import pytest
 import torch
 from torch import nn
+from transformers import get_scheduler
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
 from clintune.training.optimizer import WeightEMA, make_optimizer, schedule, set_rate
 
 
-def test_the_rate_warms_up_linearly_and_decays_by_the_formula():
-    rates = {
-        name: [schedule(Trainer(schedule=name, warmup=0.2), step, 10) for step in range(10)]
-        for name in FORMULAS
-    }
-    for name, formula in FORMULAS.items():
-        assert rates[name] == pytest.approx([0.5, 1.0, *(formula(k / 8) for k in range(8))])
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("num_warmup", [0, 1, 7])
+def test_the_rate_is_that_of_transformers(name, num_warmup):
+    trainer = Trainer(schedule=name, warmup=num_warmup / 40)
+    rates = [schedule(trainer, step, 40) for step in range(40)]
 
-
-FORMULAS = {
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-    "linear": lambda done: 1 - done,
-    "constant": lambda done: 1.0,
-}
+    # Theirs is 0 at step 0 of a warm-up: in a warm-up ours is one step ahead.
+    theirs = get_scheduler(
+        {"constant": "constant_with_warmup"}.get(name, name),
+        torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0),
+        num_warmup_steps=num_warmup,
+        num_training_steps=40,
+    )
+    (factor,) = theirs.lr_lambdas
+    expected = [factor(step + (step < num_warmup)) for step in range(40)]
+    assert rates == pytest.approx(expected, rel=1e-12)
 
 
 def test_without_warm_up_the_first_step_has_the_whole_rate():

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
+import clintune
 from clintune.features.sealed import save_sealed
 from clintune.tasks.linear import PENALTIES, OneOf, YesNo
 from clintune.training.linear_fit import fit_output, fold_paths, validation_losses
@@ -252,3 +253,21 @@ def test_a_probe_of_classes_serves_alone_and_beside_a_backbone(recipe, cohort):
     evaluate(run)
     trained = train(path, "model.readout=probe", "trainer.max_steps=2")
     evaluate(trained)
+
+
+def test_a_probe_alone_answers_without_its_backbone(shared_run, quickstart, monkeypatch):
+    run = shared_run("model.readout=probe", "trainer.max_steps=0")
+    predictor = clintune.load(run)
+    (member,) = predictor.members
+    assert not member.model.reads_queries
+
+    # The backbone, asked all the same, changes no bit.
+    member.model.reads_queries = True
+    asked = predictor.predict(cohort=quickstart)
+    member.model.reads_queries = False
+    monkeypatch.delattr(type(member.model.backbone), "forward")
+    assert predictor.predict(cohort=quickstart).equals(asked)
+
+
+def test_a_trained_query_is_read(shared_run):
+    assert clintune.load(shared_run("model.readout=probe")).members[0].model.reads_queries

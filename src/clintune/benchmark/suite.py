@@ -16,11 +16,11 @@ from yaml import YAMLError
 
 from clintune.benchmark.method_names import BASELINES, EMBEDDED, PEERS, split_name
 from clintune.config.overrides import set_keys
+from clintune.config.places import config_root
 from clintune.config.recipes import find_file
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
-from clintune.core.paths import config_root
 from clintune.core.text import visible
 
 _GROUPS = {"cohort", "modality", "task"}

@@ -4,7 +4,7 @@ One shard is in memory at a time, and each is read once a modality. The cost is 
 except for sorting.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from clintune.cohort import shards
 from clintune.cohort.arrays import spans
+from clintune.cohort.clock import cohort_has_zone
 from clintune.cohort.doubts import Doubts
 from clintune.cohort.row_writer import STATIC, RowWriter
 from clintune.cohort.seal import seal
 from clintune.cohort.shards import CODE, MEDIA_KEY, MOMENT, NUMBER, ROW, SUBJECT, TEXT, TIME
 from clintune.core.errors import DataError
+from clintune.core.problems import Problem, raise_first
 
 PREDICTION_TIME = LabelSchema.prediction_time_name
 RANGE = ("static", "static_stop", "start", "stop")
@@ -123,7 +125,10 @@ def write_index(
     codes, doubts = _write_rows(folder, root, names, row_filter, windows)
     remarks = doubts.told(samples)
     if not windows.covered.all():
-        remarks.append(_without_data(root, samples, windows.covered, labels, drop_unknown))
+        said = _without_data(samples, windows.covered, labels)
+        if not (drop_unknown and windows.covered.any()):
+            raise DataError(str(_unknown_subjects(root, said, drop_unknown)))
+        remarks.append(f"{said} left out")
         samples, windows = samples.filter(pl.Series(windows.covered)), windows.keep(windows.covered)
 
     # Then the samples, and the description of the index.
@@ -172,14 +177,14 @@ def _write_rows(
             for name, claim in row_filter.items():
                 rows = claimed_rows(scan, where, claim, media)
                 if claim.media is not None and len(rows):
-                    shards.check_paths(rows, claim.media, where)
+                    raise_first(shards.path_problems(rows, claim.media, where))
                 if len(rows):
                     doubts.add_claimed(name, rows)
                     ranges = windows.visible_ranges(mine, rows) + writers[name].num_rows
                     windows.ranges[name][:, mine] = ranges
                     writers[name].append(rows.with_columns(pl.lit(number, pl.Int32).alias("shard")))
 
-    _check_owners(owners, names)
+    raise_first(owner_problems(owners, names))
     return list(codes), doubts
 
 
@@ -206,24 +211,13 @@ def claimed_rows(
 ) -> pl.DataFrame:
     """Return the rows of a shard that a modality reads, in (subject, time) order, static first.
 
-    Raises DataError for a column that is missing, or a media column that the metadata do not list.
+    There are none where the shard lacks the media column. Raises DataError as `column_problems` has
+    them.
     """
     columns = scan.collect_schema().names()
-    if claim.media is not None:
-        if claim.media in columns and claim.media not in media:
-            listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
-            raise DataError(
-                f"{where}: has media column {claim.media}, which {listing} does not list; "
-                "add it there"
-            )
-        if claim.media not in columns:
-            return pl.DataFrame()
-
-    missing = sorted(set(claim.rows.meta.root_names()) - set(columns))
-    if missing:
-        raise DataError(
-            f"{where}: lacks column {missing[0]}, which a modality's `row_filter` reads; add it"
-        )
+    if claim.media is not None and claim.media not in columns:
+        return pl.DataFrame()
+    raise_first(column_problems(columns, where, claim, media))
 
     # A modality without media has null paths.
     path = pl.lit(None, pl.String) if claim.media is None else pl.col(claim.media)
@@ -231,6 +225,22 @@ def claimed_rows(
         columns_read = (SUBJECT, TIME, CODE, NUMBER, TEXT, path.alias("path"), ROW)
         rows = scan.filter(claim.rows).select(columns_read).collect(engine="streaming")
     return rows if _in_order(rows) else rows.sort(SUBJECT, TIME, maintain_order=True)
+
+
+def column_problems(
+    columns: Sequence[str], where: str, claim: RowSelection, media: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield a media column that the metadata do not list, and each column that a modality misses.
+
+    `columns` are those of a shard, `media` those that the metadata list.
+    """
+    if claim.media in columns and claim.media not in media:
+        listing = f"{MEDIA_KEY} of {dataset_metadata_filepath}"
+        what = f"has media column {claim.media}, which {listing} does not list"
+        yield Problem(where, what, "add it there")
+    for name in sorted(set(claim.rows.meta.root_names()) - set(columns)):
+        what = f"lacks column {name}, which a modality's `row_filter` reads"
+        yield Problem(where, what, "add it")
 
 
 def _in_order(rows: pl.DataFrame) -> bool:
@@ -242,16 +252,6 @@ def _in_order(rows: pl.DataFrame) -> bool:
     times = rows[TIME].to_physical().fill_null(STATIC).to_numpy()
     same = subjects[1:] == subjects[:-1]
     return bool(np.all((subjects[1:] > subjects[:-1]) | (same & (times[1:] >= times[:-1]))))
-
-
-def cohort_has_zone(root: Path, names: Sequence[str]) -> bool:
-    """Return whether the times of a cohort have a zone; DataError where only some of them have."""
-    clock = shards.clock_of(root)
-    for where in names:
-        zoned = shards.has_zone(root / where, where)
-        if zoned is not None:
-            shards.check_clock(where, TIME, zoned, clock)
-    return clock is not None and clock[1]
 
 
 def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFrame:
@@ -266,41 +266,38 @@ def _samples(root: Path, labels: Mapping[str, pl.DataFrame | None]) -> pl.DataFr
     return pl.concat(keys).unique().sort(SUBJECT, PREDICTION_TIME)
 
 
-def _check_owners(owners: list[NDArray[np.int64]], names: Sequence[str]) -> None:
-    """Raise DataError where two shards hold one subject; `owners` are the subjects of each."""
+def owner_problems(owners: list[NDArray[np.int64]], names: Sequence[str]) -> Iterator[Problem]:
+    """Yield the first two shards that hold one subject, with the number of such subjects.
+
+    `owners` are the subjects of each shard.
+    """
     subjects = np.concatenate(owners)
     shard = np.repeat(np.arange(len(owners)), [len(owner) for owner in owners])
     order = np.argsort(subjects, kind="stable")
     twice = np.flatnonzero(np.diff(subjects[order]) == 0)
     if len(twice):
         first, second = names[shard[order[twice[0]]]], names[shard[order[twice[0] + 1]]]
-        raise DataError(
-            f"{first} and {second} both hold a subject ({len(twice)} such); "
-            "keep each subject in one file"
-        )
+        what = f"both hold a subject ({len(twice)} such)"
+        yield Problem(f"{first} and {second}", what, "keep each subject in one file")
 
 
 def _without_data(
-    root: Path,
     samples: pl.DataFrame,
     covered: NDArray[np.bool_],
     labels: Mapping[str, pl.DataFrame | None],
-    drop_unknown: bool,
 ) -> str:
-    """Return a sentence on the labelled subjects that have no data.
-
-    Raises DataError where they may not be left out, or no other subject is there.
-    """
+    """Return how many labelled subjects have no data, and for which tasks."""
     unknown = samples.filter(~pl.Series(covered)).select(SUBJECT).unique()
     present = {key: table for key, table in labels.items() if table is not None}
     tasks = [key for key, table in present.items() if len(table.join(unknown, on=SUBJECT))]
     count = f"{len(unknown)} subject{'s'[: len(unknown) > 1]} labelled for {', '.join(tasks)}"
-    count = f"{count} without a row in {data_subdirectory}/"
+    return f"{count} without a row in {data_subdirectory}/"
 
-    if drop_unknown and covered.any():
-        return f"{count} left out"
+
+def _unknown_subjects(root: Path, said: str, drop_unknown: bool) -> Problem:
+    """Return the problem of labelled subjects without data that may not be left out."""
     remedy = "" if drop_unknown else ", or leave them out with unknown_subjects: drop of the cohort"
-    raise DataError(f"{root}: {count}; add their data or drop their labels{remedy}")
+    return Problem(str(root), said, f"add their data or drop their labels{remedy}")
 
 
 def _write_samples(

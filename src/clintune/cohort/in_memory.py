@@ -21,10 +21,11 @@ from clintune.cohort.shards import (
     SUBJECT,
     TEXT,
     TIME,
-    check_paths,
+    path_problems,
     read_codes,
 )
 from clintune.core.errors import DataError
+from clintune.core.problems import raise_first
 
 _NOTHING = pl.DataFrame(
     schema={
@@ -80,7 +81,7 @@ class InMemory(RowSource):
             if rows.is_empty():
                 rows = _NOTHING
             elif claim.media is not None and not media_anywhere:
-                check_paths(rows, claim.media, name)
+                raise_first(path_problems(rows, claim.media, name))
             self._add(modality, rows)
 
     def _check_subjects(self, events: pl.LazyFrame) -> None:

@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 
 import clintune
 from clintune.cohort.build import PREDICTION_TIME, RANGE, RowSelection, write_index
+from clintune.cohort.checks import no_folder
+from clintune.cohort.clock import clock_of, clock_problems
 from clintune.cohort.mirror import local_root
 from clintune.cohort.row_source import RowSource
 from clintune.cohort.row_source import VisibleItems as VisibleItems
 from clintune.cohort.rows import StoredRows
 from clintune.cohort.seal import INDEX, damage, table_hashes
-from clintune.cohort.shards import SUBJECT, check_clock, clock_of, find_shards
+from clintune.cohort.shards import SUBJECT, find_shards
 from clintune.config.schema import Cohort
 from clintune.core.console import console
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.files import atomic_path, value_sha256
 from clintune.core.locks import exclusive_lock
+from clintune.core.problems import raise_first
 from clintune.storage.cache_folder import mark_used
 
 _FORMAT = 7
@@ -34,15 +37,15 @@ _READERS = {".dcm": "pydicom", ".hea": "wfdb"}
 """Packages that read a kind of media file for clintune's own modalities, and may be missing."""
 
 
-class Claimant(Protocol):
-    """What the index needs of a modality."""
+class Selector(Protocol):
+    """What the index needs of a modality's reader."""
 
     @property
     def media_column(self) -> str | None:
         """Name the media column of the items, if they are files."""
 
     def row_filter(self) -> pl.Expr:
-        """Return an expression that is true for the modality's rows."""
+        """Return an expression that is true for the rows to read."""
 
 
 class Labelled(Protocol):
@@ -80,7 +83,7 @@ class SampleIndex(RowSource):
         cls,
         name: str,
         cohort: Cohort,
-        modalities: Mapping[str, Claimant],
+        readers: Mapping[str, Selector],
         tasks: Mapping[str, Labelled],
         cache: Path,
     ) -> "SampleIndex":
@@ -92,12 +95,10 @@ class SampleIndex(RowSource):
         """
         root = local_root(cohort.root, cache)
         if not root.is_dir():
-            raise DataError(
-                f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
-            )
+            raise DataError(str(no_folder(name, root)))
 
         # The index is named after all that it depends on.
-        row_filter = _row_selections(modalities)
+        row_filter = row_selections(readers)
         labels = _read_labels(root, tasks)
         fingerprint = _fingerprint(name, root, cohort, _hashes(root, cache), row_filter, labels)
         folder = cache.expanduser() / "index" / f"{name}-{fingerprint[:16]}"
@@ -114,8 +115,8 @@ class SampleIndex(RowSource):
                     write_index(partial, root, row_filter, labels, lookback, about, drop)
             index = cls(folder)
 
-        for key, modality in modalities.items():
-            if type(modality).__module__.startswith("clintune."):
+        for key, reader in readers.items():
+            if type(reader).__module__.startswith("clintune."):
                 index._check_readers(key)
         for remark in index.remarks:
             console.print(f"{name}: {remark}")
@@ -185,11 +186,11 @@ class SampleIndex(RowSource):
         return column
 
 
-def _row_selections(modalities: Mapping[str, Claimant]) -> dict[str, RowSelection]:
-    """Return the rows that each modality reads."""
+def row_selections(readers: Mapping[str, Selector]) -> dict[str, RowSelection]:
+    """Return the selection of the rows that the reader of each modality takes."""
     return {
-        key: RowSelection(modality.row_filter(), modality.media_column)
-        for key, modality in modalities.items()
+        key: RowSelection(reader.row_filter(), reader.media_column)
+        for key, reader in readers.items()
     }
 
 
@@ -202,7 +203,8 @@ def _read_labels(root: Path, tasks: Mapping[str, Labelled]) -> dict[str, pl.Data
     for key, table in labels.items():
         kind = None if table is None else table.schema[PREDICTION_TIME]
         if isinstance(kind, pl.Datetime) and kind.time_zone is not None:
-            check_clock(f"the labels of {key}", PREDICTION_TIME, True, clock_of(root))
+            where, clock = f"the labels of {key}", clock_of(root)
+            raise_first(clock_problems(where, PREDICTION_TIME, True, clock))
     return labels
 
 

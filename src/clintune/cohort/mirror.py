@@ -3,7 +3,8 @@
 Tables are fetched when the cohort is opened, media when they are read. The copy is an ordinary
 cohort folder, and only what changed at the remote is fetched again. A file's modification time says
 which version it is (`storage.remote.Version`). So the copy needs no list of its content: any file,
-or all of it, may be deleted.
+or all of it, may be deleted. fsspec's own `filecache` is not used: it names files by hashes, writes
+them in place without a lock, and keeps what is gone at the remote.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The Parquet files of a MEDS cohort: found, checked, and read with one schema."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from meds.schema import (
 )
 
 from clintune.cohort.column_names import near_name
+from clintune.cohort.listing import tables_below
 from clintune.core.errors import DataError
-from clintune.core.files import tables_below
+from clintune.core.problems import Problem, raise_first
 from clintune.core.text import visible
 
 SUBJECT = DataSchema.subject_id_name
@@ -55,11 +56,14 @@ def find_shards(root: Path) -> list[Path]:
     """Return the cohort's data files, sorted by path; DataError where there is none."""
     shards = data_files(root)
     if not shards:
-        raise DataError(
-            f"{root / data_subdirectory}: holds no Parquet file; "
-            "write the cohort's MEDS tables there"
-        )
+        raise DataError(str(no_shard(root)))
     return shards
+
+
+def no_shard(root: Path) -> Problem:
+    """Return the problem of a cohort without data files."""
+    data = root / data_subdirectory
+    return Problem(str(data), "holds no Parquet file", "write the cohort's MEDS tables there")
 
 
 def media_columns(root: Path) -> list[str]:
@@ -90,35 +94,22 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
 
     `media` are the declared media columns; rows may lack some. Times with a zone become UTC, and
     those in nanoseconds are rounded up to the microsecond. Optional columns that are absent become
-    null. NaN values become null, which column `NAN` marks. Raises DataError for a column that is
-    missing, that is absent while another has nearly its name, or that has a type which cannot stand
-    for that of MEDS; `where` names the rows in errors.
+    null. NaN values become null, which column `NAN` marks. Raises DataError as `schema_problems`
+    has them; `where` names the rows in errors.
     """
     schema = scan.collect_schema()
-    _check_names(list(schema), where, media)
+    raise_first(schema_problems(schema, where, media))
     columns: list[pl.Expr] = []
 
     # The columns of MEDS.
-    for name, (accepted, target, meds_type) in _TYPES.items():
+    for name, (_, target, _) in _TYPES.items():
         if name not in schema:
             columns.append(pl.lit(None, target).alias(name))
-        elif not isinstance(schema[name], accepted):
-            raise DataError(
-                f"{where}: column {name} is {schema[name]}; MEDS wants {meds_type}: cast it"
-            )
         elif isinstance(kind := schema[name], pl.Datetime) and kind.time_unit == "ns":
             columns.append(_rounded_up(pl.col(name)).alias(name))
         else:
             columns.append(pl.col(name).cast(target))
-
-    for name in media:
-        if name in schema:
-            if not isinstance(schema[name], _STRING):
-                raise DataError(
-                    f"{where}: media column {name} is {schema[name]}; it holds relative paths: "
-                    "cast it"
-                )
-            columns.append(pl.col(name).cast(pl.String))
+    columns += [pl.col(name).cast(pl.String) for name in media if name in schema]
 
     # All other columns stay as they are: a modality may read them.
     typed_names = {*_TYPES, *media, ROW}
@@ -127,8 +118,25 @@ def typed(scan: pl.LazyFrame, where: str, media: list[str]) -> pl.LazyFrame:
     return scan.select(ROW, *columns, *others).with_columns(pl.col(NUMBER).fill_nan(None), is_nan)
 
 
-def _check_names(columns: list[str], where: str, media: list[str]) -> None:
-    """Raise DataError for a required column that is missing, and for one that is misnamed.
+def schema_problems(schema: pl.Schema, where: str, media: Sequence[str]) -> Iterator[Problem]:
+    """Yield each column that is missing or misnamed, or whose type cannot stand for that of MEDS.
+
+    `media` are the declared media columns; `where` names the rows.
+    """
+    yield from _name_problems(list(schema), where, media)
+    for name, (accepted, _, meds_type) in _TYPES.items():
+        if name in schema and not isinstance(schema[name], accepted):
+            remedy = f"MEDS wants {meds_type}: cast it"
+            yield Problem(where, f"column {name} is {schema[name]}", remedy)
+
+    for name in media:
+        if name in schema and not isinstance(schema[name], _STRING):
+            what = f"media column {name} is {schema[name]}"
+            yield Problem(where, what, "it holds relative paths: cast it")
+
+
+def _name_problems(columns: list[str], where: str, media: Sequence[str]) -> Iterator[Problem]:
+    """Yield each required column that is missing, and each column that is misnamed.
 
     A column is misnamed where its name is near to that of an absent column: nobody would read it.
     """
@@ -138,12 +146,14 @@ def _check_names(columns: list[str], where: str, media: list[str]) -> None:
         near = near_name(name, others)
         if name in _REQUIRED:
             hint = "" if near is None else f"; is it '{visible(near)}'? Rename that"
-            wanted = ", ".join(_REQUIRED)
-            raise DataError(f"{where}: lacks column {name}; a MEDS table has {wanted}{hint}")
-        if near is not None:
-            raise DataError(
-                f"{where}: column '{visible(near)}' is not read; did you mean {name}? Rename it; "
-                f"if it is something else, add a column {name} of nulls"
+            remedy = f"a MEDS table has {', '.join(_REQUIRED)}{hint}"
+            yield Problem(where, f"lacks column {name}", remedy)
+        elif near is not None:
+            yield Problem(
+                where,
+                f"column '{visible(near)}' is not read",
+                f"did you mean {name}? Rename it; "
+                f"if it is something else, add a column {name} of nulls",
             )
 
 
@@ -155,55 +165,29 @@ def _rounded_up(nanoseconds: pl.Expr) -> pl.Expr:
     return ((nanoseconds.to_physical() - 1) // 1000 + 1).cast(MOMENT)
 
 
-def has_zone(path: Path, where: str) -> bool | None:
-    """Return whether the times of a shard have a time zone; None where it has no times."""
-    with readable(where):
-        kind = pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema().get(TIME)
-    return kind.time_zone is not None if isinstance(kind, pl.Datetime) else None
-
-
-def clock_of(root: Path) -> tuple[str, bool] | None:
-    """Return the first shard with times, whether they have a zone; None without such a shard."""
-    for path in data_files(root):
-        where = path.relative_to(root).as_posix()
-        if (zoned := has_zone(path, where)) is not None:
-            return where, zoned
-    return None
-
-
-def check_clock(where: str, column: str, zoned: bool, clock: tuple[str, bool] | None) -> None:
-    """Raise DataError where the times of a file do not fit those of the cohort's `clock`.
-
-    Both have a time zone, or neither. Times without a zone are of one local clock, and nobody knows
-    how far it is from UTC.
-    """
-    if clock is None or clock[1] == zoned:
-        return
-    mine, others = ("a time zone", "none") if zoned else ("no time zone", "one")
-    raise DataError(
-        f"{where}: column {column} has {mine}, while column {TIME} of {clock[0]} has {others}; "
-        "write all times of a cohort with a time zone, or all of one local clock without"
-    )
-
-
 def read_subjects(scan: pl.LazyFrame, where: str) -> pl.Series:
-    """Return the distinct subjects of a shard, sorted.
-
-    Raises DataError where a subject is null, or a code is null or empty.
-    """
+    """Return the distinct subjects of a shard, sorted; DataError as `row_problems` has them."""
+    raise_first(row_problems(scan, where))
     with readable(where):
-        blank = pl.col(CODE).is_null() | (pl.col(CODE).str.strip_chars() == "")
-        bad = scan.filter(pl.col(SUBJECT).is_null() | blank)
-        null = bad.select(ROW, SUBJECT, CODE).head(1).collect()
-        if len(null):
-            column = SUBJECT if null[SUBJECT][0] is None else CODE
-            what = "null" if null[column][0] is None else "empty text"
-            raise DataError(
-                f"{where}: row {null[ROW][0]}: column {column} is {what}; "
-                "give it a value or drop the row"
-            )
-
         return _distinct(scan, SUBJECT)
+
+
+def row_problems(scan: pl.LazyFrame, where: str) -> Iterator[Problem]:
+    """Yield the first row whose subject is null, whose code is null, and whose code is empty."""
+    faults = {
+        (SUBJECT, "null"): pl.col(SUBJECT).is_null(),
+        (CODE, "null"): pl.col(CODE).is_null(),
+        (CODE, "empty text"): pl.col(CODE).str.strip_chars() == "",
+    }
+    row = pl.col(ROW)
+    firsts = [row.filter(fault).min().alias("/".join(key)) for key, fault in faults.items()]
+    with readable(where):
+        found = scan.select(firsts).collect(engine="streaming").row(0)
+
+    rows = [(first, *key) for first, key in zip(found, faults, strict=True) if first is not None]
+    for first, column, what in sorted(rows, key=lambda fault: fault[0]):
+        remedy = "give it a value or drop the row"
+        yield Problem(f"{where}: row {first}", f"column {column} is {what}", remedy)
 
 
 def read_codes(scan: pl.LazyFrame, where: str) -> pl.Series:
@@ -223,26 +207,21 @@ def _distinct(scan: pl.LazyFrame, column: str) -> pl.Series:
     return scan.select(pl.col(column).unique().sort()).collect(engine="streaming").to_series()
 
 
-def check_paths(paths: pl.DataFrame, column: str, where: str) -> None:
-    """Raise DataError where a media path is empty, absolute, or leads out of the cohort's folder.
+def path_problems(paths: pl.DataFrame, column: str, where: str) -> Iterator[Problem]:
+    """Yield the first media path that is empty, and the first that leads out of the cohort.
 
     `paths` has columns path and the row number; `column` is the name of the path in the shard.
     """
     path = pl.col("path")
     empty = paths.filter(path.str.strip_chars() == "")
     if len(empty):
-        row = empty[ROW].sort()[0]
-        raise DataError(
-            f"{where}: row {row}: column {column} is empty text; write null where there is no file"
-        )
+        row, what = empty[ROW].sort()[0], f"column {column} is empty text"
+        yield Problem(f"{where}: row {row}", what, "write null where there is no file")
 
     outside = paths.filter(path.str.starts_with("/") | path.str.split("/").list.contains(".."))
     if len(outside):
-        row = outside[ROW].sort()[0]
-        raise DataError(
-            f"{where}: row {row}: column {column} leaves the cohort's folder; "
-            "make the path relative to it"
-        )
+        row, what = outside[ROW].sort()[0], f"column {column} leaves the cohort's folder"
+        yield Problem(f"{where}: row {row}", what, "make the path relative to it")
 
 
 @contextmanager

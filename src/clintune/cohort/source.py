@@ -10,10 +10,12 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from clintune.cohort.checks import no_folder
+from clintune.cohort.listing import files_below
 from clintune.cohort.mirror import open_mirror
 from clintune.config.schema import Cohort
 from clintune.core.errors import ConfigError, DataError
-from clintune.core.files import atomic_path, file_signature, files_below, value_sha256, write_json
+from clintune.core.files import atomic_path, file_signature, value_sha256, write_json
 from clintune.core.locks import exclusive_lock
 from clintune.storage.cache_entries import WRITTEN
 from clintune.storage.cache_folder import mark_used
@@ -50,9 +52,7 @@ def ensure_cohort(name: str, cohort: Cohort) -> Path:
     root = Path(cohort.root).expanduser().resolve()
     if cohort.source is None:
         if not root.is_dir():
-            raise DataError(
-                f"cohorts.{name}.root: {root} is not a folder; correct the path or name a `source`"
-            )
+            raise DataError(str(no_folder(name, root)))
         return root
 
     write: functools.partial[None] = instantiate(cohort.source, _partial_=True, _convert_="all")

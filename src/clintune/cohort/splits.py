@@ -1,36 +1,32 @@
 """Splits and folds by subject, drawn without state.
 
-The place of a subject depends on the subject, the seed and nothing else. Subjects that
-`metadata/linked_subjects.parquet` (subject_id, unit) joins, such as mother and child or one person
-under two ids, are drawn as one unit and stay together.
+The place of a subject depends on the subject, the seed and nothing else. Linked subjects are drawn
+as one unit and stay together.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-from meds.schema import (
-    SubjectSplitSchema,
-    held_out_split,
-    subject_splits_filepath,
-    train_split,
-    tuning_split,
-)
+from meds.schema import held_out_split, subject_splits_filepath, train_split, tuning_split
 from numpy.typing import NDArray
 
+from clintune.cohort.linked import Samples, linked_units, parted_problems
 from clintune.cohort.shards import SUBJECT
+from clintune.cohort.split_checks import (
+    SPLIT,
+    fold_problems,
+    group_problems,
+    lacking_problems,
+    split_problems,
+)
 from clintune.cohort.subject_table import has_subject_table, read_subject_table
 from clintune.config.schema import Splits
-from clintune.config.suggest import nearest
-from clintune.core.disclosure import frequent
-from clintune.core.errors import ConfigError, DataError
+from clintune.core.errors import ConfigError
+from clintune.core.problems import raise_first
 
-SPLITS = (train_split, tuning_split, held_out_split)
-LINKED_FILE = "metadata/linked_subjects.parquet"
-_SPLIT = SubjectSplitSchema.split_name
 EXACT = 1000
 """The largest number of subjects whose splits have exact sizes.
 
@@ -38,18 +34,6 @@ Of 60 subjects, one draw for each could hold out 3 instead of 9.
 """
 _FEW = 5
 """The most distinct values of a target column that are balanced by value; more are by quarters."""
-
-
-class Samples(Protocol):
-    """What a split needs of a `SampleIndex`."""
-
-    @property
-    def root(self) -> Path:
-        """Folder of the cohort."""
-
-    @property
-    def subject_ids(self) -> NDArray[np.int64]:
-        """Subject of each sample [N]."""
 
 
 def subject_splits(
@@ -67,7 +51,7 @@ def subject_splits(
         return _read_splits(path, index)
 
     _check_fractions(splits.tuning, splits.held_out)
-    units, unit_of_sample = _units(index)
+    units, unit_of_sample = linked_units(index)
     draws = _draw(units, "split", splits.seed)
     if stratify is None:
         if len(units) <= EXACT:
@@ -96,7 +80,7 @@ def assign_folds(
 
     Raises ConfigError for fewer than 2 folds, and for more folds than subjects.
     """
-    units, unit_of_sample = _units(index)
+    units, unit_of_sample = linked_units(index)
     if not 2 <= folds <= len(units):
         raise ConfigError(
             f"cv: {folds} folds for {len(units)} subjects; use 2 to {len(units)} folds"
@@ -127,15 +111,9 @@ def read_folds(path: Path, index: Samples) -> NDArray[np.int64]:
     exactly one row, with a whole number, and linked subjects are in one fold.
     """
     path = index.root / path
-    table = read_subject_table(path, "fold")
-    if not table["fold"].dtype.is_integer():
-        raise DataError(
-            f"{path}: column fold is {table['fold'].dtype}; number the folds: cast it to int64"
-        )
-
-    folds = _of_samples(path, table, "fold", index).cast(pl.Int64).to_numpy()
-    _check_linked(path, index, folds, "folds")
-    return folds
+    folds = _of_samples(read_subject_table(path, "fold"), "fold", index)
+    raise_first(fold_problems(path, folds, index))
+    return folds.cast(pl.Int64).to_numpy()
 
 
 def fold_splits(
@@ -152,7 +130,7 @@ def fold_splits(
     balanced. Raises ConfigError where nothing is left to train on.
     """
     _check_fractions(tuning_fraction, 0)
-    units, unit_of_sample = _units(index)
+    units, unit_of_sample = linked_units(index)
     held_out = np.zeros(len(units), bool)
     held_out[unit_of_sample[fold_of_sample == fold]] = True
 
@@ -173,16 +151,13 @@ def group_folds(
     samples has one group, and where some of linked subjects are held out and others are not.
     """
     path = index.root / path
-    table = read_subject_table(path, column)
-    group = _of_samples(path, table, column, index).cast(pl.String)
-
-    if unknown := [name for name in held_out if not (group == name).any()]:
-        # The hint names no site of few people: that would tell of them.
-        hint = nearest(unknown[0], frequent(group, index.subject_ids.tolist()))
-        raise ConfigError(f"held_out_groups: no subject is in {column} '{unknown[0]}'{hint}")
+    group = _of_samples(read_subject_table(path, column), column, index).cast(pl.String)
+    raise_first(lacking_problems(path, group, index))
+    raise_first(group_problems(group, index, held_out), ConfigError)
 
     is_held_out = group.is_in(list(held_out)).to_numpy()
-    _check_linked(path, index, np.where(is_held_out, held_out_split, train_split), "splits")
+    split = pl.Series(np.where(is_held_out, held_out_split, train_split))
+    raise_first(parted_problems(path, split, index, "splits"))
     return is_held_out.astype(np.int64)
 
 
@@ -198,7 +173,7 @@ def subsample_train(
     At least one subject stays; the others are in no split. Targets [N, T] are balanced, and a
     smaller share of the same seed is a part of a larger one.
     """
-    units, unit_of_sample = _units(index)
+    units, unit_of_sample = linked_units(index)
     training = np.unique(unit_of_sample[split == train_split])
     strata = _strata_or_zeros(unit_of_sample, stratify, len(units))
     draws = _draw(units, "share", seed)
@@ -215,55 +190,6 @@ def subsample_train(
     kept = training[np.argsort(place[training], kind="stable")][:num_kept]
     left_out = (split == train_split) & ~np.isin(unit_of_sample, kept)
     return np.where(left_out, "", split)
-
-
-def linked_numbers(indexes: Iterable[Samples]) -> NDArray[np.int64]:
-    """Return a number for each sample [N] of some cohorts, one behind the other, that linked
-    subjects share.
-    """
-    numbers, first = [np.empty(0, np.int64)], 0
-    for index in indexes:
-        units, unit_of_sample = _units(index)
-        numbers.append(unit_of_sample + first)
-        first += len(units)
-    return np.concatenate(numbers)
-
-
-def _units(index: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct units, and the number of the unit of each sample [N]."""
-    ids = index.subject_ids
-    path = index.root / LINKED_FILE
-    if has_subject_table(path):
-        linked = read_subject_table(path, "unit")
-        if not linked["unit"].dtype.is_integer():
-            raise DataError(
-                f"{path}: column unit is {linked['unit'].dtype}; number the units: cast it to int64"
-            )
-        samples = pl.DataFrame({SUBJECT: ids})
-        joined = samples.join(linked, on=SUBJECT, how="left", maintain_order="left")
-        ids = joined.select(pl.coalesce("unit", SUBJECT)).to_series().to_numpy()
-
-    units, unit_of_sample = np.unique(ids, return_inverse=True)
-    return units, unit_of_sample
-
-
-def _check_linked(path: Path, index: Samples, part_of_sample: NDArray[Any], parts: str) -> None:
-    """Raise DataError where the file `path` puts linked subjects into several `parts`.
-
-    `parts` is the word for them, as "splits" or "folds".
-    """
-    _, unit_of_sample = _units(index)
-    pairs = pl.DataFrame({"unit": unit_of_sample, "part": part_of_sample})
-    pairs = pairs.unique().sort("unit", "part")
-    parted = pairs.filter(pl.len().over("unit") > 1)
-    if len(parted):
-        first, second = parted["part"][:2]
-        number = parted["unit"].n_unique()
-        units = f"{number} unit{'s'[: number > 1]} of {LINKED_FILE}"
-        raise DataError(
-            f"{path}: parts linked subjects: {units} in several {parts}, as {first} and {second}; "
-            "give all subjects of a unit one of them"
-        )
 
 
 def _draw(units: NDArray[np.int64], *purpose: int | str) -> NDArray[np.float64]:
@@ -328,25 +254,13 @@ def _check_fractions(tuning: float, held_out: float) -> None:
 
 def _read_splits(path: Path, index: Samples) -> NDArray[np.str_]:
     """Return the split of each sample [N] from the cohort's own file; see `subject_splits`."""
-    table = read_subject_table(path, _SPLIT)
-    unknown = table.with_row_index("row").filter(~pl.col(_SPLIT).is_in(SPLITS).fill_null(False))
-    if len(unknown):
-        raise DataError(
-            f"{path}: row {unknown['row'][0]}: column {_SPLIT} is none of {', '.join(SPLITS)}; "
-            "rename it"
-        )
-    splits = _of_samples(path, table, _SPLIT, index).to_numpy().astype(np.str_)
-    _check_linked(path, index, splits, "splits")
-    return splits
+    table = read_subject_table(path, SPLIT)
+    splits = _of_samples(table, SPLIT, index)
+    raise_first(split_problems(path, table, splits, index))
+    return splits.to_numpy().astype(np.str_)
 
 
-def _of_samples(path: Path, table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
-    """Return a column of a subject table for each sample [N]; DataError where one has no value."""
+def _of_samples(table: pl.DataFrame, column: str, index: Samples) -> pl.Series:
+    """Return a column of a subject table for each sample [N]; null where its subject has none."""
     samples = pl.DataFrame({SUBJECT: index.subject_ids})
-    joined = samples.join(table, on=SUBJECT, how="left", maintain_order="left")
-    missing = joined.filter(pl.col(column).is_null())[SUBJECT].n_unique()
-    if missing:
-        raise DataError(
-            f"{path}: {missing} subjects with samples have no {column}; add a row for each"
-        )
-    return joined[column]
+    return samples.join(table, on=SUBJECT, how="left", maintain_order="left")[column]

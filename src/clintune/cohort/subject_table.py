@@ -1,15 +1,14 @@
 """Tables with one row a subject that belong to a cohort: splits, folds, links, groups."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
+from clintune.cohort.listing import is_other_table
 from clintune.cohort.shards import SUBJECT, UNREADABLE
 from clintune.core.errors import DataError
-from clintune.core.files import is_other_table
-
-_INT64 = np.iinfo(np.int64)
+from clintune.core.problems import Problem, raise_first
 
 
 def has_subject_table(path: Path) -> bool:
@@ -40,26 +39,31 @@ def read_subject_table(path: Path, *columns: str) -> pl.DataFrame:
             f"{path}: cannot be read as a table ({type(error).__name__}); write it again"
         ) from error
 
-    # The columns that are needed.
-    wanted = (SUBJECT, *columns)
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: lacks column {missing[0]}; it needs {' and '.join(wanted)}")
-    table = table.select(wanted) if columns else table
+    raise_first(table_problems(table, path, columns))
+    table = table.select(SUBJECT, *columns) if columns else table
+    return table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
 
-    # Subjects as int64, each once.
-    if not table[SUBJECT].dtype.is_integer():
-        raise DataError(
-            f"{path}: column {SUBJECT} is {table[SUBJECT].dtype}; MEDS wants int64: cast it"
-        )
-    if not table[SUBJECT].is_between(_INT64.min, _INT64.max).all():
-        raise DataError(f"{path}: column {SUBJECT} has a number that int64 cannot hold; correct it")
-    table = table.with_columns(pl.col(SUBJECT).cast(pl.Int64))
 
-    twice = table[SUBJECT].is_duplicated()
-    if twice.any():
-        raise DataError(
-            f"{path}: row {twice.arg_true()[0]} has a subject with another row; "
-            "keep one row a subject"
-        )
-    return table
+def table_problems(table: pl.DataFrame, path: Path, columns: Sequence[str]) -> Iterator[Problem]:
+    """Yield each column that is missing, and what is wrong with the subjects."""
+    where, wanted = str(path), (SUBJECT, *columns)
+    for name in wanted:
+        if name not in table.columns:
+            yield Problem(where, f"lacks column {name}", f"it needs {' and '.join(wanted)}")
+    if SUBJECT not in table.columns:
+        return
+
+    subjects = table[SUBJECT]
+    if not subjects.dtype.is_integer():
+        what = f"column {SUBJECT} is {subjects.dtype}"
+        yield Problem(where, what, "MEDS wants int64: cast it")
+        return
+    if subjects.cast(pl.Int64, strict=False).null_count() > subjects.null_count():
+        what = f"column {SUBJECT} has a number that int64 cannot hold"
+        yield Problem(where, what, "correct it")
+
+    # Each subject stands once.
+    twice = subjects.is_duplicated().arg_true()
+    if len(twice):
+        what = f"row {twice[0]} has a subject with another row"
+        yield Problem(where, what, "keep one row a subject")

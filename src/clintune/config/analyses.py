@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 import clintune
 from clintune.config.modules import beside, use_modules
+from clintune.config.places import config_root
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
-from clintune.core.paths import config_root
 
 _FOLDER = Path(clintune.__file__).parent / "evaluation" / "analyses"
 _NEEDED = {"run", "section"}

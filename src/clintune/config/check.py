@@ -18,6 +18,7 @@ from clintune.config.together import together
 from clintune.config.values import endless, misfits, missing, no_text, targets
 from clintune.core.errors import ConfigError
 from clintune.core.paths import check_name, check_part_name
+from clintune.core.problems import raise_all
 from clintune.core.text import visible
 
 PARTS = {"modalities": ("modality", "Modality"), "tasks": ("task", "Task")}
@@ -47,7 +48,7 @@ def check_config(config: DictConfig, where: str) -> None:
     ]
 
     # Combinations are checked only when each value fits by itself.
-    _refuse(where, problems or list(together(plain)))
+    raise_all(where, problems or list(together(plain)))
 
 
 def check_scoring(config: DictConfig, where: str) -> None:
@@ -68,16 +69,11 @@ def check_scoring(config: DictConfig, where: str) -> None:
 
     if len(plain["cohorts"]) != 1:
         problems.append("'cohorts' is more than one; score them one by one")
-    _refuse(where, problems)
+    raise_all(where, problems)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=False)  # type: ignore[return-value]
-
-
-def _refuse(where: str, problems: list[str]) -> None:
-    if problems:
-        raise ConfigError(f"{where}: " + "; and ".join(problems))
 
 
 def _parts(config: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ Hydra would let the last one win without a word.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clintune.core.paths import config_root
+from clintune.config.places import config_root
 
 _HEADER = "# @package "
 

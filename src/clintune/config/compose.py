@@ -21,11 +21,11 @@ from clintune.config.choices import clashes
 from clintune.config.explain import explain, first_line
 from clintune.config.modules import find_modules, use_modules
 from clintune.config.overrides import is_key, read_overrides
+from clintune.config.places import config_root
 from clintune.config.recipe_file import defaults_of, read_recipe
 from clintune.config.schema import Cohort, Config, Scoring
 from clintune.config.typed import Section, editable, frozen, of_plain
 from clintune.core.errors import ConfigError
-from clintune.core.paths import config_root
 
 _NAME = "clintune_recipe"
 """Name by which Hydra knows a recipe.

@@ -1,13 +1,15 @@
 """Read KEY=VALUE as people type it, for all verbs.
 
-The grammar is Hydra's. Text that it does not take, such as a path with ~ or =, is quoted for it.
+The grammar is Hydra's; `hydra.core` holds it for plugins too. Text that it does not take, such as
+a path with ~ or =, is quoted for it.
 """
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import fields
+from itertools import product
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
@@ -61,8 +63,8 @@ def read_texts(
         if key not in known:
             raise ConfigError(f"{verb}: key '{visible(key)}' {otherwise}{nearest(key, known)}")
 
-        quoted_value = override._value
-        texts[key] = quoted_value.text if isinstance(quoted_value, QuotedString) else value
+        text = override.value()
+        texts[key] = text if isinstance(text, str) else value
         if not texts[key].strip():
             raise ConfigError(f"{verb}: '{key}' is empty; give a value, or leave it out")
     return texts
@@ -86,14 +88,16 @@ def set_keys(config: DictConfig, words: Sequence[str]) -> None:
 def sweep(words: Sequence[str]) -> list[list[str]]:
     """Return one list of overrides per job: the product of all values, as `hydra -m` makes it.
 
-    Raises ConfigError as `read_overrides` does.
+    Raises ConfigError as `read_overrides` does, and for a word whose values cannot be listed.
     """
-    parsed = [_parse(word, several=True)[0] for word in words]
-    try:
-        batches = BasicSweeper.split_arguments(parsed, None)
-    except HydraException as error:
-        raise ConfigError(f"sweep: {str(error).splitlines()[0]}") from error
-    return [list(job) for batch in batches for job in batch]
+    choices = {}
+    for word in words:
+        override, text = _parse(word, several=True)
+        texts = _each_value(override) if override.is_sweep_override() else [text]
+        if not texts:
+            raise ConfigError(f"override '{visible(word)}' lists no values; write it as KEY=A,B")
+        choices[override.get_key_element()] = texts
+    return [list(job) for job in product(*choices.values())]
 
 
 def quoted(text: str) -> str:
@@ -111,6 +115,14 @@ def _one_value(word: str) -> tuple[Override, str]:
             f'"{_quoted(word)}"'
         )
     return override, text
+
+
+def _each_value(override: Override) -> list[str]:
+    """Return KEY=VALUE of each value; none of an interval, or of a glob."""
+    key = override.get_key_element()
+    with suppress(HydraException):
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return []
 
 
 def _check_choice(override: Override) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 from omegaconf._utils import get_yaml_loader
 
+from clintune.config.places import config_root
 from clintune.config.schema import Config, entry_of
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
-from clintune.core.paths import config_root
 from clintune.core.text import visible
 
 _STARTS = ("base", "schema")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from clintune.config.places import config_root
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError
-from clintune.core.paths import config_root
 
 
 def shipped_recipes() -> dict[str, Path]:

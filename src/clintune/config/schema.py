@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING
 
-from clintune.core.paths import default_cache, default_raw
+from clintune.config.places import default_cache, default_raw
 
 MOST = 1_000_000_000
 """Largest number that a recipe may hold."""

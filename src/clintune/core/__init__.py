@@ -1,1 +1,1 @@
-"""What every room needs and no library has: errors, atomic files, locks, paths, seeds, console."""
+"""What rooms need and no library has: errors, problems, files, locks, paths, seeds, console."""

@@ -20,8 +20,8 @@ from rich.text import Text
 from clintune.core.files import storing
 from clintune.core.text import visible
 
-_WIDEST = 1000
-"""The largest width of a table, in columns."""
+WIDEST = 10_000
+"""A width in columns that breaks no row of a table."""
 
 
 class PlainConsole(Console):
@@ -87,7 +87,7 @@ class Messages(PlainConsole):
         if self.options.ascii_only:
             table.box = ASCII
 
-        wide = PlainConsole(file=io.StringIO(), width=_WIDEST)
+        wide = PlainConsole(file=io.StringIO(), width=WIDEST)
         with wide.capture() as capture:
             wide.print(table)
         self.print("\n".join(line.rstrip() for line in capture.get().splitlines()))

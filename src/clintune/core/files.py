@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ _REASONS = {
     errno.ESTALE: "the network disk was lost (stale file handle); mount it again",
 }
 """The errors of a disk, each with its remedy."""
-_TABLES = (".parquet", ".pq", ".parq", ".csv", ".csv.gz", ".tsv", ".feather", ".arrow", ".ipc")
-"""The endings of the names of tables."""
 _SEAL = "sha256"
 _PARTIAL = ".partial"
 """The ending of the name of a folder in which something is being written."""
@@ -152,75 +149,10 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def files_below(folder: Path, suffix: str = "") -> list[Path]:
-    """Return the files below a folder whose names end in `suffix`, sorted.
-
-    There are none where there is no such folder. Links to folders are followed, except one that
-    leads back to a folder in which it stands, because that holds nothing new. Raises DataError for
-    a link that leads nowhere and for a folder that cannot be listed: their files would be missing.
-    """
-    return sorted(_walk(folder, suffix, frozenset())) if folder.is_dir() else []
-
-
-def tables_below(folder: Path) -> list[Path]:
-    """Return the Parquet files below a folder, sorted; none where there is no such folder.
-
-    Raises DataError as `files_below` does, and for a table whose name does not end in `.parquet`:
-    its rows would be missing.
-    """
-    files = files_below(folder)
-    if other := next(filter(is_other_table, files), None):
-        raise DataError(
-            f"{other}: is not read, as its name does not end in .parquet; write it so, "
-            "or move it away"
-        )
-
-    return [path for path in files if path.suffix == ".parquet"]
-
-
-def is_other_table(path: Path) -> bool:
-    """Return whether a file's name is that of a table but does not end in `.parquet`."""
-    return path.suffix != ".parquet" and path.name.lower().endswith(_TABLES)
-
-
-def _walk(folder: Path, suffix: str, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the files below a folder; `above` holds the real paths of the folders it stands in."""
-    # A link that leads back to a folder above would never end.
-    real = folder.resolve()
-    if real in above:
-        return
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be listed ({error.strerror}); correct its permissions"
-        ) from error
-
-    for path in entries:
-        if path.is_dir():
-            yield from _walk(path, suffix, above | {real})
-        elif path.is_file():
-            if path.name.endswith(suffix):
-                yield path
-        elif path.is_symlink():
-            raise DataError(
-                f"{path}: is a link that leads nowhere; mount its disk, or remove the link"
-            )
-
-
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def remembered_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file; a process computes it once while the file stays the same.
-
-    It is for base weights, which each fold and member loads again.
-    """
-    (stamp,) = file_signature([path])
-    return _sha256_of(stamp)
 
 
 def value_sha256(value: Any) -> str:
@@ -239,11 +171,6 @@ def file_signature(paths: Iterable[Path]) -> list[Stamp]:
         (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
         for path, stat in stats
     ]
-
-
-@lru_cache(maxsize=1024)
-def _sha256_of(stamp: Stamp) -> str:
-    return file_sha256(Path(stamp[0]))
 
 
 def _flush(path: Path) -> None:

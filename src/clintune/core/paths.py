@@ -1,6 +1,5 @@
-"""Folders and names: where `configs/` and `recipes/` are, and where results are written."""
+"""Names that become parts of paths, and the folders in which results are written."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
@@ -14,31 +13,13 @@ _LONGEST = 200
 """The longest name in bytes; what is written beside it still fits a file system's 255."""
 _PRIVATE = 0o700
 """The mode of folders of patients' data: only their owner enters, whatever the umask."""
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def config_root() -> Path:
-    """Return the folder that holds `configs/` and `recipes/`.
+def name_problem(name: str, *, nested: bool = False, hidden: bool = False) -> str | None:
+    """Return what is wrong with a name that becomes part of a path; None where nothing is.
 
-    It is the top of a checkout, or stands inside the package in a wheel.
-    """
-    inside = _PACKAGE / "_config"
-    return inside if inside.is_dir() else _PACKAGE.parents[1]
-
-
-def check_name(
-    name: str,
-    what: str,
-    error: type[ClintuneError] = ConfigError,
-    *,
-    nested: bool = False,
-    hidden: bool = False,
-) -> str:
-    """Return a name that becomes part of a path, if it is visible and stays inside its folder.
-
-    `what` says where the name comes from. `nested` allows slashes, as in `mortality/icu`. `hidden`
-    allows parts that begin with a dot, as the names of files that are being written do. Raises
-    `error` with the problem of the name, which holds on every system.
+    `nested` allows slashes, as in `mortality/icu`. `hidden` allows parts that begin with a dot, as
+    the names of files that are being written do. What is wrong is so on every system.
     """
     # The first problem is reported.
     parts = PurePosixPath(name).parts
@@ -55,9 +36,24 @@ def check_name(
         problem = "holds a slash"
     elif max(len(part.encode()) for part in parts) > _LONGEST:
         problem = f"is longer than {_LONGEST} bytes"
+    return None if problem is None else f"'{visible(name)[:_LONGEST]}' {problem}"
 
+
+def check_name(
+    name: str,
+    what: str,
+    error: type[ClintuneError] = ConfigError,
+    *,
+    nested: bool = False,
+    hidden: bool = False,
+) -> str:
+    """Return a name that becomes part of a path, if it is visible and stays inside its folder.
+
+    `what` says where the name comes from. Raises `error` as `name_problem` says.
+    """
+    problem = name_problem(name, nested=nested, hidden=hidden)
     if problem is not None:
-        raise error(f"{what} '{visible(name)[:_LONGEST]}' {problem}; use another name")
+        raise error(f"{what} {problem}; use another name")
     return name
 
 
@@ -117,13 +113,3 @@ def timed_folder(parent: Path) -> Path:
             number += 1
         else:
             return folder
-
-
-def default_cache() -> str:
-    """Return the folder of what is computed once: CLINTUNE_CACHE, or one in the home."""
-    return os.environ.get("CLINTUNE_CACHE", "~/.cache/clintune")
-
-
-def default_raw() -> str:
-    """Return the folder that holds raw files of public data: CLINTUNE_DATA, or `data`."""
-    return os.environ.get("CLINTUNE_DATA", "data")

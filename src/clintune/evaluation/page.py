@@ -91,3 +91,9 @@ def scale(metric: Metric) -> tuple[float, float, float] | None:
 def output_name(task: str, question: str) -> str:
     """Return the name of a question or view: that of its task where it has none of its own."""
     return f"{task}: {question}" if question else task
+
+
+def full_stop(text: str) -> str:
+    """Return text that ends as a sentence does, so that another may follow."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

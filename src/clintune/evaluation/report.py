@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.files import write_text
-from clintune.core.text import full_stop
 from clintune.evaluation import scores, summary
 from clintune.evaluation.analysis import Analyses, sections_of
-from clintune.evaluation.page import Page
+from clintune.evaluation.page import Page, full_stop
 from clintune.report.page import render_page
 from clintune.report.section import Section, Terms
 

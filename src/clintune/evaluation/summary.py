@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from clintune.core.disclosure import SMALLEST_SHOWN
-from clintune.core.text import full_stop
 from clintune.evaluation.intervals import MEAN
-from clintune.evaluation.page import Page, scale
+from clintune.evaluation.page import Page, full_stop, scale
 from clintune.evaluation.scores import positives
 from clintune.metrics import Metric
 from clintune.metrics.classification import auroc

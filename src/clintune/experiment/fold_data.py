@@ -1,7 +1,7 @@
 """Compute once what training needs: the pieces of all items, and what is left out or suspect."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from clintune.core.console import console
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.files import atomic_path
+from clintune.core.problems import Problem, raise_first
 from clintune.core.text import visible
 from clintune.experiment.cohorts_apart import between_cohorts
 from clintune.experiment.folds import Fold, rows_by_split, split_of
@@ -124,24 +125,31 @@ def check_fold(
     split without training samples, a task without training labels and, unless `one_answer_will_do`,
     a training split in which every task has one answer only.
     """
-    if problem := next(equal_cohorts({index.name: index.root for index in samples.indexes}), None):
-        raise DataError(problem)
-    if not len(rows["train"]):
-        raise DataError("no sample is in the training split; check the cohort's splits and labels")
-
+    raise_first(training_problems(samples, rows["train"]))
     for name, task in tasks.items():
-        targets = samples.targets(name)[rows["train"]]
-        if np.isnan(targets).all():
-            raise DataError(
-                f"tasks.{name}: no training sample has a known label; "
-                "check the split, or drop the task"
-            )
-        task.fit(targets)
+        task.fit(samples.targets(name)[rows["train"]])
 
     said, learnable = check_answers(samples, rows, tasks)
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
     return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
+
+
+def training_problems(samples: Samples, train: NDArray[np.int64]) -> Iterator[Problem]:
+    """Yield each cohort of the same people as another, and what lacks among the samples `train`.
+
+    That is any sample, or a known label of a task.
+    """
+    yield from equal_cohorts({index.name: index.root for index in samples.indexes})
+    if not len(train):
+        what = "no sample is in the training split"
+        yield Problem("splits", what, "check the cohort's splits and labels")
+        return
+
+    for name in samples.tasks:
+        if np.isnan(samples.targets(name)[train]).all():
+            remedy = "check the split, or drop the task"
+            yield Problem(f"tasks.{name}", "no training sample has a known label", remedy)
 
 
 def check_patience(trainer: Trainer, by_fold: Sequence[Mapping[str, NDArray[np.int64]]]) -> None:
@@ -202,7 +210,7 @@ def remarks(modalities: Mapping[str, Modality], statistics: Statistics) -> list[
     return [
         f"{name}: {said}"
         for name, part in modalities.items()
-        for said in part.remarks(statistics[name])
+        for said in part.reader.remarks(statistics[name])
     ]
 
 

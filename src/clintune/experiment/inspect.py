@@ -19,7 +19,8 @@ from clintune.features.columnar import columnar
 from clintune.features.cuts import Beyond, hours_beyond
 from clintune.features.preprocess import PreprocessWorkers, View
 from clintune.modalities.absent_media import why_absent
-from clintune.modalities.base import Modality
+from clintune.modalities.base import item_reader
+from clintune.modalities.readers import ItemReader
 from clintune.storage.remote import is_remote
 
 NUM_SAMPLES = 200
@@ -80,7 +81,7 @@ def missing_media(experiment: Experiment) -> dict[str, Errors]:
     samples = experiment.samples
     rows = np.flatnonzero(samples.labelled())
     for name, modality in experiment.modalities.items():
-        if modality.media_column is None:
+        if modality.reader.media_column is None:
             continue
 
         items = samples.items(name, rows)
@@ -115,7 +116,9 @@ def inspect_samples(
             sources[name] = rows_of
             continue
 
-        sources[name], errors, said = _read(samples, name, modality, drawn, missing.get(name, {}))
+        sources[name], errors, said = _read(
+            samples, name, item_reader(modality), drawn, missing.get(name, {})
+        )
         _check(experiment, name, errors, len(samples.items(name, rows)))
         warnings += said
 
@@ -126,7 +129,7 @@ def inspect_samples(
 
 
 def _read(
-    samples: Samples, name: str, modality: Modality, rows: NDArray[np.int64], missing: Errors
+    samples: Samples, name: str, reader: ItemReader, rows: NDArray[np.int64], missing: Errors
 ) -> tuple[Lengths, Errors, list[str]]:
     """Read items that the samples `rows` see.
 
@@ -134,7 +137,7 @@ def _read(
     """
     lengths, errors, num_blank = Lengths(samples.num_rows(name)), dict(missing), 0
     numbers = [n for n in samples.items(name, rows).numbers.tolist() if n not in errors][:NUM_ITEMS]
-    preprocess = PreprocessWorkers(samples, name, modality)
+    preprocess = PreprocessWorkers(samples, name, reader)
     preprocessed = preprocess([View(number, 0) for number in numbers])
 
     # Note what each item gives.
@@ -146,7 +149,7 @@ def _read(
             lengths.more[number] = pieces.left_out
             lengths.begin[number], lengths.end[number] = pieces.extent
             lengths.contents[number] = _content(pieces)
-            num_blank += modality.is_blank(pieces)
+            num_blank += reader.is_blank(pieces)
     lengths.known[list(errors)] = 0
 
     # Say what is suspect.

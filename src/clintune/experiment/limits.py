@@ -160,7 +160,7 @@ def measure(
 ) -> Limits:
     """Count what the samples `rows` have, and what of it they read, in the plain view of items."""
     parts = {
-        name: Part(modality.max_pieces, sums_up=modality.rows is not None and modality.rows.sums_up)
+        name: Part(modality.reader.max_pieces, sums_up=modality.reader.sums_up)
         for name, modality in modalities.items()
     }
     limits = Limits(parts, max_tokens)

@@ -11,14 +11,16 @@ import polars as pl
 from clintune.cohort.checks import folder_problems
 from clintune.cohort.codes import count_codes
 from clintune.cohort.index import SampleIndex
-from clintune.cohort.labels import label_files, label_not_found
+from clintune.cohort.labels import label_files, unknown_label
 from clintune.cohort.samples import Samples
 from clintune.cohort.source import open_root
 from clintune.cohort.subject_table import read_subject_table
 from clintune.config.schema import Config
 from clintune.config.suggest import nearest
 from clintune.core.errors import ConfigError, DataError
-from clintune.modalities.base import Modality, has_code
+from clintune.core.problems import Problem, raise_first
+from clintune.modalities.base import Modality, readers_of
+from clintune.modalities.readers import has_code
 from clintune.model.build import make_modalities
 from clintune.package.contents import make_tasks
 from clintune.storage.cache_folder import open_cache
@@ -47,7 +49,7 @@ def open_experiment(config: Config) -> Experiment:
     """
     # Check what needs no index.
     if problems := list(folder_problems(config.cohorts, config.cv, config.tasks)):
-        raise DataError("; and ".join(problems))
+        raise DataError("; and ".join(map(str, problems)))
     cache = open_cache(config.data.cache, shared=config.data.shared)
     config = _with_absolute_sources(config)
     modalities, tasks = make_modalities(config.modalities), make_tasks(config.tasks)
@@ -59,7 +61,7 @@ def open_experiment(config: Config) -> Experiment:
         tables = (cohort.folds, cohort.groups, config.cv)
         beside = [path for path in tables if isinstance(path, str)]
         roots[name] = open_root(name, cohort, cache, beside)
-    _check_labels(tasks, list(roots.values()))
+    raise_first(_unlabelled(tasks, list(roots.values())))
 
     indexes, groups, cohorts = [], {}, {}
     for name, cohort in config.cohorts.items():
@@ -67,18 +69,12 @@ def open_experiment(config: Config) -> Experiment:
         if cohort.groups is not None:
             groups[name] = read_subject_table(root / cohort.groups)
         cohorts[name] = cohort if is_remote(cohort.root) else replace(cohort, root=str(root))
-        indexes.append(SampleIndex.open(name, cohorts[name], modalities, tasks, cache))
+        indexes.append(SampleIndex.open(name, cohorts[name], readers_of(modalities), tasks, cache))
 
     # Check what the indexes tell.
     samples = Samples(indexes)
-    for name, task in tasks.items():
-        if np.isnan(samples.targets(name)).all():
-            raise DataError(
-                f"tasks.{name}: every label '{task.label}' is unknown (null) in every cohort; "
-                "add known ones"
-            )
-
-    _check_codes(modalities, samples)
+    raise_first(_unknown_labels(tasks, samples))
+    raise_first(_unknown_codes(modalities, samples), ConfigError)
     return Experiment(
         config=replace(config, cohorts=cohorts),
         cache=cache,
@@ -118,22 +114,34 @@ def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
         )
 
 
-def _check_labels(tasks: Mapping[str, Task], roots: Sequence[Path]) -> None:
-    """Refuse a task without labels in any cohort; a task of the user may keep them elsewhere."""
+def _unlabelled(tasks: Mapping[str, Task], roots: Sequence[Path]) -> Iterator[Problem]:
+    """Yield each task without labels in any cohort; a task of the user may keep them elsewhere."""
     for name, task in tasks.items():
         is_there = any(label_files(root, task.label) for root in roots)
         if not is_there and all(task.read(root) is None for root in roots):
-            raise DataError(f"tasks.{name}.label: {label_not_found(task.label, roots)}")
+            yield unknown_label(f"tasks.{name}.label", task.label, roots)
 
 
-def _check_codes(modalities: Mapping[str, Modality], samples: Samples) -> None:
-    """Refuse a listed code that no row of any cohort has: a mistyped one would not be seen."""
-    known = samples.codes()
-    for name, modality in modalities.items():
-        for code in modality.codes or []:
-            if known.to_frame().filter(has_code([code])).is_empty():
-                # Only common codes are named: a code of few subjects would tell of them.
-                hint = nearest(code, count_codes(samples).common)
-                raise ConfigError(
-                    f"modalities.{name}.codes: no row has '{code}'; correct it or take it out{hint}"
-                )
+def _unknown_labels(tasks: Mapping[str, Task], samples: Samples) -> Iterator[Problem]:
+    """Yield each task whose label no sample knows."""
+    for name, task in tasks.items():
+        if np.isnan(samples.targets(name)).all():
+            what = f"every label '{task.label}' is unknown (null) in every cohort"
+            yield Problem(f"tasks.{name}", what, "add known ones")
+
+
+def _unknown_codes(modalities: Mapping[str, Modality], samples: Samples) -> Iterator[Problem]:
+    """Yield each listed code that no row of any cohort has: a mistyped one would not be seen."""
+    known = samples.codes().to_frame()
+    unknown = [
+        (name, code)
+        for name, modality in modalities.items()
+        for code in modality.reader.codes or []
+        if known.filter(has_code([code])).is_empty()
+    ]
+
+    # Only common codes are named: a code of few subjects would tell of them.
+    common = count_codes(samples).common if unknown else set()
+    for name, code in unknown:
+        remedy = f"correct it or take it out{nearest(code, common)}"
+        yield Problem(f"modalities.{name}.codes", f"no row has '{code}'", remedy)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,11 +14,12 @@ import torch
 
 from clintune import __version__
 from clintune.cohort.labels import FOLDERS
+from clintune.cohort.listing import files_below
 from clintune.cohort.seal import table_hashes
 from clintune.cohort.shards import find_shards
 from clintune.config.schema import Config
-from clintune.core.errors import DataError
-from clintune.core.files import file_sha256, files_below, read_json, value_sha256
+from clintune.core.files import file_sha256, read_json, value_sha256
+from clintune.core.problems import Problem, raise_first
 from clintune.experiment.open import Experiment
 
 _PACKAGES = (
@@ -62,21 +64,19 @@ def provenance(experiment: Experiment, recipe: Path | None = None) -> dict[str, 
 
 
 def check_data(run: Path, experiment: Experiment) -> None:
-    """Refuse to go on with a run on other data than those with which it began.
+    """Refuse to go on with a run on other data than those with which it began; DataError."""
+    raise_first(changed_tables(run, experiment))
 
-    Raises DataError that names the first table of a cohort that was changed, added or removed.
-    """
+
+def changed_tables(run: Path, experiment: Experiment) -> Iterator[Problem]:
+    """Yield each table of a cohort that was changed, added or removed since the run began."""
     recorded = read_json(run / "provenance.json")["cohorts"]
     for index in experiment.samples.indexes:
         before, now = recorded[index.name]["files"], _files(index.root, experiment.cache)
-        changed = sorted(
-            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
-        )
-        if changed:
-            raise DataError(
-                f"{index.root / changed[0]}: is not as it was when {run.name} was trained; "
-                "restore it, or train anew"
-            )
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                what = f"is not as it was when {run.name} was trained"
+                yield Problem(str(index.root / name), what, "restore it, or train anew")
 
 
 def config_sha256(config: Config) -> str:

@@ -14,14 +14,12 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from clintune.core.console import console, print_table
+from clintune.core.console import WIDEST, console, print_table
 from clintune.core.errors import ConfigError
 from clintune.experiment.resume import leaves
 from clintune.launch.status import Status, read_status
 
 _UNKNOWN = ["unknown", "", "", "", "", ""]
-_WIDEST = 10_000
-"""Width of a table that goes to a pipe or file: no row is broken there."""
 _SHOWN = 3
 """Most settings that the table shows of a run."""
 _PLACES = ("name", "runs", "data", "cluster")
@@ -62,7 +60,7 @@ def list_runs(folder: Path, order: str | None = None) -> None:
         f"{run}: {status.error}" for run, status in statuses.items() if status and status.error
     ]
     table = _table(statuses, differences, "differs in")
-    print_table(table, *errors, width=_WIDEST)
+    print_table(table, *errors, width=WIDEST)
 
 
 def print_sweep(settings: Mapping[Path, str]) -> None:

@@ -45,7 +45,7 @@ def one_for_many(
 
         most = int(np.unique(pairs[0], return_counts=True)[1].max(initial=0))
         num_subjects = len(np.unique(pairs[1]))
-        telling = _ONE_TEXT if modalities[name].media_column is None else _ONE_FILE
+        telling = _ONE_TEXT if modalities[name].reader.media_column is None else _ONE_FILE
         if most >= SMALLEST_SHOWN and most > telling * num_subjects:
             yield (
                 f"{name}: one and the same item, but for its time, stands for "

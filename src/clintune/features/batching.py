@@ -46,8 +46,8 @@ class Batches(Dataset[Batch]):
     ) -> None:
         self.samples = samples
         self.sources = {name: sources[name] for name in modalities}
-        self.budgets = {name: modality.max_pieces for name, modality in modalities.items()}
-        self.views = {name: modality.views for name, modality in modalities.items()}
+        self.budgets = {name: modality.reader.max_pieces for name, modality in modalities.items()}
+        self.views = {name: modality.reader.views for name, modality in modalities.items()}
         self.modality_dropout = modality_dropout
         self.zero_fill = zero_fill
 

@@ -20,17 +20,16 @@ from clintune.core.files import value_sha256, write_json
 from clintune.core.locks import exclusive_lock
 from clintune.core.progress_bar import counted
 from clintune.features import preprocess as encode
+from clintune.features.cache_key import cache_key, class_name
 from clintune.features.cuts import Cuts
 from clintune.features.inventory import Scanned, scan
 from clintune.features.item_keys import item_keys, listed, stamped_media, view_key
 from clintune.features.pieces import CUTS, LEFT_OUT, PLACES, StoredPieces
-from clintune.features.preprocess import PreprocessWorkers, View, encoding, laid_flat, make_pieces
+from clintune.features.preprocess import PreprocessWorkers, View, laid_flat, make_pieces
 from clintune.features.sealed import damaged, drop, is_intact, save_sealed
-from clintune.modalities.base import Modality
+from clintune.modalities.base import Modality, item_reader
 from clintune.storage.cache_folder import mark_used
 
-_FORMAT = 7
-"""Part of the key: raise it when a change makes the same files give other pieces."""
 _CPU = torch.device("cpu")
 
 
@@ -47,8 +46,9 @@ class PieceCache:
     ) -> None:
         self.name = name
         self.modality = modality
+        self.reader = item_reader(modality)
         self.precision = precision
-        key = {"format": _FORMAT, **encoding(modality, statistics, precision)}
+        key = cache_key(modality, statistics, precision)
         self.folder = cache / "pieces" / value_sha256(key)[:32]
         self.media = cache / "media"
 
@@ -62,9 +62,9 @@ class PieceCache:
         with exclusive_lock(self.folder, f"the pieces of {self.name}") as waited:
             self._open_folder()
 
-            stamped = stamped_media(items, self.modality)
-            moments = [part.tolist() for part in items.moments()] if self.modality.timed else []
-            known_by = [items.fingerprint(), self.modality.views, listed(stamped), moments]
+            stamped = stamped_media(items, self.reader)
+            moments = [part.tolist() for part in items.moments()] if self.reader.timed else []
+            known_by = [items.fingerprint(), self.reader.views, listed(stamped), moments]
             table = self.folder / "tables" / f"{value_sha256(known_by)[:32]}.safetensors"
 
             # The process that this one waited for has just verified the table.
@@ -73,7 +73,7 @@ class PieceCache:
                 return pieces
 
             # Whole items come first: only they tell which items go on after a prediction time.
-            keys = item_keys(items, stamped, self.media, self.modality)
+            keys = item_keys(items, stamped, self.media, self.reader)
             whole = self._views(keys, (View(number, 0) for number in items.numbers.tolist()))
             scanned, errors = self._complete(items, whole, device, workers)
 
@@ -94,11 +94,11 @@ class PieceCache:
         about = self.folder / "about.json"
         if not about.exists():
             source = (
-                self.modality.source.get("source", "no weights")
+                self.modality.origin.get("source", "no weights")
                 if self.modality.cacheable
                 else "before the encoder"
             )
-            write_json(about, {"name": type(self.modality).__qualname__, "source": source})
+            write_json(about, {"name": class_name(self.modality), "source": source})
 
     def _views(self, keys: Sequence[str], whole: Iterable[View]) -> dict[str, View]:
         """Return every view by its key; `whole` holds the plain view of each item or part.
@@ -107,13 +107,13 @@ class PieceCache:
         """
         found: dict[str, View] = {}
         for key, plain in zip(keys, whole, strict=True):
-            for view in range(self.modality.views):
+            for view in range(self.reader.views):
                 found.setdefault(view_key(key, view), plain._replace(view=view))
         return found
 
     def _extents(self, items: Items, keys: Sequence[str], scanned: Scanned) -> dict[int, Extent]:
         """Return when items begin and end, by item number, for files that tell it."""
-        if not self.modality.timed:
+        if not self.reader.timed:
             return {}
         places = {
             number: scanned.places.get(view_key(key, 0))
@@ -165,7 +165,7 @@ class PieceCache:
     ) -> dict[str, DataError]:
         """Write the missing shards; return the errors of items that cannot be read, by key."""
         num = min(workers, len(todo) // encode.WORTH_A_WORKER)
-        preprocess = PreprocessWorkers(items.samples, self.name, self.modality, num)
+        preprocess = PreprocessWorkers(items.samples, self.name, self.reader, num)
         pieces = preprocess(list(todo.values()))
         shown = counted(pieces, f"preprocess {self.name}", len(todo), "items")
 
@@ -201,7 +201,7 @@ class PieceCache:
         """Write where the pieces of each item, part and view are, and why items are unreadable."""
         numbers = np.concatenate([items.numbers, np.arange(cuts.first, cuts.first + len(cuts))])
         all_keys = [*keys, *part_keys]
-        num_views, num_rows = self.modality.views, cuts.first + len(cuts) + 1
+        num_views, num_rows = self.reader.views, cuts.first + len(cuts) + 1
 
         # Find the address of each view; what was never preprocessed keeps -1.
         address = np.full((num_rows, num_views, 3), -1, np.int64)

@@ -22,9 +22,9 @@ _TOGETHER = 1_000_000
 
 def columnar(samples: Samples, name: str, modality: Modality) -> "ColumnarPieces | None":
     """Return the pieces of a modality that reads columns; None for one that reads item by item."""
-    if modality.rows is None:
+    if not isinstance(modality.reader, RowReader):
         return None
-    return ColumnarPieces(samples, name, modality.rows.numbered(samples.codes().to_list()))
+    return ColumnarPieces(samples, name, modality.reader.numbered(samples.codes().to_list()))
 
 
 class ColumnarPieces:

@@ -8,17 +8,17 @@ from clintune.cohort.samples import Items
 from clintune.contracts import Item
 from clintune.core.files import value_sha256
 from clintune.features.media import Stamp, remembered_sha256, stamps
-from clintune.modalities.base import Modality
+from clintune.modalities.readers import ItemReader
 
 Stamped = tuple[RowSource, dict[Path, Stamp]]
 """A cohort, and the stamps of media files by their path."""
 
 
-def stamped_media(items: Items, modality: Modality) -> list[Stamped]:
+def stamped_media(items: Items, reader: ItemReader) -> list[Stamped]:
     """Return the stamps of the items' media files by cohort; none where no files are read."""
-    if modality.media_column is None:
+    if reader.media_column is None:
         return []
-    return [(index, stamps(paths, modality.files)) for index, paths in items.paths()]
+    return [(index, stamps(paths, reader.files)) for index, paths in items.paths()]
 
 
 def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
@@ -30,7 +30,7 @@ def listed(stamped: Sequence[Stamped]) -> list[list[tuple[str, Stamp]]]:
 
 
 def item_keys(
-    items: Items, stamped: Sequence[Stamped], memory: Path, modality: Modality
+    items: Items, stamped: Sequence[Stamped], memory: Path, reader: ItemReader
 ) -> list[str]:
     """Return the hash of each item's content; the folder `memory` keeps the hashes of media."""
     content: dict[Path, str] = {}
@@ -41,7 +41,7 @@ def item_keys(
             path: known[signature] if signature else "" for path, signature in found.items()
         }
 
-    return [item_key(item, content, timed=modality.timed) for item in items]
+    return [item_key(item, content, timed=reader.timed) for item in items]
 
 
 def item_key(item: Item, content: Mapping[Path, str], *, timed: bool = False) -> str:

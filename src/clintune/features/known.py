@@ -19,7 +19,7 @@ class KnownPieces:
     """
 
     def __init__(self, cached: PieceCache, memory: Path) -> None:
-        self._modality = cached.modality
+        self._reader = cached.reader
         self._folder = cached.folder
         self._memory = memory
         self._found = Scanned([], {}, [])
@@ -34,7 +34,7 @@ class KnownPieces:
             return Known()
 
         # Find the place of each view that is there.
-        keys = item_keys(items, stamped_media(items, self._modality), self._memory, self._modality)
+        keys = item_keys(items, stamped_media(items, self._reader), self._memory, self._reader)
         found = {
             (number, view): self._found.places[view_key(key, view)]
             for number, key in zip(items.numbers.tolist(), keys, strict=True)

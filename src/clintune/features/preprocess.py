@@ -16,7 +16,8 @@ from clintune.core.errors import DataError
 from clintune.features.cuts import Cuts
 from clintune.features.pieces import Block, HeldPieces, Known
 from clintune.layers.precision import computing_in
-from clintune.modalities.base import Modality, collate_pieces
+from clintune.modalities.base import Modality, collate_pieces, item_reader
+from clintune.modalities.readers import ItemReader
 
 READ_AHEAD = 64
 """Number of items that are preprocessed before they are sorted by size and encoded."""
@@ -48,11 +49,11 @@ class View(NamedTuple):
 class PreprocessWorkers:
     """Preprocessing of items by number and view, here or in `workers` processes that stay alive."""
 
-    def __init__(self, samples: Samples, name: str, modality: Modality, workers: int = 0) -> None:
+    def __init__(self, samples: Samples, name: str, reader: ItemReader, workers: int = 0) -> None:
         self._todo: list[View] = []
         # Spawned processes inherit no lock, no GPU, and no library threads that fork would break.
         self._loader = DataLoader(
-            _Prepared(samples, name, modality.without_weights()),
+            _Prepared(samples, name, reader),
             sampler=self._todo,
             batch_size=None,
             num_workers=workers,
@@ -81,10 +82,10 @@ class PreprocessWorkers:
 class _Prepared(Dataset[Any]):
     """Preprocessed items, as arrays: workers would send tensors through scarce shared memory."""
 
-    def __init__(self, samples: Samples, name: str, modality: Modality) -> None:
+    def __init__(self, samples: Samples, name: str, reader: ItemReader) -> None:
         self.samples = samples
         self.name = name
-        self.modality = modality
+        self.reader = reader
 
     def __getitem__(
         self, view: View
@@ -92,7 +93,7 @@ class _Prepared(Dataset[Any]):
         hours = 0.0 if view.hours is None else view.hours
         (item,) = Items(self.samples, self.name, np.array([view.number]), np.array([hours]))
         try:
-            pieces = self.modality.preprocess(replace(item, whole=view.hours is None), view.view)
+            pieces = self.reader.preprocess(replace(item, whole=view.hours is None), view.view)
         except DataError as error:
             return error
         at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
@@ -156,7 +157,7 @@ def hold_pieces(
     hold({key: view for key, view in wanted.items() if key not in held.places})
 
     # Then the parts of those items, up to each prediction time.
-    cuts = Cuts.of(items, held.extents if modality.timed else {})
+    cuts = Cuts.of(items, held.extents if item_reader(modality).timed else {})
     pairs = zip(cuts.number.tolist(), cuts.hours.tolist(), strict=True)
     parts = {
         (part, view): View(number, view, hours)
@@ -204,16 +205,6 @@ def laid_flat(pieces: list[Pieces]) -> Block:
     encoded = [part.encoded for part in pieces if part.encoded is not None]
     hours = torch.cat([part.hours for part in pieces])
     return Block(collate_pieces(pieces), hours, torch.cat(encoded) if encoded else None)
-
-
-def encoding(modality: Modality, statistics: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """Return all that the pieces of an item depend on beside the item, as plain values."""
-    return {
-        "settings": modality.settings(),
-        "statistics": dict(statistics),
-        "weights": modality.source,
-        "encoded": modality.cacheable and precision,
-    }
 
 
 @torch.no_grad()

@@ -10,13 +10,14 @@ from clintune.cohort.samples import Items, Samples
 from clintune.core.errors import DataError, PackageError
 from clintune.core.files import value_sha256
 from clintune.experiment.fold_data import Unreadable, check_readable, reason_alone
-from clintune.features.columnar import columnar
+from clintune.features.cache_key import cache_key
+from clintune.features.columnar import ColumnarPieces, columnar
 from clintune.features.pieces import Known, PieceSource
-from clintune.features.preprocess import WORTH_A_WORKER, PreprocessWorkers, encoding, hold_pieces
-from clintune.inference.answers import Answers, Problem, Settings
+from clintune.features.preprocess import WORTH_A_WORKER, PreprocessWorkers, hold_pieces
+from clintune.inference.answers import Answers, SampleProblem, Settings
 from clintune.inference.forward import Predicted, predict_member
 from clintune.layers.precision import resolve_precision
-from clintune.modalities.base import Modality
+from clintune.modalities.base import Modality, item_reader
 from clintune.package.contents import Package
 from clintune.tasks.calibration import Calibration
 
@@ -144,7 +145,7 @@ class Answerer:
                 continue
 
             learned, computed = member.statistics[name], self._precision(member)
-            key = value_sha256([name, encoding(modality, learned, computed)])
+            key = value_sha256([name, cache_key(modality, learned, computed)])
             if key not in held:
                 held[key], bad[name] = self._hold(key, member, name, self.samples.items(name, rows))
             sources[name] = held[key]
@@ -166,12 +167,12 @@ class Answerer:
         if key not in self._readers:
             workers = min(self.settings.workers, len(items) // WORTH_A_WORKER)
             find = self._find(name, modality, member.statistics[name], computed)
-            preprocess = PreprocessWorkers(self.samples, name, modality, workers)
+            preprocess = PreprocessWorkers(self.samples, name, item_reader(modality), workers)
             self._readers[key] = _Reader(preprocess, find)
         reader = self._readers[key]
 
         # Preprocess the items that nobody computed before.
-        views = modality.views if member.config.model.average_views else 1
+        views = modality.reader.views if member.config.model.average_views else 1
         device = member.model.queries.device
         known = reader.known(items, views)
         settings = (modality, views, computed, device, known)
@@ -214,27 +215,28 @@ class Answerer:
         bad: Mapping[str, Mapping[int, DataError]],
         num_pieces: Mapping[str, NDArray[np.int64]],
         not_finite: Mapping[str, NDArray[np.bool_]],
-    ) -> list[Problem]:
+    ) -> list[SampleProblem]:
         """Return the problems of samples, sorted by sample."""
         # Items that cannot be read.
-        found: list[Problem] = []
+        found: list[SampleProblem] = []
         for name, errors in bad.items():
             where = self._where(name, errors)
             seen = sources[name].select(self.samples.seen(name, rows))
             hit = seen.take(np.isin(seen.number, list(errors)))
             for number, owner in zip(hit.number.tolist(), hit.owner.tolist(), strict=True):
-                found.append(Problem(owner, name, where[number], reason_alone(errors[number])))
+                reason = reason_alone(errors[number])
+                found.append(SampleProblem(owner, name, where[number], reason))
 
         # Samples without any item.
         nothing = np.sum(list(num_pieces.values()), axis=0) == 0
         owners = np.flatnonzero(nothing).tolist()
-        found += [Problem(owner, None, None, _NOTHING) for owner in owners]
+        found += [SampleProblem(owner, None, None, _NOTHING) for owner in owners]
 
         # Answers that are not finite.
         for name, samples in not_finite.items():
             reason = f"the answer for {name} is not a finite number"
             owners = np.flatnonzero(samples).tolist()
-            found += [Problem(owner, None, None, reason) for owner in owners]
+            found += [SampleProblem(owner, None, None, reason) for owner in owners]
         return sorted(found, key=lambda problem: problem.sample)
 
 
@@ -264,7 +266,7 @@ def never_finite(task: str) -> PackageError:
     )
 
 
-def _tabled(member: Package, samples: Samples) -> dict[str, PieceSource]:
+def _tabled(member: Package, samples: Samples) -> dict[str, ColumnarPieces]:
     """Return the sources of the modalities that need no preprocessing."""
     found = {
         name: columnar(samples, name, modality) for name, modality in member.model.encoders.items()

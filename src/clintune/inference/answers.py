@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clintune.inference.forward import Predicted
 
 
-class Problem(NamedTuple):
+class SampleProblem(NamedTuple):
     """A reason to abstain from a sample, and the item that it is about.
 
     `sample` is the place of the sample among those that were asked for.
@@ -40,7 +40,7 @@ class Answers:
     abstained: Mapping[str, NDArray[np.bool_]]
     not_finite: Mapping[str, NDArray[np.bool_]]
     lacks: Mapping[str, NDArray[np.bool_]]
-    problems: Sequence[Problem]
+    problems: Sequence[SampleProblem]
 
 
 @dataclass(frozen=True, kw_only=True)

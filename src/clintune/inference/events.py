@@ -1,39 +1,26 @@
 """Samples from rows and prediction times in memory, in any kind of table."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from clintune.cohort.build import RowSelection
 from clintune.cohort.in_memory import InMemory
+from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE, checked_keys
 from clintune.cohort.shards import CODE, ROW, SUBJECT, TIME, read_subjects, typed
 from clintune.core.errors import ConfigError, DataError
+from clintune.core.problems import Problem, raise_first
 from clintune.core.text import first_few, visible
 from clintune.inference.times import last_events
+from clintune.modalities.readers import Reader
 
 EVENTS, AT = "events", "at"
 """Names of the two tables in errors."""
 _CLOCKS = "give both with a time zone, or both of one local clock without"
-
-
-class Reader(Protocol):
-    """The part of a modality that this file needs."""
-
-    @property
-    def media_column(self) -> str | None:
-        """Name the media column of the items, if they are files."""
-
-    @property
-    def takes_bytes(self) -> bool:
-        """Return whether that column may hold the bytes of the files."""
-
-    def row_filter(self) -> pl.Expr:
-        """Return an expression that is true for the modality's rows."""
 
 
 class Held(NamedTuple):
@@ -45,7 +32,7 @@ class Held(NamedTuple):
 
 
 def hold_events(
-    events: Any, at: Any, modalities: Mapping[str, Reader], root: Path, lookback_hours: float | None
+    events: Any, at: Any, readers: Mapping[str, Reader], root: Path, lookback_hours: float | None
 ) -> Held:
     """Hold rows in memory as a source of samples.
 
@@ -55,11 +42,11 @@ def hold_events(
     """
     # Read the rows.
     table = to_polars(events, EVENTS)
-    selections = row_selections(modalities)
+    selections = row_selections(readers)
     named = [selection.media for selection in selections.values() if selection.media is not None]
     media = [name for name in named if name in table.columns]
 
-    table, contents = _take_bytes(table, modalities)
+    table, contents = _take_bytes(table, readers)
     scan = typed(table.lazy().with_row_index(ROW), EVENTS, named)
     if table.is_empty():
         raise DataError(f"{EVENTS}: have no row; give the rows of the subjects to predict for")
@@ -84,16 +71,8 @@ def hold_events(
         contents=contents,
     )
     if not any(len(rows) for rows in held.rows.values()):
-        raise DataError(_nothing_to_read(held, modalities))
+        raise DataError(_nothing_to_read(held, readers))
     return Held(held, samples, scan)
-
-
-def row_selections(modalities: Mapping[str, Reader]) -> dict[str, RowSelection]:
-    """Return the selection of the rows that each modality reads."""
-    found = {}
-    for name, modality in modalities.items():
-        found[name] = RowSelection(modality.row_filter(), modality.media_column)
-    return found
 
 
 def to_polars(table: Any, what: str) -> pl.DataFrame:
@@ -129,18 +108,18 @@ def _mixed(table: Any) -> str:
 
 def _take_bytes(
     table: pl.DataFrame,
-    modalities: Mapping[str, Reader],
+    readers: Mapping[str, Reader],
 ) -> tuple[pl.DataFrame, dict[str, bytes]]:
     """Return the rows with names in place of the bytes of media files, and the bytes by name.
 
     Raises ConfigError for bytes of a modality that reads only files.
     """
     contents: dict[str, bytes] = {}
-    for name, modality in modalities.items():
-        column = modality.media_column
+    for name, reader in readers.items():
+        column = reader.media_column
         if column is None or table.schema.get(column) != pl.Binary:
             continue
-        if not modality.takes_bytes:
+        if not reader.takes_bytes:
             remedy = f"{name} reads files alone: give their paths"
             raise ConfigError(f"{EVENTS}: column {column} holds bytes; {remedy}")
 
@@ -170,7 +149,7 @@ def _samples(
         return found
 
     asked = _asked(at, table)
-    _check_columns(asked)
+    raise_first(_asked_problems(asked))
     _check_zone(asked.schema[SAMPLE[1]], clock)
     return checked_keys(asked, AT, clock).select(SAMPLE)
 
@@ -221,28 +200,24 @@ def _pairs(subjects: pl.Series, times: pl.Series) -> pl.DataFrame:
     return table.drop_nulls().unique(maintain_order=True)
 
 
-def _check_columns(asked: pl.DataFrame) -> None:
-    """Raise DataError for a table of samples that lacks a column, or has no row."""
-    if lacking := [name for name in SAMPLE if name not in asked.columns]:
-        both = " and ".join(SAMPLE)
-        raise DataError(f"{AT}: lacks column {lacking[0]}; give a table with {both}")
+def _asked_problems(asked: pl.DataFrame) -> Iterator[Problem]:
+    """Yield each column that a table of samples lacks, and that it has no row."""
+    for name in SAMPLE:
+        if name not in asked.columns:
+            yield Problem(AT, f"lacks column {name}", f"give a table with {' and '.join(SAMPLE)}")
     if asked.is_empty():
-        raise DataError(f"{AT}: has no row; give a {' and a '.join(SAMPLE)} for each answer")
+        yield Problem(AT, "has no row", f"give a {' and a '.join(SAMPLE)} for each answer")
 
 
-def _nothing_to_read(held: InMemory, modalities: Mapping[str, Any]) -> str:
+def _nothing_to_read(held: InMemory, readers: Mapping[str, Reader]) -> str:
     """Return the message for rows of which the model reads none: what it reads."""
-    reads = ", ".join(modalities)
-    listed = sorted({code for modality in modalities.values() for code in _listed_codes(modality)})
+    reads = ", ".join(readers)
+    listed = sorted({code for reader in readers.values() for code in reader.codes or []})
     codes = f" (codes as {first_few(listed)})" if listed else ""
     return (
         f"{EVENTS}: no row is one that the model reads, which is {reads}{codes}; look whether "
         f"column {CODE} has other codes, and which columns hold texts, values and media"
     )
-
-
-def _listed_codes(modality: Any) -> Sequence[str]:
-    return getattr(modality, "codes", None) or []
 
 
 def _is_pandas(value: Any, name: str) -> bool:

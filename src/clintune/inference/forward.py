@@ -58,7 +58,7 @@ def num_views(package: Package) -> int:
     """Return the number of views of each item that the recipe averages over."""
     if not package.config.model.average_views:
         return 1
-    return max(modality.views for modality in package.model.encoders.values())
+    return max(modality.reader.views for modality in package.model.encoders.values())
 
 
 def average(several: Sequence[dict[str, Predicted]]) -> dict[str, Predicted]:

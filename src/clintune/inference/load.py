@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from clintune.config.places import default_cache
 from clintune.core.errors import ConfigError, PackageError
-from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.experiment.limits import FILE as LIMITS
 from clintune.hub.base import open_hub, source_of

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from clintune.cohort.build import cohort_has_zone
+from clintune.cohort.clock import cohort_has_zone
 from clintune.cohort.in_memory import InMemory
+from clintune.cohort.index import row_selections
 from clintune.cohort.labels import SAMPLE
 from clintune.cohort.samples import Samples
 from clintune.cohort.shards import find_shards, media_columns, read_subjects, scan_shard
@@ -19,9 +20,10 @@ from clintune.core.errors import ConfigError, DataError
 from clintune.inference.answerer import Answerer, never_finite
 from clintune.inference.answers import Settings
 from clintune.inference.doubts import event_doubts
-from clintune.inference.events import hold_events, row_selections
+from clintune.inference.events import hold_events
 from clintune.inference.table import answer_table
 from clintune.inference.times import moments_at
+from clintune.modalities.base import readers_of
 from clintune.package.contents import Package
 from clintune.storage.remote import is_remote
 from clintune.tasks.base import Task
@@ -91,7 +93,8 @@ class Predictor:
 
         folder = Path(root).expanduser().resolve()
         first = self.members[0]
-        held = hold_events(events, at, first.model.encoders, folder, lookback_hours)
+        readers = readers_of(first.model.encoders)
+        held = hold_events(events, at, readers, folder, lookback_hours)
         for sentence in event_doubts(held.events, held.source, held.samples, first.statistics):
             console.print(sentence)
         answers = self._checked(self._answer(held.source, settings))
@@ -132,7 +135,7 @@ class Predictor:
 
         names = [path.relative_to(root).as_posix() for path in find_shards(root)]
         has_zone, media = cohort_has_zone(root, names), media_columns(root)
-        selections = row_selections(self.members[0].model.encoders)
+        selections = row_selections(readers_of(self.members[0].model.encoders))
 
         # Hold the rows of one shard at a time.
         found = 0

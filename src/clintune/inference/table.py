@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from clintune.cohort.labels import SAMPLE
-from clintune.inference.answers import Answers, Problem
+from clintune.inference.answers import Answers, SampleProblem
 from clintune.tasks.base import Task
 
 RAW = "_raw"
@@ -91,7 +91,7 @@ def _lacks(answers: Answers, num_samples: int) -> list[list[str]]:
     return listed
 
 
-def _unreadable(problems: Sequence[Problem], num_samples: int) -> list[list[str]]:
+def _unreadable(problems: Sequence[SampleProblem], num_samples: int) -> list[list[str]]:
     """Return for each sample the items that could not be read."""
     listed: list[list[str]] = [[] for _ in range(num_samples)]
     for problem in problems:

@@ -1,80 +1,49 @@
-"""The base of modalities: which rows one reads, how items become pieces, how pieces become tokens.
+"""The base of modalities: a reader makes pieces of a cohort's rows, an encoder tokens of pieces.
 
-A modality has four steps, each a method:
+Order of steps:
 
-1. The constructor stores plain values.
-2. `fit` reads the training items once and returns statistics.
-3. `build` loads weights and makes modules.
-4. `preprocess` (CPU, one item) and `encode` (device, all pieces of a batch) run for every sample.
+1. The constructor stores plain values and makes the reader.
+2. The reader's `fit` reads the training items or rows once and returns statistics.
+3. `build` opens the reader with them, loads weights and makes modules.
+4. The reader preprocesses (CPU, also in processes without weights), and `encode` (device, all
+   pieces of a batch) makes tokens, for every sample.
 
-`preprocess` reads plain attributes and no modules, because it also runs in processes that hold no
-weights. Rows that are numbers go another way: a `RowReader` fits on columns and makes the pieces
-of all rows of a batch at once. An encoder that reads all pieces of a sample together overrides
-`forward`.
+An encoder that reads all pieces of a sample together overrides `forward`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
-import polars as pl
 import torch
-from meds.schema import DataSchema
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clintune.contracts import Item, PieceBatch, Pieces, Tokens
-from clintune.core.errors import ConfigError
-from clintune.modalities.rows import RowReader, to_columns
+from clintune.contracts import PieceBatch, Pieces, Tokens
+from clintune.modalities.arguments import KeepsArguments
+from clintune.modalities.readers import ItemReader, Reader
 from clintune.weights import ResolvedWeights
 
 _Encoder = TypeVar("_Encoder", bound=nn.Module)
 Mode = Literal["frozen", "lora", "full"]
 
 
-class Strange(NamedTuple):
-    """A count of inputs that differ from training: `part` of `whole` differ.
+class Modality(KeepsArguments, nn.Module, ABC):
+    """Base of every modality: a reader, and an encoder of what it reads.
 
-    A share above `much` is reported.
+    `mode` says what trains in the encoder. The arguments of the constructor, plain values, are the
+    keys of its config.
+
+    `build` sets `width` (W), `tokens_per_piece` (K) and `origin` (JSON-able: the source and the
+    checksum of the weights).
     """
-
-    part: int
-    whole: int
-    much: float = 0.1
-
-
-class Modality(nn.Module, ABC):
-    """Base of every modality.
-
-    `mode` says what trains in the encoder. `max_pieces` is the budget of pieces per sample, spent
-    on the newest first. `views` is the number of augmented views (1: none); training draws one of
-    them. `codes` are those that a recipe lists, to read or to narrow what is read; each must be
-    the code of some row.
-
-    `build` sets `width` (W), `tokens_per_piece` (K) and `source` (JSON-able: the origin and the
-    checksum of the weights). Raises ConfigError for less than one piece or view.
-    """
-
-    media_column: ClassVar[str | None] = None
-    """The column of the cohort's tables that names an item's media file; None without files."""
-
-    takes_bytes: ClassVar[bool] = False
-    """Whether an item may bring the bytes of its file, `Item.content`, in place of a path."""
 
     scaled: ClassVar[bool] = False
     """Whether the scale of an embedding's entries has a meaning, as in standardised features.
 
     Otherwise rows are layer-normalised before they are projected or pooled.
-    """
-
-    timed: ClassVar[bool] = False
-    """Whether files tell their own clock and are read up to the prediction time.
-
-    `preprocess` then returns their extent.
     """
 
     native: bool = False
@@ -89,43 +58,19 @@ class Modality(nn.Module, ABC):
     Otherwise `forward` reads whole samples.
     """
 
-    rows: RowReader | None = None
-    """The reader that makes pieces by columns.
-
-    None where `preprocess` makes them item by item; they are then kept on disk.
-    """
-
-    def __init__(
-        self, *, mode: Mode, max_pieces: int, views: int = 1, codes: list[str] | None = None
-    ) -> None:
+    def __init__(self, reader: Reader, *, mode: Mode) -> None:
         super().__init__()
-        if max_pieces < 1 or views < 1:
-            raise ConfigError(f"max_pieces is {max_pieces} and views {views}; give 1 or more")
+        self.reader = reader
         self.mode: Mode = mode
-        self.max_pieces = max_pieces
-        self.views = views
-        self.codes = codes
         self.width = 0
         self.tokens_per_piece = 1
-        self.source: dict[str, Any] = {}
-
-    @abstractmethod
-    def row_filter(self) -> pl.Expr:
-        """Return a boolean expression over MEDS columns that is true for the rows to read."""
+        self.origin: dict[str, Any] = {}
 
     @abstractmethod
     def build(self, statistics: Mapping[str, Any]) -> None:
-        """Load weights and make modules.
+        """Open the reader, load weights and make modules.
 
-        `statistics` is what `fit` returned, now or when the package was written.
-        """
-
-    @abstractmethod
-    def preprocess(self, item: Item, view: int = 0) -> Pieces:
-        """Read and preprocess one item.
-
-        View 0 is the plain item; any other view is a fixed augmentation of it. Raises DataError
-        naming `item.where` when the item cannot be read.
+        `statistics` is what the reader's `fit` returned, now or when the package was written.
         """
 
     def encode(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -145,55 +90,13 @@ class Modality(nn.Module, ABC):
 
     def num_tokens(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the most tokens a sample can have [N], given its pieces before any budget [N]."""
-        return np.minimum(pieces, self.max_pieces) * self.tokens_per_piece
-
-    @classmethod
-    @abstractmethod
-    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
-        """Return `n` items that this modality would read; write media files under `folder`."""
-
-    def files(self, path: Path) -> list[Path]:
-        """Return the files that a media path stands for: itself, and the files that it names.
-
-        Cached features follow the content of all of them.
-        """
-        return [path]
-
-    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return JSON-able statistics of the training items; by default there are none.
-
-        A published package holds them: name or measure nothing that few subjects have
-        (`Item.subject`).
-        """
-        return {}
-
-    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
-        """Return what users should know of `statistics`: what is held back, what is doubtful."""
-        return []
-
-    def is_blank(self, pieces: Pieces) -> bool:
-        """Return whether the pieces of an item show next to nothing; by default False."""
-        return False
-
-    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return what in some pieces differs from training; the keys continue a sentence.
-
-        The sentence begins with the share of `Strange`. Scoring asks this of a modality that
-        reads columns; by default nothing differs.
-        """
-        return {}
-
-    def without_weights(self) -> Self:
-        """Return a copy without modules, which can `preprocess` in another process."""
-        light = copy(self)
-        for part in ("_modules", "_parameters", "_buffers"):
-            light.__dict__[part] = {}
-        return light
+        return np.minimum(pieces, self.reader.max_pieces) * self.tokens_per_piece
 
     @property
     def cacheable(self) -> bool:
         """Whether tokens can be computed once: the encoder is frozen and reads single pieces."""
-        return self.mode == "frozen" and self.piecewise and self.rows is None and not self.native
+        by_item = isinstance(self.reader, ItemReader)
+        return by_item and self.mode == "frozen" and self.piecewise and not self.native
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode, except a frozen encoder and batch norms.
@@ -228,37 +131,16 @@ class Modality(nn.Module, ABC):
         """Return sets of those columns; a probe takes the best by folds of the training rows."""
         return [list(range(self.probe_width))]
 
-    def settings(self) -> dict[str, Any]:
-        """Return what determines a frozen encoder's tokens beside its weights.
 
-        It is part of the key of the feature cache.
-        """
-        return {"class": type(self).__qualname__}
+def item_reader(modality: Modality) -> ItemReader:
+    """Return the reader of a modality that reads item by item."""
+    assert isinstance(modality.reader, ItemReader), "rows are read by columns, not item by item"
+    return modality.reader
 
 
-class RowModality(Modality):
-    """A modality whose rows a RowReader reads as columns."""
-
-    def __init__(self, reader: RowReader, *, mode: Mode) -> None:
-        codes = None if reader.codes is None else list(reader.codes)
-        super().__init__(mode=mode, max_pieces=reader.max_pieces, codes=codes)
-        self.rows: RowReader = reader
-
-    def row_filter(self) -> pl.Expr:
-        """Select the rows that the reader takes."""
-        return self.rows.row_filter()
-
-    def fit(self, items: Iterable[Item]) -> dict[str, Any]:
-        """Return the reader's statistics of items that are all in memory."""
-        listed = sorted(items, key=lambda item: item.subject)
-        codes = sorted({item.code for item in listed})
-        return self.rows.fit([to_columns(listed, codes, [item.subject for item in listed])], codes)
-
-    def preprocess(self, item: Item, view: int = 0) -> Pieces:
-        """Return the pieces of one item, as if its sample had no other."""
-        columns = to_columns([item], [item.code], [0])
-        pieces = self.rows.numbered([item.code]).preprocess_rows(columns)
-        return Pieces(tensors=pieces.tensors, hours=pieces.hours)
+def readers_of(modalities: Mapping[str, Modality]) -> dict[str, Reader]:
+    """Return the reader of each modality."""
+    return {name: modality.reader for name, modality in modalities.items()}
 
 
 def load_encoder(
@@ -280,23 +162,6 @@ def load_encoder(
 @lru_cache(maxsize=8)
 def _load_once(load: Callable[..., Any], *arguments: Any) -> Any:
     return load(*arguments)
-
-
-def has_code(codes: Sequence[str]) -> pl.Expr:
-    """Return an expression that is true for rows of the listed codes.
-
-    A listed code that ends in `//` stands for all codes that begin with it. An empty list matches
-    nothing.
-    """
-    code = pl.col(DataSchema.code_name)
-    names = [name for name in codes if not name.endswith("//")]
-    prefixes = [code.str.starts_with(prefix) for prefix in codes if prefix.endswith("//")]
-    return pl.any_horizontal(code.is_in(names), *prefixes)
-
-
-def claimed(filled: pl.Expr, codes: Sequence[str] | None) -> pl.Expr:
-    """Return an expression that is true for filled rows, of `codes` alone unless it is None."""
-    return filled if codes is None else filled & has_code(codes)
 
 
 def collate_pieces(pieces: list[Pieces]) -> dict[str, Tensor]:

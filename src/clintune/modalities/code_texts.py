@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clintune.modalities.event_statistics import SEPARATOR
-from clintune.modalities.notes import load_tokenizer
+from clintune.modalities.note_readers import load_tokenizer
 from clintune.weights import load_transformer, resolve
 
 WIDTH = 64

@@ -1,6 +1,8 @@
 """The reader of events: a piece per row within the budget, and a piece per code for older rows."""
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,12 +11,14 @@ import torch
 from meds.schema import DataSchema, birth_code
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from torch import Tensor
 
-from clintune.contracts import PieceBatch, RowColumns
-from clintune.modalities.base import claimed
+from clintune.contracts import Item, PieceBatch, RowColumns
+from clintune.core.seeding import derive_seed
 from clintune.modalities.code_texts import text_vectors
 from clintune.modalities.event_statistics import fit_events, prefixes_of
-from clintune.modalities.rows import RowReader, newest_rows
+from clintune.modalities.readers import claimed
+from clintune.modalities.rows import RowReader, Strange, newest_rows
 
 FACTS = ("value", "has_value", "change", "has_change", "since", "times")
 """The facts of an event.
@@ -24,8 +28,12 @@ log hours since that event, `times` the log of how many events of its code there
 """
 SPREAD = ("first", "last", "least", "greatest")
 """Normal scores among the events of a code that one piece sums up; of a single event, its own."""
-CLIP = 4.0
+_CLIP = 4.0
 """Normal scores beyond it are typing errors; they are clipped to it."""
+_MUCH_UNKNOWN = 0.5
+"""Share of events with unknown codes that is reported, where training had rare codes as well."""
+_FAKE_CODES = [("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)]
+"""Made-up codes, each with the mean of its values."""
 
 Floats = NDArray[np.float32]
 
@@ -68,6 +76,16 @@ class EventReader(RowReader):
         self.known: dict[str, dict[str, list[float]]] = dict(statistics["codes"])
         self.names = [*self.known, *statistics["prefixes"]]
         self.place = {name: number for number, name in enumerate(self.names, start=1)}
+        self.shared: bool = statistics.get("num_rare", 0) > 0
+
+    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
+        """Return how many codes are read as their prefixes."""
+        number = statistics.get("num_rare", 0)
+        if not number:
+            return []
+        few = f"fewer than {statistics['min_subjects']} training subjects"
+        codes = f"{number} of {number + len(statistics['codes'])} codes"
+        return [f"{codes} have {few} and are read as their beginnings, without values"]
 
     def look_up(self, codes: Sequence[str]) -> None:
         """Find the number of each code and the knots of its values."""
@@ -131,7 +149,7 @@ class EventReader(RowReader):
         after = np.clip(above, 1, number[asked] - 1)
         x0, x1 = self.knots[code, after - 1], self.knots[code, after]
         z0, z1 = self.scores[code, after - 1], self.scores[code, after]
-        score[asked] = np.clip(z0 + (value - x0) / (x1 - x0) * (z1 - z0), -CLIP, CLIP)
+        score[asked] = np.clip(z0 + (value - x0) / (x1 - x0) * (z1 - z0), -_CLIP, _CLIP)
         return score
 
     def _single(self, rows: RowColumns, score: Floats) -> PieceBatch:
@@ -198,6 +216,35 @@ class EventReader(RowReader):
             tensors["text"] = torch.from_numpy(self.texts[rows.code])
         hours = torch.from_numpy(rows.hours.astype(np.float32))
         return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
+
+    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
+        """Return how many events have unknown codes, and how many values are clipped."""
+        # Events with unknown codes.
+        count = tensors["count"]
+        known = (tensors["code"] > 0) & (tensors["code"] <= len(self.known))
+        much = _MUCH_UNKNOWN if self.shared else 0.1
+        codes = Strange(int(count[~known].sum()), int(count.sum()), much=much)
+        not_known = "of the events have codes that the model does not know"
+        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+
+        # Clipped values.
+        score, valued = tensors["facts"][:, 0], count * tensors["facts"][:, 1]
+        values = Strange(int(valued[score.abs() >= _CLIP].sum()), int(valued.sum()))
+        far = f"of the values of events lie {_CLIP:.0f} or more deviations from training"
+        return {not_known: codes, f"{far}; look whether units are the same": values}
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return measurements and drugs."""
+        draw = random.Random(derive_seed(seed, "fake events"))
+        items = []
+        for row in range(n):
+            code, mean = draw.choice(_FAKE_CODES)
+            value = None if mean is None else draw.gauss(mean, mean / 5)
+            hours = round(draw.uniform(0, 48), 2)
+            where = f"fake.parquet row {row}"
+            items.append(Item(hours=hours, code=code, where=where, value=value, subject=row))
+        return items
 
 
 def timed_rows(codes: Sequence[str] | None) -> pl.Expr:

@@ -13,10 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from clintune.cohort.arrays import spans
 from clintune.contracts import Item, PieceBatch, RowColumns
-from clintune.modalities.base import Mode, RowModality
-from clintune.modalities.event_reader import timed_rows
-from clintune.modalities.events import Events
-from clintune.modalities.notes import load_tokenizer
+from clintune.modalities.base import Modality, Mode
+from clintune.modalities.event_reader import EventReader, timed_rows
+from clintune.modalities.note_readers import load_tokenizer
 from clintune.modalities.rows import RowReader
 from clintune.weights import resolve
 
@@ -26,14 +25,14 @@ _TYPICAL_TOKENS = 12
 """How many tokens an event has, roughly."""
 
 
-class EventTexts(RowModality):
+class EventTexts(Modality):
     """Events as token ids of the backbone's own vocabulary, each id one piece of the budget.
 
     The newest events are kept. `source` is the backbone's, for its tokenizer. Training events teach
     nothing: a code means what its letters say. Pieces: `ids` [P].
     """
 
-    rows: "EventTextReader"
+    reader: "EventTextReader"
     native = True
     piecewise = False
 
@@ -47,23 +46,18 @@ class EventTexts(RowModality):
         max_pieces: int = 448,
     ) -> None:
         super().__init__(EventTextReader(codes=codes, max_pieces=max_pieces), mode=mode)
-        self.tokenizer_source = source
+        self.source = source
         self.revision = revision
 
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load the tokenizer; the encoder is the backbone."""
-        weights = resolve(self.tokenizer_source, revision=self.revision)
-        self.rows.tokenizer = load_tokenizer(weights)
-        self.source = weights.record()
+        weights = resolve(self.source, revision=self.revision)
+        self.reader.tokenizer = load_tokenizer(weights)
+        self.origin = weights.record()
 
     def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the ids [P]."""
         return tensors["ids"]
-
-    @classmethod
-    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
-        """Return measurements and drugs."""
-        return Events.fake(folder, n, seed)
 
 
 class _Ragged(NamedTuple):
@@ -89,9 +83,6 @@ class EventTextReader(RowReader):
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
         """Learn nothing."""
         return {}
-
-    def open(self, statistics: Mapping[str, Any]) -> None:
-        """Take nothing."""
 
     def look_up(self, codes: Sequence[str]) -> None:
         """Tokenize the codes."""
@@ -131,6 +122,11 @@ class EventTextReader(RowReader):
     def num_pieces(self, rows: RowColumns, num_samples: int) -> NDArray[np.int64]:
         """Return an estimate of each sample's tokens [N]."""
         return _TYPICAL_TOKENS * super().num_pieces(rows, num_samples)
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return measurements and drugs."""
+        return EventReader.fake(folder, n, seed)
 
     def _tokenize(self, texts: Sequence[str]) -> _Ragged:
         if not texts:

@@ -1,24 +1,35 @@
 """Readers that turn rows into pieces by columns, without a loop over the rows."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
+from clintune.modalities.readers import Reader
 
 
-class RowReader(ABC):
+class Strange(NamedTuple):
+    """A count of inputs that differ from training: `part` of `whole` differ.
+
+    A share above `much` is reported.
+    """
+
+    part: int
+    whole: int
+    much: float = 0.1
+
+
+class RowReader(Reader):
     """Base of readers that make the pieces of all rows of a batch at once.
 
-    A reader is plain and picklable, because it also runs in processes that hold no weights.
-    `max_pieces` is the budget of pieces per sample. `codes` are those that a recipe lists.
     `min_subjects` says how many training subjects must have what statistics name or measure.
 
     Order of calls: `fit` on training rows returns statistics; `open` takes them; `numbered`
@@ -28,9 +39,6 @@ class RowReader(ABC):
     keep: ClassVar[Literal["all", "newest_of_code"]] = "all"
     """Which rows of a sample the reader takes: all, or the newest row of each code."""
 
-    sums_up: ClassVar[bool] = False
-    """Whether the reader sums up the rows beyond a sample's budget, rather than drops them."""
-
     def __init__(
         self,
         *,
@@ -38,13 +46,8 @@ class RowReader(ABC):
         codes: Sequence[str] | None = None,
         min_subjects: int = SMALLEST_SHOWN,
     ) -> None:
-        self.max_pieces = max_pieces
-        self.codes = codes
+        super().__init__(max_pieces=max_pieces, codes=codes)
         self.min_subjects = checked_floor(min_subjects)
-
-    @abstractmethod
-    def row_filter(self) -> pl.Expr:
-        """Return a boolean expression over MEDS columns that is true for the rows to read."""
 
     @abstractmethod
     def fit(self, chunks: Iterable[RowColumns], codes: Sequence[str]) -> dict[str, Any]:
@@ -54,10 +57,6 @@ class RowReader(ABC):
         `codes` says which code each number stands for. A published package holds the statistics:
         name or measure nothing that fewer than `min_subjects` subjects have.
         """
-
-    @abstractmethod
-    def open(self, statistics: Mapping[str, Any]) -> None:
-        """Take the statistics that `fit` returned, now or when the package was written."""
 
     @abstractmethod
     def preprocess_rows(self, rows: RowColumns) -> PieceBatch:
@@ -75,6 +74,14 @@ class RowReader(ABC):
         """
         return np.bincount(rows.owner, minlength=num_samples)
 
+    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
+        """Return what in some pieces differs from training; the keys continue a sentence.
+
+        The sentence begins with the share of `Strange`. Scoring asks this; by default nothing
+        differs.
+        """
+        return {}
+
     @abstractmethod
     def look_up(self, codes: Sequence[str]) -> None:
         """Store in arrays what the statistics know of each code."""
@@ -84,6 +91,17 @@ class RowReader(ABC):
         reader = copy(self)
         reader.look_up(codes)
         return reader
+
+    def fit_items(self, items: Iterable[Item]) -> dict[str, Any]:
+        """Return the statistics of items that are all in memory."""
+        listed = sorted(items, key=lambda item: item.subject)
+        codes = sorted({item.code for item in listed})
+        return self.fit([to_columns(listed, codes, [item.subject for item in listed])], codes)
+
+    def preprocess_items(self, items: Sequence[Item], owner: Sequence[int]) -> PieceBatch:
+        """Return the pieces of items in memory; `owner` [R] says which sample has each."""
+        codes = sorted({item.code for item in items})
+        return self.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
 
 
 def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]) -> RowColumns:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.seeding import derive_seed
-from clintune.modalities.base import Mode, RowModality, Strange, has_code
-from clintune.modalities.rows import RowReader, newest_rows, num_subjects
+from clintune.modalities.base import Modality, Mode
+from clintune.modalities.readers import has_code
+from clintune.modalities.rows import RowReader, Strange, newest_rows, num_subjects
 from clintune.modalities.usual import usual_values
 
 Values = NDArray[np.float64]
@@ -29,7 +30,7 @@ _MUCH_UNKNOWN = 0.5
 """Share of facts with unknown codes that is reported, where training had rare codes as well."""
 
 
-class Static(RowModality):
+class Static(Modality):
     """Facts, each one piece and one token: its code's embedding, moved by its standardised value.
 
     It reads rows without time, the birth (as the age in years at the prediction time) and `codes`:
@@ -43,7 +44,7 @@ class Static(RowModality):
     are not read. Pieces: `code` [P] (0: the shared one), `value` [P], `has_value` [P].
     """
 
-    rows: "FactReader"
+    reader: "FactReader"
 
     def __init__(
         self,
@@ -58,45 +59,15 @@ class Static(RowModality):
         super().__init__(reader, mode=mode)
         self.width = width
 
-    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
-        """Return how many codes share one embedding."""
-        number = statistics.get("num_rare", 0)
-        if not number:
-            return []
-        total = number + len(statistics["codes"])
-        few = f"fewer than {statistics['min_subjects']} training subjects"
-        return [f"{number} of {total} codes have {few} and share one token, without values"]
-
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Make embeddings for the codes of the statistics."""
-        self.rows.open(statistics)
-        self.index = self.rows.index
-        self.shared: bool = statistics.get("num_rare", 0) > 0
-        valued = any(known["mean"] is not None for known in self.rows.statistics.values())
+        self.reader.open(statistics)
+        self.index, self.shared = self.reader.index, self.reader.shared
+        valued = any(known["mean"] is not None for known in self.reader.statistics.values())
         self.encoder: nn.Module = FactEncoder(
             len(self.index) + 1, self.width, valued=valued, shared=self.shared
         )
         self.encoder.requires_grad_(self.mode == "full")
-
-    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return how many facts have unknown codes, and how many values were clipped.
-
-        Where training had rare codes as well, these count as unknown; a share is then reported
-        only above one half.
-        """
-        # Facts with unknown codes.
-        unknown = tensors["code"] == 0
-        much = _MUCH_UNKNOWN if self.shared else 0.1
-        codes = Strange(int(unknown.sum()), len(unknown), much=much)
-        not_known = "of the facts have codes that the model does not know"
-        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
-
-        # Clipped values.
-        valued = tensors["has_value"] > 0
-        clipped = valued & (tensors["value"].abs() >= _CLIP)
-        values = Strange(int(clipped.sum()), int(valued.sum()))
-        far = f"of the values of facts lie more than {_CLIP:.0f} deviations from training"
-        return {not_known: codes, f"{far}; look whether units are the same": values}
 
     @property
     def num_facts(self) -> int:
@@ -116,29 +87,6 @@ class Static(RowModality):
         """Encode facts to one token each [P, 1, W]."""
         encoded: Tensor = self.encoder(tensors["code"], tensors["value"], tensors["has_value"])
         return encoded.unsqueeze(1)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what determines the tokens beside the weights."""
-        return super().settings() | {"codes": self.codes, "width": self.width}
-
-    @classmethod
-    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
-        """Return births, sexes and values of a scale in turn."""
-        draw = random.Random(derive_seed(seed, "fake static"))
-        items = []
-        for row in range(n):
-            where = f"fake.parquet row {row}"
-            if row % 3 == 0:
-                hours = draw.uniform(20, 90) * _HOURS_PER_YEAR
-                fact = Item(hours=hours, code=birth_code, where=where)
-            elif row % 3 == 1:
-                fact = Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where)
-            else:
-                hours, value = draw.uniform(0, 99), draw.gauss(20, 5)
-                fact = Item(hours=hours, code="SCALE", where=where, value=value)
-
-            items.append(replace(fact, subject=row))
-        return items
 
 
 class FactReader(RowReader):
@@ -185,6 +133,16 @@ class FactReader(RowReader):
         """Number the codes of the statistics; 0 is all others."""
         self.statistics: dict[str, dict[str, float | None]] = dict(statistics["codes"])
         self.index = {code: number for number, code in enumerate(self.statistics, start=1)}
+        self.shared: bool = statistics.get("num_rare", 0) > 0
+
+    def remarks(self, statistics: Mapping[str, Any]) -> list[str]:
+        """Return how many codes share one embedding."""
+        number = statistics.get("num_rare", 0)
+        if not number:
+            return []
+        total = number + len(statistics["codes"])
+        few = f"fewer than {statistics['min_subjects']} training subjects"
+        return [f"{number} of {total} codes have {few} and share one token, without values"]
 
     def look_up(self, codes: Sequence[str]) -> None:
         """Find for each code its embedding, its moments and whether it is the birth.
@@ -214,6 +172,45 @@ class FactReader(RowReader):
         }
         hours = torch.from_numpy(rows.hours.astype(np.float32))
         return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
+
+    def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
+        """Return how many facts have unknown codes, and how many values were clipped.
+
+        Where training had rare codes as well, these count as unknown; a share is then reported
+        only above one half.
+        """
+        # Facts with unknown codes.
+        unknown = tensors["code"] == 0
+        much = _MUCH_UNKNOWN if self.shared else 0.1
+        codes = Strange(int(unknown.sum()), len(unknown), much=much)
+        not_known = "of the facts have codes that the model does not know"
+        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+
+        # Clipped values.
+        valued = tensors["has_value"] > 0
+        clipped = valued & (tensors["value"].abs() >= _CLIP)
+        values = Strange(int(clipped.sum()), int(valued.sum()))
+        far = f"of the values of facts lie more than {_CLIP:.0f} deviations from training"
+        return {not_known: codes, f"{far}; look whether units are the same": values}
+
+    @classmethod
+    def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
+        """Return births, sexes and values of a scale in turn."""
+        draw = random.Random(derive_seed(seed, "fake static"))
+        items = []
+        for row in range(n):
+            where = f"fake.parquet row {row}"
+            if row % 3 == 0:
+                hours = draw.uniform(20, 90) * _HOURS_PER_YEAR
+                fact = Item(hours=hours, code=birth_code, where=where)
+            elif row % 3 == 1:
+                fact = Item(hours=0.0, code=draw.choice(["GENDER//F", "GENDER//M"]), where=where)
+            else:
+                hours, value = draw.uniform(0, 99), draw.gauss(20, 5)
+                fact = Item(hours=hours, code="SCALE", where=where, value=value)
+
+            items.append(replace(fact, subject=row))
+        return items
 
 
 class FactEncoder(nn.Module):

@@ -17,6 +17,7 @@ from clintune.features.columnar import TrainingRows
 from clintune.features.statistics import Statistics as Statistics
 from clintune.features.statistics import remembered_statistics
 from clintune.modalities.base import Modality
+from clintune.modalities.readers import ItemReader
 from clintune.model.adapters import adapt_backbone, adapt_encoder
 from clintune.model.backbone import Backbone, load_backbone
 from clintune.model.fusion import Fusion
@@ -50,10 +51,10 @@ def fit_statistics(
     for name, modality in modalities.items():
         items = (
             samples.items(name, rows)
-            if modality.rows is None
+            if isinstance(modality.reader, ItemReader)
             else TrainingRows(samples, name, rows)
         )
-        statistics[name] = remembered_statistics(name, modality, items, cache)
+        statistics[name] = remembered_statistics(name, modality.reader, items, cache)
     return statistics
 
 
@@ -63,7 +64,7 @@ def _why_unseen(modality: Modality, num_rows: int, seen: bool) -> str:
     `seen` says whether samples outside training see one.
     """
     # No row of the cohorts is one of the modality.
-    column = modality.media_column
+    column = modality.reader.media_column
     if not num_rows and column:
         return (
             f"it reads no row of the cohorts; fill the column {column} of their tables, list it "

@@ -41,6 +41,7 @@ class Fusion(nn.Module):
         self.max_tokens = max_tokens
         width, scale = backbone.width, backbone.embedding_rms()
         self.probe = readout in PROBES
+        self.reads_queries = True
 
         self.projectors = ModulesByName(
             {
@@ -94,23 +95,31 @@ class Fusion(nn.Module):
                 ]
                 projector.chosen.copy_(torch.cat(cast(list[Tensor], probes)).ne(0).any(dim=0))
 
+    def leave_out_unread_queries(self) -> None:
+        """Never run the backbone where no head reads its query, as of a probe alone."""
+        self.reads_queries = any(head.reads_query for head in self.task_heads.values())
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return logits [N, O] of every task for every sample, labelled or not."""
-        tokens: list[Tokens] = []
-        pooled: dict[str, Tensor] = {}
-        for name in self.modalities:
-            if name not in batch.pieces:
-                continue
-            pieces = batch.pieces[name]
+        num_samples = len(batch)
+        present = [name for name in self.modalities if name in batch.pieces]
 
-            encoded = self._encode(name, pieces, len(batch))
-            tokens.append(self._project(name, encoded))
+        # Encode what the backbone reads, or a readout; facts are read from the pieces themselves.
+        encoded: dict[str, Tokens] = {}
+        for name in present:
+            if self.reads_queries or not self.encoders[name].num_facts:
+                encoded[name] = self._encode(name, batch.pieces[name], num_samples)
+
+        pooled: dict[str, Tensor] = {}
+        for name in present:
             if name in self.projectors:
+                part, tokens = batch.pieces[name], encoded.get(name)
                 pooled[name] = readout_features(
-                    self.encoders[name], pieces, encoded, len(batch), self.probe
+                    self.encoders[name], part, tokens, num_samples, self.probe
                 )
 
-        hidden = self._run(tokens, len(batch))
+        # Answer.
+        hidden = self._run(encoded, num_samples)
         unused = self._unused(set(batch.pieces))
         return {
             task: head(hidden[:, i], pooled) + unused
@@ -135,8 +144,12 @@ class Fusion(nn.Module):
         projected = projected + self.modality_embedding[name] + self.time_embedding(tokens.hours)
         return Tokens(embeddings=projected, owner=tokens.owner, hours=tokens.hours)
 
-    def _run(self, tokens: list[Tokens], num_samples: int) -> Tensor:
-        """Return the hidden states [N, Q, D] of the query tokens."""
+    def _run(self, encoded: Mapping[str, Tokens], num_samples: int) -> Tensor:
+        """Return the hidden states [N, Q, D] of the queries; zeros where no head reads them."""
+        if not self.reads_queries:
+            return self.queries.new_zeros(num_samples, *self.queries.shape)
+
+        tokens = [self._project(name, part) for name, part in encoded.items()]
         embeddings, lengths = order_by_time(tokens, self.queries, num_samples, self.max_tokens)
         hidden: Tensor = self.backbone(embeddings, lengths)
         num_queries = len(self.queries)

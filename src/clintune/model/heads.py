@@ -69,6 +69,11 @@ class Head(nn.Module):
             probed = probed + self.trees(tree_columns(pooled, self.widths, query))
         return (logits + probed) / 2
 
+    @property
+    def reads_query(self) -> bool:
+        """Return whether the query counts in the answer."""
+        return bool(self.of_query.weight.any())
+
     @torch.no_grad()
     def answer_with_probe(self) -> None:
         """Answer with the probe alone: the untrained query counts nothing."""

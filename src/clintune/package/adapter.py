@@ -7,9 +7,9 @@ from typing import Any
 from peft import PeftConfig
 
 from clintune.core.errors import PackageError
-from clintune.core.text import in_short
 from clintune.package.origin import Origin
 from clintune.package.plain import read_json
+from clintune.package.short_text import in_short
 
 ADAPTER_CONFIG = "adapter_config.json"
 _OF_THE_WRITER = frozenset(

@@ -9,7 +9,7 @@ from clintune.config.schema import Adapter, Backbone, Model
 from clintune.config.signature import parameters
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.numbers import is_finite
-from clintune.core.text import in_short
+from clintune.package.short_text import in_short
 from clintune.weights.base_files import MOST_COUNT, counts, most_of
 
 COMPOSED = ("modalities", "tasks", "backbone", "adapter", "model")

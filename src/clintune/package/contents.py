@@ -90,7 +90,7 @@ def is_adapter(name: str) -> bool:
 def origins(model: Fusion) -> dict[str, Origin]:
     """Return where the weights of the backbone and of each modality's encoder came from."""
     weights = model.backbone.weights
-    encoders = {name: Origin.of(modality.source) for name, modality in model.encoders.items()}
+    encoders = {name: Origin.of(modality.origin) for name, modality in model.encoders.items()}
     return {"backbone": Origin.of(weights.record()) if weights else Origin(), **encoders}
 
 
@@ -99,5 +99,5 @@ def _random_parts(model: Fusion) -> Iterator[str]:
     if model.backbone.weights is None:
         yield "backbone."
     for name, modality in model.encoders.items():
-        if modality.source.get("source") in {None, "random"}:
+        if modality.origin.get("source") in {None, "random"}:
             yield f"modalities.{name}."

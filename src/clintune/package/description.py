@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 from clintune.config.schema import Trainer
 from clintune.core.errors import PackageError
 from clintune.core.paths import check_name, check_part_name
-from clintune.core.text import in_short, visible
+from clintune.core.text import visible
 from clintune.package.contents import ABOUT, SECTIONS
 from clintune.package.origin import Origin
 from clintune.package.plain import read_yaml
+from clintune.package.short_text import in_short
 
 FORMAT = 2
 """Number of the format, raised when an older clintune could not read what a newer one writes."""

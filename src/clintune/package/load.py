@@ -13,7 +13,7 @@ from clintune.config.schema import Adapter, Config
 from clintune.config.typed import of_plain
 from clintune.core.errors import ClintuneError, PackageError, StorageError
 from clintune.core.paths import check_name
-from clintune.core.text import in_short, visible
+from clintune.core.text import visible
 from clintune.model.adapters import is_peft
 from clintune.model.backbone import Backbone
 from clintune.model.build import build_model, make_modalities
@@ -34,6 +34,7 @@ from clintune.package.description import Answer, Description, read_description
 from clintune.package.manifest import local_manifest
 from clintune.package.origin import Origin
 from clintune.package.sample import SAMPLE, repeat_answer
+from clintune.package.short_text import in_short
 from clintune.package.size import check_size
 from clintune.package.statistics import check_statistics
 from clintune.package.tensors import check_tensors, package_headers, read_tensors
@@ -188,6 +189,7 @@ def _fill(folder: Path, model: Fusion, origin: Origin) -> None:
     }
     check_tensors(folder / PARTS, package_headers(folder / PARTS), expected)
     model.load_state_dict(read_tensors(folder / PARTS), strict=False)
+    model.leave_out_unread_queries()
 
     # Trees index features; anyone may have written them.
     for task, head in model.task_heads.items():

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import PackageError
-from clintune.core.text import in_short
 from clintune.package.contents import ABOUT, Package
 from clintune.package.manifest import MANIFEST
+from clintune.package.short_text import in_short
 
 _MEMBER = re.compile(r"member-\d{1,4}", re.ASCII)
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from clintune.contracts import Batch, PieceBatch
 from clintune.core.errors import DataError, PackageError
 from clintune.modalities.base import Modality, collate_pieces
+from clintune.modalities.readers import ItemReader, Reader
+from clintune.modalities.rows import RowReader
 from clintune.package.contents import Package
 from clintune.package.tensors import read_tensors
 
@@ -62,16 +64,24 @@ def _made_up(modalities: Mapping[str, Modality]) -> Batch:
     parts = {}
     for name, modality in modalities.items():
         with TemporaryDirectory() as folder:
-            items = type(modality).fake(Path(folder), _ITEMS, 0)
             try:
-                pieces = [modality.preprocess(item) for item in items]
+                parts[name] = _read_fakes(modality.reader, Path(folder))
             except DataError:  # a recipe may ask for what fakes lack, as a second channel
                 continue
-
-        kept = slice(-modality.max_pieces, None)
-        tensors = {key: value[kept] for key, value in collate_pieces(pieces).items()}
-        parts[name] = _of_one(tensors, torch.cat([part.hours for part in pieces])[kept])
     return Batch(pieces=parts, targets={}, keys=["made up"])
+
+
+def _read_fakes(reader: Reader, folder: Path) -> PieceBatch:
+    """Return the newest pieces of a reader's own fakes, as of one sample."""
+    items = reader.fake(folder, _ITEMS, 0)
+    if isinstance(reader, RowReader):
+        return reader.preprocess_items(items, [0] * len(items))
+
+    assert isinstance(reader, ItemReader), "readers read rows or items"
+    pieces = [reader.preprocess(item) for item in items]
+    kept = slice(-reader.max_pieces, None)
+    tensors = {key: value[kept] for key, value in collate_pieces(pieces).items()}
+    return _of_one(tensors, torch.cat([part.hours for part in pieces])[kept])
 
 
 def read_sample(tensors: Mapping[str, Tensor], modalities: Iterable[str]) -> Batch:

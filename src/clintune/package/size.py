@@ -9,9 +9,10 @@ import torch
 
 from clintune.config.schema import Adapter, Config
 from clintune.core.errors import PackageError
-from clintune.core.text import in_short, visible
+from clintune.core.text import visible
 from clintune.model.build import make_modalities
 from clintune.package.contents import ADAPTER, PARTS
+from clintune.package.short_text import in_short
 from clintune.package.tensors import package_headers
 from clintune.weights import load_transformer
 from clintune.weights.budget import BudgetError, building_within

@@ -6,20 +6,22 @@ from typing import Any
 
 from clintune.core.errors import PackageError
 from clintune.core.numbers import is_finite
-from clintune.core.text import in_short
+from clintune.features.statistics import learns_nothing
 from clintune.modalities.base import Modality
+from clintune.modalities.event_reader import EventReader
 from clintune.modalities.event_statistics import MOST_KNOTS
-from clintune.modalities.events import Events
+from clintune.modalities.readers import Reader
 from clintune.modalities.recording_doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
-from clintune.modalities.rhythm import Rhythm
-from clintune.modalities.static import Static
-from clintune.modalities.wearable import Wearable
+from clintune.modalities.recording_reader import RecordingReader
+from clintune.modalities.rhythm_reader import RhythmReader
+from clintune.modalities.static import FactReader
+from clintune.package.short_text import in_short
 
 _OWN = "clintune."
-_KEYS: dict[type[Modality], tuple[str, ...]] = {
-    Events: ("codes", "prefixes"),
-    Static: ("codes",),
-    Wearable: ("channels", "mean", "std", *SHARES, *NAMES, ABSENT, APART, RATES, HOURS),
+_KEYS: dict[type[Reader], tuple[str, ...]] = {
+    EventReader: ("codes", "prefixes"),
+    FactReader: ("codes",),
+    RecordingReader: ("channels", "mean", "std", *SHARES, *NAMES, ABSENT, APART, RATES, HOURS),
 }
 _COUNTS = ("min_subjects", "num_rare")
 _MOST = 1e30
@@ -31,30 +33,30 @@ def check_statistics(
 ) -> None:
     """Raise PackageError where a modality of clintune cannot compute with its statistics."""
     for name, modality in modalities.items():
-        for problem in _problems(modality, statistics[name]):
+        for problem in _problems(modality.reader, statistics[name]):
             raise PackageError(
                 in_short(f"{folder}: statistics.{name} {problem}; do not use the package")
             )
 
 
-def _problems(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
-    yield from _of_keys(modality, statistics)
+def _problems(reader: Reader, statistics: Mapping[str, Any]) -> Iterator[str]:
+    yield from _of_keys(reader, statistics)
     yield from _of_doubts(statistics)
-    if isinstance(modality, Static):
+    if isinstance(reader, FactReader):
         yield from _of_codes(statistics.get("codes"))
-    elif isinstance(modality, Events):
+    elif isinstance(reader, EventReader):
         yield from _of_events(statistics.get("codes"), statistics.get("prefixes"))
-    elif isinstance(modality, Wearable):
-        features = sum(modality.widths.values()) if isinstance(modality, Rhythm) else 1
+    elif isinstance(reader, RecordingReader):
+        features = sum(reader.widths.values()) if isinstance(reader, RhythmReader) else 1
         yield from _of_channels(statistics, features)
-    elif type(modality).fit is Modality.fit and statistics:
+    elif learns_nothing(reader) and statistics:
         yield "are not empty, though it learns none"
 
 
-def _of_keys(modality: Modality, statistics: Mapping[str, Any]) -> Iterator[str]:
+def _of_keys(reader: Reader, statistics: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys that a modality of clintune does not write, and counts that are none."""
-    known = next((keys for kind, keys in _KEYS.items() if isinstance(modality, kind)), None)
-    if known is not None and type(modality).__module__.startswith(_OWN):
+    known = next((keys for kind, keys in _KEYS.items() if isinstance(reader, kind)), None)
+    if known is not None and type(reader).__module__.startswith(_OWN):
         for key in sorted(map(str, statistics.keys() - {*known, *_COUNTS})):
             yield f"hold the unknown key {key[:200]}"
     for key in _COUNTS:

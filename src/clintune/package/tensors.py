@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clintune.core.errors import PackageError
-from clintune.core.text import in_short
+from clintune.package.short_text import in_short
 from clintune.weights.tensor_headers import Header, read_headers
 
 _DTYPES = {

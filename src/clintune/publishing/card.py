@@ -14,11 +14,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from markupsafe import Markup
 
 from clintune.core.disclosure import SMALLEST_SHOWN
-from clintune.core.text import markdown, visible
+from clintune.core.text import visible
 from clintune.evaluation.analysis import sections_of
 from clintune.publishing.card_answers import Answers
 from clintune.publishing.card_facts import Facts
-from clintune.report.markdown import render_markdown
+from clintune.report.markdown import escape, render_markdown
 
 _PIPELINES = {
     frozenset({"notes"}): "text-classification",
@@ -120,7 +120,7 @@ def _escaped(value: object) -> object:
 
     None gives a dash.
     """
-    return value if isinstance(value, Markup) else "–" if value is None else markdown(value)
+    return value if isinstance(value, Markup) else "–" if value is None else escape(value)
 
 
 class _Quoted(yaml.SafeDumper):  # type: ignore[misc]

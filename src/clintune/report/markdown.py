@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from clintune.core.text import markdown
+from clintune.core.text import visible
 from clintune.report.section import (
     Block,
     Cards,
@@ -16,33 +16,44 @@ from clintune.report.section import (
 )
 from clintune.report.table import Cell, Counted, Number, Score, Table
 
+_ACTIVE = frozenset("\\`*_{}[]#+!|~$&<>")
+"""The characters that mean something in Markdown, or in HTML within it."""
+
 
 def render_markdown(sections: Sequence[Section]) -> str:
     """Return sections as Markdown that shows just their texts: no name in them comes alive."""
     parts = []
     for section in sections:
-        parts.append(f"## {markdown(section.title)}")
+        parts.append(f"## {escape(section.title)}")
         parts += [text for block in section.blocks for text in _block(block)]
     return "\n\n".join(parts)
+
+
+def escape(text: object) -> str:
+    """Escape text so that Markdown, and HTML within it, shows exactly this text.
+
+    The text stays in its cell of a table.
+    """
+    return "".join(f"&#{ord(c)};" if c in _ACTIVE else c for c in visible(text))
 
 
 def _block(block: Block) -> Iterator[str]:
     """Yield the paragraphs of a block; a figure has none."""
     match block:
         case Heading(text):
-            yield f"### {markdown(text)}"
+            yield f"### {escape(text)}"
         case Text(text, "warning"):
-            yield f"**{markdown(text)}**"
+            yield f"**{escape(text)}**"
         case Text(text):
-            yield markdown(text)
+            yield escape(text)
         case Points(items):
-            yield "\n".join(f"- {markdown(item)}" for item in items)
+            yield "\n".join(f"- {escape(item)}" for item in items)
         case Terms(terms):
-            yield "\n".join(f"- {markdown(name)}: {markdown(text)}" for name, text in terms.items())
+            yield "\n".join(f"- {escape(name)}: {escape(text)}" for name, text in terms.items())
 
         case Cards(cards):
             for card in cards:
-                yield f"{markdown(card.title)}: {score_text(card.score)}"
+                yield f"{escape(card.title)}: {score_text(card.score)}"
         case Details(_, table) | (Table() as table):
             yield _table(table)
         case Picture():
@@ -56,7 +67,7 @@ def _table(table: Table) -> str:
     for i in range(len(table.head)):
         right.append(all(isinstance(row.cells[i], Counted | Number) for row in rows))
 
-    lines = [[markdown(name) for name in table.head], ["--:" if r else "---" for r in right]]
+    lines = [[escape(name) for name in table.head], ["--:" if r else "---" for r in right]]
     for row in rows:
         lines.append([cell_text(cell) for cell in row.cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -66,7 +77,7 @@ def cell_text(cell: Cell) -> str:
     """Return a cell that may be read as text of one line."""
     if isinstance(cell, Score):
         return score_text(cell)
-    return str(cell) if isinstance(cell, Counted | Number) else markdown(cell)
+    return str(cell) if isinstance(cell, Counted | Number) else escape(cell)
 
 
 def score_text(score: Score) -> str:

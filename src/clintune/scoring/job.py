@@ -21,6 +21,7 @@ from clintune.inference.load import fetch, load, package_folder
 from clintune.inference.predictor import Predictor
 from clintune.inference.times import labelled_at
 from clintune.launch.device import local_device
+from clintune.modalities.base import readers_of
 from clintune.package.contents import Package
 from clintune.package.manifest import MANIFEST
 from clintune.package.members import members_found
@@ -96,7 +97,7 @@ def _open_index(config: Scoring, member: Package, cache: Path, work: Path) -> Sa
     labels = labelled_at(config.times, member.tasks, root)
     here = replace(cohort, root=str(root))
     return SampleIndex.open(
-        name, here, member.model.encoders, labels, cache if config.keep else work
+        name, here, readers_of(member.model.encoders), labels, cache if config.keep else work
     )
 
 

@@ -13,7 +13,8 @@ from clintune.features.known import KnownPieces
 from clintune.inference.answerer import Answerer, FindPieces
 from clintune.inference.answers import Answers, Settings
 from clintune.launch.device import num_workers
-from clintune.modalities.base import Modality, Strange
+from clintune.modalities.base import Modality
+from clintune.modalities.rows import Strange
 from clintune.scoring.job import Job
 from clintune.scoring.job_folder import UNREADABLE
 
@@ -25,7 +26,7 @@ class ScoredShard:
     """Answers for the samples of a shard, and the items that could not be read.
 
     `unreadable` has subject_id, prediction_time, modality, row, reason. `strange` is what
-    `Modality.strange` of the first member returns.
+    `RowReader.strange` of the first member returns.
     """
 
     answers: Answers
@@ -82,9 +83,8 @@ class Scorer:
         found: dict[str, Strange] = {}
         for name, source in self.answerer.tabled[0].items():
             seen = source.select(self.samples.seen(name, rows))
-            modality = self.job.predictor.members[0].model.encoders[name]
-            pieces = source.read(seen, np.zeros_like(seen.number), modality.max_pieces)
-            found |= {} if pieces is None else modality.strange(pieces.tensors)
+            pieces = source.read(seen, np.zeros_like(seen.number), source.reader.max_pieces)
+            found |= {} if pieces is None else source.reader.strange(pieces.tensors)
         return found
 
     def _unreadable(self, rows: NDArray[np.int64], answers: Answers) -> pl.DataFrame:

@@ -3,13 +3,14 @@
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.table import Column, Table
+
 from clintune.core.files import is_partial
-from clintune.core.text import visible
 
 KINDS = ("index", "pieces", "statistics", "media", "packages", "cohorts", "remote")
 MARK = ".used"
@@ -82,26 +83,21 @@ def gigabytes(listed: Sequence[Entry]) -> str:
     return f"{sum(entry.size for entry in listed) / 1e9:.3f}"
 
 
-def table(cache: Path) -> Iterator[str]:
-    """Yield the lines of a table of the whole cache.
-
-    The owner stands in the last column, because it may be long.
-    """
-    listed, strange, num_locks = entries(cache), others(cache), len(locks(cache))
-    yield _line("kind", "GB", "last used (UTC)", "belongs to")
-    for entry in [*listed, *strange]:
+def table(cache: Path) -> Table:
+    """Return a table of the whole cache; the owner stands in the last column, as it may be long."""
+    listed, num_locks = [*entries(cache), *others(cache)], len(locks(cache))
+    size = Column("GB", justify="right")
+    shown = Table("kind", size, "last used (UTC)", "belongs to", box=None)
+    for entry in listed:
         used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d %H:%M")
-        yield _line(entry.kind, gigabytes([entry]), used, visible(entry.owner))
+        shown.add_row(entry.kind, gigabytes([entry]), used, entry.owner)
+
     # Locks, and the sum of all.
     if num_locks:
-        yield _line(
-            "locks", "0.000", "", f"{num_locks} files; `--clear` removes those of what is gone"
-        )
-    yield _line("all", gigabytes([*listed, *strange]), "", visible(cache))
-
-
-def _line(kind: str, size: str, used: str, owner: str) -> str:
-    return f"{kind:<10}  {size:>9}  {used:<16}  {owner}"
+        text = f"{num_locks} files; `--clear` removes those of what is gone"
+        shown.add_row("locks", "0.000", "", text)
+    shown.add_row("all", gigabytes(listed), "", str(cache))
+    return shown
 
 
 def _entry(kind: str, path: Path) -> Entry:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, logit, softmax
 
 from clintune.contracts import Predictions
 from clintune.core.numbers import is_finite
@@ -28,7 +30,8 @@ LEAST_LABELS = 20
 """Number of tuning samples of each answer below which a question is not calibrated."""
 _LEAST_ROUNDED, _DECIMALS = 1e-5, 6
 """The least probability that keeps two digits, and the decimals of these digits."""
-_NEWTON_STEPS = 100
+_GRADIENT_TOLERANCE = 1e-10
+"""A fit ends where no slope of the mean log loss is greater."""
 _STEEPEST = 1e12
 """The greatest slope and intercept that are read back: steeper ones would overflow in `apply`."""
 
@@ -74,7 +77,7 @@ class Calibration:
         answers = _answers(probabilities, self.exclusive)
         logits = np.array(self.slope)[:, None] * _log(answers)
         logits[..., -1] += np.array(self.intercept)
-        calibrated = np.where(self._fitted[:, None], _softmax(logits), answers)
+        calibrated = np.where(self._fitted[:, None], softmax(logits, axis=-1), answers)
         return (calibrated[:, 0] if self.exclusive else calibrated[..., 1]).astype(np.float32)
 
     def abstains(self, calibrated: Float32s) -> NDArray[np.bool_]:
@@ -237,12 +240,6 @@ def _log(probabilities: Float32s) -> Floats:
     return np.log(np.clip(probabilities.astype(np.float64), margin, 1 - margin))
 
 
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    normal: Floats = powers / powers.sum(axis=-1, keepdims=True)
-    return normal
-
-
 def _too_few(truth: NDArray[np.int64], names: Sequence[str]) -> str | None:
     """Return why the answers are too few to fit on; None where they suffice."""
     counts = np.bincount(truth, minlength=len(names)).tolist()
@@ -266,44 +263,22 @@ def _fit(logs: Floats, truth: NDArray[np.int64], *, with_intercept: bool) -> tup
     # Fit the slope of the log-probabilities, and the intercept of the last answer.
     last = np.broadcast_to(np.arange(answers) == answers - 1, logs.shape).astype(np.float64)
     features = np.stack([logs, last], axis=-1) if with_intercept else logs[..., None]
-    solution = _newton(features, soft, np.eye(features.shape[-1])[0])
+
+    def loss(solution: Floats) -> tuple[float, Floats]:
+        """Return the mean cross-entropy, and its gradient."""
+        logits = features @ solution
+        gradient = np.einsum("nc,nck->k", softmax(logits, axis=1) - soft, features)
+        return -(soft * log_softmax(logits, axis=1)).sum() / len(soft), gradient / len(soft)
+
+    start = np.eye(features.shape[-1])[0]
+    found = minimize(loss, start, jac=True, method="BFGS", options={"gtol": _GRADIENT_TOLERANCE}).x
 
     # A negative slope means that the tuning samples are ranked the wrong way round. Then the best
     # answer is their base rate.
-    if solution[0] < 0:
-        solution = np.r_[0.0, _newton(features[..., 1:], soft, np.zeros(features.shape[-1] - 1))]
-    return float(solution[0]), float(solution[1]) if with_intercept else 0.0
-
-
-def _newton(features: Floats, soft: Floats, start: Floats) -> Floats:
-    """Minimise the mean cross-entropy of softmax(features @ solution) with targets `soft`.
-
-    `features` are [N, C, K], the solution is [K], `soft` is [N, C].
-    """
-
-    def loss(solution: Floats) -> float:
-        logits = features @ solution
-        top = logits.max(axis=1, keepdims=True)
-        normalizer = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-        return float((normalizer - (soft * logits).sum(axis=1)).mean())
-
-    solution = start
-    for _ in range(_NEWTON_STEPS):
-        # Solve for the Newton step.
-        chance = _softmax(features @ solution)
-        mean = np.einsum("nc,nck->nk", chance, features)
-        gradient = np.einsum("nc,nck->k", chance - soft, features) / len(features)
-        curvature = np.einsum("nc,nck,ncl->kl", chance, features, features) / len(features)
-        curvature += 1e-9 * np.eye(len(solution)) - mean.T @ mean / len(features)
-        step = np.linalg.solve(curvature, gradient)
-
-        # Halve the step until the loss does not rise.
-        while np.abs(step).max(initial=0.0) > 1e-9 and loss(solution - step) > loss(solution):
-            step = step / 2
-        solution = solution - step
-        if np.abs(step).max(initial=0.0) <= 1e-9:
-            break
-    return solution
+    slope, intercept = found if with_intercept else (found[0], 0.0)
+    if slope < 0:
+        slope, intercept = 0.0, logit(soft[:, -1].mean()) if with_intercept else 0.0
+    return float(slope), float(intercept)
 
 
 def _floors(calibrated: Float32s, column: Float32s) -> tuple[float, ...]:

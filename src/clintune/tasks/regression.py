@@ -71,7 +71,7 @@ class Regression(Task):
         if not spread:
             raise DataError(
                 f"labels/{self.label}: all training values are the same; "
-                "nothing can be learnt from them"
+                "correct the labels or the split, or drop the task"
             )
         self._center, self._scale = rounded(middle), rounded(spread)
 

@@ -144,7 +144,8 @@ class Survival(Task):
         self._answer = self._answer or self._find_answer(targets)
         if len(np.unique(times)) < 2 or self._answer is None:
             raise DataError(
-                f"labels/{self.label}: the training split has fewer than two times of events"
+                f"labels/{self.label}: the training split has fewer than two times of events; "
+                "correct the labels or the split, or drop the task"
             )
 
         self._hazards = Hazards.of(known, self.num_kinds, self.num_intervals, self._given_edges)

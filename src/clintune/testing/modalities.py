@@ -2,22 +2,24 @@
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
 from meds.schema import DataSchema
-from torch import Tensor
+from torch import Tensor, nn
 
 from clintune.contracts import Item, PieceBatch, Pieces, Tokens
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
-from clintune.modalities.base import Modality, collate_pieces
-from clintune.modalities.rows import RowReader, to_columns
+from clintune.modalities.base import Modality, collate_pieces, item_reader
+from clintune.modalities.readers import ItemReader, Reader
+from clintune.modalities.rows import RowReader
 
 Check = tuple[str, Callable[[], None]]
 
@@ -37,8 +39,8 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     yield "prepare_repeats_itself", checks.preprocess
     yield "hours_follow_the_item", checks.hours
     yield "a_broken_item_is_named_and_nothing_else", checks.broken
+    yield "a_reader_travels_without_its_encoder", checks.travels
     if checks.columnar:
-        yield "a_reader_travels_without_its_encoder", checks.travels
         yield "a_reader_keeps_its_budget", checks.budget
     if not checks.native:
         yield "tokens_have_the_promised_shape_and_are_finite", checks.tokens
@@ -52,9 +54,9 @@ class _ModalityChecks:
         self.make = make
         self.folder = folder
         self.native = make().native
-        self.columnar = make().rows is not None
+        self.columnar = isinstance(make().reader, RowReader)
         self.built = cache(lambda: self._build(0))
-        self.items = cache(lambda: type(make()).fake(folder, 5, 0))
+        self.items = cache(lambda: make().reader.fake(folder, 5, 0))
 
     def training(self) -> Iterator[Item]:
         """Yield each item for so many subjects that statistics hold nothing back."""
@@ -63,7 +65,7 @@ class _ModalityChecks:
                 yield replace(item, subject=subject)
 
     def row_filter(self) -> None:
-        modality = self.make()
+        reader = self.make().reader
         columns = {
             DataSchema.subject_id_name: [1, 1],
             DataSchema.time_name: [None, None],
@@ -71,33 +73,31 @@ class _ModalityChecks:
             DataSchema.numeric_value_name: [1.0, None],
             DataSchema.text_value_name: ["text", None],
         }
-        media = {modality.media_column: ["file", None]} if modality.media_column else {}
+        media = {reader.media_column: ["file", None]} if reader.media_column else {}
         table = pl.DataFrame(columns | media)
 
-        claimed = table.select(claimed=modality.row_filter())["claimed"]
+        claimed = table.select(claimed=reader.row_filter())["claimed"]
         assert claimed.dtype == pl.Boolean, f"row_filter() is {claimed.dtype}, not Boolean"
         assert claimed.null_count() == 0, (
             "row_filter() is null for some rows; make it true or false"
         )
 
     def statistics(self) -> None:
-        statistics = self.make().fit(self.training())
+        statistics = _fit(self.make().reader, self.training())
         again = json.loads(json.dumps(statistics, allow_nan=False))
         assert again == statistics, (
             "statistics change in JSON; use dicts with text keys, lists and plain numbers"
         )
 
     def preprocess(self) -> None:
-        modality = self.built()
+        reader = self.built().reader
         for item in self.items():
-            pieces = modality.preprocess(item)
-            light = modality.without_weights()
-            _assert_same(pieces, modality.preprocess(item), "preprocess does not repeat itself")
-            _assert_same(pieces, light.preprocess(item), "preprocess differs without weights")
+            pieces = _read(reader, item)
+            _assert_same(pieces, _read(reader, item), "preprocess does not repeat itself")
 
-            for view in range(1, modality.views):
-                other = modality.preprocess(item, view)
-                again = modality.preprocess(item, view)
+            for view in range(1, reader.views):
+                other = _read(reader, item, view)
+                again = _read(reader, item, view)
                 _assert_same(other, again, f"view {view} does not repeat itself")
                 before, after = pieces.tensors, other.tensors
                 assert any(not torch.equal(before[name], after[name]) for name in before), (
@@ -105,11 +105,11 @@ class _ModalityChecks:
                 )
 
     def hours(self) -> None:
-        modality = self.built()
-        tells_hours = modality.native and modality.rows is not None
+        reader = self.built().reader
+        tells_hours = self.native and self.columnar
         for item in self.items():
-            now = modality.preprocess(item)
-            later = modality.preprocess(replace(item, hours=item.hours + 8))
+            now = _read(reader, item)
+            later = _read(reader, replace(item, hours=item.hours + 8))
             assert now.hours.dtype == torch.float32, f"hours are {now.hours.dtype}, not float32"
             assert (now.hours >= item.hours - 1e-3).all(), "a piece is newer than its item"
 
@@ -141,7 +141,7 @@ class _ModalityChecks:
     def _assert_refused(self, item: Item) -> None:
         """Assert that an item cannot be read, and that the error names its place and no secret."""
         try:
-            self.built().preprocess(item)
+            _read(self.built().reader, item)
         except DataError as error:
             message = str(error)
             assert item.where in message, f"the error does not say where: {message}"
@@ -152,21 +152,19 @@ class _ModalityChecks:
 
     def travels(self) -> None:
         modality = self.built()
-        items = self.items()
-        codes = sorted({item.code for item in items})
-        assert modality.rows is not None
-        reader = modality.rows.numbered(codes)
-        travelled = pickle.loads(pickle.dumps(reader))
+        reader = modality.reader
+        modules = [name for name, value in vars(reader).items() if isinstance(value, nn.Module)]
+        assert not modules, f"the reader holds the module `{'`, `'.join(modules)}`"
 
-        rows = to_columns(items, codes, range(len(items)))
-        first, second = reader.preprocess_rows(rows), travelled.preprocess_rows(rows)
-        for name, tensor in first.tensors.items():
-            assert torch.equal(tensor, second.tensors[name]), f"`{name}` differs after pickling"
+        travelled = pickle.loads(pickle.dumps(reader))
+        for item in self.items():
+            first, second = _read(reader, item), _read(travelled, item)
+            _assert_same(first, second, "preprocess differs after pickling")
 
     def budget(self) -> None:
         modality, items = self.built(), self.items()
-        reader, budget = modality.rows, modality.max_pieces
-        assert reader is not None
+        reader, budget = modality.reader, modality.reader.max_pieces
+        assert isinstance(reader, RowReader)
         codes = sorted({item.code for item in items})
 
         # What is within the budget is counted as it is made.
@@ -231,8 +229,8 @@ class _ModalityChecks:
         other.load_state_dict(modality.state_dict(), strict=True)
         item = self.items()[0]
         _assert_same(
-            modality.preprocess(item),
-            other.preprocess(item),
+            _read(modality.reader, item),
+            _read(other.reader, item),
             "preprocess differs with the same state; derive nothing from random numbers in build",
         )
 
@@ -254,27 +252,42 @@ class _ModalityChecks:
         assert not frozen or not any(module.training for module in modality.modules()), (
             "a frozen encoder is in training mode after train()"
         )
-        wanted = frozen and modality.piecewise and modality.rows is None
+        wanted = frozen and modality.piecewise and not self.columnar
         assert modality.cacheable == wanted, f"cacheable is {modality.cacheable}, not {wanted}"
-        json.dumps([modality.settings(), modality.source], allow_nan=False)
+        json.dumps([modality.arguments, modality.origin], allow_nan=False)
 
     def _build(self, seed: int) -> Modality:
         modality = self.make()
-        statistics = modality.fit(self.training())
+        statistics = _fit(modality.reader, self.training())
         with seeded(seed, "check"):
             modality.build(statistics)
         return modality.eval()
+
+
+def _fit(reader: Reader, items: Iterable[Item]) -> dict[str, Any]:
+    """Return the statistics of items."""
+    if isinstance(reader, RowReader):
+        return reader.fit_items(items)
+    assert isinstance(reader, ItemReader), "a reader is an ItemReader or a RowReader"
+    return reader.fit(items)
+
+
+def _read(reader: Reader, item: Item, view: int = 0) -> Pieces | PieceBatch:
+    """Return the pieces of an item, as if its sample had no other."""
+    if isinstance(reader, RowReader):
+        return reader.preprocess_items([item], [0])
+    assert isinstance(reader, ItemReader), "a reader is an ItemReader or a RowReader"
+    return reader.preprocess(item, view)
 
 
 def _pieces(modality: Modality, samples: Sequence[Sequence[Item]]) -> PieceBatch:
     """Return the pieces of samples; the items of each stand with the oldest first."""
     items = [item for sample in samples for item in sample]
     owner = [number for number, sample in enumerate(samples) for _ in sample]
-    if modality.rows is not None:
-        codes = sorted({item.code for item in items})
-        return modality.rows.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+    if isinstance(modality.reader, RowReader):
+        return modality.reader.preprocess_items(items, owner)
 
-    pieces = [modality.preprocess(item) for item in items]
+    pieces = [item_reader(modality).preprocess(item) for item in items]
     owners = torch.tensor(owner).repeat_interleave(torch.tensor([len(part) for part in pieces]))
     return PieceBatch(
         tensors=collate_pieces(pieces),
@@ -293,7 +306,7 @@ def _encode(modality: Modality, pieces: PieceBatch, num_samples: int) -> Tokens:
     return tokens
 
 
-def _assert_same(first: Pieces, second: Pieces, sentence: str) -> None:
+def _assert_same(first: Pieces | PieceBatch, second: Pieces | PieceBatch, sentence: str) -> None:
     names = f"{sorted(first.tensors)} and {sorted(second.tensors)}"
     assert first.tensors.keys() == second.tensors.keys(), f"{sentence}: tensors {names}"
     for name, tensor in first.tensors.items():

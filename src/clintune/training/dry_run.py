@@ -86,7 +86,7 @@ def _parts(experiment: Experiment, model: Fusion, outputs: Mapping[str, int]) ->
 
     for name, modality in experiment.modalities.items():
         width = modality.width or model.backbone.width
-        shape = f"{modality.max_pieces} x {modality.tokens_per_piece} x {width}"
+        shape = f"{modality.reader.max_pieces} x {modality.tokens_per_piece} x {width}"
         add(name, type(modality).__name__, shape, modality.mode, [modality])
 
     shape = f"{config.backbone.max_tokens} x {model.backbone.width}"

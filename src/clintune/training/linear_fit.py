@@ -1,5 +1,8 @@
 """A linear model whose columns and penalty are chosen in folds of the training subjects.
 
+scikit-learn's `LogisticRegressionCV` is not used: it knows no loss but that of classes, and chooses
+a penalty but no columns.
+
 Shapes: N samples, W columns, K outputs, F folds.
 """
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clintune.config.schema import Trainer
 from clintune.core.errors import ConfigError
@@ -42,7 +43,9 @@ def make_optimizer(parameters: Mapping[str, nn.Parameter], trainer: Trainer) -> 
 def schedule(trainer: Trainer, step: int, num_steps: int) -> float:
     """Return the factor of the learning rate at a step: linear warm-up, then the chosen decay.
 
-    It is never 0 in warm-up. Raises ConfigError for a decay that does not exist.
+    It is never 0 in warm-up. Unlike the scheduler of `transformers.get_scheduler`, it is a function
+    of the step: a checkpoint keeps no state of it, and the first step of a warm-up trains. Raises
+    ConfigError for a decay that does not exist.
     """
     num_warmup = round(trainer.warmup * num_steps)
     if step < num_warmup:
@@ -70,6 +73,7 @@ class WeightEMA:
     """An exponential moving average of the trainable weights; decay 0 means no average.
 
     In early steps the decay is smaller, so that the first weights do not weigh too much.
+    `torch.optim.swa_utils.AveragedModel` would copy the frozen weights too.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -79,12 +83,12 @@ class WeightEMA:
             {name: p.detach().clone() for name, p in parameters.items()} if decay else {}
         )
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (1 is the first)."""
-        decay = min(self.decay, step / (step + 10))
-        for name, value in self.values.items():
-            value.lerp_(self.parameters[name], 1 - decay)
+        if self.values:
+            decay = min(self.decay, step / (step + 10))
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average([*self.values.values()], [self.parameters[name] for name in self.values], step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

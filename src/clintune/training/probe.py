@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clintune.cohort.linked import linked_numbers
 from clintune.cohort.samples import Samples
-from clintune.cohort.splits import linked_numbers
 from clintune.core.locks import exclusive_lock
 from clintune.features.pieces import PieceSource
 from clintune.features.sealed import drop, is_intact, save_sealed

@@ -1,6 +1,7 @@
 """Trackers: where a run's curves go beside its own history.
 
-They get numbers and the recipe only, never samples.
+They get numbers and the recipe only, never samples. accelerate's trackers are not used: each would
+be wrapped in as many lines as its library is here.
 """
 
 from pathlib import Path

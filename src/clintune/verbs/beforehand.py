@@ -17,6 +17,7 @@ from clintune.config.schema import Cluster, Cohort, Config, Scoring
 from clintune.core.errors import ConfigError, PackageError
 from clintune.core.extras import how_to_install, is_installed
 from clintune.core.paths import writable_folder
+from clintune.core.problems import Problem, raise_all
 from clintune.experiment.resume import check_trained
 from clintune.launch.gpus import num_gpus
 from clintune.launch.processes import is_worker
@@ -32,7 +33,7 @@ _OURS = "clintune.modalities."
 
 def check_beforehand(config: Config) -> None:
     """Refuse a run that would fail later; one ConfigError names everything it lacks."""
-    problems = [
+    problems: list[Problem | str] = [
         *_packages(config),
         *_cluster(config.cluster),
         *_device(config.cluster, "trainer.precision", config.trainer.precision),
@@ -44,18 +45,18 @@ def check_beforehand(config: Config) -> None:
         *_raw(config.cohorts),
         *_tuning(config),
     ]
-    _refuse("train", problems)
+    raise_all("train", problems)
 
 
 def check_job(config: Scoring) -> None:
     """Refuse a scoring job as `check_beforehand` refuses a run."""
-    problems = [
+    problems: list[Problem | str] = [
         *_cluster(config.cluster),
         *_device(config.cluster, "precision", config.precision),
         *folder_problems(config.cohorts),
         *_raw(config.cohorts),
     ]
-    _refuse("predict", problems)
+    raise_all("predict", problems)
 
 
 def check_folders(config: Config, verb: str) -> None:
@@ -63,7 +64,7 @@ def check_folders(config: Config, verb: str) -> None:
 
     Where it trained, and with which packages, does not matter any more.
     """
-    _refuse(verb, list(folder_problems(config.cohorts, config.cv, config.tasks)))
+    raise_all(verb, list(folder_problems(config.cohorts, config.cv, config.tasks)))
 
 
 def check_data(configs: Mapping[str, Config]) -> None:
@@ -77,7 +78,7 @@ def check_data(configs: Mapping[str, Config]) -> None:
     }
     if all(lacking.values()):
         every = (problem for problems in lacking.values() for problem in problems)
-        _refuse("benchmark", list(dict.fromkeys(every)))
+        raise_all("benchmark", list(dict.fromkeys(every)))
 
 
 def check_runs(runs: str, *, make: bool) -> None:
@@ -157,11 +158,6 @@ def check_trusted(verb: str, source: str, trusted: Sequence[str]) -> None:
             raise ConfigError(
                 f"{verb}: no Python module {module} to trust; correct its name, or install it"
             )
-
-
-def _refuse(verb: str, problems: list[str]) -> None:
-    if problems:
-        raise ConfigError(f"{verb}: " + "; and ".join(problems))
 
 
 def _packages(config: Config) -> Iterator[str]:
@@ -246,17 +242,18 @@ def _modules(folder: str | None) -> Iterator[str]:
         yield f"'modules': {folder} is no folder; name that of your Python modules, or drop it"
 
 
-def _raw(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
+def _raw(cohorts: Mapping[str, Cohort]) -> Iterator[Problem]:
     """Yield a problem for raw data that a `source` has yet to read and that do not exist."""
     for name, cohort in cohorts.items():
         raw = cohort.source and cohort.source.get("raw")
         if not isinstance(raw, str) or is_remote(raw) or Path(cohort.root).expanduser().is_dir():
             continue
         if not (path := Path(raw).expanduser()).exists():
-            yield (
-                f"cohorts.{name}.source.raw: {path} is missing; "
+            yield Problem(
+                f"cohorts.{name}.source.raw",
+                f"{path} is missing",
                 f"set data.raw to the folder that holds {path.name} "
-                "(docs/public_data.md says where public data come from)"
+                "(docs/public_data.md says where public data come from)",
             )
 
 

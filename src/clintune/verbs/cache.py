@@ -1,12 +1,11 @@
 """The verb that lists or clears the cache. No torch."""
 
-import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clintune.config.places import default_cache
+from clintune.core.console import WIDEST, print_table
 from clintune.core.errors import ConfigError
-from clintune.core.paths import default_cache
 from clintune.core.text import visible
 from clintune.storage import cache_folder
 from clintune.storage.cache_entries import TAG, gigabytes, table
@@ -43,9 +42,6 @@ def cache(argv: Sequence[str]) -> None:
             "give the `data.cache` of a recipe"
         )
 
-    # Names may hold characters that the terminal cannot show.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments.clear:
         gone, left = cache_folder.clear(folder, arguments.older_than or 0.0)
         print(f"freed {gigabytes(gone)} GB: {len(gone)} entries; {len(left)} are left")
@@ -53,8 +49,7 @@ def cache(argv: Sequence[str]) -> None:
             print(f"stays: {entry.kind} {visible(entry.owner)}: {reason}")
         return
 
-    for line in table(folder):
-        print(line)
+    print_table(table(folder), width=WIDEST)
     if closing := how_to_close(folder):
         print(
             "other users can read it; "

@@ -5,13 +5,14 @@ read or verified is an error. The two bundled models reach machines without a ne
 packages.
 """
 
-from clintune.weights.sources import ResolvedWeights, resolve, resolve_or_random
+from clintune.weights.sources import ResolvedWeights, origin_of, resolve, resolve_or_random
 from clintune.weights.transformer import drop_unused, load_transformer, stored_size
 
 __all__ = [
     "ResolvedWeights",
     "drop_unused",
     "load_transformer",
+    "origin_of",
     "resolve",
     "resolve_or_random",
     "stored_size",

@@ -3,11 +3,12 @@
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import WeightsError
-from clintune.core.files import remembered_sha256
+from clintune.core.files import Stamp, file_sha256, file_signature
 from clintune.core.text import visible
 
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2")
@@ -224,3 +225,17 @@ def _refused(value: Any) -> str | None:
         if name == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
             return "flash_attention_2, and flash-attn is not installed"
     return None
+
+
+def remembered_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file; a process computes it once while the file stays the same.
+
+    It is for base weights, which each fold and member loads again.
+    """
+    (stamp,) = file_signature([path])
+    return _sha256_of(stamp)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of(stamp: Stamp) -> str:
+    return file_sha256(Path(stamp[0]))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clintune.core.errors import ConfigError, WeightsError
-from clintune.core.files import remembered_sha256, value_sha256
-from clintune.weights.base_files import check_base, file_hashes
+from clintune.core.files import value_sha256
+from clintune.weights.base_files import check_base, file_hashes, remembered_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +118,11 @@ def resolve_or_random(
             "set one of the two"
         )
     return resolve(source, revision=revision, sha256=sha256) if config is None else dict(config)
+
+
+def origin_of(weights: ResolvedWeights | Mapping[str, Any]) -> dict[str, Any]:
+    """Return where weights come from and their checksum, as JSON-able values."""
+    return weights.record() if isinstance(weights, ResolvedWeights) else {"source": "random"}
 
 
 def _is_folder(path: Path) -> bool:

@@ -13,6 +13,7 @@ from clintune.contracts import Predictions
 from clintune.core.errors import ConfigError, DataError
 from clintune.experiment.folds import folds, split_of
 from clintune.experiment.open import open_experiment
+from helpers.rows_by_hand import all_rows, facts_of
 
 FACTS = ["modalities.static.codes=[AGE]"]
 
@@ -26,17 +27,9 @@ def test_boosting_on_facts_is_scikit_learn_on_the_table_itself(recipe, quickstar
     found = predict_baseline(config, "boosting/static", [0.0]).predictions[0.0]["outcome"]
 
     samples = open_experiment(config).samples
-    rows = pl.concat(
-        [pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))]
-    )
-    ages = dict(
-        rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows()
-    )
+    rows = all_rows(quickstart)
     codes = sorted(rows.filter(pl.col("time").is_null())["code"].unique().to_list())
-    has = {code: set(rows.filter(pl.col("code") == code)["subject_id"].to_list()) for code in codes}
-    table = np.array(
-        [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
-    )
+    table = facts_of(rows, samples.subject_id.tolist(), codes)
     targets = samples.targets("outcome")[:, 0]
     for fold in folds(config, Path(), samples):
         split = split_of(config, samples, fold)

@@ -31,6 +31,7 @@ from clintune.experiment.folds import folds, split_of
 from clintune.experiment.open import open_experiment
 from clintune.modalities.imaging import Imaging
 from helpers.peer_stand_in import stand_in
+from helpers.rows_by_hand import all_rows, facts_of
 
 LOGISTIC = """
 import os, shutil
@@ -93,12 +94,6 @@ def exported(seen):
     return [pl.read_parquet(folder / "rows.parquet") for folder in sorted(seen.iterdir())]
 
 
-def events(quickstart):
-    return pl.concat(
-        [pl.read_parquet(path) for path in sorted((quickstart / "data").glob("*.parquet"))]
-    )
-
-
 def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstart, install, seen):
     install("autogluon", LOGISTIC)
     config = composed(recipe, "modalities.static.min_subjects=1", extra="cv: 2\n")
@@ -106,15 +101,9 @@ def test_a_peer_fits_what_one_would_fit_by_hand_on_the_samples(recipe, quickstar
     found = outcome.predictions[0.0]["outcome"]
 
     samples = open_experiment(config).samples
-    rows = events(quickstart)
-    ages = dict(
-        rows.filter(pl.col("code") == "AGE").select("subject_id", "numeric_value").iter_rows()
-    )
+    rows = all_rows(quickstart)
     codes = sorted(code for code in rows["code"].unique() if code.startswith("SEX//"))
-    has = {code: set(rows.filter(pl.col("code") == code)["subject_id"].to_list()) for code in codes}
-    table = np.array(
-        [[ages[s], *(s in has[code] for code in codes)] for s in samples.subject_id.tolist()], float
-    )
+    table = facts_of(rows, samples.subject_id.tolist(), codes)
     targets = samples.targets("outcome")[:, 0]
     for fold in folds(config, Path(), samples):
         split = split_of(config, samples, fold)
@@ -156,7 +145,7 @@ def test_rows_hold_what_a_sample_sees_and_no_held_out_label(recipe, quickstart, 
     np.testing.assert_array_equal(
         outcome.predictions[0.9]["outcome"].subject_id, samples.subject_id[place]
     )
-    known = events(quickstart).sort("time", maintain_order=True)
+    known = all_rows(quickstart).sort("time", maintain_order=True)
     for row, text, image in zip(place.tolist(), whole["text"], whole["real"], strict=True):
         subject, moment = samples.subject_id[row], samples.prediction_time[row]
         before = known.filter((pl.col("subject_id") == subject) & (pl.col("time") <= moment))

@@ -1,6 +1,4 @@
-import os
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -93,11 +91,8 @@ def test_bad_input_is_answered_with_file_row_and_column(tmp_path, row, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
-    import_busbra(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "busbra")
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
+    import_busbra(tmp_path / "cohort", real_data / "busbra")
     labels = pl.read_parquet(tmp_path / "cohort/labels/birads.parquet")
     assert (len(labels), labels["subject_id"].n_unique()) == (1875, 1064)
     counts = dict(labels["categorical_value"].value_counts().iter_rows())

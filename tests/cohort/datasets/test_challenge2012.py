@@ -1,6 +1,4 @@
-import os
 from datetime import datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -178,11 +176,8 @@ def test_a_set_that_is_missing_or_empty_is_named(tmp_path):
         import_challenge2012(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
-    import_challenge2012(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "challenge2012")
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
+    import_challenge2012(tmp_path / "cohort", real_data / "challenge2012")
     deaths = pl.read_parquet(tmp_path / "cohort/labels/mortality.parquet")
     deaths = deaths.join(
         pl.read_parquet(tmp_path / "cohort/metadata/groups.parquet"), on="subject_id"

@@ -1,4 +1,3 @@
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -138,12 +137,9 @@ def test_a_missing_table_is_named(tmp_path):
         import_covid_cxr(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
     root = tmp_path / "cohort"
-    import_covid_cxr(root, Path(os.environ["CLINTUNE_DATA"]) / "covid_cxr")
+    import_covid_cxr(root, real_data / "covid_cxr")
     tasks = {
         label: Binary(label=label) for label in ("went_icu", "survival", "intubated", "finding")
     }

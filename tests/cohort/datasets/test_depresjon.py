@@ -1,6 +1,4 @@
-import os
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -124,13 +122,8 @@ def test_bad_recordings_are_answered_with_file_row_and_column(tmp_path, lines, m
         import_depresjon(tmp_path / "cohort", raw, window_days=2)
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
-    import_depresjon(
-        tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "depresjon", window_days=4
-    )
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
+    import_depresjon(tmp_path / "cohort", real_data / "depresjon", window_days=4)
     labels = pl.read_parquet(tmp_path / "cohort/labels/depression.parquet")
     people = labels.group_by("subject_id").agg(pl.col("boolean_value").first())["boolean_value"]
     assert (people.sum(), len(people)) == (23, 55)

@@ -1,6 +1,4 @@
-import os
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -126,11 +124,8 @@ def test_two_classes_of_one_column_are_refused(tmp_path):
         import_metabric(tmp_path / "cohort", tmp_path / "raw")
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
-    import_metabric(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "metabric")
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
+    import_metabric(tmp_path / "cohort", real_data / "metabric")
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert (len(labels), labels["boolean_value"].sum()) == (1981, 888)
     linked = pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet")

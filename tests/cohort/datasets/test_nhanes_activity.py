@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -92,11 +89,8 @@ def test_another_question_and_a_missing_table_are_named(tmp_path):
         import_nhanes_activity(tmp_path / "cohort", tmp_path, "age")
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
-    raw = Path(os.environ["CLINTUNE_DATA"]) / "nhanes_activity_mortality"
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
+    raw = real_data / "nhanes_activity_mortality"
     import_nhanes_activity(tmp_path / "survival", raw, "survival")
     label = pl.read_parquet(tmp_path / "survival/labels/survival.parquet")
     assert (len(label), label["boolean_value"].sum()) == (4244, 724)

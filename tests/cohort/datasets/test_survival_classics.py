@@ -1,6 +1,4 @@
-import os
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -133,9 +131,6 @@ def test_a_set_that_is_unknown_missing_or_incomplete_is_named(tmp_path):
         import_survival_classic(tmp_path / "cohort", tmp_path, "gbsg")
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
 @pytest.mark.parametrize(
     ("name", "ends"),
     [
@@ -145,9 +140,7 @@ def test_a_set_that_is_unknown_missing_or_incomplete_is_named(tmp_path):
         ("mgus2", {"progression": 115, "death": 860, None: 409}),
     ],
 )
-def test_the_real_data_have_the_published_counts(tmp_path, name, ends):
-    import_survival_classic(
-        tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics", name
-    )
+def test_the_real_data_have_the_published_counts(tmp_path, name, ends, real_data):
+    import_survival_classic(tmp_path / "cohort", real_data / "survival_classics", name)
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert dict(labels.to_series(3).value_counts().iter_rows()) == ends

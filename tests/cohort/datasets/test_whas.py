@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -59,12 +56,9 @@ def test_what_is_missing_is_named_file_or_package(tmp_path, monkeypatch):
         import_whas(tmp_path / "cohort", tmp_path)
 
 
-@pytest.mark.skipif(
-    "CLINTUNE_DATA" not in os.environ, reason="CLINTUNE_DATA names no folder with the real data"
-)
-def test_the_real_data_have_the_published_counts(tmp_path):
+def test_the_real_data_have_the_published_counts(tmp_path, real_data):
     pytest.importorskip("h5py")
-    import_whas(tmp_path / "cohort", Path(os.environ["CLINTUNE_DATA"]) / "survival_classics")
+    import_whas(tmp_path / "cohort", real_data / "survival_classics")
     labels = pl.read_parquet(tmp_path / "cohort/labels/survival.parquet")
     assert (len(labels), labels["boolean_value"].sum()) == (735, 451)
     linked = pl.read_parquet(tmp_path / "cohort/metadata/linked_subjects.parquet")

@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from clintune.cohort.generators.conditions import CONDITIONS
 from clintune.cohort.generators.phenotyping import write_phenotyping
+from helpers.rows_by_hand import all_rows
 
 SUBJECTS = 1500
 
@@ -34,7 +35,7 @@ def test_prevalence_runs_from_rare_to_common(root):
 
 
 def test_notes_and_labs_carry_the_phenotypes_in_part(root):
-    data = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet"))])
+    data = all_rows(root)
     label = read_labels(root)["diabetes"]
     known = data.join(label, on="subject_id").filter(pl.col("time") <= pl.col("prediction_time"))
     texts = (
@@ -52,7 +53,7 @@ def test_notes_and_labs_carry_the_phenotypes_in_part(root):
 
 
 def test_diagnoses_stand_after_the_prediction_time_only(root):
-    data = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet"))])
+    data = all_rows(root)
     label = read_labels(root)["gout"].select("subject_id", "prediction_time")
     diagnoses = data.filter(pl.col("code").str.starts_with("DIAGNOSIS//")).join(
         label, on="subject_id"
@@ -66,7 +67,5 @@ def test_a_seed_reproduces_the_cohort_and_a_subject_stands_alone(root, tmp_path)
     many = pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*"))])
     assert few.equals(many.filter(pl.col("subject_id") <= 30))
     write_phenotyping(tmp_path / "other", subjects=30, seed=1)
-    other = pl.concat(
-        [pl.read_parquet(path) for path in sorted((tmp_path / "other/data").glob("*"))]
-    )
+    other = all_rows(tmp_path / "other")
     assert not np.array_equal(few["code"].to_numpy(), other["code"].to_numpy())

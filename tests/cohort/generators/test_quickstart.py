@@ -13,6 +13,8 @@ from clintune.cohort.generators.chest import chest_image
 from clintune.cohort.generators.notes import _BREATH, _COURSE, progress_note
 from clintune.cohort.generators.quickstart import _draw, write_quickstart
 from clintune.modalities.signals import read_signal
+from helpers.folders import contents
+from helpers.rows_by_hand import all_rows
 
 SMALL = {"subjects": 24, "image_size": 24, "signal_days": 1}
 FOLDERS = ("data", "images", "labels", "metadata", "signals")
@@ -23,16 +25,6 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("cohorts") / "quickstart"
     write_quickstart(root, **SMALL)
     return root
-
-
-def read_data(root):
-    return pl.concat([pl.read_parquet(path) for path in sorted((root / "data").glob("*.parquet"))])
-
-
-def contents(root):
-    return {
-        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
 
 
 def test_a_seed_reproduces_every_byte_and_another_seed_does_not(root, tmp_path):
@@ -53,11 +45,11 @@ def test_files_keep_the_meds_schemas(root):
         SubjectSplitSchema.align(pq.read_table(root / "metadata/subject_splits.parquet"))
     )
     codes = pl.read_parquet(root / "metadata/codes.parquet")["code"]
-    assert set(read_data(root)["code"]) == set(codes)
+    assert set(all_rows(root)["code"]) == set(codes)
 
 
 def test_media_files_exist_and_can_be_read(root):
-    data = read_data(root)
+    data = all_rows(root)
     images = data["image_path"].drop_nulls().to_list()
     assert sorted(images) == sorted(
         str(path.relative_to(root)) for path in (root / "images").iterdir()
@@ -71,9 +63,9 @@ def test_media_files_exist_and_can_be_read(root):
 
 def test_a_subject_does_not_depend_on_how_many_there_are(root, tmp_path):
     write_quickstart(tmp_path / "few", **{**SMALL, "subjects": 8})
-    few = read_data(tmp_path / "few").sort("subject_id", "time", "code", maintain_order=True)
+    few = all_rows(tmp_path / "few").sort("subject_id", "time", "code", maintain_order=True)
     many = (
-        read_data(root)
+        all_rows(root)
         .filter(pl.col("subject_id") <= 8)
         .sort("subject_id", "time", "code", maintain_order=True)
     )
@@ -82,7 +74,7 @@ def test_a_subject_does_not_depend_on_how_many_there_are(root, tmp_path):
 
 def test_only_rows_after_the_prediction_give_the_outcome_away(root):
     labels = pl.read_parquet(root / "labels/deterioration.parquet")
-    data = read_data(root).join(labels, on="subject_id")
+    data = all_rows(root).join(labels, on="subject_id")
     after, before = (
         data.filter(pl.col("time") > pl.col("prediction_time")),
         data.filter(~(pl.col("time") > pl.col("prediction_time")).fill_null(False)),

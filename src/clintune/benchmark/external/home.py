@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from clintune.core.paths import config_root
+from clintune.config.places import config_root
 
 _ROOM = Path(__file__).parent
 RUN = _ROOM / "scripts" / "run.py"

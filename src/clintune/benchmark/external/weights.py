@@ -11,7 +11,7 @@ from clintune.modalities.base import Modality
 from clintune.modalities.image_encoders import TimmEncoder, make_image_encoder
 from clintune.modalities.imaging import Imaging
 from clintune.modalities.notes import NativeNotes, Notes
-from clintune.weights import ResolvedWeights, resolve, resolve_or_random
+from clintune.weights import ResolvedWeights, resolve
 
 _ELSEWHERE = ("url", "file", "hf_hub_id", "hf_hub_filename", "source", "architecture")
 """Keys of timm's description of weights that say where they were."""
@@ -21,10 +21,8 @@ def text_model(modalities: Mapping[str, Modality]) -> str | None:
     """Return the folder of the model that reads the notes, None where none is pretrained."""
     for part in modalities.values():
         if isinstance(part, NativeNotes):
-            return str(resolve(part.tokenizer_source, revision=part.revision).path)
-        if isinstance(part, Notes) and isinstance(
-            weights := resolve_or_random(**part.weights), ResolvedWeights
-        ):
+            return str(resolve(part.source, revision=part.revision).path)
+        if isinstance(part, Notes) and isinstance(weights := part.weights(), ResolvedWeights):
             return str(weights.path)
     return None
 
@@ -35,9 +33,7 @@ def image_model(modalities: Mapping[str, Modality], folder: Path) -> str | None:
     Return None where the encoder is random or not timm's.
     """
     for part in modalities.values():
-        if isinstance(part, Imaging) and isinstance(
-            weights := resolve_or_random(**part.weights), ResolvedWeights
-        ):
+        if isinstance(part, Imaging) and isinstance(weights := part.weights(), ResolvedWeights):
             encoder = make_image_encoder(weights, part.size)
             if isinstance(encoder, TimmEncoder):
                 _write(encoder.model, folder)

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from clintune.cohort.datasets.raw import number, read_raw
+from clintune.cohort.linked import LINKED_FILE
 from clintune.cohort.shards import SUBJECT
-from clintune.cohort.splits import LINKED_FILE, assign_balanced
+from clintune.cohort.splits import assign_balanced
 from clintune.cohort.writer import (
     BOOLEAN,
     PREDICTION_TIME,

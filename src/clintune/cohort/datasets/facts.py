@@ -15,8 +15,9 @@ import polars as pl
 from meds.schema import LabelSchema
 from numpy.typing import NDArray
 
+from clintune.cohort.linked import LINKED_FILE
 from clintune.cohort.shards import CODE, MOMENT, NUMBER, SUBJECT, TEXT, TIME
-from clintune.cohort.splits import LINKED_FILE, assign_folds
+from clintune.cohort.splits import assign_folds
 from clintune.cohort.writer import (
     BOOLEAN,
     PREDICTION_TIME,

@@ -1,4 +1,7 @@
-"""Compute and energy of training: power times hours, as codecarbon without sensors does."""
+"""Compute and energy of training: rated power times hours, an estimate that calls itself one.
+
+codecarbon is not used: its sum does not tell what sensors measured from what it guessed.
+"""
 
 from collections.abc import Mapping
 from typing import Any
