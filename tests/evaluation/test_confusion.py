@@ -18,7 +18,7 @@ def predict(true, given, classes, subject=None):
 def texts(found):
     """Return names, cells, sensitivities and precisions as the table shows them."""
     *classes, last = confusion_table(found).shown()
-    cells = [[str(cell) for cell in row.cells[1:-1]] for row in classes]
+    cells = [list(map(str, row.cells[1:-1])) for row in classes]
     sensitivity = [str(row.cells[-1]) for row in classes]
     return found["names"], cells, sensitivity, [str(cell) for cell in last.cells[1:-1]]
 
@@ -30,7 +30,7 @@ def test_large_classes_are_counted_as_scikit_learn_does():
     found = confusion(predict(true, given, 3), one_of(["a", "b", "c"])[0])
     names, cells, sensitivity, precision = texts(found)
     assert names == ["a", "b", "c"]
-    assert [[int(cell) for cell in row] for row in cells] == confusion_matrix(true, given).tolist()
+    assert np.array(cells, int).tolist() == confusion_matrix(true, given).tolist()
     assert sensitivity == [f"{share:.0%}" for share in recall_score(true, given, average=None)]
     assert precision == [f"{share:.0%}" for share in precision_score(true, given, average=None)]
 

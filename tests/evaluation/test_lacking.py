@@ -21,6 +21,7 @@ def context(num_absent):
     rng = np.random.default_rng(0)
     part = predictions_of(np.arange(100) % 2, rng.random(100))
     owners = {"notes": np.arange(num_absent, 100), "labs": np.arange(100)}
+
     return Context(
         run=None,
         config=SimpleNamespace(per_subject=False),
@@ -50,5 +51,5 @@ def test_where_few_lack_it_nobody_is_counted():
     found = lacking.run(given)
     page = Page(tasks=TASKS, metrics=scores.run(given))
     table = lacking.section(found, page).blocks[-1]
-    cells = [[str(cell) for cell in row.cells[:2]] for row in table.shown()]
+    cells = [list(map(str, row.cells[:2])) for row in table.shown()]
     assert cells == [["present", "11 or more"], ["group with fewer than 11", "<11"]]

@@ -30,10 +30,9 @@ def make(kind, n=60):
     if kind == "multiclass":
         targets, probabilities = rng.integers(0, 3, (n, 1)), rng.dirichlet(np.ones(3), n)
     else:
-        targets, probabilities = (
-            rng.integers(0, 2, (n, task.num_outputs)),
-            rng.random((n, task.num_outputs)),
-        )
+        shape = (n, task.num_outputs)
+        targets, probabilities = rng.integers(0, 2, shape), rng.random(shape)
+
     return Predictions(
         cohort=np.repeat(["here", "there"], n // 2),
         subject_id=np.tile(np.arange(n // 2), 2),

@@ -114,16 +114,12 @@ def test_classes_that_stand_for_an_unknown_label_are_told():
 
 def facts(rows):
     """Return 12 subjects' facts from (code, value) pairs; each subject's value is a bit greater."""
-    table = [
-        (
-            subject,
-            None,
-            code,
-            None if value is None else value + subject * (1 if value > 0 else -1) / 100,
-        )
-        for subject in range(12)
-        for code, value in rows
-    ]
+    table = []
+    for subject in range(12):
+        for code, value in rows:
+            more = 0 if value is None else subject * (1 if value > 0 else -1) / 100
+            table.append((subject, None, code, None if value is None else value + more))
+
     schema = {
         "subject_id": pl.Int64,
         "time": pl.Datetime("us"),
@@ -148,6 +144,7 @@ def compared(tmp_path):
                 prediction_time=datetime(2020, 1, 1), boolean_value=pl.lit(True)
             )
             labels.write_parquet(tmp_path / name / "labels/died.parquet")
+
             cohort, tasks = Cohort(root=str(tmp_path / name)), {"died": Binary(label="died")}
             indexes.append(
                 SampleIndex.open(

@@ -1,4 +1,4 @@
-"""Cells of a benchmark as if they had run: made-up predictions of two tasks, and their folder."""
+"""Trials of a benchmark as if they had run: made-up predictions of two tasks, and their folder."""
 
 import json
 from datetime import datetime
@@ -33,19 +33,19 @@ def predict(seed, noise, shuffled=False):
     targets = (np.random.default_rng(9).random((2, N, 1)) < 0.4).astype(np.float32)
     rng = np.random.default_rng([seed, int(100 * noise)])
     fold = np.random.default_rng(seed if shuffled else 0).permutation(N) % 3
-    return {
-        name: Predictions(
+
+    found = {}
+    for name, target in zip(TASKS, targets, strict=True):
+        risks = 0.3 + 0.4 * target + noise * rng.standard_normal((N, 1))
+        found[name] = Predictions(
             cohort=np.array(["a"] * N),
             subject_id=np.arange(N) // 2,
             prediction_time=[datetime(2020, 1, 1 + i % 2) for i in range(N)],
             fold=fold[np.arange(N) // 2],
             targets=target,
-            predicted=np.clip(
-                0.3 + 0.4 * target + noise * rng.standard_normal((N, 1)), 0, 1
-            ).astype(np.float32),
+            predicted=np.clip(risks, 0, 1).astype(np.float32),
         )
-        for (name, target) in zip(TASKS, targets, strict=True)
-    }
+    return found
 
 
 def written(folder, method, seed, noise, **changes):

@@ -19,35 +19,23 @@ def mlflow_server(folder: Path) -> Iterator[tuple[str, Path]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    storage = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/store.db",
-        "--artifacts-destination",
-        str(artifacts),
-    ]
+
+    # Start the server.
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--backend-store-uri", f"sqlite:///{folder}/store.db"]
+    words += ["--artifacts-destination", str(artifacts)]
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_WORKERS": "1",
+    }
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "mlflow",
-                "server",
-                *storage,
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-            ],
-            stdout=log,
-            stderr=log,
-            env={
-                **os.environ,
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                "MLFLOW_WORKERS": "1",
-            },
-            start_new_session=True,
+            words, stdout=log, stderr=log, env=environment, start_new_session=True
         )
+
+    # Wait until it answers.
     url = f"http://127.0.0.1:{port}"
     try:
         while not _answers(f"{url}/health"):

@@ -87,6 +87,7 @@ def answers(run, quickstart, tmp_path_factory):
         "registry": "models:/model",
     }
     (folder / "mlflow").mkdir()
+
     with ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
         server = stack.enter_context(HubServer().running())
         tracking, _ = stack.enter_context(mlflow_server(folder / "mlflow"))
@@ -98,11 +99,9 @@ def answers(run, quickstart, tmp_path_factory):
             "MLFLOW_TRACKING_URI": tracking,
         }.items():
             environment.setenv(name, value)
-        sent = dict(
-            zip(
-                hubs, in_new_process(SEND, run / "release", *hubs.values(), cwd=folder), strict=True
-            )
-        )
+
+        addresses = in_new_process(SEND, run / "release", *hubs.values(), cwd=folder)
+        sent = dict(zip(hubs, addresses, strict=True))
         sent["hub"] = "me/model"  # as people type it
         found = in_new_process(STRANGER, quickstart, folder / "cache", *sent.values(), cwd=folder)
     return dict(zip(hubs, found, strict=True))

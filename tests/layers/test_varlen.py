@@ -300,12 +300,11 @@ def test_every_way_to_attend_is_attention_within_the_sequences(causal, window):
     grads = []
     block = Layout(LENGTHS)
     for blocks in ([block], block.blocks(1), block.blocks(8), None):
-        settings = (causal, window, 0.3, 0.0)
-        found = (
-            attention._attend_bins(*wide, BINS, *settings)
-            if blocks is None
-            else attention._attend_blocks(*wide, blocks, *settings)
-        )
+        rule = attention.Rule(causal, window, 0.3)
+        if blocks is None:
+            found = attention._attend_bins(*wide, BINS, rule, 0.0)
+        else:
+            found = attention._attend_blocks(*wide, blocks, rule, 0.0)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         grads.append(torch.autograd.grad(found.square().sum(), wide))
 
@@ -340,7 +339,8 @@ def test_the_kernel_for_sequences_attends_alike(causal, window):
         pytest.skip("no kernel for this device")
     expected = reference(*(part.float().cpu() for part in (query, key, value)), causal, window, 0.2)
     key, value = attention.repeat_kv(key, 2), attention.repeat_kv(value, 2)
-    found = attention._attend_varlen(query, key, value, Layout(LENGTHS.cuda()), causal, window, 0.2)
+    rule = attention.Rule(causal, window, 0.2)
+    found = attention._attend_varlen(query, key, value, Layout(LENGTHS.cuda()), rule)
     torch.testing.assert_close(found.float().cpu(), expected, rtol=2e-2, atol=2e-2)
 
 

@@ -60,7 +60,7 @@ def _experiments(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _section(name: str, rows: list[Row], axis: str | None) -> Section:
-    """Return what the page tells of an experiment: a curve over its axis, or a table a setting."""
+    """Return what the page says of an experiment: a curve over its axis, or a table a setting."""
     by_setting: dict[tuple[str, str, float], list[Row]] = {}
     for row in rows:
         by_setting.setdefault(row.entry.setting, []).append(row)
@@ -81,7 +81,7 @@ def _section(name: str, rows: list[Row], axis: str | None) -> Section:
 
 
 def _part(title: str, rows: list[Row], *, drawn: bool) -> Iterator[Block]:
-    """Yield what the page tells of one level and share missing of an experiment."""
+    """Yield what the page says of one level and share missing of an experiment."""
     if name := _setting_name(rows[0].entry):
         yield Heading(name)
     if drawn:

@@ -163,7 +163,7 @@ def score_seeds(by_seed: Mapping[int, Mapping[str, Scored]], replicates: int) ->
 
     A draw is one of subjects and seeds. All seeds are scored in one bootstrap, as if each were a
     task of its own, so that a subject that is drawn is drawn in every seed. The folds of different
-    seeds are told apart by their numbers.
+    seeds have different numbers.
     """
     # Score all seeds at once.
     apart = {

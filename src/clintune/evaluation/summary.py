@@ -68,7 +68,7 @@ def _meaning(page: Page, task: str, score: Score, metric: Metric) -> str:
 def _average(page: Page, task: str, metric: Metric) -> str:
     """Return over how many outcomes or classes a score is the average."""
     is_class = page.kind(task) == "classes"
-    what = "classes, each told from all others." if is_class else "outcomes, each scored by itself."
+    what = "classes, each against all others." if is_class else "outcomes, each scored by itself."
 
     views = page.metrics.get("views", {}).get(task)
     if views is None:

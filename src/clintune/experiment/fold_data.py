@@ -274,15 +274,15 @@ def check_readable(
     if len(bad) <= max_bad_fraction * num_items:
         return
 
-    key, told = "max_bad_fraction", ""
+    key, where = "max_bad_fraction", ""
     if listed is not None:
         with atomic_path(listed) as partial:
             pl.DataFrame(bad).write_csv(partial)
-        key, told = "data.max_bad_fraction", f"; they are listed in {listed}"
+        key, where = "data.max_bad_fraction", f"; they are listed in {listed}"
     raise DataError(
         f"modalities.{bad[0]['modality']}: {len(bad)} of {num_items} {what} are unreadable, "
         f"more than {key}={max_bad_fraction} allows; "
-        f"the first is {bad[0]['row']}: {bad[0]['reason']}{told}"
+        f"the first is {bad[0]['row']}: {bad[0]['reason']}{where}"
     )
 
 

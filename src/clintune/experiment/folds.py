@@ -37,7 +37,7 @@ class Fold:
 
     @property
     def seed_parts(self) -> tuple[int, int]:
-        """Return the numbers that tell this fold's seeds from those of other folds."""
+        """Return the numbers that make this fold's seeds differ from those of other folds."""
         return self.repeat, -1 if self.number is None else self.number
 
     @property

@@ -202,14 +202,14 @@ def changes_in_words(provenance: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each resume of a run with settings that change results."""
     sentences = []
     for resumed in provenance.get("resumed", []):
-        told = ", ".join(
+        settings = ", ".join(
             f"{key} {change['now']} (before: {change['before']})"
             for key, change in resumed["changes"].items()
             if not _listed(key, AT_ANY_TIME)
         )
-        if told:
+        if settings:
             where = " of ".join(filter(None, [f"step {resumed['step']}", resumed["part"]]))
-            sentences.append(f"After {where} training went on with other settings: {told}.")
+            sentences.append(f"After {where} training went on with other settings: {settings}.")
     return sentences
 
 

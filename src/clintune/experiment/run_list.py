@@ -23,7 +23,7 @@ _UNKNOWN = ["unknown", "", "", "", "", ""]
 _SHOWN = 3
 """Most settings that the table shows of a run."""
 _PLACES = ("name", "runs", "data", "cluster")
-"""Keys of a recipe that say where, not what; they do not tell runs apart."""
+"""Keys of a recipe that say where, not what; they distinguish no runs."""
 
 ORDERS: dict[str, Callable[[Status], float]] = {
     "best": lambda status: -inf if status.best is None else status.best,

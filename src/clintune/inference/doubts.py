@@ -1,4 +1,4 @@
-"""What is doubtful about rows in memory and their prediction times: told, but not refused."""
+"""What is doubtful about rows in memory and their prediction times: reported, not refused."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta

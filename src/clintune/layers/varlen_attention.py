@@ -4,7 +4,7 @@ Shapes: M tokens of all sequences, H heads, E width of a head, L tokens of the l
 """
 
 import inspect
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,14 @@ from clintune.layers.varlen_layout import Layout
 _BLOCK_MULTIPLE = 8
 """Width of a block is a multiple of this where padding costs less than many small blocks."""
 _HAS_VARLEN = {"scale", "window_size"} <= inspect.signature(varlen.varlen_attn).parameters.keys()
+
+
+class Rule(NamedTuple):
+    """Which keys a query sees in its sequence, and the scale of the scores (None: the usual)."""
+
+    causal: bool
+    window: int | None
+    scaling: float | None
 
 
 def packed_attention(
@@ -51,17 +59,17 @@ def packed_attention(
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
 
     # Choose the kernel.
-    heads = query, key, value
+    rule = Rule(causal, sliding_window, scaling)
     if dropout == 0 and _takes_varlen(query):
-        return _attend_varlen(*heads, layout, causal, sliding_window, scaling), None
+        return _attend_varlen(query, key, value, layout, rule), None
     on_cpu = query.is_cpu and not torch.compiler.is_compiling()
     if layout.bin_width and on_cpu:
-        return _attend_bins(*heads, layout, causal, sliding_window, scaling, dropout), None
+        return _attend_bins(query, key, value, layout, rule, dropout), None
 
     # The fused CPU kernel takes blocks without padding. It takes no dropout: then few blocks are
     # best.
     blocks = layout.blocks(_BLOCK_MULTIPLE if dropout else 1) if on_cpu else [layout]
-    return _attend_blocks(*heads, blocks, causal, sliding_window, scaling, dropout), None
+    return _attend_blocks(query, key, value, blocks, rule, dropout), None
 
 
 def _takes_varlen(query: Tensor) -> bool:
@@ -72,17 +80,9 @@ def _takes_varlen(query: Tensor) -> bool:
     return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
-def _attend_varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: Layout,
-    causal: bool,
-    window: int | None,
-    scaling: float | None,
-) -> Tensor:
+def _attend_varlen(query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule) -> Tensor:
     """Attend with the kernel that reads the bounds of the sequences: no copies, no padding."""
-    reach = -1 if window is None else window - 1
+    reach = -1 if rule.window is None else rule.window - 1
     attended = varlen.varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
@@ -91,21 +91,14 @@ def _attend_varlen(
         layout.starts,
         layout.longest,
         layout.longest,
-        scale=scaling,
-        window_size=(reach, 0 if causal else reach),
+        scale=rule.scaling,
+        window_size=(reach, 0 if rule.causal else reach),
     )
     return cast(Tensor, attended)[None]
 
 
 def _attend_bins(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: Layout,
-    causal: bool,
-    window: int | None,
-    scaling: float | None,
-    dropout: float,
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, rule: Rule, dropout: float
 ) -> Tensor:
     """Attend by the definition, in float32, within bins [bins * H, width, E].
 
@@ -119,9 +112,9 @@ def _attend_bins(
     )
     q, k, v = (part.transpose(1, 2).float().reshape(-1, layout.bin_width, width) for part in binned)
 
-    scale = width**-0.5 if scaling is None else scaling
+    scale = width**-0.5 if rule.scaling is None else rule.scaling
     with torch.autocast("cpu", enabled=False):
-        bias = layout.bias(heads, causal, window)
+        bias = layout.bias(heads, rule.causal, rule.window)
         scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
         attended = torch.bmm(drop(scores.softmax(-1), dropout), v)
 
@@ -130,14 +123,7 @@ def _attend_bins(
 
 
 def _attend_blocks(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    blocks: list[Layout],
-    causal: bool,
-    window: int | None,
-    scaling: float | None,
-    dropout: float,
+    query: Tensor, key: Tensor, value: Tensor, blocks: list[Layout], rule: Rule, dropout: float
 ) -> Tensor:
     """Attend block by block [n, H, L, E], where no other kernel serves, and in compiled graphs."""
     totals = [block.total for block in blocks]
@@ -146,10 +132,10 @@ def _attend_blocks(
     attended = []
     for block, *tokens in zip(blocks, *parts, strict=True):
         q, k, v = (block.pad(part).transpose(1, 2) for part in tokens)
-        mask = block.reach(causal, window)
-        whole = causal and mask is None
+        mask = block.reach(rule.causal, rule.window)
+        whole = rule.causal and mask is None
         found = scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=scaling
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=whole, scale=rule.scaling
         )
         attended.append(block.unpad(found.transpose(1, 2)))
     return torch.cat(attended)[None]

@@ -43,7 +43,7 @@ def shown_together(counts: Sequence[int]) -> list[str]:
 
 
 def hide_small(counts: NDArray[np.int64]) -> list[list[str]]:
-    """Return counts [R, C] as text, those under 11 hidden, and others that would tell them.
+    """Return counts [R, C] as text; those under 11, and others that would reveal them, are hidden.
 
     The sums of rows and columns may be known, so none has a single hidden count. The first column
     that is shown gives way: with the training split first, held-out counts, which other tables show

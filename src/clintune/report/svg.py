@@ -1,4 +1,4 @@
-"""Figures as inline SVG: equal input gives equal text, and everybody tells the colours apart."""
+"""Figures as inline SVG: equal input gives equal text; everybody can distinguish the colours."""
 
 import io
 import re
@@ -18,7 +18,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Palette of Okabe and Ito (2008)."""
 INK, FAINT = "#22303c", "#8a97a3"
 MOST_POINTS = 400
-"""Points of a line that are kept: more cannot be told apart."""
+"""Points of a line that are kept: nobody sees more."""
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLORS),
     "font.family": ["sans-serif"],

@@ -1,4 +1,4 @@
-"""Tables of a page. A table holds the true counts and shows none under 11, nor one that tells it.
+"""Tables of a page. A table holds true counts; it shows none under 11, nor one that reveals it.
 
 Suppression stands here alone: whoever writes a table gets its rows from `Table.shown`.
 """

@@ -102,7 +102,7 @@ def _open_index(config: Scoring, member: Package, cache: Path, work: Path) -> Sa
 
 
 def _origin(folder: Path, predictor: Predictor, index: SampleIndex) -> dict[str, str]:
-    """Return what tells the package and the cohort of a job from any others."""
+    """Return what identifies the package and the cohort of a job."""
     calibrations = {task: part.to_json() for task, part in predictor.calibrations.items()}
     return {
         "clintune": __version__,

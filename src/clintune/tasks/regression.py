@@ -1,7 +1,6 @@
 """A value, as days in hospital or a laboratory result, with an interval around it."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -10,20 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clintune.contracts import Predictions
-from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError, DataError
 from clintune.core.numbers import is_finite, rounded
 from clintune.metrics import Metric, regression
 from clintune.tasks.base import Float32s, Task, known_only
-from clintune.tasks.figure import Figure, equal_groups
+from clintune.tasks.figure import Figure
+from clintune.tasks.regression_figure import residuals_figure, values_figure
 
 _IQR_OF_NORMAL = 1.349
 """Distance of the quartiles of a normal distribution, in standard deviations."""
 _LOG_SPREAD = 5.0
 """Bound of the log of a predicted spread in units of the training spread, beyond sensible ones."""
-_GROUPS = 10
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Regression(Task):
@@ -146,30 +142,7 @@ class Regression(Task):
     def figures(self) -> Sequence[Figure]:
         """Return the figures of true against predicted values, and of residuals."""
         unit = f" ({self.unit})" if self.unit else ""
-        groups = (
-            f"Samples in up to {_GROUPS} groups of equal size by predicted value, none of fewer "
-            f"than {SMALLEST_SHOWN}."
-        )
-
-        values = Figure(
-            title=f"True and predicted value{unit}",
-            caption=(
-                f"{groups} Dots are medians, lines hold half and nine tenths of the true values; "
-                "on the dashed line, predictions are right."
-            ),
-            points=partial(_group_points, residual=False),
-            draw=partial(_draw_groups, unit=unit, residual=False),
-        )
-        residuals = Figure(
-            title=f"Residuals{unit}",
-            caption=(
-                f"{groups} True less predicted value: groups off the dashed line are predicted "
-                "too high or too low."
-            ),
-            points=partial(_group_points, residual=True),
-            draw=partial(_draw_groups, unit=unit, residual=True),
-        )
-        return [values, residuals]
+        return [values_figure(unit), residuals_figure(unit)]
 
     @property
     def _normal_width(self) -> float:
@@ -200,53 +173,3 @@ def _around(outputs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _pinball(error: Tensor, level: float) -> Tensor:
     return torch.maximum(level * error, (level - 1) * error)
-
-
-def _grouped(predictions: Predictions) -> list[Float32s]:
-    """Return the rows (true, predicted) of groups by predicted value.
-
-    Each group has 11 or more subjects, and about 22 samples or more.
-    """
-    target, predicted = predictions.targets[:, 0], predictions.predicted[:, 0]
-    num_known = int((~np.isnan(target)).sum())
-    number = min(_GROUPS, num_known // (2 * SMALLEST_SHOWN))
-    if not number:
-        return []
-    pairs = np.stack([target, predicted], axis=1)
-    return [pairs[rows] for rows in equal_groups(predictions, predicted, number)]
-
-
-def _group_points(predictions: Predictions, *, residual: bool) -> list[dict[str, Any]] | None:
-    """Return the median prediction of each group, and quantiles of its true values or residuals."""
-    groups = [
-        {
-            "predicted": float(np.median(rows[:, 1])),
-            "quantiles": np.quantile(
-                rows[:, 0] - rows[:, 1] if residual else rows[:, 0], _QUANTILES
-            ).tolist(),
-        }
-        for rows in _grouped(predictions)
-    ]
-    return groups or None
-
-
-def _draw_groups(
-    canvas: Any, points: Sequence[Mapping[str, Any]], *, unit: str, residual: bool
-) -> None:
-    """Draw median, quartiles and outer twentieths of true values, or of residuals, by group."""
-    # Draw each group at the median of its predictions.
-    axes = canvas.subplots()
-    middles = [group["predicted"] for group in points]
-    for middle, group in zip(middles, points, strict=True):
-        lowest, low, median, high, highest = group["quantiles"]
-        axes.plot([middle, middle], [lowest, highest], color="C0", lw=1)
-        axes.plot([middle, middle], [low, high], color="C0", lw=3)
-        axes.plot(middle, median, "o", color="C1", ms=5)
-
-    # Draw the line on which predictions are right.
-    ends = [min(middles), max(middles)]
-    axes.plot(ends, [0, 0] if residual else ends, color="0.5", lw=1, ls="--")
-    axes.set(
-        xlabel=f"predicted value{unit}",
-        ylabel=f"true less predicted{unit}" if residual else f"true value{unit}",
-    )

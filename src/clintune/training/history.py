@@ -14,7 +14,7 @@ from clintune.training.tracking import Tracker
 
 
 class History:
-    """Appends records to `history.jsonl`, and tells the tracker and the status of them."""
+    """Appends records to `history.jsonl`, and passes them to the tracker and the status."""
 
     def __init__(
         self,

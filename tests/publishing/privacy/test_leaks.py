@@ -34,10 +34,11 @@ def samples(recipe, cohort):
     texts, paths = table["text_value"].to_list(), table["image_path"].to_list()
     (cohort / paths[image]).rename(cohort / f"images/{PHOTO}.png")
     texts[note], paths[image] = f"{texts[note]} {WORD}. {SENTENCE}", f"images/{PHOTO}.png"
+    table = table.with_columns(text_value=pl.Series(texts), image_path=pl.Series(paths))
+
+    # Ids of seven digits, in every table.
     ids = pl.col("subject_id") + 7_310_000
-    table.with_columns(text_value=pl.Series(texts), image_path=pl.Series(paths)).with_columns(
-        ids
-    ).write_parquet(shard)
+    table.with_columns(ids).write_parquet(shard)
     for path in [
         *(cohort / "data").glob("*.parquet"),
         *(cohort / "labels").glob("*.parquet"),

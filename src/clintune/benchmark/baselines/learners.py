@@ -90,7 +90,7 @@ def fit_logistic_mean(examples: Examples, num_answers: int, seed: int) -> Fitted
     """Fit the same with the training mean in place of a missing modality.
 
     The mean tells nothing where more is missing than in training. Zeros mislead where being missing
-    told of the answer in training, and comes by chance later.
+    goes with the answer in training, and comes by chance later.
     """
     return _fit_filled("mean", examples, num_answers, seed)
 

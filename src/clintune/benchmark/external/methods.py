@@ -185,11 +185,11 @@ class Peer:
         held_out, no_label = pl.lit(held_out_split), pl.lit(None, pl.Float32)
         to_ask = asked.with_columns(split=held_out, label=no_label)
 
-        told = self._run(pl.concat([to_fit, to_ask]))
-        self.fit_seconds += told["fit_seconds"]
-        self.predict_seconds += told["predict_seconds"]
-        self.weights.append(told["parameters"])
-        self.library = told["library"]
+        figures = self._run(pl.concat([to_fit, to_ask]))
+        self.fit_seconds += figures["fit_seconds"]
+        self.predict_seconds += figures["predict_seconds"]
+        self.weights.append(figures["parameters"])
+        self.library = figures["library"]
 
         answered = pl.read_parquet(self.folder / "probabilities.parquet", glob=False)
         chances = answered["probability"].to_numpy().astype(np.float64)
@@ -220,27 +220,27 @@ class Peer:
             except BaseException:
                 process.kill()
                 raise
-        return self._told(code)
+        return self._figures(code)
 
-    def _told(self, code: int) -> dict[str, Any]:
+    def _figures(self, code: int) -> dict[str, Any]:
         """Return what the peer's process left of its fit, after it ended with `code`."""
         result = self.folder / "result.json"
         text = result.read_text(encoding="utf-8") if result.exists() else "{}"
-        told: dict[str, Any] = json.loads(text)
+        figures: dict[str, Any] = json.loads(text)
         if code:
             what = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            kind = f" ({told['kind']})" if "kind" in told else ""
+            kind = f" ({figures['kind']})" if "kind" in figures else ""
             raise TrainingError(
                 f"{self.name} {what}{kind}; what it said is withheld because it may hold patient "
                 "data: run again with CLINTUNE_DEBUG=1 to have it in the log of the trial, "
                 "below logs/"
             )
 
-        if not told["reads"]:
+        if not figures["reads"]:
             raise ConfigError(
                 f"{self.name} reads none of what this recipe has; take it out of the suite"
             )
-        return told
+        return figures
 
 
 def _to_stop_by(yes: Floats, subject: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

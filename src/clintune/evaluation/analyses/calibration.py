@@ -63,10 +63,10 @@ def _table(result: Mapping[str, Any], page: Page) -> Table:
         for metric in metrics:
             cells += [Number(found[when].get(metric.name)) for when in ("before", "after")]
         # Shares of few samples could be counted.
-        told = (
+        shares = (
             found if found["num_samples"] >= SMALLEST_SHOWN else {"abstained": None, "error": None}
         )
-        cells += [Number(told[name], 1, "percent") for name in ("abstained", "error")]
+        cells += [Number(shares[name], 1, "percent") for name in ("abstained", "error")]
         rows.append(Row(cells))
     return Table([*head, "Abstains", "Errors among the answered"], rows)
 

@@ -33,7 +33,7 @@ def section(result: Sequence[dict[str, Any]], page: Page) -> Section:
         if metric is None:
             continue
 
-        # Many folds are told by their range and middle.
+        # Many folds are shown by their range and middle.
         values = [fold.get("held_out", {}).get(task, {}).get(metric.name) for fold in result]
         if len(result) > MAX_FOLDS:
             known = [value for value in values if value is not None]

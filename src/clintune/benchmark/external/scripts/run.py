@@ -35,7 +35,7 @@ import pandas as pd
 
 
 def work(script: str, folder: Path) -> dict[str, Any]:
-    """Return what is to be told of the fit."""
+    """Fit and answer the rows; return the figures of it."""
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     rows = pd.read_parquet(folder / "rows.parquet")
     split = rows.pop("split")
@@ -68,13 +68,13 @@ def end_with_input(folder: Path) -> None:
 
 
 def main(script: str, folder: Path) -> None:
-    """Do the work; of an exception tell its kind alone, as its message may hold patients' text."""
+    """Do the work; write only the kind of an exception: its message may hold patients' text."""
     threading.Thread(target=end_with_input, args=(folder,), daemon=True).start()
     try:
         result = work(script, folder)
     except Exception as error:
-        told = json.dumps({"kind": type(error).__name__})
-        (folder / "result.json").write_text(told, encoding="utf-8")
+        kind = json.dumps({"kind": type(error).__name__})
+        (folder / "result.json").write_text(kind, encoding="utf-8")
         raise
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
