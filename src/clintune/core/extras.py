@@ -25,6 +25,11 @@ def is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
+def has_extra(module: str) -> bool:
+    """Return whether an extra of clintune brings a module."""
+    return module in _EXTRA
+
+
 def how_to_install(module: str) -> str:
     """Return the command that installs a module."""
     extra = _EXTRA.get(module)

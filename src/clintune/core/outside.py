@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 from clintune.core.errors import ClintuneError
-from clintune.core.extras import how_to_install
+from clintune.core.extras import has_extra, how_to_install
 from clintune.core.files import storage_reason
 from clintune.core.text import visible
 
@@ -207,7 +207,12 @@ def _missing_module(name: str) -> str | None:
     top = name.partition(".")[0]
     if top in ("", "clintune"):
         return None
-    return f"the Python package {visible(top)} is missing; {how_to_install(top)}"
+    if has_extra(top):
+        return f"the Python package {top} is missing; {how_to_install(top)}"
+
+    # A package index may hold a stranger's package of the name of a module of the user's own.
+    own = f"if {visible(top)}.py is yours, put it beside the recipe again (key `modules`)"
+    return f"the Python module {visible(top)} is missing; {own}, else install what holds it"
 
 
 def _is_memory(error: BaseException) -> bool:

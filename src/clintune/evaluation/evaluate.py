@@ -30,7 +30,7 @@ from clintune.evaluation.report import write_report
 from clintune.evaluation.subjects import take
 from clintune.experiment.folds import Fold, folds, read_splits
 from clintune.experiment.open import Experiment, open_experiment
-from clintune.experiment.provenance import check_data
+from clintune.experiment.provenance import check_data, note_changed_modules
 from clintune.experiment.resume import run_config
 from clintune.launch.device import make_accelerator
 from clintune.package.calibrations import CALIBRATION, write_calibrations
@@ -60,6 +60,7 @@ def evaluate_run(
     config = moved(run_config(run), places, "evaluate")
     experiment = open_experiment(config)
     check_data(run, experiment)
+    note_changed_modules(run, config)
     found = folds(config, run, experiment.samples)
     for fold in found:
         trained_members(fold.folder / "package", config.ensemble)

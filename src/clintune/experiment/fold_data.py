@@ -36,6 +36,7 @@ from clintune.modalities.base import Modality
 from clintune.model.build import Statistics, build_modalities, fit_statistics, make_modalities
 from clintune.storage.cache_folder import evict
 from clintune.tasks.base import Task
+from clintune.tasks.promises import FEW, check_tasks
 
 UNREADABLE = "unreadable.csv"
 _ROW = re.compile(r"\A.*?: row \d+: ")
@@ -128,11 +129,18 @@ def check_fold(
     raise_first(training_problems(samples, rows["train"]))
     for name, task in tasks.items():
         task.fit(samples.targets(name)[rows["train"]])
+    check_tasks(tasks, {name: _few_known(samples.targets(name)[rows["train"]]) for name in tasks})
 
     said, learnable = check_answers(samples, rows, tasks)
     if not (learnable or one_answer_will_do):
         raise DataError(f"{said[0]}: correct the labels, or the splits of the cohort")
     return [*said, *alike_classes(tasks), *in_two_cohorts(samples)]
+
+
+def _few_known(targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a few of the targets [N, T] of which something is known."""
+    known = ~np.isnan(targets).all(axis=1)
+    return targets[known][:FEW]
 
 
 def training_problems(samples: Samples, train: NDArray[np.int64]) -> Iterator[Problem]:

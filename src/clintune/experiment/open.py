@@ -108,6 +108,11 @@ def _choosing(tasks: Mapping[str, Task]) -> Iterator[str]:
 
 def _check_metric(metric: str | None, tasks: Mapping[str, Task]) -> None:
     known = {"loss", *_choosing(tasks)}
+    if metric in {one.name for task in tasks.values() for one in task.metrics} - known:
+        raise ConfigError(
+            f"trainer.metric '{metric}' can choose no checkpoint (higher_is_better is None); "
+            f"take one of {', '.join(sorted(known))}"
+        )
     if metric is not None and metric not in known:
         raise ConfigError(
             f"trainer.metric '{metric}' is a metric of no task{nearest(metric, known)}"

@@ -14,6 +14,7 @@ from clintune.cohort.shards import CODE, NUMBER
 from clintune.contracts import PieceBatch, RowColumns
 from clintune.features.cuts import Beyond
 from clintune.modalities.base import Modality
+from clintune.modalities.promises import check_num_pieces, check_piece_batch
 from clintune.modalities.rows import RowReader
 
 _TOGETHER = 1_000_000
@@ -51,7 +52,12 @@ class ColumnarPieces:
         """Return the pieces of each sample; the reader itself spends the budget, in one view."""
         if not len(seen.number):
             return None
-        return self.reader.preprocess_rows(_columns(self.samples, self.modality, seen, seen.owner))
+        rows = _columns(self.samples, self.modality, seen, seen.owner)
+        pieces = self.reader.preprocess_rows(rows)
+
+        summed = self._num_codes if self.reader.sums_up else 0
+        check_piece_batch(self.reader, pieces, seen.owner, self.reader.max_pieces + summed)
+        return pieces
 
     def lengths(self, number: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 1 for every item: any row can be read."""
@@ -63,7 +69,9 @@ class ColumnarPieces:
         if type(self.reader).num_pieces is RowReader.num_pieces:
             return np.bincount(seen.owner, minlength=num_samples)
         rows = _columns(self.samples, self.modality, seen, seen.owner)
-        return self.reader.num_pieces(rows, num_samples)
+        counts = self.reader.num_pieces(rows, num_samples)
+        check_num_pieces(self.reader, counts, num_samples)
+        return counts
 
     def left_out(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return 0 for every item."""

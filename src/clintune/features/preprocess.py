@@ -17,6 +17,7 @@ from clintune.features.cuts import Cuts
 from clintune.features.pieces import Block, HeldPieces, Known
 from clintune.layers.precision import computing_in
 from clintune.modalities.base import Modality, collate_pieces, item_reader
+from clintune.modalities.promises import check_encoded, check_pieces
 from clintune.modalities.readers import ItemReader
 
 READ_AHEAD = 64
@@ -96,6 +97,7 @@ class _Prepared(Dataset[Any]):
             pieces = self.reader.preprocess(replace(item, whole=view.hours is None), view.view)
         except DataError as error:
             return error
+        check_pieces(self.reader, pieces)
         at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
         tensors = {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
         return at_row.numpy(), tensors, pieces.extent, pieces.left_out
@@ -217,9 +219,11 @@ def _encode(
         collated = collate_pieces([done[key] for key in group])
         tensors = {name: part.to(device) for name, part in collated.items()}
         with computing_in(precision, device):
-            tokens = modality.encode(tensors).float().cpu()
-
+            encoded_pieces = modality.encode(tensors)
         lengths = [len(done[key]) for key in group]
+        check_encoded(modality, encoded_pieces, sum(lengths), modality.token_shape)
+        tokens = encoded_pieces.float().cpu()
+
         for key, part in zip(group, torch.split(tokens, lengths), strict=True):
             encoded[key] = replace(done[key], tensors={}, encoded=part)
     return encoded

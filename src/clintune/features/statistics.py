@@ -13,6 +13,7 @@ from clintune.features.columnar import TrainingRows
 from clintune.features.item_keys import listed, stamped_media
 from clintune.features.media import Stamp
 from clintune.features.sealed import drop
+from clintune.modalities.promises import check_statistics
 from clintune.modalities.readers import ItemReader, Reader
 from clintune.modalities.rows import RowReader
 
@@ -38,7 +39,9 @@ def remembered_statistics(
         if statistics is None:
             if path.exists():
                 drop(path)
-            write_sealed(path, _fit(reader, items))
+            fitted = _fit(reader, items)
+            check_statistics(reader, fitted)
+            write_sealed(path, fitted)
             statistics = read_sealed(path)
         os.utime(path)
     assert statistics is not None, "statistics can be read as they were written"

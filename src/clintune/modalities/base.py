@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from clintune.contracts import PieceBatch, Pieces, Tokens
 from clintune.modalities.arguments import KeepsArguments
+from clintune.modalities.promises import check_encoded
 from clintune.modalities.readers import ItemReader, Reader
 from clintune.weights import ResolvedWeights
 
@@ -82,7 +83,9 @@ class Modality(KeepsArguments, nn.Module, ABC):
 
     def forward(self, pieces: PieceBatch, num_samples: int) -> Tokens:
         """Encode the pieces of a batch to tokens [M, W]; a sample's depend on that sample alone."""
-        return Tokens.of_pieces(self.encode(pieces.tensors), pieces)
+        encoded = self.encode(pieces.tensors)
+        check_encoded(self, encoded, len(pieces.hours), self.token_shape)
+        return Tokens.of_pieces(encoded, pieces)
 
     def token_ids(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the backbone's token id of each piece [P], where pieces are `native`."""
@@ -91,6 +94,11 @@ class Modality(KeepsArguments, nn.Module, ABC):
     def num_tokens(self, pieces: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the most tokens a sample can have [N], given its pieces before any budget [N]."""
         return np.minimum(pieces, self.reader.max_pieces) * self.tokens_per_piece
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """Return K and W, the shape of the tokens of a piece."""
+        return self.tokens_per_piece, self.width
 
     @property
     def cacheable(self) -> bool:

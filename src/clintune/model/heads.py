@@ -107,8 +107,8 @@ def feature_widths(modalities: Mapping[str, Modality], readout: str | None) -> d
     probed = {name: part.probe_width for name, part in modalities.items() if part.probe_width}
     if not probed:
         raise ConfigError(
-            f"model.readout={readout} reads frozen encoders, and no modality has one; set "
-            "mode=frozen or readout=null"
+            f"model.readout={readout} reads facts and frozen encoders of single items, and no "
+            "modality has any; set mode=frozen where items are read one by one, or readout=null"
         )
     return probed
 

@@ -51,6 +51,11 @@ def make_tasks(parts: Mapping[str, Any]) -> dict[str, Task]:
     tasks: dict[str, Task] = instantiate_section("tasks", parts)
     for name, task in tasks.items():
         _check_all(name, task, "metrics", Metric, "one or more Metric objects (clintune.metrics)")
+        if task.metrics[0].higher_is_better is None:
+            raise ConfigError(
+                f"tasks.{name}: its first metric, {task.metrics[0].name}, can choose no checkpoint "
+                "(higher_is_better is None); put first one that can"
+            )
         if task.figures:
             _check_all(name, task, "figures", Figure, "Figure objects (clintune.tasks.figure)")
     return tasks
@@ -62,9 +67,13 @@ def _check_all(name: str, task: Task, key: str, kind: type, what: str) -> None:
     is_filled = isinstance(found, Sequence) and found
     strange = [part for part in found if not isinstance(part, kind)] if is_filled else [found]
     if strange:
+        has = f"it has a {type(strange[0]).__name__}"
+        if isinstance(found, kind):
+            has = "it is one without a tuple: put a comma behind it"
+        elif found == () or found == []:
+            has = "it is empty"
         raise ConfigError(
-            f"tasks.{name}: `{key}` of {type(task).__name__} must be a tuple of {what}; "
-            f"it has a {type(strange[0]).__name__}"
+            f"tasks.{name}: `{key}` of {type(task).__name__} must be a tuple of {what}; {has}"
         )
 
 

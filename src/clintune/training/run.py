@@ -19,7 +19,7 @@ from clintune.core.paths import timed_folder, writable_folder
 from clintune.experiment.fold_data import UNREADABLE, FoldData, prepare_fold, report_limits
 from clintune.experiment.folds import Fold, folds, write_splits
 from clintune.experiment.open import Experiment, open_experiment
-from clintune.experiment.provenance import check_data, provenance
+from clintune.experiment.provenance import check_data, note_changed_modules, provenance
 from clintune.experiment.resume import Resumption, held
 from clintune.launch.device import check_device, local_device, make_accelerator, on_this_machine
 from clintune.launch.memory import keep_freed_memory
@@ -58,6 +58,7 @@ def train_run(config: Config, run: Path | None = None) -> Path | None:
         is_new = run is None or not (run / "provenance.json").exists()
         if run is not None and not is_new:
             check_data(run, experiment)
+            note_changed_modules(run, experiment.config)
         if run is None and num_processes() == 1:
             run = new_run(config)
         if report is None and run is not None:
