@@ -93,8 +93,8 @@ def failing(error):
     ("act", "says"),
     [
         (lambda: importlib.import_module("no_such_module_at_all.inner"),
-         "the Python module no_such_module_at_all is missing; if no_such_module_at_all.py is yours, "
-         "put it beside the recipe again (key `modules`), else install what holds it"),
+         "the Python module no_such_module_at_all is missing; if no_such_module_at_all.py is "
+         "yours, put it beside the recipe again (key `modules`), else install what holds it"),
         (failing(ModuleNotFoundError("x", name="tensorboard.summary")),
          "pip install 'clintune[tensorboard]'"),
         (failing(ImportError("libcudart.so.12: cannot open shared object file")),
