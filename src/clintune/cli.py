@@ -26,6 +26,7 @@ from clintune.core.errors import (
 from clintune.core.outside import (
     address_space,
     outside_reason,
+    own_words,
     place,
     reader_is_gone,
     tight_memory,
@@ -133,7 +134,7 @@ def _explain(error: BaseException) -> int:
         say(str(error))
         return 128 + error.signal
     if isinstance(error, ClintuneError):
-        say(str(error))
+        say(own_words(error))
         return 1 if isinstance(error, TrainingError | StorageError) else 2
     if is_collateral_failure(error):
         say("another process of the job ended; see what it said", follows=True)

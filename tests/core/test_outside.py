@@ -43,6 +43,20 @@ def test_a_fault_in_a_worker_names_the_module_of_the_user():
     assert in_words(error) == fault
 
 
+class Refusing(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        raise DataError("a.parquet: row 3: is empty; write it again")
+
+
+def test_an_error_of_ours_in_a_worker_stays_one_line():
+    loader = torch.utils.data.DataLoader(Refusing(), num_workers=1)
+    error = raised(lambda: list(loader))
+    assert in_words(error) == "a.parquet: row 3: is empty; write it again"
+
+
 def test_a_name_that_a_module_does_not_have_is_the_users_fault(tmp_path, monkeypatch):
     (tmp_path / "asks_for_more.py").write_text("\nfrom clintune.metrics import nosuch\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -99,3 +99,12 @@ def test_wrong_metrics_are_told_apart(metrics, said, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=f"^tasks.y: .*{said}"):
         make_tasks({"y": {"_target_": f"{name}.Own", "label": "y"}})
+
+
+def test_a_score_outside_its_bounds_is_refused():
+    class Narrow(Regression):
+        metrics = (replace(regression.mae, bounds=(0.0, 0.5)),)
+
+    task = Narrow(label="y")
+    with pytest.raises(ConfigError, match=r"metric mae is 2, outside its bounds \(0, 0.5\)"):
+        task.score(np.ones((3, 1), np.float32), np.full((3, 3), 3, np.float32))

@@ -65,8 +65,16 @@ def in_words(error: BaseException) -> str:
     user's own module is told by its place.
     """
     if isinstance(error, ClintuneError):
-        return str(error)
+        return own_words(error)
     return outside_reason(error) or users_fault(error) or type(error).__name__
+
+
+def own_words(error: ClintuneError) -> str:
+    """Return what clintune says of an error; of one in a worker, without the worker's traceback."""
+    text = str(error)
+    if _OF_WORKER in text:
+        return text.rstrip().rpartition("\n")[2].partition(": ")[2]
+    return text
 
 
 def outside_reason(error: BaseException) -> str | None:

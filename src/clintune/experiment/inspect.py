@@ -26,6 +26,8 @@ from clintune.storage.remote import is_remote
 NUM_SAMPLES = 200
 NUM_ITEMS = 400
 """Most items of each modality that are read."""
+NUM_READ = 64
+"""Samples whose rows a reader of columns is tried on."""
 _MANY_BLANK = 0.05
 """Share of blank items among those read above which a sentence says so."""
 
@@ -114,6 +116,8 @@ def inspect_samples(
         rows_of = columnar(samples, name, modality)
         if rows_of is not None:
             sources[name] = rows_of
+            few = rows_of.select(samples.seen(name, drawn[:NUM_READ]))
+            rows_of.read(few, np.zeros_like(few.number), modality.reader.max_pieces)
             continue
 
         sources[name], errors, said = _read(

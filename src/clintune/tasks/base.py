@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clintune.cohort.labels import SAMPLE, read_labels
+from clintune.core.errors import ConfigError
 from clintune.metrics import Metric
 from clintune.tasks.figure import Figure
 from clintune.tasks.linear import ByLoss, LinearModel
@@ -32,6 +33,7 @@ TYPES: Mapping[str, type[pl.DataType]] = {
     LabelSchema.categorical_value_name: pl.String,
 }
 """The value columns of the MEDS label schema."""
+_ROUNDING = 1e-6
 
 
 class Task(ABC):
@@ -199,9 +201,18 @@ class Task(ABC):
     def score(self, targets: Float32s, predicted: Float32s) -> dict[str, float]:
         """Score predictions [N, P] against targets [N, T]; return values by name of the metric.
 
-        Unknown targets are left out. An undefined metric, as that of one class only, is NaN.
+        Unknown targets are left out. An undefined metric, as that of one class only, is NaN. Raises
+        ConfigError for a value that a metric says it cannot have.
         """
-        return {metric.name: metric(targets, predicted) for metric in self.metrics}
+        scores = {metric.name: metric(targets, predicted) for metric in self.metrics}
+        for metric in self.metrics:
+            value, (least, most) = scores[metric.name], metric.bounds
+            if value < least - _ROUNDING or value > most + _ROUNDING:
+                raise ConfigError(
+                    f"metric {metric.name} is {value:g}, outside its bounds ({least:g}, {most:g}); "
+                    "correct `bounds`, or `compute`"
+                )
+        return scores
 
     # ---- tables --------------------------------------------------------------------------------
 
