@@ -70,7 +70,7 @@ NO_FIGURE = "`figures` of Mine must be a tuple of Figure objects"
         ),
         ("metrics = (close,)", "deterioration", f"tasks.outcome: {NO_METRIC}.*a function"),
         ("metrics = close", "deterioration", f"tasks.outcome: {NO_METRIC}.*; it has a"),
-        ("metrics = ()", "deterioration", f"tasks.outcome: {NO_METRIC}.*a tuple"),
+        ("metrics = ()", "deterioration", f"tasks.outcome: {NO_METRIC}.*it is empty"),
         ("figures = (close,)", "deterioration", f"tasks.outcome: {NO_FIGURE}.*a function"),
         ("figures = close", "deterioration", f"tasks.outcome: {NO_FIGURE}.*; it has a"),
         (
