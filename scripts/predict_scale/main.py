@@ -59,6 +59,11 @@ def main() -> int:
         "--folder", type=Path, help="where to work and what to keep (default: a temporary folder)"
     )
     arguments = parser.parse_args()
+    if arguments.samples * SHARES[0] < arguments.shard_size:
+        parser.error(
+            f"memory is looked at after {SHARES[0]:.0%} of the samples: give {1 / SHARES[0]:.0f} "
+            "shards or more, by a smaller --shard-size"
+        )
 
     with tempfile.TemporaryDirectory(prefix="clintune-predict-") as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
