@@ -68,6 +68,12 @@ def test_tokens_of_another_shape_are_named():
             check_encoded(Static(), wrong, 3, (1, 64))
 
 
+def test_a_whole_file_may_go_on_after_its_row():
+    check_pieces(READER, Pieces(tensors={}, hours=torch.tensor([-48.0])), least=-np.inf)
+    with pytest.raises(ConfigError, match="hours"):
+        check_pieces(READER, Pieces(tensors={}, hours=torch.tensor([np.nan])), least=-np.inf)
+
+
 def test_hours_may_be_off_by_rounding_alone():
     check_pieces(READER, Pieces(tensors={}, hours=torch.tensor([-1e-4])))
     with pytest.raises(ConfigError, match="hours"):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -97,7 +98,9 @@ class _Prepared(Dataset[Any]):
             pieces = self.reader.preprocess(replace(item, whole=view.hours is None), view.view)
         except DataError as error:
             return error
-        check_pieces(self.reader, pieces)
+        # A whole file goes on after the time of its row.
+        goes_on = self.reader.timed and view.hours is None
+        check_pieces(self.reader, pieces, least=-inf if goes_on else 0.0)
         at_row = (pieces.hours.double() - hours).float() if hours else pieces.hours
         tensors = {name: tensor.numpy() for name, tensor in pieces.tensors.items()}
         return at_row.numpy(), tensors, pieces.extent, pieces.left_out

@@ -30,11 +30,11 @@ def check_statistics(reader: object, statistics: Any) -> None:
         raise _broken(reader, "fit", f"returns what JSON cannot hold; use {kept}") from error
 
 
-def check_pieces(reader: object, pieces: Any) -> None:
-    """Raise ConfigError unless `preprocess` returned pieces whose hours are known, [P]."""
+def check_pieces(reader: object, pieces: Any, *, least: float = 0.0) -> None:
+    """Raise ConfigError unless `preprocess` returned pieces whose hours [P] are `least` or more."""
     if not isinstance(pieces, Pieces):
         raise _broken(reader, "preprocess", f"returns {_kind(pieces)}, not Pieces")
-    _check_hours(reader, "preprocess", pieces.hours)
+    _check_hours(reader, "preprocess", pieces.hours, least)
 
 
 def check_piece_batch(reader: object, pieces: Any, owners: NDArray[np.int64], most: int) -> None:
@@ -83,11 +83,11 @@ def check_encoded(modality: object, encoded: Any, num_pieces: int, shape: tuple[
         raise _broken(modality, "encode", f"returns {found}, not {named}")
 
 
-def _check_hours(reader: object, method: str, hours: Tensor) -> None:
+def _check_hours(reader: object, method: str, hours: Tensor, least: float = 0.0) -> None:
     if hours.ndim != 1 or not hours.is_floating_point():
         shape = f"{hours.dtype} of shape {tuple(hours.shape)}"
         raise _broken(reader, method, f"returns `hours` as {shape}, not float32 [P]")
-    if not (hours >= -_ROUNDING).all():
+    if not (hours >= least - _ROUNDING).all():
         said = "returns `hours` below 0, or NaN; they count back from the prediction time"
         raise _broken(reader, method, said)
 
