@@ -142,6 +142,7 @@ def _name_problems(columns: list[str], where: str, media: Sequence[str]) -> Iter
     """
     known = (*_TYPES, *media)
     others = [name for name in columns if name not in (*known, ROW)]
+
     for name in (name for name in known if name not in columns):
         near = near_name(name, others)
         if name in _REQUIRED:

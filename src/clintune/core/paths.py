@@ -24,6 +24,7 @@ def name_problem(name: str, *, nested: bool = False, hidden: bool = False) -> st
     # The first problem is reported.
     parts = PurePosixPath(name).parts
     problem = None
+
     if not name or not name.strip():
         problem = "is empty"
     elif visible(name) != name or "\\" in name:

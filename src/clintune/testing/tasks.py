@@ -191,6 +191,7 @@ class _TaskChecks:
                 "the outcomes of a view are 0, 1 or NaN"
             )
             assert ((risk >= 0) & (risk <= 1)).all(), "the risks of a view are between 0 and 1"
+
         positives = task.positives(self.targets)
         assert positives is None or positives.shape == (len(predicted),), (
             "positives gives one number a sample [N], or None"
