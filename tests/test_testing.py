@@ -126,7 +126,7 @@ def failing(checks):
         (
             reading(RestlessReader),
             [
-                "prepare_repeats_itself",
+                "preprocess_repeats_itself",
                 "a_reader_travels_without_its_encoder",
                 "neighbours_do_not_change_tokens",
                 "a_saved_encoder_gives_the_same_tokens",

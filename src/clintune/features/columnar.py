@@ -66,7 +66,7 @@ class ColumnarPieces:
     def num_pieces(self, seen: VisibleItems, num_samples: int) -> NDArray[np.int64]:
         """Return how many pieces each sample has before any budget [N], as the reader says."""
         # Most readers make one piece of each row: then no column need be read.
-        if type(self.reader).num_pieces is RowReader.num_pieces:
+        if self.reader.makes_one_of_a_row:
             return np.bincount(seen.owner, minlength=num_samples)
         rows = _columns(self.samples, self.modality, seen, seen.owner)
         counts = self.reader.num_pieces(rows, num_samples)

@@ -14,15 +14,15 @@ from clintune.features.item_keys import listed, stamped_media
 from clintune.features.media import Stamp
 from clintune.features.sealed import drop
 from clintune.modalities.promises import check_statistics
-from clintune.modalities.readers import ItemReader, Reader
-from clintune.modalities.rows import RowReader
+from clintune.modalities.readers import ItemReader
+from clintune.modalities.rows import AnyReader, RowReader
 
 Statistics = dict[str, dict[str, Any]]
 """The result of a reader's `fit` by modality; JSON-able."""
 
 
 def remembered_statistics(
-    name: str, reader: Reader, items: Items | TrainingRows, cache: Path
+    name: str, reader: AnyReader, items: Items | TrainingRows, cache: Path
 ) -> dict[str, Any]:
     """Return what the reader of modality `name` learns from training items, or training rows.
 
@@ -48,21 +48,20 @@ def remembered_statistics(
     return statistics
 
 
-def learns_nothing(reader: Reader) -> bool:
+def learns_nothing(reader: AnyReader) -> bool:
     """Return whether a reader has no `fit` of its own."""
     return isinstance(reader, ItemReader) and type(reader).fit is ItemReader.fit
 
 
-def _fit(reader: Reader, items: Items | TrainingRows) -> dict[str, Any]:
-    if isinstance(reader, ItemReader):
-        assert isinstance(items, Items), "items are read one by one"
-        return reader.fit(items)
-    assert isinstance(reader, RowReader), "a reader reads items or rows"
-    assert isinstance(items, TrainingRows), "rows are read as columns"
-    return reader.fit(items, items.codes)
+def _fit(reader: AnyReader, items: Items | TrainingRows) -> dict[str, Any]:
+    if isinstance(reader, RowReader):
+        assert isinstance(items, TrainingRows), "rows are read as columns"
+        return reader.fit(items, items.codes)
+    assert isinstance(items, Items), "items are read one by one"
+    return reader.fit(items)
 
 
-def _key(reader: Reader, items: Items | TrainingRows) -> str:
+def _key(reader: AnyReader, items: Items | TrainingRows) -> str:
     # The code of a reader: the files of its class and bases, and all of `clintune.modalities`.
     own = Path(modalities.__file__).parent.rglob("*.py")
     files = {*code_files(reader).values(), *map(str, own)}
@@ -78,7 +77,7 @@ def _key(reader: Reader, items: Items | TrainingRows) -> str:
     return value_sha256(key)
 
 
-def _media(reader: Reader, items: Items | TrainingRows) -> list[list[tuple[str, Stamp]]]:
+def _media(reader: AnyReader, items: Items | TrainingRows) -> list[list[tuple[str, Stamp]]]:
     """Return the stamps of the items' media files; none of rows."""
     if isinstance(reader, ItemReader) and isinstance(items, Items):
         return listed(stamped_media(items, reader))

@@ -19,5 +19,6 @@ class KeepsArguments:
         # A copy, or one that is unpickled, comes without arguments, and gets them with its state.
         bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
-        self.__dict__["arguments"] = dict(list(bound.arguments.items())[1:])
+        _, *arguments = bound.arguments.items()  # without the component itself
+        self.__dict__["arguments"] = dict(arguments)
         return self

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from clintune.contracts import PieceBatch, Pieces, Tokens
 from clintune.modalities.arguments import KeepsArguments
 from clintune.modalities.promises import check_encoded
-from clintune.modalities.readers import ItemReader, Reader
+from clintune.modalities.readers import ItemReader
+from clintune.modalities.rows import AnyReader
 from clintune.weights import ResolvedWeights
 
 _Encoder = TypeVar("_Encoder", bound=nn.Module)
@@ -59,9 +60,9 @@ class Modality(KeepsArguments, nn.Module, ABC):
     Otherwise `forward` reads whole samples.
     """
 
-    def __init__(self, reader: Reader, *, mode: Mode) -> None:
+    def __init__(self, reader: AnyReader, *, mode: Mode) -> None:
         super().__init__()
-        self.reader = reader
+        self.reader: AnyReader = reader
         self.mode: Mode = mode
         self.width = 0
         self.tokens_per_piece = 1
@@ -146,7 +147,7 @@ def item_reader(modality: Modality) -> ItemReader:
     return modality.reader
 
 
-def readers_of(modalities: Mapping[str, Modality]) -> dict[str, Reader]:
+def readers_of(modalities: Mapping[str, Modality]) -> dict[str, AnyReader]:
     """Return the reader of each modality."""
     return {name: modality.reader for name, modality in modalities.items()}
 

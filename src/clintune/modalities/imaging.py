@@ -1,6 +1,7 @@
 """Images: any timm or Hugging Face vision encoder, or a small one from scratch."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,24 +44,17 @@ class Imaging(Modality):
     ) -> None:
         reader = ImageReader(square=fit, flip=flip, views=views, max_pieces=max_pieces, codes=codes)
         super().__init__(reader, mode=mode)
-        self.source = source
-        self.revision = revision
-        self.sha256 = sha256
-        self.config = config
+        self.find_weights = partial(
+            resolve_or_random, source, config=config, revision=revision, sha256=sha256
+        )
         self.size = size
         self.fit = fit
         self.regions = regions
 
-    def weights(self) -> ResolvedWeights | Mapping[str, Any]:
-        """Return where the encoder's weights are, or the config of random ones."""
-        return resolve_or_random(
-            self.source, config=self.config, revision=self.revision, sha256=self.sha256
-        )
-
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load or make the encoder, and find the width of its tokens."""
         # Load the encoder.
-        weights = self.weights()
+        weights = self.find_weights()
         load = make_image_encoder if self.mode == "full" else _load_folded
         self.encoder = load_encoder(self.mode, load, weights, self.size)
         self.reader.preprocessing = self.encoder.preprocessing

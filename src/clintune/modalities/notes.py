@@ -1,6 +1,7 @@
 """Clinical notes: chunks of text through a text encoder, or token ids for the backbone itself."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor
@@ -55,22 +56,15 @@ class Notes(Modality):
             codes=codes,
         )
         super().__init__(reader, mode=mode)
-        self.source = source
-        self.revision = revision
-        self.sha256 = sha256
-        self.config = config
+        self.find_weights = partial(
+            resolve_or_random, source, config=config, revision=revision, sha256=sha256
+        )
         self.tokenizer = tokenizer
         self.pooling = pooling
 
-    def weights(self) -> ResolvedWeights | Mapping[str, Any]:
-        """Return where the encoder's weights are, or the config of random ones."""
-        return resolve_or_random(
-            self.source, config=self.config, revision=self.revision, sha256=self.sha256
-        )
-
     def build(self, statistics: Mapping[str, Any]) -> None:
         """Load tokenizer and encoder."""
-        weights = self.weights()
+        weights = self.find_weights()
         other = None if self.tokenizer is None else resolve(self.tokenizer)
         self.reader.tokenizer = load_tokenizer(other or weights)
         self.encoder = load_encoder(self.mode, _load_text_encoder, weights)

@@ -13,7 +13,10 @@ from torch import Tensor
 from clintune.contracts import Item, PieceBatch, RowColumns
 from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import ConfigError
-from clintune.modalities.readers import Reader
+from clintune.modalities.readers import ItemReader, Reader
+
+_MUCH_UNKNOWN = 0.5
+"""Share of unknown codes that is reported, where training had rare codes as well."""
 
 
 class Strange(NamedTuple):
@@ -74,6 +77,11 @@ class RowReader(Reader):
         """
         return np.bincount(rows.owner, minlength=num_samples)
 
+    @property
+    def makes_one_of_a_row(self) -> bool:
+        """Return whether each row gives one piece: `num_pieces` is that of this class."""
+        return type(self).num_pieces is RowReader.num_pieces
+
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
         """Return what in some pieces differs from training; the keys continue a sentence.
 
@@ -102,6 +110,22 @@ class RowReader(Reader):
         """Return the pieces of items in memory; `owner` [R] says which sample has each."""
         codes = sorted({item.code for item in items})
         return self.numbered(codes).preprocess_rows(to_columns(items, codes, owner))
+
+
+AnyReader = ItemReader | RowReader
+"""A reader of either kind; each goes a way of its own through `features`."""
+
+
+def strange_codes(what: str, unknown: int, total: int, *, rare: bool) -> dict[str, Strange]:
+    """Return how many of `what`, as "facts", have codes that the model does not know.
+
+    Where training had `rare` codes as well, these count as unknown. A share is then reported only
+    above one half.
+    """
+    said = f"of the {what} have codes that the model does not know"
+    if rare:
+        return {f"{said}, or knows as rare": Strange(unknown, total, much=_MUCH_UNKNOWN)}
+    return {said: Strange(unknown, total)}
 
 
 def to_columns(items: Sequence[Item], codes: Sequence[str], owner: Sequence[int]) -> RowColumns:

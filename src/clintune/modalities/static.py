@@ -19,15 +19,13 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.seeding import derive_seed
 from clintune.modalities.base import Modality, Mode
 from clintune.modalities.readers import has_code
-from clintune.modalities.rows import RowReader, Strange, newest_rows, num_subjects
+from clintune.modalities.rows import RowReader, Strange, newest_rows, num_subjects, strange_codes
 from clintune.modalities.usual import usual_values
 
 Values = NDArray[np.float64]
 
 _HOURS_PER_YEAR = 24 * 365.25
 _CLIP = 5.0
-_MUCH_UNKNOWN = 0.5
-"""Share of facts with unknown codes that is reported, where training had rare codes as well."""
 
 
 class Static(Modality):
@@ -174,24 +172,16 @@ class FactReader(RowReader):
         return PieceBatch(tensors=tensors, hours=hours, owner=torch.from_numpy(rows.owner))
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
-        """Return how many facts have unknown codes, and how many values were clipped.
-
-        Where training had rare codes as well, these count as unknown; a share is then reported
-        only above one half.
-        """
-        # Facts with unknown codes.
+        """Return how many facts have unknown codes, and how many values were clipped."""
         unknown = tensors["code"] == 0
-        much = _MUCH_UNKNOWN if self.shared else 0.1
-        codes = Strange(int(unknown.sum()), len(unknown), much=much)
-        not_known = "of the facts have codes that the model does not know"
-        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+        codes = strange_codes("facts", int(unknown.sum()), len(unknown), rare=self.shared)
 
         # Clipped values.
         valued = tensors["has_value"] > 0
         clipped = valued & (tensors["value"].abs() >= _CLIP)
         values = Strange(int(clipped.sum()), int(valued.sum()))
         far = f"of the values of facts lie more than {_CLIP:.0f} deviations from training"
-        return {not_known: codes, f"{far}; look whether units are the same": values}
+        return {**codes, f"{far}; look whether units are the same": values}
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:

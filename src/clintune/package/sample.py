@@ -14,8 +14,7 @@ from torch import Tensor
 from clintune.contracts import Batch, PieceBatch
 from clintune.core.errors import DataError, PackageError
 from clintune.modalities.base import Modality, collate_pieces
-from clintune.modalities.readers import ItemReader, Reader
-from clintune.modalities.rows import RowReader
+from clintune.modalities.rows import AnyReader, RowReader
 from clintune.package.contents import Package
 from clintune.package.tensors import read_tensors
 
@@ -71,13 +70,12 @@ def _made_up(modalities: Mapping[str, Modality]) -> Batch:
     return Batch(pieces=parts, targets={}, keys=["made up"])
 
 
-def _read_fakes(reader: Reader, folder: Path) -> PieceBatch:
+def _read_fakes(reader: AnyReader, folder: Path) -> PieceBatch:
     """Return the newest pieces of a reader's own fakes, as of one sample."""
     items = reader.fake(folder, _ITEMS, 0)
     if isinstance(reader, RowReader):
         return reader.preprocess_items(items, [0] * len(items))
 
-    assert isinstance(reader, ItemReader), "readers read rows or items"
     pieces = [reader.preprocess(item) for item in items]
     kept = slice(-reader.max_pieces, None)
     tensors = {key: value[kept] for key, value in collate_pieces(pieces).items()}

@@ -10,7 +10,7 @@ from clintune.features.statistics import learns_nothing
 from clintune.modalities.base import Modality
 from clintune.modalities.event_stream.reader import EventReader
 from clintune.modalities.event_stream.statistics import MOST_KNOTS
-from clintune.modalities.readers import Reader
+from clintune.modalities.rows import AnyReader
 from clintune.modalities.signals.doubts import ABSENT, APART, HOURS, NAMES, RATES, SHARES
 from clintune.modalities.signals.reader import RecordingReader
 from clintune.modalities.signals.rhythm_reader import RhythmReader
@@ -18,7 +18,7 @@ from clintune.modalities.static import FactReader
 from clintune.package.short_text import in_short
 
 _OWN = "clintune."
-_KEYS: dict[type[Reader], tuple[str, ...]] = {
+_KEYS: dict[type[AnyReader], tuple[str, ...]] = {
     EventReader: ("codes", "prefixes"),
     FactReader: ("codes",),
     RecordingReader: ("channels", "mean", "std", *SHARES, *NAMES, ABSENT, APART, RATES, HOURS),
@@ -39,7 +39,7 @@ def check_statistics(
             )
 
 
-def _problems(reader: Reader, statistics: Mapping[str, Any]) -> Iterator[str]:
+def _problems(reader: AnyReader, statistics: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_keys(reader, statistics)
     yield from _of_doubts(statistics)
     if isinstance(reader, FactReader):
@@ -53,7 +53,7 @@ def _problems(reader: Reader, statistics: Mapping[str, Any]) -> Iterator[str]:
         yield "are not empty, though it learns none"
 
 
-def _of_keys(reader: Reader, statistics: Mapping[str, Any]) -> Iterator[str]:
+def _of_keys(reader: AnyReader, statistics: Mapping[str, Any]) -> Iterator[str]:
     """Yield keys that a modality of clintune does not write, and counts that are none."""
     known = next((keys for kind, keys in _KEYS.items() if isinstance(reader, kind)), None)
     if known is not None and type(reader).__module__.startswith(_OWN):

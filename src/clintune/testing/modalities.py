@@ -18,8 +18,7 @@ from clintune.core.disclosure import SMALLEST_SHOWN
 from clintune.core.errors import DataError
 from clintune.core.seeding import seeded
 from clintune.modalities.base import Modality, collate_pieces, item_reader
-from clintune.modalities.readers import ItemReader, Reader
-from clintune.modalities.rows import RowReader
+from clintune.modalities.rows import AnyReader, RowReader
 
 Check = tuple[str, Callable[[], None]]
 
@@ -36,7 +35,7 @@ def check_modality(make: Callable[[], Modality], folder: Path) -> Iterator[Check
     checks = _ModalityChecks(make, folder)
     yield "row_filter_is_a_truth_value", checks.row_filter
     yield "statistics_survive_json", checks.statistics
-    yield "prepare_repeats_itself", checks.preprocess
+    yield "preprocess_repeats_itself", checks.preprocess
     yield "hours_follow_the_item", checks.hours
     yield "a_broken_item_is_named_and_nothing_else", checks.broken
     yield "a_reader_travels_without_its_encoder", checks.travels
@@ -168,7 +167,7 @@ class _ModalityChecks:
         codes = sorted({item.code for item in items})
 
         # What is within the budget is counted as it is made.
-        if len(items) <= budget and type(reader).num_pieces is RowReader.num_pieces:
+        if len(items) <= budget and reader.makes_one_of_a_row:
             made = len(_pieces(modality, [_oldest_first(items)]).owner)
             assert made == len(items), (
                 f"the reader makes {made} pieces of {len(items)} rows; say so in num_pieces"
@@ -192,6 +191,8 @@ class _ModalityChecks:
         samples = [[item] for item in self.items()]
         pieces = _pieces(modality, samples)
         tokens = _encode(modality, pieces, len(samples))
+
+        # Shapes and values.
         width = tokens.embeddings.shape[1]
         assert width == modality.width, f"tokens are {width} wide; `width` is {modality.width}"
         assert tokens.embeddings.isfinite().all(), "some token is not finite"
@@ -202,6 +203,7 @@ class _ModalityChecks:
                 f"there are {len(tokens.embeddings)} tokens of {len(pieces.hours)} pieces; "
                 f"`tokens_per_piece` is {modality.tokens_per_piece}"
             )
+
         same = torch.equal(tokens.embeddings[0], tokens.embeddings[-1])
         assert not same, "different items give the same tokens"
 
@@ -264,19 +266,17 @@ class _ModalityChecks:
         return modality.eval()
 
 
-def _fit(reader: Reader, items: Iterable[Item]) -> dict[str, Any]:
+def _fit(reader: AnyReader, items: Iterable[Item]) -> dict[str, Any]:
     """Return the statistics of items."""
     if isinstance(reader, RowReader):
         return reader.fit_items(items)
-    assert isinstance(reader, ItemReader), "a reader is an ItemReader or a RowReader"
     return reader.fit(items)
 
 
-def _read(reader: Reader, item: Item, view: int = 0) -> Pieces | PieceBatch:
+def _read(reader: AnyReader, item: Item, view: int = 0) -> Pieces | PieceBatch:
     """Return the pieces of an item, as if its sample had no other."""
     if isinstance(reader, RowReader):
         return reader.preprocess_items([item], [0])
-    assert isinstance(reader, ItemReader), "a reader is an ItemReader or a RowReader"
     return reader.preprocess(item, view)
 
 

@@ -22,7 +22,7 @@ def text_model(modalities: Mapping[str, Modality]) -> str | None:
     for part in modalities.values():
         if isinstance(part, NativeNotes):
             return str(resolve(part.source, revision=part.revision).path)
-        if isinstance(part, Notes) and isinstance(weights := part.weights(), ResolvedWeights):
+        if isinstance(part, Notes) and isinstance(weights := part.find_weights(), ResolvedWeights):
             return str(weights.path)
     return None
 
@@ -33,7 +33,9 @@ def image_model(modalities: Mapping[str, Modality], folder: Path) -> str | None:
     Return None where the encoder is random or not timm's.
     """
     for part in modalities.values():
-        if isinstance(part, Imaging) and isinstance(weights := part.weights(), ResolvedWeights):
+        if isinstance(part, Imaging) and isinstance(
+            weights := part.find_weights(), ResolvedWeights
+        ):
             encoder = make_image_encoder(weights, part.size)
             if isinstance(encoder, TimmEncoder):
                 _write(encoder.model, folder)

@@ -18,7 +18,7 @@ from clintune.core.seeding import derive_seed
 from clintune.modalities.code_texts import text_vectors
 from clintune.modalities.event_stream.statistics import fit_events, prefixes_of
 from clintune.modalities.readers import of_codes
-from clintune.modalities.rows import RowReader, Strange, newest_rows
+from clintune.modalities.rows import RowReader, Strange, newest_rows, strange_codes
 
 FACTS = ("value", "has_value", "change", "has_change", "since", "times")
 """The facts of an event.
@@ -30,8 +30,6 @@ SPREAD = ("first", "last", "least", "greatest")
 """Normal scores among the events of a code that one piece sums up; of a single event, its own."""
 _CLIP = 4.0
 """Normal scores beyond it are typing errors; they are clipped to it."""
-_MUCH_UNKNOWN = 0.5
-"""Share of events with unknown codes that is reported, where training had rare codes as well."""
 _FAKE_CODES = [("LAB//LACTATE//mmol/L", 1.5), ("VITAL//HR", 80.0), ("DRUG//HEPARIN", None)]
 """Made-up codes, each with the mean of its values."""
 
@@ -219,19 +217,16 @@ class EventReader(RowReader):
 
     def strange(self, tensors: Mapping[str, Tensor]) -> dict[str, Strange]:
         """Return how many events have unknown codes, and how many values are clipped."""
-        # Events with unknown codes.
         count = tensors["count"]
         known = (tensors["code"] > 0) & (tensors["code"] <= len(self.known))
-        much = _MUCH_UNKNOWN if self.shared else 0.1
-        codes = Strange(int(count[~known].sum()), int(count.sum()), much=much)
-        not_known = "of the events have codes that the model does not know"
-        not_known = f"{not_known}, or knows as rare" if self.shared else not_known
+        unknown, total = int(count[~known].sum()), int(count.sum())
+        codes = strange_codes("events", unknown, total, rare=self.shared)
 
         # Clipped values.
         score, valued = tensors["facts"][:, 0], count * tensors["facts"][:, 1]
         values = Strange(int(valued[score.abs() >= _CLIP].sum()), int(valued.sum()))
         far = f"of the values of events lie {_CLIP:.0f} or more deviations from training"
-        return {not_known: codes, f"{far}; look whether units are the same": values}
+        return {**codes, f"{far}; look whether units are the same": values}
 
     @classmethod
     def fake(cls, folder: Path, n: int, seed: int) -> list[Item]:
