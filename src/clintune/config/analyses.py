@@ -14,7 +14,7 @@ import clintune
 from clintune.config.modules import beside, use_modules
 from clintune.config.places import config_root
 from clintune.config.suggest import nearest
-from clintune.core.errors import ConfigError
+from clintune.core.problems import raise_all
 
 _FOLDER = Path(clintune.__file__).parent / "evaluation" / "analyses"
 _NEEDED = {"run", "section"}
@@ -40,8 +40,7 @@ def module_of(name: str) -> str:
 def find_analyses(names: Sequence[str], verb: str) -> None:
     """Find analyses of a run, also in the working directory; ConfigError for what is none."""
     use_modules(beside(names, Path.cwd()))
-    if problems := list(analysis_problems(names)):
-        raise ConfigError(f"{verb}: " + "; and ".join(problems))
+    raise_all(verb, list(analysis_problems(names)))
 
 
 def analysis_problems(names: Sequence[str] | None) -> Iterator[str]:

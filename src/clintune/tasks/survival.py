@@ -36,7 +36,7 @@ class Survival(Task):
     """The time to an event, by hazards of J intervals (Gensheimer and Narasimhan, 2019).
 
     `float_value` holds days from the prediction time to the event or the end of follow-up.
-    `boolean_value` says whether the event was followed. With the names of several `events`,
+    `boolean_value` says whether the event was observed. With the names of several `events`,
     `categorical_value` names the event instead, and is null where there was none. Intervals end at
     `edges` in days, or at quantiles of the times of training events: `num_intervals` of them, or as
     many as have 11 events each. A follow-up that ends within an interval counts by the share of it.
