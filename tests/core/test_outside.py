@@ -25,36 +25,33 @@ def raised(act):
 
 
 class Broken(torch.utils.data.Dataset):
-    """A data set whose items cannot be read."""
+    """Two items that cannot be read, by a fault of their author and by one of the data."""
 
     def __len__(self):
-        return 1
+        return 2
 
     def __getitem__(self, number):
+        if number:
+            raise DataError("a.parquet: row 3: is empty; write it again")
         raise ValueError("John Doe")
 
 
-def test_a_fault_in_a_worker_names_the_module_of_the_user():
-    loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
-    error = raised(lambda: list(loader))
-    fault = users_fault(error)
-    line = Broken.__getitem__.__code__.co_firstlineno + 1
+@pytest.fixture(scope="module")
+def errors():
+    """Return the errors of both items, raised in one worker, as it takes seconds to end."""
+    batches = iter(torch.utils.data.DataLoader(Broken(), num_workers=1, prefetch_factor=1))
+    return [raised(lambda: next(batches)) for _ in range(2)]
+
+
+def test_a_fault_in_a_worker_names_the_module_of_the_user(errors):
+    fault = users_fault(errors[0])
+    line = Broken.__getitem__.__code__.co_firstlineno + 3
     assert fault.endswith(f"test_outside.py:{line}: ValueError")
-    assert in_words(error) == fault
+    assert in_words(errors[0]) == fault
 
 
-class Refusing(torch.utils.data.Dataset):
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, number):
-        raise DataError("a.parquet: row 3: is empty; write it again")
-
-
-def test_an_error_of_ours_in_a_worker_stays_one_line():
-    loader = torch.utils.data.DataLoader(Refusing(), num_workers=1)
-    error = raised(lambda: list(loader))
-    assert in_words(error) == "a.parquet: row 3: is empty; write it again"
+def test_an_error_of_ours_in_a_worker_stays_one_line(errors):
+    assert in_words(errors[1]) == "a.parquet: row 3: is empty; write it again"
 
 
 def test_a_name_that_a_module_does_not_have_is_the_users_fault(tmp_path, monkeypatch):

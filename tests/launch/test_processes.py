@@ -94,10 +94,14 @@ def test_two_processes_give_the_numbers_of_one(ragged, tmp_path, strategy, preci
         assert two == pytest.approx(one, abs=1e-5)
     assert apart(alone, together) < 1e-5
 
-    assert clintune("evaluate", together, "--bootstrap", "10", "--processes", "2").returncode == 0
-    two = numbers(together)
-    evaluate(together)
-    assert two == pytest.approx(numbers(together), abs=1e-6)
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(ragged):
+    run = train(ragged, *WORDS)
+    assert clintune("evaluate", run, "--bootstrap", "10", "--processes", "2").returncode == 0
+    two = numbers(run)
+    evaluate(run)
+    assert two == pytest.approx(numbers(run), abs=1e-6)
 
 
 @pytest.mark.slow

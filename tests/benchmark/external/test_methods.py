@@ -224,7 +224,9 @@ def test_other_questions_than_yes_or_no_are_refused(recipe, cohort, install):
         predict_peer(compose_recipe(path), "autogluon", [0.0], 60.0)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_peer_ends_with_its_trial_and_leaves_no_folder(recipe, install, seen, how):
     install("autogluon", WAITING)
     code = (
