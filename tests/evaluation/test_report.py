@@ -128,6 +128,7 @@ def make(folds=1, **other):
 
 PROVENANCE = {
     "clintune": "0.1.0",
+    "modules": {},
     "cohorts": {"here": {"files": {"data/0.parquet": "ab" * 32}}},
 }
 
@@ -187,6 +188,11 @@ def test_the_page_is_well_formed_and_its_references_exist(page):
     assert not balance.open
     assert len(balance.ids) == len(set(balance.ids))
     assert balance.references <= set(balance.ids)
+
+
+def test_a_part_of_the_origin_with_nothing_in_it_has_no_heading(page):
+    assert "here › files › data/0.parquet" in page
+    assert "modules" not in page
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):

@@ -52,7 +52,7 @@ def _origin(provenance: Mapping[str, Any]) -> Section:
     nested = [
         Terms(dict(_flatten(value)), title=key)
         for key, value in provenance.items()
-        if isinstance(value, Mapping)
+        if isinstance(value, Mapping) and value
     ]
     return Section("Data and origin", [Terms(single), *nested])
 
