@@ -57,7 +57,7 @@ LACKS = [
     ),
     (
         ["modalities.static.width=100000"],
-        "modalities.static.width is out of bounds, as docs/package.md has them; no",
+        "modalities.static.width is out of bounds (1 to 16384), as docs/package.md has them; no",
     ),
     (["adapter.targets='.*query'"], "adapter.targets is neither a list of names nor all-linear"),
     (["quickstart"], "train: 'quickstart' is a second recipe; give one recipe at a time"),

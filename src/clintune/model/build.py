@@ -11,7 +11,7 @@ from torch import nn
 from clintune.cohort.samples import Samples
 from clintune.config.parts import instantiate_section
 from clintune.config.schema import Config
-from clintune.core.errors import DataError
+from clintune.core.errors import ConfigError, DataError
 from clintune.core.seeding import seeded
 from clintune.features.columnar import TrainingRows
 from clintune.features.statistics import Statistics as Statistics
@@ -87,12 +87,16 @@ def build_modalities(modalities: Mapping[str, Modality], statistics: Statistics,
     """Load or make the encoders.
 
     The random weights of an encoder that trains depend on `seed`. Those of a frozen one are the
-    same for every seed, because its tokens are computed once for all members.
+    same for every seed, because its tokens are computed once for all members. Raises ConfigError
+    for settings that do not fit the encoder.
     """
     for name, modality in modalities.items():
         drawn = ("frozen encoder", name) if modality.mode == "frozen" else (seed, "encoder", name)
         with seeded(*drawn):
-            modality.build(statistics[name])
+            try:
+                modality.build(statistics[name])
+            except ConfigError as error:
+                raise ConfigError(f"modalities.{name}: {error}") from error
 
 
 def build_model(

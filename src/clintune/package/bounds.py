@@ -101,7 +101,7 @@ def _of_schema(where: str, kind: Any, node: Mapping[str, Any]) -> Iterator[str]:
         if choices and value not in choices:
             yield f"{where}.{key} is none of its choices"
         elif is_bounded and not (is_finite(value) and least <= value <= most):
-            yield f"{where}.{key} is out of bounds"
+            yield f"{where}.{key} is out of bounds ({least:g} to {most:g})"
 
 
 def _of_signature(where: str, part: Mapping[str, Any]) -> Iterator[str]:
@@ -146,8 +146,9 @@ def _too_much(where: str, node: Any) -> Iterator[str]:
         for key, value in node.items():
             place = f"{where}.{key}" if where else str(key)
             yield from _too_much(place, value)
-            if is_finite(value) and not _least(where, str(key)) <= value <= _most(where, str(key)):
-                yield f"{place} is out of bounds"
+            least, most = _least(where, str(key)), _most(where, str(key))
+            if is_finite(value) and not least <= value <= most:
+                yield f"{place} is out of bounds ({least:g} to {most:g})"
 
     elif isinstance(node, list):
         above, _, key = where.rpartition(".")
